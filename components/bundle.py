@@ -1,0 +1,94 @@
+"""The folder that a Bento holds: written once, read once, versioned. It holds no user data.
+
+    manifest.json       schema version, encoder, cut, settings of the scoring, file list
+    items.parquet       one row an item; its position is the item's row in every array below
+    vectors.npy         (items, width) item vectors of the fusion model
+    texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
+    neighbours.npz      (items, items) sparse item-item weights: row = item of the history, column = candidate
+    keywords.npz        (items, terms) sparse keyword weights; terms.json names the terms
+    text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
+    user_tower.onnx     the user's side of the model, see components/fusion/export.py
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+SCHEMA_VERSION = 1
+
+
+class BundleError(Exception):
+    """The folder is no readable bundle; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What the recommender needs, in memory.
+
+    items: item_id, title, category (list of str), available, published_at, popularity (events in the snapshot),
+    recent (events in the 7 days before the cut), trained (had a training event).
+    manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w}), half_life_days, window,
+    history, version of the schema, and whatever the training adds.
+    """
+
+    items: pa.Table
+    vectors: np.ndarray
+    texts: np.ndarray
+    neighbours: sparse.csr_matrix
+    keywords: sparse.csr_matrix
+    terms: list[str]
+    text_mean: np.ndarray
+    text_matrix: np.ndarray
+    tower: bytes
+    manifest: dict[str, Any]
+
+    def write(self, folder: Path) -> Path:
+        """Writes the bundle into `folder`, which is made when it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(self.items, folder / "items.parquet")
+        np.save(folder / "vectors.npy", self.vectors.astype(np.float32))
+        np.save(folder / "texts.npy", self.texts.astype(np.float32))
+        sparse.save_npz(folder / "neighbours.npz", self.neighbours)
+        sparse.save_npz(folder / "keywords.npz", self.keywords)
+        np.savez(folder / "text_projection.npz", mean=self.text_mean, matrix=self.text_matrix)
+        (folder / "terms.json").write_text(json.dumps(self.terms, ensure_ascii=False), encoding="utf-8")
+        (folder / "user_tower.onnx").write_bytes(self.tower)
+        manifest = {**self.manifest, "schema_version": SCHEMA_VERSION}
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        return folder
+
+    @classmethod
+    def read(cls, folder: Path) -> "Bundle":
+        """Reads a bundle. Raises BundleError when a file is missing or the schema version is unknown."""
+        manifest_file = folder / "manifest.json"
+        if not manifest_file.is_file():
+            raise BundleError(f"{folder} is no bundle: manifest.json is missing; register the version again")
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        if manifest.get("schema_version") != SCHEMA_VERSION:
+            raise BundleError(
+                f"{folder} has schema version {manifest.get('schema_version')}, this code reads {SCHEMA_VERSION}: "
+                "retrain, or serve it with the code that wrote it"
+            )
+        try:
+            with np.load(folder / "text_projection.npz") as projection:
+                mean, matrix = projection["mean"], projection["matrix"]
+            return cls(
+                items=pq.read_table(folder / "items.parquet"),
+                vectors=np.load(folder / "vectors.npy"),
+                texts=np.load(folder / "texts.npy"),
+                neighbours=sparse.load_npz(folder / "neighbours.npz").tocsr(),
+                keywords=sparse.load_npz(folder / "keywords.npz").tocsr(),
+                terms=json.loads((folder / "terms.json").read_text(encoding="utf-8")),
+                text_mean=mean,
+                text_matrix=matrix,
+                tower=(folder / "user_tower.onnx").read_bytes(),
+                manifest=manifest,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(f"{folder} is damaged ({error}): register the version again") from error

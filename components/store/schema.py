@@ -1,0 +1,124 @@
+"""The schema that Duotempo owns in Postgres (SQLAlchemy 2, typed). Alembic's migrations make it.
+
+`events` and `impressions` are partitioned by month; a partitioned table's unique key must hold its partition column, so
+`event_keys` keeps event_id unique and makes a retry harmless.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import BigInteger, DateTime, Identity, Index, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+class User(Base):
+    __tablename__ = "users"
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    consent: Mapped[bool] = mapped_column(server_default="true")
+    attributes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+
+
+class Item(Base):
+    __tablename__ = "items"
+    item_id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(server_default="")
+    description: Mapped[str] = mapped_column(server_default="")
+    category: Mapped[list[str]] = mapped_column(server_default="{}")
+    available: Mapped[bool] = mapped_column(server_default="true")
+    published_at: Mapped[datetime | None]
+    image_uri: Mapped[str | None]
+    attributes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    content_hash: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Event(Base):
+    """A behaviour, a feedback or a text. Has no key of its own: see EventKey."""
+
+    __tablename__ = "events"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    occurred_at: Mapped[datetime] = mapped_column(primary_key=True)
+    user_id: Mapped[str]
+    item_id: Mapped[str]
+    event: Mapped[str]
+    value: Mapped[float | None]
+    text: Mapped[str | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    session_id: Mapped[str | None]
+    request_id: Mapped[str | None]
+    model_version: Mapped[str | None]
+    variant: Mapped[str | None]
+    source: Mapped[str]
+    __table_args__ = (
+        Index("events_user_time", "user_id", "occurred_at"),
+        {"postgresql_partition_by": "RANGE (occurred_at)"},
+    )
+
+
+class EventKey(Base):
+    __tablename__ = "event_keys"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    occurred_at: Mapped[datetime]
+
+
+class Impression(Base):
+    """One answer of the service. `items` is a list of {item_id, rank, score, propensity}."""
+
+    __tablename__ = "impressions"
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    served_at: Mapped[datetime] = mapped_column(primary_key=True)
+    user_id: Mapped[str]
+    model_version: Mapped[str]
+    variant: Mapped[str]
+    items: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    __table_args__ = (
+        Index("impressions_user_time", "user_id", "served_at"),
+        {"postgresql_partition_by": "RANGE (served_at)"},
+    )
+
+
+class UserVector(Base):
+    """LLM(D_l) and LLM(D_s) of a user, as of an anchor."""
+
+    __tablename__ = "user_vectors"
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    encoder: Mapped[str] = mapped_column(primary_key=True)
+    as_of: Mapped[datetime]
+    document_long: Mapped[Any] = mapped_column(VECTOR())
+    document_short: Mapped[Any | None] = mapped_column(VECTOR())
+
+
+class Promotion(Base):
+    """Append-only: what was promoted, refused or rolled back, by whom and why."""
+
+    __tablename__ = "promotions"
+    promotion_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    version: Mapped[str]
+    from_version: Mapped[str | None]
+    actor: Mapped[str]
+    reason: Mapped[str]
+    state: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Quarantined(Base):
+    """A row that was rejected, whole, with the reason: nothing that came in is lost."""
+
+    __tablename__ = "quarantine"
+    quarantine_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    source: Mapped[str]
+    row: Mapped[dict[str, Any]]
+    reason: Mapped[str]
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
