@@ -1,13 +1,13 @@
 """The folder that a Bento holds: written once, read once, versioned. It holds no user data.
 
-    manifest.json       schema version, encoder, cut, settings of the scoring, file list
-    items.parquet       one row an item; its position is the item's row in every array below
-    vectors.npy         (items, width) item vectors of the fusion model
-    texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
-    neighbours.npz      (items, items) sparse item-item weights: row = item of the history, column = candidate
-    keywords.npz        (items, terms) sparse keyword weights; terms.json names the terms
-    text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
-    user_tower.onnx     the user's side of the model, see components/fusion/export.py
+manifest.json       schema version, encoder, cut, settings of the scoring, file list
+items.parquet       one row an item; its position is the item's row in every array below
+vectors.npy         (items, width) item vectors of the fusion model
+texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
+neighbours.npz      (items, items) sparse item-item weights: row = item of the history, column = candidate
+keywords.npz        (items, terms) sparse keyword weights; terms.json names the terms
+text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
+user_tower.onnx     the user's side of the model, see components/fusion/export.py
 """
 
 import json

@@ -1,0 +1,64 @@
+"""What every command prints with."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from components.errors import DuotempoError
+from components.settings import Settings
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def load_settings(**changes: Any) -> Settings:
+    """The settings, with `changes`; logging is set up by them. Exits with 2 when one of them is wrong."""
+    try:
+        settings = Settings(**changes)
+    except (ValidationError, ValueError) as error:
+        fail(f"settings: {error}", code=2)
+    handler = RichHandler(console=err, show_path=False, show_time=False)
+    logging.basicConfig(level=settings.log_level, format="%(message)s", handlers=[handler])
+    for name in ("httpx", "alembic", "sqlalchemy", "prefect", "mlflow", "bentoml", "great_expectations"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    return settings
+
+
+def fail(message: str, *, code: int = 1) -> Any:
+    """Prints an error and ends the command."""
+    err.print(f"[bold red]error:[/] {message}", markup=True, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turns the errors that a person can mend into a message and exit code 1."""
+    try:
+        yield
+    except DuotempoError as error:
+        fail(str(error).replace("[", r"\["))
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table; columns after the first are aligned to the right."""
+    drawn = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    out.print(drawn)
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON and nothing else, for other programs to read."""
+    json.dump(value, sys.stdout, indent=1, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")

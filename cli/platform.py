@@ -1,0 +1,91 @@
+"""demo, up, down, status: the platform on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import load_settings, out, print_json, reported, table
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (demo, up, down, status):
+        app.command()(command)
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="A dataset folder (interactions.parquet, items.parquet) instead of ml-100k.")
+    ] = None,
+) -> None:
+    """Runs every stage once, on a platform of its own folder, and says what came of each.
+
+    \b
+    duotempo demo
+    duotempo demo --data $(duotempo data get chinese-sample | tail -1)
+    DEMO_EXIT=1 duotempo demo      # stops everything at the end, also without a terminal
+    """
+    from cli.demo import run_demo
+
+    with reported():
+        run_demo(data)
+
+
+def up() -> None:
+    """Starts the platform: Postgres, Prefect with its workers, MLflow, and the Bento once there is a champion.
+
+    \b
+    duotempo up
+    DUOTEMPO_DATABASE_URL=postgresql://me:secret@db:5432/duotempo duotempo up
+    """
+    from infra.local.platform import Platform
+
+    with reported():
+        platform = Platform(load_settings())
+        platform.up(lambda stage: out.print(f"  {stage}"))
+        show(platform.status())
+
+
+def down() -> None:
+    """Stops everything that `up` started. Nothing is lost.
+
+    \b
+    duotempo down
+    """
+    from infra.local.platform import Platform
+
+    with reported():
+        Platform(load_settings()).down()
+    out.print("the platform is down")
+
+
+def status(as_json: JSON = False) -> None:
+    """Says which services run, where, and which version answers.
+
+    \b
+    duotempo status
+    duotempo status --json
+    """
+    from infra.local.platform import Platform
+
+    with reported():
+        found = Platform(load_settings()).status()
+    if as_json:
+        print_json(found)
+    else:
+        show(found)
+
+
+def show(status: dict) -> None:  # type: ignore[type-arg]
+    """Prints a status as a table."""
+    rows = [
+        [name, "healthy" if service["healthy"] else "down", str(service["pid"] or ""), service["url"] or ""]
+        for name, service in status["services"].items()
+    ]
+    table("services", ["service", "state", "pid", "address"], rows)
+    if served := status.get("served"):
+        out.print(f"serving version {served['model_version']} ({served['bento_tag']})")
+    else:
+        out.print("nothing is served yet: duotempo retrain --wait, then duotempo promote VERSION")

@@ -1,0 +1,202 @@
+"""Datasets of any origin as raw events and raw items, under Duotempo's column names."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.columns import EVENTS, Columns
+from components.store.normalize import clean_id, epoch_seconds, is_missing
+
+EVENT_FILE = "interactions.parquet"
+ITEM_FILE = "items.parquet"
+DESCRIPTION_FILE = "dataset.json"
+ITEM_TEXT = (Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION)
+
+_NEEDED_OF_EVENTS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT)
+_EVENT_TYPES: dict[str, tuple[type, ...]] = {
+    Columns.USER: (str, int, float),
+    Columns.ITEM: (str, int, float),
+    Columns.EVENT: (str,),
+    Columns.TIMESTAMP: (str, int, float, date, Decimal),
+    Columns.VALUE: (int, float, Decimal),
+    Columns.TEXT: (str,),
+}
+_ITEM_TYPES: dict[str, tuple[type, ...]] = {
+    Columns.ITEM: (str, int, float),
+    Columns.TITLE: (str,),
+    Columns.DESCRIPTION: (str,),
+    Columns.CATEGORY: (str, list, np.ndarray),
+}
+
+
+class DatasetError(Exception):
+    """A dataset cannot be read; the message names the file, the column and the mend."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """events: user_id, item_id, timestamp, event, and what else the source has. items: item_id, and title, description,
+    category where the source has them; item_id alone when the items were derived from the events. Both are raw, as
+    components.store.clean takes them. text: the item columns that may be read as item text."""
+
+    name: str
+    events: pd.DataFrame
+    items: pd.DataFrame
+    text: tuple[str, ...] = ITEM_TEXT
+
+
+def read_folder(path: Path) -> Dataset:
+    """A dataset folder: interactions.parquet, items.parquet (optional) and dataset.json (optional).
+
+    Raises DatasetError.
+    """
+    if not path.is_dir():
+        raise DatasetError(f"{path} is no folder; `duotempo data list` shows the datasets that can be fetched by name")
+    if not (path / EVENT_FILE).is_file():
+        found = ", ".join(sorted(file.name for file in path.iterdir())) or "nothing"
+        raise DatasetError(
+            f"{path} holds no {EVENT_FILE} (found: {found}); other files are read by "
+            "`duotempo ingest --events FILE --items FILE`"
+        )
+    items = path / ITEM_FILE
+    dataset = read_files(path / EVENT_FILE, items if items.is_file() else None, {})
+    return replace(dataset, name=path.resolve().name, text=_text_columns(path / DESCRIPTION_FILE))
+
+
+def read_files(events: Path, items: Path | None, mapping: Mapping[str, str]) -> Dataset:
+    """Events and items from files: .csv, .tsv, .parquet or .jsonl, told apart by their ending.
+
+    mapping: our column name to the file's. It holds for both files; `events.NAME` and `items.NAME` hold for one.
+    `event` may also be mapped to the name of an event (`event=rating`): then every row is one. Without an items file
+    the items are the ids that the events name. Raises DatasetError.
+    """
+    event_frame = _renamed(_read(events), mapping, "events")
+    kind = mapping.get("events.event", mapping.get(Columns.EVENT))
+    if Columns.EVENT not in event_frame and kind in EVENTS:
+        event_frame[Columns.EVENT] = kind
+    _check(event_frame, events, _NEEDED_OF_EVENTS, _EVENT_TYPES)
+    if items is None:
+        ids = dict.fromkeys(map(clean_id, event_frame[Columns.ITEM].tolist()))
+        item_frame = pd.DataFrame({Columns.ITEM: [item for item in ids if item is not None]}, dtype=object)
+    else:
+        item_frame = _renamed(_read(items), mapping, "items")
+        _check(item_frame, items, (Columns.ITEM,), _ITEM_TYPES)
+    return Dataset(events.stem, event_frame, item_frame)
+
+
+def shift_to(dataset: Dataset, last: datetime) -> tuple[Dataset, int]:
+    """Moves all times by one constant, so that the last event is at `last` (aware); the dataset, and the whole seconds
+    that were added. A time that cannot be read stays as it is. Raises DatasetError when none can."""
+    seconds = epoch_seconds(dataset.events[Columns.TIMESTAMP])
+    if not np.isfinite(seconds).any():
+        raise DatasetError(f"{dataset.name}: no timestamp can be read; epoch seconds or ISO 8601 are needed")
+    shift = int(last.timestamp() - np.nanmax(seconds[~np.isinf(seconds)]))
+    events = dataset.events.assign(**{Columns.TIMESTAMP: _shifted(dataset.events[Columns.TIMESTAMP], shift)})
+    items = dataset.items
+    if Columns.PUBLISHED_AT in items:
+        items = items.assign(**{Columns.PUBLISHED_AT: _shifted(items[Columns.PUBLISHED_AT], shift)})
+    return replace(dataset, events=events, items=items), shift
+
+
+def _shifted(times: pd.Series, shift: int) -> pd.Series:
+    seconds = epoch_seconds(times)
+    if np.isfinite(seconds).all():
+        return pd.Series(seconds + shift, index=times.index)
+    return times.astype(object).where(~np.isfinite(seconds), seconds + shift)
+
+
+def _text_columns(file: Path) -> tuple[str, ...]:
+    if not file.is_file():
+        return ITEM_TEXT
+    try:
+        text = json.loads(file.read_text(encoding="utf-8")).get("text", ITEM_TEXT)
+    except (ValueError, AttributeError) as error:
+        raise DatasetError(f'{file} is no JSON object ({error}); it looks like {{"text": ["title"]}}') from error
+    if not isinstance(text, list | tuple) or not set(text) <= set(ITEM_TEXT):
+        raise DatasetError(f"{file}: `text` is {text!r}; it is a list of some of {', '.join(ITEM_TEXT)}")
+    return tuple(text)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    reader = _READERS.get(file.suffix.lower())
+    if reader is None:
+        raise DatasetError(f"{file}: the ending is none of {', '.join(_READERS)}; convert the file to one of them")
+    if not file.is_file():
+        raise DatasetError(f"{file} does not exist; check the path")
+    if file.stat().st_size == 0:
+        raise DatasetError(f"{file} is empty; it needs a header and rows")
+    try:
+        frame = reader(file)
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is no UTF-8 ({error}); save it as UTF-8") from error
+    except (pa.ArrowException, pd.errors.ParserError, ValueError, OSError) as error:
+        raise DatasetError(f"{file} cannot be read as {file.suffix[1:]} ({error}); write it anew") from error
+    if frame.empty:
+        raise DatasetError(f"{file} holds no rows; check what wrote it")
+    return frame
+
+
+def _read_text(separator: str) -> Callable[[Path], pd.DataFrame]:
+    def read(file: Path) -> pd.DataFrame:
+        return pd.read_csv(
+            file, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig", index_col=False
+        )
+
+    return read
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    return pq.read_table(file).to_pandas(integer_object_nulls=True, ignore_metadata=True)
+
+
+def _read_json_lines(file: Path) -> pd.DataFrame:
+    records = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if line.strip():
+            record = json.loads(line) if line.lstrip().startswith("{") else None
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is no JSON object")
+            records.append(record)
+    return pd.DataFrame(records, dtype=object)
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": _read_text(","),
+    ".tsv": _read_text("\t"),
+    ".parquet": _read_parquet,
+    ".jsonl": _read_json_lines,
+}
+
+
+def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.DataFrame:
+    """Renames the mapped columns that this file has; a column that bore the new name before is dropped."""
+    general = {name: column for name, column in mapping.items() if "." not in name}
+    own = {name.split(".", 1)[1]: column for name, column in mapping.items() if name.startswith(f"{role}.")}
+    used = {name: column for name, column in {**general, **own}.items() if column in frame and column != name}
+    return frame.drop(columns=[name for name in used if name in frame]).rename(
+        columns={column: name for name, column in used.items()}
+    )
+
+
+def _check(frame: pd.DataFrame, file: Path, needed: Collection[str], types: Mapping[str, tuple[type, ...]]) -> None:
+    """Every needed column is there, and the first value of each known column is of a type that can be meant."""
+    found = ", ".join(map(str, frame.columns))
+    for column in needed:
+        if column not in frame:
+            constant = " (or --map event=rating: every row is one)" if column == Columns.EVENT else ""
+            raise DatasetError(f"{file}: no column {column}; found {found}. Name it: --map {column}=COLUMN{constant}")
+    if file.suffix.lower() in (".csv", ".tsv"):
+        return
+    for column, allowed in types.items():
+        value = next((v for v in frame.get(column, pd.Series()).tolist() if not is_missing(v)), None)
+        if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
+            names = ", ".join(kind.__name__ for kind in allowed)
+            raise DatasetError(f"{file}: column {column} holds {type(value).__name__}, it needs one of {names}")

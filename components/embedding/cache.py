@@ -1,0 +1,119 @@
+"""Content-addressed cache of vectors: one folder an encoder, in it Parquet parts that are written once.
+
+Every batch becomes a part as soon as it is computed, so a killed run loses at most one batch. Several processes may
+use a folder at once: parts have names of their own, appear whole, and one process at a time merges small ones.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock, Timeout
+
+from components.embedding.encoder import Encoder
+from components.embedding.vectors import VectorsError, read_table, write_vectors
+
+PART_BYTES = 32 * 2**20
+"""Size that merged parts aim at; a part above half of it is left alone."""
+SMALL_PARTS = 16
+"""Small parts above which they are merged."""
+STALE_SECONDS = 3600.0
+"""Age above which an unfinished file belongs to a process that died."""
+
+logger = logging.getLogger(__name__)
+
+
+class Cache:
+    """Vectors of one encoder. The folder's name tells the model, its `encoder.json` all that a vector depends on."""
+
+    def __init__(self, root: Path, encoder: Encoder) -> None:
+        identity = json.dumps({**encoder.identity, "dimension": encoder.dimension}, indent=1, ensure_ascii=False)
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", encoder.name).strip("-")[-60:]
+        self.folder = root / f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "encoder.json").write_text(identity, encoding="utf-8")
+        self._dimension = encoder.dimension
+
+    def read(self, hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (n, d) of the hashes, and bool (n,) whether each was found; the rows of the others are zero."""
+        wanted = pa.array(hashes, pa.string())
+        vectors = np.zeros((len(hashes), self._dimension), np.float32)
+        found = np.zeros(len(hashes), bool)
+        seen: set[Path] = set()
+        while not found.all() and (new := set(self._parts()) - seen):  # again: a merge may have replaced parts
+            for stored, part in self._load(sorted(new)):
+                rows = pc.index_in(wanted, value_set=stored)
+                hit = rows.is_valid().to_numpy(zero_copy_only=False)
+                vectors[hit] = part[rows.drop_null().to_numpy()]
+                found |= hit
+            seen |= new
+        return vectors, found
+
+    def append(self, hashes: Sequence[str], vectors: np.ndarray) -> None:
+        """Keeps float32 (b, d) vectors as a part of their own."""
+        write_vectors(self.folder / f"{uuid.uuid4().hex}.parquet", hashes, vectors)
+
+    def compact(self) -> None:
+        """Merges small parts once there are many, unless another process is at it."""
+        if len(self._small()) <= SMALL_PARTS:
+            return
+        try:
+            with FileLock(self.folder / "merge.lock", timeout=0):
+                group, size = [], 0
+                for path, bytes_ in self._small().items():
+                    group.append(path)
+                    size += bytes_
+                    if size >= PART_BYTES:
+                        self._merge(group)
+                        group, size = [], 0
+                self._merge(group)
+                self._sweep()
+        except Timeout:
+            logger.info("another process merges %s", self.folder)
+
+    def _merge(self, parts: Sequence[Path]) -> None:
+        """Makes one part of many, each hash once; the old ones go only after the new one is there."""
+        loaded = list(self._load(parts))
+        if len(loaded) < 2:
+            return
+        hashes = np.concatenate([stored.to_numpy(zero_copy_only=False) for stored, _ in loaded])
+        vectors = np.concatenate([part for _, part in loaded])
+        _, first = np.unique(hashes.astype(str), return_index=True)
+        self.append(list(hashes[first]), vectors[first])
+        for path in parts:
+            path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        for path in self.folder.glob("*.tmp"):
+            if path.exists() and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink(missing_ok=True)
+
+    def _load(self, parts: Sequence[Path]) -> Iterator[tuple[pa.StringArray, np.ndarray]]:
+        for path in parts:
+            try:
+                hashes, vectors = read_table(path)
+            except FileNotFoundError:
+                continue  # merged by another process in the meantime
+            except VectorsError as error:
+                logger.warning("cache part ignored, its texts are embedded again: %s", error)
+                continue
+            if vectors.shape[1] == self._dimension:
+                yield hashes, vectors
+            else:
+                logger.warning("cache part %s ignored: %d columns, not %d", path, vectors.shape[1], self._dimension)
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("*.parquet"))
+
+    def _small(self) -> dict[Path, int]:
+        """Parts worth merging and their bytes."""
+        sizes = {path: path.stat().st_size for path in self._parts() if path.exists()}
+        return {path: size for path, size in sizes.items() if size < PART_BYTES / 2}

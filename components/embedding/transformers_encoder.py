@@ -1,0 +1,128 @@
+"""Encoders and decoder LLMs of the transformers library as text encoders."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from components.embedding.batching import batches
+from components.embedding.encoder import Encoder, EncoderError
+from components.embedding.hub import locate
+from components.embedding.pooling import pool
+from components.settings import EmbeddingSettings
+
+WINDOW = 8192
+"""Texts that are tokenized and sorted at once; bounds the memory of a long list."""
+
+logger = logging.getLogger(__name__)
+
+
+class TransformersEncoder(Encoder):
+    """A model of `AutoModel` with pooling, instruction prefix and unit vectors; its weights are loaded when needed."""
+
+    def __init__(self, settings: EmbeddingSettings, device: str | None = None) -> None:
+        """Reads the configuration and the tokenizer. Raises EncoderError when the model cannot be had."""
+        self._source = locate(settings.model, settings.revision)
+        self._settings = settings
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        config = self._load(AutoConfig).get_text_config()
+        self._tokenizer = self._load(AutoTokenizer)
+
+        self.name = settings.model
+        self.revision = self._source.revision
+        self.pooling = settings.pooling
+        self.prefix = settings.prefix
+        self.dtype = settings.dtype
+        self.dimension = config.hidden_size
+        self.max_length = self._readable(getattr(config, "max_position_embeddings", None))
+        self.device = str(self._device)
+        if self._device.type == "cuda":
+            self.device += f" ({torch.cuda.get_device_name(self._device)})"
+
+    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(texts), WINDOW):
+            tokens = self._tokenize([self.prefix + text for text in texts[start : start + WINDOW]], specials=True)
+            lengths = [len(ids) for ids in tokens]
+            for rows in batches(lengths, self._settings.token_budget, self._settings.batch_size):
+                yield rows + start, self._forward([tokens[row] for row in rows])
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """0 for a vocabulary of bytes, which knows every text."""
+        unknown = self._tokenizer.unk_token_id
+        if unknown is None or not texts:
+            return 0.0
+        tokens = self._tokenize(list(texts), specials=False)
+        total = sum(map(len, tokens))
+        return sum(ids.count(unknown) for ids in tokens) / total if total else 0.0
+
+    def _tokenize(self, texts: list[str], *, specials: bool) -> list[list[int]]:
+        encoded = self._tokenizer(
+            texts, truncation=True, max_length=self.max_length, add_special_tokens=specials,
+            return_attention_mask=False, return_token_type_ids=False,
+        )  # fmt: skip
+        return encoded["input_ids"]
+
+    def _forward(self, tokens: list[list[int]]) -> np.ndarray:
+        """Pads on the right whatever the tokenizer prefers: positions then count from the first token of a text."""
+        ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in tokens], True, self._padding)
+        if not ids.shape[1]:
+            return np.zeros((len(tokens), self.dimension), np.float32)
+        lengths = torch.tensor([len(row) for row in tokens])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self._device)
+        try:
+            with torch.inference_mode():
+                output = self._model(input_ids=ids.to(self._device), attention_mask=mask)
+                vectors = pool(output.last_hidden_state, mask, self.pooling).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise EncoderError(
+                f"{self.device} has too little memory for {self.name} with a batch of {tuple(ids.shape)} tokens: "
+                "lower DUOTEMPO_EMBEDDING__TOKEN_BUDGET or set DUOTEMPO_EMBEDDING__DTYPE=bfloat16"
+            ) from error
+        if not np.isfinite(vectors).all():
+            raise EncoderError(
+                f"{self.name} gave non-finite numbers in {self.dtype}: set DUOTEMPO_EMBEDDING__DTYPE to float32 or "
+                "bfloat16"
+            )
+        return vectors
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        transformers_logging.disable_progress_bar()
+        model = self._load(AutoModel, dtype=getattr(torch, self.dtype))
+        if model.config.is_encoder_decoder:
+            model = model.get_encoder()
+        return model.to(self._device).eval()
+
+    @property
+    def _padding(self) -> int:
+        """Decoders often have no padding token: their end of text serves, it is masked anyway."""
+        for token in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id):
+            if token is not None:
+                return token
+        return 0
+
+    def _readable(self, positions: int | None) -> int:
+        """The settings' max_length, or the model's own limit when that is smaller."""
+        limit = min(self._tokenizer.model_max_length, positions or self._settings.max_length)
+        if limit < self._settings.max_length:
+            logger.warning(
+                "%s reads at most %d tokens, not the %d of the settings", self.name, limit, self._settings.max_length
+            )
+        return min(limit, self._settings.max_length)
+
+    def _load(self, kind: Any, **options: Any) -> Any:
+        if self._source.on_hub:
+            options["revision"] = self._source.revision
+        try:
+            return kind.from_pretrained(self._source.path, **options)
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            raise EncoderError(
+                f"{self._settings.model!r} cannot be loaded by transformers' {kind.__name__} ({error}): check that it "
+                "is complete and of a kind that transformers knows, or use packaged:minilm"
+            ) from error

@@ -1,0 +1,181 @@
+"""What a model may see and what it must predict: leave-one-out, temporal and rolling.
+
+`loo` and `temporal` take the events as they stand, sorted by time, ties in the order of the file:
+
+    loo       the last event of each user with at least three is the target, all other events are training
+    temporal  events at or before the 0.9 quantile of all times are training; a user of the training side is judged by
+              the first later event of an item that is new to that user
+
+`rolling` is how the service lives: training ends before the cut, and each later event of an item new to its user is
+predicted from everything before it.
+
+Targets are frames of `user_id`, `item_id`, `time` (epoch seconds) and `position` (row in the events sorted by time).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from components.columns import Columns as C
+from components.evaluation.errors import EvaluationError
+
+Kind = Literal["loo", "temporal"]
+
+TIME = "time"
+POSITION = "position"
+SIGNAL = "signal"
+LOO_EVENTS = 3
+TEMPORAL_QUANTILE = 0.9
+RESOLUTION = 1e-6  # seconds; the database keeps microseconds
+
+
+@dataclass(frozen=True)
+class Split:
+    """A training side that stays as it is for all targets.
+
+    train: the training events sorted by time; the index is the position among all sorted events.
+    targets: see the module. cut: epoch seconds just after the last training event, so exclusive.
+    """
+
+    train: pd.DataFrame
+    targets: pd.DataFrame
+    kind: Kind
+    cut: float
+
+    def histories(self) -> list[np.ndarray]:
+        """For each target the row numbers in `train` of its user's events, oldest first."""
+        ends = np.full(len(self.targets), np.inf)
+        return _events_before(self.train[C.USER], epoch_seconds(self.train), self.targets[C.USER], ends)
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """A training side that ends before the cut, and later targets with a history that goes on.
+
+    events: all events sorted by time, numbered from 0. train: those with time < cut. targets: see the module.
+    cut: epoch seconds, exclusive.
+    """
+
+    events: pd.DataFrame
+    train: pd.DataFrame
+    targets: pd.DataFrame
+    cut: float
+
+    def histories(self) -> list[np.ndarray]:
+        """For each target the row numbers in `events` of its user's events strictly before it in time, oldest first."""
+        times = self.targets[TIME].to_numpy()
+        return _events_before(self.events[C.USER], epoch_seconds(self.events), self.targets[C.USER], times)
+
+
+def epoch_seconds(events: pd.DataFrame) -> np.ndarray:
+    """Times of the events in epoch seconds, float64, from the column `timestamp` or else `occurred_at`.
+
+    Raises EvaluationError when neither is there, or a time is missing.
+    """
+    column = next((name for name in (C.TIMESTAMP, C.OCCURRED_AT) if name in events.columns), None)
+    if column is None:
+        raise EvaluationError(f"events have neither {C.TIMESTAMP!r} nor {C.OCCURRED_AT!r}: name the column of their time")
+    if missing := int(events[column].isna().sum()):
+        raise EvaluationError(f"{missing} events have no {column!r}: remove them or give them a time")
+    if column == C.TIMESTAMP:
+        return events[column].to_numpy(dtype=np.float64)
+    return pd.to_datetime(events[column], utc=True).dt.as_unit("us").astype("int64").to_numpy() / 1e6
+
+
+def split(interactions: pd.DataFrame, kind: Kind) -> Split:
+    """Splits user_id, item_id and a time column; see the module for the two kinds.
+
+    Raises EvaluationError when no user can be judged.
+    """
+    events, times = _sorted(interactions)
+    held_out = _last_of_each_user(events) if kind == "loo" else _first_new_after_quantile(events, times)
+    if not held_out.any():
+        need = (
+            f"a user with at least {LOO_EVENTS} events"
+            if kind == "loo"
+            else f"a user with events on both sides of the {TEMPORAL_QUANTILE} quantile of all times, a later one of a new item"
+        )
+        raise EvaluationError(f"the {kind} split of {len(events)} events leaves no target: it needs {need}")
+    training = ~held_out if kind == "loo" else times <= _quantile(times, TEMPORAL_QUANTILE)
+    cut = float(times[training].max()) + RESOLUTION
+    return Split(events[training], _targets(events, times, np.flatnonzero(held_out)), kind, cut)
+
+
+def validation_split(train: pd.DataFrame, kind: Kind) -> Split:
+    """The same split once more, on the training side alone: what settings and early stopping are chosen by."""
+    return split(train, kind)
+
+
+def rolling(events: pd.DataFrame, quantile: float, sample: int, seed: int) -> Rolling:
+    """Training before the `quantile` of all times (a time that occurs, exclusive), targets from there on.
+
+    A target's item is new to its user, before and after the cut; where events have a `signal`, it is positive. Of more
+    than `sample` targets a sample is drawn by `seed`. Raises EvaluationError when either side would be empty.
+    """
+    ordered, times = _sorted(events)
+    cut = _quantile(times, quantile)
+    training = times < cut
+    if not training.any():
+        raise EvaluationError(
+            f"no event lies before the cut, the {quantile} quantile of the times of {len(ordered)} events: "
+            "rolling needs events at more than one time"
+        )
+    wanted = ~training & ~ordered.duplicated([C.USER, C.ITEM]).to_numpy()
+    if SIGNAL in ordered.columns:
+        wanted &= ordered[SIGNAL].to_numpy() > 0
+    positions = np.flatnonzero(wanted)
+    if not len(positions):
+        raise EvaluationError(
+            f"none of the {int((~training).sum())} events from the cut on is a target: rolling needs a positive event "
+            "of an item that is new to its user; a lower evaluation.cut_quantile leaves more events behind the cut"
+        )
+    if len(positions) > sample:
+        positions = np.sort(np.random.default_rng(seed).choice(positions, sample, replace=False))
+    return Rolling(ordered, ordered[training], _targets(ordered, times, positions), cut)
+
+
+def _sorted(events: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    if events.empty:
+        raise EvaluationError("there are no events to split: ingest or name a dataset that has some")
+    times = epoch_seconds(events)
+    order = np.argsort(times, kind="stable")
+    return events.iloc[order].reset_index(drop=True), times[order]
+
+
+def _quantile(times: np.ndarray, quantile: float) -> float:
+    return float(np.quantile(times, quantile, method="lower"))
+
+
+def _last_of_each_user(events: pd.DataFrame) -> np.ndarray:
+    enough = events.groupby(C.USER)[C.ITEM].transform("size") >= LOO_EVENTS
+    return (enough & ~events.duplicated(C.USER, keep="last")).to_numpy()
+
+
+def _first_new_after_quantile(events: pd.DataFrame, times: np.ndarray) -> np.ndarray:
+    training = times <= _quantile(times, TEMPORAL_QUANTILE)
+    train = events[training]
+    seen = pd.MultiIndex.from_frame(train[[C.USER, C.ITEM]])
+    later = events[~training & events[C.USER].isin(train[C.USER]).to_numpy()]
+    new = later[~pd.MultiIndex.from_frame(later[[C.USER, C.ITEM]]).isin(seen)]
+    return events.index.isin(new.index[~new.duplicated(C.USER)])
+
+
+def _targets(events: pd.DataFrame, times: np.ndarray, positions: np.ndarray) -> pd.DataFrame:
+    targets = events.loc[positions, [C.USER, C.ITEM]].reset_index(drop=True)
+    return targets.assign(**{TIME: times[positions], POSITION: positions})
+
+
+def _events_before(
+    users: pd.Series, times: np.ndarray, target_users: pd.Series, ends: Iterable[float]
+) -> list[np.ndarray]:
+    codes, known = pd.factorize(users)
+    by_user = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[by_user], np.arange(len(known) + 1))
+    histories = []
+    for user, end in zip(pd.Index(known).get_indexer(pd.Index(target_users)), ends, strict=True):
+        own = by_user[starts[user] : starts[user + 1]] if user >= 0 else by_user[:0]
+        histories.append(own[: np.searchsorted(times[own], end, side="left")])
+    return histories

@@ -1,0 +1,174 @@
+"""Why this item for this person, read off the parts of the score and off the score without a history item."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.bundle import Bundle
+from components.interests.categories import item_categories
+from components.interests.keywords import Keywords
+from components.interests.profile import top_terms
+from components.ranking.scorer import PARTS, Scorer, Scores, Strategy
+from components.ranking.states import SECONDS_A_DAY, UserState
+from components.settings import InterestSettings
+
+SHARES = ("long", "short", "content", "collaborative", "popularity")
+EXAMINED = 24
+BECAUSE = 3
+TERMS = 5
+PROFILE_TERMS = 50
+TREND_QUANTILE = 0.9
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The interests of one user in words: (term, weight) by falling weight, the long-term and the recent ones."""
+
+    long_keywords: list[tuple[str, float]]
+    long_categories: list[tuple[str, float]]
+    short_keywords: list[tuple[str, float]]
+    short_categories: list[tuple[str, float]]
+
+    def long_terms(self, count: int = 2 * TERMS) -> list[str]:
+        return _merged(self.long_categories, self.long_keywords, count)
+
+    def short_terms(self, count: int = 2 * TERMS) -> list[str]:
+        return _merged(self.short_categories, self.short_keywords, count)
+
+
+class Explainer:
+    """Explains the scores of one bundle."""
+
+    def __init__(self, scorer: Scorer, settings: InterestSettings) -> None:
+        self._scorer = scorer
+        self._bundle: Bundle = scorer.bundle
+        self._settings = settings
+        self._keywords = Keywords(self._bundle.keywords, self._bundle.terms)
+        self._half_life = float(self._bundle.manifest["half_life_days"])
+        self._titles: list[str] = self._bundle.items["title"].to_pylist()
+        self._items: list[str] = self._bundle.items["item_id"].to_pylist()
+        self._categories = item_categories(self._bundle.items.select(["category"]).to_pandas())
+        recent = self._bundle.items["recent"].to_numpy()
+        self._trend = (recent > 0) & (recent >= np.quantile(recent, TREND_QUANTILE)) if len(recent) else recent > 0
+
+    def profile(self, state: UserState) -> Profile:
+        """The user's interests in words: decayed over the whole history, and in the recent window."""
+        long = self._weights(state, self._decay(state))
+        recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
+        recent[: -self._settings.short_items] = False
+        short = self._weights(state, recent.astype(np.float64))
+        return Profile(
+            long_keywords=_terms(long, self._keywords),
+            long_categories=_terms(long, self._categories),
+            short_keywords=_terms(short, self._keywords),
+            short_categories=_terms(short, self._categories),
+        )
+
+    def why(
+        self, rows: np.ndarray, state: UserState, scores: Scores, profile: Profile, strategy: Strategy
+    ) -> list[dict[str, object]]:
+        """One object an item: shares of the score's parts, the history items behind it, matching words, a sentence.
+
+        rows: int64 (k,), the items to explain; scores: of this state alone, from `Scorer.score([state], strategy)`.
+        """
+        contributions = self._contributions(rows, state, scores, strategy)
+        keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
+        categories = {name for name, _ in profile.long_categories + profile.short_categories}
+        answers = []
+        for position, row in enumerate(rows):
+            shares = _shares({name: float(scores.parts[name][0, row]) for name in PARTS[strategy]})
+            because = [
+                {"item_id": self._items[item], "title": self._titles[item], "contribution": round(float(fall), 6)}
+                for item, fall in contributions[position]
+            ]
+            words = [term for term in _row_terms(self._keywords, row) if term in keywords]
+            names = [name for name in _row_terms(self._categories, row) if name in categories]
+            trend = bool(self._trend[row])
+            text = sentence(shares, [self._titles[item] for item, _ in contributions[position]], names, trend)
+            answers.append(
+                {**shares, "because": because, "keywords": words[:TERMS], "categories": names[:TERMS], "trend": trend,
+                 "text": text}
+            )  # fmt: skip
+        return answers
+
+    def _contributions(
+        self, rows: np.ndarray, state: UserState, scores: Scores, strategy: Strategy
+    ) -> list[list[tuple[int, float]]]:
+        """For each row the history items without which its score would fall most, with the fall (leave one out)."""
+        history = self._examined(rows, state)
+        if not len(history):
+            return [[] for _ in rows]
+        states = [_without(item, state) for item in history]
+        falls = scores.total[0, rows] - self._scorer.score(states, strategy).total[:, rows]
+        answers = []
+        for position in range(len(rows)):
+            order = np.argsort(-falls[:, position], kind="stable")[:BECAUSE]
+            answers.append([(int(history[i]), float(falls[i, position])) for i in order if falls[i, position] > 0])
+        return answers
+
+    def _examined(self, rows: np.ndarray, state: UserState) -> np.ndarray:
+        """The history items most likely to matter: nearest by cosine or by neighbour weight, times decayed signal."""
+        items = np.unique(state.items)
+        if len(items) <= EXAMINED:
+            return items
+        strength = np.zeros(self._bundle.items.num_rows)
+        np.add.at(strength, state.items, state.signals * self._decay(state))
+        vectors = self._bundle.vectors / np.maximum(np.linalg.norm(self._bundle.vectors, axis=1, keepdims=True), 1e-9)
+        likeness = vectors[items] @ vectors[rows].T + self._bundle.neighbours[items][:, rows].toarray()
+        order = np.argsort(-(likeness * strength[items][:, None]).max(axis=1), kind="stable")
+        return items[order[:EXAMINED]]
+
+    def _decay(self, state: UserState) -> np.ndarray:
+        ages = np.maximum(state.now - state.times, 0.0) / SECONDS_A_DAY
+        return np.asarray(np.exp2(-ages / self._half_life))
+
+    def _weights(self, state: UserState, factors: np.ndarray) -> np.ndarray:
+        weights = np.zeros(self._bundle.items.num_rows)
+        np.add.at(weights, state.items, state.signals * factors)
+        return weights
+
+
+def sentence(shares: dict[str, float], because: list[str], categories: list[str], trend: bool) -> str:
+    """The reason in one sentence, led by the largest share."""
+    main = max(shares, key=lambda name: shares[name])
+    if main == "popularity" or not any(shares.values()):
+        return "Many people want it this week." if trend else "Many people like it."
+    tempo = {
+        "long": "Fits what you have liked for long",
+        "short": "Fits what you are into right now",
+        "content": "Reads like what you liked",
+        "collaborative": "People with your history like it",
+    }[main]
+    matching = f" ({', '.join(categories[:2])})" if categories else ""
+    named = f", because of {' and '.join(because[:2])}" if because else ""
+    return f"{tempo}{matching}{named}."
+
+
+def _terms(weights: np.ndarray, keywords: Keywords) -> list[tuple[str, float]]:
+    return top_terms(weights, keywords.matrix, keywords.terms, PROFILE_TERMS)
+
+
+def _row_terms(keywords: Keywords, row: int) -> list[str]:
+    """The terms of one item by falling weight."""
+    start, end = keywords.matrix.indptr[row], keywords.matrix.indptr[row + 1]
+    order = np.argsort(-keywords.matrix.data[start:end], kind="stable")
+    return [keywords.terms[column] for column in keywords.matrix.indices[start:end][order]]
+
+
+def _without(item: int, state: UserState) -> UserState:
+    kept = state.items != item
+    return UserState(state.items[kept], state.times[kept], state.signals[kept], state.now, state.documents)
+
+
+def _shares(parts: dict[str, float]) -> dict[str, float]:
+    """What share each positive part has in the sum of the positive parts; all 0 when none is positive."""
+    positive = {name: max(parts.get(name, 0.0), 0.0) for name in SHARES}
+    whole = sum(positive.values())
+    return {name: round(value / whole, 4) if whole > 0 else 0.0 for name, value in positive.items()}
+
+
+def _merged(first: list[tuple[str, float]], second: list[tuple[str, float]], count: int) -> list[str]:
+    """Half of the terms from each, without doubles."""
+    terms = [term for term, _ in first[: count // 2]] + [term for term, _ in second]
+    return list(dict.fromkeys(terms))[:count]
+

@@ -1,0 +1,66 @@
+"""The user tower as an ONNX graph: the service runs the same model without torch."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from components.fusion.model import UserTower
+
+INPUTS = ("vectors", "ages", "signals", "documents", "present")
+
+
+class Serving(nn.Module):
+    """The user tower asked about one moment: now.
+
+    vectors (B, H, width), ages in days before now and signals (B, H), documents (B, 2, e), present (B, 2) to the long
+    and the short part of U, each (B, width). H is at least the window.
+    """
+
+    def __init__(self, tower: UserTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(
+        self, vectors: Tensor, ages: Tensor, signals: Tensor, documents: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        window = self.tower.window
+        long, short = self.tower(
+            vectors,
+            ages,
+            signals,
+            ages[:, -window:],
+            documents[:, None].expand(-1, window, -1, -1),
+            present[:, None].expand(-1, window, -1),
+        )
+        return long[:, -1], short[:, -1]
+
+
+def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
+    """The ONNX graph of `Serving`; batch and history length are dynamic."""
+    length = tower.window + 1
+    example = (
+        torch.zeros(2, length, width),
+        torch.zeros(2, length),
+        torch.ones(2, length),
+        torch.zeros(2, 2, dimension),
+        torch.zeros(2, 2),
+    )
+    axes = {name: {0: "batch"} for name in (*INPUTS, "long", "short")}
+    for name in INPUTS[:3]:
+        axes[name][1] = "history"
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        graph = Path(folder) / "user_tower.onnx"
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            Serving(tower.cpu()).eval(),
+            example,
+            str(graph),
+            dynamo=False,
+            input_names=list(INPUTS),
+            output_names=["long", "short"],
+            dynamic_axes=axes,
+        )
+        return graph.read_bytes()

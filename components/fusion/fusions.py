@@ -1,0 +1,89 @@
+"""U = f(U_l, U_s): the fusions, one interface. One's own is a class and a line in FUSIONS.
+
+Every fusion returns two parts whose sum is U, so that each score splits exactly into its long and its short share.
+"""
+
+import torch
+from torch import Tensor, nn
+
+CONTEXT = 2
+"""Width of the context: log(1 + days since the last event), log(1 + events known)."""
+
+
+class Fusion(nn.Module):
+    """The interface: forward(long (..., width), short (..., width), context (..., CONTEXT)) -> (part, part)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class Weighted(Fusion):
+    """U = a U_l + (1 - a) U_s, with one learned a for everybody."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.balance = nn.Parameter(torch.zeros(()))
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        share = torch.sigmoid(self.balance)
+        return share * long, (1 - share) * short
+
+
+class Concat(Fusion):
+    """U = W [U_l; U_s], a linear map of the concatenation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.long = nn.Linear(width, width, bias=False)
+        self.short = nn.Linear(width, width, bias=False)
+        for layer in (self.long, self.short):
+            nn.init.eye_(layer.weight)
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.long(long), self.short(short)
+
+
+class Attention(Fusion):
+    """U = a_l U_l + a_s U_s, with (a_l, a_s) a softmax over the two tempos, asked by the context and their sum."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.query = nn.Linear(width + CONTEXT, width)
+        self.key = nn.Linear(width, width, bias=False)
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        query = self.query(torch.cat([long + short, context], dim=-1))
+        logits = torch.stack([(query * self.key(long)).sum(-1), (query * self.key(short)).sum(-1)], dim=-1)
+        weights = torch.softmax(logits / self.width**0.5, dim=-1)
+        return weights[..., :1] * long, weights[..., 1:] * short
+
+
+class Gated(Fusion):
+    """U = g * U_l + (1 - g) * U_s elementwise, g = sigmoid(W [U_l; U_s; context])."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.gate = nn.Linear(2 * width + CONTEXT, width)
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        gate = torch.sigmoid(self.gate(torch.cat([long, short, context], dim=-1)))
+        return gate * long, (1 - gate) * short
+
+
+FUSIONS: dict[str, type[Fusion]] = {
+    "weighted": Weighted,
+    "concat": Concat,
+    "attention": Attention,
+    "gated": Gated,
+}
+
+
+def make_fusion(kind: str, width: int) -> Fusion:
+    """The fusion named `kind`. Raises ValueError that names the known ones."""
+    if kind not in FUSIONS:
+        raise ValueError(f"no fusion named {kind!r}; there are {', '.join(FUSIONS)}")
+    return FUSIONS[kind](width)

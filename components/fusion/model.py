@@ -1,0 +1,62 @@
+"""The model: R = V · f(U_l, U_s)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from components.fusion.fusions import make_fusion
+from components.fusion.towers import DocumentTower, ItemTower, LongTower, ShortTower
+from components.settings import FusionSettings
+
+
+class FusionModel(nn.Module):
+    """Item vectors, both tempos of the user, and their fusion.
+
+    texts: (items, e') whitened text vectors; trained: bool (items,); dimension: of the document vectors, 0 for none.
+    """
+
+    def __init__(
+        self, settings: FusionSettings, texts: Tensor, trained: Tensor, dimension: int, half_life_days: float
+    ) -> None:
+        super().__init__()
+        width = settings.width
+        self.window = settings.window
+        self.items = ItemTower(texts, trained, width)
+        self.user = UserTower(settings, dimension, half_life_days)
+
+
+class UserTower(nn.Module):
+    """The user's side of the model, the part that the service runs."""
+
+    def __init__(self, settings: FusionSettings, dimension: int, half_life_days: float) -> None:
+        super().__init__()
+        width = settings.width
+        self.window = settings.window
+        self.long = LongTower(width, half_life_days, settings.dropout)
+        self.short = ShortTower(width, settings.blocks, settings.heads, settings.dropout)
+        self.documents = nn.ModuleList(DocumentTower(dimension, width) for _ in range(2 if dimension else 0))
+        self.fusion = make_fusion(settings.kind, width)
+        self.fade = nn.Parameter(torch.tensor(7.0).log())
+
+    def forward(
+        self, vectors: Tensor, ages: Tensor, signals: Tensor, gaps: Tensor, documents: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The two parts of U after each event of the window.
+
+        vectors (B, H, width); ages in days before any one moment (B, H); signals (B, H), 0 = padding; gaps (B, L): days
+        from each event of the window to the moment that is asked about; documents (B, L, 2, e) and present (B, L, 2):
+        LLM(D_l) and LLM(D_s) as of the anchor in force. Returns two tensors (B, L, width), L = window.
+
+        The short-term interest halves with every exp(fade) days that pass without an event.
+        """
+        window = self.window
+        long = self.long(vectors, ages, signals, window)
+        valid = signals[:, -window:] > 0
+        short = self.short(vectors[:, -window:], ages[:, -window:], valid)
+        if len(self.documents):
+            long = long + self.documents[0](documents[..., 0, :], present[..., 0])
+            short = short + self.documents[1](documents[..., 1, :], present[..., 1])
+        short = short * torch.exp(-math.log(2) * gaps / self.fade.exp())[..., None]
+        known = torch.cumsum((signals != 0).to(vectors.dtype), dim=1)[:, -window:]
+        return self.fusion(long, short, torch.stack([torch.log1p(gaps), torch.log1p(known)], dim=-1))

@@ -1,0 +1,167 @@
+"""Histories as arrays, and the windows that the training reads from them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from components.columns import Columns
+from components.interests.signals import signals
+from components.ranking.states import SECONDS_A_DAY, UserState
+from components.settings import EventSettings
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Document vectors of users as of their anchors.
+
+    users: (A,) ids; as_of: float64 (A,) epoch seconds; vectors: float32 (A, 2, e), LLM(D_l) and LLM(D_s), zero: none.
+    """
+
+    users: np.ndarray
+    as_of: np.ndarray
+    vectors: np.ndarray
+
+    @classmethod
+    def none(cls, dimension: int = 0) -> "Documents":
+        """No document at all."""
+        return cls(np.array([], dtype=object), np.array([]), np.zeros((0, 2, dimension), dtype=np.float32))
+
+    def in_force(self, users: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """Row of the latest anchor strictly before each moment, -1 where a user has none: int64 (n,)."""
+        if not len(self.users):
+            return np.full(len(users), -1, dtype=np.int64)
+        asked = pd.DataFrame({"user": users, "moment": moments, "order": np.arange(len(users))})
+        known = pd.DataFrame({"user": self.users, "moment": self.as_of, "row": np.arange(len(self.users))})
+        found = pd.merge_asof(
+            asked.sort_values("moment", kind="stable"),
+            known.sort_values("moment", kind="stable"),
+            on="moment",
+            by="user",
+            allow_exact_matches=False,
+        )
+        return found.sort_values("order")["row"].fillna(-1).to_numpy(dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All histories, one after the other, each oldest first.
+
+    users: (U,) ids; offsets: int64 (U + 1,) of each user's first event; items: int64 (N,) rows; times: float64 (N,)
+    epoch seconds; signals: float32 (N,); anchors: int64 (N,) row of the documents in force before event n, -1 for none.
+    """
+
+    users: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    signals: np.ndarray
+    anchors: np.ndarray
+
+    def state(self, user: int, now: float, documents: Documents, before: int | None = None) -> UserState:
+        """State of the user at position `user`, of the events before position `before` in the flat arrays."""
+        first, last = self.offsets[user], self.offsets[user + 1] if before is None else before
+        anchor = documents.in_force(self.users[user : user + 1], np.array([now]))[0]
+        vectors = documents.vectors[anchor] if anchor >= 0 else None
+        return UserState(self.items[first:last], self.times[first:last], self.signals[first:last], now, vectors)
+
+
+def build_sequences(
+    events: pd.DataFrame, rows: dict[str, int], settings: EventSettings, documents: Documents
+) -> Sequences:
+    """Histories of all users of an events frame that is sorted by time. Events of items outside `rows` are left out."""
+    events = events[events[Columns.ITEM].isin(rows.keys())]
+    codes, users = pd.factorize(events[Columns.USER], sort=True)
+    order = np.argsort(codes, kind="stable")
+    times = epoch_seconds(events[Columns.OCCURRED_AT])[order]
+    counts = np.bincount(codes, minlength=len(users))
+    owners = np.asarray(users, dtype=object)[codes[order]]
+    return Sequences(
+        users=np.asarray(users, dtype=object),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        items=events[Columns.ITEM].map(rows).to_numpy(dtype=np.int64)[order],
+        times=times,
+        signals=signals(events, settings)[order],
+        anchors=documents.in_force(owners, times),
+    )
+
+
+def epoch_seconds(times: pd.Series) -> np.ndarray:
+    """UTC datetimes as float64 epoch seconds."""
+    return times.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[us]").astype("int64").to_numpy() / 1e6
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of training windows, left-padded.
+
+    items, ages (days before the window's last event), signals (0 = padding): (B, H), H at least L; for each of the last
+    L events: targets (B, L) rows, -1 where nothing is to be learned; gaps (B, L) days to the target; anchors (B, L).
+    """
+
+    items: np.ndarray
+    ages: np.ndarray
+    signals: np.ndarray
+    targets: np.ndarray
+    gaps: np.ndarray
+    anchors: np.ndarray
+
+
+class WindowSampler:
+    """Cuts all histories into windows anew each epoch, so that a target meets contexts of many lengths."""
+
+    def __init__(self, sequences: Sequences, window: int, history: int, batch_size: int) -> None:
+        self.sequences = sequences
+        self.window = window
+        self.history = history
+        self.batch_size = batch_size
+        self.lengths = np.diff(sequences.offsets)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Windows]:
+        """Batches of one epoch; each target comes exactly once. Windows of like history length share a batch."""
+        first, last, floor = self._cut(rng)
+        length = np.minimum(last - first, self.history) // self.window
+        order = np.lexsort((rng.random(len(last)), length))
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        for position in rng.permutation(len(batches)):
+            chosen = batches[position]
+            yield self._gather(first[chosen], last[chosen], floor[chosen])
+
+    def _cut(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First event of the user, last input event and the input before the first one to learn from, a window each."""
+        users = np.flatnonzero(self.lengths >= 2)
+        first = self.sequences.offsets[users]
+        last = self.sequences.offsets[users + 1] - 2
+        shift = rng.integers(1, self.window + 1, size=len(users))
+        pieces = []
+        while len(last):
+            floor = np.maximum(last - shift, first - 1)
+            pieces.append((first, last, floor))
+            left = floor >= first
+            first, last = first[left], floor[left]
+            shift = np.full(len(last), self.window)
+        if not pieces:
+            empty = np.array([], dtype=np.int64)
+            return empty, empty, empty
+        return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))  # type: ignore[return-value]
+
+    def _gather(self, first: np.ndarray, last: np.ndarray, floor: np.ndarray) -> Windows:
+        data, window = self.sequences, self.window
+        reach = int(min(self.history, max(window, (last - first + 1).max())))
+        index = last[:, None] - np.arange(reach - 1, -1, -1)
+        known = index >= first[:, None]
+        index = np.maximum(index, first[:, None])
+        inputs = index[:, -window:]
+        following = inputs + 1
+        learn = known[:, -window:] & (inputs > floor[:, None]) & (data.signals[following] > 0)
+        ages = (data.times[last][:, None] - data.times[index]) / SECONDS_A_DAY
+        gaps = (data.times[following] - data.times[inputs]) / SECONDS_A_DAY
+        return Windows(
+            items=np.where(known, data.items[index], 0),
+            ages=ages.astype(np.float32),
+            signals=np.where(known, data.signals[index], 0).astype(np.float32),
+            targets=np.where(learn, data.items[following], -1),
+            gaps=np.where(known[:, -window:], gaps, 0).astype(np.float32),
+            anchors=np.where(learn, data.anchors[following], -1),
+        )

@@ -1,0 +1,143 @@
+"""The three towers: items, the long-term interest, the short-term interest."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+POSITIONS = 32
+GAPS = 24
+
+
+class ItemTower(nn.Module):
+    """Item vector = projection of the whitened text vector + a learned id vector.
+
+    An item without a training event has no id vector and is carried by its text alone.
+    texts: (items, e'); trained: bool (items,).
+    """
+
+    texts: Tensor
+    trained: Tensor
+
+    def __init__(self, texts: Tensor, trained: Tensor, width: int) -> None:
+        super().__init__()
+        self.register_buffer("texts", texts, persistent=False)
+        self.register_buffer("trained", trained.to(texts.dtype)[:, None], persistent=False)
+        self.project = nn.Linear(texts.shape[1], width, bias=False)
+        self.ids = nn.Parameter(torch.randn(len(texts), width) * 0.05)
+
+    def forward(self, id_dropout: float = 0.0) -> Tensor:
+        """All item vectors, (items, width); a share `id_dropout` of them without their id vector."""
+        keep = self.trained
+        if id_dropout > 0:
+            keep = keep * (torch.rand_like(keep) >= id_dropout)
+        return self.project(self.texts) + keep * self.ids
+
+
+class DocumentTower(nn.Module):
+    """A document vector of the LLM, brought to the width of the model; absent documents give zero."""
+
+    def __init__(self, dimension: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dimension)
+        self.project = nn.Linear(dimension, width)
+
+    def forward(self, document: Tensor, present: Tensor) -> Tensor:
+        """document (..., e), present (...,) of 0 and 1 to (..., width)."""
+        return present[..., None] * self.project(self.norm(document))
+
+
+class LongTower(nn.Module):
+    """U_l: the time-decayed mean of the whole history's item vectors, refined, plus LLM(D_l)."""
+
+    def __init__(self, width: int, half_life_days: float, dropout: float) -> None:
+        super().__init__()
+        self.half_life_days = half_life_days
+        self.refine = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+        )
+
+    def forward(self, vectors: Tensor, ages: Tensor, signals: Tensor, window: int) -> Tensor:
+        """The interest after each of the last `window` events.
+
+        vectors (B, H, width), ages in days and signals (B, H), 0 = padding, to (B, window, width). The decay is taken
+        relative to the newest event: a mean does not change when all its weights are scaled alike.
+        """
+        newest = ages.masked_fill(signals == 0, 1e6).amin(dim=1, keepdim=True)
+        decay = torch.exp(math.log(2) * (newest - ages).clamp(max=0) / self.half_life_days)
+        weights = (decay * signals)[..., None]
+        total = torch.cumsum(weights * vectors, dim=1)[:, -window:]
+        mass = torch.cumsum(weights.abs(), dim=1)[:, -window:]
+        mean = total / mass.clamp(min=1e-9)
+        return mean + (mass > 0) * self.refine(mean)
+
+
+class ShortTower(nn.Module):
+    """U_s: a causal transformer over the last events, with biases by distance and by time gap.
+
+    Pre-norm blocks; the biases are those of HSTU (Zhai et al. 2024, Actions speak louder than words, sec. 3.3).
+    """
+
+    def __init__(self, width: int, blocks: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, vectors: Tensor, ages: Tensor, valid: Tensor) -> Tensor:
+        """vectors (B, L, width), ages in days (B, L), valid bool (B, L) to (B, L, width); zero before a first event."""
+        length = vectors.shape[1]
+        order = torch.arange(length, device=vectors.device)
+        distance = (order[:, None] - order[None, :]).clamp(0, POSITIONS - 1)
+        gaps = gap_bucket(ages[:, None, :] - ages[:, :, None])
+        causal = order[None, :] <= order[:, None]
+        visible = causal[None] & valid[:, None, :]
+        hidden = self.dropout(vectors * valid[..., None] * vectors.shape[-1] ** 0.5)
+        for block in self.blocks:
+            hidden = block(hidden, distance, gaps, visible)
+        known = torch.cumsum(valid.to(vectors.dtype), dim=1) > 0
+        return self.norm(hidden) * known[..., None]
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block with relative biases and a SwiGLU feed-forward part."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.by_distance = nn.Embedding(POSITIONS, heads)
+        self.by_gap = nn.Embedding(GAPS, heads)
+        self.forward_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        for bias in (self.by_distance, self.by_gap):
+            nn.init.zeros_(bias.weight)
+
+    def forward(self, hidden: Tensor, distance: Tensor, gaps: Tensor, visible: Tensor) -> Tensor:
+        batch, length, width = hidden.shape
+        shape = (batch, length, self.heads, width // self.heads)
+        query, key, value = (
+            part.reshape(shape).transpose(1, 2)
+            for part in self.query_key_value(self.attention_norm(hidden)).chunk(3, dim=-1)
+        )
+        bias = self.by_distance(distance)[None] + self.by_gap(gaps)
+        bias = bias.permute(0, 3, 1, 2).masked_fill(~visible[:, None], -1e9)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        hidden = hidden + self.dropout(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
+        gate, content = self.expand(self.forward_norm(hidden)).chunk(2, dim=-1)
+        return hidden + self.dropout(self.contract(F.silu(gate) * content))
+
+
+def gap_bucket(days: Tensor) -> Tensor:
+    """A time gap in days as one of GAPS logarithmic buckets, from a second to years."""
+    seconds = days.clamp(min=0) * 86_400
+    return torch.log2(1 + seconds).clamp(max=GAPS - 1).long()

@@ -1,0 +1,109 @@
+"""Interests of many people at many anchors, as a frame."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from components.columns import Columns
+from components.interests.categories import item_categories
+from components.interests.documents import document_long, document_short
+from components.interests.history import Histories
+from components.interests.keywords import Keywords, tokenize
+from components.interests.long_term import LongTerm, long_term
+from components.interests.profile import strongest
+from components.interests.short_term import ShortTerm, short_term
+from components.settings import EventSettings, InterestSettings
+
+FAVOURITES = 8
+TEXTS = 3
+BATCH = 4096
+
+
+def build_interests(
+    events: pd.DataFrame,
+    items: pd.DataFrame,
+    anchors: pd.DataFrame,
+    keywords: Keywords,
+    settings: InterestSettings,
+    event_settings: EventSettings,
+) -> pd.DataFrame:
+    """The interests frame: one row for each row of `anchors`, in its order, from events strictly before `as_of`.
+
+    `keywords` holds one row for each row of `items`. long_items is newest first, short_items oldest first; both hold
+    distinct items that the person is for. A keyword that only repeats a category is left out of long_keywords, for
+    long_categories names it.
+    Raises ValueError when an event names an item that `items` lacks, or an unknown kind.
+    """
+    if keywords.matrix.shape[0] != len(items):
+        raise ValueError(f"{keywords.matrix.shape[0]} rows of keywords for {len(items)} items: extract them again")
+    histories = Histories(events, pd.Index(items[Columns.ITEM]), anchors, event_settings)
+    writer = _Writer(items, keywords, settings)
+    batches = (range(start, min(start + BATCH, len(histories))) for start in range(0, len(histories), BATCH))
+    rows = [row for batch in batches for row in writer.rows(histories, batch)]
+    columns = [
+        Columns.LONG_KEYWORDS, Columns.LONG_CATEGORIES, Columns.LONG_ITEMS, Columns.SHORT_ITEMS,
+        Columns.SHORT_KEYWORDS, Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT,
+    ]  # fmt: skip
+    written = pd.DataFrame(rows, columns=columns)
+    return pd.concat([anchors[[Columns.USER, Columns.AS_OF]].reset_index(drop=True), written], axis=1)
+
+
+class _Writer:
+    """Turns histories into rows of the frame."""
+
+    def __init__(self, items: pd.DataFrame, keywords: Keywords, settings: InterestSettings) -> None:
+        self._settings = settings
+        self._ids = items[Columns.ITEM].to_numpy(dtype=object)
+        self._titles = items[Columns.TITLE].astype(object).fillna("").to_numpy(dtype=object)
+        self._keywords = keywords
+        self._categories = item_categories(items)
+        repeated = {word for name in self._categories.terms for word in tokenize(name)}
+        own = np.flatnonzero([term not in repeated for term in keywords.terms])
+        self._own_keywords = Keywords(keywords.matrix[:, own], [keywords.terms[column] for column in own])
+
+    def rows(self, histories: Histories, anchors: range) -> list[tuple[list[str] | str, ...]]:
+        """The rows of these anchors, from long_keywords to document_short."""
+        chosen = self._settings
+        pasts = [histories[anchor] for anchor in anchors]
+        longs = [long_term(past, chosen.half_life_days, FAVOURITES, TEXTS) for past in pasts]
+        shorts = [short_term(past, chosen.short_days, chosen.short_items, TEXTS) for past in pasts]
+        categories = _top(longs, self._categories, chosen.long_categories)
+        long_keywords = _top(longs, self._own_keywords, chosen.long_keywords)
+        short_keywords = _top(shorts, self._keywords, chosen.short_keywords)
+        interests = zip(longs, shorts, categories, long_keywords, short_keywords, strict=True)
+        return [self._row(*interest) for interest in interests]
+
+    def _row(
+        self,
+        long: LongTerm,
+        short: ShortTerm,
+        categories: list[str],
+        long_keywords: list[str],
+        short_keywords: list[str],
+    ) -> tuple[list[str] | str, ...]:
+        recent = short.liked()
+        return (
+            long_keywords,
+            categories,
+            self._ids[long.liked(self._settings.long_items)].tolist(),
+            self._ids[recent[::-1]].tolist(),
+            short_keywords,
+            document_long(categories, long_keywords, self._titles[long.favourites], long.texts),
+            document_short(short_keywords, self._titles[recent], short.texts),
+        )
+
+
+def _top(interests: Sequence[LongTerm] | Sequence[ShortTerm], terms: Keywords, k: int) -> list[list[str]]:
+    """The `k` strongest terms of each interest, by one sparse product for all."""
+    ends = np.cumsum([0, *(len(interest.items) for interest in interests)])
+    indices = np.concatenate([interest.items for interest in interests])
+    weights = np.concatenate([interest.weights for interest in interests])
+    people = sparse.csr_matrix((weights, indices, ends), shape=(len(interests), terms.matrix.shape[0]))
+    profiles = (people @ terms.matrix).tocsr()
+    profiles.sort_indices()
+    slices = (slice(*profiles.indptr[row : row + 2]) for row in range(len(interests)))
+    return [
+        [terms.terms[column] for column in profiles.indices[part][strongest(profiles.data[part], k)]] for part in slices
+    ]

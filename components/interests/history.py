@@ -1,0 +1,89 @@
+"""What each anchor may see: the events of its user strictly before it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from components.columns import Columns
+from components.interests.signals import RATED, signals
+from components.settings import EventSettings
+
+FULL_STARS = 5.0
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Past:
+    """The events that one anchor sees, oldest first; events of one moment in the order of their item ids.
+
+    items: int64 rows of the items frame; ages: float64 days before the anchor; signals: float32, signed;
+    stars: float32, a rating's value as a share of five stars, 1 for every other event; texts: str, "" for none.
+    """
+
+    items: np.ndarray
+    ages: np.ndarray
+    signals: np.ndarray
+    stars: np.ndarray
+    texts: np.ndarray
+
+    def last_days(self, days: float) -> "Past":
+        """The part of it that is at most `days` old."""
+        begin = int(np.searchsorted(-self.ages, -days, side="left"))
+        return Past(self.items[begin:], self.ages[begin:], self.signals[begin:], self.stars[begin:], self.texts[begin:])
+
+    def newest_items(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct items, the one met last first, and of each the sum of its events' `weights`."""
+        items, first, inverse = np.unique(self.items[::-1], return_index=True, return_inverse=True)
+        sums = np.bincount(inverse, weights=weights[::-1], minlength=len(items))
+        order = np.argsort(first)
+        return items[order], sums[order]
+
+    def newest_texts(self, count: int) -> list[str]:
+        """The last `count` texts that the person wrote, newest first."""
+        return [str(text) for text in self.texts[self.texts != ""][::-1][:count]]
+
+
+class Histories:
+    """All events by user and time, cut at each anchor."""
+
+    def __init__(
+        self, events: pd.DataFrame, item_ids: pd.Index, anchors: pd.DataFrame, settings: EventSettings
+    ) -> None:
+        """Raises ValueError when an event names an item that `item_ids` lacks."""
+        order = [Columns.USER, Columns.OCCURRED_AT, Columns.ITEM, Columns.EVENT, Columns.VALUE, Columns.TEXT]
+        events = events.sort_values(order, ignore_index=True)
+        self._items = item_ids.get_indexer(pd.Index(events[Columns.ITEM]))
+        if (self._items < 0).any():
+            missing = events[Columns.ITEM][self._items < 0]
+            raise ValueError(
+                f"{len(missing)} events name unknown items such as {missing.iloc[0]!r}: validate the snapshot first"
+            )
+        self._times = _microseconds(events[Columns.OCCURRED_AT])
+        self._signals = signals(events, settings)
+        value = events[Columns.VALUE].to_numpy(dtype=np.float32)
+        rated = events[Columns.EVENT].isin(RATED).to_numpy() & ~np.isnan(value)
+        self._stars = np.where(rated, value / FULL_STARS, np.float32(1.0))
+        self._texts = events[Columns.TEXT].astype(object).fillna("").to_numpy(dtype=object)
+        sizes = events.groupby(Columns.USER, sort=True).size()
+        stops = pd.Series(sizes.cumsum().to_numpy(), index=sizes.index)
+        users = anchors[Columns.USER]
+        self._stops = users.map(stops).fillna(0).to_numpy(dtype=np.int64)
+        self._starts = self._stops - users.map(sizes).fillna(0).to_numpy(dtype=np.int64)
+        self._as_of = _microseconds(anchors[Columns.AS_OF])
+
+    def __len__(self) -> int:
+        """The number of anchors."""
+        return len(self._as_of)
+
+    def __getitem__(self, anchor: int) -> Past:
+        """What the anchor in this row sees."""
+        start, as_of = self._starts[anchor], self._as_of[anchor]
+        stop = start + np.searchsorted(self._times[start : self._stops[anchor]], as_of, side="left")
+        seen = slice(start, stop)
+        ages = (as_of - self._times[seen]) / 1e6 / SECONDS_PER_DAY
+        return Past(self._items[seen], ages, self._signals[seen], self._stars[seen], self._texts[seen])
+
+
+def _microseconds(times: pd.Series) -> np.ndarray:
+    return times.dt.as_unit("us").astype("int64").to_numpy()

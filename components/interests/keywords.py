@@ -1,0 +1,76 @@
+"""Keywords of item texts, in English, Chinese and mixtures of both."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+_WORD = re.compile(r"(?P<chinese>[\u3400-\u9fff]+)|(?P<word>[^\W_\u3400-\u9fff]+(?:['’-][^\W_\u3400-\u9fff]+)*)")
+# Parts of speech that carry meaning (ICTCLAS tags): nouns, verbs, adjectives, idioms, abbreviations, foreign words.
+_CONTENT_TAGS = ("n", "v", "a", "i", "l", "j", "b", "eng")
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """matrix: csr float32 (items, terms), the weight of a term for an item; terms: the names of its columns, sorted."""
+
+    matrix: sparse.csr_matrix
+    terms: list[str]
+
+
+def extract_keywords(texts: list[str], per_item: int) -> Keywords:
+    """The `per_item` strongest terms of each text by TF-IDF (scikit-learn's smoothed one, rows of unit length before
+    the others are dropped). The same texts always give the same keywords.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = [tokenize(text) for text in texts]
+    if not any(words):
+        return Keywords(sparse.csr_matrix((len(texts), 0), dtype=np.float32), [])
+    vectorizer = TfidfVectorizer(analyzer=_as_they_are, dtype=np.float32)
+    matrix = _strongest_per_row(vectorizer.fit_transform(words).tocsr(), per_item)
+    used = np.flatnonzero(matrix.getnnz(axis=0))
+    terms = vectorizer.get_feature_names_out()
+    return Keywords(matrix[:, used].tocsr(), [str(terms[column]) for column in used])
+
+
+def tokenize(text: str) -> list[str]:
+    """The words of a text that carry meaning, in lower case and in order: no stop words, numbers or single letters."""
+    return list(_tokens(text))
+
+
+def _tokens(text: str) -> Iterator[str]:
+    import rjieba
+
+    for match in _WORD.finditer(text):
+        if match["chinese"]:
+            for word, tag in rjieba.tag(match["chinese"]):
+                # A single character is a word of its own only as a noun (茶, 书), not as 是, 大 or 有.
+                if tag.startswith(_CONTENT_TAGS) and (len(word) > 1 or tag.startswith("n")):
+                    yield word
+        elif word := _content_word(match["word"].lower().replace("’", "'")):
+            yield word
+
+
+def _content_word(word: str) -> str:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    word = word.removesuffix("'s")
+    meaningless = len(word) < 2 or word.partition("'")[0] in ENGLISH_STOP_WORDS or not any(map(str.isalpha, word))
+    return "" if meaningless else word
+
+
+def _as_they_are(words: list[str]) -> list[str]:
+    return words
+
+
+def _strongest_per_row(matrix: sparse.csr_matrix, keep: int) -> sparse.csr_matrix:
+    """Keeps the `keep` largest entries of each row; of equal ones those that come first in the alphabet."""
+    matrix.sort_indices()
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    rank = np.arange(len(order)) - matrix.indptr[rows[order]]
+    kept = np.sort(order[rank < keep])
+    return sparse.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)

@@ -1,0 +1,48 @@
+"""The last step of ranking: which of the candidates make the list, and in which order."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def rerank(
+    scores: np.ndarray,
+    texts: np.ndarray,
+    categories: Sequence[Sequence[str]],
+    k: int,
+    *,
+    diversity: float = 0.0,
+    category_cap: int = 0,
+) -> list[int]:
+    """Positions of at most k candidates, in the order to show them.
+
+    Maximal marginal relevance (Carbonell and Goldstein 1998): each step takes the candidate with the largest
+    (1 - diversity) · score - diversity · (largest cosine with a chosen one), scores scaled to 0..1. With
+    `category_cap` > 0 no category has more items than that in the list, which may then be shorter than k.
+
+    scores: float (c,), falling; texts: (c, e) unit rows, or zero; categories: those of each candidate.
+    """
+    relevance = (1.0 - diversity) * _scaled(scores)
+    similarity = np.zeros(len(scores))
+    free = np.ones(len(scores), dtype=bool)
+    used: Counter[str] = Counter()
+    chosen: list[int] = []
+    while len(chosen) < k and free.any():
+        best = int(np.argmax(np.where(free, relevance - diversity * similarity, -np.inf)))
+        free[best] = False
+        if category_cap and any(used[name] >= category_cap for name in set(categories[best])):
+            continue
+        chosen.append(best)
+        used.update(set(categories[best]))
+        if diversity:
+            similarity = np.maximum(similarity, texts @ texts[best])
+    return chosen
+
+
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    if not len(scores):
+        return scores
+    spread = scores.max() - scores.min()
+    return (scores - scores.min()) / spread if spread > 0 else np.zeros_like(scores)

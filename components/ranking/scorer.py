@@ -1,0 +1,119 @@
+"""R = recommender(U, D): scores of all items for a batch of users.
+
+The service and the evaluation both score here, with the same bundle, so that what was measured is what is served.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+from scipy import sparse
+
+from components.bundle import Bundle
+from components.ranking.states import StateBatch, UserState, collate
+
+Strategy = Literal["content", "collaborative", "hybrid"]
+PARTS: dict[Strategy, tuple[str, ...]] = {
+    "content": ("content", "popularity"),
+    "collaborative": ("collaborative", "popularity"),
+    "hybrid": ("long", "short", "collaborative", "popularity"),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """total and every part: float32 (users, items). total is the sum of the strategy's parts.
+
+    long_share: float32 (users,), how much of the fused interest is long-term, from 0 to 1; NaN without a history.
+    """
+
+    total: np.ndarray
+    parts: dict[str, np.ndarray]
+    long_share: np.ndarray
+
+
+class Scorer:
+    """Scores every item of a bundle for users given by their history."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self.bundle = bundle
+        self.row: dict[str, int] = {item: row for row, item in enumerate(bundle.items["item_id"].to_pylist())}
+        self._tower = onnxruntime.InferenceSession(bundle.tower, options, providers=["CPUExecutionProvider"])
+        self._inputs = {entry.name for entry in self._tower.get_inputs()}
+        self._popularity = popularity_prior(bundle.items["popularity"].to_numpy(), bundle.items["recent"].to_numpy())
+
+    def score(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Scores:
+        """Scores of all items for each state. Raises ValueError for an unknown strategy."""
+        if strategy not in PARTS:
+            raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
+        manifest = self.bundle.manifest
+        batch = collate(
+            list(states), window=manifest["window"], history=manifest["history"], dimension=manifest["dimension"]
+        )
+        mixture = manifest["mixture"]
+        parts: dict[str, np.ndarray] = {}
+        long, short = self.user_parts(batch)
+        if strategy == "hybrid":
+            parts["long"] = long @ self.bundle.vectors.T
+            parts["short"] = short @ self.bundle.vectors.T
+        if strategy == "content":
+            parts["content"] = self._content(batch)
+        if strategy in ("collaborative", "hybrid"):
+            weight = mixture["collaborative"] if strategy == "hybrid" else 1.0
+            parts["collaborative"] = weight * self._collaborative(batch)
+        weight = mixture["popularity"] if strategy == "hybrid" else 0.01
+        parts["popularity"] = np.broadcast_to(
+            np.float32(weight) * self._popularity, (len(states), len(self._popularity))
+        )
+        total = np.stack([parts[name] for name in PARTS[strategy]]).sum(axis=0, dtype=np.float32)
+        return Scores(total, parts, long_share(long, short))
+
+    def user_parts(self, batch: StateBatch) -> tuple[np.ndarray, np.ndarray]:
+        """The long-term and the short-term part of U, each float32 (users, width); U is their sum."""
+        feed = {
+            "vectors": self.bundle.vectors[batch.items],
+            "ages": batch.ages,
+            "signals": batch.signals,
+            "documents": batch.documents,
+            "present": batch.present,
+        }
+        long, short = self._tower.run(["long", "short"], {k: v for k, v in feed.items() if k in self._inputs})
+        return long, short
+
+    def _decayed(self, batch: StateBatch) -> sparse.csr_matrix:
+        """(users, items): each history item's signal, halved every half life."""
+        weights = batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
+        users = np.repeat(np.arange(len(weights)), weights.shape[1])
+        shape = (len(weights), self.bundle.items.num_rows)
+        return sparse.csr_matrix((weights.ravel(), (users, batch.items.ravel())), shape=shape)
+
+    def _collaborative(self, batch: StateBatch) -> np.ndarray:
+        return (self._decayed(batch) @ self.bundle.neighbours).toarray().astype(np.float32)
+
+    def _content(self, batch: StateBatch) -> np.ndarray:
+        profile = self._decayed(batch) @ self.bundle.texts + batch.documents.sum(axis=1)
+        norms = np.linalg.norm(profile, axis=1, keepdims=True)
+        return (profile / np.maximum(norms, 1e-9)).astype(np.float32) @ self.bundle.texts.T
+
+
+def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:
+    """|long| / (|long| + |short|) of each user; NaN where both are zero. Shapes (users, width) to (users,)."""
+    sizes = np.linalg.norm(long, axis=1), np.linalg.norm(short, axis=1)
+    both = sizes[0] + sizes[1]
+    return np.where(both > 0, sizes[0] / np.where(both > 0, both, 1.0), np.nan).astype(np.float32)
+
+
+def popularity_prior(popularity: np.ndarray, recent: np.ndarray) -> np.ndarray:
+    """Standardised log counts of all events and of the last 7 days, in equal parts: float32 (items,)."""
+    return ((standardise(np.log1p(popularity)) + standardise(np.log1p(recent))) / 2).astype(np.float32)
+
+
+def standardise(values: np.ndarray) -> np.ndarray:
+    """Values with mean 0 and deviation 1; zeros when they are all equal."""
+    deviation = values.std()
+    return (values - values.mean()) / deviation if deviation > 0 else np.zeros_like(values, dtype=np.float64)

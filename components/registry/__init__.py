@@ -1,0 +1,32 @@
+"""MLflow as Duotempo uses it: what a retraining registers, and what promotion and deployment read back."""
+
+from components.registry.connection import NAME, RegistryError, RegistryUnavailable
+from components.registry.register import Registered, register
+from components.registry.versions import (
+    Version,
+    champion,
+    clear_champion,
+    download_bundle,
+    download_twin,
+    set_champion,
+    tag_refused,
+    version,
+    versions,
+)
+
+__all__ = [
+    "NAME",
+    "Registered",
+    "RegistryError",
+    "RegistryUnavailable",
+    "Version",
+    "champion",
+    "clear_champion",
+    "download_bundle",
+    "download_twin",
+    "register",
+    "set_champion",
+    "tag_refused",
+    "version",
+    "versions",
+]

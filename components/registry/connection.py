@@ -1,0 +1,56 @@
+"""A bounded talk with an MLflow server."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NAME = "duotempo"
+"""The registered model, and the experiment that its runs belong to."""
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Set before MLflow is imported, where the environment does not say otherwise."""
+
+
+class RegistryError(Exception):
+    """The registry cannot do what was asked; the message says what to do."""
+
+
+class RegistryUnavailable(RegistryError):
+    """MLflow does not answer: asking again later may help."""
+
+
+@contextmanager
+def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
+    """A client of the server at `tracking_uri`, which is also MLflow's default one while the context lasts.
+
+    Raises RegistryUnavailable when the server does not answer within its retries, RegistryError when it says no.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+    from mlflow.exceptions import MlflowException, RestException
+
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield mlflow.MlflowClient(tracking_uri)
+    except RestException as error:
+        raise RegistryError(f"MLflow at {tracking_uri} refused: {error}") from error
+    except (MlflowException, OSError) as error:
+        raise RegistryUnavailable(
+            f"MLflow at {tracking_uri} does not answer: see `duotempo status`, start it with `duotempo up` ({error})"
+        ) from error
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: as if it had never been set

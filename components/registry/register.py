@@ -1,0 +1,157 @@
+"""Registers a trained model in MLflow, with everything that tells where it comes from and how good it is."""
+
+import json
+import logging
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from components.columns import Columns
+from components.registry.connection import NAME, RegistryError, connect
+from components.registry.versions import AT, CHALLENGER, version_url
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+log = logging.getLogger(__name__)
+
+COMPONENTS = Path(__file__).parents[1]
+MODEL_FILE = COMPONENTS / "registered_model.py"
+MODEL_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
+SECRETS = frozenset({"database_url"})
+"""Settings that never leave this machine."""
+DIGEST_LENGTH = 36
+"""MLflow's limit for a dataset's digest."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A new version: its number, its run and its page in MLflow."""
+
+    version: str
+    run_id: str
+    url: str
+
+
+def register(
+    tracking_uri: str,
+    *,
+    bundle: Path,
+    twin: Path,
+    snapshot: Path,
+    metrics: Mapping[str, float],
+    settings: Mapping[str, Any],
+    passed: bool,
+    reasons: Sequence[str],
+    reports: Mapping[str, Path],
+) -> Registered:
+    """Logs one run and registers its model as the new `challenger`.
+
+    bundle: the refitted model's folder, what a Bento will hold. twin: the evaluation twin's. snapshot: its folder, the
+    run's input. settings: nested, logged flat (`fusion.width`), secrets left out. passed, reasons: the gate's word.
+    reports: files or folders by the name that they get among the run's artefacts.
+    The version appears only once all of this is in, with its tags. Raises RegistryError, RegistryUnavailable.
+    """
+    model, evaluated, source = (_manifest(folder) for folder in (bundle, twin, snapshot))
+    tags = {
+        "gate": "passed" if passed else "failed",
+        "gate_reason": "; ".join(reasons),
+        "git_commit": git_commit(COMPONENTS),
+        "snapshot_id": str(source["id"]),
+        "cut": str(model["cut"]),
+        "twin_cut": str(evaluated["cut"]),
+    }
+    with connect(tracking_uri) as client:
+        import mlflow
+
+        with mlflow.start_run(experiment_id=_experiment(client), tags=tags) as run:
+            mlflow.log_params(dict(flatten(settings)))
+            mlflow.log_metrics({name.replace("@", AT): value for name, value in metrics.items()})
+            _log_snapshot(snapshot, source)
+            mlflow.log_artifacts(str(twin), "twin")
+            for name, path in reports.items():
+                log_files = mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact
+                log_files(str(path), name)
+            model_uri = _log_model(bundle)
+        number = str(mlflow.register_model(model_uri, NAME, tags=tags).version)
+        client.set_registered_model_alias(NAME, CHALLENGER, number)
+    registered = Registered(number, run.info.run_id, version_url(tracking_uri, number))
+    log.info("registered %s version %s: %s", NAME, number, registered.url)
+    return registered
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every setting but the secrets."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        elif name not in SECRETS:
+            yield prefix + name, value
+
+
+def git_commit(folder: Path) -> str:
+    """The commit of the repository around `folder`, or `unknown` where there is none."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (FileNotFoundError, subprocess.SubprocessError) as error:
+        log.info("no git commit of %s: %s", folder, error)
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise RegistryError(f"{file} is missing: nothing was registered; run the retraining again")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _experiment(client: "MlflowClient") -> str:
+    experiment = client.get_experiment_by_name(NAME)
+    return experiment.experiment_id if experiment else client.create_experiment(NAME)
+
+
+def _log_snapshot(snapshot: Path, manifest: Mapping[str, Any]) -> None:
+    import mlflow
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at import
+
+    source = LocalArtifactDatasetSource(snapshot.resolve().as_uri())
+    digest = str(manifest["id"])[:DIGEST_LENGTH]
+    mlflow.log_input(MetaDataset(source, name="snapshot", digest=digest), context="training")  # type: ignore[abstract]
+    mlflow.log_dict(dict(manifest), "snapshot/manifest.json")
+
+
+def _log_model(bundle: Path) -> str:
+    """Logs the bundle as a pyfunc from code; returns its models:/ address."""
+    import mlflow
+
+    items = pq.read_table(bundle / "items.parquet", columns=[Columns.ITEM]).slice(0, 3)[Columns.ITEM].to_pylist()
+    return mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(MODEL_FILE),
+        artifacts={"bundle": str(bundle)},
+        code_paths=[str(COMPONENTS)],
+        signature=_signature(),
+        input_example=pd.DataFrame({"history": [items], "k": [10]}),
+        pip_requirements=[f"{package}=={installed(package)}" for package in MODEL_PACKAGES],
+    ).model_uri
+
+
+def _signature() -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(Array(DataType.string), "history"), ColSpec(DataType.long, "k")]),
+        outputs=Schema([ColSpec(Array(DataType.string), "item_ids"), ColSpec(Array(DataType.double), "scores")]),
+    )

@@ -1,0 +1,32 @@
+"""COPY, the quick way into Postgres, inside a SQLAlchemy transaction."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection
+
+from components.store.engine import store_error
+
+
+def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Copies rows into a table. Raises StoreError when the server goes away or runs out of room."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    try:
+        with raw.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.OperationalError as error:
+        raise store_error(connection.engine.url, error) from error
+
+
+def plain_rows(frame: pd.DataFrame) -> Iterable[tuple[Any, ...]]:
+    """The rows of a frame with None for whatever is absent."""
+    columns = (frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame.columns)
+    return zip(*columns, strict=True)

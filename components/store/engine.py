@@ -1,0 +1,59 @@
+"""The way into Postgres, and the errors that say what to do when it is shut."""
+
+import psycopg
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+_UNREACHABLE = "start it with `duotempo up`, or check DUOTEMPO_DATABASE_URL"
+_MENDS = {  # by class of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+    "08": _UNREACHABLE,
+    "57": _UNREACHABLE,
+    "28": "check the user and the password in DUOTEMPO_DATABASE_URL",
+    "3D": "create the database, or check the name in DUOTEMPO_DATABASE_URL",
+    "53": "give the server more disk, memory or connections, then try again",
+}
+
+
+class StoreError(Exception):
+    """Postgres cannot do what was asked; the message names the server and the mend, never the password."""
+
+
+def make_engine(url: str) -> Engine:
+    """An engine on psycopg 3 for a `postgresql://` URL; it checks a pooled connection before it lends it.
+
+    Raises StoreError when the URL is none of Postgres. Every use of the engine raises StoreError, naming host and
+    port, when the server is down, refuses the login or runs out of resources.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            "the database URL cannot be read; it looks like postgresql://user:password@host:port/name"
+        ) from error
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise StoreError(f"the database URL is one of {parsed.drivername}; it must begin with postgresql://")
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        parsed,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "duotempo"},
+    )
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, psycopg.OperationalError) and not context.is_pre_ping:
+            raise store_error(parsed, error) from error
+
+    return engine
+
+
+def store_error(url: URL, error: psycopg.OperationalError) -> StoreError:
+    """What went wrong at which server, and the mend."""
+    state = error.sqlstate or "08000"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    mend = _MENDS.get(state[:2], "try again")
+    return StoreError(f"Postgres at {url.host}:{url.port or 5432} (database {url.database}): {reason}; {mend}")

@@ -1,0 +1,72 @@
+"""What the store knows of one person: the latest events, and the vectors of their documents."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Connection, Engine, select, text
+
+from components.store.bulk import copy_rows
+from components.store.frames import EVENT_COLUMNS
+from components.store.schema import Event, UserVector
+
+_VECTORS = ("user_id", "encoder", "as_of", "document_long", "document_short")
+
+
+def read_history(connection: Connection, user_id: str, limit: int) -> pd.DataFrame:
+    """The last `limit` events of a user as an events frame, oldest first; empty for an unknown user."""
+    query = (
+        select(*(getattr(Event, name) for name in EVENT_COLUMNS))
+        .where(Event.user_id == user_id)
+        .order_by(Event.occurred_at.desc(), Event.received_at.desc(), Event.event_id.desc())
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()[::-1]
+    frame = pd.DataFrame([tuple(row) for row in rows], columns=EVENT_COLUMNS)
+    return frame.astype({"value": "float64", "occurred_at": "datetime64[us, UTC]"})
+
+
+def read_documents(
+    connection: Connection, user_id: str, encoder: str
+) -> tuple[datetime, np.ndarray, np.ndarray | None] | None:
+    """(as_of, LLM(D_l) (e,), LLM(D_s) (e,) or None), float32; None for a user without vectors of this encoder."""
+    query = select(UserVector.as_of, UserVector.document_long, UserVector.document_short).where(
+        UserVector.user_id == user_id, UserVector.encoder == encoder
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    as_of, long, short = row
+    return as_of, np.asarray(long, np.float32), None if short is None else np.asarray(short, np.float32)
+
+
+def write_documents(
+    engine: Engine,
+    encoder: str,
+    user_ids: Sequence[str],
+    as_of: Sequence[datetime],
+    long: np.ndarray,
+    short: np.ndarray,
+) -> int:
+    """Stores the document vectors of n users, float32 (n, e) each; a zero row of `short` is absent. How many were kept.
+
+    A user's vectors are replaced unless those that are there are as of a later time.
+    """
+    absent: np.ndarray = ~short.any(axis=1)
+    rows = (
+        (user, encoder, moment, json.dumps(long[i].tolist()), None if absent[i] else json.dumps(short[i].tolist()))
+        for i, (user, moment) in enumerate(zip(user_ids, as_of, strict=True))
+    )
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TEMP TABLE incoming_vectors (LIKE user_vectors) ON COMMIT DROP"))
+        copy_rows(connection, "incoming_vectors", _VECTORS, rows)
+        return connection.execute(
+            text(
+                "INSERT INTO user_vectors SELECT * FROM incoming_vectors ORDER BY user_id"
+                " ON CONFLICT (user_id, encoder) DO UPDATE SET as_of = EXCLUDED.as_of,"
+                " document_long = EXCLUDED.document_long, document_short = EXCLUDED.document_short"
+                " WHERE EXCLUDED.as_of >= user_vectors.as_of"
+            )
+        ).rowcount

@@ -1,0 +1,47 @@
+"""Monthly partitions of `events` and `impressions`, made when the first row of a month comes."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+_LOCK = 0x64756F74656D70  # "duotemp": whoever makes partitions holds it
+
+
+def ensure_partitions(
+    connection: Connection, times: Iterable[datetime], table: Literal["events", "impressions"] = "events"
+) -> None:
+    """Makes the partitions that rows of these times (aware) need; one that exists is left alone.
+
+    A new month is built beside the table and then attached, which blocks neither its readers nor its writers; an
+    advisory lock, held to the end of the transaction, keeps two writers from making the same month.
+    """
+    months = {_month(time) for time in times}
+    if not _missing(connection, table, months):
+        return
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    for month in sorted(_missing(connection, table, months)):
+        name, following = _name(table, month), _month_after(month)
+        connection.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"))
+        connection.execute(
+            text(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{month}') TO ('{following}')")
+        )
+
+
+def _missing(connection: Connection, table: str, months: set[datetime]) -> list[datetime]:
+    names = {_name(table, month): month for month in months}
+    query = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
+    return [names[name] for name in connection.scalars(query, {"names": list(names)})]
+
+
+def _month(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _month_after(month: datetime) -> datetime:
+    return month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+
+
+def _name(table: str, month: datetime) -> str:
+    return f"{table}_{month:%Y_%m}"

@@ -1,0 +1,165 @@
+"""An immutable copy of events and items as of a cut: Parquet files and a manifest."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Connection, Engine, Select, select
+
+from components.columns import Columns
+from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
+from components.store.schema import Event, Item, User
+
+CHUNK_ROWS = 50_000
+_FILES = {"events": "events.parquet", "items": "items.parquet"}
+_MANIFEST = "manifest.json"
+
+
+class SnapshotError(Exception):
+    """A snapshot cannot be taken or read; the message names the folder and the mend."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """manifest: id (hash of cut and content), cut (ISO 8601), taken_at, rows, sha256 (each by `events` and `items`) and
+    previous_rows (rows of the snapshot before, or None)."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> "Snapshot":
+        """Raises SnapshotError when a file is missing or is not what the manifest says."""
+        try:
+            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+            found = {name: _sha256(path / file) for name, file in _FILES.items()}
+        except (OSError, ValueError) as error:
+            raise SnapshotError(f"{path} is no readable snapshot ({error}); take a new one") from error
+        for name, digest in found.items():
+            if manifest["sha256"][name] != digest:
+                raise SnapshotError(f"{path / _FILES[name]} is not what its manifest says; take a new snapshot")
+        return cls(path, manifest)
+
+    @property
+    def cut(self) -> datetime:
+        return datetime.fromisoformat(self.manifest["cut"])
+
+    def events(self) -> pd.DataFrame:
+        """The events frame, sorted by occurred_at, ties in the order of arrival."""
+        return pq.read_table(self.path / _FILES["events"]).to_pandas()
+
+    def items(self) -> pd.DataFrame:
+        """The items frame, sorted by item_id."""
+        items = pq.read_table(self.path / _FILES["items"]).to_pandas()
+        return items.assign(**{Columns.CATEGORY: [list(names) for names in items[Columns.CATEGORY]]})
+
+
+def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | None = None) -> Snapshot:
+    """Copies the events before `cut` (aware, exclusive) of users who consent, and all items, into a folder of its own
+    under `folder`. Both are read in one transaction, so they agree. The same content and cut give the same folder.
+
+    Raises SnapshotError, and leaves nothing behind, when it cannot be written (disk full); StoreError when Postgres
+    cannot be read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        try:
+            return _settle(partial, _fill(engine, cut, partial, previous), folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise SnapshotError(
+            f"the snapshot cannot be written into {folder} ({error}); {_free(folder)} free there: "
+            "free some space, or set DUOTEMPO_HOME to a folder on another disk, and start again"
+        ) from error
+
+
+def latest_snapshot(folder: Path) -> Snapshot | None:
+    """The snapshot with the latest cut, of these the last that was taken; None when there is none."""
+    manifests = [
+        (json.loads(file.read_text(encoding="utf-8")), file.parent) for file in folder.glob(f"[!.]*/{_MANIFEST}")
+    ]
+    if not manifests:
+        return None
+    _, path = max(manifests, key=lambda entry: (entry[0]["cut"], entry[0]["taken_at"]))
+    return Snapshot.open(path)
+
+
+def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -> dict[str, Any]:
+    """Writes the two files; the manifest."""
+    cut = cut.astimezone(UTC)
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+        rows = {
+            "events": _write(connection, _events_before(cut), EVENT_SCHEMA, partial / _FILES["events"]),
+            "items": _write(connection, _all_items(), ITEM_SCHEMA, partial / _FILES["items"]),
+        }
+    digests = {name: _sha256(partial / file) for name, file in _FILES.items()}
+    identity = hashlib.sha256("\n".join([cut.isoformat(), *digests.values()]).encode()).hexdigest()
+    return {
+        "id": identity,
+        "cut": cut.isoformat(timespec="microseconds"),
+        "taken_at": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "rows": rows,
+        "sha256": digests,
+        "previous_rows": Snapshot.open(previous).manifest["rows"] if previous else None,
+    }
+
+
+def _settle(partial: Path, manifest: dict[str, Any], folder: Path) -> Snapshot:
+    """Gives the files their place, all at once, unless they are there."""
+    path = folder / f"{datetime.fromisoformat(manifest['cut']):%Y%m%dT%H%M%SZ}-{manifest['id'][:12]}"
+    if not path.exists():
+        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        partial.chmod(0o755)
+        partial.rename(path)
+    return Snapshot.open(path)
+
+
+def _events_before(cut: datetime) -> Select[Any]:
+    return (
+        select(*(getattr(Event, name) for name in EVENT_SCHEMA.names))
+        .join(User, User.user_id == Event.user_id)
+        .where(Event.occurred_at < cut, User.consent)
+        .order_by(Event.occurred_at, Event.received_at, Event.event_id)
+    )
+
+
+def _all_items() -> Select[Any]:
+    return select(*(getattr(Item, name) for name in ITEM_SCHEMA.names)).order_by(Item.item_id)
+
+
+def _write(connection: Connection, query: Select[Any], schema: pa.Schema, file: Path) -> int:
+    """Streams the rows of a query into a Parquet file; how many there were. Same rows, same bytes."""
+    count = 0
+    with pq.ParquetWriter(file, schema) as writer:
+        for chunk in connection.execution_options(yield_per=CHUNK_ROWS).execute(query).partitions():
+            writer.write_batch(_batch(chunk, schema))
+            count += len(chunk)
+    return count
+
+
+def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _free(folder: Path) -> str:
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return f"{shutil.disk_usage(place).free / 2**20:,.0f} MiB"

@@ -1,0 +1,99 @@
+"""What a validation found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ValidationError(Exception):
+    """The validation could not run: a suite is broken or an input is missing. The message names it and the mend."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation and how it went.
+
+    column: "" when the expectation is about the whole table. failing_rows and rows (that were looked at): None when it
+    is not about single rows; then `observed` and `bounds` (such as "at least 3") tell. examples: some failing values,
+    each with the keys of its row. problem: why the expectation could not be checked; it counts as failed.
+    """
+
+    expectation: str
+    description: str
+    column: str
+    severity: str
+    success: bool
+    failing_rows: int | None
+    rows: int | None
+    observed: Any
+    bounds: str
+    examples: list[str]
+    problem: str
+
+    @property
+    def message(self) -> str:
+        """One sentence: what was expected and what is there."""
+        expected = self.description or f"{self.expectation} {self.column}".strip()
+        return expected if self.success else f"{expected} {self.finding}"
+
+    @property
+    def finding(self) -> str:
+        """What was found, such as "3 of 10 rows fail, such as event_id=a: -1.0." """
+        if self.problem:
+            return self.problem
+        if self.failing_rows is None:
+            bounds = f", expected {self.bounds}" if self.bounds else ""
+            return "" if self.observed is None else f"Found {self.observed}{bounds}."
+        examples = f", such as {'; '.join(self.examples)}" if self.examples else ""
+        return f"{self.failing_rows} of {self.rows} rows fail{examples}."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A check that failed; `message` can be shown to a person as it is."""
+
+    suite: str
+    expectation: str
+    column: str
+    failing_rows: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    suite: str
+    rows: int
+    seconds: float
+    checks: list[Check]
+
+    def statistics(self) -> dict[str, float]:
+        """rows, evaluated, successful, seconds."""
+        successful = sum(check.success for check in self.checks)
+        return {
+            "rows": self.rows,
+            "evaluated": len(self.checks),
+            "successful": successful,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def failures(self, critical: bool) -> list[Failure]:
+        """The failed checks that are critical, or those that are not."""
+        return [
+            Failure(self.suite, check.expectation, check.column, check.failing_rows, check.message)
+            for check in self.checks
+            if not check.success and (check.severity == "critical") == critical
+        ]
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """success: no critical expectation failed. docs: the report's index.html.
+
+    statistics: of each suite its rows, evaluated, successful and seconds.
+    """
+
+    success: bool
+    critical_failures: list[Failure]
+    warnings: list[Failure]
+    docs: Path
+    statistics: dict[str, dict[str, float]]

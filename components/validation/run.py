@@ -1,0 +1,119 @@
+"""Validates frames by their suites."""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from components.columns import EVENTS, Columns
+from components.settings import ValidationSettings
+from components.validation.checks import read_checks
+from components.validation.frames import FEEDBACK, Surroundings, prepare
+from components.validation.report import write_report
+from components.validation.results import SuiteResult, ValidationError, ValidationReport
+from components.validation.suites import SUITES, load_suite, suite_file
+
+if TYPE_CHECKING:
+    from great_expectations.datasource.fluent.interfaces import Batch
+
+EXAMPLES = 5
+
+logger = logging.getLogger(__name__)
+
+
+def validate(
+    frames: Mapping[str, pd.DataFrame],
+    folder: Path,
+    *,
+    cut: datetime,
+    settings: ValidationSettings,
+    previous_rows: Mapping[str, int] | None = None,
+    references: Mapping[str, Collection[str]] | None = None,
+    suites: Path = SUITES,
+) -> ValidationReport:
+    """Runs the suite of each frame and writes index.html and result.json into `folder`.
+
+    frames: by the name of their suite (events, items, interests, embeddings); `feedback` is the part of the events that
+    states a liking, and is checked with them. cut: aware, exclusive. previous_rows: rows of the last snapshot by
+    frame. references: known ids by column (`item_id`, `user_id`); those of frames in `frames` are known without it.
+
+    Raises ValidationError when a suite is missing or broken, a reference is missing, or `folder` cannot be written.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    known = {**_own_references(frames), **(references or {})}
+    results = []
+    for name, frame in prepare(frames, Surroundings(cut, known)).items():
+        parameters = _parameters(settings, (previous_rows or {}).get(name))
+        results.append(_run_suite(name, frame, suite_file(suites, name), parameters))
+    critical = [failure for result in results for failure in result.failures(critical=True)]
+    warnings = [failure for result in results for failure in result.failures(critical=False)]
+    for failure in critical + warnings:
+        logger.warning("%s: %s", failure.suite, failure.message)
+    return ValidationReport(
+        success=not critical,
+        critical_failures=critical,
+        warnings=warnings,
+        docs=write_report(results, folder, cut),
+        statistics={result.suite: result.statistics() for result in results},
+    )
+
+
+def _own_references(frames: Mapping[str, pd.DataFrame]) -> dict[str, Collection[str]]:
+    sources = {Columns.ITEM: "items", Columns.USER: "events"}
+    return {
+        column: frames[name][column].dropna().unique()
+        for column, name in sources.items()
+        if name in frames and column in frames[name]
+    }
+
+
+def _parameters(settings: ValidationSettings, previous_rows: int | None) -> dict[str, Any]:
+    """The values that a suite may name as `{"$PARAMETER": ...}`."""
+    return {
+        "events": list(EVENTS),
+        "feedback": list(FEEDBACK),
+        "freshness_days": settings.freshness_days,
+        "text_share": settings.text_share,
+        "minimum_rows": max(1, math.ceil(settings.volume_ratio * (previous_rows or 0))),
+    }
+
+
+def _run_suite(name: str, frame: pd.DataFrame, file: Path, parameters: dict[str, Any]) -> SuiteResult:
+    from great_expectations.exceptions import SuiteParameterError
+
+    suite = load_suite(file)
+    start = time.perf_counter()
+    try:
+        outcomes = _batch(name, frame).validate(
+            suite,
+            expectation_parameters=parameters,
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES},
+        )
+    except SuiteParameterError as error:
+        raise ValidationError(f"{file}: {error}; the parameters are {', '.join(parameters)}") from error
+    return SuiteResult(name, len(frame), time.perf_counter() - start, read_checks(outcomes, frame))
+
+
+def _batch(name: str, frame: pd.DataFrame) -> "Batch":
+    """The frame as Great Expectations reads it, in a context that lives in memory and writes no file."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    context = gx.get_context(mode="ephemeral", project_config=config)
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset(name)
+    return asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})

@@ -1,0 +1,71 @@
+"""What a GPU worker runs: texts of a Parquet file to vectors in another, by the cache. Deployment `embed/gpu`."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+
+from components.columns import Columns as C
+from components.embedding.embed import Embeddings
+from components.embedding.embed import embed as embed_cached
+from components.embedding.vectors import text_hash, write_vectors
+from components.settings import EmbeddingSettings, Settings
+
+
+class TextsError(Exception):
+    """The file of texts cannot be used; the message names it and what to do."""
+
+
+@flow(name="embed", retries=1)
+def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Embeds the `text` column of a Parquet file and writes content_hash and vector, a row a distinct non-empty text.
+
+    settings: names of EmbeddingSettings that differ from this machine's. A retry computes only what is not cached yet.
+    Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, device and vectors,
+    the path written. Raises TextsError, EncoderError or VectorsError.
+    """
+    logger = get_run_logger()
+    machine = Settings()
+    chosen = EmbeddingSettings.model_validate({**machine.embedding.model_dump(), **(settings or {})})
+    texts = read_texts(Path(texts_file))
+    result = embed_cached(texts, chosen, machine.cache / "embeddings", progress=True)
+    for warning in result.warnings:
+        logger.warning(warning)
+    logger.info("%s on %s: %d computed, %d reused", result.encoder, result.device, result.computed, result.reused)
+
+    distinct = {text: row for row, text in enumerate(texts) if text.strip()}
+    write_vectors(Path(out_file), [text_hash(text) for text in distinct], result.vectors[list(distinct.values())])
+    create_table_artifact(table=[_row(result)], key="embeddings", description="\n".join(result.warnings) or None)
+    return {
+        "encoder": result.encoder,
+        "revision": result.revision,
+        "dimension": result.dimension,
+        "computed": result.computed,
+        "reused": result.reused,
+        "unknown_share": result.unknown_share,
+        "warnings": result.warnings,
+        "device": result.device,
+        "vectors": out_file,
+    }
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a Parquet file, a null as an empty text. Raises TextsError when they cannot be read."""
+    try:
+        return [text or "" for text in pq.read_table(path, columns=[C.TEXT])[C.TEXT].cast(pa.string()).to_pylist()]
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise TextsError(f"{path} is no Parquet file with a column {C.TEXT!r} ({error}): write it again") from error
+
+
+def _row(result: Embeddings) -> dict[str, Any]:
+    return {
+        "encoder": result.encoder,
+        "device": result.device,
+        "computed": result.computed,
+        "reused": result.reused,
+        "unknown share": f"{result.unknown_share:.1%}",
+        "texts a second": round(result.computed / result.seconds, 1) if result.computed else None,
+    }

@@ -1,0 +1,90 @@
+"""The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow."""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from infra.local.errors import PlatformError
+
+EXTENSIONS = ("vector", "pg_trgm")
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Where the databases are. `maintenance` is the one that exists at first."""
+
+    duotempo: URL
+    maintenance: str
+    embedded: bool
+
+    @property
+    def url(self) -> str:
+        return self.duotempo.render_as_string(hide_password=False)
+
+    @property
+    def shown(self) -> str:
+        """The address, without its password."""
+        return self.duotempo.render_as_string(hide_password=True)
+
+    @property
+    def secrets(self) -> list[str]:
+        return [str(self.duotempo.password)] if self.duotempo.password else []
+
+    @property
+    def prefect(self) -> str:
+        """For asyncpg, which knows libpq's `sslmode` as `ssl` and none of its other options."""
+        ssl = {"ssl": self.duotempo.query["sslmode"]} if "sslmode" in self.duotempo.query else {}
+        url = self.duotempo.set(drivername="postgresql+asyncpg", database="prefect", query=ssl)
+        return url.render_as_string(hide_password=False)
+
+    @property
+    def mlflow(self) -> str:
+        url = self.duotempo.set(drivername="postgresql+psycopg", database="mlflow")
+        return url.render_as_string(hide_password=False)
+
+    def answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url, dbname=self.maintenance, connect_timeout=2) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def create(self) -> None:
+        """Makes the databases and extensions that are missing. Raises PlatformError naming what the server refuses."""
+        names = dict.fromkeys([str(self.duotempo.database), "prefect", "mlflow"])
+        try:
+            with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
+                there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+                for name in names:
+                    if name not in there:
+                        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            for name in (str(self.duotempo.database), "prefect"):
+                with psycopg.connect(self.url, dbname=name, autocommit=True, connect_timeout=10) as connection:
+                    for extension in EXTENSIONS:
+                        connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}".encode())
+        except psycopg.Error as error:
+            raise PlatformError(
+                f"{self.shown} refuses what the platform needs: {error}. Let its user create the databases prefect and "
+                f"mlflow and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
+            ) from error
+
+
+def outside(database_url: str) -> Databases:
+    """The databases on a server that somebody else runs. Raises PlatformError when the address is not one."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError) as error:
+        raise PlatformError("DUOTEMPO_DATABASE_URL is not like postgresql://user:password@host:port/name") from error
+    if url.get_backend_name() != "postgresql" or not url.database:
+        raise PlatformError("DUOTEMPO_DATABASE_URL is not like postgresql://user:password@host:port/name")
+    return Databases(url.set(drivername="postgresql"), url.database, embedded=False)
+
+
+def embedded(port: int, password: str) -> Databases:
+    """The databases on the platform's own server."""
+    url = URL.create("postgresql", "duotempo", password, "127.0.0.1", port, "duotempo")
+    return Databases(url, "postgres", embedded=True)

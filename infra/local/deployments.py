@@ -1,0 +1,56 @@
+"""The deployments of prefect.yaml, made known to Prefect's server when they are new or changed."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.local.errors import PlatformError
+from infra.local.health import http
+
+DEPLOY_SECONDS = 120
+
+
+class Deployments:
+    """The deployments of the project in a folder. Raises PlatformError when its prefect.yaml cannot be read."""
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        file = project / "prefect.yaml"
+        try:
+            self._listed: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise PlatformError(f"{file} names no deployments ({error}): run from the project's folder") from error
+        self._flows = [project / str(one["entrypoint"]).split(":")[0] for one in self._listed]
+        missing = [str(flow) for flow in self._flows if not flow.is_file()]
+        if missing:
+            raise PlatformError(f"{file} names flows that are not there: {', '.join(missing)}")
+
+    def fingerprint(self) -> str:
+        """Changes with the project's place, its prefect.yaml and its flows' files, which hold their parameters."""
+        digest = hashlib.sha256(str(self._project).encode())
+        for file in (self._project / "prefect.yaml", *self._flows):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def known(self, prefect_api_url: str) -> bool:
+        """Whether the server has them all. A flow bears the name of its function."""
+        names = (f"{str(one['entrypoint']).split(':')[1]}/{one['name']}" for one in self._listed)
+        return all(http(f"{prefect_api_url}/deployments/name/{name}") for name in names)
+
+    def deploy(self, environment: dict[str, str]) -> None:
+        """Raises PlatformError with Prefect's words when it refuses."""
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        try:
+            done = subprocess.run(
+                command, env={**environment, "DUOTEMPO_PROJECT": str(self._project)}, cwd=self._project,
+                capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise PlatformError(f"`prefect deploy --all` did not end within {DEPLOY_SECONDS} s: try again") from error
+        if done.returncode:
+            said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+            raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")

@@ -1,0 +1,63 @@
+"""What the platform's processes find in their environment."""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from components.settings import Settings
+from infra.local.databases import Databases
+from infra.local.home import Home
+from infra.local.sweep import TAG
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "GX_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""No tool tells its makers anything."""
+
+
+def clients(
+    settings: Settings, home: Home, databases: Databases, prefect_api_url: str, mlflow_url: str
+) -> dict[str, str]:
+    """For everything that uses the platform: where it is, and silence."""
+    places = {
+        "DUOTEMPO_HOME": str(home.path),
+        "DUOTEMPO_CACHE": str(settings.cache.expanduser().resolve()),
+        "DUOTEMPO_DATABASE_URL": databases.url,
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_API_URL": prefect_api_url,
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        "BENTOML_HOME": str(home.bentoml),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }
+    if settings.data_dir:
+        places["DUOTEMPO_DATA_DIR"] = str(settings.data_dir.expanduser().resolve())
+    if settings.embedding.model.startswith("packaged:") and "HF_HUB_OFFLINE" not in os.environ:
+        places["HF_HUB_OFFLINE"] = "1"
+    return {**QUIET, **places}
+
+
+def servers(home: Home, databases: Databases, project: Path) -> dict[str, str]:
+    """For the supervisor's programs, beside what clients have: their databases, the tag that finds them again."""
+    return {
+        TAG: home.id,
+        "DUOTEMPO_PROJECT": str(project),
+        "PREFECT_API_DATABASE_CONNECTION_URL": databases.prefect,
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+
+
+def fingerprint(environment: dict[str, str]) -> str:
+    """Changes with the settings that an environment holds: running programs keep those they were started with."""
+    settings = sorted((name, value) for name, value in environment.items() if name.startswith(("DUOTEMPO_", "HF_")))
+    return hashlib.sha256(repr(settings).encode()).hexdigest()

@@ -1,0 +1,35 @@
+"""What goes wrong with the platform, said so that a person can mend it."""
+
+import re
+from pathlib import Path
+
+TAIL = 12
+"""Lines of a log that an error shows."""
+
+MENDS = (
+    (r"address already in use|port \d+ is already in use", "its port was taken meanwhile: `duotempo down`, then `up`"),
+    (r"no space left on device", "the disk is full: free some space, then `duotempo up` again"),
+    (r"permission denied", "a file is not accessible to this user: mend its owner or mode, then `duotempo up` again"),
+    (r"password authentication failed", "the password in the folder `secrets` is not the database's: restore it"),
+    (
+        r"incompatible with server",
+        "another version of Postgres made these data: dump them with that one, load them here",
+    ),
+    (r"out of memory|cannot allocate memory", "memory is short: close something, then `duotempo up` again"),
+)
+"""What a log says, and what to do about it; the first that fits counts."""
+
+
+class PlatformError(Exception):
+    """The platform cannot do what was asked; the message names the log and the mend."""
+
+
+def failure(name: str, problem: str, log: Path, secrets: list[str], mend: str = "") -> PlatformError:
+    """The error of a program, with the last lines of its `log` (`secrets` blotted out) and the mend they suggest."""
+    lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else ["(empty)"]
+    tail = "\n".join(f"  | {line}" for line in lines)
+    for secret in secrets:
+        tail = tail.replace(secret, "***")
+    known = next((text for pattern, text in MENDS if re.search(pattern, tail, re.IGNORECASE)), "")
+    advice = known or mend or "read the log, mend what it names, then `duotempo up` again"
+    return PlatformError(f"{name} {problem}. Its log {log} ends with\n{tail}\n{advice}")

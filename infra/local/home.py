@@ -1,0 +1,106 @@
+"""The folder of one platform: where its files lie, its secrets and its state."""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+from infra.local.errors import PlatformError
+
+SOCKET_PATH_LIMIT = 80
+"""Bytes of a Unix socket's path that every system takes, less what supervisord adds to it while it starts."""
+
+
+@dataclass
+class State:
+    """What a platform remembers from one start to the next."""
+
+    ports: dict[str, int] = field(default_factory=dict)
+    """The port that each service was given."""
+    usual: dict[str, int] = field(default_factory=dict)
+    """The port that the settings asked for when it was given."""
+    served: dict[str, str] | None = None
+    """`bento_tag` and `model_version` of what is served."""
+    environment: str = ""
+    """Fingerprint of the settings that the running programs were started with."""
+    deployed: str = ""
+    """Fingerprint of the deployments that Prefect knows."""
+
+
+class Home:
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().resolve()
+        self.id = hashlib.sha256(str(self.path).encode()).hexdigest()[:12]
+        self.logs = self.path / "logs"
+        self.supervisor = self.path / "supervisor"
+        self.config = self.supervisor / "supervisord.conf"
+        self.pid_file = self.supervisor / "supervisord.pid"
+        self.mlflow = self.path / "mlflow"
+        self.prefect = self.path / "prefect"
+        self.bentoml = self.path / "bentoml"
+        self.secrets = self.path / "secrets"
+        self._state = self.path / "platform.json"
+
+    def make(self) -> None:
+        """Makes the folders. Raises PlatformError when the place does not allow it."""
+        try:
+            for folder in (self.logs, self.supervisor, self.mlflow, self.prefect, self.bentoml):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            self.socket.parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise PlatformError(f"DUOTEMPO_HOME {self.path} cannot be made ({error}): name another place") from error
+        if self.socket.parent.stat().st_uid != os.getuid():
+            raise PlatformError(
+                f"{self.socket.parent} belongs to another user: remove it, or name another DUOTEMPO_HOME"
+            )
+
+    @property
+    def socket(self) -> Path:
+        """Supervisord's Unix socket; in /tmp when the path here is too long for one."""
+        usual = self.supervisor / "supervisor.sock"
+        return (
+            usual if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT else Path(f"/tmp/duotempo-{self.id}/supervisor.sock")
+        )
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def secret(self, name: str) -> str | None:
+        """A secret that was made before, or None."""
+        file = self.secrets / name
+        return file.read_text() if file.is_file() else None
+
+    def make_secret(self, name: str) -> str:
+        """A new random secret, in a file that only its owner reads."""
+        value = secrets.token_hex(24)
+        with open(self.secrets / name, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(value)
+        return value
+
+    @property
+    def state(self) -> State:
+        try:
+            return State(**json.loads(self._state.read_text()))
+        except FileNotFoundError:
+            return State()
+        except (ValueError, TypeError) as error:
+            raise PlatformError(f"{self._state} is damaged ({error}): remove it, then `duotempo up`") from error
+
+    def save(self, state: State) -> None:
+        part = self._state.with_suffix(".part")
+        part.write_text(json.dumps(asdict(state), indent=2) + "\n")
+        part.replace(self._state)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[IO[str]]:
+        """Holds the lock `name` against all processes of this platform, as long as the context lasts."""
+        with (self.supervisor / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file

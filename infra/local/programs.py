@@ -1,0 +1,97 @@
+"""The long-lived programs of the platform, and supervisord's configuration that runs them."""
+
+import os
+import pwd
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.home import Home, State
+from infra.local.postgres import Cluster
+
+POOLS = ("cpu", "gpu")
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    command: list[str]
+    directory: Path
+    user: str | None = None
+    stop_signal: str = "TERM"
+    stop_seconds: int = 8
+    stop_group: bool = False
+    """Whether its children are told to stop too, as it does not tell them itself."""
+
+
+def programs(home: Home, state: State, cluster: Cluster | None, project: Path) -> list[Program]:
+    """What runs, in the order it is started. `cluster` is None when the database is somebody else's."""
+    python = sys.executable
+    ports = {name: str(port) for name, port in state.ports.items()}
+    listed = []
+    if cluster:
+        user = cluster.user.pw_name if cluster.user else None
+        listed.append(Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12))
+    prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
+    mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
+    artifacts = ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
+    wait = [python, "-m", "infra.local.wait"]
+    listed += [
+        Program("prefect", [*wait, "prefect", python, "-m", *prefect], home.path),
+        Program("mlflow", [*wait, "mlflow", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
+        *(Program(f"worker-{pool}", [python, "-m", "infra.local.worker", pool], project) for pool in POOLS),
+    ]
+    if state.served:
+        serve = [python, "-m", "bentoml", "serve", state.served["bento_tag"]]
+        listed.append(Program("bento", [*serve, "--host", "127.0.0.1", "--port", ports["bento"]], home.path))
+    listed.append(Program("sentinel", [python, "-m", "infra.local.sentinel", str(home.path)], home.path))
+    return listed
+
+
+def configuration(home: Home, listed: list[Program]) -> str:
+    """The text of supervisord.conf."""
+    user = [f"user={pwd.getpwuid(os.getuid()).pw_name}"] if os.geteuid() == 0 else []
+    head = [
+        "[supervisord]",
+        f"logfile={_plain(home.log('supervisord'))}",
+        "logfile_maxbytes=10MB",
+        "logfile_backups=1",
+        f"pidfile={_plain(home.pid_file)}",
+        *user,
+        "",
+        "[unix_http_server]",
+        f"file={_plain(home.socket)}",
+        "chmod=0600",
+        "",
+        "[rpcinterface:supervisor]",
+        "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+    ]
+    return "\n".join([*head, *(line for program in listed for line in _section(home, program)), ""])
+
+
+def _section(home: Home, program: Program) -> list[str]:
+    return [
+        "",
+        f"[program:{program.name}]",
+        f"command={_plain(shlex.join(program.command))}",
+        f"directory={_plain(program.directory)}",
+        *([f"user={program.user}"] if program.user else []),
+        "autorestart=true",
+        "startsecs=3",
+        "startretries=5",
+        f"stopsignal={program.stop_signal}",
+        f"stopwaitsecs={program.stop_seconds}",
+        f"stopasgroup={str(program.stop_group).lower()}",
+        "killasgroup=true",
+        "redirect_stderr=true",
+        f"stdout_logfile={_plain(home.log(program.name))}",
+        "stdout_logfile_maxbytes=10MB",
+        "stdout_logfile_backups=1",
+    ]
+
+
+def _plain(text: object) -> str:
+    """Text that supervisord takes as it is: it would expand a `%`."""
+    return str(text).replace("%", "%%")

@@ -1,0 +1,8 @@
+"""Alembic's entry: runs the migrations on the connection that `migrate` hands over, in its transaction."""
+
+from alembic import context
+
+from components.store.schema import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+context.run_migrations()

@@ -1,0 +1,136 @@
+"""What the service answers, as models: the OpenAPI is made of them, and the tests hold every answer against them."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Because(Answer):
+    """An item of the user's history, and by how much this score would fall without it."""
+
+    item_id: str
+    title: str
+    contribution: float
+
+
+class Why(Answer):
+    """Why this item for this person. The shares are of the positive parts of the score and add up to 1."""
+
+    long: float
+    """Share of the long-term interest."""
+    short: float
+    """Share of the short-term interest."""
+    content: float
+    """Share of the likeness of texts (strategy content)."""
+    collaborative: float
+    """Share of people who had the same items."""
+    popularity: float
+    because: list[Because]
+    keywords: list[str]
+    """Keywords of the item that are also the user's."""
+    categories: list[str]
+    trend: bool
+    """The item is among the most wanted of the last 7 days before training."""
+    text: str
+
+
+class Interest(Answer):
+    long_weight: float
+    """How much of this answer is long-term interest; 0 when nothing is known of the user."""
+    short_weight: float
+    long: list[str]
+    short: list[str]
+
+
+class RecommendedItem(Answer):
+    item_id: str
+    title: str
+    category: list[str]
+    score: float
+    rank: int = Field(ge=1)
+    why: Why | None = None
+
+
+class RecommendAnswer(Answer):
+    request_id: str
+    model_version: str
+    variant: str
+    degraded: bool
+    """True when the database did not answer: the list then knows no history, or was not noted as shown."""
+    user_state: str = Field(json_schema_extra={"enum": ["known", "new", "anonymous"]})
+    interest: Interest
+    items: list[RecommendedItem]
+
+
+class RejectedRow(Answer):
+    index: int
+    reason: str
+
+
+class FeedbackAnswer(Answer):
+    accepted: int
+    duplicates: int
+    rejected: list[RejectedRow]
+
+
+class ItemsAnswer(Answer):
+    accepted: int
+    rejected: list[RejectedRow]
+
+
+class SimilarItem(Answer):
+    item_id: str
+    title: str
+    category: list[str]
+    score: float
+    rank: int = Field(ge=1)
+
+
+class SimilarAnswer(Answer):
+    model_version: str
+    item_id: str
+    degraded: bool
+    items: list[SimilarItem]
+
+
+class FoundItem(Answer):
+    item_id: str
+    title: str
+    category: list[str]
+    available: bool
+
+
+class FoundItems(Answer):
+    items: list[FoundItem]
+
+
+class KnownUser(Answer):
+    user_id: str
+    events: int
+
+
+class KnownUsers(Answer):
+    users: list[KnownUser]
+
+
+class Ready(Answer):
+    ready: bool
+    model_version: str | None
+    missing: list[str]
+    """What the service waits for, in words."""
+
+
+class Live(Answer):
+    alive: bool
+
+
+class Error(Answer):
+    code: str
+    message: str
+    field: str | None
+
+
+class ErrorAnswer(Answer):
+    error: Error

@@ -1,0 +1,42 @@
+"""What Postgres says of items and users right now; the bundle's own copy is as old as the training."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, distinct, func, select
+
+from components.store.schema import Event, Item, User
+
+
+@dataclass(frozen=True)
+class ListedItem:
+    title: str
+    category: list[str]
+    available: bool
+
+
+def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, ListedItem]:
+    """The items by their id; one that the catalogue does not have is missing."""
+    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    rows = connection.execute(columns.where(Item.item_id == func.any(list(item_ids))))
+    return {row.item_id: ListedItem(row.title, list(row.category), row.available) for row in rows}
+
+
+def read_seen(connection: Connection, user_id: str) -> set[str]:
+    """Every item that the user ever had an event with."""
+    return set(connection.scalars(select(distinct(Event.item_id)).where(Event.user_id == user_id)))
+
+
+def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:
+    """Items whose title holds `query`, in the order of their titles."""
+    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    found = columns.where(Item.title.icontains(query, autoescape=True)).order_by(Item.title, Item.item_id).limit(limit)
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def active_users(connection: Connection, limit: int) -> Sequence[dict[str, object]]:
+    """Users who consent, with the number of their events, the most active first."""
+    events = func.count().label("events")
+    counted = select(Event.user_id, events).join(User, User.user_id == Event.user_id).where(User.consent)
+    ordered = counted.group_by(Event.user_id).order_by(events.desc(), Event.user_id).limit(limit)
+    return [dict(row) for row in connection.execute(ordered).mappings()]

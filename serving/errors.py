@@ -1,0 +1,45 @@
+"""What a caller is told when something is wrong: {"error": {"code", "message", "field"}}."""
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse
+
+RETRY_SECONDS = "2"
+
+
+class ApiError(Exception):
+    """An error that the caller is told, in words that name the input and the mend."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.headers = headers
+
+    def response(self) -> JSONResponse:
+        body = {"error": {"code": self.code, "message": self.message, "field": self.field}}
+        return JSONResponse(body, status_code=self.status, headers=self.headers)
+
+
+def unavailable(code: str, message: str) -> ApiError:
+    """503, with the time after which to try again."""
+    return ApiError(503, code, message, headers={"Retry-After": RETRY_SECONDS})
+
+
+def invalid(error: ValidationError) -> ApiError:
+    """400 for a body that is no JSON, 422 for a wrong field (the first one), by its path."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return ApiError(400, "broken_json", f"the body is no JSON: {first['msg']}")
+    field = ".".join(str(part) for part in first["loc"]) or None
+    return ApiError(422, "invalid", f"{field or 'body'}: {first['msg']}", field)

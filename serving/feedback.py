@@ -1,0 +1,73 @@
+"""What users and shops tell the service, stored before it is answered."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from components.columns import Columns
+from components.settings import EventSettings
+from components.store.clean import Cleaned, clean_events, clean_items
+from components.store.load import append_events, quarantine, upsert_items
+from serving.catalogue import read_items
+from serving.database import Database, DatabaseAway
+from serving.errors import unavailable
+from serving.metrics import Metrics
+from serving.requests import Body, FeedbackRequest, ItemsRequest
+
+FEEDBACK = "feedback"
+CATALOGUE = "api"
+
+
+class Intake:
+    """Takes feedback and items in: cleaned by the rules of ingest, one transaction a batch, rejected rows kept."""
+
+    def __init__(self, database: Database, settings: EventSettings, metrics: Metrics) -> None:
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+
+    def feedback(self, request: FeedbackRequest) -> dict[str, object]:
+        """The answer of /feedback, after the commit. Raises ApiError (503) when nothing was stored."""
+        now = time.time()
+        raw = _frame(request.events)
+        raw[Columns.TIMESTAMP] = raw[Columns.TIMESTAMP].where(raw[Columns.TIMESTAMP].notna(), now)
+        items = {event.item_id.strip() for event in request.events if "\x00" not in event.item_id}
+        try:
+            with self._database.begin() as connection:
+                cleaned = clean_events(
+                    raw,
+                    source=FEEDBACK,
+                    settings=self._settings,
+                    known_items=read_items(connection, items),
+                    now=datetime.fromtimestamp(now, UTC),
+                )
+                accepted = append_events(connection, cleaned.rows)
+                quarantine(connection, FEEDBACK, cleaned.rejected)
+        except DatabaseAway as error:
+            raise unavailable("database_away", "nothing was stored: Postgres is away; send the same batch again") from error
+        duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
+        for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(cleaned.rejected))):
+            self._metrics.feedback.labels(outcome).inc(count)
+        return {"accepted": accepted, "duplicates": duplicates, "rejected": _rejected(cleaned)}
+
+    def items(self, request: ItemsRequest) -> dict[str, object]:
+        """The answer of /items: an item that is there already is replaced. Raises ApiError (503)."""
+        cleaned = clean_items(_frame(request.items), source=CATALOGUE)
+        try:
+            with self._database.begin() as connection:
+                upsert_items(connection, cleaned.rows)
+                quarantine(connection, CATALOGUE, cleaned.rejected)
+        except DatabaseAway as error:
+            raise unavailable("database_away", "no item was stored: Postgres is away; send the same batch again") from error
+        return {"accepted": len(cleaned.rows), "rejected": _rejected(cleaned)}
+
+
+def _frame(rows: Sequence[Body]) -> pd.DataFrame:
+    return pd.DataFrame([row.model_dump() for row in rows], dtype=object)
+
+
+def _rejected(cleaned: Cleaned) -> list[dict[str, object]]:
+    reasons = cleaned.rejected[Columns.REASON]
+    return [{"index": int(index), "reason": reason} for index, reason in reasons.items()]

@@ -1,0 +1,36 @@
+"""What Prometheus reads at /metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """One registry of our own, so that nothing of another library mixes in."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "duotempo_requests", "Answered requests.", ["route", "method", "status"], registry=self._registry
+        )
+        self.latency = Histogram(
+            "duotempo_request_seconds", "Time to answer.", ["route"], buckets=BUCKETS, registry=self._registry
+        )
+        self.degraded = Counter(
+            "duotempo_degraded", "Answers given without the database.", ["cause"], registry=self._registry
+        )
+        self.feedback = Counter("duotempo_feedback_events", "Feedback events.", ["outcome"], registry=self._registry)
+        self.recommended = Counter(
+            "duotempo_recommendations", "Answered lists.", ["user_state"], registry=self._registry
+        )
+        self.long_share = Histogram(
+            "duotempo_long_share",
+            "Share of the long-term interest in an answer.",
+            buckets=tuple(step / 10 for step in range(1, 11)),
+            registry=self._registry,
+        )
+        self.model = Gauge("duotempo_model_info", "The model that is served.", ["model_version"], registry=self._registry)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,189 @@
+"""From a request to a list: history, scores, filters, re-ranking, reasons, impression."""
+
+import math
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from components.bundle import Bundle
+from components.explain import Explainer, Profile
+from components.ranking.filters import CategoryIndex, best_first, eligible
+from components.ranking.rerank import rerank
+from components.ranking.scorer import Scorer, Scores, Strategy
+from components.ranking.states import UserState
+from components.settings import Settings
+from components.store.impressions import record_impression
+from serving.catalogue import ListedItem, read_items
+from serving.database import Database, Session
+from serving.errors import ApiError
+from serving.live import NOTHING, Stored, make_state, read_stored
+from serving.metrics import Metrics
+from serving.requests import RecommendRequest, SimilarRequest
+
+POOL = 200
+VARIANT = "champion"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An item that made the list."""
+
+    row: int
+    listed: ListedItem
+
+
+class Recommender:
+    """One bundle, ready to answer. Every method may be called from several threads."""
+
+    def __init__(self, bundle: Bundle, settings: Settings, database: Database, metrics: Metrics) -> None:
+        self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
+        self._bundle = bundle
+        self._settings = settings
+        self._database = database
+        self._metrics = metrics
+        self._scorer = Scorer(bundle)
+        self._explainer = Explainer(self._scorer, settings.interests)
+        self._ids: list[str] = bundle.items["item_id"].to_pylist()
+        self._listed = [
+            ListedItem(title, category, available)
+            for title, category, available in zip(
+                *(bundle.items[name].to_pylist() for name in ("title", "category", "available")), strict=True
+            )
+        ]
+        self._categories = CategoryIndex([listed.category for listed in self._listed])
+        norms = np.linalg.norm(bundle.vectors, axis=1, keepdims=True)
+        self._directions = bundle.vectors / np.maximum(norms, 1e-9)
+
+    def recommend(self, request: RecommendRequest) -> dict[str, object]:
+        """The answer of /recommend. Every event committed before the call counts."""
+        now = time.time()
+        session = Session(self._database, self._metrics)
+        stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
+        state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
+        strategy: Strategy = request.strategy or self._settings.ranking.strategy
+        scores = self._scorer.score([state], strategy)
+        shown = self._choose(session, request, stored, scores.total[0])
+        profile = self._explainer.profile(state)
+        items = self._items(shown, scores.total[0])
+        if request.explain:
+            rows = np.array([item.row for item in shown], dtype=np.int64)
+            reasons = self._explainer.why(rows, state, scores, profile, strategy)
+            items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
+        request_id = uuid.uuid4().hex
+        self._note(session, request_id, request.user_id, items, now)
+        user_state = _user_state(stored, request)
+        long_share = float(scores.long_share[0])
+        self._count(user_state, long_share)
+        return {
+            "request_id": request_id,
+            "model_version": self.model_version,
+            "variant": VARIANT,
+            "degraded": session.degraded,
+            "user_state": user_state,
+            "interest": _interest(long_share, profile),
+            "items": items,
+        }
+
+    def similar(self, request: SimilarRequest) -> dict[str, object]:
+        """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
+        row = self._scorer.row.get(request.item_id)
+        if row is None:
+            message = f"no item {request.item_id!r} in model version {self.model_version}; an item added later is in the next"
+            raise ApiError(404, "unknown_item", message, "item_id")
+        scores = (self._directions @ self._directions[row] + self._bundle.texts @ self._bundle.texts[row]) / 2
+        session = Session(self._database, self._metrics)
+        ordered = best_first(scores, eligible(self._categories, {row}))
+        shown = self._fill(session, ordered, scores, request.k or self._settings.ranking.k)
+        return {
+            "model_version": self.model_version,
+            "item_id": request.item_id,
+            "degraded": session.degraded,
+            "items": self._items(shown, scores),
+        }
+
+    def _stored(self, connection: Connection, user_id: str) -> Stored:
+        return read_stored(connection, user_id, self._bundle.manifest["encoder"], self._settings.ranking.history)
+
+    def _choose(self, session: Session, request: RecommendRequest, stored: Stored, scores: np.ndarray) -> list[Shown]:
+        """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
+        met = stored.seen.union(request.filters.exclude_items, (event.item_id for event in request.context))
+        excluded = {row for item_id in met if (row := self._scorer.row.get(item_id)) is not None}
+        filters, ranking = request.filters, self._settings.ranking
+        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out)
+        return self._fill(
+            session,
+            best_first(scores, mask),
+            scores,
+            request.k or ranking.k,
+            diversity=ranking.diversity if request.diversity is None else request.diversity,
+            category_cap=ranking.category_cap,
+            available_only=filters.available_only,
+        )
+
+    def _fill(
+        self,
+        session: Session,
+        ordered: np.ndarray,
+        scores: np.ndarray,
+        k: int,
+        *,
+        diversity: float = 0.0,
+        category_cap: int = 0,
+        available_only: bool = True,
+    ) -> list[Shown]:
+        """The first k of `ordered` that the catalogue still has, re-ranked; looks as far down as it takes."""
+        pool: list[Shown] = []
+        chosen: list[int] = []
+        start, size = 0, POOL if diversity or category_cap else 2 * k
+        while len(chosen) < k and start < len(ordered):
+            batch = ordered[start : start + size]
+            listed = self._listed_now(session, batch)
+            pool += [Shown(row, item) for row, item in listed if item.available or not available_only]
+            rows = [shown.row for shown in pool]
+            names = [shown.listed.category for shown in pool]
+            texts = self._bundle.texts[rows]
+            chosen = rerank(scores[rows], texts, names, k, diversity=diversity, category_cap=category_cap)
+            start, size = start + size, 2 * size
+        return [pool[position] for position in chosen]
+
+    def _listed_now(self, session: Session, rows: np.ndarray) -> list[tuple[int, ListedItem]]:
+        """The rows that the catalogue has, as it shows them now; as the bundle knew them when Postgres is away."""
+        known = {self._ids[row]: self._listed[row] for row in rows}
+        now = session.ask("items", lambda connection: read_items(connection, known), known)
+        return [(int(row), now[self._ids[row]]) for row in rows if self._ids[row] in now]
+
+    def _items(self, shown: list[Shown], scores: np.ndarray) -> list[dict[str, object]]:
+        return [
+            {
+                "item_id": self._ids[item.row],
+                "title": item.listed.title,
+                "category": item.listed.category,
+                "score": float(scores[item.row]),
+                "rank": rank,
+            }
+            for rank, item in enumerate(shown, start=1)
+        ]
+
+    def _count(self, user_state: str, long_share: float) -> None:
+        self._metrics.recommended.labels(user_state).inc()
+        if not math.isnan(long_share):
+            self._metrics.long_share.observe(long_share)
+
+
+def _user_state(stored: Stored, request: RecommendRequest) -> str:
+    if not stored.events.empty:
+        return "known"
+    return "anonymous" if request.context else "new"
+
+
+def _interest(long_share: float, profile: Profile) -> dict[str, object]:
+    known = not math.isnan(long_share)
+    return {
+        "long_weight": round(long_share, 4) if known else 0.0,
+        "short_weight": round(1.0 - long_share, 4) if known else 0.0,
+        "long": profile.long_terms(),
+        "short": profile.short_terms(),
+    }

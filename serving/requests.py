@@ -1,0 +1,125 @@
+"""What the service accepts. An unknown field is an error, so that a typing error never passes silently."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+
+from components.columns import EVENTS
+from components.ranking.scorer import Strategy
+
+MAX_BATCH = 1000
+MAX_CONTEXT = 100
+MAX_FILTER = 1000
+NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]+$"
+FIRST_MILLISECOND = 1e11
+
+
+def _seconds(value: float) -> float:
+    if value >= FIRST_MILLISECOND:
+        raise ValueError("looks like milliseconds; give seconds since 1970 (divide by 1000)")
+    return value
+
+
+def _known_event(name: str) -> str:
+    if name not in EVENTS:
+        raise ValueError(f"{name!r} is none of {', '.join(EVENTS)}")
+    return name
+
+
+def _at_most_max_k(k: int, info: ValidationInfo) -> int:
+    largest = (info.context or {}).get("max_k")
+    if largest is not None and k > largest:
+        raise ValueError(f"{k} is above the largest list of {largest} (setting ranking.max_k)")
+    return k
+
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)]
+Seconds = Annotated[float, Field(ge=0), AfterValidator(_seconds)]
+EventName = Annotated[str, AfterValidator(_known_event), Field(json_schema_extra={"enum": list(EVENTS)})]
+ListLength = Annotated[int, Field(ge=1), AfterValidator(_at_most_max_k)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class ContextEvent(Body):
+    item_id: Identifier
+    event: EventName = "view"
+    timestamp: Seconds | None = None
+    """Seconds since 1970; now, when absent."""
+
+
+class RecommendFilters(Body):
+    category_in: list[Identifier] | None = Field(None, min_length=1, max_length=MAX_FILTER)
+    """Only items with at least one of these categories."""
+    category_out: list[Identifier] = Field([], max_length=MAX_FILTER)
+    """No item with one of these categories."""
+    exclude_items: list[Identifier] = Field([], max_length=MAX_FILTER)
+    available_only: bool = True
+
+
+class RecommendRequest(Body):
+    user_id: Identifier
+    k: ListLength | None = None
+    """How many items, up to the setting `ranking.max_k`; the setting `ranking.k`, when absent."""
+    context: list[ContextEvent] = Field([], max_length=MAX_CONTEXT)
+    """What the user does right now; counts in this answer and is not stored."""
+    filters: RecommendFilters = RecommendFilters()
+    strategy: Strategy | None = None
+    diversity: float | None = Field(None, ge=0, le=1)
+    """Weight of variety against score; the setting `ranking.diversity`, when absent."""
+    explain: bool = False
+
+
+class SimilarRequest(Body):
+    item_id: Identifier
+    k: ListLength | None = None
+
+
+class FeedbackEvent(Body):
+    """Typed loosely on purpose: a bad row is rejected alone, by the same rules as at ingest."""
+
+    user_id: str
+    item_id: str
+    event: str
+    """One of the event kinds: view, click, cart, purchase, rating, review, like, dislike, hide, comment, post."""
+    event_id: str | None = None
+    """Makes a retry harmless: the same id is stored once. Derived from the content when absent."""
+    value: float | None = None
+    text: str | None = None
+    timestamp: float | str | None = None
+    """Seconds since 1970 or ISO 8601; now, when absent."""
+    request_id: str | None = None
+    """The `request_id` of the answer of /recommend that showed the item."""
+
+
+class FeedbackRequest(Body):
+    events: list[FeedbackEvent] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class CatalogueItem(Body):
+    """Typed loosely on purpose, like FeedbackEvent."""
+
+    item_id: str
+    title: str = ""
+    description: str = ""
+    category: list[str] = []
+    available: bool = True
+    published_at: float | str | None = None
+    """Seconds since 1970 or ISO 8601."""
+    image_uri: str | None = None
+
+
+class ItemsRequest(Body):
+    items: list[CatalogueItem] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class UsersQuery(Body):
+    limit: int = Field(50, ge=1, le=MAX_BATCH)
+
+
+class ItemsQuery(Body):
+    query: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""
+    """Part of a title; all items, when empty."""
+    limit: int = Field(20, ge=1, le=MAX_BATCH)

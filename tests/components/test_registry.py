@@ -1,0 +1,165 @@
+"""The registry against a real MLflow server."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components import registry
+from components.bundle import Bundle
+from components.ranking.scorer import Scorer
+from components.ranking.states import UserState
+from components.registry.connection import connect
+from tests.worlds import free_port, mlflow_server, tiny_bundle
+
+CUT, TWIN_CUT = "2024-06-01T00:00:00+00:00", "2024-05-01T00:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+def snapshot_id(folder: Path) -> str:
+    return hashlib.sha256(str(folder).encode()).hexdigest()
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> dict[str, Path]:
+    """What a retraining leaves behind: two bundles, a snapshot, reports."""
+    snapshot, report = tmp_path / "snapshot", tmp_path / "evaluation"
+    snapshot.mkdir()
+    (snapshot / "manifest.json").write_text(
+        json.dumps({"id": snapshot_id(tmp_path), "cut": CUT, "rows": {"events": 7}})
+    )
+    report.mkdir()
+    (report / "report.md").write_text("# Report")
+    (tmp_path / "data_docs.html").write_text("<h1>Data Docs</h1>")
+    return {
+        "bundle": tiny_bundle(seed=1, cut=CUT).write(tmp_path / "bundle"),
+        "twin": tiny_bundle(seed=2, cut=TWIN_CUT).write(tmp_path / "twin"),
+        "snapshot": snapshot,
+        "report": report,
+        "docs": tmp_path / "data_docs.html",
+    }
+
+
+def register(uri: str, training: dict[str, Path], *, reasons: tuple[str, ...] = ()) -> registry.Registered:
+    return registry.register(
+        uri,
+        bundle=training["bundle"],
+        twin=training["twin"],
+        snapshot=training["snapshot"],
+        metrics={"duotempo/ndcg@10": 0.25, "popularity/ndcg@10": 0.125},
+        settings={"database_url": "postgresql://me:secret@db/x", "fusion": {"width": 64}, "preset": ""},
+        passed=not reasons,
+        reasons=reasons,
+        reports={"evaluation": training["report"], "data_docs": training["docs"]},
+    )
+
+
+def test_a_registered_version_tells_where_it_comes_from(uri: str, training: dict[str, Path]) -> None:
+    registered = register(uri, training)
+    found = registry.version(uri, registered.version)
+    assert found.aliases == ("challenger",)
+    assert found.metrics == {"duotempo/ndcg@10": 0.25, "popularity/ndcg@10": 0.125}
+    assert found.gate_passed
+    assert found.tags["snapshot_id"] == snapshot_id(training["bundle"].parent)
+    assert (found.tags["cut"], found.tags["twin_cut"]) == (CUT, TWIN_CUT)
+    assert found.tags["git_commit"]
+    assert registered.url == found.url == f"{uri}/#/models/duotempo/versions/{registered.version}"
+
+
+def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, training: dict[str, Path]) -> None:
+    from mlflow import MlflowClient
+
+    registered = register(uri, training)
+    client = MlflowClient(uri)
+    run = client.get_run(registered.run_id)
+    assert run.data.params == {"fusion.width": "64", "preset": ""}
+    (dataset,) = run.inputs.dataset_inputs
+    assert snapshot_id(training["bundle"].parent).startswith(dataset.dataset.digest)
+    assert json.loads(dataset.dataset.source)["uri"] == training["snapshot"].as_uri()
+    artifacts = {file.path for file in client.list_artifacts(registered.run_id)}
+    assert {"evaluation", "data_docs", "twin", "snapshot"} <= artifacts
+
+
+def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, training: dict[str, Path], tmp_path: Path) -> None:
+    number = register(uri, training).version
+    bundle = Bundle.read(registry.download_bundle(uri, number, tmp_path / "back" / "bundle"))
+    twin = Bundle.read(registry.download_twin(uri, number, tmp_path / "back" / "twin"))
+    np.testing.assert_array_equal(bundle.vectors, tiny_bundle(seed=1).vectors)
+    np.testing.assert_array_equal(twin.vectors, tiny_bundle(seed=2).vectors)
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {"bundle", "twin"}
+    again = registry.download_bundle(uri, number, tmp_path / "back" / "bundle")
+    assert Bundle.read(again).manifest["cut"] == CUT
+
+
+def test_the_model_recommends_as_the_scorer_does(uri: str, training: dict[str, Path]) -> None:
+    import mlflow
+
+    number = register(uri, training).version
+    with connect(uri):
+        model = mlflow.pyfunc.load_model(f"models:/duotempo/{number}")
+    answer = model.predict(pd.DataFrame({"history": [["i3", "i5", "no such item"], []], "k": [5, 50]}))
+
+    now = pd.Timestamp(CUT).timestamp()
+    state = UserState(np.array([3, 5]), np.array([now - 3600, now]), np.ones(2, dtype=np.float32), now)
+    scores = Scorer(tiny_bundle(seed=1)).score([state]).total[0]
+    expected = [f"i{row}" for row in np.argsort(-scores) if row not in (3, 5)][:5]
+    assert list(answer["item_ids"][0]) == expected
+    assert list(answer["scores"][0]) == sorted(answer["scores"][0], reverse=True)
+    assert len(answer["item_ids"][1]) == 40
+
+
+def test_a_failed_gate_is_told_with_its_reasons(uri: str, training: dict[str, Path]) -> None:
+    number = register(uri, training, reasons=("below popularity", "coverage halved")).version
+    found = registry.version(uri, number)
+    assert not found.gate_passed
+    assert found.gate_reason == "below popularity; coverage halved"
+
+
+def test_the_alias_champion_moves_and_goes(uri: str, training: dict[str, Path]) -> None:
+    first, second = register(uri, training).version, register(uri, training).version
+    registry.set_champion(uri, first)
+    champion = registry.champion(uri)
+    assert champion is not None and champion.version == first
+    assert "challenger" in registry.version(uri, second).aliases
+    registry.set_champion(uri, second)
+    champion = registry.champion(uri)
+    assert champion is not None and champion.aliases == ("challenger", "champion")
+    registry.clear_champion(uri)
+    assert registry.champion(uri) is None
+
+
+def test_a_refusal_lasts_until_the_next_promotion(uri: str, training: dict[str, Path]) -> None:
+    number = register(uri, training).version
+    registry.tag_refused(uri, number, "no answer to /readyz")
+    assert registry.version(uri, number).tags["refused"] == "no answer to /readyz"
+    registry.set_champion(uri, number)
+    assert "refused" not in registry.version(uri, number).tags
+
+
+def test_an_unknown_version_is_told_with_the_known_ones(uri: str, training: dict[str, Path]) -> None:
+    number = register(uri, training).version
+    with pytest.raises(registry.RegistryError, match=rf"no version '999'.*known versions: {number}, "):
+        registry.set_champion(uri, "999")
+
+
+def test_an_incomplete_training_registers_nothing(uri: str, training: dict[str, Path]) -> None:
+    before = len(registry.versions(uri))
+    (training["twin"] / "manifest.json").unlink()
+    with pytest.raises(registry.RegistryError, match=r"twin/manifest\.json is missing"):
+        register(uri, training)
+    assert len(registry.versions(uri)) == before
+
+
+def test_a_registry_that_is_down_is_named_with_the_mend(training: dict[str, Path]) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(registry.RegistryUnavailable, match=rf"MLflow at {address} does not answer.*duotempo up"):
+        register(address, training)

@@ -1,0 +1,134 @@
+"""Small worlds that several tests share."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import onnx
+import pyarrow as pa
+from onnx import TensorProto, helper
+from scipy import sparse
+
+from components.bundle import Bundle
+
+WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
+CATEGORIES = ("home", "play", "wear")
+
+
+def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:00+00:00") -> Bundle:
+    """A whole bundle of `items` items i0, i1, … in three categories, its vectors random, its user tower real ONNX."""
+    random = np.random.default_rng(seed)
+    width, dimension = 8, 12
+    texts = random.normal(size=(items, dimension)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    neighbours = sparse.random(items, items, density=0.2, random_state=random, format="csr", dtype=np.float32)
+    keywords = sparse.csr_matrix(
+        (np.ones(items, dtype=np.float32), (np.arange(items), np.arange(items) % len(WORDS))), (items, len(WORDS))
+    )
+    return Bundle(
+        items=pa.table(
+            {
+                "item_id": [f"i{n}" for n in range(items)],
+                "title": [f"{WORDS[n % len(WORDS)]} {n}" for n in range(items)],
+                "category": [[CATEGORIES[n % len(CATEGORIES)]] for n in range(items)],
+                "available": [True] * items,
+                "published_at": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * items, pa.timestamp("us", "UTC")),
+                "popularity": random.integers(1, 100, items),
+                "recent": random.integers(0, 10, items),
+                "trained": [True] * items,
+            }
+        ),
+        vectors=random.normal(size=(items, width)).astype(np.float32),
+        texts=texts,
+        neighbours=neighbours,
+        keywords=keywords,
+        terms=list(WORDS),
+        text_mean=np.zeros(dimension, dtype=np.float32),
+        text_matrix=random.normal(size=(dimension, width)).astype(np.float32),
+        tower=_tower(width),
+        manifest={
+            "encoder": "tiny",
+            "dimension": dimension,
+            "cut": cut,
+            "mixture": {"collaborative": 0.5, "popularity": 0.2},
+            "half_life_days": 60.0,
+            "window": 20,
+            "history": 100,
+        },
+    )
+
+
+def _tower(width: int) -> bytes:
+    """long = the sum of the history's vectors by their signals, short = the newest vector."""
+    vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["B", "H", width])
+    signals = helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["B", "H"])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", width]) for name in ("long", "short")]
+    numbers = [
+        helper.make_tensor(name, TensorProto.INT64, [1], [value])
+        for name, value in (("last", -1), ("end", 2**31 - 1), ("time", 1))
+    ]
+    nodes = [
+        helper.make_node("Unsqueeze", ["signals", "last"], ["weights"]),
+        helper.make_node("Mul", ["vectors", "weights"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "time"], ["long"], keepdims=0),
+        helper.make_node("Slice", ["weighted", "last", "end", "time"], ["newest"]),
+        helper.make_node("Squeeze", ["newest", "time"], ["short"]),
+    ]
+    graph = helper.make_graph(nodes, "user_tower", [vectors, signals], outputs, numbers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """The address of a real MLflow server that keeps its state in `folder` (SQLite)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "mlflow.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(f"{address}/health", server)
+            yield address
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+    """Waits until `url` answers 200."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"the server of {url} ended with {server.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (URLError, ConnectionError, TimeoutError):
+            time.sleep(0.3)
+    raise TimeoutError(f"{url} did not answer within {seconds} s")
