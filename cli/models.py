@@ -14,7 +14,9 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def retrain(wait: Annotated[bool, typer.Option("--wait", help="Stay until the version is registered.")] = False) -> None:
+def retrain(
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the version is registered.")] = False,
+) -> None:
     """Trains a new version on all events so far and registers it as the challenger.
 
     \b
@@ -29,9 +31,7 @@ def retrain(wait: Annotated[bool, typer.Option("--wait", help="Stay until the ve
             out.print(f"started: {start_deployment('retrain/local', {})}")
             return
         with out.status("retraining") as spinner:
-            result = run_deployment(
-                "retrain/local", {}, on_update=lambda stage: spinner.update(f"retraining: {stage}")
-            )
+            result = run_deployment("retrain/local", {}, on_update=lambda stage: spinner.update(f"retraining: {stage}"))
     show_version(result)
 
 

@@ -132,7 +132,7 @@ def sentence(shares: dict[str, float], because: list[str], categories: list[str]
     """The reason in one sentence, led by the largest share."""
     main = max(shares, key=lambda name: shares[name])
     if main == "popularity" or not any(shares.values()):
-        return "Many people want it this week." if trend else "Many people like it."
+        return "Many people want it lately." if trend else "Many people like it."
     tempo = {
         "long": "Fits what you have liked for long",
         "short": "Fits what you are into right now",
@@ -171,4 +171,3 @@ def _merged(first: list[tuple[str, float]], second: list[tuple[str, float]], cou
     """Half of the terms from each, without doubles."""
     terms = [term for term, _ in first[: count // 2]] + [term for term, _ in second]
     return list(dict.fromkeys(terms))[:count]
-

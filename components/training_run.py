@@ -1,7 +1,7 @@
 """One retraining as a folder of files, so that each step can be run, looked at and repeated alone.
 
-    interests.parquet  keywords.npz  terms.json  texts.parquet  vectors.parquet
-    validation/STAGE/  twin/  model/  (bundles)  report/
+interests.parquet  keywords.npz  terms.json  texts.parquet  vectors.parquet
+validation/STAGE/  twin/  model/  (bundles)  report/
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -17,8 +17,12 @@ import pyarrow.parquet as pq
 from scipy import sparse
 from sqlalchemy import Engine
 
+from components import registry
+from components.bundle import Bundle
 from components.columns import Columns
 from components.embedding.vectors import read_vectors
+from components.errors import DuotempoError
+from components.evaluation.judgement import Judgement, judge
 from components.evaluation.splits import SIGNAL, Rolling, rolling
 from components.fusion.fit import Catalogue, fit
 from components.fusion.inputs import make_documents
@@ -32,10 +36,15 @@ from components.interests.texts import item_texts
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot
+from components.validation import ValidationReport, embedding_frame, validate
 
 Part = Literal["twin", "model"]
 PARTS: tuple[Part, ...] = ("twin", "model")
 """The evaluation twin, trained before the cut of `rolling`, and the model, trained on the whole snapshot."""
+
+
+class CriticalExpectationFailed(DuotempoError):
+    """The data are not fit for training; the message counts the failing rows and names the report."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,10 @@ class TrainingRun:
 
 
 def extract_interests(run: TrainingRun) -> Path:
-    """Writes the interests of all users as of their anchors, the items' keywords, and the texts to embed: their file."""
+    """Writes the interests of all users as of their anchors, the items' keywords, and the texts to embed.
+
+    Returns the file of the texts.
+    """
     settings = run.settings.interests
     texts = item_texts(run.items)
     keywords = extract_keywords(texts, settings.item_keywords)
@@ -142,6 +154,85 @@ def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progre
         on_epoch=on_epoch,
     )
     return fitted.bundle.write(run.bundle(part))
+
+
+def validate_snapshot(run: TrainingRun) -> ValidationReport:
+    """Runs the suites of events, items and feedback. Raises CriticalExpectationFailed."""
+    manifest = run.snapshot.manifest
+    frames = {"events": run.snapshot.events(), "items": run.items}
+    return _validated(run, "snapshot", frames, previous_rows=manifest["previous_rows"])
+
+
+def validate_features(run: TrainingRun) -> ValidationReport:
+    """Runs the suites of interests and embeddings. Raises CriticalExpectationFailed."""
+    texts = pq.read_table(run.texts_file)[Columns.TEXT].to_pylist()
+    frames = {
+        "interests": pd.read_parquet(run.interests_file),
+        "embeddings": embedding_frame(texts, read_vectors(run.vectors_file, texts)),
+    }
+    known = {Columns.USER: run.rolling.events[Columns.USER].unique(), Columns.ITEM: run.items[Columns.ITEM].to_numpy()}
+    return _validated(run, "features", frames, references=known)
+
+
+def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **more: Any) -> ValidationReport:
+    folder = run.folder / "validation" / stage
+    report = validate(frames, folder, cut=run.snapshot.cut, settings=run.settings.validation, **more)
+    if not report.success:
+        raise CriticalExpectationFailed(
+            f"validation of the {stage} failed, nothing was trained: "
+            + "; ".join(f"{failure.suite}: {failure.message}" for failure in report.critical_failures)
+            + f" Details: {report.docs.as_uri()}"
+        )
+    return report
+
+
+def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
+    """The twin on `rolling` against popularity and the twin of the champion, if there is one."""
+    champion = registry.champion(tracking_uri)
+    twin_of_champion = None
+    if champion:
+        folder = run.folder.parent / "champions" / champion.version
+        twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
+    manifest = run.snapshot.manifest
+    return judge(
+        run.rolling,
+        Bundle.read(run.bundle("twin")),
+        twin_of_champion,
+        run.documents("twin"),
+        run.settings,
+        run.folder / "report",
+        facts={
+            "snapshot": run.snapshot_path.name,
+            "cut of the snapshot": manifest["cut"],
+            "cut of the evaluation twin": run.cut("twin").isoformat(),
+            "events": manifest["rows"]["events"],
+            "items": manifest["rows"]["items"],
+            "targets": len(run.rolling.targets),
+            "champion": f"version {champion.version}" if champion else "none yet",
+        },
+        critical_failures=[],
+    )
+
+
+def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
+    """Registers the model as challenger, with its twin and all reports: the version."""
+    metrics = {
+        f"{model}.{name}": float(value)
+        for model, figures in judgement.metrics.items()
+        for name, value in figures.items()
+        if isinstance(value, int | float)
+    }
+    return registry.register(
+        tracking_uri,
+        bundle=run.bundle("model"),
+        twin=run.bundle("twin"),
+        snapshot=run.snapshot_path,
+        metrics=metrics,
+        settings=run.settings.model_dump(mode="json"),
+        passed=judgement.passed,
+        reasons=judgement.reasons,
+        reports={"report": judgement.folder, "validation": run.folder / "validation"},
+    ).version
 
 
 def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:

@@ -21,7 +21,7 @@ class TextsError(Exception):
 
 @flow(name="embed", retries=1)
 def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Embeds the `text` column of a Parquet file and writes content_hash and vector, a row a distinct non-empty text.
+    """Embeds the `text` column of a Parquet file; `components.embedding.vectors.read_vectors` reads the result.
 
     settings: names of EmbeddingSettings that differ from this machine's. A retry computes only what is not cached yet.
     Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, device and vectors,
@@ -30,14 +30,10 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
     logger = get_run_logger()
     machine = Settings()
     chosen = EmbeddingSettings.model_validate({**machine.embedding.model_dump(), **(settings or {})})
-    texts = read_texts(Path(texts_file))
-    result = embed_cached(texts, chosen, machine.cache / "embeddings", progress=True)
+    result = embed_file(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings")
     for warning in result.warnings:
         logger.warning(warning)
     logger.info("%s on %s: %d computed, %d reused", result.encoder, result.device, result.computed, result.reused)
-
-    distinct = {text: row for row, text in enumerate(texts) if text.strip()}
-    write_vectors(Path(out_file), [text_hash(text) for text in distinct], result.vectors[list(distinct.values())])
     create_table_artifact(table=[_row(result)], key="embeddings", description="\n".join(result.warnings) or None)
     return {
         "encoder": result.encoder,
@@ -50,6 +46,15 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
         "device": result.device,
         "vectors": out_file,
     }
+
+
+def embed_file(texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path) -> Embeddings:
+    """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all."""
+    texts = read_texts(texts_file)
+    result = embed_cached(texts, settings, cache, progress=True)
+    distinct = {text: row for row, text in enumerate(texts) if text.strip()}
+    write_vectors(out_file, [text_hash(text) for text in distinct], result.vectors[list(distinct.values())])
+    return result
 
 
 def read_texts(path: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """snapshot > validate > interests > embed > fuse > evaluate > register."""
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,90 +9,104 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
-from components import training_run as run
+from components import training_run as steps
+from components.evaluation.judgement import Judgement
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
+from components.training_run import PARTS, Part, TrainingRun
+from components.validation import ValidationReport
 from infra.client import run_deployment
 
-ONCE_MORE = {"retries": 1, "retry_delay_seconds": 5}
+EMBED_SECONDS = 7200.0
 
 
-@task(retries=3, retry_delay_seconds=[2, 5, 15], timeout_seconds=600)
+@task(task_run_name="snapshot", retries=3, retry_delay_seconds=[2, 5, 15], timeout_seconds=900)
 def snapshot(settings: Settings, cut: datetime) -> Path:
     """An immutable Parquet snapshot of all events before the cut."""
     folder = settings.home / "snapshots"
-    taken = take_snapshot(make_engine(settings.database_url), cut, folder, previous=latest_snapshot(folder))
+    before = latest_snapshot(folder)
+    engine = make_engine(database_url(settings))
+    taken = take_snapshot(engine, cut, folder, previous=before.path if before else None)
+    engine.dispose()
     get_run_logger().info("snapshot %s: %s", taken.path, taken.manifest["rows"])
     return taken.path
 
 
-@task(timeout_seconds=600)
-def validate(work: run.TrainingRun, stage: str) -> dict[str, Any]:
-    """Runs the expectations of a stage; a failed critical one stops the flow here."""
-    report = run.validate(work, stage)
-    create_markdown_artifact(report.markdown(), key=f"validation-{stage}", description=f"Expectations of {stage}")
-    report.raise_if_critical()
-    return report.summary()
+@task(task_run_name="validate {stage}", timeout_seconds=900)
+def validate(run: TrainingRun, stage: str, check: Callable[[TrainingRun], ValidationReport]) -> dict[str, Any]:
+    """Runs the expectations of a stage; a failed critical one stops the flow here, a warning goes on record."""
+    report = check(run)
+    warnings = [f"{failure.suite}: {failure.message}" for failure in report.warnings]
+    lines = [f"- {suite}: {figures}" for suite, figures in report.statistics.items()]
+    page = "\n".join([*lines, "", *(f"- **warning** {warning}" for warning in warnings), "", str(report.docs)])
+    create_markdown_artifact(page, key=f"validation-{stage}", description=f"Expectations of the {stage}")
+    return {"stage": stage, "statistics": report.statistics, "warnings": warnings, "docs": str(report.docs)}
 
 
-@task(timeout_seconds=1800, **ONCE_MORE)
-def interests(work: run.TrainingRun) -> Path:
+@task(task_run_name="interests", timeout_seconds=3600, retries=1)
+def interests(run: TrainingRun) -> Path:
     """Long-term and short-term interests as of the anchors, and the texts to embed."""
-    return run.extract_interests(work)
+    return steps.extract_interests(run)
 
 
-@task(timeout_seconds=7200, **ONCE_MORE)
-def embed(work: run.TrainingRun, texts: Path) -> dict[str, Any]:
-    """U_l = LLM(D_l), U_s = LLM(D_s) and the item texts, by a worker of the GPU pool."""
-    parameters = {"texts_file": str(texts), "out_file": str(work.vectors_file)}
-    return run_deployment("embed/gpu", parameters, timeout=7200)
+@task(task_run_name="embed", timeout_seconds=EMBED_SECONDS, retries=1)
+def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
+    """U_l = LLM(D_l), U_s = LLM(D_s) and the item texts, by a worker of the gpu pool."""
+    parameters = {"texts_file": str(texts), "out_file": str(run.vectors_file)}
+    return dict(run_deployment("embed/gpu", parameters, timeout=EMBED_SECONDS))
 
 
-@task(timeout_seconds=6 * 3600, retries=2, retry_delay_seconds=5)
-def fuse(work: run.TrainingRun, part: run.Part, encoder: str) -> Path:
-    """Trains U = f(U_l, U_s); a retry resumes from the last checkpoint."""
-    epochs = work.settings.fusion.epochs
-    bar = create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Training of the {part}")
-    return run.train(
-        work, part, encoder, lambda progress: update_progress_artifact(bar, 100 * progress.epoch / epochs)
-    )
+@task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, retries=2, retry_delay_seconds=5)
+def fuse(run: TrainingRun, part: Part, encoder: str) -> Path:
+    """Trains U = f(U_l, U_s); a retry goes on from the last checkpoint."""
+    epochs = run.settings.fusion.epochs
+    bar = create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}")
+    return steps.train(run, part, encoder, lambda done: update_progress_artifact(bar, 100 * done.epoch / epochs))
 
 
-@task(timeout_seconds=3600, **ONCE_MORE)
-def evaluate(work: run.TrainingRun, tracking_uri: str) -> run.Judgement:
+@task(task_run_name="evaluate", timeout_seconds=3600, retries=1)
+def evaluate(run: TrainingRun) -> Judgement:
     """The evaluation twin against popularity and the champion's twin, and the gate's word."""
-    judgement = run.evaluate(work, tracking_uri)
+    judgement = steps.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
     create_markdown_artifact(judgement.report, key="evaluation", description="Evaluation on rolling")
     return judgement
 
 
-@task(timeout_seconds=600, **ONCE_MORE)
-def register(work: run.TrainingRun, judgement: run.Judgement, tracking_uri: str) -> str:
-    """The version in MLflow, as challenger, and the users' document vectors in Postgres."""
-    return run.register(work, judgement, tracking_uri)
+@task(task_run_name="register", timeout_seconds=900, retries=1)
+def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
+    """The users' document vectors in Postgres, and the version in MLflow, as challenger."""
+    engine = make_engine(database_url(run.settings))
+    steps.store_user_vectors(run, encoder, engine)
+    engine.dispose()
+    return steps.register(run, judgement, os.environ["MLFLOW_TRACKING_URI"])
 
 
-@flow(name="retrain", log_prints=False)
+@flow(name="retrain", persist_result=True, result_serializer="json")
 def retrain(cut: datetime | None = None) -> dict[str, Any]:
     """Trains a new version on all events before `cut` (now, when absent) and registers it."""
     settings = Settings()
-    tracking_uri = run.tracking_uri()
-    path = snapshot(settings, cut or datetime.now(UTC))
-    work = run.TrainingRun.open(path, settings)
-    checks = [validate(work, "snapshot")]
-    texts = interests(work)
-    embedded = embed(work, texts)
-    checks.append(validate(work, "features"))
-    for part in run.PARTS:
-        fuse(work, part, embedded["encoder"])
-    judgement = evaluate(work, tracking_uri)
-    version = register(work, judgement, tracking_uri)
+    run = TrainingRun.open(snapshot(settings, cut or datetime.now(UTC)), settings)
+    checks = [validate(run, "snapshot", steps.validate_snapshot)]
+    embedded = embed(run, interests(run))
+    checks.append(validate(run, "features", steps.validate_features))
+    for part in PARTS:
+        fuse(run, part, embedded["encoder"])
+    judgement = evaluate(run)
+    version = register(run, judgement, embedded["encoder"])
     return {
         "version": version,
-        "snapshot": str(path),
+        "snapshot": str(run.snapshot_path),
         "validation": checks,
         "embedding": embedded,
         "metrics": judgement.metrics,
+        "slices": judgement.slices,
         "gate": {"passed": judgement.passed, "reasons": judgement.reasons},
     }
+
+
+def database_url(settings: Settings) -> str:
+    """Where Postgres is: the platform tells its workers. Raises ValueError outside of one."""
+    if settings.database_url is None:
+        raise ValueError("DUOTEMPO_DATABASE_URL is not set: flows run on the workers that `duotempo up` starts")
+    return settings.database_url

@@ -1,19 +1,23 @@
-"""Runs a deployment by its name, from any process that knows PREFECT_API_URL."""
+"""Starts a deployment by its name, from any process that knows PREFECT_API_URL, and follows its run."""
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, TaskRun
 
 POLL_SECONDS = 0.5
 PATIENCE = 20
-"""Polls in a row that may fail while the server is started again."""
+"""Polls in a row that may fail, while the server is started again."""
+SETTLING_POLLS = 10
+"""Polls after a run's end in which the states of its tasks, which Prefect stores a little later, may come in."""
 
 Update = Callable[[str, str], None]
 
@@ -22,69 +26,103 @@ class DeploymentError(Exception):
     """A deployment is not there, or its run did not complete; the message names the run's page."""
 
 
+def start_deployment(name: str, parameters: dict[str, Any]) -> str:
+    """Starts the deployment `FLOW/NAME` and returns the address of its run's page.
+
+    Raises DeploymentError when there is no server or no such deployment.
+    """
+    with _client() as client:
+        return _page(_start(client, name, parameters))
+
+
 def run_deployment(
-    name: str, parameters: dict[str, Any], *, timeout: float, on_update: Update | None = None
-) -> "FlowRun":
-    """Runs the deployment `FLOW/NAME` and returns its completed flow run.
+    name: str, parameters: dict[str, Any], *, timeout: float = math.inf, on_update: Update | None = None
+) -> Any:
+    """Runs the deployment `FLOW/NAME` and returns what its flow returned (None when the flow does not persist it).
 
     `on_update` is told each new state of the flow run (as `FLOW/NAME`) and of its tasks: `("interests", "Completed")`.
     Raises DeploymentError when there is no server or no such deployment, when the run ends in any other state than
     Completed (with that state's message), and when it has not ended after `timeout` seconds; it then runs on.
     """
-    from httpx import HTTPError
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.exceptions import ObjectNotFound
-
-    api = os.environ.get("PREFECT_API_URL")
-    if not api:
-        raise DeploymentError("PREFECT_API_URL is not set: `duotempo up` starts Prefect's server")
-    with SyncPrefectClient(api=api) as client:
-        try:
-            deployment = client.read_deployment_by_name(name)
-            run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-        except ObjectNotFound as error:
-            raise DeploymentError(f"Prefect has no deployment {name}: `duotempo up` deploys what is missing") from error
-        except HTTPError as error:
-            raise DeploymentError(
-                f"Prefect's server at {api} does not answer ({error}): see `duotempo status`"
-            ) from error
-        return _follow(client, run.id, name, f"{api.removesuffix('/api')}/runs/flow-run/{run.id}", timeout, on_update)
+    with _client() as client:
+        run = _follow(client, _start(client, name, parameters), name, timeout, on_update or (lambda what, state: None))
+    assert run.state is not None
+    if not run.state.is_completed():
+        raise DeploymentError(f"{name} ended as {run.state.name}: {run.state.message}. See {_page(run.id)}")
+    return run.state.result() if run.state.data is not None else None
 
 
-def _follow(
-    client: "SyncPrefectClient", run_id: "UUID", name: str, page: str, timeout: float, on_update: Update | None
-) -> "FlowRun":
+def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: float, on_update: Update) -> "FlowRun":
+    """The run in its final state."""
     from httpx import HTTPError
 
-    deadline, failures, seen = time.monotonic() + timeout, 0, dict[str, str]()
+    deadline, failures, settling, seen = time.monotonic() + timeout, 0, 0, dict[str, str]()
     while True:
         try:
-            run, tasks = client.read_flow_run(run_id), _task_states(client, run_id)
+            tasks, run = _tasks(client, run_id), client.read_flow_run(run_id)
             failures = 0
         except HTTPError as error:
             failures += 1
             if failures > PATIENCE:
-                raise DeploymentError(f"Prefect's server went away during {name}, see {page} ({error})") from error
+                raise DeploymentError(f"Prefect's server went away during {name}, see {_page(run_id)}") from error
             time.sleep(POLL_SECONDS)
             continue
-        states = {name: run.state_name or "Scheduled", **tasks}
+        over = run.state is not None and run.state.is_final()
+        settling += over
+        ends = over and (settling > SETTLING_POLLS or all(task.state and task.state.is_final() for task in tasks))
+        states = {_task_name(task): task.state_name or "Pending" for task in tasks}
+        if ends or not over:
+            states[name] = run.state_name or "Scheduled"
         for what, state in states.items():
-            if on_update and seen.get(what) != state:
+            if seen.get(what) != state:
                 on_update(what, state)
-        seen = states
-        if run.state and run.state.is_final():
-            if run.state.is_completed():
-                return run
-            raise DeploymentError(f"{name} ended as {run.state.name}: {run.state.message}. See {page}")
+        seen |= states
+        if ends:
+            return run
         if time.monotonic() > deadline:
-            raise DeploymentError(f"{name} is {run.state_name} after {timeout:.0f} s; it runs on, see {page}")
+            raise DeploymentError(f"{name} is {run.state_name} after {timeout:.0f} s; it runs on, see {_page(run_id)}")
         time.sleep(POLL_SECONDS)
 
 
-def _task_states(client: "SyncPrefectClient", run_id: "UUID") -> dict[str, str]:
+def _start(client: "SyncPrefectClient", name: str, parameters: dict[str, Any]) -> "UUID":
+    from httpx import HTTPError
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        deployment = client.read_deployment_by_name(name)
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+    except ObjectNotFound as error:
+        raise DeploymentError(f"Prefect has no deployment {name}: `duotempo up` deploys what is missing") from error
+    except HTTPError as error:
+        raise DeploymentError(f"Prefect at {_api()} does not answer ({error}): see `duotempo status`") from error
+
+
+@contextmanager
+def _client() -> Iterator["SyncPrefectClient"]:
+    from prefect.client.orchestration import SyncPrefectClient
+
+    with SyncPrefectClient(api=_api()) as client:
+        yield client
+
+
+def _api() -> str:
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    raise DeploymentError("PREFECT_API_URL is not set: `duotempo up` starts Prefect's server")
+
+
+def _page(run_id: "UUID") -> str:
+    return f"{_api().removesuffix('/api')}/runs/flow-run/{run_id}"
+
+
+def _tasks(client: "SyncPrefectClient", run_id: "UUID") -> list["TaskRun"]:
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import TaskRunSort
 
     these = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-    tasks = client.read_task_runs(flow_run_filter=these, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
-    return {task.name: task.state_name or "Pending" for task in tasks}
+    return client.read_task_runs(flow_run_filter=these, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+
+
+def _task_name(task: "TaskRun") -> str:
+    """Without the ending that Prefect gives to each run of a task."""
+    return task.name.removesuffix(f"-{task.dynamic_key[:3]}")

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from components.store.engine import StoreError, make_engine
-
 from serving.metrics import Metrics
 
-STATEMENT_TIMEOUT = "2s"
+STATEMENT_TIMEOUT = "-c statement_timeout=2000"
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -26,20 +25,27 @@ class Database:
     """Short transactions; a statement that takes longer than 2 s counts as away."""
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = make_engine(url)
+        self._engine: Engine = make_engine(impatient(url))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A transaction, committed at the end of the block. Raises DatabaseAway."""
         try:
             with self._engine.begin() as connection:
-                connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout, StoreError) as error:
             raise DatabaseAway(str(error).splitlines()[0]) from error
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def impatient(url: str) -> str:
+    """The URL, with the time limit for statements among the server options that it may already have."""
+    parsed = make_url(url)
+    options = parsed.query.get("options", "")
+    waiting = parsed.update_query_dict({"options": f"{options} {STATEMENT_TIMEOUT}".strip()})
+    return waiting.render_as_string(hide_password=False)
 
 
 class Session:

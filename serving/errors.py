@@ -42,4 +42,5 @@ def invalid(error: ValidationError) -> ApiError:
     if first["type"] == "json_invalid":
         return ApiError(400, "broken_json", f"the body is no JSON: {first['msg']}")
     field = ".".join(str(part) for part in first["loc"]) or None
-    return ApiError(422, "invalid", f"{field or 'body'}: {first['msg']}", field)
+    message = first["msg"].removeprefix("Value error, ")
+    return ApiError(422, "invalid", f"{field or 'body'}: {message}", field)

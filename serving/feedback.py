@@ -46,7 +46,9 @@ class Intake:
                 accepted = append_events(connection, cleaned.rows)
                 quarantine(connection, FEEDBACK, cleaned.rejected)
         except DatabaseAway as error:
-            raise unavailable("database_away", "nothing was stored: Postgres is away; send the same batch again") from error
+            raise unavailable(
+                "database_away", "nothing was stored: Postgres is away; send the same batch again"
+            ) from error
         duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
         for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(cleaned.rejected))):
             self._metrics.feedback.labels(outcome).inc(count)
@@ -60,7 +62,9 @@ class Intake:
                 upsert_items(connection, cleaned.rows)
                 quarantine(connection, CATALOGUE, cleaned.rejected)
         except DatabaseAway as error:
-            raise unavailable("database_away", "no item was stored: Postgres is away; send the same batch again") from error
+            raise unavailable(
+                "database_away", "no item was stored: Postgres is away; send the same batch again"
+            ) from error
         return {"accepted": len(cleaned.rows), "rejected": _rejected(cleaned)}
 
 
@@ -69,5 +73,6 @@ def _frame(rows: Sequence[Body]) -> pd.DataFrame:
 
 
 def _rejected(cleaned: Cleaned) -> list[dict[str, object]]:
-    reasons = cleaned.rejected[Columns.REASON]
-    return [{"index": int(index), "reason": reason} for index, reason in reasons.items()]
+    rejected = cleaned.rejected
+    rows = zip(rejected.index.tolist(), rejected[Columns.REASON].tolist(), strict=True)
+    return [{"index": index, "reason": reason} for index, reason in rows]

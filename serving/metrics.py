@@ -1,6 +1,6 @@
 """What Prometheus reads at /metrics."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -9,6 +9,7 @@ class Metrics:
     """One registry of our own, so that nothing of another library mixes in."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "duotempo_requests", "Answered requests.", ["route", "method", "status"], registry=self._registry
@@ -29,7 +30,9 @@ class Metrics:
             buckets=tuple(step / 10 for step in range(1, 11)),
             registry=self._registry,
         )
-        self.model = Gauge("duotempo_model_info", "The model that is served.", ["model_version"], registry=self._registry)
+        self.model = Gauge(
+            "duotempo_model_info", "The model that is served.", ["model_version"], registry=self._registry
+        )
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

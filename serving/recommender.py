@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+from sqlalchemy import Connection
 
 from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.ranking.filters import CategoryIndex, best_first, eligible
 from components.ranking.rerank import rerank
-from components.ranking.scorer import Scorer, Scores, Strategy
-from components.ranking.states import UserState
+from components.ranking.scorer import Scorer, Strategy
 from components.settings import Settings
 from components.store.impressions import record_impression
 from serving.catalogue import ListedItem, read_items
@@ -91,7 +91,9 @@ class Recommender:
         """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
         row = self._scorer.row.get(request.item_id)
         if row is None:
-            message = f"no item {request.item_id!r} in model version {self.model_version}; an item added later is in the next"
+            message = (
+                f"no item {request.item_id!r} in model version {self.model_version}; an item added later is in the next"
+            )
             raise ApiError(404, "unknown_item", message, "item_id")
         scores = (self._directions @ self._directions[row] + self._bundle.texts @ self._bundle.texts[row]) / 2
         session = Session(self._database, self._metrics)
@@ -166,6 +168,25 @@ class Recommender:
             }
             for rank, item in enumerate(shown, start=1)
         ]
+
+    def _note(
+        self, session: Session, request_id: str, user_id: str, items: list[dict[str, object]], now: float
+    ) -> None:
+        """Writes the impression. Every shown item had to be shown, so its propensity is 1."""
+        shown = [{name: item[name] for name in ("item_id", "rank", "score")} | {"propensity": 1.0} for item in items]
+
+        def write(connection: Connection) -> None:
+            record_impression(
+                connection,
+                request_id=request_id,
+                user_id=user_id,
+                model_version=self.model_version,
+                variant=VARIANT,
+                served_at=datetime.fromtimestamp(now, UTC),
+                items=shown,
+            )
+
+        session.ask("impression", write, None)
 
     def _count(self, user_state: str, long_share: float) -> None:
         self._metrics.recommended.labels(user_state).inc()

@@ -65,7 +65,7 @@ class RecommendRequest(Body):
     """How many items, up to the setting `ranking.max_k`; the setting `ranking.k`, when absent."""
     context: list[ContextEvent] = Field([], max_length=MAX_CONTEXT)
     """What the user does right now; counts in this answer and is not stored."""
-    filters: RecommendFilters = RecommendFilters()
+    filters: RecommendFilters = Field(default_factory=lambda: RecommendFilters.model_validate({}))
     strategy: Strategy | None = None
     diversity: float | None = Field(None, ge=0, le=1)
     """Weight of variety against score; the setting `ranking.diversity`, when absent."""

@@ -1,17 +1,17 @@
 """What the service is made of once it is ready, and what it still waits for."""
 
+import asyncio
 import gc
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from components.bundle import Bundle, BundleError
 from components.settings import Settings
 from components.store.engine import StoreError
 from serving.database import Database
-from serving.errors import ApiError, unavailable
+from serving.errors import unavailable
 from serving.feedback import Intake
 from serving.metrics import Metrics
 from serving.recommender import Recommender
@@ -21,41 +21,71 @@ GC_THRESHOLD = (50_000, 20, 100)
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A service that can answer."""
+
+    settings: Settings
+    database: Database
+    recommender: Recommender
+    intake: Intake
+
+
 class Runtime:
     """Loaded in the background, so that /livez and /readyz answer meanwhile."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.missing = ["the bundle is still being read"]
-        self._database: Database | None = None
-        self._recommender: Recommender | None = None
-        self._intake: Intake | None = None
-        self.settings: Settings | None = None
-
-    def load(self) -> None:
-        """Reads settings and bundle. What is wrong with them goes to `missing`, which /readyz shows."""
-        folder = Path(os.environ.get("DUOTEMPO_BUNDLE", BESIDE_THE_SOURCE))
-        try:
-            settings = Settings()
-            if settings.database_url is None:
-                self.missing = ["DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items"]
-                return
-            database = Database(settings.database_url)
-            bundle = Bundle.read(folder)
-        except (BundleError, StoreError, ValidationError, ValueError) as error:
-            logger.error("not ready: %s", error)
-            self.missing = [str(error)]
-            return
-        self.settings, self._database = settings, database
-        self._recommender = Recommender(bundle, settings, database, self.metrics)
-        self._intake = Intake(database, settings.events, self.metrics)
-        self.metrics.model.labels(self._recommender.model_version).set(1)
-        freeze_heap()
-        self.missing = []
-        logger.info("ready: model version %s", self._recommender.model_version)
+        self._parts: Parts | None = None
 
     @property
-    def recommender(self) -> Recommender:
-        """Raises ApiError (503) until it is loaded."""
-        return self._recommender or _refuse(self.missing)
+    def parts(self) -> Parts:
+        """Raises ApiError (503) until they are loaded."""
+        if self._parts is None:
+            raise unavailable("not_ready", "; ".join(self.missing))
+        return self._parts
 
+    @property
+    def model_version(self) -> str | None:
+        return self._parts.recommender.model_version if self._parts else None
+
+    def load(self) -> None:
+        """Reads settings and bundle. Raises what is wrong with them."""
+        self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLE", BESIDE_THE_SOURCE)))
+        freeze_heap()
+
+    def loaded(self, loading: asyncio.Task[None]) -> None:
+        """Notes how the loading ended: what is missing is what /readyz shows."""
+        error = loading.exception()
+        if error is None:
+            self.missing = []
+            logger.info("ready: model version %s", self.model_version)
+        elif isinstance(error, BundleError | StoreError | ValueError):
+            self.missing = [str(error)]
+            logger.error("not ready: %s", error)
+        else:
+            self.missing = [f"the bundle cannot be used ({type(error).__name__}: {error}): register the version again"]
+            logger.error("not ready", exc_info=error)
+
+    def close(self) -> None:
+        if self._parts:
+            self._parts.database.close()
+
+    def _assemble(self, folder: Path) -> Parts:
+        settings = Settings()
+        if not settings.database_url:
+            raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("serving").setLevel(settings.log_level)
+        database = Database(settings.database_url)
+        recommender = Recommender(Bundle.read(folder), settings, database, self.metrics)
+        self.metrics.model.labels(recommender.model_version).set(1)
+        return Parts(settings, database, recommender, Intake(database, settings.events, self.metrics))
+
+
+def freeze_heap() -> None:
+    """Takes what lives as long as the process out of the garbage collector's walks: they are the tail of latency."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)

@@ -9,17 +9,22 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
 import onnx
+import pandas as pd
 import pyarrow as pa
 from onnx import TensorProto, helper
 from scipy import sparse
+from sqlalchemy import Engine
 
 from components.bundle import Bundle
+from components.datasets.sources import Dataset
+from components.settings import Settings
+from components.store.load import ingest
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
 CATEGORIES = ("home", "play", "wear")
@@ -88,6 +93,24 @@ def _tower(width: int) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def fill_store(engine: Engine, bundle: Bundle, users: int = 4) -> None:
+    """Puts the items of a bundle into Postgres, and users u0, u1, … who each liked five of them within the last day."""
+    now = datetime.now(UTC)
+    columns = bundle.items.select(["item_id", "title"]).to_pandas()
+    columns["category"] = ["|".join(names) for names in bundle.items["category"].to_pylist()]
+    seen = [(user, item) for user in range(users) for item in range(5)]
+    events = pd.DataFrame(
+        {
+            "user_id": [f"u{user}" for user, _ in seen],
+            "item_id": [f"i{(3 * user + item) % len(columns)}" for user, item in seen],
+            "timestamp": [(now - timedelta(hours=24 - 2 * item)).timestamp() for _, item in seen],
+            "event": "like",
+            "value": np.nan,
+        }
+    )
+    ingest(engine, Dataset("tiny", events, columns, ("title", "category")), Settings(), source="tiny", now=now)
 
 
 def free_port() -> int:

@@ -92,7 +92,9 @@ def chinese_sample() -> tuple[pd.DataFrame, pd.DataFrame]:
     one visit in six is to anything.
     """
     items = _items()
-    by_category = {str(name): group[Columns.ITEM].tolist() for name, group in items.groupby(Columns.CATEGORY, sort=False)}
+    by_category = {
+        str(name): group[Columns.ITEM].tolist() for name, group in items.groupby(Columns.CATEGORY, sort=False)
+    }
     random = np.random.default_rng(SEED)
     rows = [row for number in range(USERS) for row in _history(f"顾客{number + 1:03d}", by_category, random)]
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT, Columns.VALUE, Columns.TEXT]

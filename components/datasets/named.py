@@ -84,8 +84,8 @@ _DATASETS = {
         (Columns.TITLE, Columns.CATEGORY),
         "MovieLens latest-small (26 September 2018), GroupLens Research, University of Minnesota: 100,836 ratings of "
         "610 users on 9,724 of 9,742 movies, 1996 to 2018. The description holds users' tags, which are later than "
-        "many ratings; it is not read as item text.\n\nLicence: research use; redistribution under the same conditions, "
-        f"with GroupLens' README; no commercial use without permission, no implied endorsement. {_CITE}",
+        "many ratings; it is not read as item text.\n\nLicence: research use; redistribution under the same "
+        f"conditions, with GroupLens' README; no commercial use without permission, no implied endorsement. {_CITE}",
         "b247d8813f7794558fa71394d5ee9c44eb74940d616bb50aabb084adeea8ee93",
     ),
     "chinese-sample": _Named(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.columns import EVENTS, Columns
-from components.store.normalize import clean_id, epoch_seconds, is_missing
+from components.store.normalize import BEYOND_SECONDS, clean_id, epoch_seconds, is_missing
 
 EVENT_FILE = "interactions.parquet"
 ITEM_FILE = "items.parquet"
@@ -96,21 +96,22 @@ def shift_to(dataset: Dataset, last: datetime) -> tuple[Dataset, int]:
     """Moves all times by one constant, so that the last event is at `last` (aware); the dataset, and the whole seconds
     that were added. A time that cannot be read stays as it is. Raises DatasetError when none can."""
     seconds = epoch_seconds(dataset.events[Columns.TIMESTAMP])
-    if not np.isfinite(seconds).any():
+    credible = seconds[(seconds >= 0) & (seconds < BEYOND_SECONDS)]
+    if not len(credible):
         raise DatasetError(f"{dataset.name}: no timestamp can be read; epoch seconds or ISO 8601 are needed")
-    shift = int(last.timestamp() - np.nanmax(seconds[~np.isinf(seconds)]))
-    events = dataset.events.assign(**{Columns.TIMESTAMP: _shifted(dataset.events[Columns.TIMESTAMP], shift)})
-    items = dataset.items
-    if Columns.PUBLISHED_AT in items:
-        items = items.assign(**{Columns.PUBLISHED_AT: _shifted(items[Columns.PUBLISHED_AT], shift)})
+    shift = int(last.timestamp() - credible.max())
+    events, items = (
+        frame.assign(**{name: _shifted(frame[name], shift)}) if name in frame else frame
+        for frame, name in ((dataset.events, Columns.TIMESTAMP), (dataset.items, Columns.PUBLISHED_AT))
+    )
     return replace(dataset, events=events, items=items), shift
 
 
 def _shifted(times: pd.Series, shift: int) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(times.dtype):
+        return times + shift
     seconds = epoch_seconds(times)
-    if np.isfinite(seconds).all():
-        return pd.Series(seconds + shift, index=times.index)
-    return times.astype(object).where(~np.isfinite(seconds), seconds + shift)
+    return times.astype(object).where(np.isnan(seconds), seconds + shift)
 
 
 def _text_columns(file: Path) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from components.embedding.encoder import Encoder
@@ -44,16 +43,17 @@ class Cache:
 
     def read(self, hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (n, d) of the hashes, and bool (n,) whether each was found; the rows of the others are zero."""
-        wanted = pa.array(hashes, pa.string())
+        row_of = {name: row for row, name in enumerate(hashes)}
         vectors = np.zeros((len(hashes), self._dimension), np.float32)
         found = np.zeros(len(hashes), bool)
         seen: set[Path] = set()
         while not found.all() and (new := set(self._parts()) - seen):  # again: a merge may have replaced parts
             for stored, part in self._load(sorted(new)):
-                rows = pc.index_in(wanted, value_set=stored)
-                hit = rows.is_valid().to_numpy(zero_copy_only=False)
-                vectors[hit] = part[rows.drop_null().to_numpy()]
-                found |= hit
+                names = stored.to_pylist()
+                here = [at for at, name in enumerate(names) if name in row_of]
+                rows = [row_of[names[at]] for at in here]
+                vectors[rows] = part[here]
+                found[rows] = True
             seen |= new
         return vectors, found
 

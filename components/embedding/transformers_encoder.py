@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -121,7 +122,7 @@ class TransformersEncoder(Encoder):
             options["revision"] = self._source.revision
         try:
             return kind.from_pretrained(self._source.path, **options)
-        except (OSError, ValueError, ImportError, KeyError) as error:
+        except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
             raise EncoderError(
                 f"{self._settings.model!r} cannot be loaded by transformers' {kind.__name__} ({error}): check that it "
                 "is complete and of a kind that transformers knows, or use packaged:minilm"

@@ -18,7 +18,7 @@ class Popularity:
     period = np.inf
 
     def fit(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, n_items: int) -> Self:
-        """users: any codes or ids (E,); items: item rows (E,); times: epoch seconds (E,)."""
+        """users: any codes or ids (E,); items: item rows from 0 (E,); times: epoch seconds (E,)."""
         _, codes = np.unique(users, return_inverse=True)
         pairs = codes.astype(np.int64) * n_items + items
         order = np.lexsort((times, pairs))
@@ -32,19 +32,22 @@ class Popularity:
         return self
 
     def scores(self, moments: np.ndarray) -> np.ndarray:
-        """Counts (B, n) as of each of `moments` (B,) in epoch seconds: of events at t with moment - period <= t < moment."""
+        """Counts float32 (B, n) as of each of `moments` (B,) in epoch seconds.
+
+        An event at t counts when moment - period <= t < moment.
+        """
         order = np.argsort(moments, kind="stable")
         counts = self._changes(self._begins, moments[order]) - self._changes(self._ends, moments[order])
         np.cumsum(counts, axis=0, out=counts)
         in_order = np.empty_like(counts)
         in_order[order] = counts
-        return _ranked(in_order)
+        return _scored(in_order)
 
     def final_scores(self) -> np.ndarray:
         """Counts (n,) over all events, the period counted back from the last event, both ends included."""
         since = self._begins.max() - self.period
         counted = self._items[self._latest & (self._begins >= since)]
-        return _ranked(np.bincount(counted, minlength=self._n_items))
+        return _scored(np.bincount(counted, minlength=self._n_items))
 
     def _changes(self, at: np.ndarray, moments: np.ndarray) -> np.ndarray:
         """(B, n): changes that the b-th of the sorted moments is the first to see, being after them."""
@@ -61,5 +64,5 @@ class RecentPopularity(Popularity):
     period = RECENT_DAYS * DAY
 
 
-def _ranked(counts: np.ndarray) -> np.ndarray:
+def _scored(counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, counts, -np.inf).astype(np.float32)

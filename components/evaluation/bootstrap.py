@@ -1,5 +1,6 @@
 """Intervals by the percentile bootstrap over users (Efron, Tibshirani 1993): a user's targets stay together."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,7 @@ def difference_interval(
     return interval(a - b, users, resamples, seed, level)
 
 
-def intervals(
-    values: np.ndarray, users: np.ndarray, resamples: int, seed: int, level: float = 0.95
-) -> list[Interval]:
+def intervals(values: np.ndarray, users: np.ndarray, resamples: int, seed: int, level: float = 0.95) -> list[Interval]:
     """`interval` of each column of `values` (T, m), all from the same resamples of users.
 
     A column without a number gives NaN. The bounds are widened to hold the mean, should rounding put it outside.
@@ -73,16 +72,14 @@ def _user_codes(users: np.ndarray) -> tuple[np.ndarray, int]:
     return codes, len(names)
 
 
-def _weights(users: int, resamples: int, seed: int) -> list[np.ndarray]:
+def _weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each user is drawn, (resamples, users) in parts: multinomial, as counts of uniform draws."""
     random = np.random.default_rng(seed)
     step = max(1, _WEIGHTS // users)
-    parts = []
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         draws = random.integers(users, size=(rows, users)) + np.arange(rows)[:, None] * users
-        parts.append(np.bincount(draws.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64))
-    return parts
+        yield np.bincount(draws.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64)
 
 
 def _bounds(mean: float, drawn: np.ndarray, level: float) -> Interval:

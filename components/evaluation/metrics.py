@@ -4,6 +4,7 @@ Lists are arrays (targets, places) of item rows, best first, -1 where a place is
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -11,7 +12,7 @@ from scipy import sparse
 EMPTY = -1
 _CHUNK = 512
 
-Exclusion = sparse.csr_matrix | Sequence[np.ndarray]
+Exclusion: TypeAlias = sparse.csr_matrix | Sequence[np.ndarray]
 """Items that must not be ranked: a mask (targets, items), or the item rows of each target."""
 
 
@@ -20,25 +21,25 @@ def top_k(scores: np.ndarray, k: int, exclude: Exclusion | None = None) -> np.nd
 
     Ties go to the lower row. NaN and -inf are never ranked, nor is what `exclude` holds; the places left are -1.
     """
-    ranked = np.where(np.isnan(scores), -np.inf, scores)
+    costs = np.where(np.isnan(scores), np.inf, -scores)
     if exclude is not None:
-        ranked[_pairs(exclude)] = -np.inf
-    rows, items = ranked.shape
+        costs[_pairs(exclude)] = np.inf
+    rows, items = costs.shape
     places = min(k, items)
     lists = np.full((rows, k), EMPTY, dtype=np.int64)
     if not rows or not places:
         return lists
-    chosen = np.nonzero(_best(ranked, places))[1].reshape(rows, places)
-    values = np.take_along_axis(ranked, chosen, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    best, values = np.take_along_axis(chosen, order, axis=1), np.take_along_axis(values, order, axis=1)
-    lists[:, :places] = np.where(values > -np.inf, best, EMPTY)
+    chosen = np.nonzero(_cheapest(costs, places))[1].reshape(rows, places)
+    values = np.take_along_axis(costs, chosen, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    chosen, values = np.take_along_axis(chosen, order, axis=1), np.take_along_axis(values, order, axis=1)
+    lists[:, :places] = np.where(values < np.inf, chosen, EMPTY)
     return lists
 
 
 def rank(score: Callable[[slice], np.ndarray], exclude: Exclusion, k: int) -> np.ndarray:
     """Lists (T, k) of all targets; `score` gives (B, n) for a slice of them, `exclude` tells what each has seen."""
-    count = exclude.shape[0] if sparse.issparse(exclude) else len(exclude)
+    count = len(exclude) if isinstance(exclude, Sequence) else exclude.shape[0]
     parts = [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if not parts:
         return np.empty((0, k), dtype=np.int64)
@@ -46,20 +47,20 @@ def rank(score: Callable[[slice], np.ndarray], exclude: Exclusion, k: int) -> np
 
 
 def _pairs(exclude: Exclusion) -> tuple[np.ndarray, np.ndarray]:
-    if sparse.issparse(exclude):
+    if not isinstance(exclude, Sequence):
         return exclude.nonzero()
     rows = np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])
     return rows, np.concatenate([*exclude, np.empty(0)]).astype(np.int64)
 
 
-def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    """A mask with exactly k places a row: all above the k-th value, then its ties from the lowest row on."""
-    threshold = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k, None]
-    mask = scores >= threshold
+def _cheapest(costs: np.ndarray, k: int) -> np.ndarray:
+    """A mask with exactly k places a row: all below the k-th value, then its ties from the lowest row on."""
+    threshold = np.partition(costs, k - 1, axis=1)[:, k - 1, None]
+    mask = costs <= threshold
     tied = np.flatnonzero(mask.sum(axis=1) > k)
-    above, level = scores[tied] > threshold[tied], scores[tied] == threshold[tied]
-    room = k - above.sum(axis=1, keepdims=True)
-    mask[tied] = above | (level & (np.cumsum(level, axis=1) <= room))
+    below, level = costs[tied] < threshold[tied], costs[tied] == threshold[tied]
+    room = k - below.sum(axis=1, keepdims=True)
+    mask[tied] = below | (level & (np.cumsum(level, axis=1) <= room))
     return mask
 
 
@@ -69,7 +70,9 @@ def target_ranks(lists: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
     targets: item rows (T,); -1, an item that the catalogue lacks, is never found.
     """
     found = (lists[:, :k] == targets[:, None]) & (lists[:, :k] != EMPTY)
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0) if found.shape[1] else np.zeros(len(lists), np.int64)
+    return (
+        np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0) if found.shape[1] else np.zeros(len(lists), np.int64)
+    )
 
 
 def hit_rate(ranks: np.ndarray) -> np.ndarray:
@@ -78,7 +81,7 @@ def hit_rate(ranks: np.ndarray) -> np.ndarray:
 
 
 def ndcg(ranks: np.ndarray) -> np.ndarray:
-    """NDCG@k of each target: 1 / log2(rank + 1), the ideal being 1 as one item is relevant (Järvelin, Kekäläinen 2002)."""
+    """NDCG@k of each target (Järvelin, Kekäläinen 2002): 1 / log2(rank + 1), as one relevant item has an ideal of 1."""
     return np.where(ranks > 0, 1.0 / np.log2(np.maximum(ranks, 1) + 1.0), 0.0)
 
 

@@ -3,6 +3,7 @@
 Parameters, and the ways in which RecTools scores, are those of the published comparison, so that figures agree.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
@@ -62,7 +63,9 @@ class ItemKnn(Peer):
         from implicit.nearest_neighbours import TFIDFRecommender
 
         model = TFIDFRecommender(K=self.neighbours)
-        model.fit(interactions, show_progress=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Method expects CSR input")  # of the library's own COO
+            model.fit(interactions, show_progress=False)
         self._similarity: sparse.csr_matrix = model.similarity
 
     def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
@@ -85,7 +88,9 @@ class Ease(Peer):
         gram = (interactions.T @ interactions).toarray()
         gram[np.diag_indices_from(gram)] += self.regularization
         inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
-        self._weights = inverse / -np.diag(inverse)[:, None]
+        # LAPACK answers in column order; of a symmetric matrix the transpose is the same in row order
+        self._weights = np.ascontiguousarray(inverse.T)
+        self._weights /= -np.diag(inverse).copy()[:, None]
         np.fill_diagonal(self._weights, 0.0)
 
     def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:

@@ -31,6 +31,12 @@ LOO_EVENTS = 3
 TEMPORAL_QUANTILE = 0.9
 RESOLUTION = 1e-6  # seconds; the database keeps microseconds
 
+_NEEDS = {
+    "loo": f"a user with at least {LOO_EVENTS} events",
+    "temporal": f"a user with events on both sides of the {TEMPORAL_QUANTILE} quantile of all times, "
+    "a later one of an item that is new to the user",
+}
+
 
 @dataclass(frozen=True)
 class Split:
@@ -77,7 +83,9 @@ def epoch_seconds(events: pd.DataFrame) -> np.ndarray:
     """
     column = next((name for name in (C.TIMESTAMP, C.OCCURRED_AT) if name in events.columns), None)
     if column is None:
-        raise EvaluationError(f"events have neither {C.TIMESTAMP!r} nor {C.OCCURRED_AT!r}: name the column of their time")
+        raise EvaluationError(
+            f"events have neither {C.TIMESTAMP!r} nor {C.OCCURRED_AT!r}: name the column of their time"
+        )
     if missing := int(events[column].isna().sum()):
         raise EvaluationError(f"{missing} events have no {column!r}: remove them or give them a time")
     if column == C.TIMESTAMP:
@@ -93,12 +101,7 @@ def split(interactions: pd.DataFrame, kind: Kind) -> Split:
     events, times = _sorted(interactions)
     held_out = _last_of_each_user(events) if kind == "loo" else _first_new_after_quantile(events, times)
     if not held_out.any():
-        need = (
-            f"a user with at least {LOO_EVENTS} events"
-            if kind == "loo"
-            else f"a user with events on both sides of the {TEMPORAL_QUANTILE} quantile of all times, a later one of a new item"
-        )
-        raise EvaluationError(f"the {kind} split of {len(events)} events leaves no target: it needs {need}")
+        raise EvaluationError(f"the {kind} split of {len(events)} events leaves no target: it needs {_NEEDS[kind]}")
     training = ~held_out if kind == "loo" else times <= _quantile(times, TEMPORAL_QUANTILE)
     cut = float(times[training].max()) + RESOLUTION
     return Split(events[training], _targets(events, times, np.flatnonzero(held_out)), kind, cut)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from components.errors import DuotempoError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -23,7 +25,7 @@ ENVIRONMENT = {
 """Set before MLflow is imported, where the environment does not say otherwise."""
 
 
-class RegistryError(Exception):
+class RegistryError(DuotempoError):
     """The registry cannot do what was asked; the message says what to do."""
 
 

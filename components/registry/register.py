@@ -60,6 +60,9 @@ def register(
     The version appears only once all of this is in, with its tags. Raises RegistryError, RegistryUnavailable.
     """
     model, evaluated, source = (_manifest(folder) for folder in (bundle, twin, snapshot))
+    for path in reports.values():
+        if not path.exists():
+            raise RegistryError(f"{path} is missing: nothing was registered; run the retraining again")
     tags = {
         "gate": "passed" if passed else "failed",
         "gate_reason": "; ".join(reasons),

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from components.columns import EVENTS, Columns
 from components.settings import EventSettings
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.normalize import (
+    BEYOND_SECONDS,
     UNSTORABLE,
     clean_categories,
     clean_id,
@@ -28,7 +30,6 @@ from components.store.normalize import (
 logger = logging.getLogger(__name__)
 
 MAX_ID = 200
-_TOO_LATE_FOR_SECONDS = 1e11  # the year 5138; milliseconds pass it since 1973
 _UNITS = (
     (1e14, "milliseconds", "1,000"),
     (1e17, "microseconds", "1,000,000"),
@@ -116,20 +117,23 @@ def clean_events(
         lambda row: f"{_quoted(items[row])} is not in the catalogue; load the item first",
     )
 
+    frame, sound = frame[verdicts.sound], verdicts.sound
     rows = pd.DataFrame(
         {
-            Columns.EVENT_ID: event_ids,
-            Columns.USER: users,
-            Columns.ITEM: items,
-            Columns.EVENT: kinds,
-            Columns.VALUE: values,
-            Columns.TEXT: [clean_text(value) or None for value in frame[Columns.TEXT].tolist()],
-            Columns.OCCURRED_AT: moments(np.where(verdicts.sound, seconds, np.nan)),
-            **{name: [clean_text(value) or None for value in frame[name].tolist()] for name in _CONTEXT},
+            Columns.EVENT_ID: list(compress(event_ids, sound)),
+            Columns.USER: list(compress(users, sound)),
+            Columns.ITEM: list(compress(items, sound)),
+            Columns.EVENT: list(compress(kinds, sound)),
+            Columns.VALUE: values[sound],
+            Columns.OCCURRED_AT: moments(seconds[sound]),
+            **{
+                name: [clean_text(value) or None for value in frame[name].tolist()]
+                for name in (Columns.TEXT, *_CONTEXT)
+            },
             Columns.SOURCE: source,
         },
         columns=EVENT_COLUMNS,
-    )[verdicts.sound]
+    )
     rows = rows.assign(**{Columns.EVENT_ID: _event_ids(rows)})
     repeated = rows[Columns.EVENT_ID].duplicated()
     rows = rows[~repeated].sort_values(Columns.OCCURRED_AT, kind="stable", ignore_index=True)
@@ -166,17 +170,18 @@ def clean_items(raw: pd.DataFrame, *, source: str) -> Cleaned:
         lambda row: f"{_quoted(written[row])} is neither epoch seconds nor an ISO 8601 time",
     )
 
+    frame, sound = frame[verdicts.sound], verdicts.sound
     rows = pd.DataFrame(
         {
-            Columns.ITEM: ids,
+            Columns.ITEM: list(compress(ids, sound)),
             Columns.TITLE: [clean_text(value) for value in frame[Columns.TITLE].tolist()],
             Columns.DESCRIPTION: [clean_text(value) for value in frame[Columns.DESCRIPTION].tolist()],
             Columns.CATEGORY: [clean_categories(value) for value in frame[Columns.CATEGORY].tolist()],
-            Columns.AVAILABLE: [value is not False for value in available],
-            Columns.PUBLISHED_AT: moments(np.where(storable(published), published, np.nan)),
+            Columns.AVAILABLE: list(compress(available, sound)),
+            Columns.PUBLISHED_AT: moments(published[sound]),
             Columns.IMAGE: [clean_text(value) or None for value in frame[Columns.IMAGE].tolist()],
         }
-    )[verdicts.sound].reset_index(drop=True)
+    )
     content = rows.drop(columns=Columns.ITEM).itertuples(index=False, name=None)
     rows[Columns.CONTENT_HASH] = [_sha256(*(str(part) for part in row)) for row in content]
     return _reported(Cleaned(rows, verdicts.rejected(raw)), "items", source)
@@ -197,7 +202,7 @@ def _check_times(verdicts: _Verdicts, written: Sequence[object], seconds: np.nda
         "bad_timestamp",
         lambda row: f"{_quoted(written[row])} is neither epoch seconds nor an ISO 8601 time",
     )
-    below = _TOO_LATE_FOR_SECONDS
+    below = BEYOND_SECONDS
     for above, unit, divisor in _UNITS:
         verdicts.reject(
             (seconds >= below) & (seconds < above),

@@ -7,12 +7,10 @@ from sqlalchemy.exc import ArgumentError
 
 CONNECT_TIMEOUT_SECONDS = 5
 
-_UNREACHABLE = "start it with `duotempo up`, or check DUOTEMPO_DATABASE_URL"
-_MENDS = {  # by class of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_UNREACHABLE = "start it with `duotempo up`, or check host, user, password and name in DUOTEMPO_DATABASE_URL"
+_MENDS = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": _UNREACHABLE,
-    "57": _UNREACHABLE,
-    "28": "check the user and the password in DUOTEMPO_DATABASE_URL",
-    "3D": "create the database, or check the name in DUOTEMPO_DATABASE_URL",
+    "57P": _UNREACHABLE,
     "53": "give the server more disk, memory or connections, then try again",
 }
 
@@ -53,7 +51,7 @@ def make_engine(url: str) -> Engine:
 
 def store_error(url: URL, error: psycopg.OperationalError) -> StoreError:
     """What went wrong at which server, and the mend."""
-    state = error.sqlstate or "08000"
+    state = error.sqlstate or "08000"  # a connection that was refused bears none
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    mend = _MENDS.get(state[:2], "try again")
+    mend = next((mend for beginning, mend in _MENDS.items() if state.startswith(beginning)), "try again")
     return StoreError(f"Postgres at {url.host}:{url.port or 5432} (database {url.database}): {reason}; {mend}")

@@ -54,7 +54,7 @@ def write_documents(
 
     A user's vectors are replaced unless those that are there are as of a later time.
     """
-    absent: np.ndarray = ~short.any(axis=1)
+    absent = np.count_nonzero(short, axis=1) == 0
     rows = (
         (user, encoder, moment, json.dumps(long[i].tolist()), None if absent[i] else json.dumps(short[i].tolist()))
         for i, (user, moment) in enumerate(zip(user_ids, as_of, strict=True))

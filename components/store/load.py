@@ -66,9 +66,7 @@ def append_events(connection: Connection, rows: pd.DataFrame) -> int:
     """
     if rows.empty:
         return 0
-    ensure_partitions(
-        connection, rows[Columns.OCCURRED_AT].dt.to_period("M").dt.start_time.dt.tz_localize("UTC").unique()
-    )
+    ensure_partitions(connection, rows[Columns.OCCURRED_AT].dt.normalize().unique())
     _stage(connection, "incoming_events", f"{_EVENTS}, 0::bigint AS arrival FROM events")
     copied = rows[EVENT_COLUMNS].assign(arrival=range(len(rows)))
     copy_rows(connection, "incoming_events", list(copied.columns), plain_rows(copied))
@@ -91,7 +89,10 @@ def append_events(connection: Connection, rows: pd.DataFrame) -> int:
 
 
 def upsert_items(connection: Connection, rows: pd.DataFrame, *, replace: bool = True) -> tuple[int, int]:
-    """Stores an items frame: how many items were new, how many changed. Without `replace` known ones stay as they are."""
+    """Stores an items frame: how many items were new, how many changed.
+
+    Without `replace` known ones stay as they are.
+    """
     if rows.empty:
         return 0, 0
     _stage(connection, "incoming_items", f"{_ITEMS} FROM items")

@@ -14,6 +14,9 @@ import pandas as pd
 UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: no id holds one, and Postgres cannot keep all of them."""
 
+BEYOND_SECONDS = 1e11
+"""The year 5138: who writes a number beyond it does not count in seconds (milliseconds pass it since 1973)."""
+
 _BEFORE_YEAR_1, _AFTER_YEAR_9999 = -62_135_596_800, 253_402_300_800
 
 

@@ -44,7 +44,7 @@ def _check(outcome: "ExpectationValidationResult", frame: pd.DataFrame) -> Check
 def _examples(labels: list[int], columns: list[str], frame: pd.DataFrame) -> list[str]:
     """The failing values, each with the keys of its row."""
     keys = [name for name in KEYS if name in frame and name not in columns]
-    return [_example(frame.loc[label], columns, keys) for label in labels]
+    return [_example(frame.iloc[label], columns, keys) for label in labels]
 
 
 def _example(row: pd.Series, columns: list[str], keys: list[str]) -> str:

@@ -71,7 +71,7 @@ def _prepare(name: str, frame: pd.DataFrame, surroundings: Surroundings) -> pd.D
 
 def _age_days(column: str) -> "Derive":
     def derive(frame: pd.DataFrame, surroundings: Surroundings) -> pd.Series:
-        times = pd.to_datetime(frame[column], utc=True, errors="coerce")
+        times = pd.to_datetime(frame[column], utc=True, errors="coerce", format="ISO8601")
         return (pd.Timestamp(surroundings.cut) - times).dt.total_seconds() / 86_400
 
     return derive

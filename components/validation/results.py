@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.errors import DuotempoError
 
-class ValidationError(Exception):
+
+class ValidationError(DuotempoError):
     """The validation could not run: a suite is broken or an input is missing. The message names it and the mend."""
 
 
@@ -42,10 +44,15 @@ class Check:
         if self.problem:
             return self.problem
         if self.failing_rows is None:
-            bounds = f", expected {self.bounds}" if self.bounds else ""
-            return "" if self.observed is None else f"Found {self.observed}{bounds}."
+            return self._aggregate()
         examples = f", such as {'; '.join(self.examples)}" if self.examples else ""
         return f"{self.failing_rows} of {self.rows} rows fail{examples}."
+
+    def _aggregate(self) -> str:
+        if self.observed is None and not self.bounds:
+            return ""
+        found = "nothing" if self.observed is None else self.observed
+        return f"Found {found}, expected {self.bounds}." if self.bounds else f"Found {found}."
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from components.validation.results import SuiteResult, ValidationError, Validati
 from components.validation.suites import SUITES, load_suite, suite_file
 
 if TYPE_CHECKING:
+    from great_expectations.core.expectation_suite import ExpectationSuite
     from great_expectations.datasource.fluent.interfaces import Batch
 
 EXAMPLES = 5
@@ -47,10 +48,12 @@ def validate(
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     known = {**_own_references(frames), **(references or {})}
+    prepared = prepare(frames, Surroundings(cut, known))
+    loaded = {name: load_suite(suite_file(suites, name)) for name in prepared}
     results = []
-    for name, frame in prepare(frames, Surroundings(cut, known)).items():
+    for name, frame in prepared.items():
         parameters = _parameters(settings, (previous_rows or {}).get(name))
-        results.append(_run_suite(name, frame, suite_file(suites, name), parameters))
+        results.append(_run_suite(frame, loaded[name], suite_file(suites, name), parameters))
     critical = [failure for result in results for failure in result.failures(critical=True)]
     warnings = [failure for result in results for failure in result.failures(critical=False)]
     for failure in critical + warnings:
@@ -84,20 +87,19 @@ def _parameters(settings: ValidationSettings, previous_rows: int | None) -> dict
     }
 
 
-def _run_suite(name: str, frame: pd.DataFrame, file: Path, parameters: dict[str, Any]) -> SuiteResult:
+def _run_suite(frame: pd.DataFrame, suite: "ExpectationSuite", file: Path, parameters: dict[str, Any]) -> SuiteResult:
     from great_expectations.exceptions import SuiteParameterError
 
-    suite = load_suite(file)
     start = time.perf_counter()
     try:
-        outcomes = _batch(name, frame).validate(
+        outcomes = _batch(file.stem, frame).validate(
             suite,
             expectation_parameters=parameters,
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES},
         )
     except SuiteParameterError as error:
         raise ValidationError(f"{file}: {error}; the parameters are {', '.join(parameters)}") from error
-    return SuiteResult(name, len(frame), time.perf_counter() - start, read_checks(outcomes, frame))
+    return SuiteResult(file.stem, len(frame), time.perf_counter() - start, read_checks(outcomes, frame))
 
 
 def _batch(name: str, frame: pd.DataFrame) -> "Batch":

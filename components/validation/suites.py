@@ -42,7 +42,9 @@ def load_suite(file: Path) -> "ExpectationSuite":
             try:
                 ExpectationConfiguration(**expectation).to_domain_obj()
             except (GreatExpectationsError, TypeError, ValueError) as error:
-                raise ValidationError(f"{file}: expectation {number} is no valid one ({error}): correct it") from error
+                raise ValidationError(
+                    f"{file}: expectation {number} is no valid one ({' '.join(str(error).split())}): correct it"
+                ) from error
         return ExpectationSuite(**document)
     except json.JSONDecodeError as error:
         raise ValidationError(f"{file} is no JSON ({error}): correct it there") from error

@@ -61,6 +61,10 @@ class Platform:
         at, databases = self.addresses, self._databases(self.home.state)
         return environment.clients(self._settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
+    def enter(self) -> None:
+        """Gives this process the environment of the platform. Raises PlatformError before the first start."""
+        os.environ.update(self.environment())
+
     def up(self, progress: Progress = LOG.info) -> None:
         """Starts what does not run, and returns when all is ready; `progress` is told each stage.
 

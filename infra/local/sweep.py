@@ -8,21 +8,24 @@ import psutil
 
 LOG = logging.getLogger(__name__)
 TAG = "DUOTEMPO_PLATFORM_ID"
+PROGRAM = "SUPERVISOR_PROCESS_NAME"
+"""Where supervisord tells a process, and what that starts, which of its programs it is."""
 GRACE_SECONDS = 5.0
 """What a process is given to end by itself; Postgres twice as long."""
 
 
-def tagged(home_id: str) -> list[psutil.Process]:
-    """The processes of a platform, but for the caller and its ancestors."""
+def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
+    """The processes of a platform, or of one of its programs, but for the caller and its ancestors."""
     own = psutil.Process()
     spared = {own.pid, *(parent.pid for parent in own.parents())}
-    return [process for process in psutil.process_iter() if process.pid not in spared and _tag(process) == home_id]
+    wanted = {TAG: home_id, PROGRAM: program} if program else {TAG: home_id}
+    return [p for p in psutil.process_iter() if p.pid not in spared and wanted.items() <= _environment(p).items()]
 
 
-def sweep(home_id: str) -> None:
-    """Ends the processes of a platform: the others first, then Postgres, which is asked for a fast shutdown."""
-    _end([p for p in tagged(home_id) if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)
-    _end(tagged(home_id), signal.SIGINT, 2 * GRACE_SECONDS)
+def sweep(home_id: str, program: str | None = None) -> None:
+    """Ends these processes: the others first, then Postgres, which is asked for a fast shutdown."""
+    _end([p for p in tagged(home_id, program) if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)
+    _end(tagged(home_id, program), signal.SIGINT, 2 * GRACE_SECONDS)
 
 
 def _end(processes: list[psutil.Process], gently: signal.Signals, grace: float) -> None:
@@ -43,11 +46,11 @@ def _await_end(process: psutil.Process) -> None:
         time.sleep(0.05)
 
 
-def _tag(process: psutil.Process) -> str | None:
+def _environment(process: psutil.Process) -> dict[str, str]:
     try:
-        return process.environ().get(TAG)
+        return process.environ()
     except (psutil.Error, OSError):  # gone meanwhile, or another user's
-        return None
+        return {}
 
 
 def _is_postgres(process: psutil.Process) -> bool:

@@ -55,7 +55,7 @@ def register(uri: str, training: dict[str, Path], *, reasons: tuple[str, ...] = 
         bundle=training["bundle"],
         twin=training["twin"],
         snapshot=training["snapshot"],
-        metrics={"duotempo/ndcg@10": 0.25, "popularity/ndcg@10": 0.125},
+        metrics={"duotempo/ndcg@10": 0.25, "popularity.mrr": float("nan")},
         settings={"database_url": "postgresql://me:secret@db/x", "fusion": {"width": 64}, "preset": ""},
         passed=not reasons,
         reasons=reasons,
@@ -67,7 +67,7 @@ def test_a_registered_version_tells_where_it_comes_from(uri: str, training: dict
     registered = register(uri, training)
     found = registry.version(uri, registered.version)
     assert found.aliases == ("challenger",)
-    assert found.metrics == {"duotempo/ndcg@10": 0.25, "popularity/ndcg@10": 0.125}
+    assert found.metrics == pytest.approx({"duotempo/ndcg@10": 0.25, "popularity.mrr": float("nan")}, nan_ok=True)
     assert found.gate_passed
     assert found.tags["snapshot_id"] == snapshot_id(training["bundle"].parent)
     assert (found.tags["cut"], found.tags["twin_cut"]) == (CUT, TWIN_CUT)
@@ -156,6 +156,8 @@ def test_an_incomplete_training_registers_nothing(uri: str, training: dict[str, 
     (training["twin"] / "manifest.json").unlink()
     with pytest.raises(registry.RegistryError, match=r"twin/manifest\.json is missing"):
         register(uri, training)
+    with pytest.raises(registry.RegistryError, match=r"no report is missing"):
+        register(uri, training | {"twin": training["bundle"], "report": training["bundle"].parent / "no report"})
     assert len(registry.versions(uri)) == before
 
 

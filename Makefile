@@ -1,0 +1,45 @@
+# `make help` lists what there is.
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check browser peers lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready  ## the environment in .venv (the first time takes minutes)
+
+$(VENV)/.ready: requirements.lock pyproject.toml infra/setup.sh
+	@sh infra/setup.sh $(VENV)
+	@touch $@
+
+demo: setup  ## every stage of the product once, on a platform of its own
+	@$(BIN)/duotempo demo
+
+test: setup browser  ## all tests, against real parts
+	@$(BIN)/python -m pytest
+
+check: setup  ## lint, types, and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+browser: setup  ## a Chromium for the page's tests, if there is none
+	@sh infra/browser.sh $(BIN)/python
+
+peers: .venv-peers/.ready  ## the environment of the benchmarks' peers
+
+.venv-peers/.ready: benchmarks/peers-requirements.txt infra/python.sh
+	@"$$(sh infra/python.sh)" -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip install -q -r benchmarks/peers-requirements.txt
+	@touch $@
+
+lock: setup  ## requirements.lock anew, from what .venv holds
+	@$(BIN)/python -m infra.lock > requirements.lock.part
+	@mv requirements.lock.part requirements.lock
+	@touch $(VENV)/.ready
+
+clean:  ## stops the platform and removes the environments and caches; .duotempo, which holds the data, stays
+	@if [ -x $(BIN)/duotempo ]; then $(BIN)/duotempo down; fi
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,208 @@
+"""`duotempo demo`: every stage once, as a user would run it, and a table of what came of each."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cli.console import err, load_settings, out, table
+from cli.memory import PeakMemory
+from components.columns import Columns
+from components.datasets import named, sources
+from components.errors import DuotempoError
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.history import count_answers
+from components.store.load import ingest
+from infra.client import run_deployment
+from infra.local.platform import Platform
+from infra.promotion import promote
+from infra.service import ask_service
+
+DATASET = "ml-100k"
+RETRAIN_SECONDS = 3600
+
+
+def run_demo(folder: Path | None) -> None:
+    """Runs the demo on ml-100k or on a dataset folder; exits with 1, naming the stage, when one fails."""
+    os.environ.setdefault("DUOTEMPO_PRESET", "demo")
+    base = load_settings()
+    settings = load_settings(home=(base.home / "demo").absolute())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    demo = Demo(settings, folder, base.home / "demo.json")
+    try:
+        demo.run()
+    except DuotempoError as error:
+        err.print(
+            f"[bold red]the stage {demo.stage} failed:[/] {str(error).replace('[', chr(92) + '[')}", soft_wrap=True
+        )
+        raise typer.Exit(1) from error
+    finally:
+        demo.finish()
+
+
+class Demo:
+    """The stages in their order, and what is known so far."""
+
+    def __init__(self, settings: Settings, folder: Path | None, report: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.report_file = report
+        self.platform = Platform(settings)
+        self.stage = "set-up"
+        self.rows: list[dict[str, Any]] = []
+        self.found: dict[str, Any] = {}
+        self.stay = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("DEMO_EXIT") != "1"
+        self.complete = False
+        self.began = time.monotonic()
+        self.memory = PeakMemory(self.platform.home.id)
+
+    def run(self) -> None:
+        """All stages; each leaves a row of the table."""
+        self._measured("set-up", self._set_up)
+        self._measured("data", self._data)
+        self._measured("ingest", self._ingest)
+        first = self._retrain("")
+        self.found.update({name: first[name] for name in ("snapshot", "validation", "metrics")})
+        self.found["versions"] = [first["version"]]
+        self._measured("promote and package", lambda: self._promote(first["version"]))
+        self._measured("recommend", self._recommend)
+        self._measured("feedback", self._feedback)
+        second = self._retrain("again: ")
+        self.found["second_version"] = second["version"]
+        self.found["versions"].append(second["version"])
+        self._show()
+
+    def finish(self) -> None:
+        """Leaves the platform up for a person who looks at it, else stops all that was started."""
+        if self.stay and self.complete:
+            out.print("the platform is up until Ctrl-C")
+            try:
+                signal.pause()
+            except KeyboardInterrupt:
+                out.print()
+        self.memory.stop()
+        with out.status("stopping the platform"):
+            self.platform.down()
+
+    def _measured(self, stage: str, step: Callable[[], str]) -> None:
+        self.stage = stage
+        began = time.monotonic()
+        with out.status(stage):
+            result = step()
+        self._note(stage, time.monotonic() - began, result)
+
+    def _note(self, stage: str, seconds: float, result: str) -> None:
+        self.rows.append({"stage": stage, "seconds": round(seconds, 1), "result": result})
+        out.print(f"{stage:<28} {seconds:6.1f} s  {result}", soft_wrap=True)
+
+    def _set_up(self) -> str:
+        if any(service["healthy"] for service in self.platform.status()["services"].values()):
+            raise DuotempoError(f"a demo is running in {self.settings.home}: stop it with Ctrl-C in its terminal")
+        shutil.rmtree(self.settings.home, ignore_errors=True)
+        self.platform.up(lambda stage: out.print(f"  {stage}", soft_wrap=True))
+        os.environ.update(self.platform.environment())
+        return f"Postgres, Prefect, MLflow and two workers in {self.settings.home}"
+
+    def _data(self) -> str:
+        self.folder = self.folder or named.get(DATASET, self.settings)
+        dataset, shift = sources.shift_to(sources.read_folder(self.folder), datetime.now(UTC) - timedelta(hours=1))
+        self.dataset = dataset
+        self.found["dataset"] = dataset.name
+        return (
+            f"{dataset.name}: {len(dataset.events):,} events, {len(dataset.items):,} items; all timestamps shifted by "
+            f"{shift / 86_400:,.0f} days, so that the last event is an hour ago"
+        )
+
+    def _ingest(self) -> str:
+        engine = make_engine(self.platform.addresses.database_url)
+        report = ingest(engine, self.dataset, self.settings, source=self.dataset.name, now=datetime.now(UTC))
+        rejected = sum(report.rejected.values())
+        return f"{report.accepted:,} events accepted, {report.duplicates} duplicates, {rejected} in quarantine"
+
+    def _retrain(self, prefix: str) -> dict[str, Any]:
+        """One run of the retraining deployment; a row for each of its tasks."""
+        began: dict[str, float] = {}
+
+        def note(name: str, state: str) -> None:
+            if state == "Running" and "/" not in name:
+                self.stage = prefix + name
+                began.setdefault(name, time.monotonic())
+            elif state == "Completed" and name in began:
+                self._note(prefix + name, time.monotonic() - began.pop(name), "")
+
+        start = time.monotonic()
+        self.stage = f"{prefix}retrain"
+        result = run_deployment("retrain/local", {}, timeout=RETRAIN_SECONDS, on_update=note)
+        gate = "passed" if result["gate"]["passed"] else "failed"
+        ours = result["metrics"]["duotempo"]
+        self._note(
+            f"{prefix}retrain, all of it",
+            time.monotonic() - start,
+            f"version {result['version']}, NDCG@10 {ours['ndcg@10']:.4f}, gate {gate}: {'; '.join(result['gate']['reasons'])}",
+        )
+        return result
+
+    def _promote(self, version: str) -> str:
+        promote(version, actor="demo", reason="the first version", settings=self.settings)
+        served = self.platform.served() or {}
+        self.found["bento_tag"] = served["bento_tag"]
+        return f"{served['bento_tag']} at {self.platform.addresses.serving_url}"
+
+    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return ask_service(self.platform.addresses.serving_url, path, body)
+
+    def _recommend(self) -> str:
+        events = self.dataset.events
+        self.user = str(events.loc[events[Columns.TIMESTAMP].idxmax(), Columns.USER])
+        answer = self._ask("/recommend", {"user_id": self.user, "k": 10, "explain": True})
+        self.found["recommend"] = answer
+        best, share = answer["items"][0], answer["interest"]["long_weight"]
+        return f"user {self.user}, {share:.0%} long-term: {best['title']} ({best['why']['text']})"
+
+    def _feedback(self) -> str:
+        before = self.found["recommend"]
+        shown = [item["item_id"] for item in before["items"]]
+        kinds = ["like", "like", "dislike", "click", "hide"]
+        events = [
+            {"user_id": self.user, "item_id": item, "event": kind, "request_id": before["request_id"]}
+            for item, kind in zip(shown, kinds, strict=False)
+        ]
+        began = time.monotonic()
+        answer = self._ask("/feedback", {"events": events})
+        stored = count_answers(make_engine(self.platform.addresses.database_url), before["request_id"])
+        after = self._ask("/recommend", {"user_id": self.user, "k": 10})
+        seconds = time.monotonic() - began
+        changed = len(set(shown) - {item["item_id"] for item in after["items"]})
+        if stored != answer["accepted"] or not changed:
+            raise DuotempoError(
+                f"{answer['accepted']} accepted, {stored} in Postgres, {changed} items changed: look at the log"
+            )
+        self.found["feedback"] = {"accepted": answer["accepted"], "seconds_to_effect": round(seconds, 3)}
+        return f"{answer['accepted']} accepted and in Postgres; {changed} of 10 items differ {seconds:.2f} s later"
+
+    def _show(self) -> None:
+        """The table, the addresses and demo.json."""
+        self.complete = True
+        peak = self.memory.stop()
+        total = time.monotonic() - self.began
+        report = {**self.found, "stages": self.rows, "seconds": round(total, 1), "peak_memory_mb": round(peak / 2**20)}
+        self.report_file.write_text(json.dumps(report, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+        rows = [[row["stage"], row["result"], f"{row['seconds']:.1f}"] for row in self.rows]
+        table("duotempo demo", ["stage", "result", "seconds"], rows)
+        out.print(f"{total:.0f} s in all, {peak / 2**30:.1f} GB of memory at most; details in {self.report_file}")
+        at = self.platform.addresses
+        for name, url in {
+            "recommendations": at.serving_url,
+            "Prefect": at.prefect_url,
+            "MLflow": at.mlflow_url,
+        }.items():
+            out.print(f"  {name:<16} {url}")

@@ -1,0 +1,41 @@
+"""The most memory that a platform's processes and this one used together."""
+
+import threading
+
+import psutil
+
+from infra.local.sweep import tagged
+
+PAUSE_SECONDS = 1.0
+
+
+class PeakMemory:
+    """Samples in a thread, once a second; proportional set size where the system tells it, else resident size."""
+
+    def __init__(self, home_id: str) -> None:
+        self._home_id = home_id
+        self._peak = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Ends the sampling: the peak in bytes."""
+        self._stopped.set()
+        self._thread.join()
+        return self._peak
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(PAUSE_SECONDS):
+            self._peak = max(self._peak, sum(map(memory_of, [psutil.Process(), *tagged(self._home_id)])))
+
+
+def memory_of(process: psutil.Process) -> int:
+    """Bytes of a process, shared pages divided among those that share them; 0 when it has just ended."""
+    try:
+        full = process.memory_full_info()
+        return int(getattr(full, "pss", full.rss))
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,69 @@
+"""recommend and batch: answers for one user and for all."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.console import load_settings, out, reported, table
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (recommend, batch):
+        app.command()(command)
+
+
+def recommend(
+    user: Annotated[str, typer.Argument(help="A user id; an unknown one gets what a new user gets.")],
+    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why for each item.")] = False,
+) -> None:
+    """Asks the running service for recommendations.
+
+    \b
+    duotempo recommend 42
+    duotempo recommend 42 -k 5 --explain
+    """
+    from infra.local.platform import Platform
+    from infra.service import ask_service
+
+    with reported():
+        url = Platform(load_settings()).addresses.serving_url
+        answer = ask_service(url, "/recommend", {"user_id": user, "k": k, "explain": explain})
+    show_answer(answer, explain)
+
+
+def show_answer(answer: dict[str, Any], explain: bool) -> None:
+    """Prints an answer of /recommend."""
+    interest = answer["interest"]
+    columns = ["rank", "item", "title", "score"] + (["why"] if explain else [])
+    rows = [
+        [str(item["rank"]), item["item_id"], item["title"], f"{item['score']:.3f}"]
+        + ([item["why"]["text"]] if explain else [])
+        for item in answer["items"]
+    ]
+    table(f"{answer['user_state']} user, version {answer['model_version']}", columns, rows)
+    if answer["user_state"] != "new":
+        out.print(f"long-term {interest['long_weight']:.0%}: {', '.join(interest['long'])}")
+        out.print(f"short-term {interest['short_weight']:.0%}: {', '.join(interest['short'])}")
+    if answer["degraded"]:
+        out.print("[yellow]degraded:[/] the history could not be read; see the service's log")
+
+
+def batch(
+    file: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id, rank, item_id, score.")],
+    k: Annotated[int, typer.Option("-k", help="Items for each user.")] = 100,
+) -> None:
+    """Recommendations of the champion for all users, as Parquet and into the table batch_recommendations.
+
+    \b
+    duotempo batch --out recommendations.parquet -k 100
+    """
+    from flows.batch import recommend_all
+    from infra.local.platform import Platform
+
+    with reported():
+        settings = load_settings()
+        Platform(settings).enter()
+        users = recommend_all(file, k, show_progress=True)
+    out.print(f"{users} users, up to {k} items each: {file} and table batch_recommendations")

@@ -1,0 +1,131 @@
+"""The evaluation twin on `rolling`, beside popularity and the champion's twin: figures, report, and the gate's word."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from components.bundle import Bundle
+from components.columns import Columns
+from components.evaluation import gate, report
+from components.evaluation.baselines import Popularity, RecentPopularity
+from components.evaluation.metrics import coverage, user_share
+from components.evaluation.peers import interaction_matrix
+from components.evaluation.plots import write_plots
+from components.evaluation.ranking import rank_bundle, rank_popularity, target_rows, translate, user_states
+from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
+from components.evaluation.slices import slices
+from components.evaluation.splits import TIME, Rolling
+from components.fusion.sequences import Documents
+from components.ranking.scorer import Scorer
+from components.settings import Settings
+
+CHALLENGER, CHAMPION, POPULARITY, RECENT = "duotempo", "champion", "pop", "pop7"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """metrics: figures by model. report: Markdown; it lies in `folder` too, with its plots."""
+
+    metrics: dict[str, Summary]
+    slices: dict[str, dict[str, Any]]
+    passed: bool
+    reasons: list[str]
+    report: str
+    folder: Path
+
+
+def judge(
+    rolling: Rolling,
+    twin: Bundle,
+    champion: Bundle | None,
+    documents: Documents,
+    settings: Settings,
+    folder: Path,
+    *,
+    facts: dict[str, object],
+    critical_failures: Sequence[str],
+) -> Judgement:
+    """Ranks the targets of `rolling` with all models and writes report.md and plots into `folder`.
+
+    documents: as of anchors up to the twin's cut. champion: its evaluation twin; it reads the document vectors only
+    when its encoder is the same. The gate compares on the targets behind both cuts.
+    """
+    k, seed = settings.evaluation.k, settings.fusion.seed
+    scorer = Scorer(twin)
+    targets = target_rows(rolling, scorer.row)
+    users = rolling.targets[Columns.USER].to_numpy(dtype=object)
+    began = time.monotonic()
+    states = user_states(rolling, scorer.row, documents, settings.events)
+    lists, long_share = rank_bundle(scorer, states, k)
+    results = [ModelResult.of(CHALLENGER, lists, targets, fit_s=0.0, rank_s=time.monotonic() - began)]
+    for name, model in {POPULARITY: Popularity(), RECENT: RecentPopularity()}.items():
+        lists = rank_popularity(model, rolling, scorer.row, k)
+        results.append(ModelResult.of(name, lists, targets, fit_s=0.0, rank_s=0.0))
+    if champion:
+        lists = champion_lists(rolling, champion, scorer, documents, settings)
+        results.append(ModelResult.of(CHAMPION, lists, targets, fit_s=0.0, rank_s=0.0))
+    metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
+    for figures in metrics.values():
+        del figures["fit_s"], figures["rank_s"]
+    sizes = np.array([len(state.items) for state in states])
+    masks = slices(sizes, targets, twin.items["trained"].to_numpy(zero_copy_only=False), settings.evaluation)
+    parts = summarise_slices(results, masks, users, settings.evaluation, seed)
+    verdict = verdict_of(results, users, rolling, champion, settings, critical_failures)
+    popularity = twin.items["popularity"].to_numpy()
+    plots = write_plots(folder, results, metrics, parts, popularity, long_share, k)
+    page = report.report("Evaluation on rolling", facts, metrics, parts, verdict, plots, k)
+    (folder / "report.md").write_text(page, encoding="utf-8")
+    return Judgement(metrics, parts, verdict.passed, verdict.reasons, page, folder)
+
+
+def champion_lists(
+    rolling: Rolling, champion: Bundle, scorer: Scorer, documents: Documents, settings: Settings
+) -> np.ndarray:
+    """The champion twin's lists, in the challenger's rows; items that it lacks it cannot rank."""
+    other = Scorer(champion)
+    same_encoder = champion.manifest["encoder"] == scorer.bundle.manifest["encoder"]
+    known = documents if same_encoder else Documents.none(champion.manifest["dimension"])
+    lists, _ = rank_bundle(other, user_states(rolling, other.row, known, settings.events), settings.evaluation.k)
+    return translate(lists, other.row, scorer.row)
+
+
+def verdict_of(
+    results: list[ModelResult],
+    users: np.ndarray,
+    rolling: Rolling,
+    champion: Bundle | None,
+    settings: Settings,
+    critical_failures: Sequence[str],
+) -> gate.Verdict:
+    """The gate on the targets that lie behind the cuts of both twins."""
+    later = np.ones(len(users), dtype=bool)
+    if champion:
+        cut = datetime.fromisoformat(champion.manifest["cut"]).timestamp()
+        later = rolling.targets[TIME].to_numpy() >= cut
+    by_name = {result.name: result for result in results}
+    ours = by_name[CHALLENGER]
+    other = by_name.get(CHAMPION)
+    return gate.judge(
+        ndcg=ours.ndcg[later],
+        coverage=coverage(ours.lists[later]),
+        users=users[later],
+        popularity=by_name[POPULARITY].ndcg[later],
+        recent_popularity=by_name[RECENT].ndcg[later],
+        champion=gate.Champion(other.ndcg[later], coverage(other.lists[later])) if other else None,
+        critical_failures=critical_failures,
+        resamples=settings.evaluation.bootstrap,
+        seed=settings.fusion.seed,
+    )
+
+
+def item_share(rolling: Rolling, rows: dict[str, int]) -> np.ndarray:
+    """Share of the training users who have each item, (n,)."""
+    users, names = pd.factorize(rolling.train[Columns.USER])
+    items = rolling.train[Columns.ITEM].map(rows).to_numpy(np.int64)
+    return user_share(interaction_matrix(users, items, (len(names), len(rows))))

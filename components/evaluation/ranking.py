@@ -1,0 +1,100 @@
+"""The lists that a bundle gives for the targets of a split, scored by the code that serves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from components.columns import Columns
+from components.evaluation.baselines import Popularity
+from components.evaluation.metrics import rank
+from components.evaluation.peers import Peer, interaction_matrix
+from components.evaluation.splits import TIME, Rolling, Split, epoch_seconds
+from components.fusion.sequences import Documents
+from components.interests.signals import signals
+from components.ranking.scorer import Scorer
+from components.ranking.states import UserState
+from components.settings import EventSettings
+
+INSTANT = 2e-6
+"""Seconds after the last event of a history, the moment that a split without a clock asks about."""
+
+
+def user_states(
+    split: Split | Rolling, rows: dict[str, int], documents: Documents, settings: EventSettings
+) -> list[UserState]:
+    """The state of each target's user just before the target, items as rows of a bundle.
+
+    In `rolling` the moment is the target's, as the service knows what time it is. The other splits hide the target's
+    time: the moment is that of the user's last event.
+    """
+    events = split.events if isinstance(split, Rolling) else split.train
+    items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
+    times = epoch_seconds(events)
+    strengths = signals(events, settings)
+    histories = [history[items[history] >= 0] for history in split.histories()]
+    if isinstance(split, Rolling):
+        moments = split.targets[TIME].to_numpy(np.float64)
+    else:
+        moments = np.array([times[history[-1]] + INSTANT if len(history) else split.cut for history in histories])
+    anchors = documents.in_force(split.targets[Columns.USER].to_numpy(dtype=object), moments)
+    return [
+        UserState(
+            items[history],
+            times[history],
+            strengths[history],
+            float(moment),
+            documents.vectors[anchor] if anchor >= 0 else None,
+        )
+        for history, moment, anchor in zip(histories, moments, anchors, strict=True)
+    ]
+
+
+def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lists (T, k) of bundle rows, seen items left out, and the long share (T,) of each answer."""
+    shares: list[np.ndarray] = []
+
+    def score(part: slice) -> np.ndarray:
+        scores = scorer.score(states[part])
+        shares.append(scores.long_share)
+        return scores.total
+
+    lists = rank(score, [state.items for state in states], k)
+    return lists, np.concatenate([np.empty(0, np.float32), *shares])
+
+
+def translate(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[str, int]) -> np.ndarray:
+    """Lists of one bundle's rows as rows of another one's; an item that the other lacks becomes an empty place."""
+    table = np.full(len(rows_from) + 1, -1, dtype=np.int64)
+    for item, row in rows_from.items():
+        table[row] = rows_to.get(item, -1)
+    return table[lists]
+
+
+def target_rows(split: Split | Rolling, rows: dict[str, int]) -> np.ndarray:
+    """Rows (T,) of the targets' items, -1 where the bundle lacks one."""
+    return pd.Series(split.targets[Columns.ITEM]).map(rows).fillna(-1).to_numpy(np.int64)
+
+
+def rank_popularity(model: Popularity, split: Split | Rolling, rows: dict[str, int], k: int) -> np.ndarray:
+    """Fits a baseline and ranks: lists (T, k), seen items left out. In `rolling` the counts are as of each target."""
+    events = split.events if isinstance(split, Rolling) else split.train
+    items = events[Columns.ITEM].map(rows).to_numpy(np.int64)
+    model.fit(events[Columns.USER].to_numpy(dtype=object), items, epoch_seconds(events), len(rows))
+    moments = split.targets[TIME].to_numpy(np.float64)
+    final = None if isinstance(split, Rolling) else model.final_scores()
+
+    def score(part: slice) -> np.ndarray:
+        return model.scores(moments[part]) if final is None else np.tile(final, (len(moments[part]), 1))
+
+    return rank(score, [items[history] for history in split.histories()], k)
+
+
+def rank_peer(peer: Peer, split: Split, rows: dict[str, int], k: int) -> np.ndarray:
+    """Lists (T, k) of a fitted peer, seen items left out."""
+    items = split.train[Columns.ITEM].map(rows).to_numpy(np.int64)
+    seen = [items[history] for history in split.histories()]
+    users = split.targets[Columns.USER].to_numpy(dtype=object)
+    owners = np.repeat(np.arange(len(seen)), [len(history) for history in seen])
+    histories = interaction_matrix(owners, np.concatenate([*seen, np.empty(0, np.int64)]), (len(seen), len(rows)))
+    return rank(lambda part: peer.scores(histories[part], users[part]), seen, k)

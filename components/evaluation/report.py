@@ -1,0 +1,88 @@
+"""The evaluation as a Markdown page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.evaluation.gate import Verdict
+from components.evaluation.results import Summary
+
+_PLOTS = {
+    "metrics": "Metrics with 95 % intervals",
+    "slices": "Slices",
+    "long_tail": "Popularity of what is recommended",
+    "long_share": "Long and short in the answers",
+}
+
+
+def report(
+    title: str,
+    facts: Mapping[str, object],
+    summaries: dict[str, Summary],
+    slices: dict[str, dict[str, Any]],
+    verdict: Verdict | None,
+    plots: Sequence[Path],
+    k: int,
+) -> str:
+    """A page with the gate, the models, the slices, the facts and the plots.
+
+    facts: what was evaluated, by name (dataset, snapshot, cut, targets…). plots: from `write_plots`, linked by file
+    name, so the page belongs into their folder. verdict: absent where no gate was asked.
+    """
+    sections = [f"# {title}"]
+    if verdict:
+        sections.append(_gate(verdict))
+    sections += [
+        _models(summaries, k),
+        _slices(slices, k),
+        "## What was evaluated\n\n" + _table(["", ""], [[name, str(value)] for name, value in facts.items()]),
+        *(f"## {_PLOTS[plot.stem]}\n\n![{_PLOTS[plot.stem]}]({plot.name})" for plot in plots),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _gate(verdict: Verdict) -> str:
+    rows = [[clause.name, "passed" if clause.passed else "**failed**", clause.detail] for clause in verdict.clauses]
+    word = "passed" if verdict.passed else "failed"
+    return f"## Gate: {word}\n\n" + _table(["clause", "", "figures"], rows)
+
+
+def _models(summaries: dict[str, Summary], k: int) -> str:
+    header = ["model", f"NDCG@{k}", f"HR@{k}", f"MRR@{k}", f"coverage@{k}", f"novelty@{k}", f"diversity@{k}"]
+    rows = [
+        [
+            name,
+            *(_bounded(summary, f"{metric}@{k}", 4) for metric in ("ndcg", "hr", "mrr")),
+            _bounded(summary, f"coverage@{k}", 0),
+            _bounded(summary, f"novelty@{k}", 2),
+            _bounded(summary, f"diversity@{k}", 3),
+            f"{summary['fit_s']:.1f}",
+            f"{summary['rank_s']:.2f}",
+        ]
+        for name, summary in summaries.items()
+    ]
+    note = "Means over the targets; in brackets the 95 % interval by bootstrap over users."
+    return f"## Models\n\n{note}\n\n" + _table([*header, "fit (s)", "rank (s)"], rows)
+
+
+def _slices(slices: dict[str, dict[str, Any]], k: int) -> str:
+    rows = [
+        [name, f"{content['targets']:,}", model, _bounded(summary, f"ndcg@{k}", 4), _bounded(summary, f"hr@{k}", 4)]
+        for name, content in slices.items()
+        for model, summary in content["models"].items()
+    ]
+    if not rows:
+        return "## Slices\n\nNo target falls into a slice."
+    return "## Slices\n\n" + _table(["slice", "targets", "model", f"NDCG@{k}", f"HR@{k}"], rows)
+
+
+def _bounded(summary: Summary, metric: str, digits: int) -> str:
+    if summary[metric] is None:
+        return "not measured"
+    low, high = summary[f"{metric}_interval"]
+    return f"{summary[metric]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

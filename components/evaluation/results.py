@@ -1,0 +1,104 @@
+"""What a model reached on the targets, for each of them and in short."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from components.evaluation import metrics
+from components.evaluation.bootstrap import Interval, coverage_interval, intervals
+from components.settings import EvaluationSettings
+
+Summary = dict[str, Any]
+"""Figures by metric name, such as `ndcg@10`; bounds as `ndcg@10_interval`: [low, high]."""
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """ndcg, hr, mrr: float64 (T,), one a target; lists: ranked item rows (T, k), -1 empty; seconds of fit and rank."""
+
+    name: str
+    ndcg: np.ndarray
+    hr: np.ndarray
+    mrr: np.ndarray
+    lists: np.ndarray
+    fit_s: float
+    rank_s: float
+
+    @classmethod
+    def of(cls, name: str, lists: np.ndarray, targets: np.ndarray, *, fit_s: float, rank_s: float) -> Self:
+        """Judges `lists` (T, k) by the targets' item rows (T,)."""
+        ranks = metrics.target_ranks(lists, targets, lists.shape[1])
+        return cls(
+            name,
+            ndcg=metrics.ndcg(ranks),
+            hr=metrics.hit_rate(ranks),
+            mrr=metrics.reciprocal_rank(ranks),
+            lists=lists,
+            fit_s=fit_s,
+            rank_s=rank_s,
+        )
+
+
+def summarise(
+    results: Sequence[ModelResult],
+    users: np.ndarray,
+    share: np.ndarray,
+    texts: np.ndarray | None,
+    settings: EvaluationSettings,
+    seed: int,
+) -> dict[str, Summary]:
+    """Means with intervals by model name: hr, ndcg, mrr, coverage, novelty and diversity at k, fit_s and rank_s.
+
+    users: who asked (T,); share: `metrics.user_share` (n,); texts: unit rows (n, e), absent where items have none. A
+    figure that cannot be measured (diversity without texts) is None.
+    """
+    names = [f"{metric}@{settings.k}" for metric in ("hr", "ndcg", "mrr", "novelty", "diversity")]
+    columns = [column for result in results for column in _per_target(result, share, texts)]
+    bounds = iter(intervals(np.column_stack(columns), users, settings.bootstrap, seed))
+    summaries: dict[str, Summary] = {}
+    for result in results:
+        summary: Summary = {}
+        for name in names:
+            _enter(summary, name, next(bounds))
+        covered = coverage_interval(result.lists, users, len(share), settings.bootstrap, seed)
+        _enter(summary, f"coverage@{settings.k}", covered)
+        summary[f"coverage@{settings.k}"] = metrics.coverage(result.lists)
+        summaries[result.name] = {**summary, "fit_s": round(result.fit_s, 2), "rank_s": round(result.rank_s, 2)}
+    return summaries
+
+
+def summarise_slices(
+    results: Sequence[ModelResult],
+    masks: dict[str, np.ndarray],
+    users: np.ndarray,
+    settings: EvaluationSettings,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """{slice: {"targets": count, "models": {model: hr and ndcg with intervals}}}, without the slices that are empty."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, mask in masks.items():
+        if not mask.any():
+            continue
+        columns = np.column_stack([values[mask] for result in results for values in (result.hr, result.ndcg)])
+        bounds = iter(intervals(columns, users[mask], settings.bootstrap, seed))
+        models: dict[str, Summary] = {}
+        for result in results:
+            summary = models[result.name] = {}
+            _enter(summary, f"hr@{settings.k}", next(bounds))
+            _enter(summary, f"ndcg@{settings.k}", next(bounds))
+        table[name] = {"targets": int(mask.sum()), "models": models}
+    return table
+
+
+def _per_target(result: ModelResult, share: np.ndarray, texts: np.ndarray | None) -> list[np.ndarray]:
+    absent = np.full(len(result.lists), np.nan)
+    diversity = absent if texts is None else metrics.diversity(result.lists, texts)
+    return [result.hr, result.ndcg, result.mrr, metrics.novelty(result.lists, share), diversity]
+
+
+def _enter(summary: Summary, name: str, bounds: Interval) -> None:
+    measured = not np.isnan(bounds.mean)
+    summary[name] = bounds.mean if measured else None
+    summary[f"{name}_interval"] = [bounds.low, bounds.high] if measured else None

@@ -1,0 +1,135 @@
+"""promoted version > gate > Bento > smoke test > serving. A refusal leaves the old version serving."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+
+from components import registry
+from components.registry import RegistryError, RegistryUnavailable, Version
+from components.settings import Settings
+from components.store.engine import StoreError, make_engine
+from components.store.promotions import record_promotion
+from infra import bento, promotion, smoke
+from infra.local.errors import PlatformError
+from infra.local.platform import Platform
+from infra.promotion import PromotionRefused
+
+REFUSALS = (PromotionRefused, RegistryError, bento.BentoBuildError, smoke.SmokeTestFailed, PlatformError)
+"""What speaks against the version. Anything else (a server that is down) fails the run and leaves the version be."""
+AWAY = (RegistryUnavailable, StoreError)
+
+
+def is_away(_task: Any, _run: Any, state: State) -> bool:
+    """Whether a task failed because a server was down, which may pass."""
+    return isinstance(state.data, AWAY)
+
+
+PATIENT: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": [2, 5, 15],
+    "retry_condition_fn": is_away,
+    "timeout_seconds": 120,
+}
+
+
+@task(**PATIENT)
+def find(platform: Platform, version: str) -> Version:
+    """The version as the registry knows it, with its tags."""
+    return registry.version(platform.addresses.mlflow_url, version)
+
+
+@task
+def check_gate(found: Version, reason: str, force: bool) -> None:
+    """Refuses what the gate failed, unless it is forced with a reason."""
+    promotion.check_gate(found, force=force, reason=reason)
+
+
+@task(**PATIENT)
+def fetch(platform: Platform, version: str) -> Path:
+    """The bundle of the version, out of the registry."""
+    return registry.download_bundle(platform.addresses.mlflow_url, version, platform.home.path / "bundles" / version)
+
+
+@task(timeout_seconds=360)
+def build(platform: Platform, bundle: Path, version: str) -> str:
+    """The Bento of the version, built once for each state of the code."""
+    return bento.build_bento(bundle, version, bentoml_home=platform.home.bentoml)
+
+
+@task(timeout_seconds=360)
+def smoke_test(platform: Platform, tag: str, version: str, start_seconds: float) -> None:
+    """Real requests to the Bento, on a port of its own."""
+    smoke.smoke_test(
+        tag,
+        model_version=version,
+        database_url=platform.addresses.database_url,
+        bentoml_home=platform.home.bentoml,
+        start_seconds=start_seconds,
+    )
+
+
+@task(timeout_seconds=360)
+def serve(platform: Platform, tag: str, version: str) -> None:
+    """Puts the Bento at the address that callers keep."""
+    platform.serve(tag, version)
+
+
+@task(**PATIENT)
+def record(platform: Platform, version: str, before: str | None, actor: str, reason: str, state: str) -> None:
+    """A line in the promotions table."""
+    engine = make_engine(platform.addresses.database_url)
+    record_promotion(engine, version, before, actor, reason, state)
+    engine.dispose()
+
+
+@task(**PATIENT)
+def refuse(platform: Platform, version: str, before: str | None, why: str) -> None:
+    """Gives the alias back to the version that serves, and tags the refused one with the reason."""
+    tracking_uri = platform.addresses.mlflow_url
+    champion = registry.champion(tracking_uri)
+    if champion and champion.version == version != before:
+        if before:
+            registry.set_champion(tracking_uri, before)
+        else:
+            registry.clear_champion(tracking_uri)
+    registry.tag_refused(tracking_uri, version, why)
+
+
+@flow(name="deploy", timeout_seconds=1200)
+def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str:
+    """Serves a registered version, and returns the tag of its Bento.
+
+    A version that is refused (by the gate, the build, the smoke test or the platform) fails the run with the reason;
+    the old version goes on serving and gets the alias back.
+    """
+    settings = Settings()
+    platform = Platform(settings)
+    before = (platform.served() or {}).get("model_version")
+    found = find(platform, version)
+    try:
+        check_gate(found, reason, force)
+        bundle = fetch(platform, version)
+        tag = build(platform, bundle, version)
+        smoke_test(platform, tag, version, settings.platform.start_timeout_seconds)
+        serve(platform, tag, version)
+    except AWAY:
+        raise
+    except REFUSALS as error:
+        refuse(platform, version, before, str(error))
+        record(platform, version, before, actor, str(error), promotion.REFUSED)
+        tell(version, before, actor, reason, f"refused, {before or 'nothing'} goes on serving: {error}")
+        raise
+    record(platform, version, before, actor, reason, promotion.SERVING)
+    tell(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")
+    return tag
+
+
+def tell(version: str, before: str | None, actor: str, reason: str, result: str) -> None:
+    """What happened, on the page of the flow run."""
+    get_run_logger().info("version %s: %s", version, result)
+    lines = {"Version": version, "Before": before or "none", "Asked by": actor, "Why": reason or "not said"}
+    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in lines.items())])
+    create_markdown_artifact(f"# Deployment of version {version}\n\n{table}\n\n{result}\n", key="deployment")

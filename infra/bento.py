@@ -1,0 +1,142 @@
+"""Builds the Bento of a registered version: the service, the components that it needs, and the version's bundle."""
+
+import ast
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from components.errors import DuotempoError
+
+PROJECT = Path(__file__).resolve().parents[1]
+NAME = "duotempo"
+SERVICE = "serving.service:Duotempo"
+REQUIREMENTS = "serving/requirements.txt"
+DATA = ("components/presets",)
+"""Folders that the code reads beside its modules."""
+BUILD_SECONDS = 300
+TAIL = 15
+"""Lines of a log that an error shows."""
+log = logging.getLogger(__name__)
+
+
+class BentoBuildError(DuotempoError):
+    """The Bento could not be built; the message holds the end of BentoML's own words."""
+
+
+def build_bento(bundle: Path, version: str, *, bentoml_home: Path) -> str:
+    """Builds `duotempo:v<version>-<hash>` into the store of `bentoml_home` and returns this tag.
+
+    The hash is of everything inside, so a Bento of the same version, bundle and code is built once. The service names
+    `version` as its model version.
+    Raises BentoBuildError.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="duotempo-bento-") as scratch:
+        context = Path(scratch)
+        lay_out(context, bundle, version)
+        tag = f"{NAME}:v{version}-{fingerprint(context)}"
+        stored = bentoml_home / "bentos" / tag.replace(":", "/")
+        if (stored / "bento.yaml").is_file():
+            log.info("%s was built before", tag)
+            return tag
+        _build(context, tag, bentoml_home)
+    size = sum(file.stat().st_size for file in stored.rglob("*") if file.is_file())
+    log.info("built %s in %.1f s, %.1f MB", tag, time.monotonic() - started, size / 1e6)
+    return tag
+
+
+def lay_out(context: Path, bundle: Path, version: str) -> None:
+    """Fills the folder `context` with everything that the Bento of a version holds."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for folder in ("serving", *DATA):
+        shutil.copytree(PROJECT / folder, context / folder, ignore=ignore)
+    for module in needed_components(PROJECT):
+        target = context / module.relative_to(PROJECT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(module, target)
+    shutil.copytree(bundle, context / "bundle")
+    manifest_file = context / "bundle" / "manifest.json"
+    manifest = json.loads(manifest_file.read_text(encoding="utf-8")) | {"model_version": version}
+    manifest_file.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+    options = {
+        "service": SERVICE,
+        "name": NAME,
+        "include": ["**"],
+        "python": {"requirements_txt": REQUIREMENTS, "lock_packages": False},
+    }
+    (context / "bentofile.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
+
+
+def needed_components(project: Path) -> set[Path]:
+    """The files of components that serving imports, at any depth, with the __init__.py of their packages."""
+    waiting = sorted((project / "serving").rglob("*.py"))
+    found: set[Path] = set()
+    while waiting:
+        for module in _imported(waiting.pop(), project):
+            packages = {
+                folder / "__init__.py" for folder in module.parents if folder.is_relative_to(project / "components")
+            }
+            new = ({module} | packages) - found
+            found |= new
+            waiting += new
+    return found
+
+
+def _imported(file: Path, project: Path) -> Iterator[Path]:
+    """The modules of components that a file imports: `from a.b import c` may name the module a.b or a.b.c."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            place = project.joinpath(*name.split("."))
+            if name.split(".")[0] == "components":
+                yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+
+
+def fingerprint(folder: Path) -> str:
+    """Twelve hex digits that change with any file's name or content."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def tail(text: str) -> str:
+    """The last lines of a log, for an error's message."""
+    return "\n".join(f"  | {line}" for line in text.strip().splitlines()[-TAIL:])
+
+
+def environment(bentoml_home: Path) -> dict[str, str]:
+    """For BentoML's own programs: their store, and silence."""
+    return {**os.environ, "BENTOML_HOME": str(bentoml_home), "BENTOML_DO_NOT_TRACK": "True"}
+
+
+def _build(context: Path, tag: str, bentoml_home: Path) -> None:
+    """In a process of its own, as BentoML imports the service out of the context."""
+    command = [sys.executable, "-m", "bentoml", "build", str(context), "--version", tag.partition(":")[2]]
+    variables = {**environment(bentoml_home), "PYTHONDONTWRITEBYTECODE": "1"}
+    bentoml_home.mkdir(parents=True, exist_ok=True)
+    try:
+        done = subprocess.run(
+            command, cwd=context, env=variables, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BentoBuildError(
+            f"{tag} was not built within {BUILD_SECONDS} s: try again on a quieter machine"
+        ) from error
+    if done.returncode:
+        raise BentoBuildError(f"{tag} cannot be built, mend what BentoML names:\n{tail(done.stdout + done.stderr)}")

@@ -1,0 +1,33 @@
+"""Asks the running Bento over HTTP."""
+
+from typing import Any
+
+import httpx
+
+from components.errors import DuotempoError
+
+TIMEOUT_SECONDS = 30.0
+
+
+class ServiceError(DuotempoError):
+    """The service does not answer, or refused the request with the message it gave."""
+
+
+def ask_service(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON answer of a POST. Raises ServiceError."""
+    try:
+        answer = httpx.post(f"{url}{path}", json=body, timeout=TIMEOUT_SECONDS)
+    except httpx.HTTPError as error:
+        raise ServiceError(
+            f"no service answers at {url} ({error}): duotempo status says what runs; before a first champion there is none"
+        ) from error
+    if answer.is_error:
+        raise ServiceError(f"{path} answered {answer.status_code}: {_message(answer)}")
+    return dict(answer.json())
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:200]

@@ -1,0 +1,76 @@
+"""What happens to every request on its way through: measured, and answered with safe headers."""
+
+import time
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.metrics import Metrics
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+UNKNOWN_ROUTE = "unknown"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class OwnRoutes:
+    """Gives every request to our app; else BentoML answers /livez, /readyz and unknown paths before it."""
+
+    def __init__(self, app: ASGIApp, own: ASGIApp) -> None:
+        self._bento = app
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._own if scope["type"] == "http" else self._bento)(scope, receive, send)
+
+
+class SecurityHeaders:
+    """Adds the headers that keep a browser from doing more with an answer than it should."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class Measured:
+    """Counts requests by route, method and status, and the time they take by route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(route, method, str(status)).inc()
+            self._metrics.latency.labels(route).observe(time.perf_counter() - started)

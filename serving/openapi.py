@@ -1,0 +1,94 @@
+"""The OpenAPI 3.1 description, made of the models of requests and answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from serving.answers import ErrorAnswer
+
+REFERENCE = "#/components/schemas/{model}"
+JSON = "application/json"
+VALIDATION: Literal["validation"] = "validation"
+SERIALIZATION: Literal["serialization"] = "serialization"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path. `answer` None means plain text."""
+
+    method: str
+    path: str
+    summary: str
+    answer: type[BaseModel] | None
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    may_miss: bool = False
+    needs_database: bool = False
+
+    def statuses(self) -> dict[int, str]:
+        """The errors that a caller may meet."""
+        errors: dict[int, str] = {}
+        if self.body:
+            errors |= {400: "the body is no JSON", 413: "the body is larger than 1 MiB"}
+        if self.body or self.query:
+            errors[422] = "a field is wrong; `field` says which"
+            errors[503] = "not ready" + (", or Postgres is away" if self.needs_database else "") + "; see Retry-After"
+        if self.may_miss:
+            errors[404] = "no such item"
+        return dict(sorted(errors.items()))
+
+
+def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The whole description, as JSON-ready data."""
+    bodies = [(each.body, VALIDATION) for each in operations if each.body]
+    answers = [(each.answer, SERIALIZATION) for each in operations if each.answer]
+    _, definitions = models_json_schema([*bodies, *answers, (ErrorAnswer, SERIALIZATION)], ref_template=REFERENCE)
+    paths: dict[str, dict[str, Any]] = {}
+    for each in operations:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Duotempo",
+            "version": "1",
+            "description": "Recommendations that fuse a person's long-term and short-term interests.",
+        },
+        "paths": paths,
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    content = _content(operation.answer) if operation.answer else {"text/plain": {"schema": {"type": "string"}}}
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": f"{operation.method.lower()}{operation.path.replace('/', '_')}",
+        "responses": {
+            "200": {"description": "the answer", "content": content},
+            **{
+                str(status): {"description": text, "content": _content(ErrorAnswer)}
+                for status, text in operation.statuses().items()
+            },
+        },
+    }
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": _content(operation.body)}
+    if operation.query:
+        described["parameters"] = _parameters(operation.query)
+    return described
+
+
+def _content(model: type[BaseModel]) -> dict[str, Any]:
+    return {JSON: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
+
+
+def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    schema = model.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": field}
+        for name, field in schema["properties"].items()
+    ]

@@ -1,0 +1,204 @@
+const COUNT = 12;
+const NAMED = 3;
+const SHARES = ["long", "short", "content", "collaborative", "popularity"];
+const DONE = { like: "Liked", dislike: "Disliked", hide: "Hidden" };
+const at = (id) => document.getElementById(id);
+const percent = (share) => `${Math.round(share * 100)}%`;
+
+let user = "";
+let shown = [];
+let requestId = "";
+let latest = 0;
+
+class ServiceError extends Error {}
+
+async function call(path, body) {
+  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new ServiceError("The service is unreachable. Is it running? Try again in a moment.");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
+  return answer;
+}
+
+function alertOf(message) {
+  at("alert").textContent = message;
+  at("alert").hidden = !message;
+}
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+/** Two tones, and a neutral rest for what other people like. */
+function drawBar(bar, long, short) {
+  const parts = { long, short, rest: Math.max(0, 1 - long - short) };
+  bar.replaceChildren(
+    ...Object.entries(parts).filter(([, share]) => share > 0.004).map(([name, share]) => {
+      const part = element("span", "", name);
+      part.style.flexGrow = share;
+      part.style.flexBasis = "0";
+      return part;
+    }),
+  );
+  const rest = parts.rest > 0.004 ? `, ${percent(parts.rest)} other people` : "";
+  bar.setAttribute("aria-label", `${percent(long)} long-term, ${percent(short)} short-term${rest}`);
+}
+
+function drawChips(list, terms, none) {
+  list.replaceChildren(...(terms.length ? terms.map((term) => element("li", term)) : [element("li", none, "none")]));
+}
+
+function drawTaste({ interest, user_state: state }) {
+  const known = interest.long_weight + interest.short_weight > 0;
+  at("taste").hidden = false;
+  at("taste-title").textContent = user;
+  at("state").textContent = { known: "known", new: "new here", anonymous: "anonymous" }[state];
+  at("blend").hidden = !known;
+  if (known) drawBar(at("blend"), interest.long_weight, interest.short_weight);
+  at("blend-text").textContent = known
+    ? `This answer is ${percent(interest.long_weight)} lasting taste and ${percent(interest.short_weight)} of the moment.`
+    : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
+  drawChips(at("long"), interest.long, "nothing yet");
+  drawChips(at("short"), interest.short, "nothing in the last days");
+}
+
+function details(why) {
+  const rows = [["Score", SHARES.filter((name) => why[name] >= 0.005).map((name) => `${percent(why[name])} ${name}`).join(", ")]];
+  if (why.because.length) rows.push(["Because of", why.because.map((item) => `${item.title} (+${item.contribution.toPrecision(2)})`).join(", ")]);
+  if (why.categories.length) rows.push(["Categories", why.categories.join(", ")]);
+  if (why.keywords.length) rows.push(["Keywords", why.keywords.join(", ")]);
+  if (why.trend) rows.push(["Trend", "among the most wanted of the last week before training"]);
+  return rows.filter(([, text]) => text).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
+}
+
+/** "new", "▲ 3" or "▼ 2" against the list before. */
+function movement(item, before) {
+  if (!before.length) return null;
+  const old = before.find((other) => other.item_id === item.item_id);
+  if (!old) return ["new", "new in the list", ""];
+  const steps = old.rank - item.rank;
+  if (!steps) return null;
+  return steps > 0 ? [`▲ ${steps}`, `up by ${steps}`, ""] : [`▼ ${-steps}`, `down by ${-steps}`, "down"];
+}
+
+function drawCard(item, before) {
+  const card = at("card").content.cloneNode(true).firstElementChild;
+  const part = (selector) => card.querySelector(selector);
+  card.dataset.item = item.item_id;
+  part(".rank").textContent = item.rank;
+  part(".title").textContent = item.title || item.item_id;
+  part(".categories").textContent = item.category.join(" · ");
+  part(".reason").textContent = item.why.text;
+  drawBar(part(".bar"), item.why.long, item.why.short);
+  part("dl").replaceChildren(...details(item.why));
+  const moved = movement(item, before);
+  if (moved) {
+    const [sign, words, direction] = moved;
+    part(".moved").textContent = sign;
+    part(".moved").setAttribute("aria-label", words);
+    part(".moved").hidden = false;
+    if (direction) part(".moved").classList.add(direction);
+    else card.classList.add("changed");
+  }
+  for (const button of card.querySelectorAll("button")) {
+    button.setAttribute("aria-label", `${button.textContent.trim().slice(2)} ${item.title || item.item_id}`);
+    button.addEventListener("click", () => tell(item, button.dataset.event, card));
+  }
+  return card;
+}
+
+function named(items) {
+  const titles = items.slice(0, NAMED).map((item) => item.title || item.item_id).join(", ");
+  return items.length > NAMED ? `${titles} and ${items.length - NAMED} more` : titles;
+}
+
+/** What the list lost, gained and moved, in words. */
+function tally(before, now) {
+  const moves = now.map((item) => movement(item, before)).filter(Boolean);
+  const count = (test) => moves.filter(([sign]) => test(sign)).length;
+  const told = [[count((s) => s === "new"), "new"], [count((s) => s[0] === "▲"), "moved up"], [count((s) => s[0] === "▼"), "moved down"]];
+  const changes = told.filter(([number]) => number).map(([number, word]) => `${number} ${word}`).join(", ");
+  const gone = before.filter((old) => !now.some((item) => item.item_id === old.item_id));
+  return `${changes || "the order stayed"}; gone: ${named(gone) || "none"}`;
+}
+
+async function show({ compare, note } = {}) {
+  const turn = ++latest;
+  at("list").classList.add("busy");
+  try {
+    const answer = await call("/recommend", { user_id: user, k: COUNT, explain: true });
+    if (turn !== latest) return;
+    const before = compare ? shown : [];
+    shown = answer.items;
+    requestId = answer.request_id;
+    alertOf("");
+    at("degraded").hidden = !answer.degraded;
+    drawTaste(answer);
+    const none = element("li", "Nothing left to recommend: this user has met every item.", "none");
+    at("list").replaceChildren(...(shown.length ? shown.map((item) => drawCard(item, before)) : [none]));
+    at("change").textContent = note ? `${note} ${tally(before, shown)}.` : "";
+    at("foot").textContent = `Model version ${answer.model_version} · ${answer.variant} · request ${requestId}`;
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    if (turn === latest) alertOf(error.message);
+  } finally {
+    if (turn === latest) at("list").classList.remove("busy");
+  }
+}
+
+async function tell(item, event, card) {
+  const buttons = card.querySelectorAll("button");
+  buttons.forEach((button) => { button.disabled = true; });
+  try {
+    const told = { event_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, user_id: user, item_id: item.item_id, event, request_id: requestId };
+    const answer = await call("/feedback", { events: [told] });
+    if (answer.rejected.length) throw new ServiceError(answer.rejected[0].reason);
+    await show({ compare: true, note: `${DONE[event]} “${item.title || item.item_id}”:` });
+    at("list").focus({ preventScroll: true });
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    alertOf(error.message);
+    buttons.forEach((button) => { button.disabled = false; });
+  }
+}
+
+async function offerUsers() {
+  const { users } = await call("/users?limit=100");
+  at("users").replaceChildren(
+    ...users.map(({ user_id: id, events }) => {
+      const option = element("option", `${events} events`);
+      option.value = id;
+      return option;
+    }),
+  );
+  return users[0]?.user_id ?? "";
+}
+
+function pick(id) {
+  user = id;
+  at("user").value = id;
+  shown = [];
+  history.replaceState(null, "", `?user=${encodeURIComponent(id)}`);
+  return show();
+}
+
+at("pick").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const id = at("user").value.trim();
+  if (id) pick(id);
+});
+
+const asked = new URLSearchParams(location.search).get("user");
+const first = await offerUsers().catch((error) => {
+  alertOf(error.message);
+  return "";
+});
+if (asked || first) await pick(asked || first);

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.evaluation.baselines import DAY, Popularity, RecentPopularity
+
+EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=50)
+ITEMS = 7
+
+
+def fitted(model, events):
+    users, items, days = np.array(events).T
+    return model.fit(users, items, days * DAY, ITEMS)
+
+
+def people(events, since, before):
+    counts = np.zeros(ITEMS)
+    for item in range(ITEMS):
+        counts[item] = len({user for user, what, day in events if what == item and since <= day < before})
+    return np.where(counts > 0, counts, -np.inf)
+
+
+@settings(deadline=None)
+@given(EVENTS, st.lists(st.integers(0, 50), min_size=1, max_size=10))
+def test_scores_count_the_people_before_each_moment(events, days):
+    moments = np.array(days) * DAY
+    scores = fitted(Popularity(), events).scores(moments)
+    recent = fitted(RecentPopularity(), events).scores(moments)
+    for row, day in enumerate(days):
+        assert scores[row].tolist() == people(events, -1, day).tolist()
+        assert recent[row].tolist() == people(events, day - 7, day).tolist()
+
+
+@settings(deadline=None)
+@given(EVENTS)
+def test_final_scores_count_back_from_the_last_event(events):
+    last = max(day for _, _, day in events)
+    assert fitted(Popularity(), events).final_scores().tolist() == people(events, -1, last + 1).tolist()
+    assert fitted(RecentPopularity(), events).final_scores().tolist() == people(events, last - 7, last + 1).tolist()
+
+
+def test_a_person_counts_once_and_moments_keep_their_order():
+    model = fitted(Popularity(), [(0, 1, 0), (0, 1, 1), (1, 1, 2)])
+    assert model.scores(np.array([3, 1, 2, 0]) * DAY)[:, 1] == pytest.approx([2, 1, 1, -np.inf])

@@ -1,0 +1,113 @@
+"""What the model is for: two tempos."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from components.fusion.export import Serving, export_user_tower
+from components.fusion.fit import fit
+from components.fusion.model import FusionModel
+from components.ranking.scorer import Scorer
+from components.ranking.states import UserState
+from tests.components.fusion import world
+
+DAY = 86_400.0
+NOW = world.CUT.timestamp()
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    torch.set_num_threads(1)
+    chosen = world.settings("gated")
+    return Scorer(
+        fit(world.events(), world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last").bundle
+    )
+
+
+def history(black: int, white: int, white_days_ago: float, signal: float = 1.0) -> UserState:
+    """Black squares over the last months, then a burst of white ones."""
+    items = [*np.flatnonzero(world.BLACK)[:black], *np.flatnonzero(~world.BLACK)[:white]]
+    days = [*np.linspace(90, 30, black), *np.linspace(white_days_ago + 0.01, white_days_ago, white)]
+    signals = [1.0] * black + [signal] * white
+    return UserState(np.array(items), NOW - DAY * np.array(days), np.array(signals, dtype=np.float32), NOW)
+
+
+def leaning_to_white(scorer: Scorer, state: UserState) -> float:
+    """Mean score of unseen white squares over that of unseen black ones."""
+    total = scorer.score([state]).total[0]
+    unseen = ~np.isin(np.arange(world.ITEMS), state.items)
+    return float(total[unseen & ~world.BLACK].mean() - total[unseen & world.BLACK].mean())
+
+
+def test_a_burst_turns_the_next_answer(scorer: Scorer) -> None:
+    before, burst = history(10, 0, 0), history(10, 4, 0.01)
+    assert leaning_to_white(scorer, before) < 0
+    assert leaning_to_white(scorer, burst) > leaning_to_white(scorer, before)
+
+
+def test_an_old_interest_returns_when_the_burst_has_faded(scorer: Scorer) -> None:
+    fresh, faded = history(10, 4, 0.01), history(10, 4, 29)
+    assert leaning_to_white(scorer, faded) < leaning_to_white(scorer, fresh)
+    shares = scorer.score([fresh, faded]).long_share
+    assert shares[1] > shares[0]
+
+
+def test_a_dislike_lowers_its_neighbours(scorer: Scorer) -> None:
+    before, disliked = history(10, 0, 0), history(10, 2, 0.01, signal=-1.0)
+    assert leaning_to_white(scorer, disliked) < leaning_to_white(scorer, before)
+
+
+def test_the_documents_are_read(scorer: Scorer) -> None:
+    plain = history(3, 3, 5.0)
+    told = replace(plain, documents=np.eye(2, world.DIMENSION, dtype=np.float32))
+    totals = scorer.score([plain, told]).total
+    assert not np.allclose(totals[0], totals[1], atol=1e-3)
+
+
+def test_a_new_item_is_carried_by_its_text() -> None:
+    events = world.events()
+    events = events[events["item_id"] != "i0"]
+    bundle = fit(events, world.catalogue(), world.documents(), world.settings(), cut=world.CUT, held_out="last").bundle
+    assert not bundle.items["trained"][0].as_py()
+    black, white = np.flatnonzero(world.BLACK)[1:7], np.flatnonzero(~world.BLACK)[1:7]
+    scores = Scorer(bundle).score(
+        [UserState(own, np.full(6, NOW - 60), np.ones(6, np.float32), NOW) for own in (black, white)]
+    )
+    assert scores.total[0, 0] > scores.total[1, 0]
+    np.testing.assert_allclose(bundle.vectors[0], (bundle.texts[0] - bundle.text_mean) @ bundle.text_matrix, atol=1e-5)
+
+
+def test_the_service_runs_the_model_that_was_trained() -> None:
+    """The ONNX graph and torch agree, at other batch sizes and history lengths than the exported example."""
+    import onnxruntime
+
+    torch.manual_seed(0)
+    chosen = world.settings().fusion
+    model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), 6, 30.0).eval()
+    session = onnxruntime.InferenceSession(export_user_tower(model.user, chosen.width, 6))
+    inputs = (
+        torch.randn(3, 21, chosen.width), torch.rand(3, 21) * 50, torch.randn(3, 21).sign(), torch.randn(3, 2, 6),
+        torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]),
+    )  # fmt: skip
+    names = ("vectors", "ages", "signals", "documents", "present")
+    served = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+    with torch.inference_mode():
+        for ours, theirs in zip(Serving(model.user)(*inputs), served, strict=True):
+            np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+
+
+def test_the_future_never_reaches_an_earlier_position() -> None:
+    torch.manual_seed(0)
+    chosen = world.settings().fusion
+    model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), 0, 30.0).eval()
+    window = chosen.window
+    vectors, ages = torch.randn(1, window, chosen.width), torch.arange(window, 0, -1.0)[None]
+    other = vectors.clone()
+    other[:, -1] = torch.randn(chosen.width)
+    rest = (torch.ones(1, window), torch.zeros(1, window), torch.zeros(1, window, 2, 0), torch.zeros(1, window, 2))
+    with torch.inference_mode():
+        for before, after in zip(model.user(vectors, ages, *rest), model.user(other, ages, *rest), strict=True):
+            np.testing.assert_allclose(before[:, :-1], after[:, :-1], atol=1e-6)
+            assert not torch.allclose(before[:, -1], after[:, -1])

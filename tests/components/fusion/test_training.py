@@ -1,0 +1,147 @@
+"""Windows, hold-out, and a training that can be killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from components.fusion.fit import fit
+from components.fusion.holdout import hold_out
+from components.fusion.sequences import Documents, Sequences, WindowSampler, build_sequences
+from components.fusion.training import TrainingError
+from components.ranking.scorer import Scorer
+from components.settings import Settings
+from tests.components.fusion import world
+
+
+def sequences(lengths: list[int], signals: np.ndarray | None = None) -> Sequences:
+    total = sum(lengths)
+    return Sequences(
+        users=np.array([f"u{n}" for n in range(len(lengths))], dtype=object),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=np.arange(total),
+        times=np.arange(total, dtype=np.float64),
+        signals=np.ones(total, np.float32) if signals is None else signals,
+        anchors=np.full(total, -1),
+    )
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 7), st.integers(7, 40), st.integers(0, 1000)
+)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_each_event_but_the_first_is_learned_once_from_what_came_before(
+    lengths: list[int], window: int, history: int, seed: int
+) -> None:
+    data = sequences(lengths)
+    learned = []
+    for batch in WindowSampler(data, window, history, 4).epoch(np.random.default_rng(seed)):
+        for row, targets in enumerate(batch.targets):
+            for position, target in enumerate(targets):
+                if target < 0:
+                    continue
+                learned.append(target)
+                end = batch.items.shape[1] - window + position + 1
+                context = batch.items[row, :end][batch.signals[row, :end] != 0]
+                assert (context < target).all()
+                assert context[-1] == target - 1
+    starts = set(data.offsets[:-1].tolist())
+    assert sorted(learned) == [event for event in range(sum(lengths)) if event not in starts]
+
+
+def test_what_is_held_out_is_no_target() -> None:
+    events = build_sequences(world.events(), world.catalogue().rows, Settings().events, Documents.none(4))
+    learned, validation = hold_out(events, Documents.none(4), "last", seed=0)
+    masked = np.flatnonzero(learned.signals == 0)
+    assert len(masked) == len(validation.states) > 0
+    np.testing.assert_array_equal(events.items[masked], validation.targets)
+    for state, target in zip(validation.states, validation.targets, strict=True):
+        assert target not in state.items
+
+
+def test_documents_count_only_after_their_anchor() -> None:
+    known = Documents(
+        np.array(["a", "a", "b"], dtype=object), np.array([10.0, 20.0, 5.0]), np.ones((3, 2, 4), np.float32)
+    )
+    moments = np.array([10.0, 10.5, 25.0, 5.0, 6.0])
+    found = known.in_force(np.array(["a", "a", "a", "b", "c"], dtype=object), moments)
+    assert found.tolist() == [-1, 0, 1, -1, -1]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    catalogue = world.catalogue()
+    checkpoint = tmp_path / "run.checkpoint"
+    chosen = world.settings(epochs=4)
+    fit(world.events(), catalogue, Documents.none(16), chosen, cut=world.CUT, held_out="last", checkpoint=checkpoint)
+    before = checkpoint.read_bytes()
+    catalogue.texts[3] = np.inf
+    wild = world.settings(epochs=4)
+    with pytest.raises((TrainingError, ValueError), match=r"NaN|infinity|loss"):
+        fit(world.events(), catalogue, Documents.none(16), wild, cut=world.CUT, held_out="last", checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
+def test_too_few_events_say_what_is_needed() -> None:
+    events = world.events().groupby("user_id").head(1)
+    with pytest.raises(TrainingError, match="ingest more events"):
+        fit(events, world.catalogue(), Documents.none(16), world.settings(), cut=world.CUT, held_out="last")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from components.fusion.fit import fit
+from tests.components.fusion import world
+torch.set_num_threads(1)
+bundle = fit(
+    world.events(), world.catalogue(), world.documents(), world.settings(epochs=40, patience=100), cut=world.CUT,
+    held_out="last", checkpoint=Path(sys.argv[1]), on_epoch=lambda progress: print(progress.epoch, flush=True),
+).bundle
+bundle.write(Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_training_resumes_and_ends_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+
+    def start(checkpoint: str, bundle: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / checkpoint), str(tmp_path / bundle)]
+        return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ})
+
+    whole = start("whole", "a")
+    broken = start("broken", "b")
+    assert broken.stdout is not None
+    while int(broken.stdout.readline()) < 5:
+        time.sleep(0)
+    broken.send_signal(signal.SIGKILL)
+    broken.wait()
+    resumed = start("broken", "b")
+    assert resumed.stdout is not None
+    assert int(resumed.stdout.readline()) > 5
+    assert resumed.communicate() and resumed.returncode == 0
+    assert whole.communicate() and whole.returncode == 0
+    for name in ("vectors.npy", "user_tower.onnx"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_large_catalogues_train_with_sampled_negatives() -> None:
+    torch.set_num_threads(1)
+    chosen = world.settings(full_softmax_below=10, negatives=20)
+    bundle = fit(world.events(), world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last").bundle
+    own = np.flatnonzero(world.BLACK)[:5]
+    from components.ranking.states import UserState
+
+    now = world.CUT.timestamp()
+    total = Scorer(bundle).score([UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)]).total[0]
+    total[own] = -np.inf
+    assert world.BLACK[np.argsort(-total)[:8]].mean() >= 0.8

@@ -1,0 +1,76 @@
+"""A checkerboard: people of the black squares and of the white ones, so that anyone can tell what to recommend."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from components.columns import Columns
+from components.fusion.fit import Catalogue
+from components.fusion.sequences import Documents
+from components.settings import Settings
+
+ITEMS = 40
+USERS = 120
+DIMENSION = 16
+CUT = datetime(2024, 6, 1, tzinfo=UTC)
+BLACK = np.arange(ITEMS) % 2 == 0
+
+
+def settings(kind: str = "gated", **fusion: object) -> Settings:
+    """Small enough for seconds."""
+    chosen = Settings()
+    chosen.fusion = chosen.fusion.model_copy(
+        update={
+            "kind": kind, "width": 16, "blocks": 1, "window": 8, "batch_size": 32, "epochs": 8, "validate_every": 2,
+            "learning_rate": 5e-3, "dropout": 0.1, **fusion,
+        }
+    )  # fmt: skip
+    return chosen
+
+
+def events(seed: int = 0) -> pd.DataFrame:
+    """Each person's likes of squares of one colour, one an hour, in random order."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(USERS):
+        own = np.flatnonzero((user % 2 == 0) == BLACK)
+        for step, item in enumerate(rng.permutation(own)[: rng.integers(5, 16)]):
+            rows.append((f"u{user}", f"i{item}", "like", CUT - timedelta(hours=20 - step, minutes=int(user))))
+    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.EVENT, Columns.OCCURRED_AT])
+    frame[Columns.OCCURRED_AT] = frame[Columns.OCCURRED_AT].astype("datetime64[us, UTC]")
+    frame = frame.assign(value=np.nan, text=None)
+    return frame.sort_values(Columns.OCCURRED_AT, kind="stable", ignore_index=True)
+
+
+def catalogue(order: np.ndarray | None = None, seed: int = 0) -> Catalogue:
+    """Texts tell the colour, with noise; `order` renumbers the rows."""
+    rng = np.random.default_rng(seed)
+    colour = np.zeros((2, DIMENSION), dtype=np.float32)
+    colour[0, 0] = colour[1, 1] = 1.0
+    texts = colour[BLACK.astype(int)] + rng.normal(0, 0.2, (ITEMS, DIMENSION)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    order = np.arange(ITEMS) if order is None else order
+    items = pd.DataFrame(
+        {
+            Columns.ITEM: [f"i{row}" for row in order],
+            Columns.TITLE: [f"square {row}" for row in order],
+            Columns.CATEGORY: [["black" if BLACK[row] else "white"] for row in order],
+            Columns.AVAILABLE: True,
+            Columns.PUBLISHED_AT: pd.NaT,
+        }
+    )
+    keywords = sparse.csr_matrix(np.column_stack([BLACK, ~BLACK])[order].astype(np.float32))
+    return Catalogue(items, texts[order], keywords, ["black", "white"], "planted")
+
+
+def documents(seed: int = 0) -> Documents:
+    """A document of each person, as of ten hours before the cut: the mean text of their colour."""
+    rng = np.random.default_rng(seed)
+    vectors = np.zeros((USERS, 2, DIMENSION), dtype=np.float32)
+    for user in range(USERS):
+        vectors[user, :, 0 if user % 2 else 1] = 1.0
+    vectors += rng.normal(0, 0.05, vectors.shape).astype(np.float32)
+    moment = (CUT - timedelta(hours=10)).timestamp()
+    return Documents(np.array([f"u{u}" for u in range(USERS)], dtype=object), np.full(USERS, moment), vectors)

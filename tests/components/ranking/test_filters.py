@@ -1,0 +1,50 @@
+"""What may be in an answer, and in which order."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.ranking.filters import CategoryIndex, best_first, eligible
+
+CATEGORIES = [["black"], ["white"], ["black", "corner"], [], ["white", "corner"]]
+INDEX = CategoryIndex(CATEGORIES)
+names = st.sampled_from(["black", "white", "corner", "unheard of"])
+catalogues = st.lists(st.lists(names, max_size=3), max_size=30)
+
+
+def test_without_wishes_every_item_is_eligible() -> None:
+    assert eligible(INDEX, set()).tolist() == [True] * 5
+
+
+def test_category_in_needs_one_of_them() -> None:
+    assert eligible(INDEX, set(), ["black", "corner"]).tolist() == [True, False, True, False, True]
+
+
+def test_category_out_wins_over_category_in() -> None:
+    assert eligible(INDEX, set(), ["corner"], ["white"]).tolist() == [False, False, True, False, False]
+
+
+def test_an_unknown_category_has_no_items() -> None:
+    assert not eligible(INDEX, set(), ["unheard of"]).any()
+
+
+def test_excluded_rows_are_out() -> None:
+    assert np.flatnonzero(eligible(INDEX, {0, 3})).tolist() == [1, 2, 4]
+
+
+@given(catalogues, st.none() | st.sets(names, min_size=1), st.sets(names), st.data())
+def test_exactly_the_items_that_fit_every_rule_are_eligible(
+    catalogue: list[list[str]], wanted: set[str] | None, unwanted: set[str], data: st.DataObject
+) -> None:
+    excluded = data.draw(st.sets(st.integers(0, len(catalogue) - 1)) if catalogue else st.just(set()))
+    mask = eligible(CategoryIndex(catalogue), excluded, wanted, unwanted)
+    expected = [
+        row not in excluded and (wanted is None or bool(wanted & set(found))) and not unwanted & set(found)
+        for row, found in enumerate(catalogue)
+    ]
+    assert mask.tolist() == expected
+
+
+def test_best_first_is_by_score_then_by_row() -> None:
+    scores = np.array([0.5, 0.9, 0.5, 1.0, 0.5])
+    assert best_first(scores, np.array([True, True, True, False, True])).tolist() == [1, 0, 2, 4]

@@ -1,0 +1,56 @@
+"""Diversity and caps."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.ranking.rerank import rerank
+
+SCORES = np.array([1.0, 0.9, 0.5, 0.0])
+TEXTS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+CATEGORIES = [["black"], ["black"], ["white"], ["black", "white"]]
+
+
+def test_by_score_alone_when_nothing_else_is_wished() -> None:
+    assert rerank(SCORES, TEXTS, CATEGORIES, 3) == [0, 1, 2]
+
+
+def test_diversity_puts_a_twin_behind_something_else() -> None:
+    """By hand, weight 0.5: after 0, the twin has 0.45 - 0.5 = -0.05, item 2 has 0.25 - 0, item 3 has 0 - 0.3."""
+    assert rerank(SCORES, TEXTS, CATEGORIES, 4, diversity=0.5) == [0, 2, 1, 3]
+
+
+def test_full_diversity_still_begins_with_the_best() -> None:
+    assert rerank(SCORES, TEXTS, CATEGORIES, 4, diversity=1.0)[0] == 0
+
+
+def test_a_cap_holds_for_each_category_of_an_item() -> None:
+    assert rerank(SCORES, TEXTS, CATEGORIES, 4, category_cap=1) == [0, 2]
+
+
+def test_nothing_to_rank() -> None:
+    assert rerank(np.zeros(0), np.zeros((0, 2)), [], 3, diversity=0.5) == []
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.3, 1.0])
+@given(data=st.data())
+def test_lists_are_full_unless_the_cap_forbids_and_caps_hold(diversity: float, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 12))
+    scores = np.sort(np.array(data.draw(st.lists(st.floats(-5, 5), min_size=count, max_size=count))))[::-1]
+    texts = np.array(
+        data.draw(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=count, max_size=count))
+    ).reshape(count, 2)
+    categories = data.draw(st.lists(st.lists(st.sampled_from("abc"), max_size=3), min_size=count, max_size=count))
+    k, cap = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 3))
+    chosen = rerank(scores, texts, categories, k, diversity=diversity, category_cap=cap)
+    used = Counter(name for position in chosen for name in set(categories[position]))
+    assert len(set(chosen)) == len(chosen) <= k
+    if cap:
+        assert max(used.values(), default=0) <= cap
+        left = set(range(count)) - set(chosen)
+        assert len(chosen) == k or all(any(used[name] >= cap for name in set(categories[p])) for p in left)
+    else:
+        assert len(chosen) == min(k, count)

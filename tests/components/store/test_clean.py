@@ -1,0 +1,261 @@
+"""Cleaning of events and items, by example and by property."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.columns import EVENTS
+from components.settings import EventSettings
+from components.store.clean import Cleaned, clean_events, clean_items
+from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
+from tests.components.store.conftest import NOW, raw_events
+
+KNOWN = {"a", "b", "1"}
+
+
+def clean(raw: pd.DataFrame, source: str = "test") -> Cleaned:
+    return clean_events(raw, source=source, settings=EventSettings(), known_items=KNOWN, now=NOW)
+
+
+def code(raw: pd.DataFrame) -> str:
+    """Why the only row is rejected."""
+    cleaned = clean(raw)
+    assert len(cleaned.rows) == 0
+    reason = cleaned.rejected["reason"].item()
+    assert ": " in reason
+    return reason.split(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ((None, "a", 1, "view"), "missing_user_id"),
+        (("  ", "a", 1, "view"), "missing_user_id"),
+        (("u", float("nan"), 1, "view"), "missing_item_id"),
+        (("u" * 201, "a", 1, "view"), "bad_user_id"),
+        (("u\x00v", "a", 1, "view"), "bad_user_id"),
+        (("u\ud800", "a", 1, "view"), "bad_user_id"),
+        (("u", "a", 1, "gaze"), "unknown_event"),
+        (("u", "a", 1, None), "unknown_event"),
+        (("u", "a", None, "view"), "bad_timestamp"),
+        (("u", "a", "yesterday", "view"), "bad_timestamp"),
+        (("u", "a", float("inf"), "view"), "bad_timestamp"),
+        (("u", "a", True, "view"), "bad_timestamp"),
+        (("u", "a", 10**400, "view"), "bad_timestamp"),
+        (("u", "a", 1_700_000_000_000, "view"), "timestamp_in_milliseconds"),
+        (("u", "a", "1700000000000", "view"), "timestamp_in_milliseconds"),
+        (("u", "a", 1_700_000_000_000_000, "view"), "timestamp_in_microseconds"),
+        (("u", "a", 1_700_000_000_000_000_000, "view"), "timestamp_in_nanoseconds"),
+        (("u", "a", NOW.timestamp() + 301, "view"), "future_timestamp"),
+        (("u", "a", "2031-01-01", "view"), "future_timestamp"),
+        (("u", "a", -5, "view"), "timestamp_before_1970"),
+        (("u", "elsewhere", 1, "view"), "unknown_item"),
+    ],
+)
+def test_a_bad_row_is_rejected_with_its_reason(row: tuple[object, object, object, object], reason: str) -> None:
+    assert code(raw_events([row])) == reason
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("value", "many", "bad_value"),
+        ("value", float("inf"), "non_finite_value"),
+        ("value", "-inf", "non_finite_value"),
+        ("event_id", "x" * 201, "bad_event_id"),
+    ],
+)
+def test_a_bad_optional_column_is_rejected_with_its_reason(column: str, value: object, reason: str) -> None:
+    assert code(raw_events([("u", "a", 1, "rating")], **{column: value})) == reason
+
+
+def test_reasons_name_the_value_and_the_mend() -> None:
+    rejected = clean(raw_events([("u", "a", 1, "gaze"), ("u", "a", 1_700_000_000_000, "view")])).rejected
+    assert "'gaze' is none of view, click" in rejected["reason"][0]
+    assert "1700000000000 looks like milliseconds; divide by 1,000" in rejected["reason"][1]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        1_700_000_000,
+        1_700_000_000.0,
+        "1700000000",
+        Decimal(1_700_000_000),
+        "2023-11-14T22:13:20",
+        "2023-11-14 22:13:20Z",
+        "2023-11-15T06:13:20+08:00",
+        datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC),
+        datetime(2023, 11, 14, 22, 13, 20),
+        pd.Timestamp("2023-11-14T22:13:20"),
+    ],
+)
+def test_times_are_read_as_utc_however_they_are_written(written: object) -> None:
+    rows = clean(raw_events([("u", "a", written, "view")])).rows
+    assert rows["occurred_at"].tolist() == [pd.Timestamp("2023-11-14T22:13:20", tz="UTC")]
+    assert rows["occurred_at"].dtype == "datetime64[us, UTC]"
+
+
+def test_a_column_of_dates_or_timestamps_is_read() -> None:
+    dates = raw_events([("u", "a", date(2024, 1, 2), "view")])
+    stamps = dates.assign(timestamp=pd.to_datetime(["2024-01-02"]))
+    for raw in (dates, stamps):
+        assert clean(raw).rows["occurred_at"].tolist() == [pd.Timestamp("2024-01-02", tz="UTC")]
+
+
+def test_ids_and_texts_are_normalised() -> None:
+    raw = raw_events([(" Cafe\u0301 ", 1.0, 0, "VIEW ")], text=" so &amp; so\t\x00 good ", value="4.5")
+    row = clean(raw).rows.iloc[0]
+    assert (row.user_id, row.item_id, row.event) == ("Café", "1", "view")
+    assert (row.text, row.value) == ("so & so good", 4.5)
+
+
+def test_rows_are_an_events_frame_in_the_order_of_time_and_arrival() -> None:
+    raw = raw_events([("u", "b", 5, "view"), ("u", "a", 3, "view"), ("v", "b", 3, "view"), ("u", "b", 3, "view")])
+    rows = clean(raw).rows
+    assert list(rows.columns) == EVENT_COLUMNS
+    assert list(zip(rows.user_id, rows.item_id, strict=True)) == [("u", "a"), ("v", "b"), ("u", "b"), ("u", "b")]
+    assert rows["value"].isna().all()
+    assert rows["text"].isna().all()
+
+
+def test_the_same_row_is_one_event_and_any_difference_makes_another() -> None:
+    same = raw_events([("u", "a", 9, "rating")] * 2, value=[4, 4.0], text="fine")
+    assert clean(same).duplicates == 1
+    different = [
+        ("u", "a", 9, "rating", 4, "fine"), ("v", "a", 9, "rating", 4, "fine"), ("u", "b", 9, "rating", 4, "fine"),
+        ("u", "a", 8, "rating", 4, "fine"), ("u", "a", 9, "review", 4, "fine"), ("u", "a", 9, "rating", 5, "fine"),
+        ("u", "a", 9, "rating", None, "fine"), ("u", "a", 9, "rating", 4, None),
+    ]  # fmt: skip
+    raw = pd.DataFrame(different, columns=["user_id", "item_id", "timestamp", "event", "value", "text"], dtype=object)
+    ids = {*clean(raw).rows["event_id"], *clean(raw, "another source").rows["event_id"]}
+    assert len(ids) == 2 * len(different)
+
+
+def test_of_a_repeated_event_id_the_first_row_is_kept() -> None:
+    cleaned = clean(raw_events([("u", "a", 9, "view"), ("v", "b", 3, "like")], event_id="e1"))
+    assert cleaned.rows[["event_id", "user_id"]].values.tolist() == [["e1", "u"]]
+    assert cleaned.duplicates == 1
+
+
+def test_rejected_rows_keep_their_index_and_every_column() -> None:
+    raw = raw_events([("u", "a", 1, "view"), ("u\x00", "a", 1, "view")], extra=[np.int64(1), np.float32(2)])
+    rejected = clean(raw.set_axis([10, 11])).rejected
+    assert rejected.index.tolist() == [11]
+    assert rejected["row"].item() == {
+        "user_id": "u\\u0000",
+        "item_id": "a",
+        "timestamp": 1,
+        "event": "view",
+        "extra": 2.0,
+    }
+
+
+def test_a_missing_column_rejects_its_rows() -> None:
+    assert code(pd.DataFrame({"item_id": ["a"], "timestamp": [1], "event": ["view"]})) == "missing_user_id"
+
+
+def test_no_rows_are_an_empty_frame() -> None:
+    cleaned = clean(raw_events([]))
+    assert list(cleaned.rows.columns) == EVENT_COLUMNS
+    assert (len(cleaned.rows), len(cleaned.rejected), cleaned.duplicates) == (0, 0, 0)
+
+
+IDS = st.one_of(st.sampled_from(["a", "b", " a", "1", 1, 1.0, None, "", "no\x00"]), st.text(max_size=4), st.floats())
+TIMES = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.none(),
+    st.text(max_size=6),
+    st.datetimes(),
+    st.sampled_from(["2024-01-01", "1700000000", 1_700_000_000_000]),
+    st.integers(0, 1_700_000_000),
+)
+ROWS = st.lists(
+    st.tuples(
+        IDS,
+        st.one_of(st.sampled_from(["a", "b"]), IDS),
+        TIMES,
+        st.one_of(st.sampled_from(EVENTS), st.text(max_size=4), st.none()),
+        st.one_of(st.none(), st.floats(), st.integers(), st.text(max_size=3), st.booleans()),
+        st.one_of(st.none(), st.text(max_size=8)),
+        st.one_of(st.none(), st.sampled_from(["e1", "e2"]), st.text(max_size=3)),
+    ),
+    max_size=8,
+)
+COLUMNS = ["user_id", "item_id", "timestamp", "event", "value", "text", "event_id"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(ROWS)
+def test_no_row_is_ever_lost(rows: list[tuple[object, ...]]) -> None:
+    cleaned = clean(pd.DataFrame(rows, columns=COLUMNS, dtype=object))
+    assert len(cleaned.rows) + cleaned.duplicates + len(cleaned.rejected) == len(rows)
+    assert all(reason.strip() for reason in cleaned.rejected["reason"])
+    assert cleaned.rows["event_id"].is_unique
+    assert cleaned.rows["occurred_at"].is_monotonic_increasing
+
+
+@settings(max_examples=80, deadline=None)
+@given(ROWS)
+def test_cleaning_is_idempotent(rows: list[tuple[object, ...]]) -> None:
+    raw = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    once = clean(raw)
+    again = clean(raw)
+    pd.testing.assert_frame_equal(once.rows, again.rows)
+    twice = clean(once.rows.rename(columns={"occurred_at": "timestamp"}))
+    assert len(twice.rejected) == 0
+    assert twice.rows["event_id"].tolist() == once.rows["event_id"].tolist()
+    assert twice.rows["occurred_at"].tolist() == once.rows["occurred_at"].tolist()
+
+
+def test_items_are_normalised() -> None:
+    raw = pd.DataFrame(
+        {
+            "item_id": [7, 8.0],
+            "title": ["  Wallace &amp;\n Gromit ", None],
+            "category": ["Comedy| |Animation|Comedy", ["x|y", "x", None]],
+            "available": ["False", None],
+            "published_at": ["1995-02-03", float("nan")],
+        }
+    )
+    rows = clean_items(raw, source="test").rows
+    assert list(rows.columns) == ITEM_COLUMNS
+    assert rows["item_id"].tolist() == ["7", "8"]
+    assert rows["title"].tolist() == ["Wallace & Gromit", ""]
+    assert rows["category"].tolist() == [["Comedy", "Animation"], ["x", "y"]]
+    assert rows["available"].tolist() == [False, True]
+    assert rows["published_at"][0] == pd.Timestamp("1995-02-03", tz="UTC")
+    assert pd.isna(rows["published_at"][1])
+
+
+def test_of_two_items_with_one_id_the_first_is_kept() -> None:
+    cleaned = clean_items(pd.DataFrame({"item_id": ["x", " x"], "title": ["first", "second"]}), source="test")
+    assert cleaned.rows["title"].tolist() == ["first"]
+    assert cleaned.rejected["reason"].item().startswith("duplicate_item: ")
+    assert cleaned.rejected["row"].item()["title"] == "second"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("item_id", "", "missing_item_id"),
+        ("item_id", "x\x07y", "bad_item_id"),
+        ("available", "perhaps", "bad_available"),
+        ("published_at", "last spring", "bad_published_at"),
+    ],
+)
+def test_a_bad_item_is_rejected_with_its_reason(column: str, value: object, reason: str) -> None:
+    raw = pd.DataFrame([{"item_id": "x", column: value}])
+    assert clean_items(raw, source="test").rejected["reason"].item().startswith(f"{reason}: ")
+
+
+def test_the_content_hash_changes_with_the_content_only() -> None:
+    raw = pd.DataFrame({"item_id": ["x", "y", "z"], "title": ["same", " same ", "other"]})
+    first, second, third = clean_items(raw, source="test").rows["content_hash"]
+    assert first == second != third

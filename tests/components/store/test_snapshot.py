@@ -1,0 +1,157 @@
+"""Snapshots of a real Postgres, on a disk that has room and on one that has not."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, text
+
+from components.settings import Settings
+from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
+from components.store.load import ingest
+from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
+from tests.components.store.conftest import NOW, raw_events, shop
+
+CUT = datetime(2024, 5, 1, tzinfo=UTC)
+AT_CUT = CUT.timestamp()
+
+
+@pytest.fixture
+def filled(store: Engine) -> Engine:
+    events = raw_events(
+        [
+            ("u", "b", AT_CUT - 1, "rating"),
+            ("u", "a", AT_CUT - 100, "view"),
+            ("v", "z", AT_CUT - 100, "view"),
+            ("u", "m", AT_CUT - 100, "view"),
+            ("u", "a", AT_CUT, "like"),
+            ("v", "a", AT_CUT + 1, "like"),
+        ],
+        value=[4.0, None, None, None, None, None],
+        text=['fine, "really"\nfine', None, None, None, None, None],
+    )
+    ingest(store, shop(events), Settings(), source="test", now=NOW)
+    return store
+
+
+def test_only_events_before_the_cut_are_in_it(filled: Engine, tmp_path: Path) -> None:
+    events = take_snapshot(filled, CUT, tmp_path).events()
+    assert len(events) == 4
+    assert (events["occurred_at"] < CUT).all()
+
+
+def test_frames_are_those_that_went_in(filled: Engine, tmp_path: Path) -> None:
+    snapshot = take_snapshot(filled, CUT, tmp_path)
+    events, items = snapshot.events(), snapshot.items()
+    assert list(events.columns) == EVENT_COLUMNS
+    assert list(items.columns) == ITEM_COLUMNS
+    assert events["occurred_at"].dtype == "datetime64[us, UTC]"
+    assert events["item_id"].tolist() == ["a", "z", "m", "b"], "ties keep the order of arrival"
+    last = events.iloc[-1]
+    assert (last.value, last.text) == (4.0, 'fine, "really" fine')
+    assert events["text"].isna().tolist() == [True, True, True, False]
+    assert items["item_id"].tolist() == ["a", "b", "m", "z"]
+    assert items["category"].tolist() == [["a", "b"]] * 4
+    assert snapshot.cut == CUT
+
+
+def test_users_without_consent_are_left_out(filled: Engine, tmp_path: Path) -> None:
+    with filled.begin() as connection:
+        connection.execute(text("UPDATE users SET consent = false WHERE user_id = 'v'"))
+    assert set(take_snapshot(filled, CUT, tmp_path).events()["user_id"]) == {"u"}
+
+
+def test_the_same_content_and_cut_is_the_same_folder(filled: Engine, tmp_path: Path) -> None:
+    first, second = (take_snapshot(filled, CUT, tmp_path) for _ in range(2))
+    assert first == second
+    later = take_snapshot(filled, datetime(2024, 5, 2, tzinfo=UTC), tmp_path)
+    assert later.path != first.path
+    assert sorted(tmp_path.iterdir()) == sorted([first.path, later.path])
+
+
+def test_events_and_items_are_of_one_moment(filled: Engine, tmp_path: Path) -> None:
+    """An item that comes between the reading of the events and the reading of the items is not in it."""
+    with filled.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.execute(text("LOCK TABLE items IN ACCESS EXCLUSIVE MODE"))
+        taking = pool.submit(take_snapshot, filled, CUT, tmp_path)
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'items'::regclass AND NOT granted"
+        while not other.scalar(text(waiting)):
+            assert not taking.done()
+        other.execute(text("INSERT INTO items (item_id, content_hash) VALUES ('late', '')"))
+        other.commit()
+        assert "late" not in set(taking.result(30).items()["item_id"])
+    assert "late" in set(take_snapshot(filled, CUT, tmp_path).items()["item_id"])
+
+
+def test_the_manifest_tells_rows_and_those_of_the_snapshot_before(filled: Engine, tmp_path: Path) -> None:
+    first = take_snapshot(filled, CUT, tmp_path)
+    assert first.manifest["rows"] == {"events": 4, "items": 4}
+    assert first.manifest["previous_rows"] is None
+    second = take_snapshot(filled, NOW, tmp_path, previous=first.path)
+    assert second.manifest["previous_rows"] == {"events": 4, "items": 4}
+    assert second.manifest["rows"]["events"] == 6
+
+
+def test_the_latest_is_the_one_with_the_latest_cut(filled: Engine, tmp_path: Path) -> None:
+    assert latest_snapshot(tmp_path / "none") is None
+    late = take_snapshot(filled, NOW, tmp_path)
+    take_snapshot(filled, CUT, tmp_path)
+    assert latest_snapshot(tmp_path) == late
+
+
+def test_an_empty_store_gives_an_empty_snapshot(store: Engine, tmp_path: Path) -> None:
+    snapshot = take_snapshot(store, CUT, tmp_path)
+    assert snapshot.manifest["rows"] == {"events": 0, "items": 0}
+    assert list(snapshot.events().columns) == EVENT_COLUMNS
+
+
+def test_a_changed_file_is_noticed(filled: Engine, tmp_path: Path) -> None:
+    path = take_snapshot(filled, CUT, tmp_path).path
+    pd.read_parquet(path / "events.parquet")[:2].to_parquet(path / "events.parquet")
+    with pytest.raises(SnapshotError, match=r"events\.parquet is not what its manifest says"):
+        Snapshot.open(path)
+    with pytest.raises(SnapshotError, match="no readable snapshot"):
+        Snapshot.open(tmp_path / "absent")
+
+
+FILL = """
+import json, resource, sys
+from datetime import datetime
+from pathlib import Path
+from components.store.engine import make_engine
+from components.store.snapshot import SnapshotError, take_snapshot
+
+url, folder, cut = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, resource.RLIM_INFINITY))
+try:
+    take_snapshot(make_engine(url), datetime.fromisoformat(cut), Path(folder))
+except SnapshotError as error:
+    sys.stdout.write(json.dumps({"error": str(error), "left": [p.name for p in Path(folder).iterdir()]}))
+"""
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(filled: Engine, database: str, tmp_path: Path) -> None:
+    """No file of the child may pass 2,000 bytes, so the write fails in the middle, as on a full disk."""
+    folder = tmp_path / "snapshots"
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, database, str(folder), CUT.isoformat()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    told = json.loads(done.stdout or done.stderr)
+    assert str(folder) in told["error"]
+    assert "MiB free there" in told["error"]
+    assert "free some space" in told["error"]
+    assert told["left"] == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(filled: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SnapshotError, match="cannot be written into"):
+        take_snapshot(filled, CUT, tmp_path / "file" / "snapshots")

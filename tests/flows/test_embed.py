@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.embedding.encoder import EncoderError
+from components.embedding.vectors import read_vectors
+from components.settings import EmbeddingSettings
+from flows.embed import TextsError, embed, embed_file, read_texts
+
+
+def texts_file(folder: Path, texts: list[str | None]) -> Path:
+    pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), folder / "texts.parquet")
+    return folder / "texts.parquet"
+
+
+def test_texts_go_in_and_vectors_come_out(tmp_path: Path) -> None:
+    file = texts_file(tmp_path, ["a comfortable sofa", "", None, "tax law", "a comfortable sofa"])
+    result = embed_file(file, tmp_path / "out" / "vectors.parquet", EmbeddingSettings(), tmp_path / "cache")
+    assert (result.computed, result.reused, result.encoder) == (2, 0, "packaged:minilm")
+    vectors = read_vectors(tmp_path / "out" / "vectors.parquet", ["tax law", "", "a comfortable sofa"])
+    np.testing.assert_array_equal(vectors, result.vectors[[3, 1, 0]])
+    assert pq.read_metadata(tmp_path / "out" / "vectors.parquet").num_rows == 2
+
+
+def test_a_failed_run_leaves_no_vectors(tmp_path: Path) -> None:
+    file = texts_file(tmp_path, ["a sofa"])
+    with pytest.raises(EncoderError, match="packaged:klingon"):
+        embed_file(file, tmp_path / "vectors.parquet", EmbeddingSettings(model="packaged:klingon"), tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_without_texts_is_named(tmp_path: Path) -> None:
+    for broken in ("missing.parquet", "empty.parquet", "other.parquet"):
+        (tmp_path / "empty.parquet").touch()
+        pq.write_table(pa.table({"title": ["a sofa"]}), tmp_path / "other.parquet")
+        with pytest.raises(TextsError, match=broken):
+            read_texts(tmp_path / broken)
+
+
+def test_the_flow_is_the_one_that_its_deployment_names() -> None:
+    assert (embed.name, embed.retries) == ("embed", 1)

@@ -1,0 +1,55 @@
+"""Deployments run by their names, on the platform's workers."""
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+
+from infra.client import DeploymentError, run_deployment, start_deployment
+from tests.infra.conftest import Started
+
+
+@pytest.fixture
+def _at_the_platform(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in started.platform.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_run_on_the_gpu_pool_returns_what_its_flow_returned(started: Started) -> None:
+    updates: list[tuple[str, str]] = []
+    result = run_deployment("hello/gpu", {}, timeout=100, on_update=lambda what, state: updates.append((what, state)))
+    assert result == {"folder": str(started.project), "home": str(started.platform.home.path)}
+    assert ("look", "Completed") in updates
+    assert updates[-1] == ("hello/gpu", "Completed")
+    assert len(set(updates)) == len(updates)
+    with SyncPrefectClient(api=started.platform.addresses.prefect_api_url) as client:
+        assert client.read_deployment_by_name("hello/gpu").work_queue_name == "embeddings"
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_started_run_is_not_waited_for(started: Started) -> None:
+    page = start_deployment("hello/local", {})
+    assert page.startswith(f"{started.platform.addresses.prefect_url}/runs/flow-run/")
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_failed_run_raises_its_message_and_page() -> None:
+    with pytest.raises(DeploymentError, match=r"this went wrong.*/runs/flow-run/"):
+        run_deployment("hello/local", {"fail": True}, timeout=100)
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_run_that_takes_too_long_runs_on() -> None:
+    with pytest.raises(DeploymentError, match=r"it runs on, see .*/runs/flow-run/"):
+        run_deployment("hello/local", {}, timeout=0)
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_an_unknown_deployment_is_named() -> None:
+    with pytest.raises(DeploymentError, match="no deployment hello/nobody"):
+        run_deployment("hello/nobody", {}, timeout=100)
+
+
+def test_without_a_server_it_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(DeploymentError, match="duotempo up"):
+        run_deployment("hello/local", {}, timeout=1)

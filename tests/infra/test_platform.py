@@ -1,0 +1,232 @@
+"""The platform as its callers meet it, killed and healed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from components.settings import Settings
+from infra.local.errors import PlatformError
+from infra.local.platform import Platform
+from infra.local.ports import is_free
+from infra.local.sweep import tagged
+from tests.infra.conftest import Started, free_ports, make_project
+
+SERVICES = {"postgres", "prefect", "mlflow", "worker-cpu", "worker-gpu"}
+HEAL_SECONDS = 90.0
+
+
+def healthy(platform: Platform) -> bool:
+    return all(service["healthy"] for service in platform.status()["services"].values())
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + HEAL_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def pid(platform: Platform, name: str) -> int | None:
+    number: int | None = platform.status()["services"][name]["pid"]
+    return number
+
+
+def supervisor_pid(platform: Platform) -> int:
+    return int(platform.home.pid_file.read_text())
+
+
+def gone(number: int) -> bool:
+    return not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_every_service_is_healthy_and_no_password_is_shown(started: Started) -> None:
+    status = started.platform.status()
+    assert set(status["services"]) == SERVICES
+    assert healthy(started.platform)
+    assert status["served"] is None
+    assert get(f"{started.platform.addresses.mlflow_url}/health") == "OK"
+    password = started.platform.home.secret("postgres")
+    assert password
+    assert password not in json.dumps(status) + "".join(started.stages)
+    assert (started.platform.home.secrets / "postgres").stat().st_mode & 0o077 == 0
+
+
+def test_no_password_is_in_a_command_line(started: Started) -> None:
+    password = started.platform.home.secret("postgres")
+    assert password
+    lines = [" ".join(process.cmdline()) for process in tagged(started.platform.home.id)]
+    assert len(lines) >= len(SERVICES)
+    assert not any(password in line for line in lines)
+
+
+def test_a_taken_port_is_left_to_its_owner(started: Started) -> None:
+    assert not started.platform.addresses.mlflow_url.endswith(f":{started.taken_port}")
+    assert any(f"port {started.taken_port} is taken" in stage for stage in started.stages)
+
+
+def test_each_tool_has_its_database(started: Started) -> None:
+    with psycopg.connect(started.platform.addresses.database_url) as connection:
+        names = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+        extensions = {row[0] for row in connection.execute("SELECT extname FROM pg_extension")}
+    assert {"duotempo", "prefect", "mlflow"} <= names
+    assert {"vector", "pg_trgm"} <= extensions
+    for name, table in (("prefect", "flow_run"), ("mlflow", "registered_models")):
+        with psycopg.connect(started.platform.addresses.database_url, dbname=name) as connection:
+            assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+
+
+def test_telemetry_is_off(started: Started) -> None:
+    for name in SERVICES - {"postgres"}:
+        environment = psutil.Process(pid(started.platform, name)).environ()
+        assert environment["DO_NOT_TRACK"] == "1"
+        assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+        assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        assert environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_second_up_leaves_what_runs_alone(started: Started) -> None:
+    before = started.platform.status()
+    stages: list[str] = []
+    Platform(started.settings, started.project).up(stages.append)
+    assert stages[0] == "the platform is already up"
+    assert not any("deploying" in stage for stage in stages)
+    assert started.platform.status() == before
+
+
+def test_up_from_a_process_of_the_platform_knows_the_database_as_its_own(started: Started) -> None:
+    url = started.platform.environment()["DUOTEMPO_DATABASE_URL"]
+    inside = Platform(started.settings.model_copy(update={"database_url": url}), started.project)
+    assert inside.status() == started.platform.status()
+    assert inside.addresses == started.platform.addresses
+
+
+def test_a_killed_postgres_comes_back_with_its_rows(started: Started) -> None:
+    url = started.platform.addresses.database_url
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO users (user_id) VALUES ('ada') ON CONFLICT DO NOTHING")
+    before = pid(started.platform, "postgres")
+    assert before
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: pid(started.platform, "postgres") != before and healthy(started.platform))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT user_id FROM users").fetchall() == [("ada",)]
+
+
+def test_a_killed_mlflow_comes_back(started: Started) -> None:
+    before = pid(started.platform, "mlflow")
+    assert before
+    children = psutil.Process(before).children(recursive=True)
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: all(gone(child.pid) for child in children) and healthy(started.platform))
+    assert pid(started.platform, "mlflow") != before
+
+
+def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: Started) -> None:
+    supervisor, before = supervisor_pid(started.platform), {process.pid for process in tagged(started.platform.home.id)}
+    os.kill(supervisor, signal.SIGKILL)
+    assert eventually(lambda: supervisor_pid(started.platform) != supervisor and healthy(started.platform))
+    assert all(map(gone, before))
+    processes = tagged(started.platform.home.id)
+    assert [p.pid for p in processes if "supervisord" in " ".join(p.cmdline())] == [supervisor_pid(started.platform)]
+    assert len(processes) == len(before)
+
+
+SERVICE = """
+import bentoml
+
+
+@bentoml.service
+class Tiny:
+    @bentoml.api
+    def hello(self) -> str:
+        return "hello"
+"""
+
+
+def build_bento(folder: Path, environment: dict[str, str]) -> str:
+    folder.mkdir()
+    (folder / "tiny.py").write_text(SERVICE)
+    script = "import bentoml; print('TAG', bentoml.build('tiny:Tiny', name='tiny', version='1').tag)"
+    built = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
+        check=True, timeout=120,
+    )  # fmt: skip
+    return built.stdout.split("TAG ")[1].split()[0]
+
+
+def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: Started, tmp_path: Path) -> None:
+    platform = started.platform
+    with pytest.raises(PlatformError, match="bento does not start"):
+        platform.serve("nothing:1", "1")
+    assert platform.served() is None
+    assert "bento" not in platform.status()["services"]
+
+    tag = build_bento(tmp_path / "tiny", platform.environment())
+    platform.serve(tag, "1")
+    assert get(f"{platform.addresses.serving_url}/readyz") == "\n"
+
+    with pytest.raises(PlatformError, match=r"bento.log"):
+        platform.serve("nothing:2", "2")
+    assert platform.served() == {"bento_tag": tag, "model_version": "1"}
+    assert platform.status()["services"]["bento"]["healthy"]
+
+
+def test_down_leaves_nothing_and_up_finds_everything_again(started: Started) -> None:
+    platform, before = started.platform, started.platform.status()
+    addresses = platform.addresses
+    platform.down()
+    assert tagged(platform.home.id) == []
+    assert all(is_free(port) for port in platform.home.state.ports.values())
+    stopped = platform.status()["services"]
+    assert set(stopped) == set(before["services"])
+    assert not any(service["healthy"] or service["pid"] for service in stopped.values())
+    platform.down()
+
+    platform.up(started.stages.append)
+    assert healthy(platform)
+    assert platform.addresses == addresses
+    assert platform.served() == before["served"]
+    with psycopg.connect(addresses.database_url) as connection:
+        assert connection.execute("SELECT to_regclass('promotions') IS NOT NULL").fetchone() == (True,)
+
+
+def test_before_the_first_start_nothing_is_there(tmp_path: Path) -> None:
+    platform = Platform(Settings(home=tmp_path / "home", database_url=None), make_project(tmp_path / "project"))
+    services = platform.status()["services"]
+    assert set(services) == SERVICES
+    assert not any(service["healthy"] or service["pid"] for service in services.values())
+    platform.down()
+    assert not (tmp_path / "home").exists()
+    with pytest.raises(PlatformError, match="duotempo up"):
+        platform.addresses  # noqa: B018
+    with pytest.raises(PlatformError, match="duotempo up"):
+        platform.serve("tiny:1", "1")
+
+
+def test_an_outside_database_that_is_down_is_named(tmp_path: Path) -> None:
+    ports = free_ports()
+    url = f"postgresql://me:hush@127.0.0.1:{ports.postgres_port}/shop"
+    settings = Settings(home=tmp_path / "home", database_url=url, platform=ports)
+    platform = Platform(settings, make_project(tmp_path / "project"))
+    with pytest.raises(PlatformError, match="DUOTEMPO_DATABASE_URL") as error:
+        platform.up()
+    assert f"127.0.0.1:{ports.postgres_port}" in str(error.value)
+    assert "hush" not in str(error.value)
+    assert tagged(platform.home.id) == []

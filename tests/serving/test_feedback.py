@@ -1,0 +1,201 @@
+"""/feedback and /items: stored before the answer, and seen by the next one."""
+
+import uuid
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.columns import EVENTS
+from serving.answers import ErrorAnswer, FeedbackAnswer, ItemsAnswer
+from tests.serving.conftest import World
+from tests.serving.test_recommend import colours, ids, recommend
+from tests.serving.worlds import NAMES, squares, stored
+
+REUSED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def new_user() -> str:
+    return f"user-{uuid.uuid4().hex}"
+
+
+def tell(client: httpx.Client, *events: dict[str, object]) -> FeedbackAnswer:
+    response = client.post("/feedback", json={"events": list(events)})
+    assert response.status_code == 200, response.text
+    return FeedbackAnswer.model_validate(response.json())
+
+
+def counted(world: World, user: str) -> int:
+    ((number,),) = stored(world.database, "SELECT count(*) FROM events WHERE user_id = %s", user)
+    assert isinstance(number, int)
+    return number
+
+
+def test_a_like_changes_the_next_answer(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    before = recommend(client, user)
+    liked = squares("white")[5]
+    answer = tell(client, {"user_id": user, "item_id": liked, "event": "like", "request_id": before.request_id})
+    assert (answer.accepted, answer.duplicates, answer.rejected) == (1, 0, [])
+    query = "SELECT item_id, event, request_id, source FROM events WHERE user_id = %s"
+    assert stored(world.database, query, user) == [(liked, "like", before.request_id, "feedback")]
+    after = recommend(client, user, k=5, explain=True)
+    assert after.user_state == "known"
+    assert colours(after) == {"white"}
+    assert liked not in ids(after)
+    assert [cause.item_id for cause in after.items[0].why.because] == [liked]  # type: ignore[union-attr]
+
+
+def test_a_dislike_pushes_its_kind_away(client: httpx.Client) -> None:
+    user = new_user()
+    tell(client, *({"user_id": user, "item_id": name, "event": "dislike"} for name in squares("black")[:3]))
+    assert colours(recommend(client, user, k=5)) == {"white"}
+
+
+@REUSED
+@given(events=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(EVENTS)), min_size=1, max_size=12))
+def test_nothing_met_is_shown_right_after(client: httpx.Client, events: list[tuple[str, str]]) -> None:
+    user = new_user()
+    tell(client, *({"user_id": user, "item_id": item, "event": event} for item, event in events))
+    answer = recommend(client, user, k=100)
+    met = {item for item, _ in events}
+    assert not met & set(ids(answer))
+    assert len(answer.items) == len(NAMES) - len(met)
+
+
+def test_the_same_event_twice_is_stored_once(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    event = {"event_id": uuid.uuid4().hex, "user_id": user, "item_id": "a1", "event": "click"}
+    assert tell(client, event, event).model_dump() == {"accepted": 1, "duplicates": 1, "rejected": []}
+    assert tell(client, event).model_dump() == {"accepted": 0, "duplicates": 1, "rejected": []}
+    assert counted(world, user) == 1
+
+
+def test_an_event_without_id_is_known_by_its_content(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    event = {"user_id": user, "item_id": "a1", "event": "rating", "value": 4, "timestamp": 1_700_000_000}
+    assert tell(client, event).accepted == 1
+    assert tell(client, event).duplicates == 1
+    assert tell(client, event | {"value": 5}).accepted == 1
+    assert counted(world, user) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"user_id": ""}, "missing_user_id"),
+        ({"user_id": "x" * 201}, "bad_user_id"),
+        ({"item_id": "z9"}, "unknown_item"),
+        ({"item_id": "a\x001"}, "bad_item_id"),
+        ({"event": "stare"}, "unknown_event"),
+        ({"timestamp": 1_700_000_000_000}, "timestamp_in_milliseconds"),
+        ({"timestamp": 4_000_000_000}, "future_timestamp"),
+        ({"timestamp": -5}, "timestamp_before_1970"),
+        ({"timestamp": "yesterday"}, "bad_timestamp"),
+    ],
+)
+def test_a_bad_row_is_rejected_alone_and_kept(
+    client: httpx.Client, world: World, wrong: dict[str, object], code: str
+) -> None:
+    user = new_user()
+    good = {"user_id": user, "item_id": "b1", "event": "view"}
+    bad = good | {"event_id": uuid.uuid4().hex} | wrong
+    answer = tell(client, good, bad)
+    assert answer.accepted == 1
+    assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(1, code)]
+    query = "SELECT reason FROM quarantine WHERE source = 'feedback' AND \"row\"->>'event_id' = %s"
+    assert stored(world.database, query, bad["event_id"]) == [(answer.rejected[0].reason,)]
+
+
+def test_text_and_iso_times_are_kept(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    review = {"user_id": user, "item_id": "a1", "event": "review", "value": 5, "text": "很好 ♥ it\x00"}
+    assert tell(client, review | {"timestamp": "2024-05-01T12:00:00+02:00"}).accepted == 1
+    ((text, moment),) = stored(
+        world.database, "SELECT text, extract(epoch FROM occurred_at)::bigint FROM events WHERE user_id = %s", user
+    )
+    assert str(text).startswith("很好 ♥ it")
+    assert moment == 1_714_557_600
+
+
+def test_a_thousand_events_are_taken_and_one_more_is_not(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    events = [{"user_id": user, "item_id": NAMES[n % 64], "event": "view", "timestamp": 1.7e9 + n} for n in range(1000)]
+    assert tell(client, *events).accepted == 1000
+    assert counted(world, user) == 1000
+    response = client.post("/feedback", json={"events": [*events, events[0]]})
+    assert (response.status_code, response.json()["error"]["field"]) == (422, "events")
+
+
+def test_what_an_old_event_met_stays_met(client: httpx.Client) -> None:
+    """More events than the service reads for the interests: an item among the oldest is still known as met."""
+    user = new_user()
+    first = {"user_id": user, "item_id": "h8", "event": "view", "timestamp": 1.6e9}
+    again = [{"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9 + n} for n in range(1000)]
+    tell(client, first)
+    tell(client, *again)
+    assert "h8" not in ids(recommend(client, user, k=100))
+
+
+def test_items_are_added_and_replaced(client: httpx.Client, world: World) -> None:
+    item = f"item-{uuid.uuid4().hex}"
+    title = f"Bishop {item}"
+    response = client.post("/items", json={"items": [{"item_id": item, "title": title}, {"item_id": ""}]})
+    answer = ItemsAnswer.model_validate(response.json())
+    assert answer.accepted == 1
+    assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(1, "missing_item_id")]
+    found = client.get("/items", params={"query": title.lower()}).json()["items"]
+    assert found == [{"item_id": item, "title": title, "category": [], "available": True}]
+    client.post("/items", json={"items": [{"item_id": item, "title": f"{title} II", "category": ["piece"]}]})
+    assert stored(world.database, "SELECT title, category FROM items WHERE item_id = %s", item) == [
+        (f"{title} II", ["piece"])
+    ]
+    assert tell(client, {"user_id": new_user(), "item_id": item, "event": "view"}).accepted == 1
+
+
+def test_an_unavailable_item_is_gone_from_the_next_answer(client: httpx.Client) -> None:
+    user = new_user()
+    best = recommend(client, user, k=64).items[0]
+    item = {"item_id": best.item_id, "title": best.title, "category": best.category}
+    client.post("/items", json={"items": [item | {"available": False}]})
+    try:
+        after = recommend(client, user, k=64)
+        assert best.item_id not in ids(after)
+        assert len(after.items) == 63
+        assert best.item_id in ids(recommend(client, user, k=64, filters={"available_only": False}))
+        similar = client.post("/similar", json={"item_id": "a1", "k": 64}).json()["items"]
+        assert best.item_id not in {found["item_id"] for found in similar}
+    finally:
+        client.post("/items", json={"items": [item]})
+    assert best.item_id in ids(recommend(client, user, k=64))
+
+
+def test_a_new_title_is_shown_at_once(client: httpx.Client) -> None:
+    listed = client.get("/items", params={"query": "square c3"}).json()["items"][0]
+    item = {"item_id": "c3", "category": listed["category"]}
+    client.post("/items", json={"items": [item | {"title": "The middle"}]})
+    try:
+        titles = {found.item_id: found.title for found in recommend(client, new_user(), k=64).items}
+        assert titles["c3"] == "The middle"
+    finally:
+        client.post("/items", json={"items": [item | {"title": listed["title"]}]})
+
+
+def test_search_takes_wildcards_literally(client: httpx.Client) -> None:
+    assert client.get("/items", params={"query": "black_square"}).json() == {"items": []}
+    assert len(client.get("/items", params={"query": "", "limit": 3}).json()["items"]) == 3
+
+
+def test_users_are_listed_the_most_active_first(client: httpx.Client) -> None:
+    users = client.get("/users", params={"limit": 1000}).json()["users"]
+    events = [user["events"] for user in users]
+    assert {"bella", "willy", "turner"} <= {user["user_id"] for user in users}
+    assert events == sorted(events, reverse=True)
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 5000}, {"limit": "x"}, {"lim": 5}])
+def test_a_wrong_query_is_named(client: httpx.Client, query: dict[str, object]) -> None:
+    response = client.get("/users", params=query)  # type: ignore[arg-type]
+    error = ErrorAnswer.model_validate(response.json()).error
+    assert (response.status_code, error.field) == (422, next(iter(query)))

@@ -1,0 +1,179 @@
+"""Routes, limits, error shapes and headers; and bodies of every kind, none of which is the service's fault."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from components.columns import EVENTS
+from serving.answers import ErrorAnswer, Ready
+from serving.page.files import FILES
+from tests.serving.worlds import NAMES
+
+FUZZ = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+POSTS = ("/recommend", "/feedback", "/similar", "/items")
+
+
+def error_of(response: httpx.Response) -> Any:
+    assert response.headers["content-type"] == "application/json"
+    return ErrorAnswer.model_validate(response.json()).error
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = (sample for family in families for sample in family.samples)
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def test_probes(client: httpx.Client) -> None:
+    assert client.get("/livez").json() == {"alive": True}
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert Ready.model_validate(ready.json()).model_dump() == {"ready": True, "model_version": "7", "missing": []}
+
+
+def test_metrics_count_what_happens(client: httpx.Client) -> None:
+    labels = {"route": "/recommend", "method": "POST", "status": "200"}
+    before = metric(client, "duotempo_requests_total", **labels)
+    accepted = metric(client, "duotempo_feedback_events_total", outcome="accepted")
+    client.post("/recommend", json={"user_id": "bella"}).raise_for_status()
+    client.post("/feedback", json={"events": [{"user_id": "counted", "item_id": "a1", "event": "view"}]})
+    assert metric(client, "duotempo_requests_total", **labels) == before + 1
+    assert metric(client, "duotempo_feedback_events_total", outcome="accepted") == accepted + 1
+    assert metric(client, "duotempo_request_seconds_count", route="/recommend") >= before + 1
+    assert metric(client, "duotempo_model_info", model_version="7") == 1
+
+
+def test_unknown_paths_are_one_route_in_the_metrics(client: httpx.Client) -> None:
+    before = metric(client, "duotempo_requests_total", route="unknown", status="404")
+    for path in ("/nix", "/schema.json", "/docs.json", "/page/../service.py", "/page/files.py"):
+        assert error_of(client.get(path)).code == "not_found"
+    assert metric(client, "duotempo_requests_total", route="unknown", status="404") == before + 5
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_broken_json_is_400(client: httpx.Client, path: str) -> None:
+    for body in (b"", b"{", b"{'user_id': 1}", b"\xff\xfe", b'{"user_id": "\\ud800"}'):
+        response = client.post(path, content=body)
+        assert (response.status_code, error_of(response).code) == (400, "broken_json")
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_large_body_is_413(client: httpx.Client, path: str) -> None:
+    response = client.post(path, content=b'{"user_id": "' + b"x" * (1 << 20) + b'"}')
+    assert (response.status_code, error_of(response).code) == (413, "too_large")
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_no_object_is_422(client: httpx.Client, path: str) -> None:
+    for body in ("[]", "null", "5", '"text"'):
+        assert client.post(path, content=body).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/recommend", {"POST"}),
+        ("DELETE", "/items", {"GET", "HEAD", "POST"}),
+        ("POST", "/livez", {"GET", "HEAD"}),
+    ],
+)
+def test_a_wrong_method_is_405(client: httpx.Client, method: str, path: str, allowed: set[str]) -> None:
+    response = client.request(method, path)
+    assert (response.status_code, error_of(response).code) == (405, "method_not_allowed")
+    assert set(response.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(("path", "file"), FILES.items())
+def test_pages_come_with_their_type_and_safe_headers(client: httpx.Client, path: str, file: tuple[str, str]) -> None:
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"].split(";")[0] == file[1]
+    assert "http://" not in response.text.replace("http://www.w3.org/", "")
+    assert "https://" not in response.text
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+
+
+def test_errors_have_safe_headers_too(client: httpx.Client) -> None:
+    assert client.get("/nix").headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_openapi_names_every_route_and_only_models_it_has(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    operations = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert document["openapi"] == "3.1.0"
+    assert operations == {
+        *(("POST", path) for path in POSTS),
+        *(("GET", path) for path in ("/items", "/users", "/livez", "/readyz", "/metrics")),
+    }
+    named = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
+    assert named <= set(document["components"]["schemas"])
+    assert document["components"]["schemas"]["RecommendRequest"]["required"] == ["user_id"]
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
+ids = st.sampled_from(["bella", *NAMES[:3]]) | st.text(max_size=12) | scalars
+kinds = st.sampled_from(EVENTS) | scalars
+
+
+def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional={name: value | anything for name, value in fields.items()})
+
+
+bodies = {
+    "/recommend": objects(
+        user_id=ids,
+        k=st.integers(-1, 120),
+        context=st.lists(objects(item_id=ids, event=kinds, timestamp=st.floats() | st.integers()), max_size=3),
+        filters=objects(category_in=st.lists(ids), category_out=st.lists(ids), exclude_items=st.lists(ids)),
+        strategy=st.sampled_from(["content", "collaborative", "hybrid"]),
+        diversity=st.floats(0, 1),
+        explain=st.booleans(),
+    ),
+    "/feedback": objects(
+        events=st.lists(
+            objects(
+                user_id=ids, item_id=ids, event=kinds, event_id=ids, value=st.floats(), text=st.text(), request_id=ids,
+                timestamp=st.floats() | st.integers() | st.datetimes().map(str),
+            ),
+            max_size=3,
+        )
+    ),
+    "/similar": objects(item_id=ids, k=st.integers(-1, 120)),
+    "/items": objects(
+        items=st.lists(
+            objects(
+                item_id=st.text(min_size=1).map(lambda text: f"fuzz-{text}"), title=st.text(), description=st.text(),
+                category=st.lists(st.text()), available=st.booleans(), image_uri=st.text(),
+                published_at=st.floats() | st.integers() | st.datetimes().map(str),
+            ),
+            max_size=3,
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_no_body_makes_the_service_fail(client: httpx.Client, path: str) -> None:
+    @FUZZ
+    @given(bodies[path] | anything)
+    def post(body: object) -> None:
+        content = json.dumps(body).encode()
+        response = client.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code in (200, 400, 404, 413, 422), (body, response.text)
+        if response.status_code != 200:
+            error_of(response)
+
+    post()
+    assert client.get("/readyz").status_code == 200

@@ -1,0 +1,124 @@
+"""Postgres stopped and started again; a service that has nothing to serve."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from infra.migrations import migrate
+from serving.answers import Ready
+from serving.app import make_app
+from serving.runtime import Runtime
+from tests.conftest import Server
+from tests.serving.conftest import HISTORIES
+from tests.serving.test_http import error_of, metric
+from tests.serving.test_recommend import colours, ids, recommend
+from tests.serving.worlds import bento, chessboard, load, postgres_home, squares, wait_until_ready
+
+EVENT = {"event_id": "kept-for-later", "user_id": "willy", "item_id": "a1", "event": "view"}
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[tuple[Server, str]]:
+    """A server of this module's own, which it may stop."""
+    with postgres_home() as home:
+        server = Server(home)
+        url = server.start()
+        try:
+            yield server, url
+        finally:
+            server.stop()
+
+
+def test_without_postgres_lists_go_on_and_say_so_and_nothing_is_lost(
+    postgres: tuple[Server, str], tmp_path: Path
+) -> None:
+    server, url = postgres
+    migrate(url)
+    bundle = chessboard()
+    bundle.write(tmp_path / "bundle")
+    load(url, bundle, HISTORIES)
+    with bento(tmp_path, url) as address, httpx.Client(base_url=address, timeout=30) as client:
+        wait_until_ready(address)
+        whole = recommend(client, "bella", k=5)
+        assert not whole.degraded
+
+        server.stop()
+        popular = recommend(client, "bella", k=5, explain=True)
+        assert popular.degraded
+        assert len(popular.items) == 5
+        context = [{"item_id": name, "event": "like"} for name in squares("white")[:3]]
+        moved = recommend(client, "bella", k=5, context=context)
+        assert moved.degraded
+        assert moved.user_state == "anonymous"
+        assert colours(moved) == {"white"}
+        assert client.post("/similar", json={"item_id": "a1"}).json()["degraded"]
+        for response in (
+            client.post("/feedback", json={"events": [EVENT]}),
+            client.post("/items", json={"items": [{"item_id": "new"}]}),
+            client.get("/items"),
+            client.get("/users"),
+        ):
+            assert (response.status_code, error_of(response).code) == (503, "database_away")
+            assert int(response.headers["retry-after"]) > 0
+            assert "password" not in response.text
+        assert client.get("/livez").status_code == 200
+        assert metric(client, "duotempo_degraded_total") >= 3
+
+        restart(server)
+        again = recommend(client, "bella", k=5)
+        assert not again.degraded
+        assert ids(again) == ids(whole)
+        assert client.post("/feedback", json={"events": [EVENT]}).json()["accepted"] == 1
+
+
+def restart(server: Server) -> None:
+    settings = f"-c listen_addresses=127.0.0.1 -p {server.port} -k {server.home}"
+    data = server.home / "data"
+    server._run([server.programs / "pg_ctl", "-w", "-D", data, "-l", server.home / "log", "-o", settings, "start"])
+
+
+def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -> None:
+    with (
+        bento(tmp_path, "postgresql://nobody@127.0.0.1:1/nothing") as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        while "still being read" in (response := client.get("/readyz")).text:
+            continue
+        state = Ready.model_validate(response.json())
+        assert (response.status_code, state.ready, state.model_version) == (503, False, None)
+        assert "manifest.json is missing" in state.missing[0]
+        refused = client.post("/recommend", json={"user_id": "bella"})
+        assert (refused.status_code, error_of(refused).code) == (503, "not_ready")
+        assert "manifest.json is missing" in error_of(refused).message
+        assert client.get("/livez").status_code == 200
+        assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "missing"), [("", "DUOTEMPO_DATABASE_URL is not set"), ("mysql://there/", "must begin with postgresql://")]
+)
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, missing: str) -> None:
+    chessboard().write(tmp_path / "bundle")
+    monkeypatch.setenv("DUOTEMPO_BUNDLE", str(tmp_path / "bundle"))
+    monkeypatch.setenv("DUOTEMPO_DATABASE_URL", url)
+    assert missing in not_ready()
+
+
+def test_a_bundle_whose_model_is_broken_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    replace(chessboard(), tower=b"no model").write(tmp_path / "bundle")
+    monkeypatch.setenv("DUOTEMPO_BUNDLE", str(tmp_path / "bundle"))
+    monkeypatch.setenv("DUOTEMPO_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert "the bundle cannot be used" in not_ready()
+
+
+def not_ready() -> str:
+    """What a service in this process says it lacks."""
+    with TestClient(make_app(Runtime())) as client:
+        while "still being read" in (response := client.get("/readyz")).text:
+            continue
+        assert response.status_code == 503
+        return Ready.model_validate(response.json()).missing[0]
