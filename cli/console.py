@@ -2,10 +2,11 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -15,6 +16,9 @@ from rich.table import Table
 
 from components.errors import DuotempoError
 from components.settings import Settings
+
+if TYPE_CHECKING:
+    from infra.local.platform import Platform
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -33,7 +37,16 @@ def load_settings(**changes: Any) -> Settings:
     return settings
 
 
-def fail(message: str, *, code: int = 1) -> Any:
+def enter_platform(settings: Settings) -> "Platform":
+    """The platform of the settings; this process and what it starts then know where its servers are."""
+    from infra.local.platform import Platform
+
+    platform = Platform(settings)
+    os.environ.update(platform.environment())
+    return platform
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
     """Prints an error and ends the command."""
     err.print(f"[bold red]error:[/] {message}", markup=True, soft_wrap=True)
     raise typer.Exit(code)

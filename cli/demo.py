@@ -147,7 +147,7 @@ class Demo:
         self._note(
             f"{prefix}retrain, all of it",
             time.monotonic() - start,
-            f"version {result['version']}, NDCG@10 {ours['ndcg@10']:.4f}, gate {gate}: {'; '.join(result['gate']['reasons'])}",
+            f"version {result['version']}, NDCG@10 {ours['ndcg@10']:.4f}, gate {gate}: {result['gate']['reasons'][0]}",
         )
         return result
 
@@ -162,7 +162,7 @@ class Demo:
 
     def _recommend(self) -> str:
         events = self.dataset.events
-        self.user = str(events.loc[events[Columns.TIMESTAMP].idxmax(), Columns.USER])
+        self.user = str(events[Columns.USER].iloc[int(events[Columns.TIMESTAMP].argmax())])
         answer = self._ask("/recommend", {"user_id": self.user, "k": 10, "explain": True})
         self.found["recommend"] = answer
         best, share = answer["items"][0], answer["interest"]["long_weight"]

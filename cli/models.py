@@ -1,12 +1,15 @@
 """retrain, promote, rollback, evaluate: models and their figures."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.status import Status
 
-from cli.console import load_settings, out, reported, table
+from cli.console import enter_platform, load_settings, out, reported, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,16 +26,29 @@ def retrain(
     duotempo retrain --wait
     """
     from infra.client import run_deployment, start_deployment
-    from infra.local.platform import Platform
 
     with reported():
-        Platform(load_settings()).enter()
+        enter_platform(load_settings())
         if not wait:
             out.print(f"started: {start_deployment('retrain/local', {})}")
             return
         with out.status("retraining") as spinner:
-            result = run_deployment("retrain/local", {}, on_update=lambda stage: spinner.update(f"retraining: {stage}"))
+            result = run_deployment("retrain/local", {}, on_update=stages(spinner))
     show_version(result)
+
+
+def stages(spinner: Status) -> Callable[[str, str], None]:
+    """Shows on the spinner what runs, and prints a line for each stage that is done."""
+    began: dict[str, float] = {}
+
+    def note(stage: str, state: str) -> None:
+        if state == "Running":
+            spinner.update(stage)
+            began.setdefault(stage, time.monotonic())
+        elif state == "Completed" and stage in began:
+            out.print(f"  {stage:<24} {time.monotonic() - began.pop(stage):6.1f} s")
+
+    return note
 
 
 def show_version(result: dict[str, Any]) -> None:
@@ -56,14 +72,13 @@ def promote(
     duotempo promote 3
     duotempo promote 3 --force --why "the gate compares with a broken champion"
     """
-    from infra.local.platform import Platform
-    from infra.promotion import promote as promote_version
+    from infra import promotion
 
+    settings = load_settings()
     with reported():
-        platform = Platform(load_settings())
-        platform.enter()
+        platform = enter_platform(settings)
         with out.status(f"deploying version {version}"):
-            promote_version(version, actor="command line", reason=why, force=force)
+            promotion.promote(version, actor="command line", reason=why, force=force, settings=settings)
         show_served(platform.served())
 
 
@@ -73,14 +88,13 @@ def rollback() -> None:
     \b
     duotempo rollback
     """
-    from infra.local.platform import Platform
-    from infra.promotion import rollback as roll_back
+    from infra import promotion
 
+    settings = load_settings()
     with reported():
-        platform = Platform(load_settings())
-        platform.enter()
+        platform = enter_platform(settings)
         with out.status("rolling back"):
-            roll_back(actor="command line")
+            promotion.rollback(actor="command line", settings=settings)
         show_served(platform.served())
 
 

@@ -1,7 +1,7 @@
 """demo, up, down, status: the platform on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,7 +78,7 @@ def status(as_json: JSON = False) -> None:
         show(found)
 
 
-def show(status: dict) -> None:  # type: ignore[type-arg]
+def show(status: dict[str, Any]) -> None:
     """Prints a status as a table."""
     rows = [
         [name, "healthy" if service["healthy"] else "down", str(service["pid"] or ""), service["url"] or ""]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import load_settings, out, reported, table
+from cli.console import enter_platform, load_settings, out, reported, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,11 +59,10 @@ def batch(
     \b
     duotempo batch --out recommendations.parquet -k 100
     """
-    from flows.batch import recommend_all
-    from infra.local.platform import Platform
+    from infra.client import run_deployment
 
     with reported():
-        settings = load_settings()
-        Platform(settings).enter()
-        users = recommend_all(file, k, show_progress=True)
-    out.print(f"{users} users, up to {k} items each: {file} and table batch_recommendations")
+        enter_platform(load_settings())
+        with out.status("scoring all users"):
+            result = run_deployment("batch/local", {"file": str(file.absolute()), "k": k})
+    out.print(f"{result['users']} users, up to {k} items each: {file} and the table batch_recommendations")

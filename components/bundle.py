@@ -20,10 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
+from components.errors import DuotempoError
+
 SCHEMA_VERSION = 1
 
 
-class BundleError(Exception):
+class BundleError(DuotempoError):
     """The folder is no readable bundle; the message names the file and what to do."""
 
 

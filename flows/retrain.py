@@ -4,13 +4,15 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from components import training_run as steps
 from components.evaluation.judgement import Judgement
+from components.fusion.training import Progress
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
@@ -61,8 +63,12 @@ def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
 def fuse(run: TrainingRun, part: Part, encoder: str) -> Path:
     """Trains U = f(U_l, U_s); a retry goes on from the last checkpoint."""
     epochs = run.settings.fusion.epochs
-    bar = create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}")
-    return steps.train(run, part, encoder, lambda done: update_progress_artifact(bar, 100 * done.epoch / epochs))
+    bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}"))
+
+    def show(progress: Progress) -> None:
+        update_progress_artifact(bar, 100 * progress.epoch / epochs)
+
+    return steps.train(run, part, encoder, show)
 
 
 @task(task_run_name="evaluate", timeout_seconds=3600, retries=1)

@@ -19,7 +19,7 @@ def ask_service(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = httpx.post(f"{url}{path}", json=body, timeout=TIMEOUT_SECONDS)
     except httpx.HTTPError as error:
         raise ServiceError(
-            f"no service answers at {url} ({error}): duotempo status says what runs; before a first champion there is none"
+            f"no service answers at {url} ({error}): see duotempo status; there is none before a champion"
         ) from error
     if answer.is_error:
         raise ServiceError(f"{path} answered {answer.status_code}: {_message(answer)}")

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
+import psycopg
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from components.store.engine import StoreError, make_engine
 from serving.metrics import Metrics
 
-STATEMENT_TIMEOUT = "-c statement_timeout=2000"
+STATEMENT_LIMIT = "SET statement_timeout = '2s'"
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class Database:
     """Short transactions; a statement that takes longer than 2 s counts as away."""
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = make_engine(impatient(url))
+        self._engine = make_engine(url)
+        event.listen(self._engine, "connect", limit_statements)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -33,19 +35,16 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout, StoreError) as error:
+        except (OperationalError, InterfaceError, PoolTimeout, StoreError, psycopg.OperationalError) as error:
             raise DatabaseAway(str(error).splitlines()[0]) from error
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def impatient(url: str) -> str:
-    """The URL, with the time limit for statements among the server options that it may already have."""
-    parsed = make_url(url)
-    options = parsed.query.get("options", "")
-    waiting = parsed.update_query_dict({"options": f"{options} {STATEMENT_TIMEOUT}".strip()})
-    return waiting.render_as_string(hide_password=False)
+def limit_statements(connection: psycopg.Connection, _: object) -> None:
+    connection.execute(STATEMENT_LIMIT)
+    connection.commit()
 
 
 class Session:

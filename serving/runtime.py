@@ -76,7 +76,6 @@ class Runtime:
         settings = Settings()
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("serving").setLevel(settings.log_level)
         database = Database(settings.database_url)
         recommender = Recommender(Bundle.read(folder), settings, database, self.metrics)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.columns import EVENTS, Columns
+from components.errors import DuotempoError
 from components.store.normalize import BEYOND_SECONDS, clean_id, epoch_seconds, is_missing
 
 EVENT_FILE = "interactions.parquet"
@@ -37,7 +38,7 @@ _ITEM_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-class DatasetError(Exception):
+class DatasetError(DuotempoError):
     """A dataset cannot be read; the message names the file, the column and the mend."""
 
 

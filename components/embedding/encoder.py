@@ -5,13 +5,14 @@ from typing import Protocol
 
 import numpy as np
 
+from components.errors import DuotempoError
 from components.settings import EmbeddingSettings
 
 ENGLISH = "packaged:minilm"
 MULTILINGUAL = "packaged:multilingual"
 
 
-class EncoderError(Exception):
+class EncoderError(DuotempoError):
     """No encoder for these settings, or it failed; the message names the model and what to do."""
 
 

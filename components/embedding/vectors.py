@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.columns import Columns as C
+from components.errors import DuotempoError
 
 
-class VectorsError(Exception):
+class VectorsError(DuotempoError):
     """A file of vectors is missing, damaged or incomplete; the message names it and what to do."""
 
 

@@ -1,5 +1,7 @@
 """The error of this room."""
 
+from components.errors import DuotempoError
 
-class EvaluationError(ValueError):
+
+class EvaluationError(DuotempoError):
     """The events cannot be split or judged as asked; the message names what is missing and the mend."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from components.errors import DuotempoError
 from components.fusion.holdout import Validation
 from components.fusion.model import FusionModel
 from components.fusion.objective import sampled_softmax_loss, softmax_loss
@@ -21,7 +22,7 @@ from components.settings import FusionSettings
 log = logging.getLogger(__name__)
 
 
-class TrainingError(Exception):
+class TrainingError(DuotempoError):
     """Training cannot go on; the message names the batch or the input, and the mend."""
 
 

@@ -5,6 +5,8 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
+from components.errors import DuotempoError
+
 CONNECT_TIMEOUT_SECONDS = 5
 
 _UNREACHABLE = "start it with `duotempo up`, or check host, user, password and name in DUOTEMPO_DATABASE_URL"
@@ -15,7 +17,7 @@ _MENDS = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/curr
 }
 
 
-class StoreError(Exception):
+class StoreError(DuotempoError):
     """Postgres cannot do what was asked; the message names the server and the mend, never the password."""
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from components.store.bulk import copy_rows
 from components.store.frames import EVENT_COLUMNS
@@ -70,3 +70,24 @@ def write_documents(
                 " WHERE EXCLUDED.as_of >= user_vectors.as_of"
             )
         ).rowcount
+
+
+def read_all_documents(engine: Engine, encoder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Document vectors of all users by one encoder: ids (n,), as_of in epoch seconds (n,), float32 (n, 2, e)."""
+    query = select(UserVector.user_id, UserVector.as_of, UserVector.document_long, UserVector.document_short).where(
+        UserVector.encoder == encoder
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(query).all()
+    users = np.array([row.user_id for row in rows], dtype=object)
+    as_of = np.array([row.as_of.timestamp() for row in rows])
+    pairs = [[row.document_long, row.document_short] for row in rows]
+    vectors = [[long, np.zeros_like(long) if short is None else short] for long, short in pairs]
+    return users, as_of, np.asarray(vectors, dtype=np.float32).reshape(len(rows), 2, -1)
+
+
+def count_answers(engine: Engine, request_id: str) -> int:
+    """Events that answer a recommendation."""
+    with engine.connect() as connection:
+        query = select(func.count()).select_from(Event).where(Event.request_id == request_id)
+        return connection.execute(query).scalar_one()

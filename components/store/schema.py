@@ -100,6 +100,18 @@ class UserVector(Base):
     document_short: Mapped[Any | None] = mapped_column(VECTOR())
 
 
+class BatchRecommendation(Base):
+    """What the last batch run recommends to a user."""
+
+    __tablename__ = "batch_recommendations"
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[str]
+    score: Mapped[float]
+    model_version: Mapped[str]
+    made_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Promotion(Base):
     """Append-only: what was promoted, refused or rolled back, by whom and why."""
 
@@ -122,3 +134,4 @@ class Quarantined(Base):
     row: Mapped[dict[str, Any]]
     reason: Mapped[str]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (Index("quarantine_source_reason", "source", "reason"),)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, select
 
 from components.columns import Columns
+from components.errors import DuotempoError
 from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User
 
@@ -24,7 +25,7 @@ _FILES = {"events": "events.parquet", "items": "items.parquet"}
 _MANIFEST = "manifest.json"
 
 
-class SnapshotError(Exception):
+class SnapshotError(DuotempoError):
     """A snapshot cannot be taken or read; the message names the folder and the mend."""
 
 

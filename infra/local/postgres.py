@@ -44,6 +44,7 @@ class Cluster:
         """Makes the data folder whole or not at all. Raises PlatformError with what initdb says."""
         fresh = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
+        self.data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent) as secret:
             secret.write(password)
@@ -77,8 +78,6 @@ def locate(home: Home) -> Cluster:
         user = _unprivileged(next((data for data in (inside, away / "postgres") if data.exists()), None))
         within = inside.exists() or _may_enter(user, home.path)
         runnable = _may_enter(user, programs / "postgres")
-        if not (within and runnable):
-            away.mkdir(mode=0o755, parents=True, exist_ok=True)
         programs = programs if runnable else _copy_of_programs(package, away)
         cluster = Cluster(programs, inside if within else away / "postgres", user)
     if cluster.exists and home.secret("postgres") is None:

@@ -12,6 +12,7 @@ from infra.local.databases import outside
 from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
 from infra.local.ports import choose, is_free
+from tests.infra.conftest import remove_data
 
 
 def test_the_socket_of_a_deep_home_is_short(tmp_path: Path) -> None:
@@ -90,5 +91,8 @@ def test_data_without_their_password_are_not_overwritten(tmp_path: Path) -> None
     home = Home(tmp_path)
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("18")
-    with pytest.raises(PlatformError, match=r"password .* is gone"):
-        postgres.locate(home)
+    try:
+        with pytest.raises(PlatformError, match=r"password .* is gone"):
+            postgres.locate(home)
+    finally:
+        remove_data(home)

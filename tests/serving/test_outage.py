@@ -1,10 +1,12 @@
 """Postgres stopped and started again; a service that has nothing to serve."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,7 +15,7 @@ from serving.answers import Ready
 from serving.app import make_app
 from serving.runtime import Runtime
 from tests.conftest import Server
-from tests.serving.conftest import HISTORIES
+from tests.serving.conftest import HISTORIES, World
 from tests.serving.test_http import error_of, metric
 from tests.serving.test_recommend import colours, ids, recommend
 from tests.serving.worlds import bento, chessboard, load, postgres_home, squares, wait_until_ready
@@ -75,6 +77,16 @@ def test_without_postgres_lists_go_on_and_say_so_and_nothing_is_lost(
         assert client.post("/feedback", json={"events": [EVENT]}).json()["accepted"] == 1
 
 
+def test_a_slow_postgres_is_not_waited_for(client: httpx.Client, world: World) -> None:
+    event = {"event_id": uuid.uuid4().hex, "user_id": "slow", "item_id": "a1", "event": "view"}
+    with psycopg.connect(world.database) as blocking:
+        blocking.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        assert recommend(client, "bella").degraded
+        assert client.post("/feedback", json={"events": [event]}).status_code == 503
+    assert not recommend(client, "bella").degraded
+    assert client.post("/feedback", json={"events": [event]}).json()["accepted"] == 1
+
+
 def restart(server: Server) -> None:
     settings = f"-c listen_addresses=127.0.0.1 -p {server.port} -k {server.home}"
     data = server.home / "data"
@@ -99,7 +111,12 @@ def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("url", "missing"), [("", "DUOTEMPO_DATABASE_URL is not set"), ("mysql://there/", "must begin with postgresql://")]
+    ("url", "missing"),
+    [
+        ("", "DUOTEMPO_DATABASE_URL is not set"),
+        ("mysql://there/", "must begin with postgresql://"),
+        ("no address", "cannot be read"),
+    ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, missing: str) -> None:
     chessboard().write(tmp_path / "bundle")

@@ -24,7 +24,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table in (
-        "quarantine", "promotions", "user_vectors", "impressions", "event_keys", "events", "items", "users",
+        "quarantine", "promotions", "batch_recommendations", "user_vectors", "impressions", "event_keys", "events",
+        "items", "users",
     ):  # fmt: skip
         op.drop_table(table)
     op.execute("DROP FUNCTION append_only")
@@ -100,6 +101,15 @@ def _served() -> None:
         sa.Column("document_short", VECTOR()),
     )
     op.create_table(
+        "batch_recommendations",
+        sa.Column("user_id", sa.Text(), primary_key=True),
+        sa.Column("rank", sa.Integer(), primary_key=True),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("score", sa.Float(), nullable=False),
+        sa.Column("model_version", sa.Text(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False, server_default=NOW),
+    )
+    op.create_table(
         "promotions",
         sa.Column("promotion_id", sa.BigInteger(), sa.Identity(), primary_key=True),
         sa.Column("version", sa.Text(), nullable=False),
@@ -116,6 +126,7 @@ def _served() -> None:
         sa.Column("row", JSONB(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False, server_default=NOW),
+        sa.Index("quarantine_source_reason", "source", "reason"),
     )
 
 

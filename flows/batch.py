@@ -1,0 +1,63 @@
+"""Recommendations of the champion for all users, as Parquet and into Postgres."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from prefect import flow, task
+
+from components import registry
+from components.bundle import Bundle
+from components.errors import DuotempoError
+from components.fusion.sequences import Documents, build_sequences
+from components.ranking.batch import recommend_all
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.history import read_all_documents
+from components.store.recommendations import replace_recommendations
+from components.store.snapshot import take_snapshot
+
+
+class NoChampion(DuotempoError):
+    """No version was promoted yet."""
+
+
+@task(task_run_name="fetch", retries=3, retry_delay_seconds=[2, 5, 15])
+def fetch(settings: Settings) -> tuple[str, Path]:
+    """The champion's version and bundle."""
+    tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
+    champion = registry.champion(tracking_uri)
+    if champion is None:
+        raise NoChampion("there is no champion yet: duotempo retrain --wait, then duotempo promote VERSION")
+    folder = settings.home / "bundles" / champion.version
+    return champion.version, registry.download_bundle(tracking_uri, champion.version, folder)
+
+
+@task(task_run_name="recommend", timeout_seconds=6 * 3600)
+def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int) -> int:
+    """Scores everybody's history as of now."""
+    engine = make_engine(settings.database_url or "")
+    loaded, now = Bundle.read(bundle), datetime.now(UTC)
+    snapshot = take_snapshot(engine, now, settings.home / "snapshots")
+    documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"]))
+    rows = {item: row for row, item in enumerate(loaded.items["item_id"].to_pylist())}
+    sequences = build_sequences(snapshot.events(), rows, settings.events, documents)
+    table = recommend_all(loaded, sequences, documents, settings.ranking, now=now, k=k, show_progress=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    pq.write_table(table, partial)
+    partial.replace(file)
+    replace_recommendations(engine, table, version)
+    engine.dispose()
+    return len(sequences.users)
+
+
+@flow(name="batch", persist_result=True, result_serializer="json")
+def batch(file: str, k: int = 100) -> dict[str, Any]:
+    """Writes the k best items of every user to a Parquet file and to the table batch_recommendations."""
+    settings = Settings()
+    version, bundle = fetch(settings)
+    users = recommend(settings, bundle, version, Path(file), k)
+    return {"users": users, "version": version, "file": file}
