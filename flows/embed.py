@@ -12,14 +12,15 @@ from components.columns import Columns as C
 from components.embedding.embed import Embeddings
 from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
+from components.errors import DuotempoError
 from components.settings import EmbeddingSettings, Settings
 
 
-class TextsError(Exception):
+class TextsError(DuotempoError):
     """The file of texts cannot be used; the message names it and what to do."""
 
 
-@flow(name="embed", retries=1)
+@flow(name="embed", retries=1, persist_result=True, result_serializer="json")
 def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Embeds the `text` column of a Parquet file; `components.embedding.vectors.read_vectors` reads the result.
 

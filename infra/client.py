@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from components.errors import DuotempoError
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -22,7 +24,7 @@ SETTLING_POLLS = 10
 Update = Callable[[str, str], None]
 
 
-class DeploymentError(Exception):
+class DeploymentError(DuotempoError):
     """A deployment is not there, or its run did not complete; the message names the run's page."""
 
 

@@ -18,9 +18,10 @@ MENDS = (
     (r"out of memory|cannot allocate memory", "memory is short: close something, then `duotempo up` again"),
 )
 """What a log says, and what to do about it; the first that fits counts."""
+from components.errors import DuotempoError
 
 
-class PlatformError(Exception):
+class PlatformError(DuotempoError):
     """The platform cannot do what was asked; the message names the log and the mend."""
 
 

@@ -56,16 +56,18 @@ function drawChips(list, terms, none) {
   list.replaceChildren(...(terms.length ? terms.map((term) => element("li", term)) : [element("li", none, "none")]));
 }
 
-function drawTaste({ interest, user_state: state }) {
+function drawTaste({ interest, user_state: state, degraded }) {
   const known = interest.long_weight + interest.short_weight > 0;
   at("taste").hidden = false;
   at("taste-title").textContent = user;
-  at("state").textContent = { known: "known", new: "new here", anonymous: "anonymous" }[state];
+  at("state").textContent = degraded && state === "new" ? "history unreachable" : { known: "known", new: "new here", anonymous: "anonymous" }[state];
   at("blend").hidden = !known;
   if (known) drawBar(at("blend"), interest.long_weight, interest.short_weight);
   at("blend-text").textContent = known
     ? `This answer is ${percent(interest.long_weight)} lasting taste and ${percent(interest.short_weight)} of the moment.`
-    : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
+    : degraded
+      ? "The history can't be read right now, so the list shows what many people like."
+      : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
   drawChips(at("long"), interest.long, "nothing yet");
   drawChips(at("short"), interest.short, "nothing in the last days");
 }
