@@ -1,7 +1,7 @@
 """One retraining as a folder of files, so that each step can be run, looked at and repeated alone.
 
 interests.parquet  keywords.npz  terms.json  texts.parquet  vectors.parquet
-validation/STAGE/  twin/  model/  (bundles)  report/
+validation/STAGE/  twin/bundle/  model/bundle/  report/
 """
 
 import json
@@ -75,7 +75,8 @@ class TrainingRun:
         return self.folder / "interests.parquet"
 
     def bundle(self, part: Part) -> Path:
-        return self.folder / part
+        """The folder is named `bundle` for each part: MLflow keeps an artefact under its folder's name."""
+        return self.folder / part / "bundle"
 
     @cached_property
     def snapshot(self) -> Snapshot:

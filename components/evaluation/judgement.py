@@ -1,6 +1,5 @@
 """The evaluation twin on `rolling`, beside popularity and the champion's twin: figures, report, and the gate's word."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,19 +59,16 @@ def judge(
     scorer = Scorer(twin)
     targets = target_rows(rolling, scorer.row)
     users = rolling.targets[Columns.USER].to_numpy(dtype=object)
-    began = time.monotonic()
     states = user_states(rolling, scorer.row, documents, settings.events)
     lists, long_share = rank_bundle(scorer, states, k)
-    results = [ModelResult.of(CHALLENGER, lists, targets, fit_s=0.0, rank_s=time.monotonic() - began)]
+    results = [ModelResult.of(CHALLENGER, lists, targets)]
     for name, model in {POPULARITY: Popularity(), RECENT: RecentPopularity()}.items():
         lists = rank_popularity(model, rolling, scorer.row, k)
-        results.append(ModelResult.of(name, lists, targets, fit_s=0.0, rank_s=0.0))
+        results.append(ModelResult.of(name, lists, targets))
     if champion:
         lists = champion_lists(rolling, champion, scorer, documents, settings)
-        results.append(ModelResult.of(CHAMPION, lists, targets, fit_s=0.0, rank_s=0.0))
+        results.append(ModelResult.of(CHAMPION, lists, targets))
     metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
-    for figures in metrics.values():
-        del figures["fit_s"], figures["rank_s"]
     sizes = np.array([len(state.items) for state in states])
     masks = slices(sizes, targets, twin.items["trained"].to_numpy(zero_copy_only=False), settings.evaluation)
     parts = summarise_slices(results, masks, users, settings.evaluation, seed)

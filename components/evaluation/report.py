@@ -56,13 +56,11 @@ def _models(summaries: dict[str, Summary], k: int) -> str:
             _bounded(summary, f"coverage@{k}", 0),
             _bounded(summary, f"novelty@{k}", 2),
             _bounded(summary, f"diversity@{k}", 3),
-            f"{summary['fit_s']:.1f}",
-            f"{summary['rank_s']:.2f}",
         ]
         for name, summary in summaries.items()
     ]
     note = "Means over the targets; in brackets the 95 % interval by bootstrap over users."
-    return f"## Models\n\n{note}\n\n" + _table([*header, "fit (s)", "rank (s)"], rows)
+    return f"## Models\n\n{note}\n\n" + _table(header, rows)
 
 
 def _slices(slices: dict[str, dict[str, Any]], k: int) -> str:

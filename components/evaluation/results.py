@@ -16,18 +16,27 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelResult:
-    """ndcg, hr, mrr: float64 (T,), one a target; lists: ranked item rows (T, k), -1 empty; seconds of fit and rank."""
+    """ndcg, hr, mrr: float64 (T,), one a target; lists: ranked item rows (T, k), -1 empty; seconds of fit and
+    rank where they were measured."""
 
     name: str
     ndcg: np.ndarray
     hr: np.ndarray
     mrr: np.ndarray
     lists: np.ndarray
-    fit_s: float
-    rank_s: float
+    fit_s: float | None = None
+    rank_s: float | None = None
 
     @classmethod
-    def of(cls, name: str, lists: np.ndarray, targets: np.ndarray, *, fit_s: float, rank_s: float) -> Self:
+    def of(
+        cls,
+        name: str,
+        lists: np.ndarray,
+        targets: np.ndarray,
+        *,
+        fit_s: float | None = None,
+        rank_s: float | None = None,
+    ) -> Self:
         """Judges `lists` (T, k) by the targets' item rows (T,)."""
         ranks = metrics.target_ranks(lists, targets, lists.shape[1])
         return cls(
@@ -49,7 +58,8 @@ def summarise(
     settings: EvaluationSettings,
     seed: int,
 ) -> dict[str, Summary]:
-    """Means with intervals by model name: hr, ndcg, mrr, coverage, novelty and diversity at k, fit_s and rank_s.
+    """Means with intervals by model name: hr, ndcg, mrr, coverage, novelty and diversity at k, and the seconds
+    that were measured.
 
     users: who asked (T,); share: `metrics.user_share` (n,); texts: unit rows (n, e), absent where items have none. A
     figure that cannot be measured (diversity without texts) is None.
@@ -65,7 +75,9 @@ def summarise(
         covered = coverage_interval(result.lists, users, len(share), settings.bootstrap, seed)
         _enter(summary, f"coverage@{settings.k}", covered)
         summary[f"coverage@{settings.k}"] = metrics.coverage(result.lists)
-        summaries[result.name] = {**summary, "fit_s": round(result.fit_s, 2), "rank_s": round(result.rank_s, 2)}
+        timed = {"fit_s": result.fit_s, "rank_s": result.rank_s}
+        summary.update({name: round(seconds, 2) for name, seconds in timed.items() if seconds is not None})
+        summaries[result.name] = summary
     return summaries
 
 

@@ -51,6 +51,8 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
     except RestException as error:
         raise RegistryError(f"MLflow at {tracking_uri} refused: {error}") from error
     except (MlflowException, OSError) as error:
+        if "RESOURCE_DOES_NOT_EXIST" in str(error):
+            raise RegistryError(f"MLflow at {tracking_uri} lacks what was asked for: {error}") from error
         raise RegistryUnavailable(
             f"MLflow at {tracking_uri} does not answer: see `duotempo status`, start it with `duotempo up` ({error})"
         ) from error

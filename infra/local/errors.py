@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from components.errors import DuotempoError
+
 TAIL = 12
 """Lines of a log that an error shows."""
 
@@ -18,7 +20,6 @@ MENDS = (
     (r"out of memory|cannot allocate memory", "memory is short: close something, then `duotempo up` again"),
 )
 """What a log says, and what to do about it; the first that fits counts."""
-from components.errors import DuotempoError
 
 
 class PlatformError(DuotempoError):
