@@ -73,7 +73,7 @@ class Demo:
         first = self._retrain("")
         self.found.update({name: first[name] for name in ("snapshot", "validation", "metrics")})
         self.found["versions"] = [first["version"]]
-        self._measured("promote and package", lambda: self._promote(first["version"]))
+        self._measured("promote and package", lambda: self._promote(first))
         self._measured("recommend", self._recommend)
         self._measured("feedback", self._feedback)
         second = self._retrain("again: ")
@@ -151,11 +151,14 @@ class Demo:
         )
         return result
 
-    def _promote(self, version: str) -> str:
-        promote(version, actor="demo", reason="the first version", settings=self.settings)
+    def _promote(self, trained: dict[str, Any]) -> str:
+        """Promotes the first version; where the gate failed it (little data), by force, and says so."""
+        forced = not trained["gate"]["passed"]
+        why = "the gate failed, forced: the demo shows every stage" if forced else "the first version"
+        promote(trained["version"], actor="demo", reason=why, force=forced, settings=self.settings)
         served = self.platform.served() or {}
         self.found["bento_tag"] = served["bento_tag"]
-        return f"{served['bento_tag']} at {self.platform.addresses.serving_url}"
+        return f"{served['bento_tag']} at {self.platform.addresses.serving_url} ({why})"
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return ask_service(self.platform.addresses.serving_url, path, body)

@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     """Folder of dataset folders that is looked at first."""
     database_url: str | None = None
     """An outside Postgres (`postgresql://user:password@host:port/name`); absent: the embedded one."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     events: EventSettings = EventSettings()
     interests: InterestSettings = InterestSettings()
