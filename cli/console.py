@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tomllib import TOMLDecodeError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
@@ -28,8 +28,10 @@ def load_settings(**changes: Any) -> Settings:
     """The settings, with `changes`; logging is set up by them. Exits with 2 when one of them is wrong."""
     try:
         settings = Settings(**changes)
-    except (ValidationError, ValueError) as error:
-        fail(f"settings: {error}", code=2)
+    except TOMLDecodeError as error:
+        fail(f"settings: duotempo.toml: {error}", code=2)
+    except ValueError as error:
+        fail(f"settings: {error}".replace("[", r"\["), code=2)
     handler = RichHandler(console=err, show_path=False, show_time=False)
     logging.basicConfig(level=settings.log_level, format="%(message)s", handlers=[handler])
     for name in ("httpx", "alembic", "sqlalchemy", "prefect", "mlflow", "bentoml", "great_expectations"):
@@ -61,11 +63,14 @@ def reported() -> Iterator[None]:
         fail(str(error).replace("[", r"\["))
 
 
+NUMBERS = {"seconds", "count", "score", "rank", "pid"}
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Prints a table; columns after the first are aligned to the right."""
+    """Prints a table; figures are aligned to the right."""
     drawn = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if number else "left", overflow="fold")
+    for column in columns:
+        drawn.add_column(column, justify="right" if column in NUMBERS or "@" in column else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)

@@ -77,7 +77,7 @@ def ingest(
         else:
             assert events is not None
             dataset = read_files(events, items, mapping(columns))
-        engine = make_engine(Platform(settings).addresses.database_url)
+        engine = make_engine(Platform(settings).database_url)
         report = load(engine, dataset, settings, source=source or dataset.name, now=datetime.now(UTC))
     rows = [["accepted", str(report.accepted)], ["duplicates", str(report.duplicates)]]
     rows += [["items added", str(report.items_added)], ["items updated", str(report.items_updated)]]

@@ -142,6 +142,7 @@ class Demo:
         start = time.monotonic()
         self.stage = f"{prefix}retrain"
         result = run_deployment("retrain/local", {}, timeout=RETRAIN_SECONDS, on_update=note)
+        self._explain_tasks(prefix, result)
         gate = "passed" if result["gate"]["passed"] else "failed"
         ours = result["metrics"]["duotempo"]
         self._note(
@@ -150,6 +151,19 @@ class Demo:
             f"version {result['version']}, NDCG@10 {ours['ndcg@10']:.4f}, gate {gate}: {result['gate']['reasons'][0]}",
         )
         return result
+
+    def _explain_tasks(self, prefix: str, result: dict[str, Any]) -> None:
+        """What came of the tasks, known once the flow has returned."""
+        embedded, ours = result["embedding"], result["metrics"]["duotempo"]
+        results = {f"validate {check['stage']}": f"{len(check['warnings'])} warnings" for check in result["validation"]}
+        results |= {
+            "snapshot": Path(result["snapshot"]).name,
+            "embed": f"{embedded['encoder']}: {embedded['computed']} computed, {embedded['reused']} from the cache",
+            "evaluate": f"HR@10 {ours['hr@10']:.3f}, MRR {ours['mrr@10']:.3f}, {ours['coverage@10']} items covered",
+            "register": f"version {result['version']}",
+        }
+        for row in self.rows:
+            row["result"] = row["result"] or results.get(row["stage"].removeprefix(prefix), "")
 
     def _promote(self, trained: dict[str, Any]) -> str:
         """Promotes the first version; where the gate failed it (little data), by force, and says so."""
@@ -199,8 +213,8 @@ class Demo:
         total = time.monotonic() - self.began
         report = {**self.found, "stages": self.rows, "seconds": round(total, 1), "peak_memory_mb": round(peak / 2**20)}
         self.report_file.write_text(json.dumps(report, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
-        rows = [[row["stage"], row["result"], f"{row['seconds']:.1f}"] for row in self.rows]
-        table("duotempo demo", ["stage", "result", "seconds"], rows)
+        rows = [[row["stage"], f"{row['seconds']:.1f}", row["result"]] for row in self.rows]
+        table("duotempo demo", ["stage", "seconds", "result"], rows)
         out.print(f"{total:.0f} s in all, {peak / 2**30:.1f} GB of memory at most; details in {self.report_file}")
         at = self.platform.addresses
         for name, url in {

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.status import Status
 
-from cli.console import enter_platform, load_settings, out, reported, table
+from cli.console import enter_platform, fail, load_settings, out, reported, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,11 +53,14 @@ def stages(spinner: Status) -> Callable[[str, str], None]:
 
 
 def show_version(result: dict[str, Any]) -> None:
-    """Prints what a retraining registered: its metrics and the gate's word."""
+    """Prints what a retraining registered: its metrics, what speaks against the data, and the gate's word."""
     names = [name for name in next(iter(result["metrics"].values())) if not name.endswith("_interval")]
-    rows = [[model, *(f"{values[name]:.4g}" for name in names)] for model, values in result["metrics"].items()]
+    rows = [[model, *(cell(values, name) for name in names)] for model, values in result["metrics"].items()]
     table(f"version {result['version']}, on rolling", ["model", *names], rows)
-    gate = result["gate"]
+    embedded, gate = result["embedding"], result["gate"]
+    out.print(f"{embedded['encoder']}: {embedded['computed']} texts embedded, {embedded['reused']} from the cache")
+    for warning in [*embedded["warnings"], *(text for check in result["validation"] for text in check["warnings"])]:
+        out.print(f"[yellow]warning:[/] {escape(warning)}")
     out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}")
     out.print(f"serve it with: duotempo promote {result['version']}")
 
@@ -117,6 +121,8 @@ def evaluate(
     """
     from components.evaluation.offline import evaluate_folder
 
+    if file and not file.parent.is_dir():
+        fail(f"--out {file}: there is no folder {file.parent}", code=2)
     with reported():
         settings = load_settings()
         settings.fusion.seed = seed
@@ -127,7 +133,7 @@ def evaluate(
 
 
 def show_figures(figures: dict[str, Any]) -> None:
-    """Prints the figures of an evaluation, accuracy with its 95 % interval."""
+    """Prints the figures of an evaluation, NDCG with its 95 % interval; the file of --out has all of them."""
     models = figures["models"]
     names = [name for name in next(iter(models.values())) if not name.endswith("_interval")]
     rows = [[model, *(cell(values, name) for name in names)] for model, values in models.items()]
@@ -135,7 +141,8 @@ def show_figures(figures: dict[str, Any]) -> None:
 
 
 def cell(values: dict[str, Any], name: str) -> str:
-    text = f"{values[name]:.4g}"
-    if interval := values.get(f"{name}_interval"):
-        text += f" ({interval[0]:.4g} to {interval[1]:.4g})"
-    return text
+    """A figure as text, a dash where it cannot be measured."""
+    if (value := values.get(name)) is None:
+        return "-"
+    low, high = values.get(f"{name}_interval") or (None, None)
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]" if name.startswith("ndcg") else f"{value:.4g}"

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -89,19 +89,19 @@ class EmbeddingSettings(Section):
 class FusionSettings(Section):
     kind: str = "gated"
     """A name of `components.fusion.fusions.FUSIONS`."""
-    width: int = 64
-    blocks: int = 2
-    heads: int = 2
+    width: PositiveInt = 64
+    blocks: PositiveInt = 2
+    heads: PositiveInt = 2
     dropout: float = 0.2
-    window: int = 50
+    window: PositiveInt = 50
     """Events that the short-term tower reads."""
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    batch_size: int = 64
-    epochs: int = 60
-    patience: int = 6
+    batch_size: PositiveInt = 64
+    epochs: PositiveInt = 60
+    patience: PositiveInt = 6
     """Validations without a gain after which training stops."""
-    validate_every: int = 2
+    validate_every: PositiveInt = 2
     """Epochs between two validations."""
     full_softmax_below: int = 5000
     """Catalogues smaller than this train with a softmax over all items."""
@@ -187,6 +187,16 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     validation: ValidationSettings = ValidationSettings()
     platform: PlatformSettings = PlatformSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_known_sections(cls, values: dict[str, object]) -> dict[str, object]:
+        sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, Section)}
+        for variable in os.environ:
+            section, nested, _ = variable.lower().removeprefix("duotempo_").partition("__")
+            if variable.upper().startswith("DUOTEMPO_") and nested and section not in sections:
+                raise ValueError(f"{variable}: there is no section {section!r}, but {', '.join(sorted(sections))}")
+        return values
 
     @classmethod
     def settings_customise_sources(

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.runtime import flow_run
 
 from components import training_run as steps
 from components.evaluation.judgement import Judgement
@@ -90,9 +91,12 @@ def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
 
 @flow(name="retrain", persist_result=True, result_serializer="json")
 def retrain(cut: datetime | None = None) -> dict[str, Any]:
-    """Trains a new version on all events before `cut` (now, when absent) and registers it."""
+    """Trains a new version on all events before `cut` (when absent, the time it was due) and registers it.
+
+    So a run that was killed and is retried has the same cut: it finds its snapshot, its vectors and its checkpoints.
+    """
     settings = Settings()
-    run = TrainingRun.open(snapshot(settings, cut or datetime.now(UTC)), settings)
+    run = TrainingRun.open(snapshot(settings, cut or flow_run.scheduled_start_time), settings)
     checks = [validate(run, "snapshot", steps.validate_snapshot)]
     embedded = embed(run, interests(run))
     checks.append(validate(run, "features", steps.validate_features))

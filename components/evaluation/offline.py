@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from components.columns import Columns
-from components.datasets.sources import Dataset, read_folder
+from components.columns import EVENTS, Columns
+from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
 from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.errors import EvaluationError
@@ -28,6 +28,7 @@ from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 from components.store.clean import clean_items
+from components.store.normalize import BEYOND_SECONDS, epoch_seconds, moments
 
 SPLITS = ("loo", "temporal", "rolling")
 
@@ -153,10 +154,17 @@ class OfflineEvaluation:
 
 
 def as_events(raw: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a dataset folder as an events frame, none cleaned, none dropped; ids as strings."""
+    """The rows of a dataset folder as an events frame, none cleaned, none dropped; ids as strings.
+
+    Raises EvaluationError naming a time or an event that cannot be read.
+    """
+    seconds = epoch_seconds(raw[Columns.TIMESTAMP])
+    refuse(raw[Columns.TIMESTAMP], ~np.isfinite(seconds), "neither epoch seconds nor an ISO 8601 time")
+    refuse(raw[Columns.TIMESTAMP], seconds >= BEYOND_SECONDS, "beyond all seconds: divide milliseconds by 1,000")
+    refuse(raw[Columns.EVENT], ~raw[Columns.EVENT].isin(EVENTS), f"none of {', '.join(EVENTS)}")
     events = raw.assign(
         **{name: raw[name].astype(str).astype(object) for name in (Columns.USER, Columns.ITEM, Columns.EVENT)},
-        **{Columns.OCCURRED_AT: pd.to_datetime(raw[Columns.TIMESTAMP], unit="s", utc=True).dt.as_unit("us")},
+        **{Columns.TIMESTAMP: seconds, Columns.OCCURRED_AT: moments(seconds).set_axis(raw.index)},
     )
     for name, absent in ((Columns.VALUE, np.nan), (Columns.TEXT, None)):
         if name not in events:
@@ -164,9 +172,19 @@ def as_events(raw: pd.DataFrame) -> pd.DataFrame:
     return events
 
 
+def refuse(values: pd.Series, wrong: np.ndarray | pd.Series, problem: str) -> None:
+    """Raises EvaluationError when one of the values is `wrong` (bool, one a value), naming the first."""
+    if count := int(np.count_nonzero(wrong)):
+        raise EvaluationError(
+            f"{count} rows have a {values.name} such as {values[wrong].iloc[0]!r}, which is {problem}"
+        )
+
+
 def catalogue_items(dataset: Dataset, events: pd.DataFrame) -> pd.DataFrame:
-    """The items frame, with a row without text for each item that only the events name."""
-    described = dataset.items.assign(**{Columns.ITEM: dataset.items[Columns.ITEM].astype(str)})
+    """The items frame, of the columns that may be read, with a bare row for each item that only the events name."""
+    unreadable = set(ITEM_TEXT) - set(dataset.text)
+    described = dataset.items.drop(columns=list(unreadable), errors="ignore")
+    described = described.assign(**{Columns.ITEM: described[Columns.ITEM].astype(str)})
     missing = events.loc[~events[Columns.ITEM].isin(described[Columns.ITEM]), [Columns.ITEM]].drop_duplicates()
     return clean_items(pd.concat([described, missing], ignore_index=True), source=dataset.name).rows.reset_index(
         drop=True

@@ -17,7 +17,7 @@ def item_texts(items: pd.DataFrame, columns: Sequence[str] = TEXT_COLUMNS) -> li
     if unknown := set(columns) - set(TEXT_COLUMNS):
         raise ValueError(f"no item text: {', '.join(sorted(unknown))}; choose of {', '.join(TEXT_COLUMNS)}")
     parts = [_column(items, name) for name in TEXT_COLUMNS if name in columns]
-    return [". ".join(filter(None, row)) for row in zip(*parts, strict=True)]
+    return [". ".join(filter(None, row)) for row in zip([""] * len(items), *parts, strict=True)]
 
 
 def _column(items: pd.DataFrame, name: str) -> list[str]:

@@ -44,9 +44,10 @@ def item_knn(matrix: sparse.csr_matrix, count: int) -> sparse.csr_matrix:
     """Cosine similarity of TF-IDF weighted items: implicit's TFIDFRecommender."""
     from implicit.nearest_neighbours import TFIDFRecommender
 
-    model = TFIDFRecommender(K=count, num_threads=1)
+    model = TFIDFRecommender(K=count + 1, num_threads=1)  # an item is its own nearest neighbour
     model.fit(matrix, show_progress=False)
     similarity = model.similarity.tocsr().astype(np.float32)
     similarity.setdiag(0.0)
+    similarity.eliminate_zeros()
     largest = similarity.max()
     return (similarity / largest if largest > 0 else similarity).tocsr()

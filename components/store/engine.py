@@ -13,6 +13,7 @@ _UNREACHABLE = "start it with `duotempo up`, or check host, user, password and n
 _MENDS = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": _UNREACHABLE,
     "57P": _UNREACHABLE,
+    "42P01": "`duotempo up` makes Duotempo's tables",
     "53": "give the server more disk, memory or connections, then try again",
 }
 
@@ -25,7 +26,7 @@ def make_engine(url: str) -> Engine:
     """An engine on psycopg 3 for a `postgresql://` URL; it checks a pooled connection before it lends it.
 
     Raises StoreError when the URL is none of Postgres. Every use of the engine raises StoreError, naming host and
-    port, when the server is down, refuses the login or runs out of resources.
+    port, when the server is down, refuses the login, runs out of resources or lacks Duotempo's tables.
     """
     try:
         parsed = make_url(url)
@@ -45,13 +46,13 @@ def make_engine(url: str) -> Engine:
     @event.listens_for(engine, "handle_error")
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
-        if isinstance(error, psycopg.OperationalError) and not context.is_pre_ping:
+        if isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable) and not context.is_pre_ping:
             raise store_error(parsed, error) from error
 
     return engine
 
 
-def store_error(url: URL, error: psycopg.OperationalError) -> StoreError:
+def store_error(url: URL, error: psycopg.Error) -> StoreError:
     """What went wrong at which server, and the mend."""
     state = error.sqlstate or "08000"  # a connection that was refused bears none
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -54,7 +54,12 @@ class Platform:
             raise PlatformError(f"there is no platform in {self.home.path} yet: `duotempo up` makes it")
         web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
         prefect = web["prefect"]
-        return Addresses(self._databases(state).url, prefect, f"{prefect}/api", web["mlflow"], web["bento"])
+        return Addresses(self.database_url, prefect, f"{prefect}/api", web["mlflow"], web["bento"])
+
+    @property
+    def database_url(self) -> str:
+        """Of Duotempo's own database. Raises PlatformError before the first start, unless somebody else runs it."""
+        return self._databases(self.home.state).url
 
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""

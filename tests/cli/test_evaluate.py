@@ -1,0 +1,148 @@
+"""evaluate on small and on odd dataset folders: figures, or one sentence that says what is missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import LAST, Run, catalogue, world, write_dataset
+
+QUICK = {
+    "DUOTEMPO_PRESET": "demo", "DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__WIDTH": "16",
+    "DUOTEMPO_EVALUATION__BOOTSTRAP": "20",
+}  # fmt: skip
+FIGURES = {"hr@10", "ndcg@10", "coverage@10", "novelty@10", "diversity@10", "fit_s", "rank_s"}
+
+
+def rows(*events: tuple[str, str, int]) -> pd.DataFrame:
+    return pd.DataFrame(events, columns=["user_id", "item_id", "timestamp"]).assign(event="like")
+
+
+def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
+    assert set(figures) == {"dataset", "split", "test_users", "models"}
+    assert (figures["dataset"], figures["split"]) == ("shop", split)
+    assert figures["test_users"] > 0
+    assert set(figures["models"]) == models
+    for values in figures["models"].values():
+        assert set(values) >= FIGURES
+        assert 0 <= values["ndcg@10"] <= values["hr@10"] <= 1
+        assert 0 < values["coverage@10"] <= len(catalogue())
+
+
+@pytest.mark.parametrize("split", ["temporal", "rolling"])
+def test_the_figures_are_written(duotempo: Run, tmp_path: Path, split: str) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    answer = duotempo("evaluate", folder, "--split", split, "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    assert "duotempo" in answer.out
+    check(json.loads((tmp_path / "figures.json").read_text()), split, {"duotempo", "pop", "pop7"})
+
+
+def test_the_peers_stand_beside_it(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    answer = duotempo("evaluate", folder, "--split", "loo", "--peers", "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    check(figures, "loo", {"duotempo", "pop", "pop7", "itemknn", "ease", "als"})
+    assert figures["test_users"] == world()["user_id"].nunique()
+
+
+def test_the_seed_decides(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    figures = []
+    for number in range(2):
+        answer = duotempo("evaluate", folder, "--seed", "7", "--out", f"{number}.json", **QUICK)
+        assert answer.code == 0, answer.err
+        models = json.loads((tmp_path / f"{number}.json").read_text())["models"]
+        figures.append({name: value for name, value in models["duotempo"].items() if not name.endswith("_s")})
+    assert figures[0] == figures[1]
+
+
+ODD = {
+    "one user": world(users=1),
+    "all ties": world().assign(timestamp=LAST),
+    "long ids": world().assign(user_id=lambda frame: frame["user_id"].str.ljust(200, "x")),
+    "an item that nobody described": pd.concat([world(), rows(("u1", "stranger", LAST + 1))]),
+}
+
+
+@pytest.mark.parametrize("events", ODD.values(), ids=ODD)
+def test_odd_events_are_no_obstacle(duotempo: Run, tmp_path: Path, events: pd.DataFrame) -> None:
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", events), "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    assert set(json.loads((tmp_path / "figures.json").read_text())["models"]) == {"duotempo", "pop", "pop7"}
+
+
+@pytest.mark.parametrize("split", ["loo", "rolling"])
+def test_items_without_text_are_ranked_by_their_events(duotempo: Run, tmp_path: Path, split: str) -> None:
+    bare = catalogue().assign(title="", category="")
+    folder = write_dataset(tmp_path / "shop", world(), bare)
+    answer = duotempo("evaluate", folder, "--split", split, "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    ours = json.loads((tmp_path / "figures.json").read_text())["models"]["duotempo"]
+    assert ours["diversity@10"] is None
+    assert ours["hr@10"] >= 0
+
+
+def test_text_that_may_not_be_read_is_not(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world(), text=[])
+    answer = duotempo("evaluate", folder, "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    assert json.loads((tmp_path / "figures.json").read_text())["models"]["duotempo"]["diversity@10"] is None
+
+
+NEEDS = {
+    ("one event", "loo"): (rows(("u", "i1", LAST)), "at least 3 events"),
+    ("one event", "temporal"): (rows(("u", "i1", LAST)), "both sides of the 0.9 quantile"),
+    ("one event", "rolling"): (rows(("u", "i1", LAST)), "more than one time"),
+    ("all ties", "rolling"): (world().assign(timestamp=LAST), "more than one time"),
+    ("one item", "temporal"): (rows(*(("u", "i1", LAST + n) for n in range(9))), "new to the user"),
+    ("one item", "rolling"): (rows(*(("u", "i1", LAST + n) for n in range(9))), "new to its user"),
+    ("only dislikes", "loo"): (world().assign(event="dislike"), "positive"),
+    ("unknown event", "loo"): (world().assign(event="stare"), "stare"),
+    ("milliseconds", "loo"): (world().assign(timestamp=world()["timestamp"] * 1000), "milliseconds"),
+}
+
+
+@pytest.mark.parametrize(("events", "needed"), NEEDS.values(), ids=[" ".join(key) for key in NEEDS])
+def test_what_cannot_be_judged_says_what_it_needs(
+    duotempo: Run, tmp_path: Path, events: pd.DataFrame, needed: str, request: pytest.FixtureRequest
+) -> None:
+    split = request.node.callspec.id.split()[-1]
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", events), "--split", split, **QUICK)
+    assert answer.code == 1
+    assert needed in answer.text
+
+
+def test_one_item_for_everybody_has_figures_or_a_reason(duotempo: Run, tmp_path: Path) -> None:
+    events = rows(*((f"u{user}", "i1", LAST + user + 10 * step) for user in range(5) for step in range(3)))
+    folder = write_dataset(tmp_path / "shop", events, catalogue().iloc[1:2])
+    answer = duotempo("evaluate", folder, **QUICK)
+    assert answer.code == 0, answer.err
+
+
+def test_a_wrong_split_is_named_with_the_right_ones(duotempo: Run, tmp_path: Path) -> None:
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--split", "random")
+    assert answer.code == 1
+    assert "'random' is none of loo, temporal, rolling" in answer.text
+
+
+def test_peers_in_rolling_are_refused_before_anything_is_trained(duotempo: Run, tmp_path: Path) -> None:
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--split", "rolling", "--peers", **QUICK)
+    assert answer.code == 1
+    assert "leave out --peers for rolling" in answer.text
+
+
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_trained(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    answer = duotempo("evaluate", folder, "--out", "no/such/folder/figures.json", **QUICK)
+    assert answer.code != 0
+    assert "no/such/folder" in answer.text
+
+
+def test_a_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world().drop(columns="timestamp")), **QUICK)
+    assert answer.code == 1
+    assert "no column timestamp" in answer.text

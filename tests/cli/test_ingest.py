@@ -1,0 +1,201 @@
+"""ingest through the command line: what is loaded, what lands in quarantine, and what stops it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, func, select, text
+
+from components.store.engine import make_engine
+from components.store.schema import Event, Item, Quarantined
+from tests.cli.conftest import LAST, Answer, Run, catalogue, world, write_dataset
+from tests.worlds import free_port
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE users, items, events, event_keys, quarantine"))
+    yield engine
+    engine.dispose()
+
+
+def events(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "event"])
+
+
+def write_csv(folder: Path, frame: pd.DataFrame) -> Path:
+    frame.to_csv(folder / "events.csv", index=False)
+    return folder / "events.csv"
+
+
+def count(engine: Engine, model: type) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(select(func.count()).select_from(model)) or 0)
+
+
+def reasons(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(select(Quarantined.reason).order_by(Quarantined.quarantine_id)))
+
+
+def cell(answer: Answer, name: str) -> int:
+    """The count in the row `name` of the printed table."""
+    (line,) = [line for line in answer.out.splitlines() if f" {name} " in line]
+    return int(line.split("│")[-2])
+
+
+def test_a_folder_is_loaded_once(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    first = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
+    assert first.code == 0, first.err
+    assert cell(first, "accepted") == len(world()) == count(engine, Event)
+    assert cell(first, "items added") == len(catalogue()) == count(engine, Item)
+    again = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
+    assert (cell(again, "accepted"), cell(again, "duplicates")) == (0, len(world()))
+    assert count(engine, Event) == len(world())
+
+
+def test_bad_rows_go_to_quarantine_with_their_reasons(
+    duotempo: Run, engine: Engine, database: str, tmp_path: Path
+) -> None:
+    rows = events(
+        ("u1", "i1", LAST, "view"),
+        ("u1", "i1", LAST, "view"),
+        ("u1", "i2", LAST, "stare"),
+        ("u1", "i3", LAST * 1000, "view"),
+        ("u1", "i4", int(time.time()) + 86_400, "view"),
+        ("u1", "i5", "yesterday", "view"),
+        ("u1", "nowhere", LAST, "view"),
+        ("", "i6", LAST, "view"),
+    )
+    catalogue().to_csv(tmp_path / "items.csv", index=False)
+    files = ("--events", write_csv(tmp_path, rows), "--items", tmp_path / "items.csv")
+    answer = duotempo("ingest", *files, DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.err
+    assert (cell(answer, "accepted"), cell(answer, "duplicates")) == (1, 1)
+    codes = ["unknown_event", "timestamp_in_milliseconds", "future_timestamp", "bad_timestamp"]
+    codes += ["unknown_item", "missing_user_id"]
+    for code in codes:
+        assert cell(answer, f"rejected: {code}") == 1
+    kept = reasons(engine)
+    assert sorted(reason.split(":")[0] for reason in kept) == sorted(codes)
+    assert any("'stare' is none of view, click" in reason for reason in kept)
+    assert any("divide by 1,000" in reason for reason in kept)
+
+
+def test_one_id_for_two_items_keeps_the_first(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+    twice = pd.concat([catalogue(), catalogue().head(1).assign(title="another")], ignore_index=True)
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world(), twice), DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.err
+    assert cell(answer, "rejected: duplicate_item") == 1
+    with engine.connect() as connection:
+        assert connection.scalar(select(Item.title).where(Item.item_id == "i0")) == "garden tool 0"
+
+
+def test_an_event_id_that_comes_twice_is_one_event(
+    duotempo: Run, engine: Engine, database: str, tmp_path: Path
+) -> None:
+    rows = events(("u1", "i1", LAST, "view"), ("u2", "i2", LAST, "view")).assign(event_id="e1")
+    answer = duotempo("ingest", "--events", write_csv(tmp_path, rows), DUOTEMPO_DATABASE_URL=database)
+    assert (cell(answer, "accepted"), cell(answer, "duplicates")) == (1, 1)
+
+
+def test_an_item_without_text_is_accepted(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+    bare = pd.DataFrame({"item_id": ["i1", "i2"], "title": ["", None]})
+    folder = write_dataset(tmp_path / "shop", events(("u1", "i1", LAST, "view")), bare)
+    answer = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.err
+    assert cell(answer, "items added") == 2
+
+
+def test_own_column_names_are_mapped(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"uid": ["u1"], "sku": ["i1"], "when": [LAST], "value": [4.0]})
+    mapped = "user_id=uid,item_id=sku,timestamp=when,event=rating"
+    answer = duotempo("ingest", "--events", write_csv(tmp_path, rows), "--map", mapped, DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.err
+    with engine.connect() as connection:
+        assert connection.execute(select(Event.user_id, Event.event, Event.value)).all() == [("u1", "rating", 4.0)]
+
+
+def test_a_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
+    file = write_csv(tmp_path, world().drop(columns="item_id"))
+    answer = duotempo("ingest", "--events", file)
+    assert answer.code == 1
+    assert f"{file}: no column item_id; found user_id, timestamp, event, value" in answer.text
+    assert "--map item_id=COLUMN" in answer.text
+
+
+def test_a_wrong_type_is_named(duotempo: Run, tmp_path: Path) -> None:
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world().assign(value="five")))
+    assert answer.code == 1
+    assert "column value holds str, it needs one of int, float" in answer.text
+
+
+def test_an_empty_file_is_named(duotempo: Run, tmp_path: Path) -> None:
+    (tmp_path / "nothing.csv").write_text("")
+    answer = duotempo("ingest", "--events", "nothing.csv")
+    assert answer.code == 1
+    assert "nothing.csv is empty; it needs a header and rows" in answer.text
+    (tmp_path / "header.csv").write_text("user_id,item_id,timestamp,event\n")
+    answer = duotempo("ingest", "--events", "header.csv")
+    assert answer.code == 1
+    assert "header.csv holds no rows" in answer.text
+
+
+def test_an_unreadable_parquet_is_named(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    file = folder / "interactions.parquet"
+    file.write_bytes(file.read_bytes()[:500])
+    answer = duotempo("ingest", folder)
+    assert answer.code == 1
+    assert f"{file} cannot be read as parquet" in answer.text
+
+
+def test_a_folder_that_is_none_is_named(duotempo: Run, tmp_path: Path) -> None:
+    assert "no-such-shop is no folder" in duotempo("ingest", "no-such-shop").text
+    (tmp_path / "empty").mkdir()
+    answer = duotempo("ingest", "empty")
+    assert answer.code == 1
+    assert "empty holds no interactions.parquet" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name a dataset folder, or --events FILE"),
+        (("folder", "--events", "events.csv"), "name a dataset folder, or --events FILE"),
+        (("--events", "events.csv", "--map", "user_id"), "expected our_name=their_name"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(duotempo: Run, arguments: tuple[str, ...], message: str) -> None:
+    answer = duotempo("ingest", *arguments)
+    assert answer.code == 2
+    assert message in answer.text
+
+
+def test_a_database_that_is_down_is_named_without_its_password(duotempo: Run, tmp_path: Path) -> None:
+    port = free_port()
+    url = f"postgresql://me:s3cret@127.0.0.1:{port}/shop"
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()), DUOTEMPO_DATABASE_URL=url)
+    assert answer.code == 1
+    assert f"127.0.0.1:{port}" in answer.text
+    assert "s3cret" not in answer.text
+
+
+def test_a_database_without_the_schema_says_what_makes_it(
+    duotempo: Run, database: str, postgres_url: str, tmp_path: Path
+) -> None:
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()), DUOTEMPO_DATABASE_URL=postgres_url)
+    assert answer.code == 1
+    assert "duotempo up" in answer.text
+
+
+def test_without_a_platform_it_says_how_to_start_one(duotempo: Run, tmp_path: Path) -> None:
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()))
+    assert answer.code == 1
+    assert "duotempo up" in answer.text

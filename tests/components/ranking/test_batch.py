@@ -1,0 +1,102 @@
+"""Recommendations for everybody at once agree with those for one."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from components.bundle import Bundle
+from components.columns import Columns
+from components.fusion.sequences import Documents, Sequences, build_sequences
+from components.ranking.batch import CHUNK, recommend_all
+from components.ranking.scorer import Scorer
+from components.settings import EventSettings, RankingSettings
+from tests.worlds import tiny_bundle
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+GONE = (7, 8)
+USERS = CHUNK + 5
+DOCUMENTS = Documents(np.array(["u3"], dtype=object), np.array([NOW.timestamp() - 60]), np.ones((1, 2, 12), np.float32))
+
+
+def bundle() -> Bundle:
+    """A bundle in which some items cannot be had any more."""
+    whole = tiny_bundle()
+    available = [row not in GONE for row in range(whole.items.num_rows)]
+    place = whole.items.column_names.index(Columns.AVAILABLE)
+    return replace(whole, items=whole.items.set_column(place, Columns.AVAILABLE, pa.array(available)))
+
+
+BUNDLE = bundle()
+
+
+def events(users: int) -> pd.DataFrame:
+    """Each user's likes of three items."""
+    rows = [
+        (f"u{user}", f"i{(user * 3 + step) % 40}", NOW - timedelta(hours=9 - step))
+        for step in range(3)
+        for user in range(users)
+    ]
+    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.OCCURRED_AT])
+    frame[Columns.OCCURRED_AT] = frame[Columns.OCCURRED_AT].astype("datetime64[us, UTC]")
+    return frame.assign(event="like", value=np.nan)
+
+
+def histories(users: int = USERS) -> Sequences:
+    return build_sequences(events(users), Scorer(BUNDLE).row, EventSettings(), DOCUMENTS)
+
+
+def table(sequences: Sequences, k: int, settings: RankingSettings | None = None) -> pd.DataFrame:
+    found = recommend_all(BUNDLE, sequences, DOCUMENTS, settings or RankingSettings(), now=NOW, k=k)
+    return found.to_pandas()
+
+
+def test_everybody_gets_k_items_ranked_from_one() -> None:
+    sequences = histories()
+    found = table(sequences, 5)
+    assert list(found.columns) == [Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE]
+    assert found[Columns.USER].unique().tolist() == sequences.users.tolist()
+    lists = found.groupby(Columns.USER, sort=False)
+    assert lists[Columns.RANK].apply(list).map(lambda ranks: ranks == [1, 2, 3, 4, 5]).all()
+    assert lists[Columns.SCORE].apply(lambda scores: scores.is_monotonic_decreasing).all()
+
+
+def test_each_list_is_what_the_scorer_says_of_that_user() -> None:
+    sequences, scorer = histories(), Scorer(BUNDLE)
+    found = table(sequences, 5).groupby(Columns.USER)
+    for number in (0, 3, CHUNK - 1, CHUNK, USERS - 1):
+        user = sequences.users[number]
+        state = sequences.state(number, NOW.timestamp(), DOCUMENTS)
+        total = scorer.score([state]).total[0]
+        total[[*state.items, *GONE]] = -np.inf
+        best = np.argsort(-total, kind="stable")[:5]
+        assert found.get_group(user)[Columns.ITEM].tolist() == [f"i{row}" for row in best]
+        np.testing.assert_allclose(found.get_group(user)[Columns.SCORE], total[best], rtol=1e-4)
+
+
+def test_what_was_seen_or_cannot_be_had_is_left_out_however_long_the_list() -> None:
+    sequences = histories(4)
+    found = table(sequences, 100)
+    for number, user in enumerate(sequences.users):
+        seen = {f"i{row}" for row in sequences.state(number, NOW.timestamp(), DOCUMENTS).items}
+        items = found.loc[found[Columns.USER] == user, Columns.ITEM]
+        assert set(items) == {f"i{row}" for row in range(40)} - seen - {f"i{row}" for row in GONE}
+        assert items.is_unique
+
+
+def test_the_strategy_of_the_settings_is_used() -> None:
+    by_content = table(histories(3), 5, RankingSettings(strategy="content"))
+    hybrid = table(histories(3), 5)
+    assert by_content[Columns.ITEM].tolist() != hybrid[Columns.ITEM].tolist()
+
+
+@pytest.mark.parametrize("k", [1, 100])
+def test_without_users_the_table_is_empty(k: int) -> None:
+    nobody = Documents.none(12)
+    empty = build_sequences(events(0), Scorer(BUNDLE).row, EventSettings(), nobody)
+    found = recommend_all(BUNDLE, empty, nobody, RankingSettings(), now=NOW, k=k).to_pandas()
+    assert len(found) == 0
+    assert list(found.columns) == [Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE]

@@ -1,0 +1,109 @@
+"""R = recommender(U, D): scores and their parts."""
+
+import numpy as np
+import pytest
+
+from components.ranking.scorer import PARTS, Scorer, Strategy, long_share, popularity_prior, standardise
+from components.ranking.states import UserState, collate
+from tests.worlds import tiny_bundle
+
+NOW = 1_717_200_000.0
+DAY = 86_400.0
+BUNDLE = tiny_bundle()
+SCORER = Scorer(BUNDLE)
+STRATEGIES: tuple[Strategy, ...] = ("content", "collaborative", "hybrid")
+
+
+def state(*items: int, signals: list[float] | None = None, days: float = 1.0, documents: bool = False) -> UserState:
+    """A history, oldest first, its events `days` apart and the last one at that distance from now."""
+    ages = days * np.arange(len(items), 0, -1)
+    vectors = np.ones((2, 12), dtype=np.float32) if documents else None
+    strengths = np.array(signals or [1.0] * len(items), dtype=np.float32)
+    return UserState(np.array(items, dtype=np.int64), NOW - DAY * ages, strengths, NOW, vectors)
+
+
+NOBODY = UserState(np.array([], dtype=np.int64), np.array([]), np.array([], dtype=np.float32), NOW)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_total_is_the_sum_of_the_parts(strategy: Strategy) -> None:
+    scores = SCORER.score([state(1, 2, 3), NOBODY], strategy)
+    assert set(scores.parts) == set(PARTS[strategy])
+    assert scores.total.shape == (2, 40)
+    assert scores.total.dtype == np.float32
+    np.testing.assert_allclose(scores.total, sum(scores.parts.values()), rtol=1e-5, atol=1e-5)
+
+
+def test_long_and_short_are_the_parts_of_the_fused_interest() -> None:
+    """The tower of the bundle: long is the sum of the history's vectors, short the newest one."""
+    scores = SCORER.score([state(1, 2, 3)])
+    np.testing.assert_allclose(scores.parts["long"][0], BUNDLE.vectors @ BUNDLE.vectors[[1, 2, 3]].sum(0), rtol=1e-4)
+    np.testing.assert_allclose(scores.parts["short"][0], BUNDLE.vectors @ BUNDLE.vectors[3], rtol=1e-4)
+
+
+def test_an_old_event_counts_half_after_each_half_life() -> None:
+    near, far = state(4, days=60.0), state(4, days=180.0)
+    parts = SCORER.score([near, far], "collaborative").parts["collaborative"]
+    np.testing.assert_allclose(parts[0], BUNDLE.neighbours[4].toarray()[0] / 2, rtol=1e-5)
+    np.testing.assert_allclose(parts[1], parts[0] / 4, rtol=1e-5)
+
+
+def test_a_dislike_counts_against() -> None:
+    liked, disliked = SCORER.score([state(4), state(4, signals=[-1.0])], "content").parts["content"]
+    np.testing.assert_allclose(disliked, -liked, rtol=1e-5, atol=1e-6)
+    assert liked[4] == liked.max()
+
+
+def test_content_reads_the_documents_too() -> None:
+    with_documents, without = SCORER.score([state(4, documents=True), state(4)], "content").parts["content"]
+    assert np.abs(with_documents - without).max() > 0.01
+
+
+def test_without_a_history_popularity_alone_decides() -> None:
+    scores = SCORER.score([NOBODY])
+    prior = popularity_prior(BUNDLE.items["popularity"].to_numpy(), BUNDLE.items["recent"].to_numpy())
+    assert scores.total[0].argmax() == prior.argmax()
+    np.testing.assert_allclose(scores.total[0], 0.2 * prior, rtol=1e-5, atol=1e-6)
+    assert np.isnan(scores.long_share[0])
+
+
+def test_neighbours_in_a_batch_do_not_matter() -> None:
+    states = [state(1, 2, 3), state(*range(30)), NOBODY, state(5, documents=True)]
+    together = SCORER.score(states)
+    for row, one in enumerate(states):
+        np.testing.assert_allclose(together.total[row], SCORER.score([one]).total[0], rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_batch_has_no_rows() -> None:
+    assert SCORER.score([]).total.shape == (0, 40)
+
+
+def test_an_unknown_strategy_is_named() -> None:
+    with pytest.raises(ValueError, match="'magic' is none of content, collaborative, hybrid"):
+        SCORER.score([NOBODY], "magic")  # type: ignore[arg-type]
+
+
+def test_the_share_of_the_long_term_is_that_of_the_lengths() -> None:
+    shares = long_share(np.array([[3.0, 4.0], [0.0, 0.0], [0.0, 0.0]]), np.array([[0.0, 15.0], [1.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(shares, [0.25, 0.0, np.nan])
+
+
+def test_standardised_values_have_mean_0_and_deviation_1() -> None:
+    values = standardise(np.array([1.0, 2.0, 6.0]))
+    np.testing.assert_allclose([values.mean(), values.std()], [0.0, 1.0], atol=1e-12)
+    assert standardise(np.full(3, 7.0)).tolist() == [0.0] * 3
+
+
+def test_states_are_padded_on_the_left_and_the_newest_kept() -> None:
+    batch = collate([state(1, 2, 3), state(*range(10)), NOBODY], window=4, history=6, dimension=12)
+    assert batch.items.shape == (3, 6)
+    assert batch.items[0].tolist() == [0, 0, 0, 1, 2, 3]
+    assert batch.items[1].tolist() == [4, 5, 6, 7, 8, 9]
+    assert batch.signals.sum(axis=1).tolist() == [3.0, 6.0, 0.0]
+    np.testing.assert_allclose(batch.ages[0], [0, 0, 0, 3, 2, 1])
+    assert batch.present.tolist() == [[0, 0]] * 3
+
+
+def test_an_event_ahead_of_the_clock_is_of_age_zero() -> None:
+    ahead = UserState(np.array([1]), np.array([NOW + 60]), np.ones(1, dtype=np.float32), NOW)
+    assert collate([ahead], window=1, history=5, dimension=12).ages.tolist() == [[0.0]]

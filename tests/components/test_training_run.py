@@ -1,0 +1,210 @@
+"""No event at or after a cut reaches training: neither the evaluation twin's nor the model's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from components.bundle import Bundle
+from components.columns import Columns
+from components.datasets.sources import Dataset
+from components.embedding.embed import embed
+from components.embedding.vectors import text_hash, write_vectors
+from components.fusion.sequences import build_sequences
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.load import ingest
+from components.store.snapshot import take_snapshot
+from components.training_run import (
+    PARTS,
+    CriticalExpectationFailed,
+    Part,
+    TrainingRun,
+    extract_interests,
+    train,
+    validate_features,
+    validate_snapshot,
+)
+
+CUT = datetime(2024, 6, 1, tzinfo=UTC)
+USERS, ITEMS, VISITS = 20, 12, 12
+BEFORE_TWIN, AFTER_TWIN, AFTER_CUT = "walrus", "pelican", "narwhal"
+"""Words that only one item bears: of an event long ago, of those from the twin's cut on, of those from the cut on."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    run: TrainingRun
+    bundles: dict[Part, Bundle]
+
+
+def shop() -> Dataset:
+    """Everybody's visits, one an hour and all before the cut; then the events that must not be learned from.
+
+    The last visit of everybody is of the pelican, at the same moment: as the 0.9 quantile of all times falls on it, it
+    is exactly the cut of the twin. The narwhal comes at the very microsecond of the cut and after it.
+    """
+    last = CUT - timedelta(hours=1)
+    rows = [
+        (f"u{user}", f"i{(user + step) % ITEMS}", last - timedelta(hours=VISITS - step, minutes=user), "like")
+        for user in range(USERS)
+        for step in range(VISITS)
+    ]
+    rows += [(f"u{user}", BEFORE_TWIN, CUT - timedelta(days=20), "like") for user in range(USERS)]
+    rows += [(f"u{user}", AFTER_TWIN, last, "like") for user in range(USERS)]
+    rows += [(f"u{user}", AFTER_TWIN, last + timedelta(microseconds=1), "view") for user in range(USERS)]
+    rows += [(f"u{user}", AFTER_CUT, CUT + timedelta(hours=hours), "like") for user in range(USERS) for hours in (0, 1)]
+    events = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "event"])
+    events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
+    ids = [*(f"i{number}" for number in range(ITEMS)), BEFORE_TWIN, AFTER_TWIN, AFTER_CUT]
+    items = pd.DataFrame({"item_id": ids, "title": [f"picture of {name}" for name in ids]})
+    events["text"] = "about " + events["item_id"]
+    return Dataset("shop", events, items)
+
+
+@pytest.fixture(scope="module")
+def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    folder = tmp_path_factory.mktemp("home")
+    settings = Settings(home=folder, cache=folder / "cache", database_url=database)
+    settings.fusion = settings.fusion.model_copy(update={"epochs": 2, "width": 16, "window": 8})
+    engine = make_engine(database)
+    report = ingest(engine, shop(), settings, source="shop", now=CUT + timedelta(days=1))
+    assert (report.rejected, report.accepted) == ({}, len(shop().events))
+    snapshot = take_snapshot(engine, CUT, folder / "snapshots")
+    engine.dispose()
+    return TrainingRun.open(snapshot.path, settings)
+
+
+@pytest.fixture(scope="module")
+def interests(run: TrainingRun) -> pd.DataFrame:
+    extract_interests(run)
+    return pd.read_parquet(run.interests_file)
+
+
+@pytest.fixture(scope="module")
+def trained(run: TrainingRun, interests: pd.DataFrame) -> Trained:
+    texts = pq.read_table(run.texts_file)[Columns.TEXT].to_pylist()
+    embedded = embed(texts, run.settings.embedding, run.settings.cache, progress=False)
+    write_vectors(run.vectors_file, [text_hash(text) for text in texts], embedded.vectors)
+    return Trained(run, {part: Bundle.read(train(run, part, embedded.encoder)) for part in PARTS})
+
+
+def everything(row: "pd.Series") -> str:
+    """All that an interests row says."""
+    return " ".join(str(value) for value in row.tolist())
+
+
+def test_the_world_has_events_on_both_sides_of_both_cuts(run: TrainingRun) -> None:
+    assert run.cut("model") == CUT
+    assert run.cut("twin") == CUT - timedelta(hours=1)
+    kept = run.events("model")[Columns.ITEM].value_counts()
+    assert kept[BEFORE_TWIN] == USERS
+    assert kept[AFTER_TWIN] == 2 * USERS
+    assert AFTER_TWIN in set(run.rolling.targets[Columns.ITEM])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_event_at_or_after_the_cut_is_in_the_training_events(run: TrainingRun, part: Part) -> None:
+    events = run.events(part)
+    assert (events[Columns.OCCURRED_AT] < run.cut(part)).all()
+    hidden = {AFTER_CUT, AFTER_TWIN} if part == "twin" else {AFTER_CUT}
+    assert not hidden & set(events[Columns.ITEM])
+    assert BEFORE_TWIN in set(events[Columns.ITEM])
+
+
+def test_no_interest_knows_of_an_event_at_or_after_its_moment(run: TrainingRun, interests: pd.DataFrame) -> None:
+    told = interests.apply(everything, axis=1)
+    assert (interests[Columns.AS_OF] <= CUT).all()
+    assert not told.str.contains(AFTER_CUT).any()
+    early = interests[Columns.AS_OF] <= run.cut("twin")
+    assert not told[early].str.contains(AFTER_TWIN).any()
+    assert told[~early].str.contains(AFTER_TWIN).all()
+    assert told[early].str.contains(BEFORE_TWIN).any()
+
+
+def test_the_texts_to_embed_are_those_of_the_catalogue_and_the_documents(
+    run: TrainingRun, interests: pd.DataFrame
+) -> None:
+    documents = set(interests[[Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT]].to_numpy().ravel())
+    texts = set(pq.read_table(run.texts_file)[Columns.TEXT].to_pylist())
+    assert [text for text in texts - documents if AFTER_CUT in text] == [f"picture of {AFTER_CUT}"]
+    assert not any(AFTER_CUT in text for text in documents)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_documents_are_as_of_the_cut_at_the_latest(trained: Trained, part: Part) -> None:
+    run = trained.run
+    documents = run.documents(part)
+    assert len(documents.as_of)
+    assert documents.as_of.max() == run.cut(part).timestamp()
+    rows = {item: row for row, item in enumerate(run.items[Columns.ITEM])}
+    sequences = build_sequences(run.events(part), rows, run.settings.events, documents)
+    assert sequences.times.max() < run.cut(part).timestamp()
+    assert rows[AFTER_CUT] not in sequences.items
+    known = sequences.anchors >= 0
+    assert known.any()
+    assert (documents.as_of[sequences.anchors[known]] < sequences.times[known]).all()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_bundle_has_learned_nothing_of_later_events(trained: Trained, part: Part) -> None:
+    bundle = trained.bundles[part]
+    assert datetime.fromisoformat(bundle.manifest["cut"]) == trained.run.cut(part)
+    items = bundle.items.to_pandas().set_index(Columns.ITEM)
+    hidden = [AFTER_CUT, AFTER_TWIN] if part == "twin" else [AFTER_CUT]
+    assert not items.loc[hidden, ["popularity", "recent", "trained"]].to_numpy().any()
+    assert items.loc[BEFORE_TWIN, "popularity"] == USERS
+    rows = [position for position, item in enumerate(items.index) if item in hidden]
+    assert bundle.neighbours[rows].nnz == bundle.neighbours[:, rows].nnz == 0
+
+
+def test_the_snapshot_is_that_of_a_store_that_never_saw_later_events(run: TrainingRun) -> None:
+    engine = make_engine(run.settings.database_url or "")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM events WHERE occurred_at >= :cut"), {"cut": CUT})
+    try:
+        assert take_snapshot(engine, CUT, run.settings.home / "snapshots").path == run.snapshot_path
+    finally:
+        engine.dispose()
+
+
+def test_sound_data_pass_and_their_features_too(trained: Trained) -> None:
+    for report in (validate_snapshot(trained.run), validate_features(trained.run)):
+        assert report.success
+        assert report.docs.is_file()
+
+
+@pytest.fixture
+def stranger(run: TrainingRun, tmp_path: Path) -> Iterator[TrainingRun]:
+    """A run on a snapshot with an event of an item that the catalogue lacks."""
+    engine = make_engine(run.settings.database_url or "")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO events (event_id, occurred_at, user_id, item_id, event, source)"
+                " VALUES ('stranger', :at, 'u1', 'nobody knows', 'like', 'test')"
+            ),
+            {"at": CUT - timedelta(minutes=1)},
+        )
+    settings = run.settings.model_copy(update={"home": tmp_path})
+    yield TrainingRun.open(take_snapshot(engine, CUT, tmp_path / "snapshots").path, settings)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM events WHERE event_id = 'stranger'"))
+    engine.dispose()
+
+
+def test_a_failed_critical_expectation_counts_the_rows_and_names_the_report(stranger: TrainingRun) -> None:
+    with pytest.raises(CriticalExpectationFailed) as raised:
+        validate_snapshot(stranger)
+    message = str(raised.value)
+    assert "events: Every event names an item of the catalogue; ingest the missing items. 1 of " in message
+    docs = stranger.folder / "validation" / "snapshot" / "index.html"
+    assert docs.as_uri() in message
+    assert "nobody knows" in docs.read_text(encoding="utf-8")
+    assert not np.any([(stranger.folder / name).exists() for name in ("interests.parquet", "twin", "model")])

@@ -1,0 +1,357 @@
+"""The whole loop, as a person goes through it: from a folder of events to a served recommendation and back."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from components import registry
+from components.columns import Columns
+from components.datasets.chinese import chinese_sample
+from components.registry import Version
+from components.settings import Settings
+from components.store.snapshot import Snapshot, latest_snapshot
+from infra.local.ports import is_free
+from infra.local.sweep import tagged
+from tests.e2e.shell import Done, Shell, eventually
+from tests.infra.conftest import free_ports, remove_data
+
+pytestmark = pytest.mark.timeout(900)
+
+USER = "顾客001"
+QUICK = {
+    "DUOTEMPO_PRESET": "demo",
+    "DUOTEMPO_FUSION__EPOCHS": "3",
+    "DUOTEMPO_EVALUATION__BOOTSTRAP": "50",
+}
+MARK = 77.0
+"""A loss that no training has: who finds it in a checkpoint knows where that comes from."""
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    folder = tmp_path_factory.mktemp("loop")
+    settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
+    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if name.endswith("_port")}
+    shell = Shell(settings, **QUICK, **{name.upper(): port for name, port in ports.items()})
+    try:
+        yield shell
+    finally:
+        shell.platform.down()
+        remove_data(shell.platform.home)
+
+
+@pytest.fixture(scope="module")
+def up(shell: Shell) -> Done:
+    """The platform, started while another program listens on the usual port of MLflow."""
+    with socket.create_server(("127.0.0.1", int(shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]))):
+        return shell.run("up")
+
+
+@pytest.fixture(scope="module")
+def folder(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated dataset, its last event an hour ago."""
+    source = Path(shell.run("data", "get", "chinese-sample").out.splitlines()[-1])
+    events = pd.read_parquet(source / "interactions.parquet")
+    hour_ago = int((datetime.now(UTC) - timedelta(hours=1)).timestamp())
+    events[Columns.TIMESTAMP] += hour_ago - events[Columns.TIMESTAMP].max()
+    shop = tmp_path_factory.mktemp("data") / "shop"
+    shop.mkdir()
+    events.to_parquet(shop / "interactions.parquet", index=False)
+    (shop / "items.parquet").write_bytes((source / "items.parquet").read_bytes())
+    return shop
+
+
+@pytest.fixture(scope="module")
+def ingested(shell: Shell, up: Done, folder: Path) -> Done:
+    return shell.run("ingest", folder)
+
+
+@pytest.fixture(scope="module")
+def first(shell: Shell, ingested: Done) -> Done:
+    """The first retraining, waited for."""
+    return shell.run("retrain", "--wait")
+
+
+@pytest.fixture(scope="module")
+def promoted(shell: Shell, first: Done) -> Done:
+    """Version 1 is served, whatever the gate said: the sample is small."""
+    return shell.run("promote", "1", "--force", "--why", "the sample is small")
+
+
+@pytest.fixture(scope="module")
+def answered(shell: Shell, promoted: Done) -> dict[str, Any]:
+    """What a user was shown first, and told us of it."""
+    before = shell.ask("/recommend", {"user_id": USER, "k": 10, "explain": True})
+    kinds = ("like", "dislike", "click", "hide")
+    events = [
+        {"user_id": USER, "item_id": item["item_id"], "event": kind, "request_id": before["request_id"]}
+        for item, kind in zip(before["items"], kinds, strict=False)
+    ]
+    told = shell.ask("/feedback", {"events": events})
+    assert told == {"accepted": len(kinds), "duplicates": 0, "rejected": []}
+    return before
+
+
+@pytest.fixture(scope="module")
+def resumed(shell: Shell, answered: dict[str, Any]) -> dict[str, Any]:
+    """The second retraining: killed in the middle of training, then retried from Prefect; its run."""
+    done = {file.parent for file in checkpoints(shell)}
+    run_id = shell.run("retrain").out.strip().split("/flow-run/")[1]
+    (checkpoint,) = eventually(lambda: [file for file in checkpoints(shell) if file.parent not in done])
+    max(shell.processes(run_id), key=lambda process: process.memory_info().rss).kill()
+    eventually(lambda: state(shell, run_id) == "CRASHED" and not shell.processes(run_id))
+    assert len(registry.versions(shell.mlflow_url)) == 1
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["progress"]["losses"][0] = MARK
+    torch.save(saved, checkpoint)
+
+    retried = shell.prefect_command("flow-run", "retry", run_id)
+    assert retried.code == 0, retried
+    eventually(lambda: state(shell, run_id) in ("COMPLETED", "FAILED", "CRASHED"), 600)
+    return {"id": run_id, "checkpoint": checkpoint, "state": state(shell, run_id)}
+
+
+def checkpoints(shell: Shell) -> list[Path]:
+    return list(shell.home.glob("runs/*/twin.checkpoint"))
+
+
+def state(shell: Shell, run_id: str) -> str:
+    (run,) = shell.prefect("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
+    return str(run["state_type"])
+
+
+def version(shell: Shell, number: str) -> Version:
+    return registry.version(shell.mlflow_url, number)
+
+
+def served(shell: Shell) -> str:
+    return str(shell.status()["served"]["model_version"])
+
+
+def snapshot(shell: Shell) -> Snapshot:
+    found = latest_snapshot(shell.home / "snapshots")
+    assert found
+    return found
+
+
+def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: Done) -> None:
+    taken = shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]
+    assert f"port {taken} is taken: mlflow gets " in up.text
+    status = shell.status()
+    assert set(status) == {"services", "served"}
+    assert {"postgres", "prefect", "mlflow"} <= set(status["services"])
+    assert "bento" not in status["services"]
+    for service in status["services"].values():
+        assert set(service) == {"url", "healthy", "pid"}
+        assert service["healthy"]
+    assert not status["services"]["mlflow"]["url"].endswith(f":{taken}")
+    assert status["served"] is None
+
+
+def test_before_a_version_the_commands_say_what_comes_first(shell: Shell, up: Done) -> None:
+    assert "duotempo retrain" in shell.run("promote", "1", fails=True).text
+    assert "duotempo promote" in shell.run("rollback", fails=True).text
+    assert "duotempo status" in shell.run("recommend", USER, fails=True).text
+
+
+def test_the_sample_is_ingested_once(shell: Shell, ingested: Done, folder: Path) -> None:
+    interactions, items = chinese_sample()
+    assert shell.sql("SELECT count(*) FROM items") == [(len(items),)]
+    ((stored,),) = shell.sql("SELECT count(*) FROM events")
+    assert stored == len(interactions.drop_duplicates())
+    again = shell.run("ingest", folder)
+    assert "accepted" in again.text
+    assert shell.sql("SELECT count(*) FROM events") == [(stored,)]
+    assert shell.sql("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+def test_a_failed_critical_expectation_stops_before_training(shell: Shell, ingested: Done) -> None:
+    shell.sql(
+        "INSERT INTO events (event_id, occurred_at, user_id, item_id, event, source) "
+        "SELECT 'stray', max(occurred_at), %s, 'nobody knows', 'like', 'test' FROM events",
+        USER,
+    )
+    try:
+        stopped = shell.run("retrain", "--wait", fails=True)
+    finally:
+        shell.sql("DELETE FROM events WHERE event_id = 'stray'")
+    assert "nothing was trained: events: Every event names an item of the catalogue" in stopped.text
+    assert re.search(r"1 of \d+ rows fail, such as .*'nobody knows'", stopped.text)
+    docs = Path(stopped.text.split("file://")[1].split("index.html")[0]) / "index.html"
+    assert "nobody knows" in docs.read_text(encoding="utf-8")
+    assert registry.versions(shell.mlflow_url) == []
+    assert not list(docs.parents[2].glob("*/bundle"))
+    (failed, *_) = shell.runs("retrain")
+    assert failed["state_type"] == "FAILED"
+
+
+def test_the_first_retraining_takes_a_snapshot_and_validates_it(shell: Shell, first: Done) -> None:
+    taken = shell.home / "snapshots" / version(shell, "1").tags["snapshot_id"][:12]
+    (folder,) = shell.home.glob(f"snapshots/*-{taken.name}")
+    found = Snapshot.open(folder)
+    assert found.manifest["rows"] == {"events": len(chinese_sample()[0].drop_duplicates()), "items": 120}
+    assert (found.events()[Columns.OCCURRED_AT] < found.cut).all()
+    for stage in ("snapshot", "features"):
+        report = shell.home / "runs" / folder.name / "validation" / stage
+        assert (report / "index.html").is_file()
+        assert json.loads((report / "result.json").read_text(encoding="utf-8"))["success"]
+
+
+def test_chinese_texts_get_the_multilingual_encoder_and_a_warning(shell: Shell, first: Done) -> None:
+    assert "warning: packaged:minilm does not know" in first.text
+    assert "packaged:multilingual is used instead" in first.text
+    (row,) = json.loads(shell.artifacts(shell.runs("embed")[0]["id"])["embeddings"]["data"])
+    assert row["computed"] > 0
+    assert shell.sql("SELECT DISTINCT encoder FROM user_vectors") == [(row["encoder"],)]
+    assert row["encoder"] in first.text
+
+
+def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Done) -> None:
+    from mlflow import MlflowClient
+
+    found = version(shell, "1")
+    assert found.aliases == ("challenger",)
+    assert found.tags["gate"] in ("passed", "failed")
+    assert all(found.tags[name] for name in ("gate_reason", "git_commit", "snapshot_id", "cut", "twin_cut"))
+    assert found.tags["twin_cut"] < found.tags["cut"]
+    assert {"duotempo.ndcg@10", "pop.ndcg@10", "pop7.hr@10", "duotempo.coverage@10"} <= set(found.metrics)
+    client = MlflowClient(shell.mlflow_url)
+    run = client.get_run(found.run_id)
+    assert run.data.params["fusion.epochs"] == "3"
+    assert not any("database_url" in name for name in run.data.params)
+    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["snapshot"]
+    assert {"twin", "report", "validation", "snapshot"} <= {entry.path for entry in client.list_artifacts(found.run_id)}
+    assert "twin/manifest.json" in {entry.path for entry in client.list_artifacts(found.run_id, "twin")}
+    assert f"gate: {found.tags['gate']}: {found.tags['gate_reason'][:20]}" in first.text
+    assert "duotempo promote 1" in first.text
+
+
+def test_its_run_is_completed_with_its_reports(shell: Shell, first: Done) -> None:
+    run = next(run for run in shell.runs("retrain") if run["state_type"] == "COMPLETED")
+    artifacts = shell.artifacts(run["id"])
+    assert {"validation-snapshot", "validation-features", "evaluation", "fusion-twin", "fusion-model"} <= set(artifacts)
+    assert artifacts["evaluation"]["type"] == "markdown"
+    assert "ndcg@10" in artifacts["evaluation"]["data"].lower()
+
+
+def test_what_the_gate_failed_is_not_promoted_without_force_and_a_reason(shell: Shell, first: Done) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(shell.mlflow_url)
+    client.set_model_version_tag("duotempo", "1", "gate", "failed")
+    client.set_model_version_tag("duotempo", "1", "gate_reason", "it is no better than popularity")
+    refused = shell.run("promote", "1", fails=True)
+    assert "version 1 did not pass the gate: it is no better than popularity" in refused.text
+    assert "needs a why" in shell.run("promote", "1", "--force", fails=True).text
+    assert version(shell, "1").aliases == ("challenger",)
+    assert shell.sql("SELECT count(*) FROM promotions") == [(0,)]
+    assert "no version '9'" in shell.run("promote", "9", fails=True).text
+
+
+def test_a_promoted_version_serves(shell: Shell, promoted: Done) -> None:
+    status = shell.status()
+    assert status["served"]["model_version"] == "1"
+    assert status["services"]["bento"]["healthy"]
+    assert status["served"]["bento_tag"] in promoted.text
+    assert "champion" in version(shell, "1").aliases
+    lines = shell.sql("SELECT version, from_version, actor, reason, state FROM promotions ORDER BY promotion_id")
+    expected = ("1", None, "command line", "the sample is small")
+    assert lines == [(*expected, "requested"), (*expected, "serving")]
+
+
+def test_recommendations_explain_themselves(shell: Shell, answered: dict[str, Any]) -> None:
+    assert answered["user_state"] == "known"
+    assert (answered["model_version"], answered["degraded"]) == ("1", False)
+    assert len(answered["items"]) == 10
+    assert all(item["why"]["text"] and item["title"] for item in answered["items"])
+    interest = answered["interest"]
+    assert interest["long_weight"] + interest["short_weight"] == pytest.approx(1.0)
+    assert interest["long"]
+    assert interest["short"]
+    seen = {row[0] for row in shell.sql("SELECT item_id FROM events WHERE user_id = %s AND source = 'shop'", USER)}
+    assert not seen & {item["item_id"] for item in answered["items"]}
+
+
+def test_feedback_is_stored_and_changes_the_next_answer(shell: Shell, answered: dict[str, Any]) -> None:
+    request = answered["request_id"]
+    rows = shell.sql("SELECT item_id, event FROM events WHERE request_id = %s ORDER BY received_at, event", request)
+    shown = [item["item_id"] for item in answered["items"]]
+    assert sorted(rows) == sorted(zip(shown, ("like", "dislike", "click", "hide"), strict=False))
+    assert shell.sql("SELECT user_id, model_version FROM impressions WHERE request_id = %s", request) == [(USER, "1")]
+    after = shell.ask("/recommend", {"user_id": USER, "k": 10})
+    assert not {item for item, _ in rows} & {item["item_id"] for item in after["items"]}
+
+
+def test_the_command_line_shows_recommendations(shell: Shell, answered: dict[str, Any]) -> None:
+    shown = shell.run("recommend", USER, "-k", "3", "--explain")
+    now = shell.ask("/recommend", {"user_id": USER, "k": 3, "explain": True})
+    assert "known user, version 1" in shown.text
+    assert all(item["title"] in shown.out and item["item_id"] in shown.out for item in now["items"])
+    assert "long-term" in shown.text
+    assert "new user" in shell.run("recommend", "a stranger").text
+    assert "10000" in shell.run("recommend", USER, "-k", "10000", fails=True).text
+
+
+def test_everybody_gets_recommendations_at_once(shell: Shell, answered: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "all" / "recommendations.parquet"
+    shell.run("batch", "--out", file, "-k", "7")
+    table = pq.read_table(file).to_pandas()
+    assert table.groupby(Columns.USER).size().tolist() == [7] * 60
+    stored = shell.sql("SELECT user_id, rank, item_id FROM batch_recommendations WHERE model_version = '1'")
+    columns = [Columns.USER, Columns.RANK, Columns.ITEM]
+    assert sorted(stored) == sorted(table[columns].itertuples(index=False, name=None))
+    now = shell.ask("/recommend", {"user_id": USER, "k": 7})
+    own = table[table[Columns.USER] == USER].sort_values(Columns.RANK)[Columns.ITEM].tolist()
+    assert own == [item["item_id"] for item in now["items"]]
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(shell: Shell, resumed: dict[str, Any]) -> None:
+    assert resumed["state"] == "COMPLETED"
+    progress = torch.load(resumed["checkpoint"], weights_only=True)["progress"]
+    assert progress["losses"][0] == MARK
+    assert progress["epoch"] == 3
+    assert resumed["checkpoint"].parent == shell.home / "runs" / snapshot(shell).path.name
+
+
+def test_the_second_version_has_learned_from_the_feedback(
+    shell: Shell, resumed: dict[str, Any], answered: dict[str, Any]
+) -> None:
+    events = snapshot(shell).events()
+    assert (events[Columns.REQUEST] == answered["request_id"]).sum() == 4
+    found = version(shell, "2")
+    assert found.tags["snapshot_id"] == snapshot(shell).manifest["id"]
+    assert found.aliases == ("challenger",)
+    assert {"champion.ndcg@10", "duotempo.ndcg@10"} <= set(found.metrics)
+    (row,) = json.loads(shell.artifacts(shell.runs("embed")[0]["id"])["embeddings"]["data"])
+    assert row["reused"] > row["computed"]
+
+
+def test_the_second_version_takes_over_and_gives_back(shell: Shell, resumed: dict[str, Any]) -> None:
+    address = shell.platform.addresses.serving_url
+    shell.run("promote", "2", "--force", "--why", "it has seen the feedback")
+    assert served(shell) == "2"
+    assert shell.ask("/recommend", {"user_id": USER, "k": 5})["model_version"] == "2"
+    assert shell.platform.addresses.serving_url == address
+    back = shell.run("rollback")
+    assert "serving version 1" in back.text
+    assert shell.ask("/recommend", {"user_id": USER, "k": 5})["model_version"] == "1"
+    assert "champion" in version(shell, "1").aliases
+    serving = shell.sql("SELECT version FROM promotions WHERE state = 'serving' ORDER BY promotion_id")
+    assert serving == [("1",), ("2",), ("1",)]
+
+
+def test_down_leaves_no_process_and_no_port(shell: Shell, up: Done) -> None:
+    ports = shell.platform.home.state.ports
+    shell.run("down")
+    assert tagged(shell.platform.home.id) == []
+    assert all(is_free(port) for port in ports.values())
+    assert not any(service["healthy"] for service in shell.status()["services"].values())
