@@ -15,6 +15,8 @@ from components.settings import InterestSettings
 SHARES = ("long", "short", "content", "collaborative", "popularity")
 EXAMINED = 24
 BECAUSE = 3
+SMALLEST = 1e-6
+"""Fall of a score under which an item is no reason: less than rounding leaves."""
 TERMS = 5
 PROFILE_TERMS = 50
 TREND_QUANTILE = 0.9
@@ -103,7 +105,9 @@ class Explainer:
         answers = []
         for position in range(len(rows)):
             order = np.argsort(-falls[:, position], kind="stable")[:BECAUSE]
-            answers.append([(int(history[i]), float(falls[i, position])) for i in order if falls[i, position] > 0])
+            answers.append(
+                [(int(history[i]), float(falls[i, position])) for i in order if falls[i, position] >= SMALLEST]
+            )
         return answers
 
     def _examined(self, rows: np.ndarray, state: UserState) -> np.ndarray:
@@ -168,6 +172,8 @@ def _shares(parts: dict[str, float]) -> dict[str, float]:
 
 
 def _merged(first: list[tuple[str, float]], second: list[tuple[str, float]], count: int) -> list[str]:
-    """Half of the terms from each, without doubles."""
-    terms = [term for term, _ in first[: count // 2]] + [term for term, _ in second]
-    return list(dict.fromkeys(terms))[:count]
+    """Half of the terms from each; a word that stands in two cases stands once, as it comes first."""
+    terms: dict[str, str] = {}
+    for term, _ in first[: count // 2] + second:
+        terms.setdefault(term.casefold(), term)
+    return list(terms.values())[:count]

@@ -164,8 +164,8 @@ def as_events(raw: pd.DataFrame) -> pd.DataFrame:
     refuse(raw[Columns.EVENT], ~raw[Columns.EVENT].isin(EVENTS), f"none of {', '.join(EVENTS)}")
     events = raw.assign(
         **{name: raw[name].astype(str).astype(object) for name in (Columns.USER, Columns.ITEM, Columns.EVENT)},
-        **{Columns.TIMESTAMP: seconds, Columns.OCCURRED_AT: moments(seconds).set_axis(raw.index)},
-    )
+        **{Columns.OCCURRED_AT: moments(seconds).set_axis(raw.index)},
+    ).assign(**{Columns.TIMESTAMP: seconds})
     for name, absent in ((Columns.VALUE, np.nan), (Columns.TEXT, None)):
         if name not in events:
             events[name] = absent

@@ -1,6 +1,7 @@
 """The training loop: AdamW, early stopping on held-out targets, checkpoints that a killed run resumes from."""
 
 import logging
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,10 +222,14 @@ def save_checkpoint(
 
 
 def load_checkpoint(file: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The checkpoint, or None when there is none or it belongs to other data or settings."""
+    """The checkpoint, or None when there is none, it is damaged, or it belongs to other data or settings."""
     if not file.is_file():
         return None
-    saved: dict[str, Any] = torch.load(file, weights_only=True)
+    try:
+        saved: dict[str, Any] = torch.load(file, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged (%s): starting anew", file, error)
+        return None
     if saved["fingerprint"] != fingerprint:
         log.info("%s belongs to another run: starting anew", file)
         return None

@@ -7,19 +7,40 @@ import subprocess
 import sys
 import time
 
+import httpx
+
 from infra.local.health import http
+from infra.local.sweep import TAG, tagged
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
+UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 
 
 def main(pool: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     LOG.info("worker of the pool %s, device: %s", pool, device())
-    while not http(f"{os.environ['PREFECT_API_URL']}/health"):
+    api = os.environ["PREFECT_API_URL"]
+    while not http(f"{api}/health"):
         time.sleep(PAUSE_SECONDS)
+    report_lost_runs(api, pool)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--type", "process"]
     os.execv(command[0], [*command, "--pool", pool, "--name", pool])
+
+
+def report_lost_runs(api: str, pool: str) -> None:
+    """Tells Prefect which runs ended together with an earlier worker, which could not tell it any more.
+
+    Else they would run forever in Prefect's eyes, and hold the one place that their deployment has.
+    """
+    alive = {process.environ().get("PREFECT__FLOW_RUN_ID") for process in tagged(os.environ[TAG])}
+    wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, "work_pools": {"name": {"any_": [pool]}}}
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker; retry it."}
+    with httpx.Client(base_url=api, timeout=30) as client:
+        for run in client.post("/flow_runs/filter", json=wanted).raise_for_status().json():
+            if run["id"] not in alive:
+                LOG.warning("the run %s has lost its process", run["name"])
+                client.post(f"/flow_runs/{run['id']}/set_state", json={"state": crashed}).raise_for_status()
 
 
 def device() -> str:

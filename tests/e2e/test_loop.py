@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -103,12 +104,14 @@ def answered(shell: Shell, promoted: Done) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def resumed(shell: Shell, answered: dict[str, Any]) -> dict[str, Any]:
-    """The second retraining: killed in the middle of training, then retried from Prefect; its run."""
+    """The second retraining: killed with its worker in the middle of training, then retried from Prefect; its run."""
     done = {file.parent for file in checkpoints(shell)}
+    worker = psutil.Process(shell.status()["services"]["worker-cpu"]["pid"])
     run_id = shell.run("retrain").out.strip().split("/flow-run/")[1]
     (checkpoint,) = eventually(lambda: [file for file in checkpoints(shell) if file.parent not in done])
-    max(shell.processes(run_id), key=lambda process: process.memory_info().rss).kill()
-    eventually(lambda: state(shell, run_id) == "CRASHED" and not shell.processes(run_id))
+    for process in [worker, *shell.processes(run_id)]:
+        process.kill()
+    eventually(lambda: state(shell, run_id) == "CRASHED")
     assert len(registry.versions(shell.mlflow_url)) == 1
     saved = torch.load(checkpoint, weights_only=True)
     saved["progress"]["losses"][0] = MARK
@@ -228,6 +231,7 @@ def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Done) 
     run = client.get_run(found.run_id)
     assert run.data.params["fusion.epochs"] == "3"
     assert not any("database_url" in name for name in run.data.params)
+    assert run.inputs
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["snapshot"]
     assert {"twin", "report", "validation", "snapshot"} <= {entry.path for entry in client.list_artifacts(found.run_id)}
     assert "twin/manifest.json" in {entry.path for entry in client.list_artifacts(found.run_id, "twin")}
