@@ -33,8 +33,8 @@ class BundleError(DuotempoError):
 class Bundle:
     """What the recommender needs, in memory.
 
-    items: item_id, title, category (list of str), available, published_at, popularity (events in the snapshot),
-    recent (events in the 7 days before the cut), trained (had a training event).
+    items: item_id, title, category (list of str), available, published_at, popularity (positive events in the
+    snapshot), recent (those of the 7 days before the cut), trained (had a training event).
     manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w}), half_life_days, window,
     history, version of the schema, and whatever the training adds.
     """

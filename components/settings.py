@@ -7,7 +7,7 @@ in the working directory, then `DUOTEMPO_*` variables, a nested name joined by t
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 from pydantic_settings import (
@@ -20,6 +20,7 @@ from pydantic_settings import (
 from components.columns import EVENTS
 
 PRESETS = Path(__file__).parent / "presets"
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -92,7 +93,7 @@ class FusionSettings(Section):
     width: PositiveInt = 64
     blocks: PositiveInt = 2
     heads: PositiveInt = 2
-    dropout: float = 0.2
+    dropout: Share = 0.2
     window: PositiveInt = 50
     """Events that the short-term tower reads."""
     learning_rate: float = 1e-3
@@ -107,13 +108,19 @@ class FusionSettings(Section):
     """Catalogues smaller than this train with a softmax over all items."""
     negatives: int = 512
     """Sampled negatives of larger catalogues."""
-    anchor_dropout: float = 0.3
+    anchor_dropout: Share = 0.3
     """Share of the targets that are trained without their document vectors."""
-    id_dropout: float = 0.1
+    id_dropout: Share = 0.1
     """Share of the items whose id vector is hidden in a step, so that text alone can carry a new item."""
     documents: bool = True
     """Whether LLM(D_l) and LLM(D_s) enter the towers."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _divides_into_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+        return self
 
 
 class RankingSettings(Section):
@@ -123,9 +130,9 @@ class RankingSettings(Section):
     dense_below: int = 5000
     """Catalogues smaller than this use EASE, larger ones item-kNN, as the item-item part."""
     ease_regularization: float = 300.0
-    k: int = 10
-    max_k: int = 100
-    diversity: float = 0.0
+    k: PositiveInt = 10
+    max_k: PositiveInt = 100
+    diversity: Share = 0.0
     """Weight of MMR's diversity, 0 to 1."""
     category_cap: int = 0
     """Most items of one category in an answer; 0: no cap."""
@@ -134,11 +141,11 @@ class RankingSettings(Section):
 
 
 class EvaluationSettings(Section):
-    k: int = 10
-    bootstrap: int = 1000
+    k: PositiveInt = 10
+    bootstrap: PositiveInt = 1000
     """Resamples of users for an interval."""
-    rolling_sample: int = 5000
-    cut_quantile: float = 0.9
+    rolling_sample: PositiveInt = 5000
+    cut_quantile: Share = 0.9
     cold_user_events: int = 5
     heavy_user_events: int = 100
 

@@ -23,7 +23,8 @@ from components.columns import Columns
 from components.embedding.vectors import read_vectors
 from components.errors import DuotempoError
 from components.evaluation.judgement import Judgement, judge
-from components.evaluation.splits import SIGNAL, Rolling, rolling
+from components.evaluation.ranking import with_signals
+from components.evaluation.splits import Rolling, rolling
 from components.fusion.fit import Catalogue, fit
 from components.fusion.inputs import make_documents
 from components.fusion.sequences import Documents
@@ -31,7 +32,6 @@ from components.fusion.training import Progress
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
-from components.interests.signals import signals
 from components.interests.texts import item_texts
 from components.settings import Settings
 from components.store.history import write_documents
@@ -89,10 +89,9 @@ class TrainingRun:
     @cached_property
     def rolling(self) -> Rolling:
         """The split that the twin and the gate live by; its events are the whole snapshot, sorted."""
-        events = self.snapshot.events()
         chosen = self.settings.evaluation
         return rolling(
-            events.assign(**{SIGNAL: signals(events, self.settings.events)}),
+            with_signals(self.snapshot.events(), self.settings.events),
             chosen.cut_quantile,
             chosen.rolling_sample,
             self.settings.fusion.seed,
@@ -101,7 +100,7 @@ class TrainingRun:
     def cut(self, part: Part) -> pd.Timestamp:
         """Exclusive: training of the part sees only events before it."""
         if part == "twin":
-            return pd.Timestamp(self.rolling.cut, unit="s", tz="UTC")
+            return pd.Timestamp(self.rolling.cut, unit="s", tz="UTC").round("us")
         return pd.Timestamp(self.snapshot.cut)
 
     def events(self, part: Part) -> pd.DataFrame:

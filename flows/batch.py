@@ -10,6 +10,7 @@ from prefect import flow, task
 
 from components import registry
 from components.bundle import Bundle
+from components.columns import Columns
 from components.errors import DuotempoError
 from components.fusion.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
@@ -44,7 +45,9 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"]))
     rows = {item: row for row, item in enumerate(loaded.items["item_id"].to_pylist())}
     sequences = build_sequences(snapshot.events(), rows, settings.events, documents)
-    table = recommend_all(loaded, sequences, documents, settings.ranking, now=now, k=k, show_progress=True)
+    items = snapshot.items()
+    available = set(items.loc[items[Columns.AVAILABLE], Columns.ITEM])
+    table = recommend_all(loaded, sequences, documents, available, settings.ranking, now=now, k=k, show_progress=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     pq.write_table(table, partial)

@@ -104,6 +104,10 @@ def verdict_of(
     if champion:
         cut = datetime.fromisoformat(champion.manifest["cut"]).timestamp()
         later = rolling.targets[TIME].to_numpy() >= cut
+    if not later.any():
+        why = "no target lies behind the cut of the champion's twin: retrain with a later cut"
+        clause = gate.Clause("champion", False, why)
+        return gate.Verdict(False, [f"champion: {why}"], [clause])
     by_name = {result.name: result for result in results}
     ours = by_name[CHALLENGER]
     other = by_name.get(CHAMPION)

@@ -16,7 +16,14 @@ from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.errors import EvaluationError
 from components.evaluation.metrics import user_share
 from components.evaluation.peers import PEERS, interaction_matrix
-from components.evaluation.ranking import rank_bundle, rank_peer, rank_popularity, target_rows, user_states
+from components.evaluation.ranking import (
+    rank_bundle,
+    rank_peer,
+    rank_popularity,
+    target_rows,
+    user_states,
+    with_signals,
+)
 from components.evaluation.results import ModelResult, summarise
 from components.evaluation.splits import Rolling, Split, rolling, split
 from components.fusion.fit import Catalogue, fit
@@ -28,7 +35,7 @@ from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 from components.store.clean import clean_items
-from components.store.normalize import BEYOND_SECONDS, epoch_seconds, moments
+from components.store.normalize import BEYOND_SECONDS, clean_id, epoch_seconds, moments
 
 SPLITS = ("loo", "temporal", "rolling")
 
@@ -59,9 +66,12 @@ class OfflineEvaluation:
         self.split: Split | Rolling
         if kind == "rolling":
             chosen = settings.evaluation
-            self.split = rolling(events, chosen.cut_quantile, chosen.rolling_sample, settings.fusion.seed)
+            self.split = rolling(
+                with_signals(events, settings.events), chosen.cut_quantile, chosen.rolling_sample, settings.fusion.seed
+            )
         else:
             self.split = split(events, "loo" if kind == "loo" else "temporal")
+        self.cut = pd.Timestamp(self.split.cut, unit="s", tz="UTC").round("us")
         self.items = catalogue_items(dataset, events)
         self.rows = {item: row for row, item in enumerate(self.items[Columns.ITEM])}
         self.targets = target_rows(self.split, self.rows)
@@ -90,7 +100,7 @@ class OfflineEvaluation:
             catalogue,
             documents,
             self.settings,
-            cut=pd.Timestamp(self.split.cut, unit="s", tz="UTC").to_pydatetime(),
+            cut=self.cut.to_pydatetime(),
             held_out="last" if self.kind == "loo" else "recent",
             show_progress=self.show_progress,
         )
@@ -106,10 +116,9 @@ class OfflineEvaluation:
         Without documents in the model there are none to read.
         """
         train = self.split.train
-        cut = pd.Timestamp(self.split.cut, unit="s", tz="UTC")
-        moments = anchors(train, cut, self.settings.interests.anchors)
+        moments = anchors(train, self.cut, self.settings.interests.anchors)
         last = train.groupby(Columns.USER)[Columns.OCCURRED_AT].max() + pd.Timedelta(microseconds=1)
-        at_cut = moments[Columns.AS_OF] == cut
+        at_cut = moments[Columns.AS_OF] == self.cut
         moments.loc[at_cut, Columns.AS_OF] = moments.loc[at_cut, Columns.USER].map(last)
         if not self.settings.fusion.documents:
             moments = moments.iloc[:0]
@@ -163,13 +172,21 @@ def as_events(raw: pd.DataFrame) -> pd.DataFrame:
     refuse(raw[Columns.TIMESTAMP], seconds >= BEYOND_SECONDS, "beyond all seconds: divide milliseconds by 1,000")
     refuse(raw[Columns.EVENT], ~raw[Columns.EVENT].isin(EVENTS), f"none of {', '.join(EVENTS)}")
     events = raw.assign(
-        **{name: raw[name].astype(str).astype(object) for name in (Columns.USER, Columns.ITEM, Columns.EVENT)},
+        **{name: read_ids(raw[name]) for name in (Columns.USER, Columns.ITEM)},
         **{Columns.OCCURRED_AT: moments(seconds).set_axis(raw.index)},
     ).assign(**{Columns.TIMESTAMP: seconds})
     for name, absent in ((Columns.VALUE, np.nan), (Columns.TEXT, None)):
         if name not in events:
             events[name] = absent
     return events
+
+
+def read_ids(raw: pd.Series) -> pd.Series:
+    """Ids as the catalogue's are read: strings without blanks around them. Raises EvaluationError for a missing one."""
+    known = {value: clean_id(value) for value in raw.unique()}
+    ids = raw.map(known).astype(object)
+    refuse(raw, ids.isna(), "no id")
+    return ids
 
 
 def refuse(values: pd.Series, wrong: np.ndarray | pd.Series, problem: str) -> None:
@@ -184,7 +201,7 @@ def catalogue_items(dataset: Dataset, events: pd.DataFrame) -> pd.DataFrame:
     """The items frame, of the columns that may be read, with a bare row for each item that only the events name."""
     unreadable = set(ITEM_TEXT) - set(dataset.text)
     described = dataset.items.drop(columns=list(unreadable), errors="ignore")
-    described = described.assign(**{Columns.ITEM: described[Columns.ITEM].astype(str)})
+    described = described.assign(**{Columns.ITEM: read_ids(described[Columns.ITEM])})
     missing = events.loc[~events[Columns.ITEM].isin(described[Columns.ITEM]), [Columns.ITEM]].drop_duplicates()
     return clean_items(pd.concat([described, missing], ignore_index=True), source=dataset.name).rows.reset_index(
         drop=True

@@ -88,14 +88,14 @@ def slice_bars(slices: dict[str, dict[str, Any]], metric: str) -> Figure:
 
 
 def long_share_histogram(long_share: np.ndarray) -> Figure:
-    """How much of the answers the long-term interest is."""
+    """How much of the answers the long-term interest is; an answer without a history (NaN) does not count."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     edges = np.linspace(0, 1, 41)
     counts, _ = np.histogram(long_share, edges)
     centres = (edges[:-1] + edges[1:]) / 2
     axes.bar(centres, counts, width=0.0225, color=[LONG if centre >= 0.5 else SHORT for centre in centres])
-    mean = float(np.mean(long_share))
+    mean = float(np.nanmean(long_share)) if np.isfinite(long_share).any() else 0.0
     axes.axvline(mean, color=INK, linewidth=1, linestyle="--")
     axes.annotate(
         f"mean {mean:.0%}", (mean, 1), (5, -12), xycoords=("data", "axes fraction"), textcoords="offset points"

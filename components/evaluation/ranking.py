@@ -9,7 +9,7 @@ from components.columns import Columns
 from components.evaluation.baselines import Popularity
 from components.evaluation.metrics import rank
 from components.evaluation.peers import Peer, interaction_matrix
-from components.evaluation.splits import TIME, Rolling, Split, epoch_seconds
+from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, epoch_seconds
 from components.fusion.sequences import Documents
 from components.interests.signals import signals
 from components.ranking.scorer import Scorer
@@ -18,6 +18,11 @@ from components.settings import EventSettings
 
 INSTANT = 2e-6
 """Seconds after the last event of a history, the moment that a split without a clock asks about."""
+
+
+def with_signals(events: pd.DataFrame, settings: EventSettings) -> pd.DataFrame:
+    """The events with their signals, so that `rolling` takes only positive ones as targets."""
+    return events.assign(**{SIGNAL: signals(events, settings)})
 
 
 def user_states(

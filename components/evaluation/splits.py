@@ -107,11 +107,6 @@ def split(interactions: pd.DataFrame, kind: Kind) -> Split:
     return Split(events[training], _targets(events, times, np.flatnonzero(held_out)), kind, cut)
 
 
-def validation_split(train: pd.DataFrame, kind: Kind) -> Split:
-    """The same split once more, on the training side alone: what settings and early stopping are chosen by."""
-    return split(train, kind)
-
-
 def rolling(events: pd.DataFrame, quantile: float, sample: int, seed: int) -> Rolling:
     """Training before the `quantile` of all times (a time that occurs, exclusive), targets from there on.
 

@@ -6,7 +6,7 @@ The flow makes the evaluation twin and the registered model with it, `duotempo e
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -106,10 +106,10 @@ def fit(
         vectors = model.items().numpy()
         matrix = whitening @ model.items.project.weight.numpy().T
     bundle = Bundle(
-        items=item_table(catalogue.items, events, trained, cut),
+        items=item_table(catalogue.items, learned, trained, cut),
         vectors=vectors,
         texts=catalogue.texts,
-        neighbours=neighbours(sequences, len(catalogue.items), settings),
+        neighbours=neighbours(learned, len(catalogue.items), settings),
         keywords=catalogue.keywords,
         terms=catalogue.terms,
         text_mean=mean,
@@ -122,11 +122,20 @@ def fit(
             "window": settings.fusion.window,
             "history": settings.ranking.history,
             "half_life_days": settings.interests.half_life_days,
-            "short_days": settings.interests.short_days,
+            "events": settings.events.model_dump(mode="json"),
+            "interests": settings.interests.model_dump(mode="json"),
             "mixture": {"collaborative": 0.0, "popularity": 0.0},
         },
     )
-    return Fitted(choose_mixture(bundle, validation), progress)
+    # the mixture is chosen with the held-out events out of every part; the bundle then counts them again
+    manifest = {**bundle.manifest, "mixture": choose_mixture(bundle, validation)}
+    whole = replace(
+        bundle,
+        items=item_table(catalogue.items, sequences, trained, cut),
+        neighbours=neighbours(sequences, len(catalogue.items), settings),
+        manifest=manifest,
+    )
+    return Fitted(whole, progress)
 
 
 def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,15 +159,15 @@ def project(texts: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarr
     return (np.where(known, texts - mean, 0) @ matrix).astype(np.float32)
 
 
-def item_table(items: pd.DataFrame, events: pd.DataFrame, trained: np.ndarray, cut: datetime) -> pa.Table:
-    """The bundle's item table: the catalogue with event counts, all time and of the 7 days before the cut."""
-    ids = items[Columns.ITEM]
-    recent = events[events[Columns.OCCURRED_AT] >= cut - RECENT]
-    counts = events[Columns.ITEM].value_counts().reindex(ids, fill_value=0)
-    recent_counts = recent[Columns.ITEM].value_counts().reindex(ids, fill_value=0)
+def item_table(items: pd.DataFrame, sequences: Sequences, trained: np.ndarray, cut: datetime) -> pa.Table:
+    """The bundle's item table: the catalogue with counts of positive events, of all time and of the last 7 days."""
+    liked = sequences.signals > 0
+    recent = liked & (sequences.times >= (cut - RECENT).timestamp())
     columns = [Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT]
     table = items[columns].assign(
-        popularity=counts.to_numpy(np.int64), recent=recent_counts.to_numpy(np.int64), trained=trained
+        popularity=np.bincount(sequences.items[liked], minlength=len(items)),
+        recent=np.bincount(sequences.items[recent], minlength=len(items)),
+        trained=trained,
     )
     return pa.Table.from_pandas(table, preserve_index=False)
 

@@ -6,6 +6,8 @@ Every fusion returns two parts whose sum is U, so that each score splits exactly
 import torch
 from torch import Tensor, nn
 
+from components.errors import DuotempoError
+
 CONTEXT = 2
 """Width of the context: log(1 + days since the last event), log(1 + events known)."""
 
@@ -82,8 +84,12 @@ FUSIONS: dict[str, type[Fusion]] = {
 }
 
 
+class UnknownFusion(DuotempoError):
+    """The settings name a fusion that is none of FUSIONS."""
+
+
 def make_fusion(kind: str, width: int) -> Fusion:
-    """The fusion named `kind`. Raises ValueError that names the known ones."""
+    """The fusion named `kind`. Raises UnknownFusion that names the known ones."""
     if kind not in FUSIONS:
-        raise ValueError(f"no fusion named {kind!r}; there are {', '.join(FUSIONS)}")
+        raise UnknownFusion(f"no fusion named {kind!r}: DUOTEMPO_FUSION__KIND is one of {', '.join(FUSIONS)}")
     return FUSIONS[kind](width)

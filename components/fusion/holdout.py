@@ -43,9 +43,7 @@ def hold_out(sequences: Sequences, documents: Documents, kind: HeldOut, seed: in
     limit = int(np.clip(SHARE * len(sequences.items), FEWEST_USERS, MOST_USERS))
     chosen = np.random.default_rng(seed).permutation(eligible)[:limit]
     chosen.sort()
-    states = [
-        sequences.state(user, float(sequences.times[last[user]]), documents, before=int(last[user])) for user in chosen
-    ]
+    states = sequences.states(chosen, sequences.times[last[chosen]], documents, ends=last[chosen])
     masked = sequences.signals.copy()
     masked[last[chosen]] = 0
     return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]])

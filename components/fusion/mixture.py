@@ -1,5 +1,6 @@
 """How much the collaborative part and the popularity prior add to the fused interest in the hybrid strategy."""
 
+import logging
 from dataclasses import replace
 from itertools import product
 
@@ -12,14 +13,21 @@ from components.ranking.states import UserState
 
 COLLABORATIVE = (0.0, 0.25, 0.5, 1.0)
 POPULARITY = (0.02, 0.1, 0.25)
+WITHOUT_VALIDATION = {"collaborative": 0.0, "popularity": 0.02}
 BATCH = 256
 
+log = logging.getLogger(__name__)
 
-def choose_mixture(bundle: Bundle, validation: Validation) -> Bundle:
-    """The bundle with the weights that rank the held-out targets best (NDCG@10).
 
-    The candidates are multiples of the ratio of the parts' deviations, so that they mean the same for every model.
+def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
+    """The weights of the collaborative part and of popularity that rank the held-out targets best (NDCG@10).
+
+    bundle: none of its parts may know the held-out events. The candidates are multiples of the ratio of the parts'
+    deviations, so that they mean the same for every model.
     """
+    if not validation.states:
+        log.warning("no event could be held out: the hybrid keeps its smallest weights, %s", WITHOUT_VALIDATION)
+        return WITHOUT_VALIDATION
     plain = replace(bundle, manifest={**bundle.manifest, "mixture": {"collaborative": 1.0, "popularity": 1.0}})
     scorer = Scorer(plain)
     gains = np.zeros((len(COLLABORATIVE), len(POPULARITY)))
@@ -39,11 +47,10 @@ def choose_mixture(bundle: Bundle, validation: Validation) -> Bundle:
             )
             gains[i, j] += ndcg_sum(scores, states, targets)
     best = np.unravel_index(gains.argmax(), gains.shape)
-    mixture = {
+    return {
         "collaborative": float(COLLABORATIVE[best[0]] * units["collaborative"]),
         "popularity": float(POPULARITY[best[1]] * units["popularity"]),
     }
-    return replace(bundle, manifest={**bundle.manifest, "mixture": mixture})
 
 
 def deviation_ratio(model: np.ndarray, part: np.ndarray) -> float:

@@ -32,8 +32,10 @@ class Documents:
         """Row of the latest anchor strictly before each moment, -1 where a user has none: int64 (n,)."""
         if not len(self.users):
             return np.full(len(users), -1, dtype=np.int64)
-        asked = pd.DataFrame({"user": users, "moment": moments, "order": np.arange(len(users))})
-        known = pd.DataFrame({"user": self.users, "moment": self.as_of, "row": np.arange(len(self.users))})
+        asked = pd.DataFrame({"user": pd.Series(users, dtype="str"), "moment": moments, "order": np.arange(len(users))})
+        known = pd.DataFrame(
+            {"user": pd.Series(self.users, dtype="str"), "moment": self.as_of, "row": np.arange(len(self.users))}
+        )
         found = pd.merge_asof(
             asked.sort_values("moment", kind="stable"),
             known.sort_values("moment", kind="stable"),
@@ -59,12 +61,23 @@ class Sequences:
     signals: np.ndarray
     anchors: np.ndarray
 
-    def state(self, user: int, now: float, documents: Documents, before: int | None = None) -> UserState:
-        """State of the user at position `user`, of the events before position `before` in the flat arrays."""
-        first, last = self.offsets[user], self.offsets[user + 1] if before is None else before
-        anchor = documents.in_force(self.users[user : user + 1], np.array([now]))[0]
-        vectors = documents.vectors[anchor] if anchor >= 0 else None
-        return UserState(self.items[first:last], self.times[first:last], self.signals[first:last], now, vectors)
+    def states(
+        self, users: np.ndarray, moments: np.ndarray, documents: Documents, ends: np.ndarray | None = None
+    ) -> list[UserState]:
+        """States of the users at positions `users` (n,) at `moments` (n,), of all their events or of those before the
+        flat positions `ends` (n,)."""
+        ends = self.offsets[users + 1] if ends is None else ends
+        anchors = documents.in_force(self.users[users], moments)
+        return [
+            UserState(
+                self.items[first:end],
+                self.times[first:end],
+                self.signals[first:end],
+                float(moment),
+                documents.vectors[anchor] if anchor >= 0 else None,
+            )
+            for first, end, moment, anchor in zip(self.offsets[users], ends, moments, anchors, strict=True)
+        ]
 
 
 def build_sequences(

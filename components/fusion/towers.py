@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 POSITIONS = 32
 GAPS = 24
+OLDEST_HALF_LIVES = 100.0
+"""Events older than this weigh the same: more would leave the range of float32."""
 
 
 class ItemTower(nn.Module):
@@ -69,11 +71,12 @@ class LongTower(nn.Module):
         relative to the newest event: a mean does not change when all its weights are scaled alike.
         """
         newest = ages.masked_fill(signals == 0, 1e6).amin(dim=1, keepdim=True)
-        decay = torch.exp(math.log(2) * (newest - ages).clamp(max=0) / self.half_life_days)
+        half_lives = ((ages - newest) / self.half_life_days).clamp(0, OLDEST_HALF_LIVES)
+        decay = torch.exp(-math.log(2) * half_lives)
         weights = (decay * signals)[..., None]
         total = torch.cumsum(weights * vectors, dim=1)[:, -window:]
         mass = torch.cumsum(weights.abs(), dim=1)[:, -window:]
-        mean = total / mass.clamp(min=1e-9)
+        mean = total / torch.where(mass > 0, mass, 1.0)
         return mean + (mass > 0) * self.refine(mean)
 
 

@@ -54,7 +54,8 @@ def train(
     """Trains `model` in place and leaves it with the weights of its best epoch.
 
     checkpoint: file written after each epoch; when it is there and bears the same fingerprint, the run goes on from it.
-    Raises TrainingError when the loss is not finite (the last good checkpoint stays) or when there is nothing to learn.
+    Without held-out targets all epochs are trained. Raises TrainingError when the loss is not finite (the last good
+    checkpoint stays), when there is nothing to learn, or when a checkpoint cannot be written.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     sampler = WindowSampler(sequences, settings.window, history, settings.batch_size)
@@ -79,7 +80,10 @@ def train(
         rng = np.random.default_rng([settings.seed, epoch])
         progress.losses.append(train_epoch(model, optimizer, sampler.epoch(rng), documents, settings, epoch))
         progress.epoch = epoch
-        if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+        if not validation.states:
+            progress.best_epoch = epoch
+            best = {name: value.clone() for name, value in model.state_dict().items()}
+        elif epoch % settings.validate_every == 0 or epoch == settings.epochs:
             ndcg = validate(model, validation, history, documents.vectors.shape[2])
             progress.validations.append((epoch, ndcg))
             if ndcg > progress.best_ndcg:
@@ -169,8 +173,6 @@ def document_inputs(documents: Documents, anchors: np.ndarray) -> tuple[Tensor, 
 @torch.inference_mode()
 def validate(model: FusionModel, validation: Validation, history: int, dimension: int, batch_size: int = 256) -> float:
     """NDCG@10 of the held-out targets, each ranked over all items that the user has not seen."""
-    if not validation.states:
-        return 0.0
     model.eval()
     device = next(model.parameters()).device
     items = model.items()
@@ -217,8 +219,14 @@ def save_checkpoint(
         "progress": vars(progress),
         "best": best,
     }
-    torch.save(state, partial)
-    partial.replace(file)
+    try:
+        torch.save(state, partial)
+        partial.replace(file)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(
+            f"the checkpoint {file} cannot be written ({error}): free some space, then run again"
+        ) from error
 
 
 def load_checkpoint(file: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Recommendations for everybody at once."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 import numpy as np
@@ -10,16 +11,20 @@ from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation.metrics import top_k
 from components.fusion.sequences import Documents, Sequences
+from components.ranking.rerank import rerank
 from components.ranking.scorer import Scorer
 from components.settings import RankingSettings
 
 CHUNK = 256
+POOL = 200
+"""Candidates that are re-ranked where diversity or a cap asks for it."""
 
 
 def recommend_all(
     bundle: Bundle,
     sequences: Sequences,
     documents: Documents,
+    available: Collection[str],
     settings: RankingSettings,
     *,
     now: datetime,
@@ -28,22 +33,40 @@ def recommend_all(
 ) -> pa.Table:
     """The k best items of each user with a history: user_id, rank (from 1), item_id, score.
 
-    Seen and unavailable items are left out, as in the service.
+    As in the service, what the user has met is left out, and so is what is not among the `available` items; diversity
+    and the category cap re-rank.
     """
     scorer = Scorer(bundle)
     ids = np.array(bundle.items[Columns.ITEM].to_pylist(), dtype=object)
-    gone = np.flatnonzero(~bundle.items[Columns.AVAILABLE].to_numpy(zero_copy_only=False))
-    columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
-    }
+    gone = np.flatnonzero(~np.isin(ids, list(available)))
+    names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for start in tqdm(range(0, len(sequences.users), CHUNK), desc="batch", disable=not show_progress):
-        chunk = range(start, min(start + CHUNK, len(sequences.users)))
-        states = [sequences.state(user, now.timestamp(), documents) for user in chunk]
+        chunk = np.arange(start, min(start + CHUNK, len(sequences.users)))
+        states = sequences.states(chunk, np.full(len(chunk), now.timestamp()), documents)
         scores = scorer.score(states, settings.strategy).total
-        lists = top_k(scores, k, [np.union1d(state.items, gone) for state in states])
+        lists = choose(bundle, scores, [np.union1d(state.items, gone) for state in states], settings, k)
         row, place = np.nonzero(lists >= 0)
         columns[Columns.USER].append(sequences.users[start + row])
         columns[Columns.RANK].append(place + 1)
         columns[Columns.ITEM].append(ids[lists[row, place]])
         columns[Columns.SCORE].append(scores[row, lists[row, place]])
     return pa.table({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
+
+
+def choose(
+    bundle: Bundle, scores: np.ndarray, excluded: list[np.ndarray], settings: RankingSettings, k: int
+) -> np.ndarray:
+    """Lists (B, k) of rows by scores (B, n), re-ranked where the settings ask for it; -1 where a list ends early."""
+    if not settings.diversity and not settings.category_cap:
+        return top_k(scores, k, excluded)
+    categories = bundle.items[Columns.CATEGORY].to_pylist()
+    lists = np.full((len(scores), k), -1, dtype=np.int64)
+    for user, found in enumerate(top_k(scores, max(k, POOL), excluded)):
+        pool = found[found >= 0]
+        kept = rerank(
+            scores[user, pool], bundle.texts[pool], [categories[row] for row in pool], k,
+            diversity=settings.diversity, category_cap=settings.category_cap,
+        )  # fmt: skip
+        lists[user, : len(kept)] = pool[kept]
+    return lists

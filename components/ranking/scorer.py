@@ -26,7 +26,8 @@ PARTS: dict[Strategy, tuple[str, ...]] = {
 class Scores:
     """total and every part: float32 (users, items). total is the sum of the strategy's parts.
 
-    long_share: float32 (users,), how much of the fused interest is long-term, from 0 to 1; NaN without a history.
+    long_share: float32 (users,), how much of the fused interest is long-term, from 0 to 1; NaN without a history,
+    and for the strategies that do not use it.
     """
 
     total: np.ndarray
@@ -71,7 +72,8 @@ class Scorer:
             np.float32(weight) * self._popularity, (len(states), len(self._popularity))
         )
         total = np.stack([parts[name] for name in PARTS[strategy]]).sum(axis=0, dtype=np.float32)
-        return Scores(total, parts, long_share(long, short))
+        share = long_share(long, short) if strategy == "hybrid" else np.full(len(states), np.nan, np.float32)
+        return Scores(total, parts, share)
 
     def user_parts(self, batch: StateBatch) -> tuple[np.ndarray, np.ndarray]:
         """The long-term and the short-term part of U, each float32 (users, width); U is their sum."""

@@ -17,6 +17,8 @@ from tests.cli.conftest import Run
         ("DUOTEMPO_EVENTS__WEIGHTS", "{broken", "events"),
         ("DUOTEMPO_PRESET", "quickest", "the presets are: demo"),
         ("DUOTEMPO_FUSION__EPOCHS", "0", "fusion.epochs"),
+        ("DUOTEMPO_FUSION__HEADS", "5", "heads (5) must divide width (64)"),
+        ("DUOTEMPO_EVALUATION__CUT_QUANTILE", "7", "evaluation.cut_quantile"),
         ("DUOTEMPO_RANKING__STRATEGY", "magic", "ranking.strategy"),
     ],
 )

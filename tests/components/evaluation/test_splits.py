@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from components.evaluation.errors import EvaluationError
-from components.evaluation.splits import epoch_seconds, rolling, split, validation_split
+from components.evaluation.splits import epoch_seconds, rolling, split
 
 EVENT = st.tuples(
     st.sampled_from("uvwxy"), st.sampled_from("abcdefgh"), st.integers(0, 30), st.sampled_from([1.0, -1.0])
@@ -130,11 +130,6 @@ def test_datetimes_split_as_epoch_seconds_do():
     pd.testing.assert_frame_equal(one.targets, other.targets)
     assert one.cut == other.cut
     pd.testing.assert_frame_equal(split(seconds, "loo").targets, split(datetimes, "loo").targets)
-
-
-def test_validation_holds_out_the_last_training_event():
-    events = frame([("u", item, n, 1.0) for n, item in enumerate("abcde")])
-    assert pairs(validation_split(split(events, "loo").train, "loo").targets) == [("u", "d")]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from components.fusion.export import Serving, export_user_tower
 from components.fusion.fit import fit
 from components.fusion.model import FusionModel
+from components.fusion.towers import LongTower
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 from tests.components.fusion import world
@@ -111,3 +112,14 @@ def test_the_future_never_reaches_an_earlier_position() -> None:
         for before, after in zip(model.user(vectors, ages, *rest), model.user(other, ages, *rest), strict=True):
             np.testing.assert_allclose(before[:, :-1], after[:, :-1], atol=1e-6)
             assert not torch.allclose(before[:, -1], after[:, -1])
+
+
+def test_a_long_absence_in_the_past_does_not_shrink_the_interest_of_then() -> None:
+    """The mean after an event is the same whether a later event follows years after it or not."""
+    tower = LongTower(4, half_life_days=7.0, dropout=0.0).eval()
+    vectors, signals = torch.randn(1, 3, 4), torch.ones(1, 3)
+    with torch.inference_mode():
+        near = tower(vectors, torch.tensor([[1.0, 0.5, 0.0]]), signals, 3)
+        far = tower(vectors, torch.tensor([[2000.0, 1999.5, 0.0]]), signals, 3)
+    np.testing.assert_allclose(near[:, 0], far[:, 0], atol=1e-5)
+    assert near[:, 0].abs().max() > 0.1

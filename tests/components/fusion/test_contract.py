@@ -8,7 +8,7 @@ import torch
 
 from components.bundle import Bundle
 from components.fusion.fit import Fitted, fit
-from components.fusion.fusions import CONTEXT, FUSIONS, make_fusion
+from components.fusion.fusions import CONTEXT, FUSIONS, UnknownFusion, make_fusion
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 from tests.components.fusion import world
@@ -50,7 +50,7 @@ def test_no_short_term_interest_leaves_no_short_part(kind: str) -> None:
 
 
 def test_an_unknown_fusion_is_refused_with_the_known_names() -> None:
-    with pytest.raises(ValueError, match="gated"):
+    with pytest.raises(UnknownFusion, match="gated"):
         make_fusion("magic", 6)
 
 

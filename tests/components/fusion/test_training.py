@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from components.fusion.fit import fit
+from components.fusion.fit import fit, item_table, neighbours
 from components.fusion.holdout import hold_out
+from components.fusion.mixture import choose_mixture
 from components.fusion.sequences import Documents, Sequences, WindowSampler, build_sequences
 from components.fusion.training import TrainingError
 from components.ranking.scorer import Scorer
@@ -104,6 +106,15 @@ def test_a_damaged_checkpoint_is_left_aside(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole.bundle.vectors, again.bundle.vectors)
 
 
+def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
+    events = world.events().groupby("user_id").head(2)
+    fitted = fit(
+        events, world.catalogue(), Documents.none(16), world.settings(epochs=3), cut=world.CUT, held_out="last"
+    )
+    assert fitted.progress.best_epoch == fitted.progress.epoch == 3
+    assert fitted.bundle.manifest["mixture"]["popularity"] > 0
+
+
 def test_too_few_events_say_what_is_needed() -> None:
     events = world.events().groupby("user_id").head(1)
     with pytest.raises(TrainingError, match="ingest more events"):
@@ -114,7 +125,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import torch
-from components.fusion.fit import fit
+from components.fusion.fit import fit, item_table, neighbours
 from tests.components.fusion import world
 torch.set_num_threads(1)
 bundle = fit(
@@ -159,3 +170,19 @@ def test_large_catalogues_train_with_sampled_negatives() -> None:
     total = Scorer(bundle).score([UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)]).total[0]
     total[own] = -np.inf
     assert world.BLACK[np.argsort(-total)[:8]].mean() >= 0.8
+
+
+def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None:
+    """The bundle counts the held-out events; its weights are those that a bundle without them would choose."""
+    catalogue, documents, chosen = world.catalogue(), world.documents(), world.settings(epochs=2)
+    everything = build_sequences(world.events(), catalogue.rows, chosen.events, documents)
+    learned, validation = hold_out(everything, documents, "last", seed=0)
+    bundle = fit(world.events(), catalogue, documents, chosen, cut=world.CUT, held_out="last").bundle
+    assert bundle.items["popularity"].to_pylist() == np.bincount(everything.items, minlength=world.ITEMS).tolist()
+    assert abs(bundle.neighbours - neighbours(everything, world.ITEMS, chosen)).max() == 0
+    blind = replace(
+        bundle,
+        items=item_table(catalogue.items, learned, np.ones(world.ITEMS, dtype=bool), world.CUT),
+        neighbours=neighbours(learned, world.ITEMS, chosen),
+    )
+    assert bundle.manifest["mixture"] == pytest.approx(choose_mixture(blind, validation))

@@ -1,14 +1,11 @@
 """Recommendations for everybody at once agree with those for one."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
-from components.bundle import Bundle
 from components.columns import Columns
 from components.fusion.sequences import Documents, Sequences, build_sequences
 from components.ranking.batch import CHUNK, recommend_all
@@ -22,15 +19,8 @@ USERS = CHUNK + 5
 DOCUMENTS = Documents(np.array(["u3"], dtype=object), np.array([NOW.timestamp() - 60]), np.ones((1, 2, 12), np.float32))
 
 
-def bundle() -> Bundle:
-    """A bundle in which some items cannot be had any more."""
-    whole = tiny_bundle()
-    available = [row not in GONE for row in range(whole.items.num_rows)]
-    place = whole.items.column_names.index(Columns.AVAILABLE)
-    return replace(whole, items=whole.items.set_column(place, Columns.AVAILABLE, pa.array(available)))
-
-
-BUNDLE = bundle()
+BUNDLE = tiny_bundle()
+AVAILABLE = [f"i{row}" for row in range(BUNDLE.items.num_rows) if row not in GONE]
 
 
 def events(users: int) -> pd.DataFrame:
@@ -50,7 +40,7 @@ def histories(users: int = USERS) -> Sequences:
 
 
 def table(sequences: Sequences, k: int, settings: RankingSettings | None = None) -> pd.DataFrame:
-    found = recommend_all(BUNDLE, sequences, DOCUMENTS, settings or RankingSettings(), now=NOW, k=k)
+    found = recommend_all(BUNDLE, sequences, DOCUMENTS, AVAILABLE, settings or RankingSettings(), now=NOW, k=k)
     return found.to_pandas()
 
 
@@ -69,7 +59,7 @@ def test_each_list_is_what_the_scorer_says_of_that_user() -> None:
     found = table(sequences, 5).groupby(Columns.USER)
     for number in (0, 3, CHUNK - 1, CHUNK, USERS - 1):
         user = sequences.users[number]
-        state = sequences.state(number, NOW.timestamp(), DOCUMENTS)
+        state = sequences.states(np.array([number]), np.array([NOW.timestamp()]), DOCUMENTS)[0]
         total = scorer.score([state]).total[0]
         total[[*state.items, *GONE]] = -np.inf
         best = np.argsort(-total, kind="stable")[:5]
@@ -81,7 +71,9 @@ def test_what_was_seen_or_cannot_be_had_is_left_out_however_long_the_list() -> N
     sequences = histories(4)
     found = table(sequences, 100)
     for number, user in enumerate(sequences.users):
-        seen = {f"i{row}" for row in sequences.state(number, NOW.timestamp(), DOCUMENTS).items}
+        seen = {
+            f"i{row}" for row in sequences.states(np.array([number]), np.array([NOW.timestamp()]), DOCUMENTS)[0].items
+        }
         items = found.loc[found[Columns.USER] == user, Columns.ITEM]
         assert set(items) == {f"i{row}" for row in range(40)} - seen - {f"i{row}" for row in GONE}
         assert items.is_unique
@@ -97,6 +89,14 @@ def test_the_strategy_of_the_settings_is_used() -> None:
 def test_without_users_the_table_is_empty(k: int) -> None:
     nobody = Documents.none(12)
     empty = build_sequences(events(0), Scorer(BUNDLE).row, EventSettings(), nobody)
-    found = recommend_all(BUNDLE, empty, nobody, RankingSettings(), now=NOW, k=k).to_pandas()
+    found = recommend_all(BUNDLE, empty, nobody, AVAILABLE, RankingSettings(), now=NOW, k=k).to_pandas()
     assert len(found) == 0
     assert list(found.columns) == [Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE]
+
+
+def test_the_category_cap_holds_for_everybody() -> None:
+    found = table(histories(), 6, RankingSettings(category_cap=2))
+    kinds = dict(zip(BUNDLE.items["item_id"].to_pylist(), BUNDLE.items["category"].to_pylist(), strict=True))
+    counts = found.assign(kind=[kinds[item][0] for item in found[Columns.ITEM]]).groupby([Columns.USER, "kind"]).size()
+    assert counts.max() == 2
+    assert (found.groupby(Columns.USER).size() == 6).all()
