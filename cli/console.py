@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ def enter_platform(settings: Settings) -> "Platform":
     from infra.local.platform import Platform
 
     platform = Platform(settings)
-    os.environ.update(platform.environment())
+    platform.enter()
     return platform
 
 

@@ -70,6 +70,8 @@ def ingest(
 
     if (folder is None) == (events is None):
         fail("name a dataset folder, or --events FILE [--items FILE]", code=2)
+    if folder is not None and (items or columns):
+        fail("--items and --map go with --events; a dataset folder has its own items and names", code=2)
     settings = load_settings()
     with reported():
         if folder is not None:

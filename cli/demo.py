@@ -2,16 +2,18 @@
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
+from rich.markup import escape
 
 from cli.console import err, load_settings, out, table
 from cli.memory import PeakMemory
@@ -23,6 +25,8 @@ from components.store.engine import make_engine
 from components.store.history import count_answers
 from components.store.load import ingest
 from infra.client import run_deployment
+from infra.local.databases import Databases
+from infra.local.home import Home
 from infra.local.platform import Platform
 from infra.promotion import promote
 from infra.service import ask_service
@@ -35,25 +39,39 @@ def run_demo(folder: Path | None) -> None:
     """Runs the demo on ml-100k or on a dataset folder; exits with 1, naming the stage, when one fails."""
     os.environ.setdefault("DUOTEMPO_PRESET", "demo")
     base = load_settings()
-    settings = load_settings(home=(base.home / "demo").absolute())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    demo = Demo(settings, folder, base.home / "demo.json")
+    home = Home(base.home / "demo")
+    outside = Platform(base).outside
+    if outside:
+        outside = replace(outside, duotempo=outside.duotempo.set(database=f"duotempo_demo_{home.id}"))
+    settings = load_settings(home=home.path, database_url=outside.url if outside else None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    demo = Demo(settings, folder, base.home / "demo.json", outside)
     try:
         demo.run()
-    except DuotempoError as error:
-        err.print(
-            f"[bold red]the stage {demo.stage} failed:[/] {str(error).replace('[', chr(92) + '[')}", soft_wrap=True
-        )
+        demo.linger()
+    except KeyboardInterrupt as interrupt:
+        err.print(f"interrupted in the stage {demo.stage}")
+        raise typer.Exit(130) from interrupt
+    except Exception as error:
+        err.print(f"[bold red]the stage {demo.stage} failed:[/] {escape(demo.explain(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
     finally:
-        demo.finish()
+        demo.stop()
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """Ends the process as the signal would, but after what is left to do; a hung up terminal shows nothing of it."""
+    out.quiet = err.quiet = number == signal.SIGHUP
+    sys.exit(128 + number)
 
 
 class Demo:
     """The stages in their order, and what is known so far."""
 
-    def __init__(self, settings: Settings, folder: Path | None, report: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path | None, report: Path, outside: Databases | None) -> None:
         self.settings = settings
+        self.outside = outside
         self.folder = folder
         self.report_file = report
         self.platform = Platform(settings)
@@ -61,7 +79,7 @@ class Demo:
         self.rows: list[dict[str, Any]] = []
         self.found: dict[str, Any] = {}
         self.stay = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("DEMO_EXIT") != "1"
-        self.complete = False
+        self.started = False
         self.began = time.monotonic()
         self.memory = PeakMemory(self.platform.home.id)
 
@@ -81,17 +99,32 @@ class Demo:
         self.found["versions"].append(second["version"])
         self._show()
 
-    def finish(self) -> None:
-        """Leaves the platform up for a person who looks at it, else stops all that was started."""
-        if self.stay and self.complete:
+    def linger(self) -> None:
+        """Leaves the platform up for a person who looks at it."""
+        if self.stay:
             out.print("the platform is up until Ctrl-C")
             try:
                 signal.pause()
             except KeyboardInterrupt:
                 out.print()
+
+    def stop(self) -> None:
+        """Stops all that this demo started, and nothing that another one did."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         self.memory.stop()
-        with out.status("stopping the platform"):
-            self.platform.down()
+        if self.started:
+            with out.status("stopping the platform"):
+                self.platform.down()
+
+    def explain(self, error: Exception) -> str:
+        """What to tell of an error; the traceback of one that nobody foresaw is kept in a file that it names."""
+        if isinstance(error, DuotempoError):
+            return str(error)
+        log = self.report_file.with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        return f"{type(error).__name__}: {error}. The traceback is in {log}"
 
     def _measured(self, stage: str, step: Callable[[], str]) -> None:
         self.stage = stage
@@ -105,9 +138,14 @@ class Demo:
         out.print(f"{stage:<28} {seconds:6.1f} s  {result}", soft_wrap=True)
 
     def _set_up(self) -> str:
-        if any(service["healthy"] for service in self.platform.status()["services"].values()):
-            raise DuotempoError(f"a demo is running in {self.settings.home}: stop it with Ctrl-C in its terminal")
-        shutil.rmtree(self.settings.home, ignore_errors=True)
+        home = self.settings.home
+        if self.platform.is_up:
+            mend = f"stop it with Ctrl-C in its terminal, or with DUOTEMPO_HOME={home} duotempo down"
+            raise DuotempoError(f"a demo is running in {home}: {mend}")
+        self.started = True
+        self.platform.remove()
+        if self.outside:
+            self.outside.renew()
         self.platform.up(lambda stage: out.print(f"  {stage}", soft_wrap=True))
         os.environ.update(self.platform.environment())
         return f"Postgres, Prefect, MLflow and two workers in {self.settings.home}"
@@ -208,14 +246,15 @@ class Demo:
 
     def _show(self) -> None:
         """The table, the addresses and demo.json."""
-        self.complete = True
         peak = self.memory.stop()
         total = time.monotonic() - self.began
         report = {**self.found, "stages": self.rows, "seconds": round(total, 1), "peak_memory_mb": round(peak / 2**20)}
         self.report_file.write_text(json.dumps(report, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
         rows = [[row["stage"], f"{row['seconds']:.1f}", row["result"]] for row in self.rows]
+        rows.append(["peak memory", "", f"{peak / 2**30:.1f} GB, of all processes together"])
+        rows.append(["in all", f"{total:.1f}", ""])
         table("duotempo demo", ["stage", "seconds", "result"], rows)
-        out.print(f"{total:.0f} s in all, {peak / 2**30:.1f} GB of memory at most; details in {self.report_file}")
+        out.print(f"details in {self.report_file}")
         at = self.platform.addresses
         for name, url in {
             "recommendations": at.serving_url,

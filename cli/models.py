@@ -111,7 +111,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A dataset folder: interactions.parquet and items.parquet.")],
     split: Annotated[str, typer.Option(help="loo, temporal or rolling.")] = "loo",
     file: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the training, instead of the settings' own.")] = None,
     peers: Annotated[bool, typer.Option("--peers", help="Rank item-kNN, EASE and ALS beside it.")] = False,
 ) -> None:
     """Trains and ranks on a dataset folder, with no server running.
@@ -125,7 +125,8 @@ def evaluate(
         fail(f"--out {file}: there is no folder {file.parent}", code=2)
     with reported():
         settings = load_settings()
-        settings.fusion.seed = seed
+        if seed is not None:
+            settings.fusion.seed = seed
         figures = evaluate_folder(folder, split, settings, peers=peers, show_progress=True)
     if file:
         file.write_text(json.dumps(figures, indent=1), encoding="utf-8")

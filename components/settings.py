@@ -1,15 +1,25 @@
 """One settings object for the whole platform.
 
-Later wins: the defaults below, the preset (`components/presets/NAME.toml`, named by `DUOTEMPO_PRESET`), `duotempo.toml`
-in the working directory, then `DUOTEMPO_*` variables, a nested name joined by two underscores
-(`DUOTEMPO_FUSION__WIDTH=128`).
+Later wins: the defaults below, the preset (`components/presets/NAME.toml`, named by `DUOTEMPO_PRESET`), the file that
+`DUOTEMPO_SETTINGS_FILE` names (or else `duotempo.toml` in the working directory, if there is one), then `DUOTEMPO_*`
+variables, a nested name joined by two underscores (`DUOTEMPO_FUSION__WIDTH=128`).
 """
 
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +31,9 @@ from components.columns import EVENTS
 
 PRESETS = Path(__file__).parent / "presets"
 Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Section(BaseModel):
@@ -30,18 +43,20 @@ class Section(BaseModel):
 
 
 class EventSettings(Section):
-    weights: dict[str, float] = Field(
+    weights: dict[str, Amount] = Field(
         default={
             "view": 0.3, "click": 0.5, "cart": 0.8, "purchase": 1.0, "rating": 1.0, "review": 1.0,
             "like": 1.0, "dislike": 1.0, "hide": 1.0, "comment": 0.6, "post": 0.6,
         }
     )  # fmt: skip
     """How strongly an event speaks of an interest."""
-    signs: dict[str, int] = Field(default={name: -1 if name in ("dislike", "hide") else 1 for name in EVENTS})
+    signs: dict[str, Literal[-1, 1]] = Field(
+        default={name: -1 if name in ("dislike", "hide") else 1 for name in EVENTS}
+    )
     """+1 speaks for the item, -1 against it."""
-    dislike_below: float = 1.5
+    dislike_below: FiniteFloat = 1.5
     """A rating under this value (stars of 5) counts as a dislike."""
-    future_tolerance_seconds: float = 300.0
+    future_tolerance_seconds: Amount = 300.0
     """An event further ahead of the clock than this is rejected."""
 
     @field_validator("weights", "signs")
@@ -53,20 +68,20 @@ class EventSettings(Section):
 
 
 class InterestSettings(Section):
-    half_life_days: float = 60.0
+    half_life_days: PositiveFloat = 60.0
     """Time after which an event counts half in the long-term interest."""
-    long_items: int = 500
+    long_items: PositiveInt = 500
     """History kept in the long-term interest, newest first."""
-    long_keywords: int = 12
-    long_categories: int = 6
-    short_days: float = 14.0
+    long_keywords: PositiveInt = 12
+    long_categories: PositiveInt = 6
+    short_days: PositiveFloat = 14.0
     """The recent window: events of the last days before the anchor..."""
-    short_items: int = 10
+    short_items: PositiveInt = 10
     """...and of these at most so many."""
-    short_keywords: int = 8
-    item_keywords: int = 8
+    short_keywords: PositiveInt = 8
+    item_keywords: PositiveInt = 8
     """Keywords kept of an item's text."""
-    anchors: int = 3
+    anchors: NonNegativeInt = 3
     """Anchors of a user that training may use, beside the one at the cut."""
 
 
@@ -78,43 +93,43 @@ class EmbeddingSettings(Section):
     prefix: str = ""
     """Instruction put before every text."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    max_length: int = 128
+    max_length: PositiveInt = 128
     """Tokens of a text that are read; the rest is cut off."""
-    token_budget: int = 4096
+    token_budget: PositiveInt = 4096
     """Tokens of a batch, padding included."""
-    batch_size: int = 256
-    unknown_limit: float = 0.10
+    batch_size: PositiveInt = 256
+    unknown_limit: Share = 0.10
     """Share of unknown tokens above which the encoder is the wrong one for these texts."""
 
 
 class FusionSettings(Section):
     kind: str = "gated"
     """A name of `components.fusion.fusions.FUSIONS`."""
-    width: PositiveInt = 64
+    width: Annotated[int, Field(ge=8)] = 64
     blocks: PositiveInt = 2
     heads: PositiveInt = 2
-    dropout: Share = 0.2
+    dropout: Part = 0.2
     window: PositiveInt = 50
     """Events that the short-term tower reads."""
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Amount = 1e-2
     batch_size: PositiveInt = 64
     epochs: PositiveInt = 60
     patience: PositiveInt = 6
     """Validations without a gain after which training stops."""
     validate_every: PositiveInt = 2
     """Epochs between two validations."""
-    full_softmax_below: int = 5000
+    full_softmax_below: NonNegativeInt = 5000
     """Catalogues smaller than this train with a softmax over all items."""
-    negatives: int = 512
+    negatives: PositiveInt = 512
     """Sampled negatives of larger catalogues."""
     anchor_dropout: Share = 0.3
     """Share of the targets that are trained without their document vectors."""
-    id_dropout: Share = 0.1
+    id_dropout: Part = 0.1
     """Share of the items whose id vector is hidden in a step, so that text alone can carry a new item."""
     documents: bool = True
     """Whether LLM(D_l) and LLM(D_s) enter the towers."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
     def _divides_into_heads(self) -> Self:
@@ -125,19 +140,25 @@ class FusionSettings(Section):
 
 class RankingSettings(Section):
     strategy: Literal["content", "collaborative", "hybrid"] = "hybrid"
-    neighbours: int = 200
+    neighbours: PositiveInt = 200
     """Item-item neighbours kept of an item."""
-    dense_below: int = 5000
+    dense_below: NonNegativeInt = 5000
     """Catalogues smaller than this use EASE, larger ones item-kNN, as the item-item part."""
-    ease_regularization: float = 300.0
+    ease_regularization: PositiveFloat = 300.0
     k: PositiveInt = 10
     max_k: PositiveInt = 100
     diversity: Share = 0.0
     """Weight of MMR's diversity, 0 to 1."""
-    category_cap: int = 0
+    category_cap: NonNegativeInt = 0
     """Most items of one category in an answer; 0: no cap."""
-    history: int = 1000
+    history: PositiveInt = 1000
     """Latest events of a user that the service reads."""
+
+    @model_validator(mode="after")
+    def _default_list_is_allowed(self) -> Self:
+        if self.k > self.max_k:
+            raise ValueError(f"k ({self.k}) must not pass max_k ({self.max_k})")
+        return self
 
 
 class EvaluationSettings(Section):
@@ -145,37 +166,38 @@ class EvaluationSettings(Section):
     bootstrap: PositiveInt = 1000
     """Resamples of users for an interval."""
     rolling_sample: PositiveInt = 5000
-    cut_quantile: Share = 0.9
-    cold_user_events: int = 5
-    heavy_user_events: int = 100
+    cut_quantile: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    cold_user_events: NonNegativeInt = 5
+    heavy_user_events: PositiveInt = 100
 
 
 class ValidationSettings(Section):
-    freshness_days: float = 30.0
+    freshness_days: PositiveFloat = 30.0
     """Age at the cut of the newest event above which a snapshot is stale."""
-    text_share: float = 0.8
+    text_share: Share = 0.8
     """Share of items that should have text."""
-    volume_ratio: float = 0.5
+    volume_ratio: Share = 0.5
     """A snapshot smaller than this share of the last one is suspicious."""
 
 
 class PlatformSettings(Section):
-    postgres_port: int = 5432
-    prefect_port: int = 4200
-    mlflow_port: int = 5000
-    serving_port: int = 3000
-    start_timeout_seconds: float = 120.0
+    postgres_port: Port = 5432
+    prefect_port: Port = 4200
+    mlflow_port: Port = 5000
+    serving_port: Port = 3000
+    start_timeout_seconds: PositiveFloat = 120.0
 
 
 class Settings(BaseSettings):
     """Everything that a person may set; see the module's docstring for where it is read from."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DUOTEMPO_", env_nested_delimiter="__", toml_file="duotempo.toml", extra="forbid",
-        use_attribute_docstrings=True, hide_input_in_errors=True,
+        env_prefix="DUOTEMPO_", env_nested_delimiter="__", extra="forbid", use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )  # fmt: skip
 
     preset: str = ""
+    """Name of the preset in force: `DUOTEMPO_PRESET`."""
     home: Path = Path(".duotempo")
     """Where the platform keeps its state."""
     cache: Path = Path.home() / ".cache" / "duotempo"
@@ -214,10 +236,21 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = [init_settings, env_settings, TomlConfigSettingsSource(settings_cls)]
-        if preset := os.environ.get("DUOTEMPO_PRESET"):
+        file = TomlConfigSettingsSource(settings_cls, settings_file())
+        if "preset" in file.toml_data:
+            raise ValueError(f"preset: {file.toml_file_path} cannot choose it; set DUOTEMPO_PRESET instead")
+        sources = [init_settings, env_settings, file]
+        if preset := {**env_settings(), **init_settings()}.get("preset"):
             sources.append(TomlConfigSettingsSource(settings_cls, preset_file(preset)))
         return tuple(sources)
+
+
+def settings_file() -> Path:
+    """The file of settings, which is absent by default. Raises ValueError when one was named and is not there."""
+    named = os.environ.get("DUOTEMPO_SETTINGS_FILE")
+    if named and not Path(named).expanduser().is_file():
+        raise ValueError(f"DUOTEMPO_SETTINGS_FILE: there is no file {named}; correct the path or unset the variable")
+    return Path(named or "duotempo.toml").expanduser()
 
 
 def preset_file(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""promoted version > gate > Bento > smoke test > serving. A refusal leaves the old version serving."""
+"""promoted version > gate > Bento > smoke test > serving. A refusal or a failure leaves the old version serving."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from infra.local.platform import Platform
 from infra.promotion import PromotionRefused
 
 REFUSALS = (PromotionRefused, RegistryError, bento.BentoBuildError, smoke.SmokeTestFailed, PlatformError)
-"""What speaks against the version. Anything else (a server that is down) fails the run and leaves the version be."""
+"""What speaks against the version, which is then tagged. After all else (a server is down) it may be tried again."""
 AWAY = (RegistryUnavailable, StoreError)
 
 
@@ -86,24 +86,23 @@ def record(platform: Platform, version: str, before: str | None, actor: str, rea
 
 
 @task(**PATIENT)
-def refuse(platform: Platform, version: str, before: str | None, why: str) -> None:
-    """Gives the alias back to the version that serves, and tags the refused one with the reason."""
-    tracking_uri = platform.addresses.mlflow_url
-    champion = registry.champion(tracking_uri)
-    if champion and champion.version == version != before:
-        if before:
-            registry.set_champion(tracking_uri, before)
-        else:
-            registry.clear_champion(tracking_uri)
-    registry.tag_refused(tracking_uri, version, why)
+def give_back(platform: Platform, version: str, before: str | None) -> None:
+    """Gives the alias back to the version that serves."""
+    promotion.give_back(platform.addresses.mlflow_url, version, before)
+
+
+@task(**PATIENT)
+def tag_refused(platform: Platform, version: str, why: str) -> None:
+    """Tags the refused version with the reason."""
+    registry.tag_refused(platform.addresses.mlflow_url, version, why)
 
 
 @flow(name="deploy", timeout_seconds=1200)
 def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str:
     """Serves a registered version, and returns the tag of its Bento.
 
-    A version that is refused (by the gate, the build, the smoke test or the platform) fails the run with the reason;
-    the old version goes on serving and gets the alias back.
+    A version that is refused (by the gate, the build, the smoke test or the platform) fails the run with the reason, as
+    does whatever else goes wrong; the old version goes on serving and gets the alias back.
     """
     settings = Settings()
     platform = Platform(settings)
@@ -115,12 +114,14 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
         tag = build(platform, bundle, version)
         smoke_test(platform, tag, version, settings.platform.start_timeout_seconds)
         serve(platform, tag, version)
-    except AWAY:
-        raise
-    except REFUSALS as error:
-        refuse(platform, version, before, str(error))
-        record(platform, version, before, actor, str(error), promotion.REFUSED)
-        tell(version, before, actor, reason, f"refused, {before or 'nothing'} goes on serving: {error}")
+    except Exception as error:
+        refused = isinstance(error, REFUSALS) and not isinstance(error, AWAY)
+        state = promotion.REFUSED if refused else promotion.FAILED
+        give_back(platform, version, before)
+        if refused:
+            tag_refused(platform, version, str(error))
+        record(platform, version, before, actor, str(error), state)
+        tell(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {error}")
         raise
     record(platform, version, before, actor, reason, promotion.SERVING)
     tell(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")

@@ -8,12 +8,12 @@ from components.registry import Version
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.promotions import list_promotions, record_promotion
-from infra.client import run_deployment
+from infra.client import DeploymentError, run_deployment
 from infra.local.platform import Platform
 
 DEPLOYMENT = "deploy/local"
 DEPLOY_SECONDS = 1500.0
-REQUESTED, SERVING, REFUSED = "requested", "serving", "refused"
+REQUESTED, SERVING, REFUSED, FAILED = "requested", "serving", "refused", "failed"
 """The states of a line in the promotions table."""
 
 
@@ -30,9 +30,9 @@ def promote(
     by default this process' own; PREFECT_API_URL must be set.
     Raises PromotionRefused, RegistryError (no such version), DeploymentError (the old version goes on serving).
     """
-    at = Platform(settings or Settings()).addresses
-    check_gate(registry.version(at.mlflow_url, version), force=force, reason=reason)
-    _deploy(at.mlflow_url, make_engine(at.database_url), version, actor=actor, reason=reason, force=force)
+    platform = Platform(settings or Settings())
+    check_gate(registry.version(platform.addresses.mlflow_url, version), force=force, reason=reason)
+    _deploy(platform, make_engine(platform.database_url), version, actor=actor, reason=reason, force=force)
 
 
 def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None = None) -> str:
@@ -40,10 +40,10 @@ def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None 
 
     It served once, so the gate is not asked again. Raises as `promote` does; PromotionRefused without an earlier one.
     """
-    at = Platform(settings or Settings()).addresses
-    engine = make_engine(at.database_url)
+    platform = Platform(settings or Settings())
+    engine = make_engine(platform.database_url)
     version = previous_champion(engine)
-    _deploy(at.mlflow_url, engine, version, actor=actor, reason=reason, force=True)
+    _deploy(platform, engine, version, actor=actor, reason=reason, force=True)
     return version
 
 
@@ -69,9 +69,28 @@ def previous_champion(engine: Engine) -> str:
     return earlier[-1]
 
 
-def _deploy(tracking_uri: str, engine: Engine, version: str, *, actor: str, reason: str, force: bool) -> None:
-    before = registry.champion(tracking_uri)
+def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
+    """Gives the alias of a version that does not serve back to the one that does (None: to none); whether it had it."""
+    champion = registry.champion(tracking_uri)
+    if champion is None or champion.version != version or version == serving:
+        return False
+    if serving:
+        registry.set_champion(tracking_uri, serving)
+    else:
+        registry.clear_champion(tracking_uri)
+    return True
+
+
+def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, reason: str, force: bool) -> None:
+    tracking_uri = platform.addresses.mlflow_url
+    champion = registry.champion(tracking_uri)
+    before = champion.version if champion else None
     registry.set_champion(tracking_uri, version)
-    record_promotion(engine, version, before.version if before else None, actor, reason, REQUESTED)
+    record_promotion(engine, version, before, actor, reason, REQUESTED)
     parameters = {"version": version, "actor": actor, "reason": reason, "force": force}
-    run_deployment(DEPLOYMENT, parameters, timeout=DEPLOY_SECONDS)
+    try:
+        run_deployment(DEPLOYMENT, parameters, timeout=DEPLOY_SECONDS)
+    except DeploymentError as error:  # the flow may not have begun, or not have come to its own end
+        if give_back(tracking_uri, version, (platform.served() or {}).get("model_version")):
+            record_promotion(engine, version, before, actor, str(error), FAILED)
+        raise

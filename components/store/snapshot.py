@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +25,11 @@ from components.store.schema import Event, Item, User
 CHUNK_ROWS = 50_000
 _FILES = {"events": "events.parquet", "items": "items.parquet"}
 _MANIFEST = "manifest.json"
+_PARTIAL = ".partial-"
+_STALE_SECONDS = 3600.0
+"""Age above which an unfinished folder belongs to a process that died."""
+
+logger = logging.getLogger(__name__)
 
 
 class SnapshotError(DuotempoError):
@@ -40,10 +47,10 @@ class Snapshot:
     @classmethod
     def open(cls, path: Path) -> "Snapshot":
         """Raises SnapshotError when a file is missing or is not what the manifest says."""
+        manifest = _read_manifest(path)
         try:
-            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
             found = {name: _sha256(path / file) for name, file in _FILES.items()}
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise SnapshotError(f"{path} is no readable snapshot ({error}); take a new one") from error
         for name, digest in found.items():
             if manifest["sha256"][name] != digest:
@@ -73,7 +80,8 @@ def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        _sweep(folder)
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         try:
             return _settle(partial, _fill(engine, cut, partial, previous), folder)
         finally:
@@ -86,14 +94,41 @@ def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | 
 
 
 def latest_snapshot(folder: Path) -> Snapshot | None:
-    """The snapshot with the latest cut, of these the last that was taken; None when there is none."""
-    manifests = [
-        (json.loads(file.read_text(encoding="utf-8")), file.parent) for file in folder.glob(f"[!.]*/{_MANIFEST}")
-    ]
-    if not manifests:
-        return None
-    _, path = max(manifests, key=lambda entry: (entry[0]["cut"], entry[0]["taken_at"]))
-    return Snapshot.open(path)
+    """The readable snapshot with the latest cut, of these the last that was taken; None when there is none.
+
+    It goes by the manifests alone; one that cannot be read is passed over with a warning.
+    """
+    readable = []
+    for file in folder.glob(f"[!.]*/{_MANIFEST}"):
+        try:
+            readable.append(Snapshot(file.parent, _read_manifest(file.parent)))
+        except SnapshotError as error:
+            logger.warning("passed over: %s", error)
+    return max(readable, key=lambda found: (found.manifest["cut"], found.manifest["taken_at"]), default=None)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Raises SnapshotError when it is missing, no JSON or incomplete."""
+    try:
+        manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        told = [datetime.fromisoformat(manifest["cut"]), manifest["taken_at"]]
+        told += [manifest[part][name] for part in ("sha256", "rows") for name in _FILES]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"{path} is no readable snapshot ({error!r}); take a new one") from error
+    if None in told:
+        raise SnapshotError(f"{path} is no readable snapshot (its manifest has gaps); take a new one")
+    return manifest
+
+
+def _sweep(folder: Path) -> None:
+    """Takes away what processes that were killed have left."""
+    for partial in folder.glob(f"{_PARTIAL}*"):
+        try:
+            touched = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
+        except FileNotFoundError:
+            continue  # its own process has finished it in the meantime
+        if time.time() - touched > _STALE_SECONDS:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -> dict[str, Any]:
@@ -112,7 +147,7 @@ def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -
         "taken_at": datetime.now(UTC).isoformat(timespec="microseconds"),
         "rows": rows,
         "sha256": digests,
-        "previous_rows": Snapshot.open(previous).manifest["rows"] if previous else None,
+        "previous_rows": _read_manifest(previous)["rows"] if previous else None,
     }
 
 
@@ -121,7 +156,6 @@ def _settle(partial: Path, manifest: dict[str, Any], folder: Path) -> Snapshot:
     path = folder / f"{datetime.fromisoformat(manifest['cut']):%Y%m%dT%H%M%SZ}-{manifest['id'][:12]}"
     if not path.exists():
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        partial.chmod(0o755)
         partial.rename(path)
     return Snapshot.open(path)
 

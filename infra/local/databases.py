@@ -14,7 +14,10 @@ EXTENSIONS = ("vector", "pg_trgm")
 
 @dataclass(frozen=True)
 class Databases:
-    """Where the databases are. `maintenance` is the one that exists at first."""
+    """Where the databases are: on somebody else's server, Prefect's and MLflow's are called after Duotempo's.
+
+    `maintenance` is the one that exists at first.
+    """
 
     duotempo: URL
     maintenance: str
@@ -34,15 +37,21 @@ class Databases:
         return [str(self.duotempo.password)] if self.duotempo.password else []
 
     @property
+    def names(self) -> tuple[str, str, str]:
+        """Of Duotempo's database, Prefect's and MLflow's."""
+        own = str(self.duotempo.database)
+        return (own, "prefect", "mlflow") if self.embedded else (own, f"{own}_prefect", f"{own}_mlflow")
+
+    @property
     def prefect(self) -> str:
         """For asyncpg, which knows libpq's `sslmode` as `ssl` and none of its other options."""
         ssl = {"ssl": self.duotempo.query["sslmode"]} if "sslmode" in self.duotempo.query else {}
-        url = self.duotempo.set(drivername="postgresql+asyncpg", database="prefect", query=ssl)
+        url = self.duotempo.set(drivername="postgresql+asyncpg", database=self.names[1], query=ssl)
         return url.render_as_string(hide_password=False)
 
     @property
     def mlflow(self) -> str:
-        url = self.duotempo.set(drivername="postgresql+psycopg", database="mlflow")
+        url = self.duotempo.set(drivername="postgresql+psycopg", database=self.names[2])
         return url.render_as_string(hide_password=False)
 
     def answers(self) -> bool:
@@ -55,22 +64,32 @@ class Databases:
 
     def create(self) -> None:
         """Makes the databases and extensions that are missing. Raises PlatformError naming what the server refuses."""
-        names = dict.fromkeys([str(self.duotempo.database), "prefect", "mlflow"])
+        own, prefect, mlflow = self.names
         try:
             with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
                 there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-                for name in names:
+                for name in self.names:
                     if name not in there:
                         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            for name in (str(self.duotempo.database), "prefect"):
+            for name in (own, prefect):
                 with psycopg.connect(self.url, dbname=name, autocommit=True, connect_timeout=10) as connection:
                     for extension in EXTENSIONS:
                         connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}".encode())
         except psycopg.Error as error:
             raise PlatformError(
-                f"{self.shown} refuses what the platform needs: {error}. Let its user create the databases prefect and "
-                f"mlflow and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
+                f"{self.shown} refuses what the platform needs: {error}. Let its user create the databases {prefect} "
+                f"and {mlflow} and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
             ) from error
+
+    def renew(self) -> None:
+        """Drops what there is of them, and makes Duotempo's own, empty. Raises PlatformError as `create` does."""
+        try:
+            with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
+                for name in self.names:
+                    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.names[0])))
+        except psycopg.Error as error:
+            raise PlatformError(f"{self.shown} cannot be made: {error}. Let its user create databases") from error
 
 
 def outside(database_url: str) -> Databases:

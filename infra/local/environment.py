@@ -21,6 +21,13 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """No tool tells its makers anything."""
+SETTINGS_FILE = "DUOTEMPO_SETTINGS_FILE"
+
+
+def settings_file() -> Path | None:
+    """The settings file of this process, wherever the platform's processes run; None when there is none."""
+    file = Path(os.environ.get(SETTINGS_FILE) or "duotempo.toml").expanduser().resolve()
+    return file if file.is_file() else None
 
 
 def clients(
@@ -38,6 +45,8 @@ def clients(
         "BENTOML_HOME": str(home.bentoml),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
+    if file := settings_file():
+        places[SETTINGS_FILE] = str(file)
     if settings.data_dir:
         places["DUOTEMPO_DATA_DIR"] = str(settings.data_dir.expanduser().resolve())
     if settings.embedding.model.startswith("packaged:") and "HF_HUB_OFFLINE" not in os.environ:
@@ -58,6 +67,7 @@ def servers(home: Home, databases: Databases, project: Path) -> dict[str, str]:
 
 
 def fingerprint(environment: dict[str, str]) -> str:
-    """Changes with the settings that an environment holds: running programs keep those they were started with."""
+    """Changes with the settings of an environment and of the file: running programs keep those of their start."""
     settings = sorted((name, value) for name, value in environment.items() if name.startswith(("DUOTEMPO_", "HF_")))
-    return hashlib.sha256(repr(settings).encode()).hexdigest()
+    file = settings_file()
+    return hashlib.sha256(repr((settings, file.read_bytes() if file else b"")).encode()).hexdigest()

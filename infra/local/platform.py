@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,16 @@ class Platform:
             self._await("bento")
             progress(f"{served['bento_tag']} is served at {self.addresses.serving_url}")
 
+    @property
+    def is_up(self) -> bool:
+        """Whether its supervisor runs, however well its services are."""
+        return self._supervisor.alive()
+
+    def remove(self) -> None:
+        """Removes the home and the data that lie elsewhere, of a platform that is down."""
+        shutil.rmtree(self.home.path, ignore_errors=True)
+        shutil.rmtree(postgres.ELSEWHERE / self.home.id, ignore_errors=True)
+
     def down(self) -> None:
         """Stops everything, and leaves no process behind. What it holds stays on disk."""
         if not self.home.supervisor.is_dir():
@@ -126,7 +137,7 @@ class Platform:
 
         Raises PlatformError when it does not become ready; then what was served before is served again.
         """
-        if not self._supervisor.alive():
+        if not self.is_up:
             raise PlatformError("the platform is not up: `duotempo up` starts it")
         with self.home.locked("serve"):
             before = self.served()
@@ -176,8 +187,7 @@ class Platform:
         self.home.save(replace(state, ports=chosen, usual=usual))
 
     def _prepare_database(self, progress: Progress) -> None:
-        if self._is_outside:
-            databases = self._databases(self.home.state)
+        if databases := self.outside:
             if not databases.answers():
                 raise PlatformError(f"{databases.shown} does not answer: check DUOTEMPO_DATABASE_URL and that server")
             return
@@ -187,8 +197,8 @@ class Platform:
             cluster.initialise(self.home.secret("postgres") or self.home.make_secret("postgres"))
 
     def _configure(self) -> None:
-        cluster = None if self._is_outside else postgres.locate(self.home)
-        listed = programs(self.home, self.home.state, cluster, self._project)
+        state, cluster = self.home.state, None if self.outside else postgres.locate(self.home)
+        listed = programs(self.home, state, cluster, self._databases(state), self._project)
         self.home.config.write_text(configuration(self.home, listed))
 
     def _migrate(self, databases: Databases) -> None:
@@ -203,7 +213,8 @@ class Platform:
             return
         progress("deploying the flows")
         deployments.deploy({**os.environ, **self.environment()})
-        self.home.save(replace(self.home.state, deployed=now))
+        with self.home.locked("start"):
+            self.home.save(replace(self.home.state, deployed=now))
 
     def _put(self, served: dict[str, str] | None) -> None:
         with self.home.locked("start"):
@@ -228,7 +239,7 @@ class Platform:
         return failure(name, problem, self.home.log(name), self._databases(self.home.state).secrets, mend)
 
     def _healthy(self, name: str, process: Process | None) -> bool:
-        if name == "postgres" and self._is_outside:
+        if name == "postgres" and self.outside:
             return self._databases(self.home.state).answers()
         if process is None or process.pid is None:
             return False
@@ -242,7 +253,7 @@ class Platform:
 
     def _shown(self, name: str, state: State) -> str | None:
         """The address that a person may see: without a password."""
-        if name == "postgres" and (self._is_outside or state.ports):
+        if name == "postgres" and (self.outside or state.ports):
             return self._databases(state).shown
         if not state.ports:
             return None
@@ -252,14 +263,20 @@ class Platform:
         return {"prefect": at.prefect_url, "mlflow": at.mlflow_url}.get(name, at.serving_url)
 
     @property
-    def _is_outside(self) -> bool:
-        """Whether the database is somebody else's. The platform's processes are told of its own the same way."""
-        url = self._settings.database_url
-        return url is not None and outside(url).duotempo.password != self.home.secret("postgres")
+    def outside(self) -> Databases | None:
+        """The databases of the settings, if somebody else runs them.
+
+        The platform's processes are told of its own the same way, maybe with the port of an earlier start.
+        """
+        if self._settings.database_url is None:
+            return None
+        named, password = outside(self._settings.database_url), self.home.secret("postgres")
+        own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
+        return None if named.duotempo == own else named
 
     def _databases(self, state: State) -> Databases:
-        if self._settings.database_url and self._is_outside:
-            return outside(self._settings.database_url)
+        if found := self.outside:
+            return found
         password = self.home.secret("postgres")
         if password is None or not state.ports:
             raise PlatformError(f"there is no database in {self.home.path} yet: `duotempo up` makes it")

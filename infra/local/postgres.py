@@ -4,7 +4,6 @@ Postgres refuses to run as root, so root hands it to an unprivileged user; where
 programs (a project under /root, say), data and a copy of the programs lie in ELSEWHERE.
 """
 
-import logging
 import os
 import pwd
 import shutil
@@ -18,7 +17,6 @@ from pathlib import Path
 from infra.local.errors import PlatformError
 from infra.local.home import Home
 
-LOG = logging.getLogger(__name__)
 ELSEWHERE = Path("/var/lib/duotempo")
 USERS = ("postgres", "_postgres", "nobody", "daemon")
 """Unprivileged users, the best first."""
@@ -72,9 +70,6 @@ def locate(home: Home) -> Cluster:
     if os.geteuid() != 0:
         cluster = Cluster(programs, inside, None)
     else:
-        if away.exists() and home.secret("postgres") is None:
-            LOG.warning("removing %s: the database of an earlier platform whose folder was removed", away)
-            shutil.rmtree(away)
         user = _unprivileged(next((data for data in (inside, away / "postgres") if data.exists()), None))
         within = inside.exists() or _may_enter(user, home.path)
         runnable = _may_enter(user, programs / "postgres")

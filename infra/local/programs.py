@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local.databases import Databases
 from infra.local.home import Home, State
 from infra.local.postgres import Cluster
 
@@ -29,8 +30,9 @@ class Program:
     """Whether its children are told to stop too, as it does not tell them itself."""
 
 
-def programs(home: Home, state: State, cluster: Cluster | None, project: Path) -> list[Program]:
+def programs(home: Home, state: State, cluster: Cluster | None, databases: Databases, project: Path) -> list[Program]:
     """What runs, in the order it is started. `cluster` is None when the database is somebody else's."""
+    _, prefects, mlflows = databases.names
     python = sys.executable
     ports = {name: str(port) for name, port in state.ports.items()}
     listed = []
@@ -44,8 +46,8 @@ def programs(home: Home, state: State, cluster: Cluster | None, project: Path) -
     artifacts = ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
     launch = [python, "-m", "infra.local.launch"]
     listed += [
-        Program("prefect", [*launch, "prefect", "--", python, "-m", *prefect], home.path),
-        Program("mlflow", [*launch, "mlflow", "--", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
+        Program("prefect", [*launch, prefects, "--", python, "-m", *prefect], home.path),
+        Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
         *(Program(f"worker-{pool}", [python, "-m", "infra.local.worker", pool], project) for pool in POOLS),
     ]
     if state.served:

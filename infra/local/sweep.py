@@ -19,7 +19,7 @@ def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
     own = psutil.Process()
     spared = {own.pid, *(parent.pid for parent in own.parents())}
     wanted = {TAG: home_id, PROGRAM: program} if program else {TAG: home_id}
-    return [p for p in psutil.process_iter() if p.pid not in spared and wanted.items() <= _environment(p).items()]
+    return [p for p in psutil.process_iter() if p.pid not in spared and wanted.items() <= environment_of(p).items()]
 
 
 def sweep(home_id: str, program: str | None = None) -> None:
@@ -46,10 +46,11 @@ def _await_end(process: psutil.Process) -> None:
         time.sleep(0.05)
 
 
-def _environment(process: psutil.Process) -> dict[str, str]:
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """Empty for a process that has ended or is another user's."""
     try:
         return process.environ()
-    except (psutil.Error, OSError):  # gone meanwhile, or another user's
+    except (psutil.Error, OSError):
         return {}
 
 

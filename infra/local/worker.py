@@ -10,7 +10,7 @@ import time
 import httpx
 
 from infra.local.health import http
-from infra.local.sweep import TAG, tagged
+from infra.local.sweep import TAG, environment_of, tagged
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
@@ -33,7 +33,7 @@ def report_lost_runs(api: str, pool: str) -> None:
 
     Else they would run forever in Prefect's eyes, and hold the one place that their deployment has.
     """
-    alive = {process.environ().get("PREFECT__FLOW_RUN_ID") for process in tagged(os.environ[TAG])}
+    alive = {environment_of(process).get("PREFECT__FLOW_RUN_ID") for process in tagged(os.environ[TAG])}
     wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, "work_pools": {"name": {"any_": [pool]}}}
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker; retry it."}
     with httpx.Client(base_url=api, timeout=30) as client:

@@ -199,3 +199,10 @@ def test_without_a_platform_it_says_how_to_start_one(duotempo: Run, tmp_path: Pa
     answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()))
     assert answer.code == 1
     assert "duotempo up" in answer.text
+
+
+@pytest.mark.parametrize("words", [("--items", "items.csv"), ("--map", "user_id=uid")], ids=" ".join)
+def test_options_of_files_beside_a_folder_are_refused(duotempo: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    answer = duotempo("ingest", tmp_path, *words)
+    assert answer.code == 2
+    assert "go with --events" in answer.text

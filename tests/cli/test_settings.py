@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from components.settings import Settings
 from tests.cli.conftest import Run
 
 
@@ -20,6 +21,15 @@ from tests.cli.conftest import Run
         ("DUOTEMPO_FUSION__HEADS", "5", "heads (5) must divide width (64)"),
         ("DUOTEMPO_EVALUATION__CUT_QUANTILE", "7", "evaluation.cut_quantile"),
         ("DUOTEMPO_RANKING__STRATEGY", "magic", "ranking.strategy"),
+        ("DUOTEMPO_FUSION__WIDTH", "4", "fusion.width"),
+        ("DUOTEMPO_FUSION__DROPOUT", "1", "fusion.dropout"),
+        ("DUOTEMPO_FUSION__LEARNING_RATE", "0", "fusion.learning_rate"),
+        ("DUOTEMPO_INTERESTS__HALF_LIFE_DAYS", "0", "interests.half_life_days"),
+        ("DUOTEMPO_RANKING__K", "101", "k (101) must not pass max_k (100)"),
+        ("DUOTEMPO_EVALUATION__CUT_QUANTILE", "1", "evaluation.cut_quantile"),
+        ("DUOTEMPO_VALIDATION__TEXT_SHARE", "80", "validation.text_share"),
+        ("DUOTEMPO_PLATFORM__SERVING_PORT", "70000", "platform.serving_port"),
+        ("DUOTEMPO_SETTINGS_FILE", "absent.toml", "there is no file absent.toml"),
     ],
 )
 def test_a_wrong_setting_is_named(duotempo: Run, variable: str, value: str, named: str) -> None:
@@ -41,6 +51,25 @@ def test_a_file_that_is_no_toml_is_named(duotempo: Run, tmp_path: Path) -> None:
     answer = duotempo("status")
     assert answer.code == 2
     assert "duotempo.toml" in answer.text
+
+
+def test_the_named_file_is_read_instead_of_the_one_in_the_folder(duotempo: Run, tmp_path: Path) -> None:
+    (tmp_path / "duotempo.toml").write_text("[fusion\n")
+    (tmp_path / "other.toml").write_text("[fusion]\nepoch = 3\n")
+    answer = duotempo("status", DUOTEMPO_SETTINGS_FILE=str(tmp_path / "other.toml"))
+    assert answer.code == 2
+    assert "fusion.epoch" in answer.text
+
+
+def test_a_preset_in_the_file_is_an_error_not_ignored(duotempo: Run, tmp_path: Path) -> None:
+    (tmp_path / "duotempo.toml").write_text('preset = "demo"\n')
+    answer = duotempo("status")
+    assert answer.code == 2
+    assert "set DUOTEMPO_PRESET instead" in answer.text
+
+
+def test_the_preset_told_is_the_one_in_force() -> None:
+    assert (Settings(preset="demo").fusion.width, Settings().fusion.width) == (48, 64)
 
 
 def test_no_secret_is_shown(duotempo: Run) -> None:

@@ -43,6 +43,7 @@ def platform(settings: Settings) -> Iterator[Platform]:
             yield platform
     finally:
         platform.down()
+        platform.remove()
 
 
 @pytest.fixture(scope="module")

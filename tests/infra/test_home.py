@@ -7,10 +7,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from components.settings import Settings
 from infra.local import postgres
 from infra.local.databases import outside
+from infra.local.environment import SETTINGS_FILE, clients, fingerprint, settings_file
 from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
+from infra.local.platform import Platform
 from infra.local.ports import choose, is_free
 from tests.infra.conftest import remove_data
 
@@ -50,8 +53,8 @@ def test_a_port_that_somebody_listens_on_is_not_free(address: str) -> None:
 
 def test_an_outside_address_serves_all_three() -> None:
     databases = outside("postgresql://me:p%40ss@db.example:6543/shop?sslmode=require")
-    assert databases.prefect == "postgresql+asyncpg://me:p%40ss@db.example:6543/prefect?ssl=require"
-    assert databases.mlflow == "postgresql+psycopg://me:p%40ss@db.example:6543/mlflow?sslmode=require"
+    assert databases.prefect == "postgresql+asyncpg://me:p%40ss@db.example:6543/shop_prefect?ssl=require"
+    assert databases.mlflow == "postgresql+psycopg://me:p%40ss@db.example:6543/shop_mlflow?sslmode=require"
     assert databases.shown == "postgresql://me:***@db.example:6543/shop?sslmode=require"
 
 
@@ -62,7 +65,39 @@ def test_an_outside_server_is_given_the_databases_that_it_lacks(database: str) -
     databases.create()
     with psycopg.connect(database) as connection:
         names = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-    assert {"prefect", "mlflow"} <= names
+    assert set(databases.names) <= names
+    assert databases.names[1:] == (f"{databases.names[0]}_prefect", f"{databases.names[0]}_mlflow")
+
+
+@pytest.mark.parametrize("url", ["postgresql://me@db/shop", "postgresql://duotempo:other@127.0.0.1:5432/duotempo"])
+def test_an_address_that_is_not_the_platforms_own_is_outside(tmp_path: Path, url: str) -> None:
+    platform = Platform(Settings(home=tmp_path, database_url=url))
+    assert platform.outside == outside(url)
+    platform.home.make()
+    platform.home.make_secret("postgres")
+    assert platform.outside == outside(url)
+    assert platform.database_url == url
+    own = f"postgresql://duotempo:{platform.home.secret('postgres')}@127.0.0.1:5432/duotempo"
+    assert Platform(Settings(home=tmp_path, database_url=own)).outside is None
+
+
+def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SETTINGS_FILE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert settings_file() is None
+    before = fingerprint({})
+    file = tmp_path / "duotempo.toml"
+    file.write_text("[fusion]\nseed = 1\n")
+    databases = outside("postgresql://me@db/shop")
+    environment = clients(Settings(), Home(tmp_path / "home"), databases, "http://prefect", "http://mlflow")
+    assert environment[SETTINGS_FILE] == str(file)
+    first = fingerprint({})
+    file.write_text("[fusion]\nseed = 2\n")
+    assert len({before, first, fingerprint({})}) == 3
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv(SETTINGS_FILE, environment[SETTINGS_FILE])
+    assert settings_file() == file
 
 
 @pytest.mark.parametrize("url", ["mysql://me@host/shop", "postgresql://host", "nonsense", "postgresql://host:port/x"])
@@ -94,5 +129,18 @@ def test_data_without_their_password_are_not_overwritten(tmp_path: Path) -> None
     try:
         with pytest.raises(PlatformError, match=r"password .* is gone"):
             postgres.locate(home)
+    finally:
+        remove_data(home)
+
+
+def test_the_data_outlive_their_password(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    data = (home.path if os.geteuid() else postgres.ELSEWHERE / home.id) / "postgres"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("18")
+    try:
+        with pytest.raises(PlatformError, match=r"password .* is gone: restore it"):
+            postgres.locate(home)
+        assert (data / "PG_VERSION").is_file()
     finally:
         remove_data(home)

@@ -1,8 +1,10 @@
 """Snapshots of a real Postgres, on a disk that has room and on one that has not."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,6 +104,41 @@ def test_the_latest_is_the_one_with_the_latest_cut(filled: Engine, tmp_path: Pat
     late = take_snapshot(filled, NOW, tmp_path)
     take_snapshot(filled, CUT, tmp_path)
     assert latest_snapshot(tmp_path) == late
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"cut": "2024-07-01T00:00:00+00:00"}'])
+def test_a_damaged_snapshot_is_passed_over_and_told(
+    filled: Engine, tmp_path: Path, manifest: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = take_snapshot(filled, CUT, tmp_path)
+    damaged = tmp_path / "20240701T000000Z-000000000000"
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text(manifest)
+    assert latest_snapshot(tmp_path) == sound
+    assert damaged.name in caplog.text
+
+
+def test_the_snapshot_before_is_asked_for_its_rows_alone(filled: Engine, tmp_path: Path) -> None:
+    before = take_snapshot(filled, CUT, tmp_path)
+    (before.path / "events.parquet").write_bytes(b"damaged")
+    assert (
+        take_snapshot(filled, NOW, tmp_path, previous=before.path).manifest["previous_rows"] == before.manifest["rows"]
+    )
+
+
+def test_what_a_killed_process_left_is_swept(filled: Engine, tmp_path: Path) -> None:
+    for name, age in (("old", 7200), ("new", 60)):
+        folder = tmp_path / f".partial-{name}"
+        folder.mkdir()
+        (folder / "events.parquet").touch()
+        for path in (folder / "events.parquet", folder):
+            os.utime(path, (time.time() - age,) * 2)
+    take_snapshot(filled, CUT, tmp_path)
+    assert [path.name for path in tmp_path.glob(".partial-*")] == [".partial-new"]
+
+
+def test_nobody_else_may_look_into_it(filled: Engine, tmp_path: Path) -> None:
+    assert take_snapshot(filled, CUT, tmp_path).path.stat().st_mode & 0o777 == 0o700
 
 
 def test_an_empty_store_gives_an_empty_snapshot(store: Engine, tmp_path: Path) -> None:
