@@ -42,7 +42,7 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     engine = make_engine(settings.database_url or "")
     loaded, now = Bundle.read(bundle), datetime.now(UTC)
     snapshot = take_snapshot(engine, now, settings.home / "snapshots")
-    documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"]))
+    documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"], loaded.manifest["dimension"]))
     rows = {item: row for row, item in enumerate(loaded.items["item_id"].to_pylist())}
     sequences = build_sequences(snapshot.events(), rows, settings.events, documents)
     items = snapshot.items()

@@ -56,7 +56,8 @@ def interests(run: TrainingRun) -> Path:
 @task(task_run_name="embed", timeout_seconds=EMBED_SECONDS, retries=1)
 def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
     """U_l = LLM(D_l), U_s = LLM(D_s) and the item texts, by a worker of the gpu pool."""
-    parameters = {"texts_file": str(texts), "out_file": str(run.vectors_file)}
+    chosen = run.settings.embedding.model_dump(mode="json")
+    parameters = {"texts_file": str(texts), "out_file": str(run.vectors_file), "settings": chosen}
     return dict(run_deployment("embed/gpu", parameters, timeout=EMBED_SECONDS))
 
 

@@ -181,7 +181,13 @@ def _by_method(handlers: dict[str, Handler]) -> Handler:
 
 
 async def _body(request: Request, model: type[Model], parts: Parts) -> Model:
-    """The body as a model. Raises ApiError: 400 no JSON, 413 too large, 422 a wrong field."""
+    """The body as a model. Raises ApiError: 400 no JSON, 413 too large, 415 another type, 422 a wrong field.
+
+    The type must be named: a browser lets no foreign page send it without asking first.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "unsupported_type", "the body must be JSON: send Content-Type: application/json", None)
     try:
         return model.model_validate_json(await _bytes(request), context={"max_k": parts.settings.ranking.max_k})
     except ValidationError as error:

@@ -10,6 +10,7 @@ from components.columns import Columns
 from components.settings import EventSettings
 from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.load import append_events, quarantine, upsert_items
+from components.store.normalize import clean_id
 from serving.catalogue import read_items
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
@@ -33,7 +34,7 @@ class Intake:
         now = time.time()
         raw = _frame(request.events)
         raw[Columns.TIMESTAMP] = raw[Columns.TIMESTAMP].where(raw[Columns.TIMESTAMP].notna(), now)
-        items = {event.item_id.strip() for event in request.events if "\x00" not in event.item_id}
+        items = {item for event in request.events if (item := clean_id(event.item_id)) and "\x00" not in item}
         try:
             with self._database.begin() as connection:
                 cleaned = clean_events(

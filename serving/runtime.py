@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.bundle import Bundle, BundleError
-from components.settings import Settings
+from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from serving.database import Database
 from serving.errors import unavailable
@@ -77,10 +77,19 @@ class Runtime:
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
         logging.getLogger("serving").setLevel(settings.log_level)
+        bundle = Bundle.read(folder)
         database = Database(settings.database_url)
-        recommender = Recommender(Bundle.read(folder), settings, database, self.metrics)
+        settings = trained_settings(settings, bundle)
+        recommender = Recommender(bundle, settings, database, self.metrics)
         self.metrics.model.labels(recommender.model_version).set(1)
         return Parts(settings, database, recommender, Intake(database, settings.events, self.metrics))
+
+
+def trained_settings(settings: Settings, bundle: Bundle) -> Settings:
+    """The settings with those of the training where a score depends on them: what events and interests mean."""
+    events = EventSettings.model_validate(bundle.manifest["events"])
+    interests = InterestSettings.model_validate(bundle.manifest["interests"])
+    return settings.model_copy(update={"events": events, "interests": interests})
 
 
 def freeze_heap() -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 
 from components.bundle import Bundle
 from components.datasets.sources import Dataset
-from components.settings import Settings
+from components.settings import EventSettings, InterestSettings, Settings
 from components.store.load import ingest
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
@@ -67,6 +67,8 @@ def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:
             "cut": cut,
             "mixture": {"collaborative": 0.5, "popularity": 0.2},
             "half_life_days": 60.0,
+            "events": EventSettings().model_dump(mode="json"),
+            "interests": InterestSettings().model_dump(mode="json"),
             "window": 20,
             "history": 100,
         },

@@ -7,6 +7,7 @@ use a folder at once: parts have names of their own, appear whole, and one proce
 import hashlib
 import json
 import logging
+import os
 import re
 import time
 import uuid
@@ -31,12 +32,17 @@ logger = logging.getLogger(__name__)
 
 
 class Cache:
-    """Vectors of one encoder. The folder's name tells the model, its `encoder.json` all that a vector depends on."""
+    """Vectors of one encoder. The folder's name tells the model, its `encoder.json` all that a vector depends on.
+
+    key: the encoder's name with a digest of all that its vectors depend on (revision, pooling, prefix, length, dtype).
+    """
 
     def __init__(self, root: Path, encoder: Encoder) -> None:
         identity = json.dumps({**encoder.identity, "dimension": encoder.dimension}, indent=1, ensure_ascii=False)
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", encoder.name).strip("-")[-60:]
-        self.folder = root / f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        digest = hashlib.sha256(identity.encode()).hexdigest()
+        self.key = f"{encoder.name}@{digest[:12]}"
+        self.folder = root / f"{slug}-{digest[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "encoder.json").write_text(identity, encoding="utf-8")
         self._dimension = encoder.dimension
@@ -93,7 +99,8 @@ class Cache:
 
     def _sweep(self) -> None:
         for path in self.folder.glob("*.tmp"):
-            if path.exists() and time.time() - path.stat().st_mtime > STALE_SECONDS:
+            stat = status(path)
+            if stat and time.time() - stat.st_mtime > STALE_SECONDS:
                 path.unlink(missing_ok=True)
 
     def _load(self, parts: Sequence[Path]) -> Iterator[tuple[pa.StringArray, np.ndarray]]:
@@ -115,5 +122,13 @@ class Cache:
 
     def _small(self) -> dict[Path, int]:
         """Parts worth merging and their bytes."""
-        sizes = {path: path.stat().st_size for path in self._parts() if path.exists()}
-        return {path: size for path, size in sizes.items() if size < PART_BYTES / 2}
+        found = ((path, status(path)) for path in self._parts())
+        return {path: stat.st_size for path, stat in found if stat and stat.st_size < PART_BYTES / 2}
+
+
+def status(path: Path) -> os.stat_result | None:
+    """What the file system knows of a file, None when another process has removed it."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

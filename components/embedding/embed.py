@@ -23,6 +23,7 @@ class Embeddings:
 
     vectors: np.ndarray
     encoder: str
+    """Name and digest: vectors of two runs can be compared when it is the same."""
     revision: str
     dimension: int
     computed: int
@@ -77,7 +78,7 @@ def embed(
     aligned[filled] = vectors[[row_of[texts[row]] for row in filled]]
     return Embeddings(
         vectors=aligned,
-        encoder=encoder.name,
+        encoder=cache.key,
         revision=encoder.revision,
         dimension=encoder.dimension,
         computed=len(pending),

@@ -72,7 +72,7 @@ def write_documents(
         ).rowcount
 
 
-def read_all_documents(engine: Engine, encoder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_all_documents(engine: Engine, encoder: str, dimension: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Document vectors of all users by one encoder: ids (n,), as_of in epoch seconds (n,), float32 (n, 2, e)."""
     query = select(UserVector.user_id, UserVector.as_of, UserVector.document_long, UserVector.document_short).where(
         UserVector.encoder == encoder
@@ -83,7 +83,7 @@ def read_all_documents(engine: Engine, encoder: str) -> tuple[np.ndarray, np.nda
     as_of = np.array([row.as_of.timestamp() for row in rows])
     pairs = [[row.document_long, row.document_short] for row in rows]
     vectors = [[long, np.zeros_like(long) if short is None else short] for long, short in pairs]
-    return users, as_of, np.asarray(vectors, dtype=np.float32).reshape(len(rows), 2, -1)
+    return users, as_of, np.asarray(vectors, dtype=np.float32).reshape(len(rows), 2, dimension)
 
 
 def count_answers(engine: Engine, request_id: str) -> int:

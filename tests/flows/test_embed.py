@@ -19,7 +19,8 @@ def texts_file(folder: Path, texts: list[str | None]) -> Path:
 def test_texts_go_in_and_vectors_come_out(tmp_path: Path) -> None:
     file = texts_file(tmp_path, ["a comfortable sofa", "", None, "tax law", "a comfortable sofa"])
     result = embed_file(file, tmp_path / "out" / "vectors.parquet", EmbeddingSettings(), tmp_path / "cache")
-    assert (result.computed, result.reused, result.encoder) == (2, 0, "packaged:minilm")
+    assert (result.computed, result.reused) == (2, 0)
+    assert result.encoder.startswith("packaged:minilm@")
     vectors = read_vectors(tmp_path / "out" / "vectors.parquet", ["tax law", "", "a comfortable sofa"])
     np.testing.assert_array_equal(vectors, result.vectors[[3, 1, 0]])
     assert pq.read_metadata(tmp_path / "out" / "vectors.parquet").num_rows == 2

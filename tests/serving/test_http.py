@@ -15,6 +15,7 @@ from serving.page.files import FILES
 from tests.serving.worlds import NAMES
 
 FUZZ = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+JSON = {"Content-Type": "application/json"}
 POSTS = ("/recommend", "/feedback", "/similar", "/items")
 
 
@@ -56,15 +57,22 @@ def test_unknown_paths_are_one_route_in_the_metrics(client: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_what_a_foreign_page_may_send_is_415(client: httpx.Client, path: str, kind: str) -> None:
+    response = client.post(path, content=b'{"user_id": "u"}', headers={"Content-Type": kind})
+    assert (response.status_code, error_of(response).code) == (415, "unsupported_type")
+
+
+@pytest.mark.parametrize("path", POSTS)
 def test_broken_json_is_400(client: httpx.Client, path: str) -> None:
     for body in (b"", b"{", b"{'user_id': 1}", b"\xff\xfe", b'{"user_id": "\\ud800"}'):
-        response = client.post(path, content=body)
+        response = client.post(path, content=body, headers=JSON)
         assert (response.status_code, error_of(response).code) == (400, "broken_json")
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_a_large_body_is_413(client: httpx.Client, path: str) -> None:
-    response = client.post(path, content=b'{"user_id": "' + b"x" * (1 << 20) + b'"}')
+    response = client.post(path, content=b'{"user_id": "' + b"x" * (1 << 20) + b'"}', headers=JSON)
     assert (response.status_code, error_of(response).code) == (413, "too_large")
 
 

@@ -143,7 +143,7 @@ def test_chinese_texts_go_to_the_multilingual_encoder_and_the_warning_names_both
 ) -> None:
     with caplog.at_level(logging.WARNING):
         result = embed(CHINESE, EmbeddingSettings(), tmp_path, progress=False)
-    assert result.encoder == "packaged:multilingual"
+    assert result.encoder.startswith("packaged:multilingual@")
     assert result.unknown_share < 0.1
     (warning,) = result.warnings
     for name in ("packaged:minilm", "packaged:multilingual", "%", "Qwen/Qwen3-Embedding-0.6B"):
@@ -156,9 +156,9 @@ def test_the_choice_holds_for_texts_that_are_embedded_after_it(tmp_path: Path) -
     chosen, warnings = choose_encoder([*CHINESE, *english], EmbeddingSettings())
     assert chosen.model == "packaged:multilingual"
     assert len(warnings) == 1
-    assert embed(english, chosen, tmp_path, progress=False, fallback=False).encoder == "packaged:multilingual"
+    assert embed(english, chosen, tmp_path, progress=False, fallback=False).encoder.startswith("packaged:multilingual@")
     kept = embed(CHINESE, EmbeddingSettings(), tmp_path, progress=False, fallback=False)
-    assert kept.encoder == "packaged:minilm"
+    assert kept.encoder.startswith("packaged:minilm@")
     assert len(kept.warnings) == 1
     assert choose_encoder(english, EmbeddingSettings()) == (EmbeddingSettings(), [])
 
@@ -166,7 +166,7 @@ def test_the_choice_holds_for_texts_that_are_embedded_after_it(tmp_path: Path) -
 def test_a_model_of_ones_own_is_kept_but_warned_about(tmp_path: Path) -> None:
     settings = EmbeddingSettings(model=str(tiny_models.bert(tmp_path / "model")))
     result = embed(CHINESE, settings, tmp_path / "cache", progress=False)
-    assert result.encoder == settings.model
+    assert result.encoder.startswith(f"{settings.model}@")
     assert result.unknown_share == 1
     assert len(result.warnings) == 1
 
