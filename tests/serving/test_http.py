@@ -79,7 +79,7 @@ def test_a_large_body_is_413(client: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize("path", POSTS)
 def test_no_object_is_422(client: httpx.Client, path: str) -> None:
     for body in ("[]", "null", "5", '"text"'):
-        assert client.post(path, content=body).status_code == 422
+        assert client.post(path, content=body, headers=JSON).status_code == 422
 
 
 @pytest.mark.parametrize(
