@@ -51,8 +51,19 @@ class Bundle:
     manifest: dict[str, Any]
 
     def write(self, folder: Path) -> Path:
-        """Writes the bundle into `folder`, which is made when it is missing."""
+        """Writes the bundle into `folder`, the manifest last: without it the folder is no bundle.
+
+        Raises BundleError when there is no room.
+        """
+        try:
+            self._write(folder)
+        except OSError as error:
+            raise BundleError(f"{folder} cannot be written ({error}): free some space, then run again") from error
+        return folder
+
+    def _write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)
         pq.write_table(self.items, folder / "items.parquet")
         np.save(folder / "vectors.npy", self.vectors.astype(np.float32))
         np.save(folder / "texts.npy", self.texts.astype(np.float32))
@@ -63,7 +74,6 @@ class Bundle:
         (folder / "user_tower.onnx").write_bytes(self.tower)
         manifest = {**self.manifest, "schema_version": SCHEMA_VERSION}
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        return folder
 
     @classmethod
     def read(cls, folder: Path) -> "Bundle":

@@ -12,7 +12,6 @@ class Columns:
     TEXT = "text"
     TIMESTAMP = "timestamp"  # epoch seconds, only in dataset folders and in HTTP bodies
     OCCURRED_AT = "occurred_at"
-    RECEIVED_AT = "received_at"
     SESSION = "session_id"
     REQUEST = "request_id"
     MODEL_VERSION = "model_version"
@@ -25,7 +24,6 @@ class Columns:
     AVAILABLE = "available"
     PUBLISHED_AT = "published_at"
     IMAGE = "image_uri"
-    ATTRIBUTES = "attributes"
     CONTENT_HASH = "content_hash"
 
     AS_OF = "as_of"

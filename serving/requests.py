@@ -85,11 +85,11 @@ class FeedbackEvent(Body):
     event: str
     """One of the event kinds: view, click, cart, purchase, rating, review, like, dislike, hide, comment, post."""
     event_id: str | None = None
-    """Makes a retry harmless: the same id is stored once. Derived from the content when absent."""
+    """Makes a retry harmless: the same id is stored once. Derived from the content and the time when absent."""
     value: float | None = None
     text: str | None = None
     timestamp: float | str | None = None
-    """Seconds since 1970 or ISO 8601; now, when absent."""
+    """Seconds since 1970 or ISO 8601; now, when absent: a retry then needs an `event_id` to be harmless."""
     request_id: str | None = None
     """The `request_id` of the answer of /recommend that showed the item."""
 

@@ -19,39 +19,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choice:
-    """An encoder, the settings that make it, the share of tokens it does not know (0 to 1) and what is doubtful."""
+    """An encoder, the share of tokens of the texts that it does not know (0 to 1), and what is doubtful about it."""
 
     encoder: Encoder
-    settings: EmbeddingSettings
     unknown_share: float
     warnings: list[str]
 
 
-def choose_encoder(texts: Sequence[str], settings: EmbeddingSettings) -> tuple[EmbeddingSettings, list[str]]:
-    """Settings of an encoder that reads these texts, and warnings (logged too) for what is doubtful about it.
+def choose(texts: Sequence[str], settings: EmbeddingSettings) -> Choice:
+    """The encoder of the settings; where the packaged English one cannot read the texts, the multilingual one.
 
-    Items, D_l and D_s must be embedded by one encoder: call it once on all their texts, then `embed` each with the
-    returned settings and `fallback=False`. Raises EncoderError when the model cannot be had.
+    Items, D_l and D_s must be embedded by one encoder: ask with all their texts at once. Raises EncoderError.
     """
-    choice = choose(texts, settings, fallback=True)
-    return choice.settings, choice.warnings
-
-
-def choose(texts: Sequence[str], settings: EmbeddingSettings, *, fallback: bool, device: str | None = None) -> Choice:
-    """The encoder of the settings, or with `fallback` the packaged multilingual one in place of the English one."""
-    encoder = make_encoder(settings, device)
+    encoder = make_encoder(settings)
     share = measure_unknown(encoder, texts)
     if share <= settings.unknown_limit:
-        return Choice(encoder, settings, share, [])
+        return Choice(encoder, share, [])
     warning = f"{settings.model} does not know {share:.0%} of the tokens of these texts"
-    if not fallback or settings.model != ENGLISH:
+    if settings.model != ENGLISH:
         warning = f"{warning}; {MEND}"
         logger.warning(warning)
-        return Choice(encoder, settings, share, [warning])
+        return Choice(encoder, share, [warning])
     warning = f"{warning}: {MULTILINGUAL} is used instead; {MEND}"
     logger.warning(warning)
-    chosen = choose(texts, settings.model_copy(update={"model": MULTILINGUAL}), fallback=False, device=device)
-    return Choice(chosen.encoder, chosen.settings, chosen.unknown_share, [warning, *chosen.warnings])
+    chosen = choose(texts, settings.model_copy(update={"model": MULTILINGUAL}))
+    return Choice(chosen.encoder, chosen.unknown_share, [warning, *chosen.warnings])
 
 
 def measure_unknown(encoder: Encoder, texts: Sequence[str]) -> float:

@@ -44,17 +44,14 @@ def embed(
     cache_folder: Path,
     *,
     progress: bool,
-    fallback: bool = True,
-    device: str | None = None,
 ) -> Embeddings:
     """Embeds texts through the cache in `cache_folder`, which is made when it is missing.
 
-    progress: a bar with texts a second on stderr. fallback: the packaged multilingual encoder takes over where the
-    packaged English one cannot read the texts; False where `choose_encoder` has chosen already.
-    Finished batches are in the cache even if the process is killed. Raises EncoderError when the model cannot be had
-    or fails, VectorsError when the cache cannot be written.
+    progress: a bar with texts a second on stderr. The packaged multilingual encoder takes over where the packaged
+    English one cannot read the texts. Finished batches are in the cache even if the process is killed. Raises
+    EncoderError when the model cannot be had or fails, VectorsError when the cache cannot be written.
     """
-    choice = choose(texts, settings, fallback=fallback, device=device)
+    choice = choose(texts, settings)
     encoder = choice.encoder
     distinct = list(dict.fromkeys(text for text in texts if text.strip()))
     hashes = [text_hash(text) for text in distinct]

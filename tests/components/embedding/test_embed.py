@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from components.embedding.cache import SMALL_PARTS, Cache
-from components.embedding.choose import choose_encoder
 from components.embedding.embed import embed
 from components.embedding.encoder import make_encoder
 from components.embedding.vectors import text_hash
@@ -149,18 +148,6 @@ def test_chinese_texts_go_to_the_multilingual_encoder_and_the_warning_names_both
     for name in ("packaged:minilm", "packaged:multilingual", "%", "Qwen/Qwen3-Embedding-0.6B"):
         assert name in warning
     assert warning in caplog.text
-
-
-def test_the_choice_holds_for_texts_that_are_embedded_after_it(tmp_path: Path) -> None:
-    english = ["a warm lamp", "a wooden chair"]
-    chosen, warnings = choose_encoder([*CHINESE, *english], EmbeddingSettings())
-    assert chosen.model == "packaged:multilingual"
-    assert len(warnings) == 1
-    assert embed(english, chosen, tmp_path, progress=False, fallback=False).encoder.startswith("packaged:multilingual@")
-    kept = embed(CHINESE, EmbeddingSettings(), tmp_path, progress=False, fallback=False)
-    assert kept.encoder.startswith("packaged:minilm@")
-    assert len(kept.warnings) == 1
-    assert choose_encoder(english, EmbeddingSettings()) == (EmbeddingSettings(), [])
 
 
 def test_a_model_of_ones_own_is_kept_but_warned_about(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""A bundle is whole or none."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.bundle import Bundle, BundleError
+from tests.worlds import tiny_bundle
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_ROOM = """
+import sys
+from pathlib import Path
+from components.bundle import BundleError
+from tests.worlds import tiny_bundle
+try:
+    tiny_bundle(4000).write(Path(sys.argv[1]))
+except BundleError as error:
+    print(error)
+"""
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+    read = Bundle.read(bundle.write(tmp_path / "bundle"))
+    np.testing.assert_array_equal(read.vectors, bundle.vectors)
+    assert read.items.equals(bundle.items)
+    assert read.tower == bundle.tower
+
+
+def test_without_room_the_error_names_the_folder_and_there_is_no_bundle(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    command = [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "bundle")]
+    said = subprocess.run(command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, timeout=60).stdout
+    assert str(tmp_path / "bundle") in said
+    assert "free some space" in said
+    with pytest.raises(BundleError):
+        Bundle.read(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("damage", ["manifest.json", "vectors.npy", "user_tower.onnx"])
+def test_a_missing_file_is_told(tmp_path: Path, damage: str) -> None:
+    folder = tiny_bundle().write(tmp_path / "bundle")
+    (folder / damage).unlink()
+    with pytest.raises(BundleError, match="again"):
+        Bundle.read(folder)
