@@ -141,7 +141,7 @@ def fit(
 def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """PCA whitening of the item texts: mean (e,) and matrix (e, e') that give components of equal deviation.
 
-    WhitenRec (Zhang et al. 2024, arXiv 2402.17215) shows why: sentence vectors share a few strong directions.
+    WhitenRec (Zhang et al. 2024, arXiv 2402.10602) shows why: sentence vectors are far from isotropic.
     Items without text do not count; without two texts the matrix is zero.
     """
     known = texts[np.abs(texts).sum(axis=1) > 0]

@@ -83,7 +83,7 @@ class LongTower(nn.Module):
 class ShortTower(nn.Module):
     """U_s: a causal transformer over the last events, with biases by distance and by time gap.
 
-    Pre-norm blocks; the biases are those of HSTU (Zhai et al. 2024, Actions speak louder than words, sec. 3.3).
+    Pre-norm blocks; the biases are those of HSTU (Zhai et al. 2024, Actions speak louder than words).
     """
 
     def __init__(self, width: int, blocks: int, heads: int, dropout: float) -> None:
