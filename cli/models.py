@@ -111,6 +111,14 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A dataset folder: interactions.parquet and items.parquet.")],
     split: Annotated[str, typer.Option(help="loo, temporal or rolling.")] = "loo",
     file: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as JSON.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="What to rank: duotempo (the settings as they are); the product with another fusion (weighted, "
+            "concat, attention, gated, long, short, or module:Class of one's own); pop, pop7, itemknn, ease, als.",
+        ),
+    ] = "duotempo,pop,pop7",
     seed: Annotated[int | None, typer.Option(help="Seed of the training, instead of the settings' own.")] = None,
     peers: Annotated[bool, typer.Option("--peers", help="Rank item-kNN, EASE and ALS beside it.")] = False,
 ) -> None:
@@ -118,8 +126,10 @@ def evaluate(
 
     \b
     duotempo evaluate $(duotempo data get ml-100k | tail -1) --split loo --out figures.json
+    duotempo evaluate ./my-shop --split rolling --model duotempo,long,short,my_fusion:Mine
     """
     from components.evaluation.offline import evaluate_folder
+    from components.evaluation.peers import PEERS
 
     if file and not file.parent.is_dir():
         fail(f"--out {file}: there is no folder {file.parent}", code=2)
@@ -127,18 +137,31 @@ def evaluate(
         settings = load_settings()
         if seed is not None:
             settings.fusion.seed = seed
-        figures = evaluate_folder(folder, split, settings, peers=peers, show_progress=True)
+        models = [*map(str.strip, model.split(",")), *(PEERS if peers else ())]
+        figures = evaluate_folder(folder, split, settings, models=models, show_progress=True)
     if file:
         file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     show_figures(figures)
 
 
 def show_figures(figures: dict[str, Any]) -> None:
-    """Prints the figures of an evaluation, NDCG with its 95 % interval; the file of --out has all of them."""
+    """Prints the figures of an evaluation, NDCG with its 95 % interval, and NDCG on cold items; the file of --out has
+    all of them."""
     models = figures["models"]
     names = [name for name in next(iter(models.values())) if not name.endswith("_interval")]
     rows = [[model, *(cell(values, name) for name in names)] for model, values in models.items()]
     table(f"{figures['dataset']}, {figures['split']}, {figures['test_users']} targets", ["model", *names], rows)
+    out.print(cold_items(figures["slices"]))
+
+
+def cold_items(slices: dict[str, Any]) -> str:
+    """NDCG of the targets whose item has no training event, one line for all models."""
+    if "cold items" not in slices:
+        return "cold items: every target has a training event"
+    cold = slices["cold items"]
+    metric = next(name for name in next(iter(cold["models"].values())) if name.startswith("ndcg"))
+    reached = ", ".join(f"{model} {cell(values, metric)}" for model, values in cold["models"].items())
+    return escape(f"cold items, {cold['targets']} targets: {metric} {reached}")
 
 
 def cell(values: dict[str, Any], name: str) -> str:

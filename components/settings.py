@@ -1,8 +1,9 @@
 """One settings object for the whole platform.
 
-Later wins: the defaults below, the preset (`components/presets/NAME.toml`, named by `DUOTEMPO_PRESET`), the file that
-`DUOTEMPO_SETTINGS_FILE` names (or else `duotempo.toml` in the working directory, if there is one), then `DUOTEMPO_*`
-variables, a nested name joined by two underscores (`DUOTEMPO_FUSION__WIDTH=128`).
+Later wins: the defaults below, the preset that `DUOTEMPO_PRESET` names (`components/presets/NAME.toml`, or
+`HOME/presets/NAME.toml`, which `duotempo search` writes), the file that `DUOTEMPO_SETTINGS_FILE` names (or else
+`duotempo.toml` in the working directory, if there is one), then `DUOTEMPO_*` variables, a nested name joined by two
+underscores (`DUOTEMPO_FUSION__WIDTH=128`).
 """
 
 import os
@@ -54,8 +55,9 @@ class EventSettings(Section):
         default={name: -1 if name in ("dislike", "hide") else 1 for name in EVENTS}
     )
     """+1 speaks for the item, -1 against it."""
-    dislike_below: FiniteFloat = 1.5
-    """A rating under this value (stars of 5) counts as a dislike."""
+    dislike_below: FiniteFloat = 0.0
+    """A rating or a review under this value (stars of 5) counts as a dislike. Off by default: what people rate low
+    still tells what they take up next."""
     future_tolerance_seconds: Amount = 300.0
     """An event further ahead of the clock than this is rejected."""
 
@@ -102,16 +104,44 @@ class EmbeddingSettings(Section):
     """Share of unknown tokens above which the encoder is the wrong one for these texts."""
 
 
+class AdaptationSettings(Section):
+    """Fine-tuning of the encoder on what people take up one after the other, see `components.embedding.adaptation`."""
+
+    method: Literal["lora", "full"] = "lora"
+    """Low-rank adapters beside the frozen weights, merged into them at the end; or all weights."""
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    following: PositiveInt = 3
+    """How many of a person's next positive items an item and a document are paired with..."""
+    within_days: PositiveFloat = 7.0
+    """...if they come at most so many days later."""
+    max_pairs: PositiveInt = 20_000
+    """Of more pairs a sample is drawn, half of it with documents."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the people whose pairs are kept from training and stop it early."""
+    temperature: PositiveFloat = 0.05
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Pairs of a batch: each item of the others is a negative."""
+    learning_rate: PositiveFloat = 2e-4
+    """The highest one, after the warm-up; `full` wants about a tenth of what suits `lora`."""
+    warmup: Part = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: Amount = 1e-2
+    epochs: PositiveInt = 3
+    patience: PositiveInt = 1
+    """Epochs without a gain on the held-out pairs after which training stops."""
+
+
 class FusionSettings(Section):
     kind: str = "gated"
-    """A name of `components.fusion.fusions.FUSIONS`."""
+    """A name of `components.fusion.fusions.FUSIONS`, or `module:Class` for one of your own."""
     width: Annotated[int, Field(ge=8)] = 64
     blocks: PositiveInt = 2
     heads: PositiveInt = 2
-    dropout: Part = 0.2
+    dropout: Part = 0.3
     window: PositiveInt = 50
     """Events that the short-term tower reads."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 2e-3
     weight_decay: Amount = 1e-2
     batch_size: PositiveInt = 64
     epochs: PositiveInt = 60
@@ -127,8 +157,24 @@ class FusionSettings(Section):
     """Share of the targets that are trained without their document vectors."""
     id_dropout: Part = 0.1
     """Share of the items whose id vector is hidden in a step, so that text alone can carry a new item."""
+    text: bool = True
+    """Whether the LLM's vectors of the item texts enter the item tower."""
     documents: bool = True
     """Whether LLM(D_l) and LLM(D_s) enter the towers."""
+    weight_average: Part = 0.98
+    """Decay a step of the moving average of the weights, which is what is kept; 0: the last weights themselves."""
+    in_batch_negatives: NonNegativeInt = 0
+    """Sampled negatives, beside `negatives`, that are targets of the same batch, with logQ correction."""
+    item_dropout: Part = 0.2
+    """Share of the history's events that are hidden in a step."""
+    gap_dropout: Share = 0.5
+    """Share of the windows that are trained without the time that passed since the last event."""
+    shuffle_ties: bool = False
+    """Whether the events of one moment change their order from epoch to epoch."""
+    event_weight: Share = 0.0
+    """Exponent of the signal in a target's weight; 0: all events weigh alike, 1: a purchase as its setting says."""
+    rarity_weight: Share = 0.0
+    """Exponent of an item's rarity in a target's weight; 0: all items weigh alike."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
@@ -140,11 +186,16 @@ class FusionSettings(Section):
 
 class RankingSettings(Section):
     strategy: Literal["content", "collaborative", "hybrid"] = "hybrid"
-    neighbours: PositiveInt = 200
+    mixture: bool = True
+    """Whether the hybrid adds the collaborative part and popularity to the fused interest."""
+    neighbours: PositiveInt = 500
     """Item-item neighbours kept of an item."""
-    dense_below: NonNegativeInt = 5000
-    """Catalogues smaller than this use EASE, larger ones item-kNN, as the item-item part."""
-    ease_regularization: PositiveFloat = 300.0
+    dense_below: NonNegativeInt = 10_000
+    """Catalogues smaller than this solve the item-item part in closed form, larger ones take its first order."""
+    regularization: PositiveFloat = 300.0
+    """λ of the item-item part."""
+    recency: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """What an item of the history weighs in the item-item part, against the one after it."""
     k: PositiveInt = 10
     max_k: PositiveInt = 100
     diversity: Share = 0.0
@@ -211,6 +262,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     interests: InterestSettings = InterestSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    adaptation: AdaptationSettings = AdaptationSettings()
     fusion: FusionSettings = FusionSettings()
     ranking: RankingSettings = RankingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -240,8 +292,10 @@ class Settings(BaseSettings):
         if "preset" in file.toml_data:
             raise ValueError(f"preset: {file.toml_file_path} cannot choose it; set DUOTEMPO_PRESET instead")
         sources = [init_settings, env_settings, file]
-        if preset := {**env_settings(), **init_settings()}.get("preset"):
-            sources.append(TomlConfigSettingsSource(settings_cls, preset_file(preset)))
+        told = {**file.toml_data, **env_settings(), **init_settings()}
+        if preset := told.get("preset"):
+            home = Path(told.get("home", cls.model_fields["home"].default))
+            sources.append(TomlConfigSettingsSource(settings_cls, preset_file(preset, home)))
         return tuple(sources)
 
 
@@ -253,10 +307,22 @@ def settings_file() -> Path:
     return Path(named or "duotempo.toml").expanduser()
 
 
-def preset_file(name: str) -> Path:
-    """The file of a preset. Raises ValueError naming the known ones when there is no such preset."""
-    file = PRESETS / f"{name}.toml"
-    if not file.is_file():
-        known = ", ".join(sorted(f.stem for f in PRESETS.glob("*.toml")))
-        raise ValueError(f"DUOTEMPO_PRESET: no preset named {name!r}; the presets are: {known}")
-    return file
+def preset_file(name: str, home: Path) -> Path:
+    """The file of a preset, a packaged one or one of the platform's own.
+
+    Raises ValueError naming the known ones when there is no such preset.
+    """
+    folders = (PRESETS, own_presets(home))
+    for folder in folders:
+        if (file := folder / f"{name}.toml").is_file():
+            return file
+    packaged, own = (", ".join(sorted(file.stem for file in folder.glob("*.toml"))) for folder in folders)
+    raise ValueError(
+        f"DUOTEMPO_PRESET: no preset named {name!r}; the presets are: {packaged}; your own in {folders[1]}: "
+        + (own or "none, `duotempo search` makes one")
+    )
+
+
+def own_presets(home: Path) -> Path:
+    """The folder of the presets that searches wrote."""
+    return home.expanduser() / "presets"

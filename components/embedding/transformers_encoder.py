@@ -70,19 +70,13 @@ class TransformersEncoder(Encoder):
         return encoded["input_ids"]
 
     def _forward(self, tokens: list[list[int]]) -> np.ndarray:
-        """Pads on the right whatever the tokenizer prefers: positions then count from the first token of a text."""
-        ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in tokens], True, self._padding)
-        if not ids.shape[1]:
-            return np.zeros((len(tokens), self.dimension), np.float32)
-        lengths = torch.tensor([len(row) for row in tokens])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self._device)
         try:
             with torch.inference_mode():
-                output = self._model(input_ids=ids.to(self._device), attention_mask=mask)
-                vectors = pool(output.last_hidden_state, mask, self.pooling).cpu().numpy()
+                vectors = self._pooled(tokens).cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise EncoderError(
-                f"{self.device} has too little memory for {self.name} with a batch of {tuple(ids.shape)} tokens: "
+                f"{self.device} has too little memory for {self.name} with a batch of {len(tokens)} texts, the longest "
+                f"of {max(map(len, tokens))} tokens: "
                 "lower DUOTEMPO_EMBEDDING__TOKEN_BUDGET or set DUOTEMPO_EMBEDDING__DTYPE=bfloat16"
             ) from error
         if not np.isfinite(vectors).all():
@@ -91,6 +85,19 @@ class TransformersEncoder(Encoder):
                 "bfloat16"
             )
         return vectors
+
+    def _pooled(self, tokens: list[list[int]]) -> torch.Tensor:
+        """Unit vectors (b, d) of tokenized texts, with their gradients where those are wanted.
+
+        Pads on the right whatever the tokenizer prefers: positions then count from the first token of a text.
+        """
+        ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in tokens], True, self._padding)
+        if not ids.shape[1]:
+            return torch.zeros(len(tokens), self.dimension)
+        lengths = torch.tensor([len(row) for row in tokens])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self._device)
+        output = self._model(input_ids=ids.to(self._device), attention_mask=mask)
+        return pool(output.last_hidden_state, mask, self.pooling)
 
     @cached_property
     def _model(self) -> PreTrainedModel:

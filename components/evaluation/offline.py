@@ -1,7 +1,9 @@
-"""`duotempo evaluate`: the product's default trained and ranked on a dataset folder, with no server."""
+"""`duotempo evaluate`: models trained and ranked on a dataset folder, with no server."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from components.bundle import Bundle
 from components.columns import EVENTS, Columns
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
@@ -24,10 +27,14 @@ from components.evaluation.ranking import (
     user_states,
     with_signals,
 )
-from components.evaluation.results import ModelResult, summarise
+from components.evaluation.results import ModelResult, summarise, summarise_slices
+from components.evaluation.slices import slices
 from components.evaluation.splits import Rolling, Split, rolling, split
-from components.fusion.fit import Catalogue, fit
+from components.fusion.fit import Catalogue, Fitted, fit
+from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
 from components.fusion.inputs import VectorsOf, make_documents
+from components.fusion.sequences import Documents
+from components.fusion.training import Progress
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import Keywords, extract_keywords
@@ -38,20 +45,57 @@ from components.store.clean import clean_items
 from components.store.normalize import BEYOND_SECONDS, clean_id, epoch_seconds, moments
 
 SPLITS = ("loo", "temporal", "rolling")
+PRODUCT = "duotempo"
+BASELINES: dict[str, type[Popularity]] = {"pop": Popularity, "pop7": RecentPopularity}
+MODELS = (PRODUCT, *FUSIONS, *BASELINES, *PEERS)
+"""What can be ranked by name; beside these, a fusion of one's own by `module:Class`."""
+DEFAULT_MODELS = (PRODUCT, *BASELINES)
 
 
 def evaluate_folder(
-    folder: Path, kind: str, settings: Settings, *, peers: bool = False, show_progress: bool = False
+    folder: Path,
+    kind: str,
+    settings: Settings,
+    *,
+    models: Sequence[str] = DEFAULT_MODELS,
+    show_progress: bool = False,
 ) -> dict[str, Any]:
-    """Figures of `duotempo`, `pop` and `pop7` (with `peers` also item-kNN, EASE and ALS) on a dataset folder.
+    """Figures of the `models` on a dataset folder, see `OfflineEvaluation.figures`.
 
-    Returns {"dataset", "split", "test_users", "models": {name: figures}}, see `summarise`. Raises DatasetError or
-    EvaluationError when the folder cannot be judged by this split.
+    models: names of MODELS, or what `make_fusion` knows. Raises DatasetError or EvaluationError when a model is unknown
+    or when the folder cannot be judged by this split.
     """
     if kind not in SPLITS:
         raise EvaluationError(f"--split {kind!r} is none of {', '.join(SPLITS)}")
-    dataset = read_folder(folder)
-    return OfflineEvaluation(dataset, kind, settings, show_progress).figures(peers)
+    check_models(models, kind, settings)
+    evaluation = OfflineEvaluation(read_folder(folder), kind, settings, show_progress)
+    return evaluation.figures([evaluation.result(name) for name in dict.fromkeys(models)])
+
+
+def check_models(models: Sequence[str], kind: str, settings: Settings) -> None:
+    """Raises EvaluationError when a name is unknown, or names a peer in `rolling`, which the peers do not know."""
+    for name in models:
+        if name in MODELS:
+            continue
+        try:
+            make_fusion(name, settings.fusion.width)
+        except UnknownFusion as error:
+            raise EvaluationError(
+                f"--model {name!r} is none of {', '.join(MODELS)}, and no fusion of one's own: {error}"
+            ) from error
+    if kind == "rolling" and (asked := [name for name in models if name in PEERS]):
+        raise EvaluationError(
+            f"{', '.join(asked)}: the peers are ranked on loo and temporal; leave out --peers for rolling"
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every model of the product starts from, and the seconds that it took."""
+
+    catalogue: Catalogue
+    documents: Documents
+    seconds: float
 
 
 class OfflineEvaluation:
@@ -60,9 +104,9 @@ class OfflineEvaluation:
     def __init__(self, dataset: Dataset, kind: str, settings: Settings, show_progress: bool) -> None:
         self.dataset = dataset
         self.kind = kind
-        self.settings = settings
         self.show_progress = show_progress
         events = as_events(dataset.events)
+        self.settings = settings
         self.split: Split | Rolling
         if kind == "rolling":
             chosen = settings.evaluation
@@ -77,38 +121,67 @@ class OfflineEvaluation:
         self.targets = target_rows(self.split, self.rows)
         self.users = self.split.targets[Columns.USER].to_numpy(dtype=object)
 
-    def figures(self, peers: bool) -> dict[str, Any]:
-        """Trains and ranks all models."""
-        texts = item_texts(self.items, self.dataset.text)
-        ours, vectors = self.duotempo(texts)
-        results = [ours, *self.baselines(), *(self.peers() if peers else ())]
-        share = user_share(self.matrix())
-        measured = vectors if any(texts) else None
-        models = summarise(results, self.users, share, measured, self.settings.evaluation, self.settings.fusion.seed)
-        return {"dataset": self.dataset.name, "split": self.kind, "test_users": len(self.targets), "models": models}
+    def figures(self, results: Sequence[ModelResult]) -> dict[str, Any]:
+        """{"dataset", "split", "test_users", "models": {name: figures}, "slices": {slice: {"targets", "models"}}} of
+        ranked models, see `summarise` and `summarise_slices`; a slice without a target is absent."""
+        texts = self.prepared.catalogue.texts
+        chosen, seed = self.settings.evaluation, self.settings.fusion.seed
+        interactions = self.matrix()
+        share, trained = user_share(interactions), interactions.getnnz(axis=0) > 0
+        sizes = np.array([len(history) for history in self.split.histories()])
+        masks = slices(sizes, self.targets, trained, chosen)
+        return {
+            "dataset": self.dataset.name,
+            "split": self.kind,
+            "test_users": len(self.targets),
+            "models": summarise(results, self.users, share, texts if texts.any() else None, chosen, seed),
+            "slices": summarise_slices(results, masks, self.users, chosen, seed),
+        }
 
-    def duotempo(self, texts: list[str]) -> tuple[ModelResult, np.ndarray]:
-        """The product's default, and the items' text vectors."""
+    def result(self, name: str) -> ModelResult:
+        """Trains and ranks a model that `check_models` lets pass."""
+        if name in BASELINES:
+            return self.baseline(name)
+        if name in PEERS:
+            return self.peer(name)
+        return self.product(name)
+
+    def product(self, name: str) -> ModelResult:
+        """The product's default, or the product with the fusion `name`; the preparation counts as its fitting."""
+        preparation_s, began = self.prepared.seconds, time.monotonic()
+        fitted = self.fit(self.settings if name == PRODUCT else with_fusion(self.settings, name))
+        fit_s, began = preparation_s + time.monotonic() - began, time.monotonic()
+        lists = self.rank(fitted.bundle)
+        return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - began)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """Keywords, interests and their embeddings, made once for all models of the product."""
         began = time.monotonic()
+        texts = item_texts(self.items, self.dataset.text)
         keywords = extract_keywords(texts, self.settings.interests.item_keywords)
         interests = self.interests(keywords)
         vectors_of, encoder = self.encode(texts, interests)
         catalogue = Catalogue(self.items, vectors_of(texts), keywords.matrix, keywords.terms, encoder)
-        documents = make_documents(interests, vectors_of)
-        fitted = fit(
+        return Prepared(catalogue, make_documents(interests, vectors_of), time.monotonic() - began)
+
+    def fit(self, settings: Settings, on_epoch: Callable[[Progress], None] | None = None) -> Fitted:
+        """The product trained on the training side of the split."""
+        return fit(
             self.split.train,
-            catalogue,
-            documents,
-            self.settings,
+            self.prepared.catalogue,
+            self.prepared.documents,
+            settings,
             cut=self.cut.to_pydatetime(),
             held_out="last" if self.kind == "loo" else "recent",
+            on_epoch=on_epoch,
             show_progress=self.show_progress,
         )
-        fit_s, began = time.monotonic() - began, time.monotonic()
-        states = user_states(self.split, self.rows, documents, self.settings.events)
-        lists, _ = rank_bundle(Scorer(fitted.bundle), states, self.settings.evaluation.k)
-        rank_s = time.monotonic() - began
-        return ModelResult.of("duotempo", lists, self.targets, fit_s=fit_s, rank_s=rank_s), catalogue.texts
+
+    def rank(self, bundle: Bundle) -> np.ndarray:
+        """A trained bundle's lists (T, k) of item rows, seen items left out."""
+        states = user_states(self.split, self.rows, self.prepared.documents, self.settings.events)
+        return rank_bundle(Scorer(bundle), states, self.settings.evaluation.k)[0]
 
     def interests(self, keywords: Keywords) -> pd.DataFrame:
         """Interests as of the anchors in the training side; the last anchor of a user is just after their last event.
@@ -134,25 +207,22 @@ class OfflineEvaluation:
         row = {text: number for number, text in enumerate(distinct)}
         return (lambda wanted: embedded.vectors[[row[text] for text in wanted]]), embedded.encoder
 
-    def baselines(self) -> Iterator[ModelResult]:
-        """Popularity of all time and of the last 7 days; in `rolling` as of each target."""
-        for name, model in {"pop": Popularity(), "pop7": RecentPopularity()}.items():
-            began = time.monotonic()
-            lists = rank_popularity(model, self.split, self.rows, self.settings.evaluation.k)
-            yield ModelResult.of(name, lists, self.targets, fit_s=0.0, rank_s=time.monotonic() - began)
+    def baseline(self, name: str) -> ModelResult:
+        """Popularity of all time or of the last 7 days; in `rolling` as of each target."""
+        began = time.monotonic()
+        lists = rank_popularity(BASELINES[name](), self.split, self.rows, self.settings.evaluation.k)
+        return ModelResult.of(name, lists, self.targets, fit_s=0.0, rank_s=time.monotonic() - began)
 
-    def peers(self) -> Iterator[ModelResult]:
-        """Item-kNN, EASE and ALS. Raises EvaluationError in `rolling`, which they do not know."""
-        if isinstance(self.split, Rolling):
-            raise EvaluationError("the peers are ranked on loo and temporal; leave out --peers for rolling")
+    def peer(self, name: str) -> ModelResult:
+        """Item-kNN, EASE or ALS, which know a training side that stays as it is."""
+        assert isinstance(self.split, Split)
+        began = time.monotonic()
         train = self.split.train
         items = train[Columns.ITEM].map(self.rows).to_numpy(np.int64)
-        for name, kind in PEERS.items():
-            began = time.monotonic()
-            peer = kind().fit(train[Columns.USER].to_numpy(dtype=object), items, len(self.rows))
-            fit_s, began = time.monotonic() - began, time.monotonic()
-            lists = rank_peer(peer, self.split, self.rows, self.settings.evaluation.k)
-            yield ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - began)
+        peer = PEERS[name]().fit(train[Columns.USER].to_numpy(dtype=object), items, len(self.rows))
+        fit_s, began = time.monotonic() - began, time.monotonic()
+        lists = rank_peer(peer, self.split, self.rows, self.settings.evaluation.k)
+        return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - began)
 
     def matrix(self) -> sparse.csr_matrix:
         """Binary training interactions, users by items."""
@@ -160,6 +230,11 @@ class OfflineEvaluation:
         users, names = pd.factorize(train[Columns.USER])
         rows = train[Columns.ITEM].map(self.rows).to_numpy(np.int64)
         return interaction_matrix(users, rows, (len(names), len(self.rows)))
+
+
+def with_fusion(settings: Settings, kind: str) -> Settings:
+    """The settings with another fusion."""
+    return settings.model_copy(update={"fusion": settings.fusion.model_copy(update={"kind": kind})})
 
 
 def as_events(raw: pd.DataFrame) -> pd.DataFrame:
@@ -203,6 +278,7 @@ def catalogue_items(dataset: Dataset, events: pd.DataFrame) -> pd.DataFrame:
     described = dataset.items.drop(columns=list(unreadable), errors="ignore")
     described = described.assign(**{Columns.ITEM: read_ids(described[Columns.ITEM])})
     missing = events.loc[~events[Columns.ITEM].isin(described[Columns.ITEM]), [Columns.ITEM]].drop_duplicates()
-    return clean_items(pd.concat([described, missing], ignore_index=True), source=dataset.name).rows.reset_index(
-        drop=True
-    )
+    cleaned = clean_items(pd.concat([described, missing], ignore_index=True), source=dataset.name)
+    lost = ~events[Columns.ITEM].isin(cleaned.rows[Columns.ITEM])
+    refuse(events[Columns.ITEM], lost, f"not usable: {'; '.join(cleaned.rejected[Columns.REASON].head(3))}")
+    return cleaned.rows.reset_index(drop=True)

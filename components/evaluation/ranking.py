@@ -31,7 +31,7 @@ def user_states(
     """The state of each target's user just before the target, items as rows of a bundle.
 
     In `rolling` the moment is the target's, as the service knows what time it is. The other splits hide the target's
-    time: the moment is that of the user's last event.
+    time: in `temporal` the moment is the cut, in `loo`, which has none, that of the user's last event.
     """
     events = split.events if isinstance(split, Rolling) else split.train
     items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
@@ -42,6 +42,8 @@ def user_states(
         moments = split.targets[TIME].to_numpy(np.float64)
     else:
         moments = np.array([times[history[-1]] + INSTANT if len(history) else split.cut for history in histories])
+        if split.kind == "temporal":
+            moments = np.full(len(histories), split.cut)
     anchors = documents.in_force(split.targets[Columns.USER].to_numpy(dtype=object), moments)
     return [
         UserState(
@@ -56,16 +58,22 @@ def user_states(
 
 
 def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lists (T, k) of bundle rows, seen items left out, and the long share (T,) of each answer."""
+    """Lists (T, k) of bundle rows, seen items left out, and the long share (T,) of each answer.
+
+    Histories of like length are scored together.
+    """
     shares: list[np.ndarray] = []
+    order = np.argsort([len(state.items) for state in states], kind="stable")
+    alike = [states[position] for position in order]
 
     def score(part: slice) -> np.ndarray:
-        scores = scorer.score(states[part])
-        shares.append(scores.long_share)
-        return scores.total
+        total, share = scorer.totals(alike[part])
+        shares.append(share)
+        return total
 
-    lists = rank(score, [state.items for state in states], k)
-    return lists, np.concatenate([np.empty(0, np.float32), *shares])
+    lists = rank(score, [state.items for state in alike], k)
+    back = np.argsort(order)
+    return lists[back], np.concatenate([np.empty(0, np.float32), *shares])[back]
 
 
 def translate(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[str, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ class Serving(nn.Module):
     """The user tower asked about one moment: now.
 
     vectors (B, H, width), ages in days before now and signals (B, H), documents (B, 2, e), present (B, 2) to the long
-    and the short part of U, each (B, width). H is at least the window.
+    and the short part of U, each (B, width).
     """
 
     def __init__(self, tower: UserTower) -> None:
@@ -26,15 +26,8 @@ class Serving(nn.Module):
     def forward(
         self, vectors: Tensor, ages: Tensor, signals: Tensor, documents: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
-        window = self.tower.window
-        long, short = self.tower(
-            vectors,
-            ages,
-            signals,
-            ages[:, -window:],
-            documents[:, None].expand(-1, window, -1, -1),
-            present[:, None].expand(-1, window, -1),
-        )
+        read = self.tower.read(documents[:, None], present[:, None])
+        long, short = self.tower(vectors, ages, signals, ages[:, -self.tower.window :], read)
         return long[:, -1], short[:, -1]
 
 

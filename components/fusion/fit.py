@@ -79,12 +79,13 @@ def fit(
     learned, validation = hold_out(sequences, documents, held_out, settings.fusion.seed)
     trained = np.zeros(len(catalogue.items), dtype=bool)
     trained[sequences.items[sequences.signals > 0]] = True
-    mean, whitening = whiten(catalogue.texts)
+    texts = catalogue.texts if settings.fusion.text else np.zeros_like(catalogue.texts)
+    mean, whitening = whiten(texts)
     dimension = documents.vectors.shape[2]
     torch.manual_seed(settings.fusion.seed)
     model = FusionModel(
         settings.fusion,
-        torch.from_numpy(project(catalogue.texts, mean, whitening)),
+        torch.from_numpy(project(texts, mean, whitening)),
         torch.from_numpy(trained),
         dimension if settings.fusion.documents else 0,
         settings.interests.half_life_days,
@@ -122,13 +123,15 @@ def fit(
             "window": settings.fusion.window,
             "history": settings.ranking.history,
             "half_life_days": settings.interests.half_life_days,
+            "recency": settings.ranking.recency,
             "events": settings.events.model_dump(mode="json"),
             "interests": settings.interests.model_dump(mode="json"),
-            "mixture": {"collaborative": 0.0, "popularity": 0.0},
+            "mixture": {"collaborative": 0.0, "popularity": 0.0, "recent": 0.0},
         },
     )
     # the mixture is chosen with the held-out events out of every part; the bundle then counts them again
-    manifest = {**bundle.manifest, "mixture": choose_mixture(bundle, validation)}
+    mixture = choose_mixture(bundle, validation) if settings.ranking.mixture else bundle.manifest["mixture"]
+    manifest = {**bundle.manifest, "mixture": mixture}
     whole = replace(
         bundle,
         items=item_table(catalogue.items, sequences, trained, cut),
@@ -174,9 +177,9 @@ def item_table(items: pd.DataFrame, sequences: Sequences, trained: np.ndarray, c
 
 def neighbours(sequences: Sequences, items: int, settings: Settings) -> sparse.csr_matrix:
     """Item-item weights of the positive events."""
-    users = np.repeat(np.arange(len(sequences.users)), np.diff(sequences.offsets))
     liked = sequences.signals > 0
-    return item_neighbours(users[liked], sequences.items[liked], (len(sequences.users), items), settings.ranking)
+    offsets = np.concatenate([[0], np.cumsum(liked)])[sequences.offsets]
+    return item_neighbours(offsets, sequences.items[liked], items, settings.ranking)
 
 
 def fingerprint(sequences: Sequences, catalogue: Catalogue, settings: Settings) -> str:

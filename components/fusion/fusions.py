@@ -1,4 +1,4 @@
-"""U = f(U_l, U_s): the fusions, one interface. One's own is a class and a line in FUSIONS.
+"""U = f(U_l, U_s): the fusions, one interface. One's own is a class that the settings name as `module:Class`.
 
 Every fusion returns two parts whose sum is U, so that each score splits exactly into its long and its short share.
 """
@@ -76,20 +76,43 @@ class Gated(Fusion):
         return gate * long, (1 - gate) * short
 
 
+class LongOnly(Fusion):
+    """U = U_l: the half that a fusion is measured against."""
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return long, torch.zeros_like(short)
+
+
+class ShortOnly(Fusion):
+    """U = U_s: the other half."""
+
+    def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(long), short
+
+
 FUSIONS: dict[str, type[Fusion]] = {
     "weighted": Weighted,
     "concat": Concat,
     "attention": Attention,
     "gated": Gated,
+    "long": LongOnly,
+    "short": ShortOnly,
 }
 
 
 class UnknownFusion(DuotempoError):
-    """The settings name a fusion that is none of FUSIONS."""
+    """The settings name a fusion that does not exist, or one of one's own that cannot be used."""
 
 
 def make_fusion(kind: str, width: int) -> Fusion:
-    """The fusion named `kind`. Raises UnknownFusion that names the known ones."""
+    """The fusion named `kind`: one of FUSIONS, or one of one's own as `module:Class`. Raises UnknownFusion."""
+    if ":" in kind:
+        from components.fusion.own import make_own
+
+        return make_own(kind, width)
     if kind not in FUSIONS:
-        raise UnknownFusion(f"no fusion named {kind!r}: DUOTEMPO_FUSION__KIND is one of {', '.join(FUSIONS)}")
+        raise UnknownFusion(
+            f"no fusion named {kind!r}: DUOTEMPO_FUSION__KIND is one of {', '.join(FUSIONS)}, "
+            "or module:Class for one of your own"
+        )
     return FUSIONS[kind](width)

@@ -1,55 +1,61 @@
-"""How much the collaborative part and the popularity prior add to the fused interest in the hybrid strategy."""
+"""How much the collaborative part and the popularity priors add to the fused interest in the hybrid strategy."""
 
 import logging
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 
 from components.bundle import Bundle
-from components.fusion.holdout import Validation
-from components.ranking.scorer import Scorer
+from components.fusion.holdout import Validation, gain
+from components.ranking.scorer import Scorer, popularity_prior
 from components.ranking.states import UserState
 
-COLLABORATIVE = (0.0, 0.25, 0.5, 1.0)
-POPULARITY = (0.02, 0.1, 0.25)
-WITHOUT_VALIDATION = {"collaborative": 0.0, "popularity": 0.02}
+CANDIDATES = {
+    "collaborative": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
+    "recent": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+    "popularity": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
+}
+"""Weights that are tried, as multiples of the ratio of the deviations, so that they mean the same for every model."""
+SMALLEST = {name: candidates[0] for name, candidates in CANDIDATES.items()}
+ROUNDS = 2
 BATCH = 256
+ROOM = 40_000_000
+"""Scores that are held at once: of a large catalogue fewer users are asked."""
 
 log = logging.getLogger(__name__)
 
 
 def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
-    """The weights of the collaborative part and of popularity that rank the held-out targets best (NDCG@10).
+    """The weights of the collaborative part and of popularity, of all time and of the last days, that rank the held-out
+    targets best, found one after the other.
 
-    bundle: none of its parts may know the held-out events. The candidates are multiples of the ratio of the parts'
-    deviations, so that they mean the same for every model.
+    bundle: none of its parts may know the held-out events.
     """
     if not validation.states:
-        log.warning("no event could be held out: the hybrid keeps its smallest weights, %s", WITHOUT_VALIDATION)
-        return WITHOUT_VALIDATION
-    plain = replace(bundle, manifest={**bundle.manifest, "mixture": {"collaborative": 1.0, "popularity": 1.0}})
+        log.warning("no event could be held out: the hybrid keeps its smallest weights, %s", SMALLEST)
+        return SMALLEST
+    count = max(1, ROOM // bundle.items.num_rows)
+    states, targets = validation.states[:count], validation.targets[:count]
+    model, parts = score_parts(bundle, states)
+    units = {name: deviation_ratio(model, part) for name, part in parts.items()}
+    chosen = dict(SMALLEST)
+    for name in [*CANDIDATES] * ROUNDS:
+        rest = model + sum(chosen[other] * units[other] * parts[other] for other in parts if other != name)
+        gains = [mean_gain(rest + weight * units[name] * parts[name], states, targets) for weight in CANDIDATES[name]]
+        chosen[name] = CANDIDATES[name][int(np.argmax(gains))]
+    return {name: float(weight * units[name]) for name, weight in chosen.items()}
+
+
+def score_parts(bundle: Bundle, states: list[UserState]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The fused interest's scores, float32 (users, items), and each part unweighted, (users or 1, items)."""
+    plain = replace(bundle, manifest={**bundle.manifest, "mixture": dict.fromkeys(CANDIDATES, 1.0)})
     scorer = Scorer(plain)
-    gains = np.zeros((len(COLLABORATIVE), len(POPULARITY)))
-    units = {"collaborative": 1.0, "popularity": 1.0}
-    for start in range(0, len(validation.states), BATCH):
-        states = validation.states[start : start + BATCH]
-        targets = validation.targets[start : start + BATCH]
-        parts = scorer.score(states).parts
-        model = parts["long"] + parts["short"]
-        if start == 0:
-            units = {name: deviation_ratio(model, parts[name]) for name in units}
-        for i, j in product(range(len(COLLABORATIVE)), range(len(POPULARITY))):
-            scores = (
-                model
-                + COLLABORATIVE[i] * units["collaborative"] * parts["collaborative"]
-                + POPULARITY[j] * units["popularity"] * parts["popularity"]
-            )
-            gains[i, j] += ndcg_sum(scores, states, targets)
-    best = np.unravel_index(gains.argmax(), gains.shape)
-    return {
-        "collaborative": float(COLLABORATIVE[best[0]] * units["collaborative"]),
-        "popularity": float(POPULARITY[best[1]] * units["popularity"]),
+    batches = [scorer.score(states[start : start + BATCH]).parts for start in range(0, len(states), BATCH)]
+    model = np.concatenate([parts["long"] + parts["short"] for parts in batches])
+    priors = {name: {"popularity": 0.0, "recent": 0.0} | {name: 1.0} for name in ("recent", "popularity")}
+    return model, {
+        "collaborative": np.concatenate([parts["collaborative"] for parts in batches]),
+        **{name: popularity_prior(bundle, weights)[None] for name, weights in priors.items()},
     }
 
 
@@ -59,11 +65,10 @@ def deviation_ratio(model: np.ndarray, part: np.ndarray) -> float:
     return float(model.std(axis=1).mean() / spread) if spread > 0 else 1.0
 
 
-def ndcg_sum(scores: np.ndarray, states: list[UserState], targets: np.ndarray) -> float:
-    """Sum of NDCG@10 over users, seen items left out of the ranking."""
+def mean_gain(scores: np.ndarray, states: list[UserState], targets: np.ndarray) -> float:
+    """Mean gain of the targets' ranks, seen items left out of the ranking."""
     wanted = scores[np.arange(len(targets)), targets]
     above = scores > wanted[:, None]
     for row, state in enumerate(states):
         above[row, state.items] = False
-    ranks = 1 + above.sum(axis=1)
-    return float(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).sum())
+    return float(gain(1 + above.sum(axis=1)).mean())

@@ -39,24 +39,27 @@ class UserTower(nn.Module):
         self.fusion = make_fusion(settings.kind, width)
         self.fade = nn.Parameter(torch.tensor(7.0).log())
 
+    def read(self, documents: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+        """LLM(D_l) and LLM(D_s) as the towers take them: documents (..., 2, e), present (..., 2), two (..., width)."""
+        return tuple(tower(documents[..., i, :], present[..., i]) for i, tower in enumerate(self.documents))
+
     def forward(
-        self, vectors: Tensor, ages: Tensor, signals: Tensor, gaps: Tensor, documents: Tensor, present: Tensor
+        self, vectors: Tensor, ages: Tensor, signals: Tensor, gaps: Tensor, documents: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        """The two parts of U after each event of the window.
+        """The two parts of U after each of the last L events.
 
         vectors (B, H, width); ages in days before any one moment (B, H); signals (B, H), 0 = padding; gaps (B, L): days
-        from each event of the window to the moment that is asked about; documents (B, L, 2, e) and present (B, L, 2):
-        LLM(D_l) and LLM(D_s) as of the anchor in force. Returns two tensors (B, L, width), L = window.
+        from each of the last L events to the moment that is asked about; documents: what `read` gives for the anchor in
+        force, each (B, L or 1, width), or none. Returns two tensors (B, L, width).
 
         The short-term interest halves with every exp(fade) days that pass without an event.
         """
-        window = self.window
+        window = gaps.shape[1]
         long = self.long(vectors, ages, signals, window)
         valid = signals[:, -window:] > 0
         short = self.short(vectors[:, -window:], ages[:, -window:], valid)
-        if len(self.documents):
-            long = long + self.documents[0](documents[..., 0, :], present[..., 0])
-            short = short + self.documents[1](documents[..., 1, :], present[..., 1])
+        if documents:
+            long, short = long + documents[0], short + documents[1]
         short = short * torch.exp(-math.log(2) * gaps / self.fade.exp())[..., None]
         known = torch.cumsum((signals != 0).to(vectors.dtype), dim=1)[:, -window:]
         return self.fusion(long, short, torch.stack([torch.log1p(gaps), torch.log1p(known)], dim=-1))

@@ -1,7 +1,7 @@
 """Histories as arrays, and the windows that the training reads from them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from components.columns import Columns
 from components.interests.signals import signals
 from components.ranking.states import SECONDS_A_DAY, UserState
-from components.settings import EventSettings
+from components.settings import EventSettings, FusionSettings
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ class Windows:
     """A batch of training windows, left-padded.
 
     items, ages (days before the window's last event), signals (0 = padding): (B, H), H at least L; for each of the last
-    L events: targets (B, L) rows, -1 where nothing is to be learned; gaps (B, L) days to the target; anchors (B, L).
+    L events: targets (B, L) rows, -1 where nothing is to be learned, their weights (B, L) in the loss, gaps (B, L) days
+    to the target, anchors (B, L).
+    L is the longest of the batch, at most the window.
     """
 
     items: np.ndarray
@@ -119,27 +121,43 @@ class Windows:
     targets: np.ndarray
     gaps: np.ndarray
     anchors: np.ndarray
+    weights: np.ndarray
 
 
 class WindowSampler:
     """Cuts all histories into windows anew each epoch, so that a target meets contexts of many lengths."""
 
-    def __init__(self, sequences: Sequences, window: int, history: int, batch_size: int) -> None:
-        self.sequences = sequences
-        self.window = window
+    def __init__(self, sequences: Sequences, settings: FusionSettings, history: int) -> None:
+        self.sequences = self.given = sequences
+        self.window = settings.window
         self.history = history
-        self.batch_size = batch_size
+        self.batch_size = settings.batch_size
+        self.shuffle_ties = settings.shuffle_ties
         self.lengths = np.diff(sequences.offsets)
+        self.weights = target_weights(sequences, settings)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Windows]:
-        """Batches of one epoch; each target comes exactly once. Windows of like history length share a batch."""
+        """Batches of one epoch; each target comes exactly once. Windows of like history length share a batch, which
+        holds `batch_size` windows of full length, or more of shorter ones."""
+        if self.shuffle_ties:
+            self.sequences = in_other_order(self.given, rng)
         first, last, floor = self._cut(rng)
-        length = np.minimum(last - first, self.history) // self.window
+        length = np.minimum(last - first + 1, self.history)
         order = np.lexsort((rng.random(len(last)), length))
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        batches = self._batches(np.minimum(length[order], self.window))
         for position in rng.permutation(len(batches)):
-            chosen = batches[position]
+            chosen = order[batches[position]]
             yield self._gather(first[chosen], last[chosen], floor[chosen])
+
+    def _batches(self, lengths: np.ndarray) -> list[slice]:
+        """Runs of windows of rising `lengths` that hold, padded to the longest of them, a batch's number of events."""
+        room, start, batches = self.batch_size * self.window, 0, []
+        while start < len(lengths):
+            ahead = lengths[start : start + room]
+            end = start + max(1, int(np.count_nonzero(ahead * np.arange(1, len(ahead) + 1) <= room)))
+            batches.append(slice(start, end))
+            start = end
+        return batches
 
     def _cut(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """First event of the user, last input event and the input before the first one to learn from, a window each."""
@@ -160,8 +178,9 @@ class WindowSampler:
         return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))  # type: ignore[return-value]
 
     def _gather(self, first: np.ndarray, last: np.ndarray, floor: np.ndarray) -> Windows:
-        data, window = self.sequences, self.window
-        reach = int(min(self.history, max(window, (last - first + 1).max())))
+        data = self.sequences
+        longest = int((last - first + 1).max())
+        window, reach = min(self.window, longest), min(self.history, longest)
         index = last[:, None] - np.arange(reach - 1, -1, -1)
         known = index >= first[:, None]
         index = np.maximum(index, first[:, None])
@@ -177,4 +196,28 @@ class WindowSampler:
             targets=np.where(learn, data.items[following], -1),
             gaps=np.where(known[:, -window:], gaps, 0).astype(np.float32),
             anchors=np.where(learn, data.anchors[following], -1),
+            weights=self.weights(data.items[following], data.signals[following]),
         )
+
+
+def in_other_order(sequences: Sequences, rng: np.random.Generator) -> Sequences:
+    """The histories with the events of one moment in a new order: what happened at once has none."""
+    users = np.repeat(np.arange(len(sequences.users)), np.diff(sequences.offsets))
+    order = np.lexsort((rng.random(len(users)), sequences.times, users))
+    columns = {name: getattr(sequences, name)[order] for name in ("items", "signals", "anchors")}
+    return replace(sequences, **columns)
+
+
+def target_weights(sequences: Sequences, settings: FusionSettings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function from items and signals of targets, of one shape, to their weights in the loss, float32.
+
+    |signal| ^ event_weight, so that a purchase can weigh more than a view, times (events of the item / the mean of all
+    items) ^ -rarity_weight.
+    """
+    counts = np.maximum(np.bincount(sequences.items, minlength=1), 1)
+    rarity = (counts / counts.mean()) ** -settings.rarity_weight
+
+    def weigh(items: np.ndarray, signals: np.ndarray) -> np.ndarray:
+        return (rarity[items] * np.abs(signals) ** settings.event_weight).astype(np.float32)
+
+    return weigh

@@ -44,7 +44,7 @@ def recommend_all(
     for start in tqdm(range(0, len(sequences.users), CHUNK), desc="batch", disable=not show_progress):
         chunk = np.arange(start, min(start + CHUNK, len(sequences.users)))
         states = sequences.states(chunk, np.full(len(chunk), now.timestamp()), documents)
-        scores = scorer.score(states, settings.strategy).total
+        scores, _ = scorer.totals(states, settings.strategy)
         lists = choose(bundle, scores, [np.union1d(state.items, gone) for state in states], settings, k)
         row, place = np.nonzero(lists >= 0)
         columns[Columns.USER].append(sequences.users[start + row])

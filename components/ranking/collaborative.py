@@ -1,34 +1,71 @@
-"""Item-item weights from who had what: EASE for small catalogues, item-kNN for large ones."""
+"""The collaborative part: a linear model of the next item, exact for small catalogues, first-order for large ones.
+
+The history after event t is a vector x_t, each item of it weighing recency^(events since); y is the item that follows.
+Small catalogues solve the ridge regression W = (X'X + λI)^-1 X'Y, SLIT of Choi et al. 2021 (Session-aware Linear
+Item-Item Models, arXiv 2103.16104). Large ones keep only the diagonal of X'X: W_ij = (X'Y)_ij / ((X'X)_ii + λ), how
+often j follows i, shrunk where i is rare; that is sparse.
+"""
+
+import math
+from collections.abc import Iterator
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from components.settings import RankingSettings
 
+SMALLEST_WEIGHT = 0.05
+"""History items that weigh less are left out of x."""
+CHUNK = 200_000
+
 
 def item_neighbours(
-    users: np.ndarray, items: np.ndarray, shape: tuple[int, int], settings: RankingSettings
+    offsets: np.ndarray, items: np.ndarray, n_items: int, settings: RankingSettings
 ) -> sparse.csr_matrix:
-    """Sparse (items, items) weights, rows = item of the history, at most `settings.neighbours` a row.
+    """Sparse float32 (items, items) weights, rows = item of the history, at most `settings.neighbours` a row.
 
-    users, items: int rows of positive interactions; shape: (number of users, number of items).
+    offsets: int (users + 1,) of each user's first positive event in `items` (N,), oldest first.
     """
-    matrix = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
-    matrix.data[:] = 1.0
-    if shape[1] < settings.dense_below:
-        weights = ease(matrix, settings.ease_regularization)
-        return keep_largest(weights, settings.neighbours)
-    return item_knn(matrix, settings.neighbours)
+    dense = n_items < settings.dense_below
+    following = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    gram = np.zeros((n_items, n_items) if dense else n_items, dtype=np.float32)
+    for history, targets in steps(offsets, items, n_items, settings.recency):
+        following = following + (history.T @ targets).tocsr()
+        gram += (history.T @ history).toarray() if dense else np.asarray(history.power(2).sum(axis=0)).ravel()
+    if dense:
+        gram[np.diag_indices(n_items)] += settings.regularization
+        solved = linalg.solve(
+            gram, following.toarray(), assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False
+        )
+        np.fill_diagonal(solved, 0.0)
+        return keep_largest(solved, settings.neighbours)
+    weights = (sparse.diags_array(1 / (gram + np.float32(settings.regularization))) @ following).tocsr()
+    weights.setdiag(0.0)
+    weights.eliminate_zeros()
+    return keep_largest_sparse(weights, settings.neighbours)
 
 
-def ease(matrix: sparse.csr_matrix, regularization: float) -> np.ndarray:
-    """B = I - P diag(1/diag(P)), P = (X'X + λI)^-1 (Steck 2019, Embarrassingly Shallow Autoencoders, eq. 8)."""
-    gram = (matrix.T @ matrix).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += regularization
-    inverse = np.linalg.inv(gram)
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return weights.astype(np.float32)
+def steps(
+    offsets: np.ndarray, items: np.ndarray, n_items: int, recency: float
+) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+    """Chunks of (x_t, y_t), two sparse (events, items), for every event that has one before it."""
+    place = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
+    depth = 1 + int(math.log(SMALLEST_WEIGHT) / math.log(recency))
+    for start in range(0, len(items), CHUNK):
+        events = np.arange(start, min(start + CHUNK, len(items)))
+        before = [events[place[events] > back] for back in range(depth)]
+        rows = np.concatenate(before) - start
+        columns = np.concatenate([items[found - 1 - back] for back, found in enumerate(before)])
+        values = np.repeat(recency ** np.arange(depth), [len(found) for found in before]).astype(np.float32)
+        shape = (len(events), n_items)
+        history = sparse.csr_matrix((values, (rows, columns)), shape=shape)
+        known = (place[events] > 0).astype(np.float32)
+        yield history, sparse.csr_matrix((known, (np.arange(len(events)), items[events])), shape=shape)
+
+
+def recency_weights(signals: np.ndarray, recency: float) -> np.ndarray:
+    """signals (B, H), left-padded with 0, times recency^(events since): what an event weighs in a history."""
+    return signals * np.float32(recency) ** np.arange(signals.shape[1] - 1, -1, -1, dtype=np.float32)
 
 
 def keep_largest(weights: np.ndarray, count: int) -> sparse.csr_matrix:
@@ -40,14 +77,9 @@ def keep_largest(weights: np.ndarray, count: int) -> sparse.csr_matrix:
     return sparse.csr_matrix(weights)
 
 
-def item_knn(matrix: sparse.csr_matrix, count: int) -> sparse.csr_matrix:
-    """Cosine similarity of TF-IDF weighted items: implicit's TFIDFRecommender."""
-    from implicit.nearest_neighbours import TFIDFRecommender
-
-    model = TFIDFRecommender(K=count + 1, num_threads=1)  # an item is its own nearest neighbour
-    model.fit(matrix, show_progress=False)
-    similarity = model.similarity.tocsr().astype(np.float32)
-    similarity.setdiag(0.0)
-    similarity.eliminate_zeros()
-    largest = similarity.max()
-    return (similarity / largest if largest > 0 else similarity).tocsr()
+def keep_largest_sparse(weights: sparse.csr_matrix, count: int) -> sparse.csr_matrix:
+    """`keep_largest` of a sparse matrix."""
+    rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    order = np.lexsort((-np.abs(weights.data), rows))
+    kept = order[np.arange(len(rows)) - weights.indptr[rows] < count]
+    return sparse.csr_matrix((weights.data[kept], (rows[kept], weights.indices[kept])), shape=weights.shape)

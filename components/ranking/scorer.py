@@ -3,7 +3,7 @@
 The service and the evaluation both score here, with the same bundle, so that what was measured is what is served.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ import onnxruntime
 from scipy import sparse
 
 from components.bundle import Bundle
+from components.ranking.collaborative import recency_weights
 from components.ranking.states import StateBatch, UserState, collate
 
 Strategy = Literal["content", "collaborative", "hybrid"]
@@ -20,6 +21,10 @@ PARTS: dict[Strategy, tuple[str, ...]] = {
     "collaborative": ("collaborative", "popularity"),
     "hybrid": ("long", "short", "collaborative", "popularity"),
 }
+
+
+EVEN = {"popularity": 0.005, "recent": 0.005}
+"""The prior of the strategies that have no learned mixture: it only breaks ties."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +51,14 @@ class Scorer:
         self.row: dict[str, int] = {item: row for row, item in enumerate(bundle.items["item_id"].to_pylist())}
         self._tower = onnxruntime.InferenceSession(bundle.tower, options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
-        self._popularity = popularity_prior(bundle.items["popularity"].to_numpy(), bundle.items["recent"].to_numpy())
+        self._popularity = popularity_prior(bundle, bundle.manifest["mixture"])
+        self._even = popularity_prior(bundle, EVEN)
 
     def score(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Scores:
         """Scores of all items for each state. Raises ValueError for an unknown strategy."""
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
-        manifest = self.bundle.manifest
-        batch = collate(
-            list(states), window=manifest["window"], history=manifest["history"], dimension=manifest["dimension"]
-        )
-        mixture = manifest["mixture"]
+        batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
         parts: dict[str, np.ndarray] = {}
         long, short = self.user_parts(batch)
         if strategy == "hybrid":
@@ -67,13 +69,30 @@ class Scorer:
         if strategy in ("collaborative", "hybrid"):
             weight = mixture["collaborative"] if strategy == "hybrid" else 1.0
             parts["collaborative"] = weight * self._collaborative(batch)
-        weight = mixture["popularity"] if strategy == "hybrid" else 0.01
-        parts["popularity"] = np.broadcast_to(
-            np.float32(weight) * self._popularity, (len(states), len(self._popularity))
-        )
+        popularity = self._popularity if strategy == "hybrid" else self._even
+        parts["popularity"] = np.broadcast_to(popularity, (len(states), len(popularity)))
         total = np.stack([parts[name] for name in PARTS[strategy]]).sum(axis=0, dtype=np.float32)
         share = long_share(long, short) if strategy == "hybrid" else np.full(len(states), np.nan, np.float32)
         return Scores(total, parts, share)
+
+    def totals(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> tuple[np.ndarray, np.ndarray]:
+        """`total` and `long_share` of `score`, to the rounding: without the parts many users are scored in less time
+        and memory."""
+        if strategy != "hybrid":
+            scores = self.score(states, strategy)
+            return scores.total, scores.long_share
+        batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
+        long, short = self.user_parts(batch)
+        total = (long + short) @ self.bundle.vectors.T
+        total += self._popularity
+        if mixture["collaborative"]:
+            added = (self._recent(batch) @ self.bundle.neighbours).tocoo()
+            total[added.row, added.col] += np.float32(mixture["collaborative"]) * added.data
+        return total, long_share(long, short)
+
+    def _collate(self, states: Sequence[UserState]) -> StateBatch:
+        manifest = self.bundle.manifest
+        return collate(list(states), history=manifest["history"], dimension=manifest["dimension"])
 
     def user_parts(self, batch: StateBatch) -> tuple[np.ndarray, np.ndarray]:
         """The long-term and the short-term part of U, each float32 (users, width); U is their sum."""
@@ -89,13 +108,21 @@ class Scorer:
 
     def _decayed(self, batch: StateBatch) -> sparse.csr_matrix:
         """(users, items): each history item's signal, halved every half life."""
-        weights = batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
+        return self._histories(
+            batch, batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
+        )
+
+    def _recent(self, batch: StateBatch) -> sparse.csr_matrix:
+        """(users, items): each history item's signal, less with every event since."""
+        return self._histories(batch, recency_weights(batch.signals, self.bundle.manifest["recency"]))
+
+    def _histories(self, batch: StateBatch, weights: np.ndarray) -> sparse.csr_matrix:
         users = np.repeat(np.arange(len(weights)), weights.shape[1])
         shape = (len(weights), self.bundle.items.num_rows)
         return sparse.csr_matrix((weights.ravel(), (users, batch.items.ravel())), shape=shape)
 
     def _collaborative(self, batch: StateBatch) -> np.ndarray:
-        return (self._decayed(batch) @ self.bundle.neighbours).toarray().astype(np.float32)
+        return (self._recent(batch) @ self.bundle.neighbours).toarray().astype(np.float32)
 
     def _content(self, batch: StateBatch) -> np.ndarray:
         profile = self._decayed(batch) @ self.bundle.texts + batch.documents.sum(axis=1)
@@ -110,9 +137,10 @@ def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:
     return np.where(both > 0, sizes[0] / np.where(both > 0, both, 1.0), np.nan).astype(np.float32)
 
 
-def popularity_prior(popularity: np.ndarray, recent: np.ndarray) -> np.ndarray:
-    """Standardised log counts of all events and of the last 7 days, in equal parts: float32 (items,)."""
-    return ((standardise(np.log1p(popularity)) + standardise(np.log1p(recent))) / 2).astype(np.float32)
+def popularity_prior(bundle: Bundle, weights: Mapping[str, float]) -> np.ndarray:
+    """Standardised log counts of all events and of the last 7 days, by `weights`: float32 (items,)."""
+    counts = {name: standardise(np.log1p(bundle.items[name].to_numpy())) for name in ("popularity", "recent")}
+    return np.asarray(sum(weights[name] * values for name, values in counts.items()), dtype=np.float32)
 
 
 def standardise(values: np.ndarray) -> np.ndarray:

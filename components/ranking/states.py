@@ -37,10 +37,10 @@ class StateBatch:
 SECONDS_A_DAY = 86_400.0
 
 
-def collate(states: list[UserState], *, window: int, history: int, dimension: int) -> StateBatch:
-    """Pads states to one length: at least `window`, at most `history`, the newest events kept."""
+def collate(states: list[UserState], *, history: int, dimension: int) -> StateBatch:
+    """Pads states to one length, that of the longest, at most `history`, the newest events kept."""
     longest = max((len(state.items) for state in states), default=0)
-    length = max(window, min(history, longest))
+    length = max(1, min(history, longest))
     items = np.zeros((len(states), length), dtype=np.int64)
     ages = np.zeros((len(states), length), dtype=np.float32)
     signals = np.zeros((len(states), length), dtype=np.float32)

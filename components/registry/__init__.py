@@ -2,6 +2,7 @@
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
 from components.registry.register import Registered, register
+from components.registry.searches import close_search, log_trial, open_search
 from components.registry.versions import (
     Version,
     champion,
@@ -22,8 +23,11 @@ __all__ = [
     "Version",
     "champion",
     "clear_champion",
+    "close_search",
     "download_bundle",
     "download_twin",
+    "log_trial",
+    "open_search",
     "register",
     "set_champion",
     "tag_refused",

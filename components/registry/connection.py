@@ -58,3 +58,9 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
         ) from error
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: as if it had never been set
+
+
+def experiment(client: "MlflowClient", name: str) -> str:
+    """The id of the experiment of that name, made when it is missing."""
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name)

@@ -13,11 +13,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from components.columns import Columns
-from components.registry.connection import NAME, RegistryError, connect
+from components.registry.connection import NAME, RegistryError, connect, experiment
 from components.registry.versions import AT, CHALLENGER, version_url
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ def register(
     with connect(tracking_uri) as client:
         import mlflow
 
-        with mlflow.start_run(experiment_id=_experiment(client), tags=tags) as run:
+        with mlflow.start_run(experiment_id=experiment(client, NAME), tags=tags) as run:
             mlflow.log_params(dict(flatten(settings)))
             mlflow.log_metrics({name.replace("@", AT): value for name, value in metrics.items()})
             _log_snapshot(snapshot, source)
@@ -116,11 +115,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RegistryError(f"{file} is missing: nothing was registered; run the retraining again")
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _experiment(client: "MlflowClient") -> str:
-    experiment = client.get_experiment_by_name(NAME)
-    return experiment.experiment_id if experiment else client.create_experiment(NAME)
 
 
 def _log_snapshot(snapshot: Path, manifest: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ def rows(*events: tuple[str, str, int]) -> pd.DataFrame:
 
 
 def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
-    assert set(figures) == {"dataset", "split", "test_users", "models"}
+    assert set(figures) == {"dataset", "split", "test_users", "models", "slices"}
     assert (figures["dataset"], figures["split"]) == ("shop", split)
     assert figures["test_users"] > 0
     assert set(figures["models"]) == models
@@ -29,6 +29,10 @@ def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
         assert set(values) >= FIGURES
         assert 0 <= values["ndcg@10"] <= values["hr@10"] <= 1
         assert 0 < values["coverage@10"] <= len(catalogue())
+    for part in figures["slices"].values():
+        assert 0 < part["targets"] <= figures["test_users"]
+        assert set(part["models"]) == models
+        assert all(set(values) >= {"hr@10", "ndcg@10"} for values in part["models"].values())
 
 
 @pytest.mark.parametrize("split", ["temporal", "rolling"])
@@ -58,6 +62,55 @@ def test_the_seed_decides(duotempo: Run, tmp_path: Path) -> None:
         models = json.loads((tmp_path / f"{number}.json").read_text())["models"]
         figures.append({name: value for name, value in models["duotempo"].items() if not name.endswith("_s")})
     assert figures[0] == figures[1]
+
+
+OWN = """
+from components.fusion.fusions import Fusion
+
+class Halves(Fusion):
+    def forward(self, long, short, context):
+        return long / 2, short / 2
+"""
+
+
+def test_the_models_that_are_named_are_ranked(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    (tmp_path / "halves_of_a_test.py").write_text(OWN)
+    names = "duotempo,gated, short,halves_of_a_test:Halves,ease"
+    answer = duotempo("evaluate", folder, "--model", names, "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    check(figures, "loo", {"duotempo", "gated", "short", "halves_of_a_test:Halves", "ease"})
+    models = figures["models"]
+    same = {name for name in FIGURES if not name.endswith("_s")}
+    assert all(models["gated"][name] == models["duotempo"][name] for name in same)  # gated is the default
+    assert any(models["short"][name] != models["duotempo"][name] for name in same)
+
+
+def test_cold_items_have_their_figure(duotempo: Run, tmp_path: Path) -> None:
+    events = pd.concat([world(), rows(("u0", "stranger", LAST + 1), ("u1", "novelty", LAST + 1))])
+    folder = write_dataset(tmp_path / "shop", events)
+    answer = duotempo("evaluate", folder, "--model", "duotempo,pop", "--out", "figures.json", **QUICK)
+    assert answer.code == 0, answer.err
+    cold = json.loads((tmp_path / "figures.json").read_text())["slices"]["cold items"]
+    assert cold["targets"] == 2
+    assert cold["models"]["pop"]["ndcg@10"] == 0  # nobody has them: popularity cannot rank them
+    assert "cold items, 2 targets: ndcg@10 duotempo" in answer.text
+
+
+@pytest.mark.parametrize("names", ["duotempo,sasrec", "pop,", "no_such_module:Mine"])
+def test_an_unknown_model_is_named_with_the_known_ones(duotempo: Run, tmp_path: Path, names: str) -> None:
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--model", names, **QUICK)
+    assert answer.code == 1
+    assert f"{names.split(',')[-1]!r} is none of duotempo, weighted, concat" in answer.text
+    assert "pop7, itemknn, ease, als" in answer.text
+
+
+def test_a_peer_in_rolling_is_refused_by_its_name(duotempo: Run, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", world())
+    answer = duotempo("evaluate", folder, "--split", "rolling", "--model", "pop,ease", **QUICK)
+    assert answer.code == 1
+    assert "ease: the peers are ranked on loo and temporal" in answer.text
 
 
 ODD = {

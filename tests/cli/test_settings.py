@@ -16,7 +16,7 @@ from tests.cli.conftest import Run
         ("DUOTEMPO_FUSOIN__WIDTH", "64", "DUOTEMPO_FUSOIN__WIDTH"),
         ("DUOTEMPO_LOG_LEVEL", "LOUD", "log_level"),
         ("DUOTEMPO_EVENTS__WEIGHTS", "{broken", "events"),
-        ("DUOTEMPO_PRESET", "quickest", "the presets are: demo"),
+        ("DUOTEMPO_PRESET", "quickest", "the presets are: content, demo, learning, shop, social"),
         ("DUOTEMPO_FUSION__EPOCHS", "0", "fusion.epochs"),
         ("DUOTEMPO_FUSION__HEADS", "5", "heads (5) must divide width (64)"),
         ("DUOTEMPO_EVALUATION__CUT_QUANTILE", "7", "evaluation.cut_quantile"),

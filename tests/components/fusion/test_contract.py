@@ -1,5 +1,7 @@
-"""What every fusion must pass; one of one's own is tested by its line in FUSIONS."""
+"""What every fusion must pass: those of FUSIONS, the tutorial's, and the one that DUOTEMPO_FUSION__KIND names."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +10,24 @@ import torch
 
 from components.bundle import Bundle
 from components.fusion.fit import Fitted, fit
-from components.fusion.fusions import CONTEXT, FUSIONS, UnknownFusion, make_fusion
-from components.ranking.scorer import Scorer
+from components.fusion.fusions import CONTEXT, FUSIONS, Fusion, UnknownFusion, make_fusion
+from components.ranking.scorer import PARTS, Scorer
 from components.ranking.states import UserState
 from tests.components.fusion import world
 
 HOUR = 3600.0
+KINDS = list(
+    dict.fromkeys([*FUSIONS, "docs.examples.own_fusion:Multiplied", os.environ.get("DUOTEMPO_FUSION__KIND", "gated")])
+)
 
 
-def fitted(kind: str, order: np.ndarray | None = None) -> Fitted:
+def fitted(kind: str, order: np.ndarray | None = None, seed: int = 0) -> Fitted:
     torch.set_num_threads(1)
-    return fit(
-        world.events(), world.catalogue(order), world.documents(), world.settings(kind), cut=world.CUT, held_out="last"
-    )
+    chosen = world.settings(kind, seed=seed)
+    return fit(world.events(), world.catalogue(order), world.documents(), chosen, cut=world.CUT, held_out="last")
 
 
-@pytest.fixture(scope="module", params=FUSIONS)
+@pytest.fixture(scope="module", params=KINDS)
 def trained(request: pytest.FixtureRequest) -> Fitted:
     return fitted(request.param)
 
@@ -34,23 +38,50 @@ def state(items: list[int], hours_ago: float = 1.0, signal: float = 1.0) -> User
     return UserState(np.array(items, dtype=np.int64), times, np.full(len(items), signal, np.float32), now)
 
 
-@pytest.mark.parametrize("kind", FUSIONS)
+def probes() -> list[UserState]:
+    """People with a few events, with one, with disliked ones, with none, and with more than the window holds."""
+    return [state([0, 2, 4]), state([1]), state([3, 5], signal=-1.0), state([]), state(list(range(0, 40, 2)))]
+
+
+def stirred(kind: str) -> Fusion:
+    """A fusion of width 6 whose weights are all away from what they start with."""
+    torch.manual_seed(0)
+    fusion = make_fusion(kind, 6).eval()
+    with torch.no_grad():
+        for weight in fusion.parameters():
+            weight += torch.randn_like(weight) / 3
+    return fusion
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_parts_have_the_shape_of_the_towers_and_stay_finite(kind: str) -> None:
-    fusion = make_fusion(kind, 6)
-    long, short = torch.randn(3, 5, 6), torch.randn(3, 5, 6)
-    parts = fusion(long, short, torch.rand(3, 5, CONTEXT))
-    assert [part.shape for part in parts] == [long.shape, short.shape]
-    assert all(torch.isfinite(part).all() for part in parts)
+    fusion = stirred(kind)
+    for shape in ((3, 5), (1,), (2, 1)):
+        long, short = torch.randn(*shape, 6), torch.randn(*shape, 6)
+        parts = fusion(long, short, torch.rand(*shape, CONTEXT))
+        assert [part.shape for part in parts] == [long.shape, short.shape]
+        assert all(torch.isfinite(part).all() for part in parts)
 
 
-@pytest.mark.parametrize("kind", FUSIONS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_short_term_interest_leaves_no_short_part(kind: str) -> None:
-    _, short = make_fusion(kind, 6)(torch.randn(4, 6), torch.zeros(4, 6), torch.rand(4, CONTEXT))
+    _, short = stirred(kind)(torch.randn(4, 6), torch.zeros(4, 6), torch.rand(4, CONTEXT))
     assert torch.equal(short, torch.zeros(4, 6))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_people_and_moments_of_a_batch_do_not_mix(kind: str) -> None:
+    fusion = stirred(kind)
+    long, short, context = torch.randn(3, 5, 6), torch.randn(3, 5, 6), torch.rand(3, 5, CONTEXT)
+    with torch.no_grad():
+        for whole, alone in zip(
+            fusion(long, short, context), fusion(long[1:2, 2:3], short[1:2, 2:3], context[1:2, 2:3]), strict=True
+        ):
+            torch.testing.assert_close(whole[1:2, 2:3], alone)
+
+
 def test_an_unknown_fusion_is_refused_with_the_known_names() -> None:
-    with pytest.raises(UnknownFusion, match="gated"):
+    with pytest.raises(UnknownFusion, match=r"gated.*module:Class"):
         make_fusion("magic", 6)
 
 
@@ -66,10 +97,11 @@ def test_black_squares_for_people_of_the_black_squares(trained: Fitted) -> None:
 
 def test_padding_changes_nothing(trained: Fitted) -> None:
     scorer = Scorer(trained.bundle)
-    short, long = state([0, 2, 4]), state(list(range(0, 40, 2)))
-    alone = scorer.score([short]).total[0]
-    beside = scorer.score([long, short]).total[1]
-    np.testing.assert_allclose(alone, beside, atol=1e-4)
+    beside = scorer.score(probes())
+    for row, probe in enumerate(probes()):
+        alone = scorer.score([probe])
+        np.testing.assert_allclose(alone.total[0], beside.total[row], atol=1e-4)
+        np.testing.assert_allclose(alone.long_share[0], beside.long_share[row], atol=1e-4)
 
 
 def test_the_total_is_the_sum_of_its_parts(trained: Fitted) -> None:
@@ -80,21 +112,48 @@ def test_the_total_is_the_sum_of_its_parts(trained: Fitted) -> None:
 
 def test_a_second_fit_starts_anew_and_gives_the_same(trained: Fitted, request: pytest.FixtureRequest) -> None:
     again = fitted(request.node.callspec.params["trained"])
-    np.testing.assert_array_equal(trained.bundle.vectors, again.bundle.vectors)
-    probe = [state([0, 2, 4])]
-    np.testing.assert_array_equal(Scorer(trained.bundle).score(probe).total, Scorer(again.bundle).score(probe).total)
+    assert again.progress.losses == trained.progress.losses
+    assert again.bundle.tower == trained.bundle.tower
+    np.testing.assert_array_equal(again.bundle.vectors, trained.bundle.vectors)
+    np.testing.assert_array_equal(
+        Scorer(again.bundle).score(probes()).total, Scorer(trained.bundle).score(probes()).total
+    )
+
+
+def test_the_seed_decides() -> None:
+    assert not np.array_equal(fitted("gated").bundle.vectors, fitted("gated", seed=1).bundle.vectors)
 
 
 def test_saved_and_loaded_it_scores_the_same(trained: Fitted, tmp_path: Path) -> None:
     loaded = Bundle.read(trained.bundle.write(tmp_path / "bundle"))
-    probe = [state([1, 3, 5]), state([])]
-    for strategy in ("hybrid", "content", "collaborative"):
+    for strategy in PARTS:
         np.testing.assert_array_equal(
-            Scorer(trained.bundle).score(probe, strategy).total, Scorer(loaded).score(probe, strategy).total
+            Scorer(trained.bundle).score(probes(), strategy).total, Scorer(loaded).score(probes(), strategy).total
         )
 
 
-def test_renumbered_items_keep_their_quality() -> None:
+def test_permuted_items_have_permuted_scores(trained: Fitted) -> None:
+    order = np.random.default_rng(3).permutation(world.ITEMS)
+    place = np.argsort(order)
+    bundle = trained.bundle
+    permuted = replace(
+        bundle,
+        items=bundle.items.take(order),
+        vectors=bundle.vectors[order],
+        texts=bundle.texts[order],
+        neighbours=bundle.neighbours[order][:, order],
+        keywords=bundle.keywords[order],
+    )
+    moved = [replace(probe, items=place[probe.items]) for probe in probes()]
+    for strategy in PARTS:
+        np.testing.assert_allclose(
+            Scorer(permuted).score(moved, strategy).total,
+            Scorer(bundle).score(probes(), strategy).total[:, order],
+            atol=1e-4,
+        )
+
+
+def test_trained_with_renumbered_items_it_keeps_its_quality() -> None:
     """Rows carry no meaning: with another numbering the same people still get their colour."""
     order = np.random.default_rng(3).permutation(world.ITEMS)
     scorer = Scorer(fitted("gated", order).bundle)

@@ -21,7 +21,7 @@ from components.fusion.mixture import choose_mixture
 from components.fusion.sequences import Documents, Sequences, WindowSampler, build_sequences
 from components.fusion.training import TrainingError
 from components.ranking.scorer import Scorer
-from components.settings import Settings
+from components.settings import FusionSettings, Settings
 from tests.components.fusion import world
 
 
@@ -46,13 +46,15 @@ def test_each_event_but_the_first_is_learned_once_from_what_came_before(
 ) -> None:
     data = sequences(lengths)
     learned = []
-    for batch in WindowSampler(data, window, history, 4).epoch(np.random.default_rng(seed)):
+    for batch in WindowSampler(data, FusionSettings(window=window, batch_size=4), history).epoch(
+        np.random.default_rng(seed)
+    ):
         for row, targets in enumerate(batch.targets):
             for position, target in enumerate(targets):
                 if target < 0:
                     continue
                 learned.append(target)
-                end = batch.items.shape[1] - window + position + 1
+                end = batch.items.shape[1] - len(targets) + position + 1
                 context = batch.items[row, :end][batch.signals[row, :end] != 0]
                 assert (context < target).all()
                 assert context[-1] == target - 1

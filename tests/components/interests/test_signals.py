@@ -21,7 +21,8 @@ def test_only_a_low_rating_or_review_counts_as_a_dislike() -> None:
         event("ann", "d1", 3, "rating"),
         event("ann", "d1", 2, "purchase", 1.0),
     )
-    assert signals(events, EventSettings()).tolist() == [-1.0, 1.0, -1.0, 1.0, 1.0]
+    assert signals(events, EventSettings(dislike_below=1.5)).tolist() == [-1.0, 1.0, -1.0, 1.0, 1.0]
+    assert (signals(events, EventSettings()) > 0).all()
 
 
 def test_no_events_give_no_signals() -> None:

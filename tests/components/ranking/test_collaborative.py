@@ -1,74 +1,95 @@
-"""Item-item weights from who had what."""
+"""Item-item weights from what follows what."""
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import optimize, sparse
 
-from components.ranking.collaborative import ease, item_knn, item_neighbours, keep_largest
+from components.ranking import collaborative
+from components.ranking.collaborative import item_neighbours, keep_largest, keep_largest_sparse, recency_weights
 from components.settings import RankingSettings
 
-matrices = st.integers(0, 2**32 - 1).map(
-    lambda seed: sparse.random(
-        12, 6, density=0.4, random_state=np.random.default_rng(seed), format="csr", dtype=np.float32, data_rvs=np.ones
-    )
-)
+histories = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=9), min_size=1, max_size=8)
 
 
-def pairs(matrix: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    users, items = matrix.nonzero()
-    return users, items
+def pack(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in lists])]).astype(np.int64)
+    return offsets, np.array([item for history in lists for item in history], dtype=np.int64)
 
 
-@given(matrix=matrices)
-def test_ease_is_the_best_linear_model_with_an_empty_diagonal(matrix: sparse.csr_matrix) -> None:
-    """Each column minimises the ridge loss over the other items: solved again without the closed form."""
-    weights = ease(matrix, 2.0)
-    assert np.diag(weights).tolist() == [0.0] * 6
-    dense = matrix.toarray().astype(float)
+def regression(lists: list[list[int]], recency: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of every event that has one before it, written out."""
+    x, y = [], []
+    for history in lists:
+        for event in range(1, len(history)):
+            row = np.zeros(6)
+            for back in range(event):
+                row[history[event - 1 - back]] += recency**back if recency**back >= 0.05 else 0.0
+            x.append(row)
+            y.append(np.eye(6)[history[event]])
+    return np.array(x).reshape(-1, 6), np.array(y).reshape(-1, 6)
+
+
+@given(lists=histories, recency=st.sampled_from([0.2, 0.5, 0.9]))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_a_small_catalogue_solves_the_ridge_regression_of_the_next_item(lists: list[list[int]], recency: float) -> None:
+    found = item_neighbours(*pack(lists), 6, RankingSettings(regularization=2.0, recency=recency)).toarray()
+    x, y = regression(lists, recency)
     for item in range(6):
-        others = [other for other in range(6) if other != item]
-        rows = np.vstack([dense[:, others], np.sqrt(2.0) * np.eye(5)])
-        wanted = optimize.lsq_linear(rows, np.concatenate([dense[:, item], np.zeros(5)])).x
-        np.testing.assert_allclose(weights[others, item], wanted, atol=1e-4)
+        rows = np.vstack([x, np.sqrt(2.0) * np.eye(6)])
+        wanted = optimize.lsq_linear(rows, np.concatenate([y[:, item], np.zeros(6)])).x
+        wanted[item] = 0.0
+        np.testing.assert_allclose(found[:, item], wanted, atol=1e-4)
 
 
-def test_items_of_the_same_people_are_neighbours_and_others_are_not() -> None:
-    matrix = sparse.csr_matrix(np.kron(np.eye(2), np.ones((6, 3))).astype(np.float32))
-    for weights in (ease(matrix, 1.0), item_knn(matrix, 3).toarray()):
-        assert (weights[0, 1:3] > 0).all()
-        np.testing.assert_allclose(weights[0, 3:], 0.0, atol=1e-6)
+@given(lists=histories)
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_a_large_catalogue_counts_what_follows(lists: list[list[int]]) -> None:
+    settings = RankingSettings(regularization=2.0, recency=0.5, dense_below=0)
+    x, y = regression(lists, 0.5)
+    wanted = (x.T @ y) / ((x**2).sum(axis=0) + 2.0)[:, None]
+    np.fill_diagonal(wanted, 0.0)
+    np.testing.assert_allclose(item_neighbours(*pack(lists), 6, settings).toarray(), wanted, atol=1e-5)
 
 
-def test_the_largest_of_each_row_are_kept() -> None:
-    weights = np.array([[0.0, 3.0, -4.0, 1.0], [0.5, 0.0, 0.1, 0.2]])
-    assert keep_largest(weights, 2).toarray().tolist() == [[0.0, 3.0, -4.0, 0.0], [0.5, 0.0, 0.0, 0.2]]
-    assert keep_largest(weights, 9).toarray().tolist() == weights.tolist()
+@pytest.mark.parametrize("dense_below", [0, 100])
+def test_chunks_do_not_matter(dense_below: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = pack([list(np.random.default_rng(user).integers(0, 6, 7)) for user in range(30)])
+    settings = RankingSettings(dense_below=dense_below)
+    whole = item_neighbours(*packed, 6, settings)
+    monkeypatch.setattr(collaborative, "CHUNK", 11)
+    np.testing.assert_allclose(item_neighbours(*packed, 6, settings).toarray(), whole.toarray(), atol=1e-6)
 
 
 @pytest.mark.parametrize("dense_below", [0, 100])
 def test_small_and_large_catalogues_have_neighbours_of_one_shape(dense_below: int) -> None:
-    settings = RankingSettings(dense_below=dense_below, neighbours=2)
-    users, items = pairs(sparse.csr_matrix(np.kron(np.eye(2), np.ones((6, 3)))))
-    found = item_neighbours(users, items, (12, 7), settings)
+    lists = [list(np.random.default_rng(user).permutation(3) + 3 * (user % 2)) for user in range(40)]
+    found = item_neighbours(*pack(lists), 7, RankingSettings(dense_below=dense_below, neighbours=2))
     assert found.shape == (7, 7)
+    assert found.dtype == np.float32
     assert found.diagonal().tolist() == [0.0] * 7
     assert (np.diff(found.indptr) <= 2).all()
     assert found[0, 1] > 0
     assert found[6].nnz == found[:, 6].nnz == 0
 
 
-def test_a_pair_that_comes_twice_counts_once() -> None:
-    settings = RankingSettings()
-    once = item_neighbours(np.array([0, 0, 1]), np.array([0, 1, 1]), (2, 3), settings)
-    twice = item_neighbours(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), (2, 3), settings)
-    np.testing.assert_array_equal(once.toarray(), twice.toarray())
-
-
 @pytest.mark.parametrize("dense_below", [0, 100])
 def test_without_any_pair_there_are_no_neighbours(dense_below: int) -> None:
-    nobody = np.array([], dtype=np.int64)
-    found = item_neighbours(nobody, nobody, (0, 4), RankingSettings(dense_below=dense_below))
-    assert found.shape == (4, 4)
-    assert not found.toarray().any()
+    for offsets in (np.array([0]), np.array([0, 0, 0])):
+        found = item_neighbours(offsets, np.array([], np.int64), 4, RankingSettings(dense_below=dense_below))
+        assert found.shape == (4, 4)
+        assert not found.toarray().any()
+
+
+def test_the_largest_of_each_row_are_kept() -> None:
+    weights = np.array([[0.0, 3.0, -4.0, 1.0], [0.5, 0.0, 0.1, 0.2]])
+    for keep, given_weights in ((keep_largest, weights), (keep_largest_sparse, sparse.csr_matrix(weights))):
+        assert keep(given_weights, 2).toarray().tolist() == [[0.0, 3.0, -4.0, 0.0], [0.5, 0.0, 0.0, 0.2]]
+        assert keep(given_weights, 9).toarray().tolist() == weights.tolist()
+
+
+def test_every_event_since_takes_from_the_weight() -> None:
+    signals = np.array([[0.0, 1.0, -1.0], [1.0, 1.0, 0.5]], dtype=np.float32)
+    np.testing.assert_allclose(recency_weights(signals, 0.5), [[0.0, 0.5, -1.0], [0.25, 0.5, 0.5]])

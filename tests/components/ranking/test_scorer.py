@@ -41,11 +41,18 @@ def test_long_and_short_are_the_parts_of_the_fused_interest() -> None:
     np.testing.assert_allclose(scores.parts["short"][0], BUNDLE.vectors @ BUNDLE.vectors[3], rtol=1e-4)
 
 
-def test_an_old_event_counts_half_after_each_half_life() -> None:
-    near, far = state(4, days=60.0), state(4, days=180.0)
-    parts = SCORER.score([near, far], "collaborative").parts["collaborative"]
-    np.testing.assert_allclose(parts[0], BUNDLE.neighbours[4].toarray()[0] / 2, rtol=1e-5)
-    np.testing.assert_allclose(parts[1], parts[0] / 4, rtol=1e-5)
+def test_every_later_event_takes_from_what_an_item_weighs_in_the_collaborative_part() -> None:
+    part = SCORER.score([state(4, 7, 2)], "collaborative").parts["collaborative"][0]
+    wanted = np.array([0.81, 0.9, 1.0]) @ BUNDLE.neighbours[[4, 7, 2]].toarray()
+    np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", PARTS)
+def test_totals_are_the_sum_of_the_parts(strategy: Strategy) -> None:
+    states = [state(1, 2, 3), state(4, signals=[-1.0]), NOBODY]
+    scores, (total, share) = SCORER.score(states, strategy), SCORER.totals(states, strategy)
+    np.testing.assert_allclose(total, scores.total, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(share, scores.long_share)
 
 
 def test_a_dislike_counts_against() -> None:
@@ -61,9 +68,9 @@ def test_content_reads_the_documents_too() -> None:
 
 def test_without_a_history_popularity_alone_decides() -> None:
     scores = SCORER.score([NOBODY])
-    prior = popularity_prior(BUNDLE.items["popularity"].to_numpy(), BUNDLE.items["recent"].to_numpy())
+    prior = popularity_prior(BUNDLE, {"popularity": 0.1, "recent": 0.1})
     assert scores.total[0].argmax() == prior.argmax()
-    np.testing.assert_allclose(scores.total[0], 0.2 * prior, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores.total[0], prior, rtol=1e-5, atol=1e-6)
     assert np.isnan(scores.long_share[0])
 
 
@@ -95,7 +102,7 @@ def test_standardised_values_have_mean_0_and_deviation_1() -> None:
 
 
 def test_states_are_padded_on_the_left_and_the_newest_kept() -> None:
-    batch = collate([state(1, 2, 3), state(*range(10)), NOBODY], window=4, history=6, dimension=12)
+    batch = collate([state(1, 2, 3), state(*range(10)), NOBODY], history=6, dimension=12)
     assert batch.items.shape == (3, 6)
     assert batch.items[0].tolist() == [0, 0, 0, 1, 2, 3]
     assert batch.items[1].tolist() == [4, 5, 6, 7, 8, 9]
@@ -106,4 +113,4 @@ def test_states_are_padded_on_the_left_and_the_newest_kept() -> None:
 
 def test_an_event_ahead_of_the_clock_is_of_age_zero() -> None:
     ahead = UserState(np.array([1]), np.array([NOW + 60]), np.ones(1, dtype=np.float32), NOW)
-    assert collate([ahead], window=1, history=5, dimension=12).ages.tolist() == [[0.0]]
+    assert collate([ahead], history=5, dimension=12).ages.tolist() == [[0.0]]

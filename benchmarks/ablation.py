@@ -1,0 +1,156 @@
+"""`duotempo bench ablation`: what each part of the product is worth, as a table and a plot of docs/quality.md."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.cells import Cell, cells, changed, pooled, pooled_difference, seeded
+from benchmarks.errors import BenchError
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from components.datasets.named import get
+from components.evaluation.bootstrap import Interval
+from components.evaluation.offline import PRODUCT, SPLITS
+from components.evaluation.plots import INK, LONG
+from components.settings import EvaluationSettings, Settings
+
+PAGE = ROOT / "docs" / "quality.md"
+MARKER = "ablation"
+PLOT = "ablation.png"
+DATASET = "ml-100k"
+DEFAULT_SPLITS = ("loo", "rolling")
+
+CELLS: dict[str, dict[str, Any]] = {
+    "long only": {"fusion.kind": "long"},
+    "short only": {"fusion.kind": "short"},
+    "weighted": {"fusion.kind": "weighted"},
+    "concat": {"fusion.kind": "concat"},
+    "attention": {"fusion.kind": "attention"},
+    "gated": {"fusion.kind": "gated"},
+    "LLM text off": {"fusion.text": False},
+    "document vectors off": {"fusion.documents": False},
+    "hybrid off": {"ranking.mixture": False},
+}
+"""What is changed of the default, by the name in the table. A further cell is a line."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a cell reached, and how far that is from the default on the same targets; by metric, `ndcg` and `hr`."""
+
+    reached: dict[str, Interval]
+    difference: dict[str, Interval]
+
+
+Rows = dict[str, Row]
+
+
+def run(
+    settings: Settings,
+    *,
+    dataset: str = DATASET,
+    split: str | None = None,
+    seeds: int = 1,
+    fusion: str | None = None,
+    page: Path = PAGE,
+) -> dict[str, float]:
+    """Trains what is not kept yet, writes table and plot into and beside `page`; figures by split.cell.metric.
+
+    fusion: one's own, as module:Class, a cell more. Raises BenchError for an unknown split, DatasetError when the
+    dataset cannot be had, UnknownFusion for a fusion that is none.
+    """
+    if split is not None and split not in SPLITS:
+        raise BenchError(f"--split {split!r} is none of {', '.join(SPLITS)}")
+    splits = (split,) if split else DEFAULT_SPLITS
+    chosen = {**CELLS, **({fusion: {"fusion.kind": fusion}} if fusion else {})}
+    folder = get(dataset, settings)
+    results = {each: measure(folder, each, seeded(settings, seeds), chosen) for each in splits}
+    options = {"dataset": dataset, "split": split, "seeds": seeds if seeds > 1 else None, "fusion": fusion}
+    command = " ".join(["ablation", *(f"--{name} {value}" for name, value in options.items() if value)])
+    draw(results, settings.evaluation.k).savefig(page.with_name(PLOT), dpi=100, facecolor="white")
+    write_between(page, MARKER, report(dataset, seeds, results, command, settings.evaluation))
+    return {
+        f"{each}.{cell}.{name}": value
+        for each, rows in results.items()
+        for cell, row in rows.items()
+        for name, value in figures(row, settings.evaluation.k).items()
+    }
+
+
+def measure(folder: Path, split: str, seeds: Sequence[Settings], chosen: Mapping[str, dict[str, Any]]) -> Rows:
+    """The default and each of the `chosen` cells, all on the same targets.
+
+    Raises BenchError when a cell changes the targets, as it cannot be compared then.
+    """
+    default = product_cells(folder, split, seeds)
+    rows = {"default": compare(default, default, seeds[0].evaluation)}
+    for name, changes in chosen.items():
+        runs = product_cells(folder, split, [changed(settings, changes) for settings in seeds])
+        if any(not np.array_equal(a.users, b.users) for a, b in zip(runs, default, strict=True)):
+            raise BenchError(f"the cell {name!r} has other targets than the default: leave out what changes the split")
+        rows[name] = compare(runs, default, seeds[0].evaluation)
+    return rows
+
+
+def product_cells(folder: Path, split: str, seeds: Sequence[Settings]) -> list[Cell]:
+    return [cells(folder, split, [PRODUCT], settings)[PRODUCT] for settings in seeds]
+
+
+def compare(runs: Sequence[Cell], default: Sequence[Cell], settings: EvaluationSettings) -> Row:
+    """A cell beside the default."""
+    return Row(
+        reached={metric: pooled(runs, metric, settings) for metric in ("ndcg", "hr")},
+        difference={metric: pooled_difference(runs, default, metric, settings) for metric in ("ndcg", "hr")},
+    )
+
+
+def figures(row: Row, k: int) -> dict[str, float]:
+    """The numbers of a row by name."""
+    return {
+        **{f"{metric}@{k}": reached.mean for metric, reached in row.reached.items()},
+        **{f"{metric}@{k}_difference": difference.mean for metric, difference in row.difference.items()},
+    }
+
+
+def report(dataset: str, seeds: int, results: Mapping[str, Rows], command: str, settings: EvaluationSettings) -> str:
+    """The whole text between the markers."""
+    k = settings.k
+    header = ["cell", f"NDCG@{k}", "less the default [95 %]", f"HR@{k}", "less the default [95 %]"]
+    parts = [provenance(command), f"![NDCG less the default's, by cell]({PLOT})"]
+    for split, rows in results.items():
+        lines = [
+            [name, *(text for metric in ("ndcg", "hr") for text in compared(row, metric))] for name, row in rows.items()
+        ]
+        count = f"{seeds} seeds" if seeds > 1 else "one seed"
+        parts.append(f"### {dataset}, {split}, {count}\n\n{table(header, lines)}")
+    return "\n\n".join(parts)
+
+
+def compared(row: Row, metric: str) -> tuple[str, str]:
+    """A figure, and its difference to the default; bold where the interval leaves out zero."""
+    difference = row.difference[metric]
+    text = f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    telling = difference.low > 0 or difference.high < 0
+    return f"{row.reached[metric].mean:.4f}", f"**{text}**" if telling else text
+
+
+def draw(results: Mapping[str, Rows], k: int) -> Figure:
+    """One panel a split: NDCG less the default's with its 95 % interval, a point a cell."""
+    names = [name for name in next(iter(results.values())) if name != "default"]
+    figure = Figure(figsize=(1 + 4.5 * len(results), 1.4 + 0.32 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(results), sharey=True, squeeze=False)
+    for axes, (split, rows) in zip(panels.flat, results.items(), strict=True):
+        bounds = np.array([rows[name].difference["ndcg"] for name in names])
+        spread = np.abs(bounds[:, 1:].T - bounds[:, 0])
+        axes.errorbar(bounds[:, 0], names, xerr=spread, fmt="o", color=LONG, ecolor=LONG, elinewidth=1.5, capsize=3)
+        axes.axvline(0, color=INK, linewidth=1, linestyle="--")
+        axes.set_title(f"{split}: NDCG@{k} less the default's", loc="left", fontsize=10, color=INK)
+        axes.grid(axis="x", color="#e6e8ec", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels.flat[0].invert_yaxis()  # shared: the first cell on top
+    return figure

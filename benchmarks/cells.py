@@ -1,0 +1,137 @@
+"""One trained and ranked model a cell, kept on disk: a second run with the same code, settings and data trains nothing.
+
+A cell is NAME.json (its figures, as `duotempo evaluate` writes them) beside NAME.npz (the figures of each target), in
+`bench/` under the cache.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import components
+from components.datasets.sources import DESCRIPTION_FILE, EVENT_FILE, ITEM_FILE, read_folder
+from components.evaluation.bootstrap import Interval, difference_interval, interval
+from components.evaluation.offline import BASELINES, PEERS, PRODUCT, OfflineEvaluation
+from components.evaluation.results import ModelResult
+from components.fusion.fusions import make_fusion
+from components.settings import EvaluationSettings, Settings
+
+CODE = ("fusion", "ranking", "interests", "embedding", "evaluation")
+"""Rooms of components whose source shapes a figure."""
+PLACES = {"preset", "home", "cache", "data_dir", "database_url", "log_level", "validation", "platform"}
+"""Settings that shape no figure: where things lie, what is said, and the name of the preset, whose values count."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one model reached with one seed.
+
+    figures: its summary, such as `ndcg@10`; slices: {slice: {"targets", "models"}}; ndcg, hr: (T,), one a target;
+    users: ids (T,).
+    """
+
+    figures: dict[str, Any]
+    slices: dict[str, Any]
+    ndcg: np.ndarray
+    hr: np.ndarray
+    users: np.ndarray
+
+
+def cells(folder: Path, split: str, models: Sequence[str], settings: Settings) -> dict[str, Cell]:
+    """The cells of `models` by name; those that are not kept yet are trained, one after the other, and kept.
+
+    settings: with the seed of the cells. Raises DatasetError or EvaluationError, see `OfflineEvaluation`.
+    """
+    files = {model: cell_file(folder, split, model, settings) for model in models}
+    missing = [model for model in models if not files[model].is_file()]
+    if missing:
+        evaluation = OfflineEvaluation(read_folder(folder), split, settings, show_progress=True)
+        for model in missing:
+            keep(files[model], evaluation, evaluation.result(model))
+    return {model: read_cell(file, model) for model, file in files.items()}
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with other values by dotted name, such as {"fusion.kind": "long"}.
+
+    Raises pydantic's ValidationError for a name or a value that the settings do not know.
+    """
+    for dotted, value in changes.items():
+        name, field = dotted.split(".")
+        section = getattr(settings, name)
+        section = type(section).model_validate({**section.model_dump(), field: value})
+        settings = settings.model_copy(update={name: section})
+    return settings
+
+
+def seeded(settings: Settings, seeds: int) -> list[Settings]:
+    """The settings with each of so many seeds, from the settings' own one on."""
+    first = settings.fusion.seed
+    return [changed(settings, {"fusion.seed": seed}) for seed in range(first, first + seeds)]
+
+
+def pooled(seeds: Sequence[Cell], metric: str, settings: EvaluationSettings) -> Interval:
+    """Mean of `ndcg` or `hr` over the targets of all seeds, with bounds by bootstrap over users: the targets of a user
+    stay together, whichever seed they are of."""
+    values = np.concatenate([getattr(cell, metric) for cell in seeds])
+    users = np.concatenate([cell.users for cell in seeds])
+    return interval(values, users, settings.bootstrap, seed=0)
+
+
+def pooled_difference(
+    seeds: Sequence[Cell], others: Sequence[Cell], metric: str, settings: EvaluationSettings
+) -> Interval:
+    """Mean of `ndcg` or `hr` of `seeds` less that of `others`, on the same targets: the paired comparison."""
+    a, b = (np.concatenate([getattr(cell, metric) for cell in side]) for side in (seeds, others))
+    users = np.concatenate([cell.users for cell in seeds])
+    return difference_interval(a, b, users, settings.bootstrap, seed=0)
+
+
+def keep(file: Path, evaluation: OfflineEvaluation, result: ModelResult) -> None:
+    """Writes a cell; its JSON comes last and at once, so that a killed run leaves no half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    users = evaluation.users.astype(str)
+    np.savez_compressed(file.with_suffix(".npz"), ndcg=result.ndcg, hr=result.hr, users=users)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(evaluation.figures([result]), indent=1), encoding="utf-8")
+    partial.replace(file)
+
+
+def read_cell(file: Path, model: str) -> Cell:
+    """A cell that `keep` wrote."""
+    written = json.loads(file.read_text(encoding="utf-8"))
+    with np.load(file.with_suffix(".npz")) as arrays:
+        return Cell(
+            written["models"][model], written["slices"], ndcg=arrays["ndcg"], hr=arrays["hr"], users=arrays["users"]
+        )
+
+
+def cell_file(folder: Path, split: str, model: str, settings: Settings) -> Path:
+    """Where a cell is kept: its name ends with a fingerprint of all that shapes its figures."""
+    name = f"{folder.name}-{split}-{model}-{settings.fusion.seed}-{fingerprint(folder, split, model, settings)[:16]}"
+    return settings.cache / "bench" / f"{name}.json"
+
+
+def fingerprint(folder: Path, split: str, model: str, settings: Settings) -> str:
+    """sha256 of the dataset's files, the split, the model, the settings, and the code, a fusion of one's own included.
+
+    Raises UnknownFusion when there is no such fusion.
+    """
+    shaping = settings.model_dump(mode="json", exclude=PLACES)
+    digest = hashlib.sha256(json.dumps([split, model, shaping], sort_keys=True).encode())
+    for name in (EVENT_FILE, ITEM_FILE, DESCRIPTION_FILE):
+        if (folder / name).is_file():
+            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    for room in CODE:
+        for source in sorted((Path(components.__file__).parent / room).glob("*.py")):
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+    if model not in (*BASELINES, *PEERS):
+        kind = settings.fusion.kind if model == PRODUCT else model
+        digest.update(Path(inspect.getfile(type(make_fusion(kind, settings.fusion.width)))).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,7 @@
+"""The error of this room."""
+
+from components.errors import DuotempoError
+
+
+class BenchError(DuotempoError):
+    """A benchmark cannot run as asked; the message names what is missing and the mend."""

@@ -1,0 +1,40 @@
+"""Where a figure comes from: the command, the commit, the date and the machine."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, which holds docs/."""
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def provenance(command: str) -> str:
+    """One sentence for the head of a table."""
+    return f"`duotempo bench {command}`, commit {commit()}, {datetime.now(UTC):%Y-%m-%d}, {machine()}."
+
+
+def commit() -> str:
+    """The commit of the checkout, with `-dirty` where files differ from it; `none` outside of a checkout."""
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else "none"
+
+
+def machine() -> str:
+    """CPU model and cores, and the GPU's name where there is one."""
+    parts = [cpu(), f"{os.cpu_count()} cores"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
+def cpu() -> str:
+    """The CPU's model, by Linux' /proc/cpuinfo or else by what Python knows of the platform."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

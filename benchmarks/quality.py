@@ -1,0 +1,147 @@
+"""`duotempo bench quality`: the product beside its peers on public datasets, as the table of docs/quality.md."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.cells import Cell, cells, pooled, seeded
+from benchmarks.errors import BenchError
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from components.datasets.named import get
+from components.datasets.sources import DatasetError
+from components.evaluation.offline import DEFAULT_MODELS, PEERS
+from components.settings import EvaluationSettings, Settings
+
+PAGE = ROOT / "docs" / "quality.md"
+MARKER = "results"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a dataset is judged: its splits, and how many seeds each model is trained with."""
+
+    splits: tuple[str, ...]
+    seeds: int = 1
+
+
+DATASETS = {
+    "ml-100k": Plan(("loo", "rolling"), seeds=3),
+    "movielens-latest-small": Plan(("loo", "rolling")),
+    "amazon-beauty-2014": Plan(("loo", "temporal", "rolling")),
+}
+Results = dict[tuple[str, str], dict[str, list[Cell]]]
+"""By dataset and split, then by model: a cell a seed."""
+
+
+def run(settings: Settings, *, dataset: str | None = None, page: Path = PAGE) -> dict[str, float]:
+    """Trains what is not kept yet, writes the table into `page`; hr, ndcg and coverage by dataset.split.model.metric.
+
+    dataset: this one alone. Raises BenchError for an unknown dataset, or when none is at hand.
+    """
+    chosen = choose(dataset)
+    folders = {name: folder for name in chosen if (folder := at_hand(name, settings))}
+    if not folders:
+        raise BenchError(f"none of {', '.join(chosen)} is at hand: put a dataset folder into DUOTEMPO_DATA_DIR")
+    results: Results = {
+        (name, split): measure(folder, split, seeded(settings, DATASETS[name].seeds))
+        for name, folder in folders.items()
+        for split in DATASETS[name].splits
+    }
+    command = "quality" if dataset is None else f"quality --only {dataset}"
+    absent = [name for name in chosen if name not in folders]
+    write_between(page, MARKER, report(results, absent, command, settings.evaluation))
+    return figures(results, settings.evaluation.k)
+
+
+def choose(dataset: str | None) -> list[str]:
+    """The names of the datasets to judge."""
+    if dataset is not None and dataset not in DATASETS:
+        raise BenchError(f"--only {dataset!r} is none of {', '.join(DATASETS)}")
+    return [dataset] if dataset else list(DATASETS)
+
+
+def at_hand(name: str, settings: Settings) -> Path | None:
+    """The dataset's folder; None, and a warning that says why, when it cannot be had."""
+    try:
+        return get(name, settings)
+    except DatasetError as error:
+        log.warning("%s is left out: %s", name, error)
+        return None
+
+
+def measure(folder: Path, split: str, seeds: Sequence[Settings]) -> dict[str, list[Cell]]:
+    """A cell a seed by model; the peers do not know rolling."""
+    models = DEFAULT_MODELS if split == "rolling" else (*DEFAULT_MODELS, *PEERS)
+    runs = [cells(folder, split, models, settings) for settings in seeds]
+    return {model: [run[model] for run in runs] for model in models}
+
+
+def report(results: Results, absent: Sequence[str], command: str, settings: EvaluationSettings) -> str:
+    """The whole text between the markers."""
+    parts = [provenance(command)]
+    if absent:
+        parts.append(f"Left out, as they were not at hand: {', '.join(absent)}.")
+    for (dataset, split), models in results.items():
+        parts.append(section(dataset, split, models, settings))
+    return "\n\n".join(parts)
+
+
+def section(dataset: str, split: str, models: dict[str, list[Cell]], settings: EvaluationSettings) -> str:
+    """The heading and the table of one dataset under one split."""
+    first = next(iter(models.values()))
+    seeds = f"mean of {len(first)} seeds" if len(first) > 1 else "one seed"
+    k = settings.k
+    header = [
+        "model", f"NDCG@{k} [95 %]", f"HR@{k} [95 %]", f"coverage@{k}", f"novelty@{k}", f"diversity@{k}",
+        f"NDCG@{k} on cold items", "fit, s", "rank, s",
+    ]  # fmt: skip
+    rows = [
+        [
+            model,
+            *(bounded(runs, metric, settings) for metric in ("ndcg", "hr")),
+            mean(runs, f"coverage@{k}", 0),
+            mean(runs, f"novelty@{k}", 2),
+            mean(runs, f"diversity@{k}", 3),
+            cold(model, runs, k),
+            mean(runs, "fit_s", 1),
+            mean(runs, "rank_s", 1),
+        ]
+        for model, runs in models.items()
+    ]
+    return f"### {dataset}, {split}: {len(first[0].users):,} targets, {seeds}\n\n{table(header, rows)}"
+
+
+def bounded(runs: Sequence[Cell], metric: str, settings: EvaluationSettings) -> str:
+    """`ndcg` or `hr` with its 95 % interval."""
+    reached = pooled(runs, metric, settings)
+    return f"{reached.mean:.4f} [{reached.low:.4f}, {reached.high:.4f}]"
+
+
+def mean(runs: Sequence[Cell], figure: str, digits: int) -> str:
+    """Mean of a figure over the seeds; a dash where it cannot be measured."""
+    values = [run.figures[figure] for run in runs]
+    return "-" if None in values else f"{np.mean(values):,.{digits}f}"
+
+
+def cold(model: str, runs: Sequence[Cell], k: int) -> str:
+    """NDCG on the targets whose item has no training event, and how many they are; a dash where there is none."""
+    parts = [run.slices["cold items"] for run in runs if "cold items" in run.slices]
+    if not parts:
+        return "-"
+    reached = np.mean([part["models"][model][f"ndcg@{k}"] for part in parts])
+    return f"{reached:.4f} ({np.mean([part['targets'] for part in parts]):.0f})"
+
+
+def figures(results: Results, k: int) -> dict[str, float]:
+    """Means over the seeds, by `dataset.split.model.metric`."""
+    return {
+        f"{dataset}.{split}.{model}.{metric}": float(np.mean([run.figures[metric] for run in runs]))
+        for (dataset, split), models in results.items()
+        for model, runs in models.items()
+        for metric in (f"ndcg@{k}", f"hr@{k}", f"coverage@{k}")
+    }

@@ -1,0 +1,50 @@
+"""bench: the figures of benchmarks/."""
+
+from typing import Annotated
+
+import typer
+
+from cli.console import load_settings, out, print_json, reported, table
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    name: Annotated[str | None, typer.Argument(help="Which one; without a name they are listed.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "--only", help="quality, ablation: this dataset alone, a name of `data list`."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="ablation: this split alone, loo, temporal or rolling.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="ablation: how many seeds; 1 if not told.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="ablation: a fusion of one's own beside the others.")] = None,
+    beauty: Annotated[
+        bool | None, typer.Option("--beauty", help="train: memory and ranking on Amazon Beauty too; takes minutes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")] = False,
+) -> None:
+    """Measures one thing, writes its table into docs/, and prints the figures.
+
+    \b
+    duotempo bench
+    duotempo bench quality --only ml-100k
+    duotempo bench ablation --split rolling --fusion my_fusion:Mine
+    duotempo bench train --json
+    """
+    from benchmarks.registry import BENCHES, run
+
+    if name is None:
+        table("duotempo bench NAME", ["name", "measures"], [[key, each.measures] for key, each in BENCHES.items()])
+        return
+    given = {"dataset": dataset, "split": split, "seeds": seeds, "fusion": fusion, "beauty": beauty}
+    with reported():
+        options = {option: value for option, value in given.items() if value is not None}
+        result = run(name, load_settings(), **options)
+    if as_json:
+        print_json(result)
+        return
+    rows = [[figure, f"{value:.5g}"] for figure, value in result["figures"].items()]
+    table(f"{name}, commit {result['commit']}, {result['machine']}", ["figure", "value"], rows)
+    out.print("the tables are in docs/")

@@ -1,0 +1,56 @@
+"""adapt: an encoder of one's own."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.console import enter_platform, load_settings, out, reported, table
+from cli.models import stages
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(adapt)
+
+
+def adapt(
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the encoder is registered.")] = False,
+) -> None:
+    """Fine-tunes the encoder on the latest snapshot, judges it against its base and registers it.
+
+    \b
+    duotempo adapt --wait
+    """
+    from infra.client import run_deployment, start_deployment
+
+    with reported():
+        enter_platform(load_settings())
+        if not wait:
+            out.print(f"started: {start_deployment('adapt/gpu', {})}")
+            return
+        with out.status("adapting") as spinner:
+            result = run_deployment("adapt/gpu", {}, on_update=stages(spinner))
+    show_encoder(result)
+
+
+def show_encoder(result: dict[str, Any]) -> None:
+    """Prints what the adaptation is worth, all in all and by slice, the gate's word, and how to use the encoder."""
+    metric = next(name for name in result["metrics"]["base"] if name.startswith("ndcg@"))
+    places = {"all targets": result["metrics"]}
+    places |= {name: part["models"] for name, part in result["slices"].items()}
+    rows = [
+        [place, *(f"{models[model][metric]:.4f}" for model in ("base", "adapted")), interval(result, place)]
+        for place, models in places.items()
+    ]
+    title = f"duotempo-encoder version {result['version']}, {metric} on rolling"
+    table(title, ["targets", "base", "adapted", "difference, 95 %"], rows)
+    held_out, gate = result["held_out"], result["gate"]
+    ranks = f"{held_out['mrr_base']:.4f} before, {held_out['mrr']:.4f} after"
+    out.print(f"mean reciprocal rank on {held_out['pairs']} held-out pairs: {ranks}")
+    out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}", markup=False)
+    out.print("use it: set DUOTEMPO_EMBEDDING__MODEL to this folder, then duotempo up and duotempo retrain --wait")
+    out.print(result["encoder"], markup=False, soft_wrap=True)
+
+
+def interval(result: dict[str, Any], place: str) -> str:
+    mean, low, high = result["differences"][place]
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]".replace("[", r"\[")

@@ -1,0 +1,59 @@
+"""search: hyper-parameters, tried out and kept as a preset."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cli.console import enter_platform, load_settings, out, reported, table
+from cli.models import stages
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(search)
+
+
+def search(
+    trials: Annotated[int, typer.Option(min=1, help="Sets of values to try; the first is the settings in force.")] = 20,
+    name: Annotated[str, typer.Option(help="What the preset of the best set is called.")] = "searched",
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the preset is written.")] = False,
+) -> None:
+    """Searches hyper-parameters on held-out events of the training side and keeps the best set as a preset.
+
+    \b
+    duotempo search --trials 30 --name our-shop --wait
+    """
+    from components.search.preset import own_preset
+    from infra.client import run_deployment, start_deployment
+
+    settings = load_settings()
+    with reported():
+        own_preset(settings.home, name)
+        enter_platform(settings)
+        parameters = {"trials": trials, "name": name}
+        if not wait:
+            out.print(f"started: {start_deployment('search/local', parameters)}")
+        else:
+            with out.status("searching") as spinner:
+                show_search(run_deployment("search/local", parameters, on_update=stages(spinner)))
+    out.print(f"{'train' if wait else 'when it is done, train'} with it: ", end="")
+    out.print(f"DUOTEMPO_PRESET={name} duotempo up && DUOTEMPO_PRESET={name} duotempo retrain")
+
+
+def show_search(result: dict[str, Any]) -> None:
+    """Prints the trials of a search, what keeps its preset from counting, and where the preset lies."""
+    columns = list(result["trials"][0])
+    rows = [[_cell(trial[name]) for name in columns] for trial in result["trials"]]
+    table(f"search for preset {result['preset']}, the best is trial {result['best']}", columns, rows)
+    if result["best"] == result["trials"][0]["trial"]:
+        out.print("no trial was better than the settings in force: the preset holds those")
+    for setting in result["shadowed"]:
+        out.print(
+            f"[yellow]warning:[/] {setting} is set in the settings file or a variable, which wins over the preset: "
+            "remove it there"
+        )
+    out.print(f"preset: {escape(result['file'])}")
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,94 @@
+"""Gain or loss of an adapted encoder: two fusion models that differ in nothing but their encoder, on `rolling`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.bundle import Bundle
+from components.columns import Columns
+from components.evaluation.bootstrap import Interval, difference_interval
+from components.evaluation.gate import WORST_LOSS, Clause, Verdict
+from components.evaluation.judgement import item_share
+from components.evaluation.ranking import rank_bundle, target_rows, user_states
+from components.evaluation.report import report
+from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
+from components.evaluation.slices import slices
+from components.ranking.scorer import Scorer
+from components.training_run import TrainingRun
+
+BASE, ADAPTED = "base", "adapted"
+ALL = "all targets"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """metrics: figures by model; slices: as of `summarise_slices`; differences: NDCG of adapted minus base with its
+    95 % interval, over all targets and by slice; report: Markdown."""
+
+    metrics: dict[str, Summary]
+    slices: dict[str, dict[str, Any]]
+    differences: dict[str, Interval]
+    passed: bool
+    reasons: list[str]
+    report: str
+
+
+def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]) -> Comparison:
+    """Ranks the targets of `rolling` with the twins of two runs of one snapshot, and says whether the adapted encoder
+    is better: see `judge`.
+
+    facts: what was compared, by name, for the report. Diversity is measured by the vectors of the base encoder.
+    """
+    settings, rolling = base.settings.evaluation, base.rolling
+    twin = Bundle.read(base.bundle("twin"))
+    rows = Scorer(twin).row
+    targets = target_rows(rolling, rows)
+    users = rolling.targets[Columns.USER].to_numpy(dtype=object)
+    results, sizes = [], np.empty(0)
+    for name, run in ((BASE, base), (ADAPTED, adapted)):
+        scorer = Scorer(Bundle.read(run.bundle("twin")))
+        states = user_states(rolling, scorer.row, run.documents("twin"), run.settings.events)
+        sizes = np.array([len(state.items) for state in states])
+        results.append(ModelResult.of(name, rank_bundle(scorer, states, settings.k)[0], targets))
+
+    seed = base.settings.fusion.seed
+    trained = twin.items["trained"].to_numpy(zero_copy_only=False)
+    masks = {name: mask for name, mask in slices(sizes, targets, trained, settings).items() if mask.any()}
+    differences = {
+        name: difference_interval(results[1].ndcg[mask], results[0].ndcg[mask], users[mask], settings.bootstrap, seed)
+        for name, mask in {ALL: np.ones(len(targets), dtype=bool), **masks}.items()
+    }
+    metrics = summarise(results, users, item_share(rolling, rows), twin.texts, settings, seed)
+    parts = summarise_slices(results, masks, users, settings, seed)
+    verdict = judge(differences, float(results[0].ndcg.mean()))
+    page = report("An adapted encoder on rolling", facts, metrics, parts, verdict, [], settings.k)
+    return Comparison(metrics, parts, differences, verdict.passed, verdict.reasons, page)
+
+
+def judge(differences: Mapping[str, Interval], base: float) -> Verdict:
+    """The verdict on differences of NDCG from a base encoder's mean NDCG.
+
+    It passes with a gain that is more than chance (a lower bound above zero) on all targets or on cold items, which
+    are what an encoder is for, and no loss on all targets (by the rule of the gate's champion clause).
+    """
+    overall = differences[ALL]
+    gains = [f"{name} {_figures(found)}" for name, found in differences.items() if name in (ALL, "cold items")]
+    gained = any(differences[name].low > 0 for name in (ALL, "cold items") if name in differences)
+    kept = overall.high >= 0 and overall.mean >= -WORST_LOSS * base
+    clauses = [
+        Clause("gain", gained, f"difference of NDCG: {', '.join(gains)}; one lower bound must be above zero"),
+        Clause(
+            "no loss",
+            kept,
+            f"difference of NDCG: {_figures(overall)}; the upper bound must reach zero and the mean lose at most "
+            f"{WORST_LOSS:.0%} ({WORST_LOSS * base:.4f})",
+        ),
+    ]
+    failed = [clause for clause in clauses if not clause.passed]
+    return Verdict(not failed, [f"{clause.name}: {clause.detail}" for clause in failed or clauses], clauses)
+
+
+def _figures(difference: Interval) -> str:
+    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"

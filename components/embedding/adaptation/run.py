@@ -1,0 +1,143 @@
+"""One adaptation on one snapshot, step by step; `flows/adapt.py` makes tasks of the steps, `adapt_encoder` needs none.
+
+HOME/encoders/NAME is the encoder; HOME/runs/SNAPSHOT/NAME/{base,adapted} are the two trainings that judge it.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from components.columns import Columns
+from components.embedding.adaptation.comparison import Comparison, compare
+from components.embedding.adaptation.pairs import Pairs, make_pairs
+from components.embedding.adaptation.training import Adaptation, adapt
+from components.embedding.embed import embed
+from components.embedding.encoder import make_encoder
+from components.embedding.vectors import text_hash, write_vectors
+from components.settings import Settings
+from components.training_run import TrainingRun, extract_interests, train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdaptationRun:
+    """name: of the encoder, from its base, the method and a digest of all that shapes it. base: the evaluation with the
+    encoder of the settings."""
+
+    name: str
+    base: TrainingRun
+
+    @classmethod
+    def open(cls, snapshot_path: Path, settings: Settings) -> "AdaptationRun":
+        """The adaptation that these settings make of a snapshot. Raises EncoderError when there is no such encoder."""
+        whole = TrainingRun.open(snapshot_path, settings)
+        chosen = whole.settings
+        shape = {
+            "snapshot": whole.snapshot.manifest["id"],
+            "encoder": make_encoder(chosen.embedding).identity,
+            "seed": chosen.fusion.seed,
+            "cut": chosen.evaluation.cut_quantile,
+            **{part: getattr(chosen, part).model_dump(mode="json") for part in ("adaptation", "events", "interests")},
+        }
+        digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:8]
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", chosen.embedding.model.removeprefix("packaged:")).strip("-")[-40:]
+        name = f"{slug}-{chosen.adaptation.method}-{digest}"
+        return cls(name, replace(whole, folder=_made(whole.folder / name / "base")))
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of the adapted encoder."""
+        return self.base.settings.home.absolute() / "encoders" / self.name
+
+    @cached_property
+    def adapted(self) -> TrainingRun:
+        """The evaluation with the adapted encoder; it differs from `base` in the encoder alone."""
+        settings = self.base.settings
+        embedding = settings.embedding.model_copy(update={"model": str(self.encoder)})
+        return replace(
+            self.base,
+            folder=_made(self.base.folder.with_name("adapted")),
+            settings=settings.model_copy(update={"embedding": embedding}),
+        )
+
+
+def collect_pairs(run: AdaptationRun) -> Pairs:
+    """Writes the interests for both evaluations, and pairs what people took up before the cut of `rolling`.
+
+    Raises AdaptationError.
+    """
+    base = run.base
+    for each in (base, run.adapted):
+        extract_interests(each)
+    return make_pairs(
+        base.events("twin"),
+        base.items,
+        pd.read_parquet(base.interests_file),
+        base.settings.events,
+        base.settings.adaptation,
+        cut=base.cut("twin"),
+        seed=base.settings.fusion.seed,
+    )
+
+
+def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = True) -> Adaptation:
+    """Adapts the encoder; one that an earlier attempt has finished is kept. Raises AdaptationError, EncoderError."""
+    if run.encoder.is_dir():
+        logger.info("%s is there already and is not trained again", run.encoder)
+        return Adaptation.read(run.encoder)
+    settings = run.base.settings
+    return adapt(
+        pairs,
+        settings.embedding,
+        settings.adaptation,
+        run.encoder,
+        seed=settings.fusion.seed,
+        show_progress=show_progress,
+    )
+
+
+def train_twin(run: TrainingRun, *, show_progress: bool = True) -> Path:
+    """Embeds the texts of the interests with the encoder of the run, and trains its twin: the bundle's folder."""
+    texts = pq.read_table(run.texts_file)[Columns.TEXT].to_pylist()
+    embedded = embed(texts, run.settings.embedding, run.settings.cache / "embeddings", progress=show_progress)
+    write_vectors(run.vectors_file, [text_hash(text) for text in texts], embedded.vectors)
+    return train(run, "twin", embedded.encoder)
+
+
+def compare_encoders(run: AdaptationRun, adaptation: Adaptation) -> Comparison:
+    """The two twins on `rolling`."""
+    manifest = run.base.snapshot.manifest
+    facts = {
+        "encoder": run.name,
+        "snapshot": run.base.snapshot_path.name,
+        "cut of pairs and twins": run.base.cut("twin").isoformat(),
+        "events": manifest["rows"]["events"],
+        "items": manifest["rows"]["items"],
+        "targets": len(run.base.rolling.targets),
+        **{name.replace("_", " "): value for name, value in asdict(adaptation).items()},
+    }
+    return compare(run.base, run.adapted, facts)
+
+
+def adapt_encoder(
+    snapshot_path: Path, settings: Settings, *, show_progress: bool = True
+) -> tuple[Path, Adaptation, Comparison]:
+    """All of it with no server running: the encoder's folder, how it was made, and what it is worth."""
+    run = AdaptationRun.open(snapshot_path, settings)
+    adaptation = train_encoder(run, collect_pairs(run), show_progress=show_progress)
+    for each in (run.base, run.adapted):
+        train_twin(each, show_progress=show_progress)
+    return run.encoder, adaptation, compare_encoders(run, adaptation)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,172 @@
+"""Contrastive training of an encoder on pairs: a folder that `DUOTEMPO_EMBEDDING__MODEL` may name."""
+
+import json
+import logging
+import math
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from components.embedding.adaptation.adaptable import AdaptableEncoder
+from components.embedding.adaptation.errors import AdaptationError
+from components.embedding.adaptation.loss import info_nce, reciprocal_rank
+from components.embedding.adaptation.pairs import Pairs, hold_out
+from components.embedding.choose import choose
+from components.embedding.encoder import ENGLISH
+from components.embedding.transformers_encoder import TransformersEncoder
+from components.settings import AdaptationSettings, EmbeddingSettings
+
+RECORD = "adaptation.json"
+GRADIENT_NORM = 1.0
+"""Longer gradients are cut to this length."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How an encoder was adapted; `adaptation.json` of its folder."""
+
+    base: str
+    base_revision: str
+    method: str
+    pairs: int
+    """Learned from."""
+    held_out: int
+    """Pairs that it was judged by."""
+    mrr_base: float
+    """Mean reciprocal rank on the held-out pairs before..."""
+    mrr: float
+    """...and after."""
+    epoch: int
+    """The one whose weights were kept, from 1."""
+    trained_parameters: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Raises AdaptationError when the folder holds no adapted encoder."""
+        try:
+            return cls(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise AdaptationError(f"{folder} holds no adapted encoder ({error}): run `duotempo adapt` again") from error
+
+
+def adapt(
+    pairs: Pairs,
+    embedding: EmbeddingSettings,
+    settings: AdaptationSettings,
+    folder: Path,
+    *,
+    seed: int,
+    show_progress: bool = True,
+) -> Adaptation:
+    """Trains the encoder of `embedding` on `pairs` and writes it to `folder`, which appears whole or not at all.
+
+    After each epoch the held-out pairs are ranked; the weights of the best epoch are kept, and training stops
+    `patience` epochs after it. Same input and seed on the CPU: same weights. Raises AdaptationError when this encoder
+    or these pairs cannot be used or the loss is no number, EncoderError when the model cannot be had.
+    """
+    _refuse_fixed(pairs, embedding)
+    learned, judged = hold_out(pairs, settings.held_out, seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = AdaptableEncoder(embedding, settings.method, settings.rank)
+        before = reciprocal_rank(encoder, judged)
+        best, kept, state = -math.inf, 0, dict[str, torch.Tensor]()
+        training = _Training(encoder, learned, settings, seed)
+        with tqdm(total=training.steps, desc=f"adapting {encoder.name}", disable=not show_progress) as bar:
+            for epoch in range(1, settings.epochs + 1):
+                training.epoch(epoch, bar)
+                reached = reciprocal_rank(encoder, judged)
+                logger.info("epoch %d: mean reciprocal rank %.4f on held-out pairs, base %.4f", epoch, reached, before)
+                if reached > best:
+                    best, kept, state = reached, epoch, encoder.copy_state()
+                elif epoch - kept >= settings.patience:
+                    break
+        encoder.restore(state)
+    size = sum(weight.numel() for weight in state.values())
+    told = Adaptation(
+        encoder.name, encoder.revision, settings.method, len(learned), len(judged), before, best, kept, size
+    )
+    _write(encoder, told, folder)
+    return told
+
+
+class _Training:
+    """The steps of one training."""
+
+    def __init__(self, encoder: AdaptableEncoder, pairs: Pairs, settings: AdaptationSettings, seed: int) -> None:
+        self._encoder, self._pairs, self._settings = encoder, pairs, settings
+        self._random = np.random.default_rng(seed)
+        self._batches = math.ceil(len(pairs) / settings.batch_size)
+        self.steps = self._batches * settings.epochs
+        self._weights = list(encoder.trained().values())
+        self._optimizer = torch.optim.AdamW(
+            self._weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._schedule = get_linear_schedule_with_warmup(
+            self._optimizer, math.ceil(settings.warmup * self.steps), self.steps
+        )
+
+    def epoch(self, number: int, bar: tqdm) -> None:
+        """Goes through all pairs once, in a new order."""
+        shuffled = np.array_split(self._random.permutation(len(self._pairs)), self._batches)
+        with self._encoder.learning():
+            for batch, rows in enumerate(shuffled, start=1):
+                loss = self._step(self._pairs.take(rows), f"batch {batch} of epoch {number}")
+                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.update()
+
+    def _step(self, batch: Pairs, name: str) -> float:
+        rows, codes = np.unique(np.concatenate([batch.queries, batch.positives]), return_inverse=True)
+        related = torch.from_numpy(self._pairs.related(batch.queries, batch.positives))
+        try:
+            vectors = self._encoder.vectors([batch.texts[row] for row in rows])
+            queries, candidates = vectors[codes[: len(batch)]], vectors[codes[len(batch) :]]
+            loss = info_nce(queries, candidates, related.to(vectors.device), self._settings.temperature)
+            self._optimizer.zero_grad()
+            loss.backward()
+        except torch.OutOfMemoryError as error:
+            raise AdaptationError(
+                f"{self._encoder.device} has too little memory for {name}: lower DUOTEMPO_ADAPTATION__BATCH_SIZE or "
+                "DUOTEMPO_EMBEDDING__MAX_LENGTH"
+            ) from error
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, GRADIENT_NORM)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise AdaptationError(
+                f"the loss is {loss.item()} and its gradient {norm.item()} in {name}, which begins with "
+                f"{batch.texts[batch.queries[0]][:60]!r}: lower DUOTEMPO_ADAPTATION__LEARNING_RATE"
+            )
+        self._optimizer.step()
+        self._schedule.step()
+        return loss.item()
+
+
+def _refuse_fixed(pairs: Pairs, embedding: EmbeddingSettings) -> None:
+    """Raises AdaptationError when the encoder that reads these texts is not of the transformers library."""
+    encoder = choose(pairs.texts, embedding).encoder
+    if not isinstance(encoder, TransformersEncoder):
+        raise AdaptationError(
+            f"{encoder.name} is the encoder of these texts, and it has no weights to train: set "
+            f"DUOTEMPO_EMBEDDING__MODEL to {ENGLISH} (English only), a hub id or a local folder"
+        )
+
+
+def _write(encoder: AdaptableEncoder, told: Adaptation, folder: Path) -> None:
+    partial = folder.with_name(f".partial-{uuid.uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        encoder.write(partial)
+        (partial / RECORD).write_text(json.dumps(asdict(told), indent=1, ensure_ascii=False), encoding="utf-8")
+        partial.rename(folder)
+    except OSError as error:
+        raise AdaptationError(f"{folder} cannot be written ({error}): free space, or remove what is there") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""The file that a killed training resumes from."""
+
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.errors import DuotempoError
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointError(DuotempoError):
+    """A checkpoint cannot be written; the message names the file and the mend."""
+
+
+def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None:
+    """Writes `state` beside `file` and renames it, so that a kill never leaves half of one. Raises CheckpointError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    try:
+        torch.save({"fingerprint": fingerprint, **state}, partial)
+        partial.replace(file)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"the checkpoint {file} cannot be written ({error}): free some space, then run again"
+        ) from error
+
+
+def load_checkpoint(file: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The checkpoint, or None when there is none, it is damaged, or it belongs to other data or settings."""
+    if not file.is_file():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(file, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged (%s): starting anew", file, error)
+        return None
+    if saved["fingerprint"] != fingerprint:
+        log.info("%s belongs to another run: starting anew", file)
+        return None
+    return saved

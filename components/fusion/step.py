@@ -1,0 +1,64 @@
+"""One step of the training: a batch of windows, augmented, to the loss of its targets."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from components.fusion.model import FusionModel
+from components.fusion.objective import sampled_softmax_loss, softmax_loss
+from components.fusion.sequences import Documents, Windows
+from components.settings import FusionSettings
+
+
+def losses(
+    model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
+) -> tuple[Tensor, Tensor]:
+    """Loss and weight of every learnable target of the batch, two (T,)."""
+    users, targets, weights, items = forward(model, windows, documents, settings)
+    if len(items) < settings.full_softmax_below:
+        return softmax_loss(users, items, targets), weights
+    return sampled_softmax_loss(users, items, targets, settings.negatives, settings.in_batch_negatives), weights
+
+
+def forward(
+    model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(users (T, d), targets (T,), weights (T,), items (n, d)) of the windows' learnable events.
+
+    Augmentation hides items of the history, documents, id vectors and the time that has passed since, at random.
+    """
+    device = next(model.parameters()).device
+    items = model.items(settings.id_dropout)
+    signals = torch.from_numpy(windows.signals)
+    signals = signals * (torch.rand(signals.shape) >= settings.item_dropout)
+    gaps = torch.from_numpy(windows.gaps)
+    gaps = gaps * (torch.rand(len(gaps), 1) >= settings.gap_dropout)
+    dropped = torch.rand(windows.anchors.shape) < settings.anchor_dropout
+    long, short = model.user(
+        F.embedding(torch.from_numpy(windows.items).to(device), items),
+        torch.from_numpy(windows.ages).to(device),
+        signals.to(device),
+        gaps.to(device),
+        read_documents(model, documents, np.where(dropped.numpy(), -1, windows.anchors)),
+    )
+    targets = torch.from_numpy(windows.targets).to(device)
+    learn = targets >= 0
+    return (long + short)[learn], targets[learn], torch.from_numpy(windows.weights).to(device)[learn], items
+
+
+def read_documents(model: FusionModel, documents: Documents, anchors: np.ndarray) -> tuple[Tensor, ...]:
+    """What the user tower reads of the documents in force, each (B, L, width), for anchors (B, L), -1 being none.
+
+    Each document of the batch goes through its tower once.
+    """
+    if not len(model.user.documents):
+        return ()
+    device = next(model.parameters()).device
+    rows, places = np.unique(anchors, return_inverse=True)
+    vectors = np.zeros((len(rows), *documents.vectors.shape[1:]), dtype=np.float32)
+    vectors[rows >= 0] = documents.vectors[rows[rows >= 0]]
+    present = (np.abs(vectors).sum(axis=-1) > 0).astype(np.float32)
+    read = model.user.read(torch.from_numpy(vectors).to(device), torch.from_numpy(present).to(device))
+    index = torch.from_numpy(places.reshape(anchors.shape)).to(device)
+    return tuple(F.embedding(index, part) for part in read)

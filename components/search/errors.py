@@ -1,0 +1,11 @@
+"""The errors of this package."""
+
+from components.errors import DuotempoError
+
+
+class SearchError(DuotempoError):
+    """A search cannot begin or has found nothing; the message names the mend."""
+
+
+class ImpossibleValues(SearchError):
+    """Values of a trial that do not go together; the message says why."""

@@ -1,0 +1,60 @@
+"""The best set of a search, kept as a preset of one's own: `<home>/presets/NAME.toml`."""
+
+import re
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from components.search.errors import SearchError
+from components.search.space import SPACE
+from components.settings import PRESETS, Settings, own_presets
+
+SECTIONS = ("events", "interests", "embedding", "adaptation", "fusion", "ranking", "evaluation", "validation")
+"""What a preset holds: what shapes a model and its judgement, nothing of the machine, no secret."""
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def own_preset(home: Path, name: str) -> Path:
+    """The file of a preset of one's own.
+
+    Raises SearchError for a packaged preset's name, which stays what it is, and for what cannot name one.
+    """
+    if not _NAME.fullmatch(name):
+        raise SearchError(f"a preset cannot be named {name!r}: use small letters, digits and single hyphens")
+    if (PRESETS / f"{name}.toml").is_file():
+        raise SearchError(f"{name!r} is a packaged preset, which is never overwritten: choose another name")
+    return own_presets(home) / f"{name}.toml"
+
+
+def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) -> None:
+    """Writes what differs from the defaults, under a comment line for each note; the file appears whole or not at all.
+
+    Raises SearchError when it cannot be written.
+    """
+    head = "".join(f"# {name}: {note}\n" for name, note in notes.items())
+    partial = file.with_suffix(".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(f"{head}\n{tomli_w.dumps(differences(settings))}", encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise SearchError(f"the preset {file} cannot be written ({error}): free some space, then run again") from error
+
+
+def differences(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The settings of `SECTIONS` that differ from the defaults, by section; sections without one are left out."""
+    found = {}
+    for section in SECTIONS:
+        usual = Settings.model_fields[section].default.model_dump()
+        told = getattr(settings, section).model_dump()
+        found[section] = {name: value for name, value in told.items() if value != usual[name]}
+    return {section: told for section, told in found.items() if told}
+
+
+def shadowed(name: str, wanted: Settings) -> list[str]:
+    """Searched settings that the preset does not give to this process, as the settings file or a variable wins."""
+    loaded = Settings(preset=name, home=wanted.home)
+    return [setting for setting in SPACE if attrgetter(setting)(loaded) != attrgetter(setting)(wanted)]

@@ -1,0 +1,63 @@
+"""The search space: which settings are varied, and within which limits.
+
+Event weights and seeds are not in it: they decide which events are held out, so values would not be comparable.
+"""
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ValidationError
+
+from components.search.errors import ImpossibleValues
+from components.settings import Settings
+
+INTERESTS = "interests."
+SPACE: dict[str, FloatDistribution | IntDistribution | CategoricalDistribution] = {
+    "fusion.learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
+    "fusion.weight_decay": CategoricalDistribution((0.0, 1e-3, 1e-2, 1e-1)),
+    "fusion.dropout": FloatDistribution(0.0, 0.5),
+    "fusion.id_dropout": FloatDistribution(0.0, 0.5),
+    "fusion.width": CategoricalDistribution((32, 48, 64, 96, 128)),
+    "fusion.blocks": IntDistribution(1, 3),
+    "fusion.window": CategoricalDistribution((20, 30, 50, 100)),
+    # few values: each new pair of the two has the documents of all users written and embedded anew
+    "interests.half_life_days": CategoricalDistribution((15.0, 60.0, 180.0)),
+    "interests.short_days": CategoricalDistribution((3.0, 14.0, 30.0)),
+}
+"""Dotted name of a setting: what it may be. The value in force is always allowed, see `space`."""
+
+
+def space(settings: Settings) -> dict[str, BaseDistribution]:
+    """`SPACE`, widened where it lacks a value in force."""
+    return {name: _holding(SPACE[name], value) for name, value in in_force(settings).items()}
+
+
+def in_force(settings: Settings) -> dict[str, Any]:
+    """The values that the settings give to what is searched."""
+    return {name: attrgetter(name)(settings) for name in SPACE}
+
+
+def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings with `values` by dotted name. Raises ImpossibleValues when they do not go together."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, setting = name.split(".")
+        sections.setdefault(section, getattr(settings, section).model_dump())[setting] = value
+    try:
+        made = {section: type(getattr(settings, section))(**told) for section, told in sections.items()}
+    except ValidationError as error:
+        raise ImpossibleValues("; ".join(problem["msg"] for problem in error.errors())) from error
+    return settings.model_copy(update=made)
+
+
+def _holding(
+    distribution: FloatDistribution | IntDistribution | CategoricalDistribution, value: Any
+) -> BaseDistribution:
+    """The distribution, reaching as far as the value."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = distribution.choices
+        return distribution if value in choices else CategoricalDistribution((*choices, value))
+    low, high = min(distribution.low, value), max(distribution.high, value)
+    return type(distribution)(low, high, log=distribution.log)

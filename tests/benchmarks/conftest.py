@@ -1,0 +1,35 @@
+"""Tiny datasets under the names of the public ones, and settings that train in a second."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from components.settings import Settings
+from tests.cli.conftest import catalogue, world, write_dataset
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of datasets: ml-100k, planted and tiny."""
+    folder = tmp_path_factory.mktemp("shelf")
+    last = world().groupby("user_id")["timestamp"].max()
+    late = pd.DataFrame({"user_id": last.index[:3], "item_id": [f"new{n}" for n in range(3)], "event": "like"})
+    events = pd.concat([world(), late.assign(timestamp=last.max() + 1)], ignore_index=True)
+    news = pd.DataFrame({"item_id": late["item_id"], "title": "garden novelty", "category": "outdoor"})
+    write_dataset(folder / "ml-100k", events, pd.concat([catalogue(), news]).fillna(""))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def settings(shelf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Two epochs of a narrow model, whatever the environment says."""
+    monkeypatch.setenv("DUOTEMPO_PRESET", "demo")
+    made = Settings(data_dir=shelf, cache=cache)
+    made.fusion.epochs, made.fusion.width, made.evaluation.bootstrap = 2, 16, 20
+    return made

@@ -1,0 +1,62 @@
+"""duotempo bench: a list, one bench, its JSON, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import quality
+from benchmarks.registry import BENCHES
+from tests.cli.conftest import Run, world, write_dataset
+
+QUICK = {
+    "DUOTEMPO_PRESET": "demo", "DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__WIDTH": "16",
+    "DUOTEMPO_EVALUATION__BOOTSTRAP": "20",
+}  # fmt: skip
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page that is written instead of the project's own."""
+    file = tmp_path / "quality.md"
+    file.write_text("<!-- results -->\n<!-- /results -->\n")
+    run = quality.run
+    monkeypatch.setattr(quality, "run", lambda settings, **options: run(settings, page=file, **options))
+    return file
+
+
+def test_without_a_name_they_are_listed(duotempo: Run) -> None:
+    answer = duotempo("bench")
+    assert answer.code == 0
+    assert all(name in answer.out for name in BENCHES)
+
+
+def test_the_json_is_all_that_is_printed(duotempo: Run, tmp_path: Path, page: Path) -> None:
+    write_dataset(tmp_path / "shelf" / "ml-100k", world())
+    shelf = {"DUOTEMPO_DATA_DIR": str(tmp_path / "shelf")}
+    answer = duotempo("bench", "quality", "--only", "ml-100k", "--json", **QUICK, **shelf)
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert set(result) == {"bench", "commit", "machine", "figures"}
+    assert result["bench"] == "quality"
+    assert "cores" in result["machine"]
+    assert all(isinstance(value, float) for value in result["figures"].values())
+    assert "### ml-100k, rolling" in page.read_text()
+    again = duotempo("bench", "quality", "--only", "ml-100k", **QUICK, **shelf)
+    assert again.code == 0, again.err
+    assert "ml-100k.loo.duotempo.ndcg@10" in again.out
+
+
+WRONG = {
+    "an unknown bench": (("speed",), "no bench named 'speed': there are quality, ablation, train"),
+    "an option of another bench": (("quality", "--beauty"), "the bench quality takes --dataset, not --beauty"),
+    "an unknown dataset": (("quality", "--only", "netflix"), "'netflix' is none of ml-100k"),
+    "an unknown split": (("ablation", "--split", "random"), "'random' is none of loo, temporal, rolling"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "needed"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_run_is_named(duotempo: Run, arguments: tuple[str, ...], needed: str) -> None:
+    answer = duotempo("bench", *arguments)
+    assert answer.code == 1
+    assert needed in answer.text

@@ -1,0 +1,188 @@
+"""An encoder that learns what belongs together, in a world where nothing but the people tell it."""
+
+import json
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from transformers import T5Config, T5Model
+
+from components.embedding.adaptation.errors import AdaptationError
+from components.embedding.adaptation.loss import info_nce, reciprocal_rank
+from components.embedding.adaptation.pairs import Pairs, hold_out
+from components.embedding.adaptation.training import Adaptation, adapt
+from components.embedding.cache import Cache
+from components.embedding.encoder import Encoder, make_encoder
+from components.settings import AdaptationSettings, EmbeddingSettings
+from tests.components.embedding import tiny_models
+
+WORDS = (
+    "alder", "birch", "copper", "dune", "ember", "fjord", "grove", "harbor",
+    "iris", "jade", "kelp", "lagoon", "maple", "nectar", "opal", "pebble",
+)  # fmt: skip
+TASTES = 4
+"""Item i is to the taste i % 4; no two items share a word."""
+Method = Literal["lora", "full"]
+METHODS: list[Method] = ["lora", "full"]
+
+
+def world(people: int = 40) -> Pairs:
+    """Everybody takes up the four items of one taste, in an order of their own."""
+    random = np.random.default_rng(0)
+    tours = [random.permutation(np.arange(person % TASTES, len(WORDS), TASTES)) for person in range(people)]
+    steps = [(person, a, b) for person, tour in enumerate(tours) for a, b in pairwise(tour)]
+    owners, queries, positives = np.array(steps).T
+    return Pairs(list(WORDS), queries, positives, owners)
+
+
+def settings_of(folder: Path) -> EmbeddingSettings:
+    return EmbeddingSettings(model=str(folder), max_length=32)
+
+
+def run(base: Path, to: Path, method: Method, pairs: Pairs | None = None, **changes: Any) -> Adaptation:
+    rates = {"lora": 1e-2, "full": 3e-3}
+    chosen = {
+        "epochs": 12,
+        "patience": 12,
+        "batch_size": 32,
+        "held_out": 0.3,
+        "learning_rate": rates[method],
+        **changes,
+    }
+    settings = AdaptationSettings(method=method, **chosen)
+    return adapt(pairs or world(), settings_of(base), settings, to, seed=0, show_progress=False)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def contrast(encoder: Encoder) -> float:
+    """How much closer items of one taste are than items of two, as a difference of mean cosines."""
+    vectors = encoder.encode(WORDS)
+    cosines, tastes = vectors @ vectors.T, np.arange(len(WORDS)) % TASTES
+    same, self_ = tastes[:, None] == tastes, np.eye(len(WORDS), dtype=bool)
+    return float(cosines[same & ~self_].mean() - cosines[~same].mean())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("make", [tiny_models.gpt2, tiny_models.llama])
+def test_an_adapted_encoder_knows_what_people_take_up_together(
+    make: Callable[..., Path], method: Method, tmp_path: Path
+) -> None:
+    base = make(tmp_path / "base")
+    before = files(base)
+    told = run(base, tmp_path / "new", method)
+    assert told.mrr > told.mrr_base + 0.25
+    assert contrast(make_encoder(settings_of(tmp_path / "new"))) > contrast(make_encoder(settings_of(base))) + 0.2
+    assert files(base) == before
+    assert Adaptation.read(tmp_path / "new") == told
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_folder_is_a_plain_model_that_gives_what_was_judged(method: Method, tmp_path: Path) -> None:
+    base = tiny_models.llama(tmp_path / "base")
+    told = run(base, tmp_path / "new", method, epochs=3)
+    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "adaptation.json"}
+    assert set(files(tmp_path / "new")) == names
+    assert set(tmp_path.iterdir()) == {base, tmp_path / "new"}
+    _, judged = hold_out(world(), 0.3, seed=0)
+    assert len(judged) == told.held_out
+    assert reciprocal_rank(make_encoder(settings_of(tmp_path / "new")), judged) == pytest.approx(told.mrr, abs=1e-6)
+
+
+def test_lora_trains_few_weights_and_full_all(tmp_path: Path) -> None:
+    base = tiny_models.llama(tmp_path / "base")
+    few = run(base, tmp_path / "few", "lora", epochs=1, rank=2).trained_parameters
+    more = run(base, tmp_path / "more", "lora", epochs=1, rank=4).trained_parameters
+    every = run(base, tmp_path / "all", "full", epochs=1).trained_parameters
+    assert more == 2 * few < every
+
+
+def test_vectors_of_an_adapted_encoder_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    base = tiny_models.llama(tmp_path / "base")
+    for name, seeded in (("one", 1), ("two", 2)):
+        run(base, tmp_path / name, "lora", epochs=seeded)
+    caches = [Cache(tmp_path / "cache", make_encoder(settings_of(tmp_path / name))) for name in ("base", "one", "two")]
+    assert len({cache.key for cache in caches}) == len({cache.folder for cache in caches}) == 3
+
+
+def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
+    base = tiny_models.llama(tmp_path / "base")
+    torch.manual_seed(5)
+    untouched = torch.rand(3)
+    torch.manual_seed(5)
+    run(base, tmp_path / "one", "lora", epochs=2)
+    assert torch.equal(torch.rand(3), untouched), "the global random numbers go on as if nothing had happened"
+    run(base, tmp_path / "two", "lora", epochs=2)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_training_stops_when_held_out_pairs_gain_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    told = run(tiny_models.llama(tmp_path / "base"), tmp_path / "new", "lora", epochs=60, patience=2)
+    seen = [record.args for record in caplog.records if "mean reciprocal rank" in record.message]
+    reached = [arguments[1] for arguments in seen if isinstance(arguments, tuple)]
+    assert len(reached) == told.epoch + 2 < 60
+    assert told.mrr == max(reached) == reached[told.epoch - 1]
+
+
+def test_the_loss_is_that_of_the_formula_without_related_candidates() -> None:
+    queries = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    candidates = queries.flip(0)
+    related = torch.tensor([[True, True, False], [False, True, False], [False, False, True]])
+    scores = (queries @ candidates.T / 0.5).tolist()
+    kept = [[0, 2], [0, 1, 2], [0, 1, 2]]
+    terms = [
+        -math.log(math.exp(scores[row][row]) / sum(math.exp(scores[row][at]) for at in columns))
+        for row, columns in enumerate(kept)
+    ]
+    assert info_nce(queries, candidates, related, 0.5).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
+
+
+def test_an_encoder_that_tells_no_texts_apart_ranks_last(tmp_path: Path) -> None:
+    blind = make_encoder(settings_of(tiny_models.bert(tmp_path)))  # none of these words is in its vocabulary
+    pairs = world(people=TASTES)
+    rivals = ~pairs.related(pairs.queries, np.unique(pairs.positives))
+    assert reciprocal_rank(blind, pairs) == pytest.approx(np.mean(1 / (1 + rivals.sum(axis=1))))
+
+
+def test_a_loss_that_is_no_number_names_the_batch(tmp_path: Path) -> None:
+    base = tiny_models.llama(tmp_path / "base")
+    with pytest.raises(AdaptationError, match=r"batch \d of epoch 1, which begins with '\w+': lower .*LEARNING_RATE"):
+        run(base, tmp_path / "new", "full", temperature=1e-45)
+    assert list(tmp_path.iterdir()) == [base]
+
+
+def test_encoders_that_cannot_learn_are_refused(tmp_path: Path) -> None:
+    pairs, settings = world(), AdaptationSettings()
+    with pytest.raises(AdaptationError, match=r"packaged:multilingual .* no weights to train: set .*MODEL"):
+        adapt(pairs, EmbeddingSettings(model="packaged:multilingual"), settings, tmp_path / "new", seed=0)
+    chinese = Pairs([f"{word}降噪蓝牙耳机推荐" for word in "一二三四五六七八九十东南西北上下"], *world_arrays())
+    with pytest.raises(AdaptationError, match="packaged:multilingual"):
+        adapt(chinese, EmbeddingSettings(), settings, tmp_path / "new", seed=0)
+    base = tiny_models.llama(tmp_path / "t5")
+    config = T5Config(vocab_size=320, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5Model(config).save_pretrained(base)
+    with pytest.raises(AdaptationError, match="encoder-decoder"):
+        adapt(pairs, settings_of(base), settings, tmp_path / "new", seed=0)
+    assert not (tmp_path / "new").exists()
+
+
+def world_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pairs = world()
+    return pairs.queries, pairs.positives, pairs.people
+
+
+def test_a_folder_without_a_record_is_no_adapted_encoder(tmp_path: Path) -> None:
+    base = tiny_models.llama(tmp_path)
+    with pytest.raises(AdaptationError, match="duotempo adapt"):
+        Adaptation.read(base)
+    (base / "adaptation.json").write_text(json.dumps({"base": "x"}))
+    with pytest.raises(AdaptationError, match="duotempo adapt"):
+        Adaptation.read(base)

@@ -1,0 +1,137 @@
+"""Which texts are learned to belong together."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.embedding.adaptation.errors import AdaptationError
+from components.embedding.adaptation.pairs import Pairs, hold_out, make_pairs
+from components.settings import AdaptationSettings, EventSettings
+
+CUT = datetime(2024, 6, 1, tzinfo=UTC)
+NOBODY = pd.DataFrame(
+    {"user_id": [], "as_of": pd.Series([], dtype="datetime64[us, UTC]"), "document_long": [], "document_short": []}
+)
+
+
+def events(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
+    """Events of (user, item, hours from the cut, kind)."""
+    moments = pd.to_datetime([CUT + timedelta(hours=hours) for _, _, hours, _ in rows], utc=True).as_unit("us")
+    frame = pd.DataFrame([(user, item, kind) for user, item, _, kind in rows], columns=["user_id", "item_id", "event"])
+    return frame.assign(occurred_at=moments, value=np.nan)
+
+
+def catalogue(titles: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"item_id": list(titles), "title": list(titles.values()), "description": "", "category": [[] for _ in titles]}
+    )
+
+
+def interests(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
+    """Documents of (user, hours from the cut, D_l, D_s)."""
+    moments = pd.to_datetime([CUT + timedelta(hours=hours) for _, hours, _, _ in rows], utc=True).as_unit("us")
+    frame = pd.DataFrame(
+        [(user, long, short) for user, _, long, short in rows], columns=["user_id", "document_long", "document_short"]
+    )
+    return frame.assign(as_of=moments)
+
+
+ITEMS = catalogue({"a": "apple", "b": "bread", "c": "cheese", "d": "dates", "a2": "apple", "mute": ""})
+
+
+def pairs_of(happened: pd.DataFrame, written: pd.DataFrame = NOBODY, seed: int = 0, **settings: Any) -> Pairs:
+    chosen = AdaptationSettings(**settings)
+    return make_pairs(happened, ITEMS, written, EventSettings(), chosen, cut=pd.Timestamp(CUT), seed=seed)
+
+
+def told(pairs: Pairs) -> set[tuple[str, str]]:
+    rows = zip(pairs.queries, pairs.positives, strict=True)
+    return {(pairs.texts[query], pairs.texts[positive]) for query, positive in rows}
+
+
+def test_an_item_goes_with_the_next_ones_of_the_same_person() -> None:
+    happened = events(
+        ("u", "c", -7, "like"), ("u", "a", -9, "like"), ("v", "d", -8.5, "like"), ("u", "b", -8, "view")
+    )  # fmt: skip
+    assert told(pairs_of(happened)) == {("apple", "bread"), ("apple", "cheese"), ("bread", "cheese")}
+    assert told(pairs_of(happened, following=1)) == {("apple", "bread"), ("bread", "cheese")}
+
+
+def test_what_comes_too_late_or_speaks_against_an_item_makes_no_pair() -> None:
+    happened = events(
+        ("u", "a", -80, "like"), ("u", "b", -70, "dislike"), ("u", "c", -60, "like"), ("u", "d", -20, "like")
+    )  # fmt: skip
+    assert told(pairs_of(happened, within_days=1)) == {("apple", "cheese")}
+
+
+def test_nothing_from_the_cut_on_is_used() -> None:
+    happened = events(("u", "a", -2, "like"), ("u", "b", -1, "like"), ("u", "c", 0, "like"), ("u", "d", 1, "like"))
+    written = interests(("u", -1.5, "early", ""), ("u", 0.5, "late", ""))
+    assert told(pairs_of(happened, written)) == {("apple", "bread"), ("early", "bread")}
+
+
+def test_a_document_goes_with_what_comes_strictly_after_its_anchor() -> None:
+    happened = events(("u", "a", -4, "like"), ("u", "b", -3, "like"), ("u", "c", -2, "like"), ("v", "d", -1, "like"))
+    found = told(pairs_of(happened, interests(("u", -3, "long of u", "short of u"), ("w", -3, "of w", ""))))
+    assert found == {
+        ("apple", "bread"), ("apple", "cheese"), ("bread", "cheese"),
+        ("long of u", "cheese"), ("short of u", "cheese"),
+    }  # fmt: skip
+
+
+def test_a_text_never_goes_with_itself_and_an_item_without_text_with_nothing() -> None:
+    happened = events(
+        ("u", "a", -4, "like"), ("u", "a2", -3, "like"), ("u", "mute", -2, "like"), ("u", "b", -1, "like")
+    )
+    found = pairs_of(happened)
+    assert told(found) == {("apple", "bread")}
+    assert len(found) == 1, "two items of one text are one pair of a person"
+
+
+def test_of_many_pairs_a_seeded_sample_is_drawn() -> None:
+    happened = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
+    assert len(pairs_of(happened)) == 9 * 6
+    one, again, other = (pairs_of(happened, max_pairs=20, seed=seed) for seed in (1, 1, 2))
+    assert len(one) == 20
+    np.testing.assert_array_equal(one.queries, again.queries)
+    np.testing.assert_array_equal(one.people, again.people)
+    assert not np.array_equal(one.people * 9 + one.queries, other.people * 9 + other.queries)
+
+
+@pytest.mark.parametrize(("limit", "documents"), [(4, 2), (20, 6), (100, 6)])
+def test_half_of_a_sample_are_documents_if_there_are_so_many(limit: int, documents: int) -> None:
+    happened = events(*[(f"u{user}", item, -9 + at, "like") for user in range(3) for at, item in enumerate("abcd")])
+    written = interests(*[(f"u{user}", -7.5, f"about u{user}", "") for user in range(3)])
+    found = pairs_of(happened, written, max_pairs=limit)
+    assert len(found) == min(limit, 3 * 6 + 6)
+    assert sum(found.texts[row].startswith("about") for row in found.queries) == documents
+
+
+def test_a_positive_of_the_query_and_its_own_text_are_no_negatives() -> None:
+    pairs = Pairs(["a", "b", "c", "d"], np.array([0, 0, 2]), np.array([1, 2, 3]), np.array([0, 0, 1]))
+    related = pairs.related(np.array([0, 2, 1]), np.array([1, 2, 3]))
+    assert related.tolist() == [[True, True, False], [False, True, True], [True, False, False]]
+
+
+def test_people_are_held_out_with_all_their_pairs() -> None:
+    happened = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
+    learned, judged = hold_out(pairs_of(happened), 0.3, seed=0)
+    assert len(np.unique(judged.people)) == 3
+    assert not set(learned.people) & set(judged.people)
+    assert len(learned) + len(judged) == 9 * 6
+
+
+def test_data_that_cannot_be_learned_from_are_told() -> None:
+    alone = events(("u", "a", -2, "like"), ("v", "b", -1, "like"))
+    with pytest.raises(AdaptationError, match=r"no pair in 2 positive events.*WITHIN_DAYS"):
+        pairs_of(alone)
+    with pytest.raises(AdaptationError, match="none of the 1 items has a text"):
+        make_pairs(
+            alone, catalogue({"a": ""}), NOBODY, EventSettings(), AdaptationSettings(), cut=pd.Timestamp(CUT), seed=0
+        )
+    one_person = pairs_of(events(("u", "a", -3, "like"), ("u", "b", -2, "like"), ("u", "c", -1, "like")))
+    with pytest.raises(AdaptationError, match="two people"):
+        hold_out(one_person, 0.5, seed=0)

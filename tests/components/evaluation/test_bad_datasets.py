@@ -1,0 +1,147 @@
+"""Odd dataset folders: each is trained and ranked, or one sentence says what it needs."""
+
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from components.errors import DuotempoError
+from components.evaluation.offline import evaluate_folder
+from components.settings import Settings
+
+LAST = 1_717_200_000
+"""2024-06-01 00:00 UTC."""
+ITEMS = 20
+Frames = tuple[pd.DataFrame, pd.DataFrame | None]
+
+
+def shop(users: int = 24, visits: int = 8, **columns: object) -> pd.DataFrame:
+    """Interactions of users who each go through items of one parity, an hour between two events."""
+    random = np.random.default_rng(0)
+    rows = [
+        (f"u{user:02}", f"i{2 * place + user % 2:02}", LAST - 3600 * (visits - step) - user)
+        for user in range(users)
+        for step, place in enumerate(random.permutation(ITEMS // 2)[:visits])
+    ]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    return frame.assign(**{"event": "like", "value": np.nan, **columns})
+
+
+def tools(items: int = ITEMS) -> pd.DataFrame:
+    """Items whose text tells their parity."""
+    return pd.DataFrame(
+        {
+            "item_id": [f"i{number:02}" for number in range(items)],
+            "title": [f"{('garden', 'kitchen')[number % 2]} tool {number}" for number in range(items)],
+            "category": [("outdoor", "indoor")[number % 2] for number in range(items)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, cache: Path) -> Any:
+    """Evaluates events and items by a split, small and quick; the figures of the product, without its seconds."""
+    torch.set_num_threads(1)
+
+    def run(events: pd.DataFrame, items: pd.DataFrame | None, split: str = "loo") -> dict[str, Any]:
+        folder = tmp_path / f"shop{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        events.to_parquet(folder / "interactions.parquet", index=False)
+        if items is not None:
+            items.to_parquet(folder / "items.parquet", index=False)
+        settings = Settings(cache=cache)
+        settings.fusion = settings.fusion.model_copy(update={"width": 16, "blocks": 1, "window": 8, "epochs": 1})
+        settings.evaluation.bootstrap = 20
+        figures = evaluate_folder(folder, split, settings)
+        assert figures["test_users"] > 0
+        return {name: value for name, value in figures["models"]["duotempo"].items() if not name.endswith("_s")}
+
+    return run
+
+
+ODD: dict[str, Frames] = {
+    "one user": (shop(users=1), tools()),
+    "one item": (shop(item_id="i00"), tools(1)),
+    "two items": (shop().assign(item_id=lambda frame: frame["item_id"].str[:2] + "0"), tools(11)),
+    "no items file": (shop(), None),
+    "no text": (shop(), tools()[["item_id"]]),
+    "no category": (shop(), tools().drop(columns="category")),
+    "empty categories": (shop(), tools().assign(category="")),
+    "the same text everywhere": (shop(), tools().assign(title="tool", category="tools")),
+    "one timestamp": (shop(timestamp=LAST), tools()),
+    "only views": (shop(event="view"), tools()),
+    "only top ratings": (shop(event="rating", value=5.0), tools()),
+    "every event twice": (pd.concat([shop(), shop()]), tools()),
+    "text of one letter": (shop(), tools().assign(title="x", category=None)),
+}
+
+
+@pytest.mark.parametrize(("events", "items"), ODD.values(), ids=ODD)
+def test_an_odd_folder_is_trained_and_ranked(evaluate: Any, events: pd.DataFrame, items: pd.DataFrame | None) -> None:
+    figures = evaluate(events, items)
+    assert 0 <= figures["ndcg@10"] <= figures["hr@10"] <= 1
+    assert 0 <= figures["coverage@10"] <= ITEMS
+
+
+def test_ids_of_200_characters_change_no_figure(evaluate: Any) -> None:
+    def lengthened(frame: pd.DataFrame) -> pd.DataFrame:
+        ids = [name for name in ("user_id", "item_id") if name in frame]
+        return frame.assign(**{name: frame[name].str.rjust(200, "x") for name in ids})
+
+    assert evaluate(lengthened(shop()), lengthened(tools())) == evaluate(shop(), tools())
+
+
+def test_ratings_that_are_one_low_value_are_no_dislikes(evaluate: Any) -> None:
+    """A source without stars: the constant tells as much as no value at all."""
+    assert evaluate(shop(event="rating", value=1.0), tools()) == evaluate(shop(event="rating"), tools())
+
+
+TIMES = np.arange(len(shop())) + LAST
+NEEDS: dict[str, tuple[pd.DataFrame, str, str]] = {
+    "fewer low ratings than make a scale": (shop(users=6, event="rating", value=1.0), "loo", "positive"),
+    "two low values": (shop(event="rating").assign(value=np.where(TIMES % 2, 1.0, 0.5)), "loo", "positive"),
+    "only hidden items": (shop(event="hide"), "loo", "positive"),
+    "one timestamp": (shop(timestamp=LAST), "temporal", "both sides of the 0.9 quantile"),
+    "one timestamp, rolling": (shop(timestamp=LAST), "rolling", "more than one time"),
+    "one item": (shop(item_id="i00"), "rolling", "new to its user"),
+    "two events a user": (shop(visits=2), "loo", "at least 3 events"),
+    "one event a user before the cut": (
+        pd.concat([shop(visits=1), shop(visits=1).tail(1).assign(item_id="i19", timestamp=LAST)]), "temporal",
+        "two events",
+    ),
+    "an empty id": (shop().assign(item_id=""), "loo", "no id"),
+    "an id that is too long": (shop(item_id="x" * 201), "loo", "200"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "split", "needed"), NEEDS.values(), ids=NEEDS)
+def test_what_cannot_be_trained_or_judged_says_what_it_needs(
+    evaluate: Any, events: pd.DataFrame, split: str, needed: str
+) -> None:
+    with pytest.raises(DuotempoError, match=needed):
+        evaluate(events, tools(), split)
+
+
+def test_100_000_items_train_with_sampled_negatives_in_bounded_memory(evaluate: Any) -> None:
+    """A single matrix of all items by all items would take 40 GB."""
+    before = peak_bytes()
+    items = pd.DataFrame({"item_id": [f"i{number:02}" for number in range(100_000)]})
+    figures = evaluate(shop(), items)
+    assert figures["hr@10"] > 0
+    assert peak_bytes() - before < 2e9
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,256 @@
+"""The search on a small planted world: everybody walks round the same circle of items."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import text
+
+from components.columns import Columns
+from components.datasets.sources import Dataset
+from components.embedding.vectors import text_hash, write_vectors
+from components.search import preset, study
+from components.search.errors import ImpossibleValues, SearchError
+from components.search.space import SPACE, changed, in_force, space
+from components.settings import PRESETS, EventSettings, Settings
+from components.store.engine import make_engine
+from components.store.load import ingest
+from components.store.snapshot import take_snapshot
+from components.training_run import TrainingRun, extract_interests
+
+CUT = datetime(2024, 6, 1, tzinfo=UTC)
+USERS, ITEMS, VISITS = 90, 60, 10
+ENCODER = "words"
+USELESS = 1e-6
+"""A learning rate by which nothing is learned in a few epochs."""
+
+
+def walks() -> Dataset:
+    """Each user begins somewhere on the circle and goes on by one item an hour: the next item is certain."""
+    rows = [
+        (f"u{user}", f"i{(user + step) % ITEMS}", CUT - timedelta(hours=VISITS - step, minutes=user % 50), "like")
+        for user in range(USERS)
+        for step in range(VISITS)
+    ]
+    events = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "event"])
+    events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
+    items = pd.DataFrame({"item_id": [f"i{number}" for number in range(ITEMS)]})
+    return Dataset("walks", events, items.assign(title="thing " + items["item_id"]))
+
+
+@pytest.fixture(scope="module")
+def snapshot(database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose learning rate in force is useless."""
+    engine = make_engine(database)
+    ingest(engine, walks(), Settings(), source="walks", now=CUT + timedelta(days=1))
+    taken = take_snapshot(engine, CUT, tmp_path_factory.mktemp("snapshots"))
+    engine.dispose()
+    return taken.path
+
+
+def settings(home: Path, learning_rate: float = USELESS) -> Settings:
+    made = Settings(home=home)
+    chosen = {"epochs": 10, "validate_every": 1, "patience": 2, "batch_size": 4, "width": 32, "blocks": 1}
+    chosen["learning_rate"] = learning_rate
+    made.fusion = made.fusion.model_copy(update=chosen)
+    made.interests = made.interests.model_copy(update={"anchors": 0})
+    return made
+
+
+@pytest.fixture
+def run(snapshot: Path, tmp_path: Path) -> TrainingRun:
+    return TrainingRun.open(snapshot, settings(tmp_path))
+
+
+@pytest.fixture
+def good_run(snapshot: Path, tmp_path: Path) -> TrainingRun:
+    """One whose settings in force learn the circle."""
+    return TrainingRun.open(snapshot, settings(tmp_path, learning_rate=1e-2))
+
+
+def go_on(run: TrainingRun, trials: int) -> optuna.Study:
+    """The study after so many trials, opened anew as another process would."""
+    opened = study.open_study(run)
+    while len(study.ended(opened)) < trials:
+        trial_of(opened, run)
+    return opened
+
+
+def trial_of(opened: optuna.Study, run: TrainingRun) -> FrozenTrial:
+    asked = study.ask(opened, run)
+    tried = study.trial_run(run, asked.params)
+    if not tried.vectors_file.is_file():
+        write_words(tried)
+    return study.measure(opened, asked, tried, ENCODER)
+
+
+def write_words(run: TrainingRun) -> None:
+    """The interests of a run, and a random vector for each text instead of an encoder's."""
+    texts = pq.read_table(extract_interests(run))[Columns.TEXT].to_pylist()
+    vectors = [np.random.default_rng(int(text_hash(told)[:8], 16)).normal(size=8) for told in texts]
+    write_vectors(run.vectors_file, [text_hash(told) for told in texts], np.array(vectors))
+
+
+def told(opened: optuna.Study) -> list[tuple[dict[str, Any], TrialState, float | None]]:
+    return [(trial.params, trial.state, trial.value) for trial in study.ended(opened)]
+
+
+def test_the_first_trial_is_the_settings_in_force_and_a_better_set_is_found(run: TrainingRun) -> None:
+    opened = go_on(run, 5)
+    first, best = study.ended(opened)[0], study.best(opened)
+    assert first.params == in_force(run.settings)
+    assert first.params["fusion.learning_rate"] == USELESS
+    assert best.number != first.number
+    assert best.value is not None and first.value is not None and best.value > 0.5 > first.value
+    assert best.value == max(best.intermediate_values.values())
+
+
+def test_what_is_in_force_stays_when_nothing_is_better(good_run: TrainingRun) -> None:
+    opened = study.open_study(good_run)
+    opened.enqueue_trial({**in_force(good_run.settings), "fusion.learning_rate": 3e-4})
+    first, worse = trial_of(opened, good_run), trial_of(opened, good_run)
+    assert worse.value is not None and first.value is not None and worse.value < first.value
+    assert study.best(opened).number == first.number == 0
+
+
+def test_an_interrupted_search_goes_on_as_a_whole_one(run: TrainingRun) -> None:
+    run.settings.fusion.epochs = 3
+    whole = told(go_on(run, 4))
+    other = replace(run, folder=run.folder.parent / "other")
+    interrupted = go_on(other, 2)
+    study.ask(interrupted, other)  # its process is killed before it tells a value
+    assert told(go_on(other, 4)) == whole
+    assert told(go_on(other, 3)) == whole  # and what is done is not done again
+
+
+def test_other_settings_in_force_begin_a_study_of_their_own(run: TrainingRun, good_run: TrainingRun) -> None:
+    assert run.folder == good_run.folder
+    assert len(study.ended(go_on(run, 1))) == 1
+    assert study.ended(study.open_study(good_run)) == []
+
+
+def test_no_event_from_the_cut_on_moves_a_value(run: TrainingRun, database: str, tmp_path: Path) -> None:
+    """Two worlds that differ in nothing but the items of the events which the gate will judge by."""
+    run.settings.fusion.epochs = 3
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        later = "UPDATE events SET item_id = 'i0' WHERE occurred_at >= :cut"
+        connection.execute(text(later), {"cut": run.cut("twin").to_pydatetime()})
+    other = TrainingRun.open(take_snapshot(engine, CUT, tmp_path / "snapshots").path, run.settings)
+    engine.dispose()
+    assert other.cut("twin") == run.cut("twin")
+    assert not other.rolling.events[Columns.ITEM].equals(run.rolling.events[Columns.ITEM])
+    assert told(go_on(other, 2)) == told(go_on(run, 2))
+
+
+def test_a_trial_under_the_median_is_pruned(good_run: TrainingRun) -> None:
+    opened = study.open_study(good_run)
+    limits = space(good_run.settings)
+    for _ in range(5):
+        curve = dict.fromkeys(range(1, 11), 0.99)
+        values = in_force(good_run.settings)
+        opened.add_trial(create_trial(params=values, distributions=limits, value=0.99, intermediate_values=curve))
+    pruned = trial_of(opened, good_run)
+    assert pruned.state == TrialState.PRUNED
+    assert sorted(pruned.intermediate_values) == [1, 2]
+    assert pruned in study.ended(opened)
+
+
+def test_values_that_do_not_go_together_are_a_failed_trial_with_its_reason(run: TrainingRun) -> None:
+    run.settings.fusion = run.settings.fusion.model_copy(update={"heads": 3, "width": 48})
+    opened = study.open_study(run)
+    opened.enqueue_trial({**in_force(run.settings), "fusion.width": 32})
+    study.ask(opened, run)
+    asked = study.ask(opened, run)
+    with pytest.raises(ImpossibleValues) as raised:
+        study.trial_run(run, asked.params)
+    failed = study.fail(opened, asked, raised.value)
+    assert "heads (3) must divide width (32)" in failed.user_attrs[study.REASON]
+    assert [trial.number for trial in study.ended(opened)] == [failed.number]
+    with pytest.raises(SearchError, match=r"no trial was completed: .*heads \(3\)"):
+        study.best(opened)
+
+
+def test_trials_of_the_same_interests_share_their_documents(run: TrainingRun) -> None:
+    usual = in_force(run.settings)
+    other = {**usual, "fusion.width": 96}
+    assert study.trial_run(run, usual).folder == study.trial_run(run, other).folder
+    recent = study.trial_run(run, {**usual, "interests.short_days": 3.0})
+    assert recent.folder != study.trial_run(run, usual).folder
+    assert (recent.settings.interests.short_days, recent.settings.fusion) == (3.0, run.settings.fusion)
+
+
+def test_the_space_reaches_as_far_as_what_is_in_force() -> None:
+    values = {"fusion.learning_rate": 0.5, "fusion.blocks": 7, "fusion.width": 40, "fusion.dropout": 0.2}
+    limits = space(changed(Settings(), values))
+    for name, value in values.items():
+        assert limits[name]._contains(limits[name].to_internal_repr(value)), name
+    assert limits["fusion.dropout"] == SPACE["fusion.dropout"]
+
+
+def test_the_preset_gives_the_settings_that_were_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searched while the preset `shop` was in force: its values stay."""
+    base = Settings(preset="shop", home=tmp_path, database_url="postgresql://me:s3cret@db/x")
+    found = changed(base, {"fusion.learning_rate": 0.0031, "fusion.width": 96, "interests.short_days": 3.0})
+    file = preset.own_preset(tmp_path, "found")
+    preset.write_preset(file, found, {"study": "abc, 7 trials"})
+    written = file.read_text()
+    assert written.startswith("# study: abc, 7 trials\n")
+    assert "s3cret" not in written and "epochs" not in written
+    monkeypatch.setenv("DUOTEMPO_PRESET", "found")
+    monkeypatch.setenv("DUOTEMPO_HOME", str(tmp_path))
+    loaded = Settings()
+    for section in preset.SECTIONS:
+        assert getattr(loaded, section) == getattr(found, section), section
+    assert (loaded.fusion.width, loaded.events.weights["view"]) == (96, base.events.weights["view"])
+    assert preset.shadowed("found", found) == []
+    monkeypatch.setenv("DUOTEMPO_FUSION__WIDTH", "64")
+    assert preset.shadowed("found", found) == ["fusion.width"]
+
+
+def test_the_home_of_the_settings_file_is_where_own_presets_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset.write_preset(preset.own_preset(tmp_path / "there", "found"), Settings(preset="demo"), {})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DUOTEMPO_HOME", raising=False)
+    (tmp_path / "duotempo.toml").write_text('home = "there"\n')
+    assert Settings(preset="found").fusion == Settings(preset="demo").fusion != Settings().fusion
+
+
+def test_an_unknown_preset_is_told_with_the_packaged_and_the_own_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the presets are: content, demo, learning, shop, social; .*: none"):
+        Settings(preset="quickest", home=tmp_path)
+    preset.write_preset(preset.own_preset(tmp_path, "found"), Settings(), {})
+    with pytest.raises(ValueError, match=r"shop, social; your own in .*: found"):
+        Settings(preset="quickest", home=tmp_path)
+
+
+def test_a_packaged_preset_is_never_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="'shop' is a packaged preset"):
+        preset.own_preset(tmp_path, "shop")
+    for name in ("../shop", "Shop", "", "a b"):
+        with pytest.raises(SearchError, match="cannot be named"):
+            preset.own_preset(tmp_path, name)
+
+
+@pytest.mark.parametrize("file", sorted(PRESETS.glob("*.toml")), ids=lambda file: file.stem)
+def test_a_packaged_preset_loads_and_says_what_it_is_for(file: Path) -> None:
+    loaded = Settings(preset=file.stem)
+    assert preset.differences(loaded)
+    assert file.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", ["shop", "social", "learning", "content"])
+def test_a_site_has_weights_and_windows_of_its_own(name: str) -> None:
+    loaded = Settings(preset=name)
+    assert loaded.events.weights != EventSettings().weights
+    assert {"half_life_days", "short_days"} <= preset.differences(loaded)["interests"].keys()
+    assert "not measured" in (PRESETS / f"{name}.toml").read_text()
