@@ -147,6 +147,8 @@ class FusionSettings(Section):
     epochs: PositiveInt = 60
     patience: PositiveInt = 6
     """Validations without a gain after which training stops."""
+    finish_epochs: NonNegativeInt = 2
+    """Epochs at the end, at half the learning rate, in which the held-out events are learned too."""
     validate_every: PositiveInt = 2
     """Epochs between two validations."""
     full_softmax_below: NonNegativeInt = 5000
@@ -176,6 +178,8 @@ class FusionSettings(Section):
     rarity_weight: Share = 0.0
     """Exponent of an item's rarity in a target's weight; 0: all items weigh alike."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    workers: PositiveInt = 1
+    """Processes in which a retraining trains together, through Ray Train when more than one."""
 
     @model_validator(mode="after")
     def _divides_into_heads(self) -> Self:

@@ -25,6 +25,7 @@ from components.errors import DuotempoError
 from components.evaluation.judgement import Judgement, judge
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling
+from components.fusion.distributed import rank
 from components.fusion.fit import Catalogue, fit
 from components.fusion.inputs import make_documents
 from components.fusion.sequences import Documents
@@ -135,7 +136,10 @@ def extract_interests(run: TrainingRun) -> Path:
 
 
 def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None] | None = None) -> Path:
-    """Trains a part, or goes on from its checkpoint, and writes its bundle: the bundle's folder."""
+    """Trains a part, or goes on from its checkpoint, and writes its bundle: the bundle's folder.
+
+    Of processes that train together each calls this on the same folder, and process 0 writes.
+    """
     catalogue = Catalogue(
         items=run.items,
         texts=read_vectors(run.vectors_file, item_texts(run.items)),
@@ -153,7 +157,9 @@ def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progre
         checkpoint=run.folder / f"{part}.checkpoint",
         on_epoch=on_epoch,
     )
-    return fitted.bundle.write(run.bundle(part))
+    if rank() == 0:
+        fitted.bundle.write(run.bundle(part))
+    return run.bundle(part)
 
 
 def validate_snapshot(run: TrainingRun) -> ValidationReport:

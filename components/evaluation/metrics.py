@@ -11,6 +11,8 @@ from scipy import sparse
 
 EMPTY = -1
 _CHUNK = 512
+BLOCKS = 8
+"""Blocks of items, for each place of a list, of which `top_k` takes the best first."""
 
 Exclusion: TypeAlias = sparse.csr_matrix | Sequence[np.ndarray]
 """Items that must not be ranked: a mask (targets, items), or the item rows of each target."""
@@ -21,19 +23,19 @@ def top_k(scores: np.ndarray, k: int, exclude: Exclusion | None = None) -> np.nd
 
     Ties go to the lower row. NaN and -inf are never ranked, nor is what `exclude` holds; the places left are -1.
     """
-    costs = np.where(np.isnan(scores), np.inf, -scores)
+    costs = -scores
     if exclude is not None:
         costs[_pairs(exclude)] = np.inf
-    rows, items = costs.shape
-    places = min(k, items)
-    lists = np.full((rows, k), EMPTY, dtype=np.int64)
-    if not rows or not places:
+    count, places = len(costs), min(k, costs.shape[1])
+    lists = np.full((count, k), EMPTY, dtype=np.int64)
+    if not count or not places:
         return lists
-    chosen = np.nonzero(_cheapest(costs, places))[1].reshape(rows, places)
-    values = np.take_along_axis(costs, chosen, axis=1)
-    order = np.argsort(values, axis=1, kind="stable")
-    chosen, values = np.take_along_axis(chosen, order, axis=1), np.take_along_axis(values, order, axis=1)
-    lists[:, :places] = np.where(values < np.inf, chosen, EMPTY)
+    rows, items = np.nonzero((costs <= _bound(costs, places)) & (costs < np.inf))
+    order = np.lexsort((items, costs[rows, items], rows))
+    rows, items = rows[order], items[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    first = place < places
+    lists[rows[first], place[first]] = items[first]
     return lists
 
 
@@ -53,15 +55,12 @@ def _pairs(exclude: Exclusion) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.concatenate([*exclude, np.empty(0)]).astype(np.int64)
 
 
-def _cheapest(costs: np.ndarray, k: int) -> np.ndarray:
-    """A mask with exactly k places a row: all below the k-th value, then its ties from the lowest row on."""
-    threshold = np.partition(costs, k - 1, axis=1)[:, k - 1, None]
-    mask = costs <= threshold
-    tied = np.flatnonzero(mask.sum(axis=1) > k)
-    below, level = costs[tied] < threshold[tied], costs[tied] == threshold[tied]
-    room = k - below.sum(axis=1, keepdims=True)
-    mask[tied] = below | (level & (np.cumsum(level, axis=1) <= room))
-    return mask
+def _bound(costs: np.ndarray, k: int) -> np.ndarray:
+    """Per row a value (B, 1) that at least k costs do not exceed, and few more: the k-th least minimum of a block."""
+    block = max(1, costs.shape[1] // (BLOCKS * k))
+    minima = np.fmin.reduceat(costs, np.arange(0, costs.shape[1], block), axis=1)
+    least = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
+    return np.where(np.isnan(least), np.inf, least)
 
 
 def target_ranks(lists: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:

@@ -20,16 +20,17 @@ from sklearn.decomposition import PCA
 from components.bundle import Bundle
 from components.columns import Columns
 from components.fusion.export import export_user_tower
-from components.fusion.holdout import HeldOut, hold_out
+from components.fusion.holdout import NONE_HELD_OUT, HeldOut, hold_out
 from components.fusion.mixture import choose_mixture
 from components.fusion.model import FusionModel
 from components.fusion.sequences import Documents, Sequences, build_sequences
 from components.fusion.training import Progress, train
 from components.ranking.collaborative import item_neighbours
-from components.settings import Settings
+from components.settings import FusionSettings, Settings
 
 TEXT_COMPONENTS = 128
 RECENT = timedelta(days=7)
+FINISHING_RATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def fit(
         settings.fusion,
         torch.from_numpy(project(texts, mean, whitening)),
         torch.from_numpy(trained),
-        dimension if settings.fusion.documents else 0,
+        document_space(documents, whitening) if settings.fusion.documents else None,
         settings.interests.half_life_days,
     ).to("cuda" if torch.cuda.is_available() else "cpu")
     progress = train(
@@ -102,6 +103,8 @@ def fit(
         on_epoch=on_epoch,
         show_progress=show_progress,
     )
+    if validation.states and settings.fusion.finish_epochs:
+        train(model, sequences, documents, NONE_HELD_OUT, finishing(settings.fusion), history=settings.ranking.history)
     model = model.cpu().eval()
     with torch.inference_mode():
         vectors = model.items().numpy()
@@ -139,6 +142,20 @@ def fit(
         manifest=manifest,
     )
     return Fitted(whole, progress)
+
+
+def finishing(settings: FusionSettings) -> FusionSettings:
+    """Settings of the last epochs, in which the trained model also learns the held-out events."""
+    return settings.model_copy(
+        update={"epochs": settings.finish_epochs, "learning_rate": settings.learning_rate * FINISHING_RATE}
+    )
+
+
+def document_space(documents: Documents, whitening: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means (2, e) of LLM(D_l) and LLM(D_s), absent ones left out, and the whitening (e, e') of the item texts."""
+    present = np.abs(documents.vectors).sum(axis=2, keepdims=True) > 0
+    means = documents.vectors.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    return torch.from_numpy(means.astype(np.float32)), torch.from_numpy(whitening)
 
 
 def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,10 +16,15 @@ MOST_USERS = 2000
 
 @dataclass(frozen=True)
 class Validation:
-    """Users whose next item is known but not learned. targets: int64 (V,) rows, one for each state."""
+    """Users whose next item is known but not learned. targets: int64 (V,) rows, one for each state; recent: whether
+    they lie near the cut."""
 
     states: list[UserState]
     targets: np.ndarray
+    recent: bool = False
+
+
+NONE_HELD_OUT = Validation([], np.empty(0, dtype=np.int64))
 
 
 def gain(ranks: np.ndarray) -> np.ndarray:
@@ -47,4 +52,4 @@ def hold_out(sequences: Sequences, documents: Documents, kind: HeldOut, seed: in
     states = sequences.states(chosen, sequences.times[last[chosen]], documents, ends=last[chosen])
     masked = sequences.signals.copy()
     masked[last[chosen]] = 0
-    return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]])
+    return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]], kind == "recent")

@@ -29,7 +29,8 @@ def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
     """The weights of the collaborative part and of popularity, of all time and of the last days, that rank the held-out
     targets best, found one after the other.
 
-    bundle: none of its parts may know the held-out events.
+    bundle: none of its parts may know the held-out events. What was popular in the days before the cut says nothing of
+    targets that lie all over the time: then its weight stays zero.
     """
     if not validation.states:
         log.warning("no event could be held out: the hybrid keeps its smallest weights, %s", SMALLEST)
@@ -39,7 +40,8 @@ def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
     model, parts = score_parts(bundle, states)
     units = {name: deviation_ratio(model, part) for name, part in parts.items()}
     chosen = dict(SMALLEST)
-    for name in [*CANDIDATES] * ROUNDS:
+    names = [name for name in CANDIDATES if validation.recent or name != "recent"]
+    for name in names * ROUNDS:
         rest = model + sum(chosen[other] * units[other] * parts[other] for other in parts if other != name)
         gains = [mean_gain(rest + weight * units[name] * parts[name], states, targets) for weight in CANDIDATES[name]]
         chosen[name] = CANDIDATES[name][int(np.argmax(gains))]

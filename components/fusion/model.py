@@ -13,29 +13,37 @@ from components.settings import FusionSettings
 class FusionModel(nn.Module):
     """Item vectors, both tempos of the user, and their fusion.
 
-    texts: (items, e') whitened text vectors; trained: bool (items,); dimension: of the document vectors, 0 for none.
+    texts: (items, e') whitened text vectors; trained: bool (items,); documents: means (2, e) of LLM(D_l) and LLM(D_s)
+    and the whitening (e, e') of the texts, or None where there are no documents.
     """
 
     def __init__(
-        self, settings: FusionSettings, texts: Tensor, trained: Tensor, dimension: int, half_life_days: float
+        self,
+        settings: FusionSettings,
+        texts: Tensor,
+        trained: Tensor,
+        documents: tuple[Tensor, Tensor] | None,
+        half_life_days: float,
     ) -> None:
         super().__init__()
         width = settings.width
         self.window = settings.window
         self.items = ItemTower(texts, trained, width)
-        self.user = UserTower(settings, dimension, half_life_days)
+        means, whitening = documents or ((), torch.empty(0))
+        towers = [DocumentTower(mean, whitening, self.items.project) for mean in means]
+        self.user = UserTower(settings, towers, half_life_days)
 
 
 class UserTower(nn.Module):
     """The user's side of the model, the part that the service runs."""
 
-    def __init__(self, settings: FusionSettings, dimension: int, half_life_days: float) -> None:
+    def __init__(self, settings: FusionSettings, documents: list[DocumentTower], half_life_days: float) -> None:
         super().__init__()
         width = settings.width
         self.window = settings.window
         self.long = LongTower(width, half_life_days, settings.dropout)
         self.short = ShortTower(width, settings.blocks, settings.heads, settings.dropout)
-        self.documents = nn.ModuleList(DocumentTower(dimension, width) for _ in range(2 if dimension else 0))
+        self.documents = nn.ModuleList(documents)
         self.fusion = make_fusion(settings.kind, width)
         self.fade = nn.Parameter(torch.tensor(7.0).log())
 

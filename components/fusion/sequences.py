@@ -1,5 +1,6 @@
 """Histories as arrays, and the windows that the training reads from them."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -136,18 +137,25 @@ class WindowSampler:
         self.lengths = np.diff(sequences.offsets)
         self.weights = target_weights(sequences, settings)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Windows]:
+    def epoch(self, rng: np.random.Generator, rank: int = 0, processes: int = 1) -> Iterator[Windows]:
         """Batches of one epoch; each target comes exactly once. Windows of like history length share a batch, which
-        holds `batch_size` windows of full length, or more of shorter ones."""
+        holds `batch_size` windows of full length, or more of shorter ones.
+
+        Of several processes, each of the same `rng`, number `rank` gets every so manieth batch, all of them equally
+        many: in the last round, a process without a batch of its own gets one with nothing to learn.
+        """
         if self.shuffle_ties:
             self.sequences = in_other_order(self.given, rng)
         first, last, floor = self._cut(rng)
         length = np.minimum(last - first + 1, self.history)
         order = np.lexsort((rng.random(len(last)), length))
         batches = self._batches(np.minimum(length[order], self.window))
-        for position in rng.permutation(len(batches)):
-            chosen = order[batches[position]]
-            yield self._gather(first[chosen], last[chosen], floor[chosen])
+        positions = rng.permutation(len(batches))
+        rounds = math.ceil(len(batches) / processes)
+        for number in range(rank, rounds * processes, processes):
+            chosen = order[batches[positions[number % len(batches)]]]
+            windows = self._gather(first[chosen], last[chosen], floor[chosen])
+            yield windows if number < len(batches) else replace(windows, targets=np.full_like(windows.targets, -1))
 
     def _batches(self, lengths: np.ndarray) -> list[slice]:
         """Runs of windows of rising `lengths` that hold, padded to the longest of them, a batch's number of events."""

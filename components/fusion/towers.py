@@ -38,16 +38,25 @@ class ItemTower(nn.Module):
 
 
 class DocumentTower(nn.Module):
-    """A document vector of the LLM, brought to the width of the model; absent documents give zero."""
+    """A document vector of the LLM, read as an item's text is: whitened alike and projected by the same map.
 
-    def __init__(self, dimension: int, width: int) -> None:
+    What is learned of its own is how much each dimension counts. A free map would learn by heart whose document it is.
+    mean: (e,) of the documents; whitening: (e, e'); project: the items' map from e' to width.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self, mean: Tensor, whitening: Tensor, project: nn.Linear) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dimension)
-        self.project = nn.Linear(dimension, width)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("whitening", whitening, persistent=False)
+        self.project = project
+        self.scale = nn.Parameter(torch.full((project.out_features,), 0.1))
 
     def forward(self, document: Tensor, present: Tensor) -> Tensor:
-        """document (..., e), present (...,) of 0 and 1 to (..., width)."""
-        return present[..., None] * self.project(self.norm(document))
+        """document (..., e), present (...,) of 0 and 1 to (..., width); absent documents give zero."""
+        return present[..., None] * self.scale * self.project((document - self.mean) @ self.whitening)
 
 
 class LongTower(nn.Module):

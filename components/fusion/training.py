@@ -1,7 +1,11 @@
-"""The training loop: AdamW, early stopping on held-out targets, checkpoints that a killed run resumes from."""
+"""The training loop: AdamW, early stopping on held-out targets, checkpoints that a killed run resumes from.
+
+One loop for one process and for several: in a process group of torch.distributed each process learns from its share of
+the batches, and all of them take every step and every decision alike.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +17,10 @@ from tqdm import tqdm
 
 from components.errors import DuotempoError
 from components.fusion.checkpoint import load_checkpoint, save_checkpoint
+from components.fusion.distributed import add_up, average_gradients, copy_from_first, processes, rank
 from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
-from components.fusion.sequences import Documents, Sequences, WindowSampler
+from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler
 from components.fusion.step import losses
 from components.ranking.states import collate
 from components.settings import FusionSettings
@@ -54,10 +59,12 @@ def train(
     """Trains `model` in place and leaves it with the averaged weights of its best epoch.
 
     The weights that are validated and kept are an exponential moving average over the steps.
-    checkpoint: file written after each epoch; when it is there and bears the same fingerprint, the run goes on from it.
+    checkpoint: file written after each epoch, by process 0; when it is there and bears the same fingerprint, the run
+    goes on from it, in all processes.
     Without held-out targets all epochs are trained. Raises TrainingError when the loss is not finite (the last good
     checkpoint stays) or when there is nothing to learn, CheckpointError when a checkpoint cannot be written.
     """
+    copy_from_first(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     sampler = WindowSampler(sequences, settings, history)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.weight_average))
@@ -79,9 +86,9 @@ def train(
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
         if progress.epoch - progress.best_epoch >= settings.patience * settings.validate_every:
             break
-        torch.manual_seed(settings.seed * 100_003 + epoch)
-        rng = np.random.default_rng([settings.seed, epoch])
-        progress.losses.append(train_epoch(model, averaged, optimizer, sampler.epoch(rng), documents, settings, epoch))
+        torch.manual_seed((settings.seed + rank()) * 100_003 + epoch)
+        batches = sampler.epoch(np.random.default_rng([settings.seed, epoch]), rank(), processes())
+        progress.losses.append(train_epoch(model, averaged, optimizer, batches, documents, settings, epoch))
         progress.epoch = epoch
         if not validation.states:
             progress.best_epoch, best = epoch, copy_weights(averaged)
@@ -90,7 +97,7 @@ def train(
             progress.validations.append((epoch, ndcg))
             if ndcg > progress.best_ndcg:
                 progress.best_ndcg, progress.best_epoch, best = ndcg, epoch, copy_weights(averaged)
-        if checkpoint:
+        if checkpoint and rank() == 0:
             state = {
                 "model": model.state_dict(),
                 "averaged": averaged.state_dict(),
@@ -117,48 +124,62 @@ def train_epoch(
     model: FusionModel,
     averaged: AveragedModel,
     optimizer: torch.optim.Optimizer,
-    batches: Any,
+    batches: Iterable[Windows],
     documents: Documents,
     settings: FusionSettings,
     epoch: int,
 ) -> float:
-    """One pass over all windows; the mean loss of its targets."""
+    """One pass over all windows; the mean loss of its targets.
+
+    batches: this process's share, as many as those of each other process. A step follows the gradient of the mean loss
+    over the targets of all processes.
+    """
     model.train()
+    device = next(model.parameters()).device
     total, count = 0.0, 0
     for number, windows in enumerate(batches):
         each, weights = losses(model, windows, documents, settings)
-        if not len(each):
+        weight = weights.sum()
+        [weight_of_all] = add_up([weight.item()], device)
+        if not weight_of_all:
             continue
-        loss = (each * weights).sum() / weights.sum()
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss.item()} in epoch {epoch}, batch {number} (items "
-                f"{sorted(set(windows.targets[windows.targets >= 0].tolist()))[:5]}…): lower "
-                "DUOTEMPO_FUSION__LEARNING_RATE and run again; the last good checkpoint is kept"
-            )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if len(each):
+            loss = (each * weights).sum() / weight
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss.item()} in epoch {epoch}, batch {number} (items "
+                    f"{sorted(set(windows.targets[windows.targets >= 0].tolist()))[:5]}…): lower "
+                    "DUOTEMPO_FUSION__LEARNING_RATE and run again; the last good checkpoint is kept"
+                )
+            loss.backward()
+            total += loss.item() * len(each)
+            count += len(each)
+        average_gradients(model.parameters(), weight.item() / weight_of_all)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         averaged.update_parameters(model)
-        total += loss.item() * len(each)
-        count += len(each)
-    if not count:
+    total_of_all, count_of_all = add_up([total, count], device)
+    if not count_of_all:
         raise TrainingError(
             "no user has two events with a positive signal: there is nothing to learn; ingest more events"
         )
-    return total / count
+    return total_of_all / count_of_all
 
 
 @torch.inference_mode()
 def validate(model: FusionModel, validation: Validation, history: int, dimension: int, batch_size: int = 256) -> float:
-    """Mean gain of the held-out targets, each ranked over all items that the user has not seen."""
+    """Mean gain of the held-out targets, each ranked over all items that the user has not seen.
+
+    Each process ranks its share of them; all get the same mean.
+    """
     model.eval()
     device = next(model.parameters()).device
     items = model.items()
-    gains = []
-    for start in range(0, len(validation.states), batch_size):
-        states = validation.states[start : start + batch_size]
+    own_states, own_targets = validation.states[rank() :: processes()], validation.targets[rank() :: processes()]
+    gains = np.zeros(len(own_states))
+    for start in range(0, len(own_states), batch_size):
+        states = own_states[start : start + batch_size]
         batch = collate(states, history=history, dimension=dimension)
         documents = torch.from_numpy(batch.documents)[:, None].to(device)
         present = torch.from_numpy(batch.present)[:, None].to(device)
@@ -170,9 +191,10 @@ def validate(model: FusionModel, validation: Validation, history: int, dimension
             model.user.read(documents, present),
         )
         scores = (long + short)[:, -1] @ items.T
-        targets = torch.from_numpy(validation.targets[start : start + batch_size]).to(device)
+        targets = torch.from_numpy(own_targets[start : start + batch_size]).to(device)
         wanted = scores.gather(1, targets[:, None])
         for row, state in enumerate(states):
             scores[row, torch.from_numpy(state.items).to(device)] = -torch.inf
-        gains.append(gain(1 + (scores > wanted).sum(dim=1).cpu().numpy()))
-    return float(np.concatenate(gains).mean())
+        gains[start : start + batch_size] = gain(1 + (scores > wanted).sum(dim=1).cpu().numpy())
+    total, count = add_up([float(gains.sum()), len(gains)], device)
+    return total / count

@@ -86,7 +86,9 @@ def test_the_service_runs_the_model_that_was_trained() -> None:
 
     torch.manual_seed(0)
     chosen = world.settings().fusion
-    model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), 6, 30.0).eval()
+    model = FusionModel(
+        chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), (torch.randn(2, 6), torch.randn(6, 5)), 30.0
+    ).eval()
     session = onnxruntime.InferenceSession(export_user_tower(model.user, chosen.width, 6))
     inputs = (
         torch.randn(3, 21, chosen.width), torch.rand(3, 21) * 50, torch.randn(3, 21).sign(), torch.randn(3, 2, 6),
@@ -102,7 +104,7 @@ def test_the_service_runs_the_model_that_was_trained() -> None:
 def test_the_future_never_reaches_an_earlier_position() -> None:
     torch.manual_seed(0)
     chosen = world.settings().fusion
-    model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), 0, 30.0).eval()
+    model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), None, 30.0).eval()
     window = chosen.window
     vectors, ages = torch.randn(1, window, chosen.width), torch.arange(window, 0, -1.0)[None]
     other = vectors.clone()
