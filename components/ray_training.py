@@ -22,14 +22,13 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
 
     They run on the Ray cluster that RAY_ADDRESS names, else on one of this machine that ends with the training; each
     takes a GPU where the cluster has any, else a CPU, and all must see the folders of the run and of its snapshot.
-    on_epoch is called in this process. Raises RayTrainingError without Ray or with too small a cluster, and what `train`
-    raises.
+    on_epoch is called in this process. Raises RayTrainingError without Ray or with too small a cluster, and whatever
+    `train` raises.
     """
     try:
         import ray
-        from ray.train import RunConfig, ScalingConfig
+        from ray.train import RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchTrainer
-        from ray.train.v2.api.exceptions import WorkerGroupError
         from ray.util.queue import Empty, Queue
     except ModuleNotFoundError as error:
         raise RayTrainingError(

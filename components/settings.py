@@ -81,6 +81,8 @@ class InterestSettings(Section):
     short_items: PositiveInt = 10
     """...and of these at most so many."""
     short_keywords: PositiveInt = 8
+    document_events: PositiveInt = 8
+    """Events from which on a person has documents for the LLM; fewer are told by the items themselves."""
     item_keywords: PositiveInt = 8
     """Keywords kept of an item's text."""
     anchors: NonNegativeInt = 3

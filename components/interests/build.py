@@ -33,7 +33,7 @@ def build_interests(
 
     `keywords` holds one row for each row of `items`. long_items is newest first, short_items oldest first; both hold
     distinct items that the person is for. A keyword that only repeats a category is left out of long_keywords, for
-    long_categories names it.
+    long_categories names it. With fewer events than `document_events` both documents are empty.
     Raises ValueError when an event names an item that `items` lacks, or an unknown kind.
     """
     if keywords.matrix.shape[0] != len(items):
@@ -73,10 +73,12 @@ class _Writer:
         long_keywords = _top(longs, self._own_keywords, chosen.long_keywords)
         short_keywords = _top(shorts, self._keywords, chosen.short_keywords)
         interests = zip(longs, shorts, categories, long_keywords, short_keywords, strict=True)
-        return [self._row(*interest) for interest in interests]
+        written = [len(past.items) >= chosen.document_events for past in pasts]
+        return [self._row(enough, *interest) for enough, interest in zip(written, interests, strict=True)]
 
     def _row(
         self,
+        enough: bool,
         long: LongTerm,
         short: ShortTerm,
         categories: list[str],
@@ -90,8 +92,8 @@ class _Writer:
             self._ids[long.liked(self._settings.long_items)].tolist(),
             self._ids[recent[::-1]].tolist(),
             short_keywords,
-            document_long(categories, long_keywords, self._titles[long.favourites], long.texts),
-            document_short(short_keywords, self._titles[recent], short.texts),
+            document_long(categories, long_keywords, self._titles[long.favourites], long.texts) if enough else "",
+            document_short(short_keywords, self._titles[recent], short.texts) if enough else "",
         )
 
 

@@ -108,8 +108,6 @@ def test_ratings_that_are_one_low_value_are_no_dislikes(evaluate: Any) -> None:
 
 TIMES = np.arange(len(shop())) + LAST
 NEEDS: dict[str, tuple[pd.DataFrame, str, str]] = {
-    "fewer low ratings than make a scale": (shop(users=6, event="rating", value=1.0), "loo", "positive"),
-    "two low values": (shop(event="rating").assign(value=np.where(TIMES % 2, 1.0, 0.5)), "loo", "positive"),
     "only hidden items": (shop(event="hide"), "loo", "positive"),
     "one timestamp": (shop(timestamp=LAST), "temporal", "both sides of the 0.9 quantile"),
     "one timestamp, rolling": (shop(timestamp=LAST), "rolling", "more than one time"),

@@ -170,3 +170,11 @@ def test_keywords_of_other_items_are_refused() -> None:
     anchors = pd.DataFrame({"user_id": ["ann"], "as_of": [CUT]})
     with pytest.raises(ValueError, match="3 rows of keywords for 11 items"):
         build_interests(history(), items, anchors, keywords, InterestSettings(), EventSettings())
+
+
+def test_documents_are_written_from_enough_events_on() -> None:
+    events = history(event("ann", "d1", 30), event("ann", "d2", 20), event("bob", "d1", 30))
+    found = interests(events, ["ann", "bob"], document_events=2).set_index("user_id")
+    assert found.loc["ann", "document_long"] and found.loc["ann", "document_short"] == ""
+    assert found.loc["bob", "document_long"] == ""
+    assert found.loc["bob", "long_items"] == ["d1"]

@@ -55,6 +55,6 @@ def interests(
         {"user_id": list(users), "as_of": pd.Series([as_of] * len(users), dtype="datetime64[us, UTC]")}
     )
     items = catalogue()
-    chosen = InterestSettings.model_validate(settings)
+    chosen = InterestSettings.model_validate({"document_events": 1, **settings})
     keywords = extract_keywords(item_texts(items), chosen.item_keywords)
     return build_interests(events, items, anchors, keywords, chosen, EventSettings())
