@@ -34,6 +34,17 @@ CELLS: dict[str, dict[str, Any]] = {
     "LLM text off": {"fusion.text": False},
     "document vectors off": {"fusion.documents": False},
     "hybrid off": {"ranking.mixture": False},
+    "no augmentation": {"fusion.item_dropout": 0.0, "fusion.id_dropout": 0.0, "fusion.gap_dropout": 0.0},
+    "ties in any order": {"fusion.shuffle_ties": True},
+    "rare items weigh more": {"fusion.rarity_weight": 0.3},
+    "512 sampled negatives": {"fusion.full_softmax_below": 0},
+    "256 sampled, 256 in-batch": {
+        "fusion.full_softmax_below": 0,
+        "fusion.negatives": 256,
+        "fusion.in_batch_negatives": 256,
+    },
+    "no weight average": {"fusion.weight_average": 0.0},
+    "held-out events not learned": {"fusion.finish_epochs": 0},
 }
 """What is changed of the default, by the name in the table. A further cell is a line."""
 

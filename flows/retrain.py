@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from components import training_run as steps
 from components.evaluation.judgement import Judgement
+from components.fusion.fusions import make_fusion
 from components.fusion.training import Progress
 from components.ray_training import train_together
 from components.settings import Settings
@@ -100,6 +101,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
     So a run that was killed and is retried has the same cut: it finds its snapshot, its vectors and its checkpoints.
     """
     settings = Settings()
+    make_fusion(settings.fusion.kind, settings.fusion.width)  # an unknown one fails here, before all the work
     run = TrainingRun.open(snapshot(settings, cut or flow_run.scheduled_start_time), settings)
     checks = [validate(run, "snapshot", steps.validate_snapshot)]
     embedded = embed(run, interests(run))
