@@ -22,11 +22,15 @@ from scipy import sparse
 
 from components.errors import DuotempoError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class BundleError(DuotempoError):
     """The folder is no readable bundle; the message names the file and what to do."""
+
+
+class OtherSchema(BundleError):
+    """The bundle was written by code that keeps other things in it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Bundle:
 
     items: item_id, title, category (list of str), available, published_at, popularity (positive events in the
     snapshot), recent (those of the 7 days before the cut), trained (had a training event).
-    manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w}), half_life_days, window,
-    history, version of the schema, and whatever the training adds.
+    manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w, "recent": w}), recency,
+    half_life_days, history, version of the schema, and whatever the training adds.
     """
 
     items: pa.Table
@@ -83,7 +87,7 @@ class Bundle:
             raise BundleError(f"{folder} is no bundle: manifest.json is missing; register the version again")
         manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
         if manifest.get("schema_version") != SCHEMA_VERSION:
-            raise BundleError(
+            raise OtherSchema(
                 f"{folder} has schema version {manifest.get('schema_version')}, this code reads {SCHEMA_VERSION}: "
                 "retrain, or serve it with the code that wrote it"
             )

@@ -42,7 +42,7 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
         train(unread, part, encoder, reports.put if rank() == 0 else None)
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with ThreadPoolExecutor(max_workers=1) as pool, ray.init(include_dashboard=False):
+    with ThreadPoolExecutor(max_workers=1) as pool, ray.init():
         resources = ray.cluster_resources()
         kind = "GPU" if "GPU" in resources else "CPU"
         if resources[kind] < workers:

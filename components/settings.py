@@ -81,7 +81,7 @@ class InterestSettings(Section):
     short_items: PositiveInt = 10
     """...and of these at most so many."""
     short_keywords: PositiveInt = 8
-    document_events: PositiveInt = 8
+    document_events: PositiveInt = 7
     """Events from which on a person has documents for the LLM; fewer are told by the items themselves."""
     item_keywords: PositiveInt = 8
     """Keywords kept of an item's text."""
@@ -320,7 +320,7 @@ def preset_file(name: str, home: Path) -> Path:
     """
     folders = (PRESETS, own_presets(home))
     for folder in folders:
-        if (file := folder / f"{name}.toml").is_file():
+        if (file := folder / f"{name}.toml").is_file() and Path(name).name == name:
             return file
     packaged, own = (", ".join(sorted(file.stem for file in folder.glob("*.toml"))) for folder in folders)
     raise ValueError(

@@ -5,6 +5,7 @@ validation/STAGE/  twin/bundle/  model/bundle/  report/
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,15 +19,16 @@ from scipy import sparse
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import Bundle
+from components.bundle import Bundle, OtherSchema
 from components.columns import Columns
 from components.embedding.vectors import read_vectors
 from components.errors import DuotempoError
 from components.evaluation.judgement import Judgement, judge
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling
+from components.fusion.catalogue import Catalogue
 from components.fusion.distributed import rank
-from components.fusion.fit import Catalogue, fit
+from components.fusion.fit import fit
 from components.fusion.inputs import make_documents
 from components.fusion.sequences import Documents
 from components.fusion.training import Progress
@@ -39,6 +41,7 @@ from components.store.history import write_documents
 from components.store.snapshot import Snapshot
 from components.validation import ValidationReport, embedding_frame, validate
 
+log = logging.getLogger(__name__)
 Part = Literal["twin", "model"]
 PARTS: tuple[Part, ...] = ("twin", "model")
 """The evaluation twin, trained before the cut of `rolling`, and the model, trained on the whole snapshot."""
@@ -193,12 +196,17 @@ def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **
 
 
 def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
-    """The twin on `rolling` against popularity and the twin of the champion, if there is one."""
+    """The twin on `rolling` against popularity and the twin of the champion, if there is one that this code reads."""
     champion = registry.champion(tracking_uri)
-    twin_of_champion = None
+    compared, twin_of_champion = "none yet", None
     if champion:
+        compared = f"version {champion.version}"
         folder = run.folder.parent / "champions" / champion.version
-        twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
+        try:
+            twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
+        except OtherSchema as error:
+            log.warning("the champion cannot be compared with: %s", error)
+            compared += ", not compared: its bundle is of another schema"
     manifest = run.snapshot.manifest
     return judge(
         run.rolling,
@@ -214,7 +222,7 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
             "events": manifest["rows"]["events"],
             "items": manifest["rows"]["items"],
             "targets": len(run.rolling.targets),
-            "champion": f"version {champion.version}" if champion else "none yet",
+            "champion": compared,
         },
         critical_failures=[],
     )

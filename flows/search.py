@@ -74,7 +74,7 @@ def keep(settings: Settings, run: TrainingRun, opened: optuna.Study, parent: str
     notes = {
         f"Preset {file.stem!r}, by duotempo search": datetime.now(UTC).date().isoformat(),
         "study": f"{opened.study_name}, {len(ended)} trials, the best is number {best.number}",
-        "validation NDCG@10": f"{best.value}, with the settings in force {first}",
+        "validation gain": f"{best.value}, with the settings in force {first}",
         "snapshot": run.snapshot_path.name,
     }
     preset.write_preset(file, wanted, notes)
@@ -114,7 +114,7 @@ def row(ended: FrozenTrial) -> dict[str, Any]:
     return {
         "trial": ended.number,
         "state": ended.state.name.lower(),
-        "ndcg@10": ended.value,
+        "gain": ended.value,
         "seconds": round(ended.duration.total_seconds(), 1) if ended.duration else None,
         **ended.params,
     }

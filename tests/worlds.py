@@ -70,7 +70,6 @@ def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:
             "recency": 0.9,
             "events": EventSettings().model_dump(mode="json"),
             "interests": InterestSettings().model_dump(mode="json"),
-            "window": 20,
             "history": 100,
         },
     )

@@ -97,7 +97,7 @@ def _validated(critical_failures: Sequence[str]) -> Clause:
 
 
 def _skipped(name: str) -> Clause:
-    return Clause(name, True, "skipped, there is no champion yet")
+    return Clause(name, True, "skipped, there is no champion to compare with")
 
 
 def _figures(ndcg: np.ndarray, other: np.ndarray, difference: Interval) -> str:

@@ -30,7 +30,8 @@ from components.evaluation.ranking import (
 from components.evaluation.results import ModelResult, summarise, summarise_slices
 from components.evaluation.slices import slices
 from components.evaluation.splits import Rolling, Split, rolling, split
-from components.fusion.fit import Catalogue, Fitted, fit
+from components.fusion.catalogue import Catalogue
+from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
 from components.fusion.inputs import VectorsOf, make_documents
 from components.fusion.sequences import Documents

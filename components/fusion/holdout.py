@@ -39,7 +39,8 @@ def hold_out(sequences: Sequences, documents: Documents, kind: HeldOut, seed: in
     """Takes a validation split off the histories; what is held out is masked as a target and as an input.
 
     `last`: the last event of a seeded sample of users. `recent`: the last events nearest to the cut, which is where the
-    service will stand. At most SHARE of the events are held out, of MOST_USERS users.
+    service will stand. SHARE of the events are held out, but of at least FEWEST_USERS and at most MOST_USERS users, as
+    far as there are so many.
     """
     last = sequences.offsets[1:] - 1
     eligible = np.flatnonzero((np.diff(sequences.offsets) >= 3) & (sequences.signals[last] > 0))

@@ -16,7 +16,7 @@ CANDIDATES = {
     "popularity": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
 }
 """Weights that are tried, as multiples of the ratio of the deviations, so that they mean the same for every model."""
-SMALLEST = {name: candidates[0] for name, candidates in CANDIDATES.items()}
+NO_MIXTURE = dict.fromkeys(CANDIDATES, 0.0)
 ROUNDS = 2
 BATCH = 256
 ROOM = 40_000_000
@@ -33,13 +33,14 @@ def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
     targets that lie all over the time: then its weight stays zero.
     """
     if not validation.states:
-        log.warning("no event could be held out: the hybrid keeps its smallest weights, %s", SMALLEST)
-        return SMALLEST
+        log.warning("no event could be held out: popularity is all that the hybrid adds")
+        return NO_MIXTURE | {"popularity": CANDIDATES["popularity"][0]}
     count = max(1, ROOM // bundle.items.num_rows)
-    states, targets = validation.states[:count], validation.targets[:count]
+    sample = np.linspace(0, len(validation.states) - 1, min(count, len(validation.states))).astype(int)
+    states, targets = [validation.states[row] for row in sample], validation.targets[sample]
     model, parts = score_parts(bundle, states)
     units = {name: deviation_ratio(model, part) for name, part in parts.items()}
-    chosen = dict(SMALLEST)
+    chosen = {name: candidates[0] for name, candidates in CANDIDATES.items()}
     names = [name for name in CANDIDATES if validation.recent or name != "recent"]
     for name in names * ROUNDS:
         rest = model + sum(chosen[other] * units[other] * parts[other] for other in parts if other != name)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -26,6 +27,8 @@ from components.ranking.states import collate
 from components.settings import FusionSettings
 
 log = logging.getLogger(__name__)
+ROOM = 40_000_000
+"""Scores that a validation holds at once."""
 
 
 class TrainingError(DuotempoError):
@@ -38,7 +41,7 @@ class Progress:
 
     epoch: int = 0
     best_epoch: int = 0
-    best_ndcg: float = -1.0
+    best_gain: float = -1.0
     losses: list[float] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
 
@@ -93,10 +96,10 @@ def train(
         if not validation.states:
             progress.best_epoch, best = epoch, copy_weights(averaged)
         elif epoch % settings.validate_every == 0 or epoch == settings.epochs:
-            ndcg = validate(cast(FusionModel, averaged.module), validation, history, documents.vectors.shape[2])
-            progress.validations.append((epoch, ndcg))
-            if ndcg > progress.best_ndcg:
-                progress.best_ndcg, progress.best_epoch, best = ndcg, epoch, copy_weights(averaged)
+            reached = validate(cast(FusionModel, averaged.module), validation, history, documents.vectors.shape[2])
+            progress.validations.append((epoch, reached))
+            if reached > progress.best_gain:
+                progress.best_gain, progress.best_epoch, best = reached, epoch, copy_weights(averaged)
         if checkpoint and rank() == 0:
             state = {
                 "model": model.state_dict(),
@@ -106,7 +109,7 @@ def train(
                 "best": best,
             }
             save_checkpoint(checkpoint, fingerprint, state)
-        bar.set_postfix(loss=f"{progress.losses[-1]:.3f}", ndcg=f"{progress.best_ndcg:.4f}")
+        bar.set_postfix(loss=f"{progress.losses[-1]:.3f}", gain=f"{progress.best_gain:.4f}")
         bar.update()
         if on_epoch:
             on_epoch(progress)
@@ -146,17 +149,13 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         if len(each):
             loss = (each * weights).sum() / weight
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss became {loss.item()} in epoch {epoch}, batch {number} (items "
-                    f"{sorted(set(windows.targets[windows.targets >= 0].tolist()))[:5]}…): lower "
-                    "DUOTEMPO_FUSION__LEARNING_RATE and run again; the last good checkpoint is kept"
-                )
+            refuse_infinite("loss", loss, epoch, number, windows)
             loss.backward()
             total += loss.item() * len(each)
             count += len(each)
         average_gradients(model.parameters(), weight.item() / weight_of_all)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        length = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        refuse_infinite("gradient", length, epoch, number, windows)
         optimizer.step()
         averaged.update_parameters(model)
     total_of_all, count_of_all = add_up([total, count], device)
@@ -167,8 +166,18 @@ def train_epoch(
     return total_of_all / count_of_all
 
 
+def refuse_infinite(name: str, value: Tensor, epoch: int, number: int, windows: Windows) -> None:
+    """Raises TrainingError naming the batch when the value is infinite or not a number."""
+    if not torch.isfinite(value):
+        items = sorted(set(windows.targets[windows.targets >= 0].tolist()))[:5]
+        raise TrainingError(
+            f"the {name} became {value.item()} in epoch {epoch}, batch {number} (items {items}…): lower "
+            "DUOTEMPO_FUSION__LEARNING_RATE and run again; the last good checkpoint is kept"
+        )
+
+
 @torch.inference_mode()
-def validate(model: FusionModel, validation: Validation, history: int, dimension: int, batch_size: int = 256) -> float:
+def validate(model: FusionModel, validation: Validation, history: int, dimension: int) -> float:
     """Mean gain of the held-out targets, each ranked over all items that the user has not seen.
 
     Each process ranks its share of them; all get the same mean.
@@ -176,6 +185,7 @@ def validate(model: FusionModel, validation: Validation, history: int, dimension
     model.eval()
     device = next(model.parameters()).device
     items = model.items()
+    batch_size = max(1, min(256, ROOM // len(items)))
     own_states, own_targets = validation.states[rank() :: processes()], validation.targets[rank() :: processes()]
     gains = np.zeros(len(own_states))
     for start in range(0, len(own_states), batch_size):

@@ -16,7 +16,8 @@ from components.settings import RankingSettings
 
 SMALLEST_WEIGHT = 0.05
 """History items that weigh less are left out of x."""
-CHUNK = 200_000
+CHUNK = 6_000_000
+"""Pairs of an event and one before it that are counted at once."""
 
 
 def item_neighbours(
@@ -51,8 +52,9 @@ def steps(
     """Chunks of (x_t, y_t), two sparse (events, items), for every event that has one before it."""
     place = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
     depth = 1 + int(math.log(SMALLEST_WEIGHT) / math.log(recency))
-    for start in range(0, len(items), CHUNK):
-        events = np.arange(start, min(start + CHUNK, len(items)))
+    chunk = max(1, CHUNK // depth)
+    for start in range(0, len(items), chunk):
+        events = np.arange(start, min(start + chunk, len(items)))
         before = [events[place[events] > back] for back in range(depth)]
         rows = np.concatenate(before) - start
         columns = np.concatenate([items[found - 1 - back] for back, found in enumerate(before)])

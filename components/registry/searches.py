@@ -10,7 +10,7 @@ from components.registry.register import flatten
 
 SEARCHES = "duotempo-search"
 """The experiment of the searches, beside the one of the registered versions."""
-OBJECTIVE = "validation_ndcg_at_10"
+OBJECTIVE = "validation_gain"
 
 
 def open_search(tracking_uri: str, name: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -38,7 +38,7 @@ def log_trial(
 ) -> None:
     """A finished trial as a run nested in the run `search`.
 
-    state: complete, pruned or fail, with the reason. curve: validation NDCG@10 by epoch; value: what it is compared by.
+    state: complete, pruned or fail, with the reason. curve: validation gain by epoch; value: what it is compared by.
     """
     with connect(tracking_uri) as client:
         from mlflow.entities import Metric, Param
@@ -49,7 +49,7 @@ def log_trial(
             client.get_run(search).info.experiment_id, _milliseconds(began), tags, f"trial {number}"
         ).info.run_id
         at = _milliseconds(over)
-        metrics = [Metric("ndcg_at_10", ndcg, at, epoch) for epoch, ndcg in curve.items()]
+        metrics = [Metric("gain", gain, at, epoch) for epoch, gain in curve.items()]
         metrics += [Metric(OBJECTIVE, value, at, 0)] if value is not None else []
         client.log_batch(run, metrics, [Param(name, str(told)) for name, told in params.items()])
         client.set_terminated(run, "FAILED" if state == "fail" else "FINISHED", at)

@@ -1,7 +1,8 @@
 """An Optuna study whose trials are trainings of the evaluation twin by other settings.
 
-A trial's value is the best NDCG@10 on the events that training itself holds out (`components.fusion.holdout`): the last
-events of some users from before the twin's cut. The targets of `rolling`, by which the gate judges, are never read.
+A trial's value is the best mean gain on the events that training itself holds out (`components.fusion.holdout`): the
+last events of some users from before the twin's cut. The targets of `rolling`, by which the gate judges, are never
+read.
 """
 
 import hashlib
@@ -76,10 +77,15 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 def trial_run(run: TrainingRun, values: dict[str, Any]) -> TrainingRun:
     """The run by other settings, in a folder that trials of the same interests share: their documents are the same.
 
-    Raises ImpossibleValues when the values do not go together.
+    It ends with the epochs whose gain is the trial's value: no finishing, no choice of a mixture. Raises
+    ImpossibleValues when the values do not go together.
     """
     label = ",".join(f"{name}={value:g}" for name, value in values.items() if name.startswith(INTERESTS))
-    made = replace(run, folder=folder(run) / label, settings=changed(run.settings, values))
+    settings = changed(run.settings, values)
+    fusion = settings.fusion.model_copy(update={"finish_epochs": 0})
+    ranking = settings.ranking.model_copy(update={"mixture": False})
+    settings = settings.model_copy(update={"fusion": fusion, "ranking": ranking})
+    made = replace(run, folder=folder(run) / label, settings=settings)
     made.folder.mkdir(parents=True, exist_ok=True)
     return made
 
@@ -90,7 +96,7 @@ def measure(study: optuna.Study, trial: optuna.Trial, run: TrainingRun, encoder:
     The vectors of the run must be there. Raises SearchError when training has no events to hold out.
     """
     try:
-        return study.tell(trial, best_ndcg(trial, run, encoder))
+        return study.tell(trial, best_gain(trial, run, encoder))
     except optuna.TrialPruned:
         return study.tell(trial, state=TrialState.PRUNED)
     except TrainingError as error:
@@ -103,14 +109,14 @@ def fail(study: optuna.Study, trial: optuna.Trial, error: TrainingError | Imposs
     return study.tell(trial, state=TrialState.FAIL)
 
 
-def best_ndcg(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
-    """NDCG@10 of the best epoch on the held-out events. Raises TrialPruned, TrainingError, SearchError."""
+def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
+    """Mean gain of the best epoch on the held-out events. Raises TrialPruned, TrainingError, SearchError."""
     curve: dict[int, float] = {}
 
     def watch(progress: Progress) -> None:
-        for epoch, ndcg in progress.validations[len(curve) :]:
-            curve[epoch] = ndcg
-            trial.report(ndcg, epoch)
+        for epoch, gain in progress.validations[len(curve) :]:
+            curve[epoch] = gain
+            trial.report(gain, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
 

@@ -364,10 +364,10 @@ def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert [run.info.run_name for run in trials] == ["trial 0", "trial 1"]
-    values = [run.data.metrics["validation_ndcg_at_10"] for run in trials]
+    values = [run.data.metrics["validation_gain"] for run in trials]
     assert parent.data.metrics == pytest.approx({"best": max(values), "in_force": values[0]})
     assert trials[0].data.params.items() <= parent.data.params.items()
-    curve = client.get_metric_history(trials[0].info.run_id, "ndcg_at_10")
+    curve = client.get_metric_history(trials[0].info.run_id, "gain")
     assert values[0] == max(point.value for point in curve)
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
 
@@ -378,7 +378,7 @@ def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -
     assert found.fusion.batch_size == Settings(preset="demo").fusion.batch_size
     (search,) = shell.runs("search")
     rows = json.loads(shell.artifacts(search["id"])["search"]["data"])
-    assert [row["ndcg@10"] for row in rows] == values
+    assert [row["gain"] for row in rows] == values
 
 
 def test_down_leaves_no_process_and_no_port(shell: Shell, up: Done) -> None:

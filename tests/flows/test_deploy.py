@@ -61,7 +61,7 @@ def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_fact
     folder = tmp_path_factory.mktemp("versions")
     register(address, folder / SOUND)
     register(address, folder / FAILED_GATE, reasons=["below popularity"])
-    register(address, folder / BROKEN, without="window")
+    register(address, folder / BROKEN, without="history")
     promote(SOUND, settings=settings, actor="ann", reason="the first")
     return address
 

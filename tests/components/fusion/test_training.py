@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from components.fusion.fit import fit, item_table, neighbours
+from components.fusion.fit import fit
 from components.fusion.holdout import hold_out
 from components.fusion.mixture import choose_mixture
+from components.fusion.packing import item_table, neighbours
 from components.fusion.sequences import Documents, Sequences, WindowSampler, build_sequences
 from components.fusion.training import TrainingError
 from components.ranking.scorer import Scorer
@@ -127,7 +128,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import torch
-from components.fusion.fit import fit, item_table, neighbours
+from components.fusion.fit import fit
 from tests.components.fusion import world
 torch.set_num_threads(1)
 bundle = fit(
@@ -174,6 +175,10 @@ def test_large_catalogues_train_with_sampled_negatives() -> None:
     assert world.BLACK[np.argsort(-total)[:8]].mean() >= 0.8
 
 
+def replace_fusion(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"fusion": settings.fusion.model_copy(update=changes)})
+
+
 def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None:
     """The bundle counts the held-out events; its weights are those that a bundle without them would choose."""
     catalogue, documents, chosen = world.catalogue(), world.documents(), world.settings(epochs=2)
@@ -182,8 +187,9 @@ def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None
     bundle = fit(world.events(), catalogue, documents, chosen, cut=world.CUT, held_out="last").bundle
     assert bundle.items["popularity"].to_pylist() == np.bincount(everything.items, minlength=world.ITEMS).tolist()
     assert abs(bundle.neighbours - neighbours(everything, world.ITEMS, chosen)).max() == 0
+    unfinished = replace_fusion(chosen, finish_epochs=0)
     blind = replace(
-        bundle,
+        fit(world.events(), catalogue, documents, unfinished, cut=world.CUT, held_out="last").bundle,
         items=item_table(catalogue.items, learned, np.ones(world.ITEMS, dtype=bool), world.CUT),
         neighbours=neighbours(learned, world.ITEMS, chosen),
     )

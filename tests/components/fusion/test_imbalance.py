@@ -1,0 +1,120 @@
+"""Against imbalance: negatives, weights of targets, augmentation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.columns import Columns
+from components.fusion.fit import fit
+from components.fusion.objective import sampled_softmax_loss, softmax_loss
+from components.fusion.sequences import Sequences, WindowSampler, in_other_order, target_weights
+from components.settings import FusionSettings
+from tests.components.fusion import world
+
+ITEMS, TARGETS = 40, 300
+
+
+def scores(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Users, items and targets, of which a few are most of the batch."""
+    generator = torch.Generator().manual_seed(seed)
+    users = torch.randn(TARGETS, 6, generator=generator)
+    items = torch.randn(ITEMS, 6, generator=generator) * 0.5
+    popular = torch.distributions.Geometric(torch.tensor(0.3))
+    torch.manual_seed(seed)
+    return users, items, popular.sample((TARGETS,)).long().clamp(max=ITEMS - 1)
+
+
+def gradient(uniform: int, in_batch: int, draws: int) -> torch.Tensor:
+    """Mean gradient of the items over many draws of negatives."""
+    users, items, targets = scores()
+    items.requires_grad_()
+    torch.manual_seed(1)
+    for _ in range(draws):
+        (sampled_softmax_loss(users, items, targets, uniform, in_batch).mean() / draws).backward()
+    assert items.grad is not None
+    return items.grad
+
+
+def whole_gradient() -> torch.Tensor:
+    users, items, targets = scores()
+    items.requires_grad_()
+    softmax_loss(users, items, targets).mean().backward()
+    assert items.grad is not None
+    return items.grad
+
+
+def test_corrected_in_batch_negatives_lead_where_the_whole_softmax_leads() -> None:
+    found, wanted = gradient(uniform=200, in_batch=200, draws=30), whole_gradient()
+    assert torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
+
+
+def test_without_correction_popular_items_would_be_punished() -> None:
+    """The same sample, the logits left as they are: the gradient of the most popular item is another one."""
+    users, items, targets = scores()
+    items.requires_grad_()
+    torch.manual_seed(1)
+    sampled = torch.cat([torch.randint(ITEMS, (200,)), targets[torch.randint(TARGETS, (200,))]])
+    others = (users @ items[sampled].T).masked_fill(sampled[None] == targets[:, None], -torch.inf)
+    logits = torch.cat([(users * items[targets]).sum(1, keepdim=True), others], dim=1)
+    torch.nn.functional.cross_entropy(logits, torch.zeros(TARGETS, dtype=torch.long)).backward()
+    assert items.grad is not None
+    corrected, wanted = gradient(uniform=200, in_batch=200, draws=30), whole_gradient()
+    assert (items.grad[0] - wanted[0]).norm() > 3 * (corrected[0] - wanted[0]).norm()
+
+
+def histories(lengths: list[int], seed: int = 0) -> Sequences:
+    rng, total = np.random.default_rng(seed), sum(lengths)
+    return Sequences(
+        users=np.array([f"u{n}" for n in range(len(lengths))], dtype=object),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=rng.integers(0, 5, total),
+        times=np.concatenate([np.sort(rng.integers(0, 4, length)) for length in lengths]).astype(np.float64),
+        signals=rng.choice([0.3, 1.0, -1.0], total).astype(np.float32),
+        anchors=rng.integers(-1, 9, total),
+    )
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(0, 99))
+def test_ties_change_their_order_and_nothing_else(lengths: list[int], seed: int) -> None:
+    given_histories = histories(lengths, seed)
+    other = in_other_order(given_histories, np.random.default_rng(seed))
+    np.testing.assert_array_equal(other.times, given_histories.times)
+    for start, end in zip(given_histories.offsets, given_histories.offsets[1:], strict=False):
+        for moment in np.unique(given_histories.times[start:end]):
+            at = start + np.flatnonzero(given_histories.times[start:end] == moment)
+            rows = [
+                sorted(zip(each.items[at], each.signals[at], each.anchors[at], strict=True))
+                for each in (given_histories, other)
+            ]
+            assert rows[0] == rows[1]
+
+
+def test_ties_come_in_both_orders_and_an_epoch_does_not_depend_on_the_one_before() -> None:
+    data = histories([40])
+    sampler = WindowSampler(data, FusionSettings(window=50, shuffle_ties=True), 50)
+    first = [next(iter(sampler.epoch(np.random.default_rng(epoch)))).items for epoch in (1, 2, 1)]
+    assert (first[0] != first[1]).any()
+    np.testing.assert_array_equal(first[0], first[2])
+
+
+def test_a_purchase_and_a_rare_item_weigh_as_the_settings_say() -> None:
+    data = histories([60])
+    counts = np.bincount(data.items)
+    items, signals = np.array([0, 1]), np.array([1.0, 0.3], dtype=np.float32)
+    assert target_weights(data, FusionSettings())(items, signals).tolist() == [1.0, 1.0]
+    by_event = target_weights(data, FusionSettings(event_weight=1.0))(items, signals)
+    assert by_event.tolist() == pytest.approx([1.0, 0.3])
+    rare = target_weights(data, FusionSettings(rarity_weight=0.5))(items, signals)
+    assert rare[0] / rare[1] == pytest.approx((counts[1] / counts[0]) ** 0.5)
+
+
+def test_a_batch_without_a_target_is_trained_past() -> None:
+    """Only two people are there, and what they like second is hidden from the loss: some batches have nothing."""
+    chosen = world.settings(full_softmax_below=10, negatives=8, in_batch_negatives=8, batch_size=1, epochs=2)
+    events = world.events()
+    quiet = events[Columns.USER].isin([f"u{user}" for user in range(0, world.USERS, 2)])
+    events.loc[quiet, Columns.EVENT] = "hide"
+    fitted = fit(events, world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last")
+    assert np.isfinite(fitted.progress.losses).all()
