@@ -2,8 +2,10 @@
 
 The history after event t is a vector x_t, each item of it weighing recency^(events since); y is the item that follows.
 Small catalogues solve the ridge regression W = (X'X + λI)^-1 X'Y, SLIT of Choi et al. 2021 (Session-aware Linear
-Item-Item Models, arXiv 2103.16104). Large ones keep only the diagonal of X'X: W_ij = (X'Y)_ij / ((X'X)_ii + λ), how
-often j follows i, shrunk where i is rare; that is sparse.
+Item-Item Models, arXiv 2103.16104). Large ones keep only the diagonal of X'X, which is sparse: how often j follows i,
+shrunk where i is rare, over a power of how common j is, W_ij = (X'Y)_ij / ((X'X)_ii + λ) / n_j^α. That is the
+conditional probability of Deshpande and Karypis (Item-Based Top-N Recommendation Algorithms) with an order; α keeps
+popular items from following everything.
 """
 
 import math
@@ -14,6 +16,8 @@ from scipy import linalg, sparse
 
 from components.settings import RankingSettings
 
+POPULARITY_DAMPING = 0.5
+"""α of the first-order weights."""
 SMALLEST_WEIGHT = 0.05
 """History items that weigh less are left out of x."""
 CHUNK = 6_000_000
@@ -40,7 +44,9 @@ def item_neighbours(
         )
         np.fill_diagonal(solved, 0.0)
         return keep_largest(solved, settings.neighbours)
-    weights = (sparse.diags_array(1 / (gram + np.float32(settings.regularization))) @ following).tocsr()
+    common = np.maximum(np.bincount(items, minlength=n_items), 1) ** np.float32(-POPULARITY_DAMPING)
+    rare = 1 / (gram + np.float32(settings.regularization))
+    weights = (sparse.diags_array(rare) @ following @ sparse.diags_array(common)).tocsr().astype(np.float32)
     weights.setdiag(0.0)
     weights.eliminate_zeros()
     return keep_largest_sparse(weights, settings.neighbours)
