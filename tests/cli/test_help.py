@@ -20,7 +20,7 @@ ROOT = get_command(app)
 assert isinstance(ROOT, TyperGroup)
 COMMANDS = commands(ROOT)
 SERVERS = {"demo", "up", "down", "status", "retrain", "promote", "rollback", "recommend", "batch"}
-PROMISED = SERVERS | {"ingest", "evaluate"}
+PROMISED = SERVERS | {"ingest", "evaluate", "bench", "search", "adapt"}
 
 
 def test_the_promised_commands_are_there() -> None:
