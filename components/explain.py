@@ -141,7 +141,7 @@ def sentence(shares: dict[str, float], because: list[str], categories: list[str]
         "long": "Fits what you have liked for long",
         "short": "Fits what you are into right now",
         "content": "Reads like what you liked",
-        "collaborative": "People with your history like it",
+        "collaborative": "It often follows what you had",
     }[main]
     matching = f" ({', '.join(categories[:2])})" if categories else ""
     named = f", because of {' and '.join(because[:2])}" if because else ""

@@ -112,7 +112,7 @@ def test_trend_marks_the_most_wanted_of_the_last_days() -> None:
         ("long", "Fits what you have liked for long (home), because of A and B."),
         ("short", "Fits what you are into right now (home), because of A and B."),
         ("content", "Reads like what you liked (home), because of A and B."),
-        ("collaborative", "People with your history like it (home), because of A and B."),
+        ("collaborative", "It often follows what you had (home), because of A and B."),
         ("popularity", "Many people like it."),
     ],
 )
