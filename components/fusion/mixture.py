@@ -17,8 +17,6 @@ CANDIDATES = {
 }
 """Weights that are tried, as multiples of the ratio of the deviations, so that they mean the same for every model."""
 PRIORS = ("recent", "popularity")
-TOLERANCE = 0.5
-"""Standard errors of gain that a smaller weight of a prior may cost: the lists hold more of the catalogue."""
 UNKNOWN_POPULARITY = 0.02
 """Weight of popularity where nothing could be held out."""
 NO_MIXTURE = dict.fromkeys(CANDIDATES, 0.0)
@@ -84,12 +82,13 @@ def gains_of(scores: np.ndarray, states: list[UserState], targets: np.ndarray) -
 
 
 def smallest_good(gains: list[np.ndarray]) -> int:
-    """The first candidate whose mean gain is at most TOLERANCE standard errors of the difference below the best one.
+    """The first candidate whose mean gain is at most one standard error of the difference below the best one.
 
-    The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees), with a stricter tolerance.
+    The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: what more popularity wins by
+    noise is not worth the part of the catalogue that it takes from the lists.
     """
     best = max(gains, key=lambda candidate: float(candidate.mean()))
     losses = [best - candidate for candidate in gains]
     errors = [loss.std() / np.sqrt(len(loss)) for loss in losses]
-    good = [loss.mean() <= TOLERANCE * error for loss, error in zip(losses, errors, strict=True)]
+    good = [loss.mean() <= error for loss, error in zip(losses, errors, strict=True)]
     return good.index(True)
