@@ -84,8 +84,8 @@ def gains_of(scores: np.ndarray, states: list[UserState], targets: np.ndarray) -
 def smallest_good(gains: list[np.ndarray]) -> int:
     """The first candidate whose mean gain is at most one standard error of the difference below the best one.
 
-    The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: what more popularity wins by
-    noise is not worth the part of the catalogue that it takes from the lists.
+    The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: what more popularity wins
+    by noise is not worth the part of the catalogue that it takes from the lists.
     """
     best = max(gains, key=lambda candidate: float(candidate.mean()))
     losses = [best - candidate for candidate in gains]
