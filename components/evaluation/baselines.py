@@ -4,7 +4,8 @@ from typing import Self
 
 import numpy as np
 
-DAY = 86_400.0
+from components.ranking.states import SECONDS_A_DAY
+
 RECENT_DAYS = 7
 
 
@@ -61,7 +62,7 @@ class RecentPopularity(Popularity):
     """Popularity of the last seven days before the moment."""
 
     name = "recent popularity"
-    period = RECENT_DAYS * DAY
+    period = RECENT_DAYS * SECONDS_A_DAY
 
 
 def _scored(counts: np.ndarray) -> np.ndarray:

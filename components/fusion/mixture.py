@@ -59,7 +59,7 @@ def score_parts(bundle: Bundle, states: list[UserState]) -> tuple[np.ndarray, di
     scorer = Scorer(plain)
     batches = [scorer.score(states[start : start + BATCH]).parts for start in range(0, len(states), BATCH)]
     model = np.concatenate([parts["long"] + parts["short"] for parts in batches])
-    priors = {name: {"popularity": 0.0, "recent": 0.0} | {name: 1.0} for name in ("recent", "popularity")}
+    priors = {name: dict.fromkeys(PRIORS, 0.0) | {name: 1.0} for name in PRIORS}
     return model, {
         "collaborative": np.concatenate([parts["collaborative"] for parts in batches]),
         **{name: popularity_prior(bundle, weights)[None] for name, weights in priors.items()},

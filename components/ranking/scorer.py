@@ -68,7 +68,7 @@ class Scorer:
             parts["content"] = self._content(batch)
         if strategy in ("collaborative", "hybrid"):
             weight = mixture["collaborative"] if strategy == "hybrid" else 1.0
-            parts["collaborative"] = weight * self._collaborative(batch)
+            parts["collaborative"] = weight * self._collaborative(batch).toarray()
         popularity = self._popularity if strategy == "hybrid" else self._even
         parts["popularity"] = np.broadcast_to(popularity, (len(states), len(popularity)))
         total = np.stack([parts[name] for name in PARTS[strategy]]).sum(axis=0, dtype=np.float32)
@@ -86,7 +86,7 @@ class Scorer:
         total = (long + short) @ self.bundle.vectors.T
         total += self._popularity
         if mixture["collaborative"]:
-            added = (self._recent(batch) @ self.bundle.neighbours).tocoo()
+            added = self._collaborative(batch).tocoo()
             total[added.row, added.col] += np.float32(mixture["collaborative"]) * added.data
         return total, long_share(long, short)
 
@@ -112,17 +112,14 @@ class Scorer:
             batch, batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
         )
 
-    def _recent(self, batch: StateBatch) -> sparse.csr_matrix:
-        """(users, items): each history item's signal, less with every event since."""
-        return self._histories(batch, recency_weights(batch.signals, self.bundle.manifest["recency"]))
-
     def _histories(self, batch: StateBatch, weights: np.ndarray) -> sparse.csr_matrix:
         users = np.repeat(np.arange(len(weights)), weights.shape[1])
         shape = (len(weights), self.bundle.items.num_rows)
         return sparse.csr_matrix((weights.ravel(), (users, batch.items.ravel())), shape=shape)
 
-    def _collaborative(self, batch: StateBatch) -> np.ndarray:
-        return (self._recent(batch) @ self.bundle.neighbours).toarray().astype(np.float32)
+    def _collaborative(self, batch: StateBatch) -> sparse.csr_matrix:
+        recent = self._histories(batch, recency_weights(batch.signals, self.bundle.manifest["recency"]))
+        return (recent @ self.bundle.neighbours).astype(np.float32)
 
     def _content(self, batch: StateBatch) -> np.ndarray:
         profile = self._decayed(batch) @ self.bundle.texts + batch.documents.sum(axis=1)

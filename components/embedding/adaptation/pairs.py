@@ -9,11 +9,11 @@ import pandas as pd
 
 from components.columns import Columns
 from components.embedding.adaptation.errors import AdaptationError
+from components.fusion.sequences import epoch_seconds
 from components.interests.signals import signals
 from components.interests.texts import item_texts
+from components.ranking.states import SECONDS_A_DAY
 from components.settings import AdaptationSettings, EventSettings
-
-SECONDS_A_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def make_pairs(
     past = events[(events[Columns.OCCURRED_AT] < cut) & events[Columns.ITEM].isin(text_of)]
     past = past[signals(past, event_settings) > 0]
     people, known = pd.factorize(past[Columns.USER], sort=True)
-    times = _seconds(past[Columns.OCCURRED_AT])
+    times = epoch_seconds(past[Columns.OCCURRED_AT])
     order = np.lexsort((times, people))
     taken = _Takings(people[order], times[order], past[Columns.ITEM].map(text_of).to_numpy(np.int64)[order])
     of_items = _follow(taken, np.arange(len(past)) + 1, taken.people, taken.times, taken.texts, settings)
@@ -125,7 +125,7 @@ def _documents(
     taken: _Takings, written: pd.DataFrame, known: pd.Index, rows: dict[str, int], settings: AdaptationSettings
 ) -> Iterator[np.ndarray]:
     people = known.get_indexer(pd.Index(written[Columns.USER]))
-    moments = _seconds(written[Columns.AS_OF])
+    moments = epoch_seconds(written[Columns.AS_OF])
     for name in (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT):
         texts = written[name].map(rows).fillna(-1).to_numpy(np.int64)
         useful = (people >= 0) & (texts >= 0)
@@ -168,8 +168,3 @@ def _draw(of_items: np.ndarray, of_documents: np.ndarray, limit: int, seed: int)
             for found, size in ((of_items, items), (of_documents, documents))
         ]
     )
-
-
-def _seconds(moments: pd.Series) -> np.ndarray:
-    """Epoch seconds, float64, to the microsecond."""
-    return moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6
