@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluation.baselines import DAY, Popularity, RecentPopularity
+from components.evaluation.baselines import Popularity, RecentPopularity
+from components.ranking.states import SECONDS_A_DAY
 
 EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=50)
 ITEMS = 7
@@ -11,7 +12,7 @@ ITEMS = 7
 
 def fitted(model, events):
     users, items, days = np.array(events).T
-    return model.fit(users, items, days * DAY, ITEMS)
+    return model.fit(users, items, days * SECONDS_A_DAY, ITEMS)
 
 
 def people(events, since, before):
@@ -24,7 +25,7 @@ def people(events, since, before):
 @settings(deadline=None)
 @given(EVENTS, st.lists(st.integers(0, 50), min_size=1, max_size=10))
 def test_scores_count_the_people_before_each_moment(events, days):
-    moments = np.array(days) * DAY
+    moments = np.array(days) * SECONDS_A_DAY
     scores = fitted(Popularity(), events).scores(moments)
     recent = fitted(RecentPopularity(), events).scores(moments)
     for row, day in enumerate(days):
@@ -42,4 +43,4 @@ def test_final_scores_count_back_from_the_last_event(events):
 
 def test_a_person_counts_once_and_moments_keep_their_order():
     model = fitted(Popularity(), [(0, 1, 0), (0, 1, 1), (1, 1, 2)])
-    assert model.scores(np.array([3, 1, 2, 0]) * DAY)[:, 1] == pytest.approx([2, 1, 1, -np.inf])
+    assert model.scores(np.array([3, 1, 2, 0]) * SECONDS_A_DAY)[:, 1] == pytest.approx([2, 1, 1, -np.inf])
