@@ -11,19 +11,25 @@ from components.fusion.sequences import Documents, Windows
 from components.settings import FusionSettings
 
 
-def losses(
+def weighted_loss(
     model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
 ) -> tuple[Tensor, Tensor]:
-    """Loss and weight of every learnable target of the batch, two (T,). On a GPU in bfloat16 where that is safe."""
+    """Sum of the weighted losses and the weights (T,) of the batch's learnable targets.
+
+    On a GPU in bfloat16 where that is safe.
+    """
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         users, targets, weights, items = forward(model, windows, documents, settings)
     users = users.float()
     if not len(targets):
-        return users.sum(dim=1), weights
+        return users.sum(), weights
     if len(items) < settings.full_softmax_below:
-        return softmax_loss(users, items, targets), weights
-    return sampled_softmax_loss(users, items, targets, settings.negatives, settings.in_batch_negatives), weights
+        return softmax_loss(users, items, targets, weights), weights
+    return (
+        sampled_softmax_loss(users, items, targets, weights, settings.negatives, settings.in_batch_negatives),
+        weights,
+    )
 
 
 def forward(

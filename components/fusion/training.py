@@ -22,7 +22,7 @@ from components.fusion.distributed import add_up, average_gradients, copy_from_f
 from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
 from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler
-from components.fusion.step import losses
+from components.fusion.step import weighted_loss
 from components.ranking.states import collate
 from components.settings import FusionSettings
 
@@ -70,7 +70,7 @@ def train(
     copy_from_first(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     sampler = WindowSampler(sequences, settings, history)
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.weight_average))
+    averaged = average_of(model, settings.weight_average)
     progress, best = Progress(), copy_weights(averaged)
     if checkpoint and (saved := load_checkpoint(checkpoint, fingerprint)):
         model.load_state_dict(saved["model"])
@@ -118,6 +118,15 @@ def train(
     return progress
 
 
+def average_of(model: FusionModel, decay: float) -> AveragedModel:
+    """The moving average of the model's weights; what the model does not learn is the same in both."""
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    for copied, module in zip(averaged.module.modules(), model.modules(), strict=True):
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(copied, name, buffer)
+    return averaged
+
+
 def copy_weights(averaged: AveragedModel) -> dict[str, Any]:
     """The averaged weights as they are now."""
     return {name: value.clone() for name, value in averaged.module.state_dict().items()}
@@ -141,18 +150,18 @@ def train_epoch(
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for number, windows in enumerate(batches):
-        each, weights = losses(model, windows, documents, settings)
+        loss, weights = weighted_loss(model, windows, documents, settings)
         weight = weights.sum()
         [weight_of_all] = add_up([weight.item()], device)
         if not weight_of_all:
             continue
         optimizer.zero_grad(set_to_none=True)
-        if len(each):
-            loss = (each * weights).sum() / weight
+        if len(weights):
+            loss = loss / weight
             refuse_infinite("loss", loss, epoch, number, windows)
             loss.backward()
-            total += loss.item() * len(each)
-            count += len(each)
+            total += loss.item() * len(weights)
+            count += len(weights)
         average_gradients(model.parameters(), weight.item() / weight_of_all)
         length = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         refuse_infinite("gradient", length, epoch, number, windows)
