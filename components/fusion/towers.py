@@ -169,7 +169,7 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
     """
     batch, length, _ = index.shape
     heads = table.shape[1]
-    rows = table.T[None].expand(batch, heads, len(table))
+    rows = table.T[None].expand(batch, heads, table.shape[0])
     places = index.reshape(batch, 1, length * length).expand(batch, heads, length * length)
     return rows.gather(2, places).reshape(batch, heads, length, length)
 
