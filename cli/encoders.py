@@ -25,7 +25,7 @@ def adapt(
     with reported():
         enter_platform(load_settings())
         if not wait:
-            out.print(f"started: {start_deployment('adapt/gpu', {})}")
+            out.print(f"started: {start_deployment('adapt/gpu', {}).page}")
             return
         with out.status("adapting") as spinner:
             result = run_deployment("adapt/gpu", {}, on_update=stages(spinner))

@@ -31,7 +31,7 @@ def retrain(
     with reported():
         enter_platform(load_settings())
         if not wait:
-            out.print(f"started: {start_deployment('retrain/local', {})}")
+            out.print(f"started: {start_deployment('retrain/local', {}).page}")
             return
         with out.status("retraining") as spinner:
             result = run_deployment("retrain/local", {}, on_update=stages(spinner))

@@ -32,7 +32,7 @@ def search(
         enter_platform(settings)
         parameters = {"trials": trials, "name": name}
         if not wait:
-            out.print(f"started: {start_deployment('search/local', parameters)}")
+            out.print(f"started: {start_deployment('search/local', parameters).page}")
         else:
             with out.status("searching") as spinner:
                 show_search(run_deployment("search/local", parameters, on_update=stages(spinner)))

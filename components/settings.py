@@ -241,6 +241,7 @@ class PlatformSettings(Section):
     postgres_port: Port = 5432
     prefect_port: Port = 4200
     mlflow_port: Port = 5000
+    hook_port: Port = 4300
     serving_port: Port = 3000
     start_timeout_seconds: PositiveFloat = 120.0
 

@@ -6,12 +6,13 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from components import registry
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
-from components.store.promotions import record_promotion
+from components.store.promotions import FAILED, REFUSED, SERVING, SUPERSEDED, record_promotion
 from infra import bento, promotion, smoke
 from infra.local.errors import PlatformError
 from infra.local.platform import Platform
@@ -39,6 +40,13 @@ PATIENT: dict[str, Any] = {
 def find(platform: Platform, version: str) -> Version:
     """The version as the registry knows it, with its tags."""
     return registry.version(platform.addresses.mlflow_url, version)
+
+
+@task(**PATIENT)
+def superseding(platform: Platform, version: str, before: str | None) -> str | None:
+    """The version that has become the champion since this deployment was asked for."""
+    champion = registry.champion(platform.addresses.mlflow_url)
+    return champion.version if champion and champion.version not in (version, before) else None
 
 
 @task
@@ -98,16 +106,20 @@ def tag_refused(platform: Platform, version: str, why: str) -> None:
 
 
 @flow(name="deploy", timeout_seconds=1200)
-def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str:
+def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str | State:
     """Serves a registered version, and returns the tag of its Bento.
 
     A version that is refused (by the gate, the build, the smoke test or the platform) fails the run with the reason, as
-    does whatever else goes wrong; the old version goes on serving and gets the alias back.
+    does whatever else goes wrong; the old version goes on serving and gets the alias back. When another version has
+    become the champion before the run began, it is cancelled.
     """
     settings = Settings()
     platform = Platform(settings)
     before = (platform.served() or {}).get("model_version")
     found = find(platform, version)
+    if newer := superseding(platform, version, before):
+        record(platform, version, before, actor, f"version {newer} became the champion meanwhile", SUPERSEDED)
+        return Cancelled(message=f"version {newer} became the champion meanwhile")
     try:
         check_gate(found, reason, force)
         bundle = fetch(platform, version)
@@ -116,14 +128,14 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
         serve(platform, tag, version)
     except Exception as error:
         refused = isinstance(error, REFUSALS) and not isinstance(error, AWAY)
-        state = promotion.REFUSED if refused else promotion.FAILED
+        state = REFUSED if refused else FAILED
         give_back(platform, version, before)
         if refused:
             tag_refused(platform, version, str(error))
         record(platform, version, before, actor, str(error), state)
         tell(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {error}")
         raise
-    record(platform, version, before, actor, reason, promotion.SERVING)
+    record(platform, version, before, actor, reason, SERVING)
     tell(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")
     return tag
 

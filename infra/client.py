@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.errors import DuotempoError
@@ -28,26 +29,43 @@ class DeploymentError(DuotempoError):
     """A deployment is not there, or its run did not complete; the message names the run's page."""
 
 
-def start_deployment(name: str, parameters: dict[str, Any]) -> str:
-    """Starts the deployment `FLOW/NAME` and returns the address of its run's page.
+@dataclass(frozen=True)
+class Run:
+    """A started run: the address of its page, the name of its state, and whether that is a final one."""
+
+    page: str
+    state: str
+    over: bool
+
+
+def start_deployment(name: str, parameters: dict[str, Any], key: str | None = None) -> Run:
+    """Starts the deployment `FLOW/NAME`, or finds the run that was started with the same `key`.
 
     Raises DeploymentError when there is no server or no such deployment.
     """
     with _client() as client:
-        return _page(_start(client, name, parameters))
+        run = _start(client, name, parameters, key)
+        return Run(_page(run.id), run.state_name or "Scheduled", run.state is not None and run.state.is_final())
 
 
 def run_deployment(
-    name: str, parameters: dict[str, Any], *, timeout: float = math.inf, on_update: Update | None = None
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    key: str | None = None,
+    timeout: float = math.inf,
+    on_update: Update | None = None,
 ) -> Any:
     """Runs the deployment `FLOW/NAME` and returns what its flow returned (None when the flow does not persist it).
 
+    Of calls with the same `key` the first one starts the run, and the others follow it.
     `on_update` is told each new state of the flow run (as `FLOW/NAME`) and of its tasks: `("interests", "Completed")`.
     Raises DeploymentError when there is no server or no such deployment, when the run ends in any other state than
     Completed (with that state's message), and when it has not ended after `timeout` seconds; it then runs on.
     """
     with _client() as client:
-        run = _follow(client, _start(client, name, parameters), name, timeout, on_update or (lambda what, state: None))
+        started = _start(client, name, parameters, key)
+        run = _follow(client, started.id, name, timeout, on_update or (lambda what, state: None))
     assert run.state is not None
     if not run.state.is_completed():
         raise DeploymentError(f"{name} ended as {run.state.name}: {run.state.message}. See {_page(run.id)}")
@@ -86,13 +104,13 @@ def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: flo
         time.sleep(POLL_SECONDS)
 
 
-def _start(client: "SyncPrefectClient", name: str, parameters: dict[str, Any]) -> "UUID":
+def _start(client: "SyncPrefectClient", name: str, parameters: dict[str, Any], key: str | None) -> "FlowRun":
     from httpx import HTTPError
     from prefect.exceptions import ObjectNotFound
 
     try:
         deployment = client.read_deployment_by_name(name)
-        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key)
     except ObjectNotFound as error:
         raise DeploymentError(f"Prefect has no deployment {name}: `duotempo up` deploys what is missing") from error
     except HTTPError as error:

@@ -4,17 +4,16 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.errors import DuotempoError
-from components.registry import Version
+from components.registry import RegistryError, Version
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.promotions import list_promotions, record_promotion
-from infra.client import DeploymentError, run_deployment
+from components.store.promotions import FAILED, SERVING, is_open, list_promotions, record_promotion, request_promotion
+from components.store.schema import Promotion
+from infra.client import DeploymentError, run_deployment, start_deployment
 from infra.local.platform import Platform
 
 DEPLOYMENT = "deploy/local"
 DEPLOY_SECONDS = 1500.0
-REQUESTED, SERVING, REFUSED, FAILED = "requested", "serving", "refused", "failed"
-"""The states of a line in the promotions table."""
 
 
 class PromotionRefused(DuotempoError):
@@ -81,16 +80,24 @@ def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
     return True
 
 
+def deployment_key(request: Promotion) -> str:
+    """What tells Prefect that a deployment of this request was started before."""
+    return f"promotion-{request.promotion_id}-{request.at.isoformat()}"
+
+
 def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, reason: str, force: bool) -> None:
+    """Starts the deployment, sets the alias and follows: the hook, which hears of the alias, finds the same run."""
     tracking_uri = platform.addresses.mlflow_url
     champion = registry.champion(tracking_uri)
     before = champion.version if champion else None
-    registry.set_champion(tracking_uri, version)
-    record_promotion(engine, version, before, actor, reason, REQUESTED)
-    parameters = {"version": version, "actor": actor, "reason": reason, "force": force}
+    request, _ = request_promotion(engine, version, before, actor, reason)
+    parameters, key = {"version": version, "actor": actor, "reason": reason, "force": force}, deployment_key(request)
     try:
-        run_deployment(DEPLOYMENT, parameters, timeout=DEPLOY_SECONDS)
-    except DeploymentError as error:  # the flow may not have begun, or not have come to its own end
-        if give_back(tracking_uri, version, (platform.served() or {}).get("model_version")):
+        start_deployment(DEPLOYMENT, parameters, key)
+        registry.set_champion(tracking_uri, version)
+        run_deployment(DEPLOYMENT, parameters, key=key, timeout=DEPLOY_SECONDS)
+    except (RegistryError, DeploymentError) as error:  # the flow may not have begun, or not have come to its own end
+        if is_open(engine, request):
             record_promotion(engine, version, before, actor, str(error), FAILED)
+            give_back(tracking_uri, version, (platform.served() or {}).get("model_version"))
         raise

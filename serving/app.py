@@ -1,6 +1,7 @@
 """The HTTP face: routes, limits, error shapes. What it answers is computed elsewhere, in threads."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from serving import answers, requests
 from serving.catalogue import active_users, search_items
 from serving.database import DatabaseAway
 from serving.errors import ApiError, invalid, unavailable
+from serving.handover import READY_FILE, ClosesWhenDraining, Drain, tell_ready
 from serving.middleware import Measured, SecurityHeaders
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
@@ -36,21 +38,30 @@ def make_app(runtime: Runtime) -> Starlette:
     """The ASGI app. It loads the runtime in the background once it is started."""
     operations = Handlers(runtime).operations()
     document = openapi([operation for operation, _ in operations])
+    drain = Drain()
 
     async def description(_: Request) -> Response:
         return JSONResponse(document)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        drain.install()
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(runtime.loaded)
+        if READY_FILE in os.environ:  # another Bento answers as long as this one does not
+            await loading
+            tell_ready()
         yield
         await asyncio.wait([loading])
         runtime.close()
 
     return Starlette(
         routes=[*_routes(operations), Route("/openapi.json", description), *page_routes()],
-        middleware=[Middleware(Measured, metrics=runtime.metrics), Middleware(SecurityHeaders)],
+        middleware=[
+            Middleware(Measured, metrics=runtime.metrics),
+            Middleware(SecurityHeaders),
+            Middleware(ClosesWhenDraining, drain=drain),
+        ],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
         lifespan=lifespan,
     )

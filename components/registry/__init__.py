@@ -14,6 +14,7 @@ from components.registry.versions import (
     version,
     versions,
 )
+from components.registry.webhook import WebhookRefused, check_delivery, ensure_webhook
 
 __all__ = [
     "NAME",
@@ -21,11 +22,14 @@ __all__ = [
     "RegistryError",
     "RegistryUnavailable",
     "Version",
+    "WebhookRefused",
     "champion",
+    "check_delivery",
     "clear_champion",
     "close_search",
     "download_bundle",
     "download_twin",
+    "ensure_webhook",
     "log_trial",
     "open_search",
     "register",

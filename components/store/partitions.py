@@ -31,8 +31,10 @@ def ensure_partitions(
 
 def _missing(connection: Connection, table: str, months: set[datetime]) -> list[datetime]:
     names = {_name(table, month): month for month in months}
-    query = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
-    return [names[name] for name in connection.scalars(query, {"names": list(names)})]
+    # not to_regclass: it may answer from a cache that does not know yet what another writer has just made
+    query = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND pg_table_is_visible(oid)")
+    there = set(connection.scalars(query, {"names": list(names)}))
+    return [month for name, month in names.items() if name not in there]
 
 
 def _month(time: datetime) -> datetime:

@@ -1,9 +1,49 @@
 """The append-only record of what was promoted, refused or rolled back: MLflow keeps none."""
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from components.store.schema import Promotion
+
+REQUESTED, SERVING, REFUSED, FAILED, SUPERSEDED = "requested", "serving", "refused", "failed", "superseded"
+"""The states of a line. A request is open until a later line of its version tells how it ended."""
+LOCK = 7_236_417
+"""Of requests, so that two that come at once make one."""
+
+
+def request_promotion(
+    engine: Engine, version: str, from_version: str | None, actor: str, reason: str
+) -> tuple[Promotion, bool]:
+    """The open request of the version, and whether it is a new one: there is one at a time. Raises StoreError."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        session.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        last = session.scalars(_lines_of(version).limit(1)).first()
+        if last is not None and last.state == REQUESTED:
+            return last, False
+        line = Promotion(version=version, from_version=from_version, actor=actor, reason=reason, state=REQUESTED)
+        session.add(line)
+        session.flush()
+        session.refresh(line)
+        return line, True
+
+
+def is_open(engine: Engine, request: Promotion) -> bool:
+    """Whether nothing tells yet how the request ended. Raises StoreError."""
+    with Session(engine) as session:
+        last = session.scalars(_lines_of(request.version).limit(1)).one()
+        return last.promotion_id == request.promotion_id
+
+
+def failures_in_a_row(engine: Engine, version: str) -> int:
+    """How many of the version's latest requests failed, one after the other. Raises StoreError."""
+    with Session(engine) as session:
+        ends = [line.state for line in session.scalars(_lines_of(version)) if line.state != REQUESTED]
+    return next((count for count, state in enumerate(ends) if state != FAILED), len(ends))
+
+
+def _lines_of(version: str) -> Select[Promotion]:
+    """The version's lines, newest first."""
+    return select(Promotion).where(Promotion.version == version).order_by(Promotion.promotion_id.desc())
 
 
 def record_promotion(

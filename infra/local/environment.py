@@ -1,5 +1,6 @@
 """What the platform's processes find in their environment."""
 
+import base64
 import hashlib
 import os
 import sys
@@ -63,7 +64,16 @@ def servers(home: Home, databases: Databases, project: Path) -> dict[str, str]:
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key(home.kept_secret("webhook")),
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",
     }
+
+
+def encryption_key(secret: str) -> str:
+    """A Fernet key made of a secret: with it MLflow keeps the webhook's secret in its database."""
+    return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
 def fingerprint(environment: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +27,8 @@ class State:
     """The port that the settings asked for when it was given."""
     served: dict[str, str] | None = None
     """`bento_tag` and `model_version` of what is served."""
+    coming: str | None = None
+    """The tag of a Bento that is about to take over."""
     environment: str = ""
     """Fingerprint of the settings that the running programs were started with."""
     deployed: str = ""
@@ -69,6 +71,21 @@ class Home:
             usual if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT else Path(f"/tmp/duotempo-{self.id}/supervisor.sock")
         )
 
+    @property
+    def door(self) -> Path:
+        """The Unix socket at which the keeper of the service's address hands it over."""
+        return self.socket.with_name("address.sock")
+
+    def ready_file(self, pid: int) -> Path:
+        """What a Bento, the process of that id, writes once it is loaded."""
+        return self.supervisor / f"bento-{pid}.ready"
+
+    def forget_bentos(self) -> None:
+        """What a stopped platform remembers of Bentos that were ready, or were about to take over."""
+        for file in self.supervisor.glob("bento-*.ready"):
+            file.unlink()
+        self.save(replace(self.state, coming=None))
+
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
@@ -76,6 +93,10 @@ class Home:
         """A secret that was made before, or None."""
         file = self.secrets / name
         return file.read_text() if file.is_file() else None
+
+    def kept_secret(self, name: str) -> str:
+        """The secret of that name, made when it is missing."""
+        return self.secret(name) or self.make_secret(name)
 
     def make_secret(self, name: str) -> str:
         """A new random secret, in a file that only its owner reads."""

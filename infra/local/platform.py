@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components import registry
 from components.settings import Settings
 from infra.local import environment, health, ports, postgres
+from infra.local.bento import program_name
 from infra.local.databases import Databases, embedded, outside
 from infra.local.deployments import Deployments
 from infra.local.errors import PlatformError, failure
@@ -35,6 +37,7 @@ class Addresses:
     prefect_url: str
     prefect_api_url: str
     mlflow_url: str
+    hook_url: str
     serving_url: str
 
 
@@ -55,7 +58,7 @@ class Platform:
             raise PlatformError(f"there is no platform in {self.home.path} yet: `duotempo up` makes it")
         web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
         prefect = web["prefect"]
-        return Addresses(self.database_url, prefect, f"{prefect}/api", web["mlflow"], web["bento"])
+        return Addresses(self.database_url, prefect, f"{prefect}/api", web["mlflow"], web["hook"], web["bento"])
 
     @property
     def database_url(self) -> str:
@@ -89,7 +92,11 @@ class Platform:
         progress(f"prefect is ready at {self.addresses.prefect_url}, with a worker on each of {', '.join(POOLS)}")
         self._deploy(deployments, progress)
         self._await("mlflow")
-        progress(f"mlflow is ready at {self.addresses.mlflow_url}")
+        self._await("hook")
+        registry.ensure_webhook(
+            self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.kept_secret("webhook")
+        )
+        progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
         if served := self.served():
             self._await("bento")
             progress(f"{served['bento_tag']} is served at {self.addresses.serving_url}")
@@ -114,15 +121,16 @@ class Platform:
     def status(self) -> dict[str, Any]:
         """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None}`."""
         state = self.home.state
-        running = self._supervisor.processes()
-        names = ["postgres", "prefect", "mlflow", *WORKERS, *(["bento"] if state.served else [])]
+        processes = self._supervisor.processes()
+        names = ["postgres", "prefect", "mlflow", "hook", *WORKERS, *(["bento"] if state.served else [])]
+        running = {name: processes.get(self._program(name)) for name in names}
         with ThreadPoolExecutor(len(names)) as pool:
-            healthy = list(pool.map(lambda name: self._healthy(name, running.get(name)), names))
+            healthy = list(pool.map(self._healthy, names, running.values()))
         services = {
             name: {
                 "url": self._shown(name, state),
                 "healthy": well,
-                "pid": running[name].pid if name in running else None,
+                "pid": process.pid if (process := running[name]) else None,
             }
             for name, well in zip(names, healthy, strict=True)
         }
@@ -133,31 +141,30 @@ class Platform:
         return self.home.state.served
 
     def serve(self, bento_tag: str, model_version: str) -> None:
-        """Serves a Bento at the address that stays, and returns when it is ready.
+        """Serves a Bento at the address that stays: it starts beside the old one, which then hands over and ends.
 
-        Raises PlatformError when it does not become ready; then what was served before is served again.
+        Raises PlatformError when it does not become ready; the old one has answered all the time and goes on.
         """
         if not self.is_up:
             raise PlatformError("the platform is not up: `duotempo up` starts it")
         with self.home.locked("serve"):
-            before = self.served()
-            self._put({"bento_tag": bento_tag, "model_version": model_version})
             try:
-                self._await("bento")
-            except PlatformError:
-                self._put(before)
-                if before:
-                    self._await("bento")
-                raise
+                self._put(coming=bento_tag)
+                self._await("bento", program_name(bento_tag))
+                self._put(served={"bento_tag": bento_tag, "model_version": model_version})
+            finally:
+                self._put(coming=None)
 
     def _start(self, progress: Progress) -> None:
         if self._supervisor.alive():
-            if environment.fingerprint(self._servers_environment()) == self.home.state.environment:
+            state = self.home.state
+            if "hook" in state.ports and environment.fingerprint(self._servers_environment()) == state.environment:
                 progress("the platform is already up")
                 return self._reconcile()
             progress("the settings have changed: starting the platform anew")
             self._supervisor.stop()
         sweep(self.home.id)
+        self.home.forget_bentos()
         self._assign_ports(progress)
         self._prepare_database(progress)
         variables = self._servers_environment()
@@ -176,7 +183,7 @@ class Platform:
         state, wanted = self.home.state, self._settings.platform
         usual = {
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
-            "mlflow": wanted.mlflow_port, "bento": wanted.serving_port,
+            "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
         }  # fmt: skip
         chosen: dict[str, int] = {}
         for name, port in usual.items():
@@ -194,7 +201,7 @@ class Platform:
         cluster = postgres.locate(self.home)
         if not cluster.exists:
             progress(f"making the database in {cluster.data}")
-            cluster.initialise(self.home.secret("postgres") or self.home.make_secret("postgres"))
+            cluster.initialise(self.home.kept_secret("postgres"))
 
     def _configure(self) -> None:
         state, cluster = self.home.state, None if self.outside else postgres.locate(self.home)
@@ -216,23 +223,22 @@ class Platform:
         with self.home.locked("start"):
             self.home.save(replace(self.home.state, deployed=now))
 
-    def _put(self, served: dict[str, str] | None) -> None:
+    def _put(self, **changes: Any) -> None:
         with self.home.locked("start"):
-            state = self.home.state
-            if state.served is None and not ports.is_free(state.ports["bento"]):
-                state.ports["bento"] = ports.choose(state.usual["bento"], state.ports.values())
-            self.home.save(replace(state, served=served))
+            self.home.save(replace(self.home.state, **changes))
             self._reconcile()
 
-    def _await(self, name: str) -> None:
+    def _await(self, name: str, program: str | None = None) -> None:
+        """program: of that service, if it is not the one in force."""
+        program = program or self._program(name)
         limit = self._settings.platform.start_timeout_seconds
         deadline = time.monotonic() + limit
-        while not self._healthy(name, process := self._supervisor.processes().get(name)):
+        while not self._healthy(name, process := self._supervisor.processes().get(program)):
             if process and process.given_up:
-                raise self._failure(name, "does not start")
+                raise self._failure(program, "does not start")
             if time.monotonic() > deadline:
                 slow = "if the machine is slow, raise DUOTEMPO_PLATFORM__START_TIMEOUT_SECONDS"
-                raise self._failure(name, f"is not ready after {limit:.0f} s", slow)
+                raise self._failure(program, f"is not ready after {limit:.0f} s", slow)
             time.sleep(PAUSE_SECONDS)
 
     def _failure(self, name: str, problem: str, mend: str = "") -> PlatformError:
@@ -243,13 +249,23 @@ class Platform:
             return self._databases(self.home.state).answers()
         if process is None or process.pid is None:
             return False
+        if name == "bento" and not self.home.ready_file(process.pid).is_file():
+            return False
         at = self.addresses
         if name == "postgres":
             return self._databases(self.home.state).answers()
         if name in WORKERS:
             return health.worker(at.prefect_api_url, WORKERS[name], process.started)
-        paths = {"prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health"}
-        return health.http(paths.get(name, f"{at.serving_url}/readyz"))
+        paths = {
+            "prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health",
+            "hook": f"{at.hook_url}/livez", "bento": f"{at.serving_url}/readyz",
+        }  # fmt: skip
+        return health.http(paths[name])
+
+    def _program(self, name: str) -> str:
+        """What supervisord calls the program of a service."""
+        served = self.served()
+        return program_name(served["bento_tag"]) if name == "bento" and served else name
 
     def _shown(self, name: str, state: State) -> str | None:
         """The address that a person may see: without a password."""
@@ -260,7 +276,7 @@ class Platform:
         at = self.addresses
         if name in WORKERS:
             return f"{at.prefect_url}/work-pools/work-pool/{WORKERS[name]}"
-        return {"prefect": at.prefect_url, "mlflow": at.mlflow_url}.get(name, at.serving_url)
+        return {"prefect": at.prefect_url, "mlflow": at.mlflow_url, "hook": at.hook_url}.get(name, at.serving_url)
 
     @property
     def outside(self) -> Databases | None:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local.bento import program_name
 from infra.local.databases import Databases
 from infra.local.home import Home, State
 from infra.local.postgres import Cluster
@@ -48,12 +49,14 @@ def programs(home: Home, state: State, cluster: Cluster | None, databases: Datab
     listed += [
         Program("prefect", [*launch, prefects, "--", python, "-m", *prefect], home.path),
         Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
+        Program("hook", [*launch, databases.names[0], "--", python, "-m", "infra.hook"], project),
         *(Program(f"worker-{pool}", [python, "-m", "infra.local.worker", pool], project) for pool in POOLS),
     ]
-    if state.served:
-        serve = [*launch, "--", python, "-m", "bentoml", "serve", state.served["bento_tag"]]
-        address = ["--host", "127.0.0.1", "--port", ports["bento"]]
-        listed.append(Program("bento", [*serve, *address], home.path, start_retries=1))
+    listed.append(Program("address", [python, "-m", "infra.local.address"], project))
+    tags = dict.fromkeys(tag for tag in ((state.served or {}).get("bento_tag"), state.coming) if tag)
+    for tag in tags:
+        serve = [*launch, "--", python, "-m", "infra.local.bento", tag]
+        listed.append(Program(program_name(tag), serve, project, stop_seconds=20, start_retries=1))
     listed.append(Program("sentinel", [python, "-m", "infra.local.sentinel", str(home.path)], home.path))
     return listed
 

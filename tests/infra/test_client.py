@@ -27,7 +27,7 @@ def test_a_run_on_the_gpu_pool_returns_what_its_flow_returned(started: Started) 
 
 @pytest.mark.usefixtures("_at_the_platform")
 def test_a_started_run_is_not_waited_for(started: Started) -> None:
-    page = start_deployment("hello/local", {})
+    page = start_deployment("hello/local", {}).page
     assert page.startswith(f"{started.platform.addresses.prefect_url}/runs/flow-run/")
 
 

@@ -21,7 +21,7 @@ from infra.local.ports import is_free
 from infra.local.sweep import tagged
 from tests.infra.conftest import Started, free_ports, make_project
 
-SERVICES = {"postgres", "prefect", "mlflow", "worker-cpu", "worker-gpu"}
+SERVICES = {"postgres", "prefect", "mlflow", "hook", "worker-cpu", "worker-gpu"}
 HEAL_SECONDS = 90.0
 
 
@@ -149,8 +149,12 @@ def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: Started) -
 
 
 SERVICE = """
+import os
+from pathlib import Path
+
 import bentoml
 
+Path(os.environ.get("DUOTEMPO_READY_FILE", os.devnull)).touch()
 
 @bentoml.service
 class Tiny:
@@ -173,7 +177,7 @@ def build_bento(folder: Path, environment: dict[str, str]) -> str:
 
 def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: Started, tmp_path: Path) -> None:
     platform = started.platform
-    with pytest.raises(PlatformError, match="bento does not start"):
+    with pytest.raises(PlatformError, match="bento-1 does not start"):
         platform.serve("nothing:1", "1")
     assert platform.served() is None
     assert "bento" not in platform.status()["services"]
@@ -182,7 +186,7 @@ def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: Started, tm
     platform.serve(tag, "1")
     assert get(f"{platform.addresses.serving_url}/readyz") == "\n"
 
-    with pytest.raises(PlatformError, match=r"bento.log"):
+    with pytest.raises(PlatformError, match=r"bento-2.log"):
         platform.serve("nothing:2", "2")
     assert platform.served() == {"bento_tag": tag, "model_version": "1"}
     assert platform.status()["services"]["bento"]["healthy"]

@@ -1,11 +1,21 @@
 """The records of what was promoted and what was shown."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from components.store.impressions import record_impression
-from components.store.promotions import list_promotions, record_promotion
+from components.store.promotions import (
+    FAILED,
+    SERVING,
+    failures_in_a_row,
+    is_open,
+    list_promotions,
+    record_promotion,
+    request_promotion,
+)
 from components.store.schema import Impression
 
 
@@ -28,3 +38,46 @@ def test_an_impression_is_kept_once(store: Engine) -> None:
     with store.connect() as connection:
         kept = connection.execute(select(Impression.request_id, Impression.served_at, Impression.items)).all()
     assert [tuple(row) for row in kept] == [("r1", served_at, items)]
+
+
+def test_the_first_impressions_of_a_month_may_come_all_at_once(store: Engine) -> None:
+    """Each writer has looked for the partition before another one makes it."""
+    writers = 6
+    barrier = threading.Barrier(writers)
+
+    def write(number: int) -> None:
+        with store.connect() as connection:
+            for month in range(1, 13):
+                with connection.begin():
+                    barrier.wait(timeout=30)
+                    record_impression(
+                        connection, request_id=f"at once {number} {month}", user_id="u", model_version="1",
+                        variant="champion", served_at=datetime(2031, month, 1, tzinfo=UTC), items=[],
+                    )  # fmt: skip
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(writers)))
+    with store.connect() as connection:
+        kept = select(func.count()).where(Impression.request_id.startswith("at once"))
+        assert connection.scalar(kept) == writers * 12
+
+
+def test_of_requests_that_come_at_once_one_is_made(store: Engine) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: request_promotion(store, "7", None, "registry", "an alias"), range(12)))
+    assert [new for _, new in made].count(True) == 1
+    [request] = {line.promotion_id: line for line, _ in made}.values()
+    assert is_open(store, request)
+    record_promotion(store, "7", None, "registry", "a server was down", FAILED)
+    assert not is_open(store, request)
+    again, new = request_promotion(store, "7", None, "registry", "an alias")
+    assert new and again.promotion_id != request.promotion_id
+
+
+def test_failures_in_a_row_end_with_a_success(store: Engine) -> None:
+    for state in (FAILED, SERVING, FAILED, FAILED):
+        request_promotion(store, "8", None, "registry", "an alias")
+        record_promotion(store, "8", None, "registry", "so it ended", state)
+    record_promotion(store, "9", None, "registry", "another one", SERVING)
+    assert failures_in_a_row(store, "8") == 2
+    assert failures_in_a_row(store, "none") == 0

@@ -1,0 +1,56 @@
+"""The registry's webhook: MLflow tells an address, signed, when an alias is set on a version."""
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from components.errors import DuotempoError
+from components.registry.connection import connect
+
+EVENT: Final = "model_version_alias.created"
+WEBHOOK = "duotempo-promotion"
+FRESH_SECONDS = 300.0
+"""How old a delivery may be, and how far ahead its clock may go."""
+
+
+class WebhookRefused(DuotempoError):
+    """The delivery is not MLflow's, or not of now; the message says why."""
+
+
+def ensure_webhook(tracking_uri: str, url: str, secret: str) -> None:
+    """Makes MLflow tell `url` of new aliases, each delivery signed with `secret`. Raises RegistryError.
+
+    An earlier webhook of ours that tells another address is replaced.
+    """
+    with connect(tracking_uri) as client:
+        ours = [webhook for webhook in client.list_webhooks() if webhook.name == WEBHOOK]
+        if any(webhook.url == url and webhook.status.is_active() for webhook in ours):
+            return
+        for webhook in ours:
+            client.delete_webhook(webhook.webhook_id)
+        client.create_webhook(name=WEBHOOK, url=url, events=[EVENT], secret=secret)
+
+
+def sign(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
+    """The signature that MLflow gives a delivery (its `mlflow.webhooks.delivery`)."""
+    digest = hmac.new(secret.encode(), f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def check_delivery(headers: Mapping[str, str], body: bytes, secret: str) -> str:
+    """The id of a delivery that bears our signature and was sent just now. Raises WebhookRefused.
+
+    headers: by name, in whatever case the mapping finds them.
+    """
+    names = ("x-mlflow-delivery-id", "x-mlflow-timestamp", "x-mlflow-signature")
+    delivery, timestamp, signature = (headers.get(name) for name in names)
+    if not delivery or not timestamp or not signature:
+        raise WebhookRefused(f"the headers {', '.join(names)} must be there")
+    if not hmac.compare_digest(sign(secret, delivery, timestamp, body).encode(), signature.encode()):
+        raise WebhookRefused("the signature is wrong: the webhook's secret is not this platform's")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > FRESH_SECONDS:
+        raise WebhookRefused(f"the delivery is not of the last {FRESH_SECONDS:.0f} seconds")
+    return delivery

@@ -1,0 +1,149 @@
+"""`python -m infra.hook`: hears from the registry that an alias was set, and looks by itself every few seconds.
+
+POST /alias takes MLflow's webhook. The one platform it belongs to is that of the settings.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from components.errors import DuotempoError
+from components.registry import NAME, WebhookRefused, check_delivery
+from components.registry.versions import CHAMPION
+from components.registry.webhook import FRESH_SECONDS
+from components.settings import Settings
+from components.store.engine import make_engine
+from infra.local.platform import Platform
+from infra.reconcile import reconcile
+
+MAX_BODY = 1 << 16
+LOOK_SECONDS = 15.0
+RETRY_AFTER = {"Retry-After": "5"}
+log = logging.getLogger(__name__)
+
+
+class Deliveries:
+    """The deliveries that were taken, as long as an equal one would still be fresh."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, float] = {}
+
+    def __contains__(self, delivery: str) -> bool:
+        return delivery in self._taken
+
+    def add(self, delivery: str, now: float) -> None:
+        self._taken = {key: at for key, at in self._taken.items() if now - at < 2 * FRESH_SECONDS}
+        self._taken[delivery] = now
+
+
+class Hook:
+    """The routes and the look-out of one platform."""
+
+    def __init__(self, platform: Platform, engine: Engine, secret: str) -> None:
+        self._platform = platform
+        self._engine = engine
+        self._secret = secret
+        self._deliveries = Deliveries()
+        self._one_at_a_time = asyncio.Lock()
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[Route("/alias", self.alias, methods=["POST"]), Route("/livez", self.livez)], lifespan=self._lifespan
+        )
+
+    async def livez(self, _: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def alias(self, request: Request) -> Response:
+        """400: not MLflow's shape; 401: not signed by it, or not now; 409: a replay; 503: it may send it again."""
+        body = await _read(request)
+        if body is None:
+            return _answer(413, "the body is too large for a webhook of MLflow")
+        try:
+            delivery = check_delivery(request.headers, body, self._secret)
+        except WebhookRefused as error:
+            log.warning("a webhook was refused: %s", error)
+            return _answer(401, str(error))
+        if delivery in self._deliveries:
+            return _answer(409, f"the delivery {delivery} was taken before")
+        try:
+            told = json.loads(body)["data"]
+            name, alias, version = told["name"], told["alias"], told["version"]
+        except (ValueError, KeyError, TypeError):
+            return _answer(400, "the body is not what MLflow sends of an alias: data with name, alias, version")
+        found = "not the champion's alias: nothing to do"
+        if (name, alias) == (NAME, CHAMPION):
+            try:
+                found = await self._look(f"alias {alias} set on version {version}")
+            except DuotempoError as error:
+                log.warning("the webhook %s cannot be followed now: %s", delivery, error)
+                return _answer(503, "a server is down: the look-out finds it once that is back", RETRY_AFTER)
+        self._deliveries.add(delivery, asyncio.get_running_loop().time())
+        return _answer(200, found)
+
+    async def _look(self, hint: str = "") -> str:
+        async with self._one_at_a_time:
+            found = await run_in_threadpool(lambda: reconcile(self._platform, self._engine, hint=hint))
+        log.log(logging.INFO if hint else logging.DEBUG, "%s: %s", hint or "look-out", found)
+        return found
+
+    async def _look_out(self) -> None:
+        """Looks again and again; what is down now is asked again at the next look."""
+        while True:
+            try:
+                await self._look()
+            except DuotempoError as error:
+                log.warning("look-out: %s", error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        looking = asyncio.create_task(self._look_out())
+        looking.add_done_callback(_told)
+        yield
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        self._engine.dispose()
+
+
+def _told(task: "asyncio.Task[None]") -> None:
+    """An error that nobody foresaw ends the process, so that the supervisor starts it anew."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("the look-out failed", exc_info=error)
+        raise SystemExit(1)
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body; None when it is too large."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return body
+
+
+def _answer(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"message": message}, status_code=status, headers=headers)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    platform = Platform(Settings())
+    hook = Hook(platform, make_engine(platform.database_url), platform.home.kept_secret("webhook"))
+    uvicorn.run(hook.app(), host="127.0.0.1", port=platform.home.state.ports["hook"], log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`python -m infra.local.address`: keeps the address that callers know, and hands its socket to every Bento.
+
+All Bentos accept from the one socket, so that a new one takes over while the old one ends what it has begun, and no
+connection is refused or lost in between. It is bound, not listened on: before the first Bento, callers are refused.
+"""
+
+import socket
+import time
+
+from components.settings import Settings
+from infra.local.home import Home
+
+HOST = "127.0.0.1"
+PAUSE_SECONDS = 0.1
+
+
+def main(home: Home) -> None:
+    with bound(home.state.ports["bento"]) as listener, socket.socket(socket.AF_UNIX) as door:
+        home.door.unlink(missing_ok=True)
+        door.bind(str(home.door))
+        home.door.chmod(0o600)
+        door.listen()
+        while True:
+            caller, _ = door.accept()
+            with caller:
+                socket.send_fds(caller, [b"address"], [listener.fileno()])
+
+
+def bound(port: int) -> socket.socket:
+    """The port is shared, so that this process can be started again while a Bento still listens on it."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((HOST, port))
+    return listener
+
+
+def take_socket(home: Home) -> int:
+    """The descriptor of the address' socket, once its keeper is there."""
+    while True:
+        try:
+            with socket.socket(socket.AF_UNIX) as door:
+                door.connect(str(home.door))
+                _, [descriptor], _, _ = socket.recv_fds(door, 16, 1)
+                return descriptor
+        except (FileNotFoundError, ConnectionError):
+            time.sleep(PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    main(Home(Settings().home))

@@ -1,0 +1,33 @@
+"""`python -m infra.local.bento TAG`: becomes a worker of BentoML that serves a Bento at the platform's address.
+
+The same worker that `bentoml serve` starts, without the parent process which would open a socket of its own.
+"""
+
+import os
+import sys
+
+from components.settings import Settings
+from infra.local.address import take_socket
+from infra.local.home import Home
+from serving.handover import READY_FILE
+
+WORKER = "_bentoml_impl.worker.service"
+
+
+def main(home: Home, tag: str) -> None:
+    ready = home.ready_file(os.getpid())
+    ready.unlink(missing_ok=True)
+    os.environ[READY_FILE] = str(ready)
+    descriptor = take_socket(home)
+    os.set_inheritable(descriptor, True)
+    command = [sys.executable, "-m", WORKER, tag, "--fd", str(descriptor), "--worker-id", "1"]
+    os.execv(command[0], command)
+
+
+def program_name(tag: str) -> str:
+    """What supervisord calls the program that serves a Bento."""
+    return f"bento-{tag.partition(':')[2]}"
+
+
+if __name__ == "__main__":
+    main(Home(Settings().home), sys.argv[1])

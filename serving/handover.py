@@ -1,0 +1,74 @@
+"""How a Bento takes over an address from another one, and hands it on: both accept from one socket meanwhile."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+DRAIN_SECONDS = 6.0
+"""Longer than a server keeps an idle connection open, so that each is closed with an answer or by that."""
+LOOK_SECONDS = 0.1
+READY_FILE = "DUOTEMPO_READY_FILE"
+"""Where a Bento says that it is loaded; it accepts no request before."""
+logger = logging.getLogger(__name__)
+
+
+def tell_ready() -> None:
+    """Makes the file at which whoever started this Bento looks, if it named one."""
+    if place := os.environ.get(READY_FILE):
+        Path(place).touch()
+
+
+class Drain:
+    """On SIGTERM the process accepts no more connections, ends each one with its next answer, and then ends itself."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def install(self) -> None:
+        """Comes before the signal handler of uvicorn's server; under any other server nothing changes."""
+        handler = signal.getsignal(signal.SIGTERM)
+        server = getattr(handler, "__self__", None)
+        if not callable(handler) or not isinstance(server, uvicorn.Server):
+            return
+        loop = asyncio.get_running_loop()
+
+        def begin(number: int, frame: FrameType | None) -> None:
+            signal.signal(number, handler)
+            self.begun = True
+            loop.call_soon_threadsafe(lambda: loop.create_task(_drain(server, lambda: handler(number, frame))))
+
+        signal.signal(signal.SIGTERM, begin)
+
+
+async def _drain(server: uvicorn.Server, end: Callable[[], object]) -> None:
+    logger.info("handing over: %d connections are open", len(server.server_state.connections))
+    for listener in server.servers:
+        listener.close()
+    deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    while server.server_state.connections and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(LOOK_SECONDS)
+    end()
+
+
+class ClosesWhenDraining:
+    """Tells callers to open their next connection anew, which another Bento then accepts."""
+
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._drain.begun:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        await self._app(scope, receive, send_last)

@@ -1,0 +1,102 @@
+"""One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and four versions."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from components import registry
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.promotions import list_promotions
+from infra.local.platform import Platform
+from infra.promotion import promote
+from tests.infra.conftest import free_ports
+from tests.worlds import fill_store, tiny_bundle
+
+SOUND, FAILED_GATE, BROKEN, NEXT = "1", "2", "3", "4"
+
+
+@pytest.fixture(scope="package")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(
+        home=tmp_path_factory.mktemp("home"),
+        cache=tmp_path_factory.mktemp("cache"),
+        platform=free_ports(),
+    )
+
+
+@pytest.fixture(scope="package")
+def platform(settings: Settings) -> Iterator[Platform]:
+    platform = Platform(settings)
+    try:
+        platform.up()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT_API_URL", platform.addresses.prefect_api_url)
+            yield platform
+    finally:
+        platform.down()
+        platform.remove()
+
+
+@pytest.fixture(scope="package")
+def engine(platform: Platform) -> Iterator[Engine]:
+    engine = make_engine(platform.addresses.database_url)
+    fill_store(engine, tiny_bundle())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="package")
+def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The registry with four versions, of which the first serves."""
+    address = platform.addresses.mlflow_url
+    folder = tmp_path_factory.mktemp("versions")
+    register(address, folder / SOUND)
+    register(address, folder / FAILED_GATE, reasons=["below popularity"])
+    register(address, folder / BROKEN, without="history")
+    register(address, folder / NEXT)
+    promote(SOUND, settings=settings, actor="ann", reason="the first")
+    return address
+
+
+def register(address: str, folder: Path, *, reasons: list[str] | None = None, without: str = "") -> None:
+    bundle = tiny_bundle()
+    bundle.manifest.pop(without, None)
+    snapshot = folder / "snapshot"
+    snapshot.mkdir(parents=True)
+    (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))
+    registry.register(
+        address,
+        bundle=bundle.write(folder / "bundle"),
+        twin=tiny_bundle().write(folder / "twin"),
+        snapshot=snapshot,
+        metrics={"duotempo/ndcg@10": 0.1},
+        settings={},
+        passed=not reasons,
+        reasons=reasons or [],
+        reports={},
+    )
+
+
+def served_version(platform: Platform) -> str:
+    """The version that the address which callers keep answers from."""
+    answer = httpx.post(f"{platform.addresses.serving_url}/recommend", json={"user_id": "u0", "k": 3}, timeout=20)
+    answer.raise_for_status()
+    body: dict[str, Any] = answer.json()
+    assert len(body["items"]) == 3
+    return str(body["model_version"])
+
+
+def champion(address: str) -> str | None:
+    found = registry.champion(address)
+    return found.version if found else None
+
+
+def last_line(engine: Engine) -> tuple[str, str | None, str, str, str]:
+    line = list_promotions(engine)[-1]
+    return line.version, line.from_version, line.actor, line.reason, line.state

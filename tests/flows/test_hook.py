@@ -1,0 +1,122 @@
+"""The alias in the registry is the wish: it ends in a service of that version, or in a refusal that says why."""
+
+import json
+import os
+import signal
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import Engine
+
+from components import registry
+from components.registry.webhook import FRESH_SECONDS, sign
+from components.store.promotions import list_promotions
+from infra.local.platform import Platform
+from tests.e2e.shell import eventually
+from tests.flows.conftest import FAILED_GATE, NEXT, SOUND, champion, last_line, served_version
+
+pytestmark = pytest.mark.timeout(900)
+DEPLOY_SECONDS = 240.0
+
+
+def set_alias(address: str, version: str) -> None:
+    """As the registry's page does."""
+    MlflowClient(address).set_registered_model_alias(registry.NAME, "champion", version)
+
+
+def deliver(platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "") -> int:
+    """The status of a delivery that bears the platform's secret, or another."""
+    delivery, timestamp = key or uuid.uuid4().hex, str(int(time.time() - age))
+    secret = secret or platform.home.kept_secret("webhook")
+    headers = {
+        "x-mlflow-delivery-id": delivery,
+        "x-mlflow-timestamp": timestamp,
+        "x-mlflow-signature": sign(secret, delivery, timestamp, body),
+    }
+    return httpx.post(f"{platform.addresses.hook_url}/alias", content=body, headers=headers, timeout=60).status_code
+
+
+def told(version: str, alias: str = "champion") -> bytes:
+    return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
+
+
+def lines_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
+    return [(line.version, line.actor, line.state) for line in list_promotions(engine)[count:]]
+
+
+def ends(engine: Engine, version: str, state: str) -> None:
+    """Waits until the latest line is that of the version, in that state."""
+
+    def ended() -> bool:
+        line = last_line(engine)
+        return (line[0], line[4]) == (version, state)
+
+    eventually(ended, seconds=DEPLOY_SECONDS)
+
+
+def test_an_alias_set_in_the_registry_ends_in_a_service_of_that_version(
+    platform: Platform, mlflow: str, engine: Engine
+) -> None:
+    count = len(list_promotions(engine))
+    set_alias(mlflow, NEXT)
+    ends(engine, NEXT, "serving")
+    assert champion(mlflow) == NEXT == served_version(platform)
+    assert lines_since(engine, count) == [(NEXT, "registry", "requested"), (NEXT, "registry", "serving")]
+    assert deliver(platform, told(NEXT)) == 200
+    assert len(list_promotions(engine)) == count + 2, "what serves is not deployed again"
+
+
+def test_an_alias_on_a_version_that_failed_the_gate_goes_back(platform: Platform, mlflow: str, engine: Engine) -> None:
+    serving = served_version(platform)
+    set_alias(mlflow, FAILED_GATE)
+    ends(engine, FAILED_GATE, "refused")
+    version, before, actor, reason, _ = last_line(engine)
+    assert (version, before, actor) == (FAILED_GATE, serving, "registry")
+    assert "below popularity" in reason
+    assert "below popularity" in registry.version(mlflow, FAILED_GATE).tags["refused"]
+    assert champion(mlflow) == serving == served_version(platform)
+
+
+def test_what_is_not_the_registrys_is_refused(platform: Platform, mlflow: str, engine: Engine) -> None:
+    before = lines_since(engine, 0)
+    body = told(FAILED_GATE)
+    assert deliver(platform, body, secret="somebody else's") == 401
+    assert deliver(platform, body, age=2 * FRESH_SECONDS) == 401
+    assert deliver(platform, body, age=-2 * FRESH_SECONDS) == 401
+    assert httpx.post(f"{platform.addresses.hook_url}/alias", content=body, timeout=60).status_code == 401
+    for malformed in (b"", b"[]", b"{", b"\xff", b'{"data": 1}', b'{"data": {"name": "duotempo"}}'):
+        assert deliver(platform, malformed) == 400
+    assert deliver(platform, b"x" * 100_000) == 413
+    assert deliver(platform, told("1", alias="challenger"), key="a") == 200
+    assert deliver(platform, told("1", alias="challenger"), key="a") == 409, "a replay"
+    assert deliver(platform, body) == 200, "well signed, but the registry says otherwise: it is only a hint"
+    assert lines_since(engine, 0) == before
+    assert champion(mlflow) == served_version(platform)
+
+
+def test_an_alias_set_while_the_hook_was_down_is_found(platform: Platform, mlflow: str, engine: Engine) -> None:
+    pid = platform.status()["services"]["hook"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    set_alias(mlflow, SOUND)
+    eventually(lambda: platform.status()["services"]["hook"]["pid"] not in (None, pid), seconds=60)
+    eventually(lambda: last_line(engine)[0] == SOUND, seconds=60)
+    ends(engine, SOUND, "serving")
+    assert champion(mlflow) == SOUND == served_version(platform)
+
+
+def test_of_two_promotions_within_a_second_the_last_one_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+    count = len(list_promotions(engine))
+    with ThreadPoolExecutor(4) as pool:
+        set_alias(mlflow, FAILED_GATE)
+        set_alias(mlflow, NEXT)
+        list(pool.map(lambda _: deliver(platform, told(NEXT)), range(4)))
+    eventually(lambda: (NEXT, "registry", "serving") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
+    assert champion(mlflow) == NEXT == served_version(platform)
+    assert [line for line in lines_since(engine, count) if line[0] == NEXT] == [
+        (NEXT, "registry", "requested"),
+        (NEXT, "registry", "serving"),
+    ]

@@ -1,0 +1,114 @@
+"""A new Bento takes the address over from the old one: under load, no request is lost."""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from components.store.engine import make_engine
+from infra.bento import build_bento
+from infra.local.errors import PlatformError
+from infra.local.platform import Platform
+from infra.local.supervisor import Supervisor
+from tests.e2e.shell import eventually
+from tests.infra.conftest import Started
+from tests.worlds import fill_store, tiny_bundle
+
+pytestmark = pytest.mark.timeout(600)
+CALLERS, A_SECOND = 5, 10
+"""Callers, and what each of them asks a second."""
+
+
+@pytest.fixture(scope="module")
+def tags(started: Started, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The Bentos of two versions, the first of which serves."""
+    platform = started.platform
+    engine = make_engine(platform.addresses.database_url)
+    fill_store(engine, tiny_bundle())
+    engine.dispose()
+    bundle = tiny_bundle().write(tmp_path_factory.mktemp("bundle"))
+    tags = [build_bento(bundle, version, bentoml_home=platform.home.bentoml) for version in ("1", "2")]
+    platform.serve(tags[0], "1")
+    return tags
+
+
+@contextmanager
+def load(url: str) -> Iterator[Counter[str]]:
+    """Callers that keep their connections and never try twice; counts answers by model version, or what went wrong."""
+    seen: Counter[str] = Counter()
+    over = threading.Event()
+
+    def call(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while not over.wait(1 / A_SECOND):
+                try:
+                    answer = client.post("/recommend", json={"user_id": f"u{number}", "k": 3})
+                    seen[answer.json()["model_version"] if answer.is_success else f"status {answer.status_code}"] += 1
+                except httpx.HTTPError as error:
+                    seen[repr(error)] += 1
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def version(platform: Platform) -> str:
+    return str(httpx.get(f"{platform.addresses.serving_url}/readyz", timeout=20).json()["model_version"])
+
+
+def test_no_request_is_lost_at_a_switch(started: Started, tags: list[str]) -> None:
+    platform = started.platform
+    with load(platform.addresses.serving_url) as seen:
+        eventually(lambda: seen["1"] > 20, seconds=60)
+        platform.serve(tags[1], "2")
+        asked = sum(seen.values())
+        eventually(lambda: sum(seen.values()) > asked + 50, seconds=60)
+        late = Counter(seen)
+        eventually(lambda: sum(seen.values()) > sum(late.values()) + 50, seconds=60)
+        platform.serve(tags[0], "1")
+    assert set(seen) == {"1", "2"}, seen
+    assert version(platform) == "1"
+
+
+def test_a_bento_that_does_not_start_costs_no_request(started: Started, tags: list[str]) -> None:
+    platform = started.platform
+    with (
+        load(platform.addresses.serving_url) as seen,
+        pytest.raises(PlatformError, match="bento-nothing does not start"),
+    ):
+        platform.serve("duotempo:nothing", "9")
+    assert set(seen) == {"1"}, seen
+    assert platform.served() == {"bento_tag": tags[0], "model_version": "1"}
+    assert platform.status()["services"]["bento"]["healthy"]
+
+
+def test_the_keeper_of_the_address_may_die(started: Started, tags: list[str]) -> None:
+    """The Bento goes on with its socket, and the next one takes over all the same."""
+    platform = started.platform
+    keeper = Supervisor(platform.home).processes()["address"].pid
+    assert keeper is not None
+    os.kill(keeper, signal.SIGKILL)
+    assert version(platform) == "1"
+    eventually(lambda: Supervisor(platform.home).processes()["address"].pid not in (None, keeper), seconds=60)
+    platform.serve(tags[1], "2")
+    assert version(platform) == "2"
+
+
+def test_a_killed_bento_comes_back(started: Started, tags: list[str]) -> None:
+    platform = started.platform
+    pid = platform.status()["services"]["bento"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: platform.status()["services"]["bento"]["healthy"], seconds=120)
+    assert platform.status()["services"]["bento"]["pid"] != pid
+    assert version(platform) == "2"
