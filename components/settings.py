@@ -237,6 +237,23 @@ class ValidationSettings(Section):
     """A snapshot smaller than this share of the last one is suspicious."""
 
 
+class MonitoringSettings(Section):
+    """What the flow `monitor` compares, and when it starts a retraining early, see docs/monitoring.md."""
+
+    window_days: PositiveFloat = 7.0
+    """The recent window, counted back from now..."""
+    reference_days: PositiveFloat = 28.0
+    """...and the days before it, which it is compared with."""
+    min_events: PositiveInt = 500
+    """Events of either window below which no drift is told: small samples differ by chance."""
+    retrain_drift: PositiveFloat = 0.25
+    """Drift (PSI) above which a retraining starts early."""
+    retrain_events: PositiveInt = 10_000
+    """Events that the newest version does not know, from which on a retraining starts early."""
+    retrain_pause_hours: PositiveFloat = 12.0
+    """No retraining starts early within so many hours after the start of another."""
+
+
 class PlatformSettings(Section):
     postgres_port: Port = 5432
     prefect_port: Port = 4200
@@ -274,6 +291,7 @@ class Settings(BaseSettings):
     ranking: RankingSettings = RankingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     validation: ValidationSettings = ValidationSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     platform: PlatformSettings = PlatformSettings()
 
     @model_validator(mode="before")

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from components import registry
+from components.bundle import Bundle, BundleError
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
@@ -18,7 +19,7 @@ from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused
 
-REFUSALS = (PromotionRefused, RegistryError, bento.BentoBuildError, smoke.SmokeTestFailed, PlatformError)
+REFUSALS = (PromotionRefused, RegistryError, BundleError, bento.BentoBuildError, smoke.SmokeTestFailed, PlatformError)
 """What speaks against the version, which is then tagged. After all else (a server is down) it may be tried again."""
 AWAY = (RegistryUnavailable, StoreError)
 
@@ -57,8 +58,10 @@ def check_gate(found: Version, reason: str, force: bool) -> None:
 
 @task(**PATIENT)
 def fetch(platform: Platform, version: str) -> Path:
-    """The bundle of the version, out of the registry."""
-    return registry.download_bundle(platform.addresses.mlflow_url, version, platform.home.path / "bundles" / version)
+    """The bundle of the version, out of the registry. What this code cannot read is refused here."""
+    folder = registry.download_bundle(platform.addresses.mlflow_url, version, platform.home.path / "bundles" / version)
+    Bundle.read(folder)
+    return folder
 
 
 @task(timeout_seconds=360)

@@ -125,6 +125,34 @@ class Promotion(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class DriftMeasure(Base):
+    """How far the recent window is from the reference before it, by feature; no value where too little was there."""
+
+    __tablename__ = "drift"
+    measured_at: Mapped[datetime] = mapped_column(primary_key=True)
+    feature: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float | None]
+    reference_from: Mapped[datetime]
+    reference_to: Mapped[datetime]
+    window_from: Mapped[datetime]
+    window_to: Mapped[datetime]
+
+
+class OnlineMetric(Base):
+    """What a variant's answers brought in a window, with bounds; no value where it cannot be measured."""
+
+    __tablename__ = "online_metrics"
+    measured_at: Mapped[datetime] = mapped_column(primary_key=True)
+    variant: Mapped[str] = mapped_column(primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str]
+    mean: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    window_from: Mapped[datetime]
+    window_to: Mapped[datetime]
+
+
 class Quarantined(Base):
     """A row that was rejected, whole, with the reason: nothing that came in is lost."""
 

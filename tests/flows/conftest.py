@@ -1,4 +1,4 @@
-"""One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and four versions."""
+"""One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and six versions."""
 
 import json
 from collections.abc import Iterator
@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 from sqlalchemy import Engine
 
 from components import registry
+from components.bundle import SCHEMA_VERSION
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.promotions import list_promotions
@@ -18,7 +20,7 @@ from infra.promotion import promote
 from tests.infra.conftest import free_ports
 from tests.worlds import fill_store, tiny_bundle
 
-SOUND, FAILED_GATE, BROKEN, NEXT = "1", "2", "3", "4"
+SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE = "1", "2", "3", "4", "5", "6"
 
 
 @pytest.fixture(scope="package")
@@ -53,26 +55,33 @@ def engine(platform: Platform) -> Iterator[Engine]:
 
 @pytest.fixture(scope="package")
 def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The registry with four versions, of which the first serves."""
+    """The registry with six versions, of which the first serves."""
     address = platform.addresses.mlflow_url
     folder = tmp_path_factory.mktemp("versions")
     register(address, folder / SOUND)
     register(address, folder / FAILED_GATE, reasons=["below popularity"])
     register(address, folder / BROKEN, without="history")
     register(address, folder / NEXT)
+    register(address, folder / OF_OTHER_CODE, schema=99)
+    MlflowClient(address).create_model_version(registry.NAME, source=str(folder / "nowhere"), tags={"gate": "passed"})
     promote(SOUND, settings=settings, actor="ann", reason="the first")
     return address
 
 
-def register(address: str, folder: Path, *, reasons: list[str] | None = None, without: str = "") -> None:
+def register(
+    address: str, folder: Path, *, reasons: list[str] | None = None, without: str = "", schema: int = SCHEMA_VERSION
+) -> None:
     bundle = tiny_bundle()
     bundle.manifest.pop(without, None)
+    bundle.write(folder / "bundle")
+    manifest = folder / "bundle" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": schema}))
     snapshot = folder / "snapshot"
     snapshot.mkdir(parents=True)
     (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))
     registry.register(
         address,
-        bundle=bundle.write(folder / "bundle"),
+        bundle=folder / "bundle",
         twin=tiny_bundle().write(folder / "twin"),
         snapshot=snapshot,
         metrics={"duotempo/ndcg@10": 0.1},

@@ -54,5 +54,5 @@ def test_a_forced_version_is_recorded_with_its_why_and_rolled_back(
 
 
 def test_an_unknown_version_is_told_at_once(settings: Settings, mlflow: str) -> None:
-    with pytest.raises(registry.RegistryError, match="known versions: 4, 3, 2, 1"):
+    with pytest.raises(registry.RegistryError, match="known versions: 6, 5, 4, 3, 2, 1"):
         promote("99", settings=settings, actor="bob")

@@ -17,7 +17,16 @@ from components.registry.webhook import FRESH_SECONDS, sign
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from tests.e2e.shell import eventually
-from tests.flows.conftest import FAILED_GATE, NEXT, SOUND, champion, last_line, served_version
+from tests.flows.conftest import (
+    FAILED_GATE,
+    NEXT,
+    OF_OTHER_CODE,
+    SOUND,
+    WITHOUT_BUNDLE,
+    champion,
+    last_line,
+    served_version,
+)
 
 pytestmark = pytest.mark.timeout(900)
 DEPLOY_SECONDS = 240.0
@@ -78,6 +87,21 @@ def test_an_alias_on_a_version_that_failed_the_gate_goes_back(platform: Platform
     assert (version, before, actor) == (FAILED_GATE, serving, "registry")
     assert "below popularity" in reason
     assert "below popularity" in registry.version(mlflow, FAILED_GATE).tags["refused"]
+    assert champion(mlflow) == serving == served_version(platform)
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [(OF_OTHER_CODE, "schema version 99, this code reads"), (WITHOUT_BUNDLE, "register the version")],
+)
+def test_a_version_without_a_bundle_that_this_code_reads_is_refused(
+    platform: Platform, mlflow: str, engine: Engine, version: str, why: str
+) -> None:
+    serving = served_version(platform)
+    set_alias(mlflow, version)
+    ends(engine, version, "refused")
+    assert why in last_line(engine)[3]
+    assert why in registry.version(mlflow, version).tags["refused"]
     assert champion(mlflow) == serving == served_version(platform)
 
 

@@ -1,0 +1,112 @@
+"""report online and report drift: what the answers brought, and how far things have moved."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from cli.console import load_settings, out, print_json, reported, table
+from cli.platform import JSON
+from components.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from components.store.observed import Window
+
+Days = Annotated[int | None, typer.Option(min=1, help="Days back from now.", show_default="monitoring.window_days")]
+reports = typer.Typer(help="What the answers brought, and how far things have moved.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(reports, name="report")
+
+
+@reports.command("online")
+def report_online(days: Days = None, as_json: JSON = False) -> None:
+    """Compares the variants that answered: clicks, ranks, satisfaction, with 95 % intervals by bootstrap over users.
+
+    Needs Postgres only. What the flow monitor measured in the same days is the history of the JSON.
+
+    \b
+    duotempo report online
+    duotempo report online --days 30 --json
+    """
+    from components.monitoring.measure import measure_online
+    from components.monitoring.tables import online_table
+    from components.store.monitoring import online_history
+
+    settings = load_settings()
+    with reported():
+        engine = open_engine(settings)
+        report = measure_online(engine, settings, datetime.now(UTC), days or settings.monitoring.window_days)
+        history = online_history(engine, report.window.since) if as_json else []
+    if as_json:
+        variants = {
+            one.name: {
+                "model_version": one.model_version,
+                "impressions": one.impressions,
+                "users": one.users,
+                "metrics": {name: figure._asdict() for name, figure in one.figures.items()},
+                "against_champion": {name: figure._asdict() for name, figure in one.against_champion.items()},
+            }
+            for one in report.online.variants
+        }
+        unmatched = report.online.unmatched
+        print_json({**bounds(report.window), "variants": variants, "unmatched": unmatched, "history": history})
+        return
+    if not report.online.variants:
+        out.print(f"nothing was answered {shown(report.window)}: try more --days, or see duotempo status")
+        return
+    show(f"variants {shown(report.window)}", *online_table(report.online))
+    if report.online.unmatched:
+        out.print(f"{report.online.unmatched} events name no shown item of these answers and do not count")
+
+
+@reports.command("drift")
+def report_drift(days: Days = None, as_json: JSON = False) -> None:
+    """Compares what people do, and the scores, with the weeks before: below 0.1 stable, above 0.25 much has changed.
+
+    Needs Postgres only. What the flow monitor measured in the same days is the history of the JSON.
+
+    \b
+    duotempo report drift
+    duotempo report drift --days 14 --json
+    """
+    from components.monitoring.measure import measure_drift
+    from components.monitoring.tables import drift_table
+    from components.store.monitoring import drift_history
+
+    settings = load_settings()
+    with reported():
+        engine = open_engine(settings)
+        report = measure_drift(engine, settings, datetime.now(UTC), days or settings.monitoring.window_days)
+        history = drift_history(engine, report.window.since) if as_json else []
+    if as_json:
+        features = {one.feature: {"value": one.value, "reading": one.note} for one in report.drifts}
+        windows = {**bounds(report.window), "reference": bounds(report.reference)}
+        print_json({**windows, "features": features, "history": history})
+        return
+    show(f"drift: {shown(report.window)}, against the time {shown(report.reference)}", *drift_table(report.drifts))
+
+
+def open_engine(settings: Settings) -> "Engine":
+    """Of the platform's own database, or of DUOTEMPO_DATABASE_URL's."""
+    from components.store.engine import make_engine
+    from infra.local.platform import Platform
+
+    return make_engine(Platform(settings).database_url)
+
+
+def bounds(window: "Window") -> dict[str, str]:
+    return {"from": window.since.isoformat(), "to": window.until.isoformat()}
+
+
+def shown(window: "Window") -> str:
+    return f"from {window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC"
+
+
+def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table whose cells are no markup."""
+    table(title, [escape(column) for column in columns], [[escape(cell) for cell in row] for row in rows])

@@ -1,0 +1,125 @@
+"""Reads the windows that end now out of the store, and measures them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from components.bundle import Bundle, BundleError
+from components.columns import Columns
+from components.monitoring.drift import TEXTS, Drift, event_drift, score_drift, text_drift
+from components.monitoring.online import Figure, Online, compare
+from components.settings import Settings
+from components.store.observed import (
+    Met,
+    Window,
+    count_met,
+    read_categories,
+    read_exposures,
+    read_feedback,
+    read_scores,
+    serving_version,
+)
+
+SCORED_ANSWERS = 20_000
+"""Answers of a window whose scores are read."""
+
+
+@dataclass(frozen=True)
+class OnlineReport:
+    """The comparison of variants in a window."""
+
+    window: Window
+    online: Online
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the table online_metrics, differences under `difference.METRIC`."""
+        return [
+            {
+                "measured_at": self.window.until,
+                "variant": variant.name,
+                "model_version": variant.model_version,
+                "metric": metric,
+                **figure._asdict(),
+                "window_from": self.window.since,
+                "window_to": self.window.until,
+            }
+            for variant in self.online.variants
+            for metric, figure in {
+                "impressions": Figure(variant.impressions),
+                "users": Figure(variant.users),
+                **variant.figures,
+                **{f"difference.{metric}": figure for metric, figure in variant.against_champion.items()},
+            }.items()
+        ]
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """The drift of each feature between two windows."""
+
+    reference: Window
+    window: Window
+    drifts: list[Drift]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the table drift."""
+        return [
+            {
+                "measured_at": self.window.until,
+                "feature": one.feature,
+                "value": one.value,
+                "reference_from": self.reference.since,
+                "reference_to": self.reference.until,
+                "window_from": self.window.since,
+                "window_to": self.window.until,
+            }
+            for one in self.drifts
+        ]
+
+
+def measure_online(engine: Engine, settings: Settings, now: datetime, days: float) -> OnlineReport:
+    """Compares the variants in the `days` before `now` (aware). Raises StoreError."""
+    window = Window.before(now, days)
+    evaluation = settings.evaluation
+    compared = compare(
+        read_exposures(engine, window),
+        read_feedback(engine, window),
+        settings.events,
+        k=evaluation.k,
+        resamples=evaluation.bootstrap,
+    )
+    return OnlineReport(window, compared)
+
+
+def measure_drift(engine: Engine, settings: Settings, now: datetime, days: float) -> DriftReport:
+    """The `days` before `now` (aware) against the reference before them. Raises StoreError.
+
+    Scores are those of the champion's latest version: another version's have another scale. The text vectors are of its
+    bundle, where the deployment or the batch job has put one.
+    """
+    window = Window.before(now, days)
+    reference = Window.before(window.since, settings.monitoring.reference_days)
+    least = settings.monitoring.min_events
+    before, lately = count_met(engine, reference), count_met(engine, window)
+    drifts = event_drift(before, lately, read_categories(engine), least)
+    version = serving_version(engine, window)
+    if version is None:
+        nothing = "nothing was answered in the window"
+        return DriftReport(reference, window, [*drifts, Drift("scores", None, nothing), Drift(TEXTS, None, nothing)])
+    scored, shown = (read_scores(engine, span, version, SCORED_ANSWERS) for span in (reference, window))
+    texts = _texts(before, lately, settings.home.expanduser() / "bundles" / version, least)
+    return DriftReport(reference, window, [*drifts, score_drift(scored, shown, least), texts])
+
+
+def _texts(reference: Met, recent: Met, folder: Path, least: int) -> Drift:
+    if not folder.is_dir():
+        return Drift(TEXTS, None, f"no text vectors: the bundle of version {folder.name} is not in {folder.parent}")
+    try:
+        bundle = Bundle.read(folder)
+    except BundleError as error:
+        return Drift(TEXTS, None, f"no text vectors: {error}")
+    rows = {item: row for row, item in enumerate(bundle.items[Columns.ITEM].to_pylist())}
+    return text_drift(reference, recent, rows, bundle.texts, least)

@@ -1,0 +1,133 @@
+"""What the service showed and what people did in a window of time: of those who consent, as in a snapshot."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Engine, text
+
+from components.columns import Columns
+
+PROPENSITY = "propensity"
+"""How likely the item was to be shown, in (0, 1]; 1 without exploration."""
+EXPOSURE_COLUMNS = [
+    Columns.REQUEST, Columns.USER, Columns.MODEL_VERSION, Columns.VARIANT, Columns.ITEM, Columns.RANK, Columns.SCORE,
+    PROPENSITY,
+]  # fmt: skip
+FEEDBACK_COLUMNS = [Columns.REQUEST, Columns.ITEM, Columns.EVENT, Columns.VALUE]
+
+_EXPOSURES = """
+    SELECT request_id, user_id, model_version, variant, shown.item_id, shown.rank, shown.score, shown.propensity
+    FROM impressions LEFT JOIN users USING (user_id) LEFT JOIN LATERAL jsonb_to_recordset(items)
+        AS shown(item_id text, rank float8, score float8, propensity float8) ON true
+    WHERE served_at >= :since AND served_at < :until AND coalesce(consent, true)
+    ORDER BY served_at, request_id, shown.rank"""
+_EVENTS = "FROM events JOIN users USING (user_id) WHERE occurred_at >= :since AND occurred_at < :until AND consent"
+_FEEDBACK = f"SELECT request_id, item_id, event, value {_EVENTS} AND request_id IS NOT NULL"
+_MET = f"""
+    SELECT event, hour, item_id, count(*) FROM (
+        SELECT event, extract(hour FROM occurred_at AT TIME ZONE 'UTC')::int AS hour, item_id {_EVENTS}
+    ) AS met GROUP BY GROUPING SETS ((event), (hour), (item_id))"""
+_SCORES = """
+    SELECT (shown->>'score')::float8 FROM (
+        SELECT items FROM impressions LEFT JOIN users USING (user_id)
+        WHERE served_at >= :since AND served_at < :until AND coalesce(consent, true) AND model_version = :version
+        ORDER BY request_id LIMIT :answers
+    ) AS answers, jsonb_array_elements(items) AS shown WHERE shown->>'score' IS NOT NULL"""
+_SERVING_VERSION = """
+    SELECT model_version FROM impressions WHERE served_at >= :since AND served_at < :until
+    ORDER BY variant = 'champion' DESC, served_at DESC LIMIT 1"""
+_UNKNOWN_TO = "SELECT count(*) FROM events JOIN users USING (user_id) WHERE occurred_at >= :cut AND consent"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of time, both ends aware; `until` is no part of it."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def before(cls, until: datetime, days: float) -> "Window":
+        """The `days` that end at `until`."""
+        return cls(until - timedelta(days=days), until)
+
+    @property
+    def bounds(self) -> dict[str, datetime]:
+        return {"since": self.since, "until": self.until}
+
+
+@dataclass(frozen=True)
+class Met:
+    """The events of a window, counted: by kind, by hour of the day (UTC, 0 to 23), by item."""
+
+    kinds: dict[str, int]
+    hours: dict[int, int]
+    items: dict[str, int]
+
+    @property
+    def events(self) -> int:
+        return sum(self.kinds.values())
+
+
+def read_exposures(engine: Engine, window: Window) -> pd.DataFrame:
+    """A row for each item that an answer of the window showed, with EXPOSURE_COLUMNS; an answer without items has one
+    row without item. Raises StoreError."""
+    return _frame(engine, _EXPOSURES, window, EXPOSURE_COLUMNS, (Columns.RANK, Columns.SCORE, PROPENSITY))
+
+
+def read_feedback(engine: Engine, window: Window) -> pd.DataFrame:
+    """The events of the window that name an answer, with FEEDBACK_COLUMNS. Raises StoreError."""
+    return _frame(engine, _FEEDBACK, window, FEEDBACK_COLUMNS, (Columns.VALUE,))
+
+
+def count_met(engine: Engine, window: Window) -> Met:
+    """The events of the window, counted in Postgres. Raises StoreError."""
+    met = Met({}, {}, {})
+    with engine.connect() as connection:
+        for kind, hour, item, count in connection.execute(text(_MET), window.bounds):
+            if kind is not None:
+                met.kinds[kind] = count
+            elif hour is not None:
+                met.hours[hour] = count
+            else:
+                met.items[item] = count
+    return met
+
+
+def read_scores(engine: Engine, window: Window, version: str, answers: int) -> np.ndarray:
+    """Scores (n,) of the items that a model version showed, from at most so many answers of the window.
+
+    A request_id is random, so the first of them by name are a fair sample. Raises StoreError.
+    """
+    with engine.connect() as connection:
+        found = connection.scalars(text(_SCORES), {**window.bounds, "version": version, "answers": answers})
+        return np.array(found.all(), dtype=np.float64)
+
+
+def serving_version(engine: Engine, window: Window) -> str | None:
+    """The version that answered last as champion in the window, else the last that answered; None where nothing was
+    answered. Raises StoreError."""
+    with engine.connect() as connection:
+        return connection.scalar(text(_SERVING_VERSION), window.bounds)
+
+
+def count_events_since(engine: Engine, cut: datetime) -> int:
+    """Events that a snapshot as of `cut` does not hold. Raises StoreError."""
+    with engine.connect() as connection:
+        return connection.execute(text(_UNKNOWN_TO), {"cut": cut}).scalar_one()
+
+
+def read_categories(engine: Engine) -> dict[str, list[str]]:
+    """The categories of every item. Raises StoreError."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT item_id, category FROM items"))
+        return {row.item_id: row.category for row in rows}
+
+
+def _frame(engine: Engine, query: str, window: Window, columns: list[str], numbers: tuple[str, ...]) -> pd.DataFrame:
+    with engine.connect() as connection:
+        rows = [tuple(row) for row in connection.execute(text(query), window.bounds)]
+    frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    return frame.astype(dict.fromkeys(numbers, "float64"))

@@ -1,0 +1,133 @@
+"""online metrics > drift > record > plots > an early retraining, if much has changed or much is new."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_client, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+)
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import flow_run
+
+from components import registry
+from components.monitoring import measure as steps
+from components.monitoring.decision import Decision, Trainings, decide
+from components.monitoring.measure import DriftReport, OnlineReport
+from components.monitoring.plots import plot_drift, plot_variants
+from components.monitoring.tables import drift_table, online_table
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.monitoring import record_drift, record_online
+from components.store.observed import count_events_since
+from infra.client import start_deployment
+
+RETRAIN = "retrain/local"
+KNOWN_RUNS = 50
+"""Retrainings that are looked at, the latest ones."""
+PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [2, 10, 30], "timeout_seconds": 600}
+
+
+@task(**PATIENT)
+def measure_online(settings: Settings, now: datetime) -> OnlineReport:
+    """What the answers of each variant brought."""
+    engine = make_engine(settings.database_url or "")
+    report = steps.measure_online(engine, settings, now, settings.monitoring.window_days)
+    engine.dispose()
+    return report
+
+
+@task(**PATIENT)
+def measure_drift(settings: Settings, now: datetime) -> DriftReport:
+    """How far the window is from the reference before it."""
+    engine = make_engine(settings.database_url or "")
+    report = steps.measure_drift(engine, settings, now, settings.monitoring.window_days)
+    engine.dispose()
+    return report
+
+
+@task(**PATIENT)
+def record(settings: Settings, online: OnlineReport, drift: DriftReport) -> None:
+    """Keeps both in the tables online_metrics and drift."""
+    engine = make_engine(settings.database_url or "")
+    record_online(engine, online.rows())
+    record_drift(engine, drift.rows())
+    engine.dispose()
+
+
+@task(**PATIENT)
+def trainings(settings: Settings) -> Trainings:
+    """What the registry, Postgres and Prefect know of the trainings so far."""
+    known = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
+    if not known:
+        return Trainings(None, 0, False, None)
+    cut = datetime.fromisoformat(known[0].tags["cut"])
+    engine = make_engine(settings.database_url or "")
+    new_events = count_events_since(engine, cut)
+    engine.dispose()
+    due = FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)})
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])),
+            flow_run_filter=FlowRunFilter(expected_start_time=due),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=KNOWN_RUNS,
+        )
+    running = any(run.state is None or not run.state.is_final() for run in runs)
+    return Trainings(cut, new_events, running, max((run.start_time for run in runs if run.start_time), default=None))
+
+
+@task(**PATIENT)
+def start_retraining(now: datetime) -> str:
+    """The page of the retraining's run; asked again as of the same time, it starts no second one."""
+    return start_deployment(RETRAIN, {}, key=f"monitor {now.isoformat()}").page
+
+
+@flow(name="monitor", timeout_seconds=1800)
+def monitor() -> dict[str, Any]:
+    """Measures the window that ends at the time the run was due, and starts a retraining early where it is called for.
+
+    A run that is retried measures the same window, and keeps it once.
+    """
+    settings = Settings()
+    now = flow_run.scheduled_start_time
+    online, drift = measure_online(settings, now), measure_drift(settings, now)
+    record(settings, online, drift)
+    folder = settings.home / "reports"
+    plots = [
+        plot_variants(folder / "variants.png", online.online),
+        plot_drift(folder / "drift.png", drift.drifts),
+    ]
+    decision = decide(drift.drifts, trainings(settings), now, settings.monitoring)
+    page = start_retraining(now) if decision.retrain else None
+    tell(online, drift, decision, page, plots)
+    return {
+        "drift": {one.feature: one.value for one in drift.drifts},
+        "decision": decision.reason,
+        "retraining": page,
+        "plots": [str(plot) for plot in plots],
+    }
+
+
+def tell(online: OnlineReport, drift: DriftReport, decision: Decision, page: str | None, plots: list[Path]) -> None:
+    """The artifacts of the run, and a line in its log."""
+    verdict = f"Retraining started: {page}." if page else "No retraining started."
+    get_run_logger().info("%s %s", verdict, decision.reason)
+    table = drift_table(drift.drifts)
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    create_table_artifact(table=rows, key="drift", description="Drift of the window against the reference before it")
+    window = f"{online.window.since:%Y-%m-%d %H:%M} to {online.window.until:%Y-%m-%d %H:%M} UTC"
+    sections = [
+        f"# {window}\n\n{verdict} {decision.reason}",
+        f"## Variants\n\n{online_table(online.online).markdown()}",
+        f"Feedback that names no answer of the window: {online.online.unmatched}",
+        f"## Drift\n\n{table.markdown()}",
+        *(f"`{plot}`" for plot in plots),
+    ]
+    create_markdown_artifact("\n\n".join(sections), key="monitoring", description="Variants, drift, early retraining")

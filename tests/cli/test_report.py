@@ -1,0 +1,88 @@
+"""report online and report drift: what they print, for persons and for programs, and what they say without data."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine, text
+
+from components.store.engine import make_engine
+from tests.cli.conftest import Run
+from tests.components.monitoring.world import show, tell
+from tests.worlds import free_port
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE users, items, events, event_keys, impressions, drift, online_metrics"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def answered(engine: Engine) -> None:
+    """Four answers of the champion and four of a canary, of which one each was liked."""
+    now = datetime.now(UTC)
+    for number in range(4):
+        show(engine, f"r{number}", f"u{number}", [("i0", 1.0), ("i1", 1.0)], now=now)
+        show(engine, f"q{number}", f"v{number}", [("i0", 0.5), ("i1", 1.0)], now=now, variant="canary", version="2")
+    tell(engine, [("u0", "i0", "like", 0.5, "r0", None), ("v0", "i1", "like", 0.5, "q0", None),
+                  ("v0", "i0", "like", 0.5, "lost", None)], now=now)  # fmt: skip
+
+
+@pytest.mark.usefixtures("answered")
+def test_variants_are_shown_beside_each_other(duotempo: Run, database: str) -> None:
+    answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.err
+    lines = {cells[0]: cells for line in answer.out.splitlines() if len(cells := line.strip("│").split("│")) == 4}
+    rows = {name.strip(): [cell.strip() for cell in cells[1:]] for name, cells in lines.items()}
+    assert rows["version"] == ["1", "2", "-"]
+    assert rows["impressions"] == ["4", "4", "-"]
+    assert [cell.split()[0] for cell in rows["ctr@10"]] == ["0.25", "0.25", "0"]
+    assert rows["rating"] == ["-", "-", "-"]
+    assert rows["ess"][0] == "-" and float(rows["ess"][1]) == pytest.approx(7.2)
+    assert "canary - champion" in answer.out
+    assert "1 events name no shown item" in answer.text
+
+
+@pytest.mark.usefixtures("answered")
+def test_programs_get_json(duotempo: Run, database: str) -> None:
+    answer = duotempo("report", "online", "--days", "3", "--json", DUOTEMPO_DATABASE_URL=database)
+    told = json.loads(answer.out)
+    assert set(told["variants"]) == {"champion", "canary"}
+    assert told["variants"]["champion"]["metrics"]["ctr@10"]["mean"] == 0.25
+    assert told["variants"]["champion"]["metrics"]["rating"] == {"mean": None, "low": None, "high": None}
+    assert told["variants"]["canary"]["against_champion"]["ctr@10"]["mean"] == 0
+    assert (told["unmatched"], told["history"]) == (1, [])
+    since, until = (datetime.fromisoformat(told[end]) for end in ("from", "to"))
+    assert (until - since).days == 3
+
+
+@pytest.mark.usefixtures("answered")
+def test_drift_says_where_there_is_too_little(duotempo: Run, database: str) -> None:
+    answer = duotempo("report", "drift", DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.err
+    assert "too few events: 0 before and 3 in the window, 500 are needed in each" in answer.text
+    told = json.loads(duotempo("report", "drift", "--json", DUOTEMPO_DATABASE_URL=database).out)
+    assert set(told["features"]) == {"events", "categories", "popularity", "hours", "scores", "texts"}
+    assert told["features"]["hours"]["value"] is None and told["reference"]["to"] == told["from"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_without_an_answer_the_next_step_is_named(duotempo: Run, database: str) -> None:
+    answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0
+    assert "nothing was answered" in answer.text and "duotempo status" in answer.text
+
+
+@pytest.mark.parametrize("what", ["online", "drift"])
+def test_what_keeps_it_from_reading_is_named(duotempo: Run, what: str) -> None:
+    answer = duotempo("report", what)
+    assert answer.code == 1 and "duotempo up" in answer.text
+    port = free_port()
+    away = duotempo("report", what, DUOTEMPO_DATABASE_URL=f"postgresql://me:s3cret@127.0.0.1:{port}/shop")
+    assert away.code == 1 and f"127.0.0.1:{port}" in away.text and "s3cret" not in away.text
+    assert duotempo("report", what, "--days", "0").code == 2

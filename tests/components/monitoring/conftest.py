@@ -1,0 +1,17 @@
+"""A store that is emptied before each test."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from components.store.engine import make_engine
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Engine]:
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE users, items, events, event_keys, impressions, drift, online_metrics"))
+    yield engine
+    engine.dispose()

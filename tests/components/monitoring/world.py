@@ -1,0 +1,68 @@
+"""Answers that were shown and what came back, in memory and in Postgres."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from components.settings import Settings
+from components.store.clean import clean_events, clean_items
+from components.store.impressions import record_impression
+from components.store.load import append_events, upsert_items
+from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+CATEGORIES = ("home", "play")
+
+Shown = tuple[str, float]
+"""An item and its propensity."""
+
+
+def exposures(
+    answers: Sequence[tuple[str, str, Sequence[Shown]]], variant: str = "champion", version: str = "1"
+) -> pd.DataFrame:
+    """Answers of (request, user, items) as `read_exposures` gives them; scores fall by 0.1 a rank."""
+    rows = [
+        (request, user, version, variant, item, float(rank), 1 - rank / 10, propensity)
+        for request, user, items in answers
+        for rank, (item, propensity) in enumerate(items, start=1)
+    ]
+    rows += [(request, user, version, variant, None, None, None, None) for request, user, items in answers if not items]
+    return pd.DataFrame(rows, columns=EXPOSURE_COLUMNS, dtype=object).astype(
+        {"rank": "float64", "score": "float64", "propensity": "float64"}
+    )
+
+
+def feedback(*rows: tuple[str, str, str, float | None]) -> pd.DataFrame:
+    """Events of (request, item, kind, value) as `read_feedback` gives them."""
+    return pd.DataFrame(rows, columns=FEEDBACK_COLUMNS, dtype=object).astype({"value": "float64"})
+
+
+def show(
+    engine: Engine, request: str, user: str, items: Sequence[Shown], *, days_ago: float = 1.0,
+    variant: str = "champion", version: str = "1", now: datetime = NOW,
+) -> None:  # fmt: skip
+    """Notes an answer, as the service does."""
+    shown = [
+        {"item_id": item, "rank": rank, "score": 1 - rank / 10, "propensity": propensity}
+        for rank, (item, propensity) in enumerate(items, start=1)
+    ]
+    with engine.begin() as connection:
+        record_impression(
+            connection, request_id=request, user_id=user, model_version=version, variant=variant,
+            served_at=now - timedelta(days=days_ago), items=shown,
+        )  # fmt: skip
+
+
+def tell(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW) -> None:
+    """Stores events of (user, item, kind, days ago, request, value); the items i0, i1, … of two categories."""
+    raw = pd.DataFrame(rows, columns=["user_id", "item_id", "event", "days", "request_id", "value"], dtype=object)
+    raw["timestamp"] = [(now - timedelta(days=days)).timestamp() for days in raw.pop("days")]
+    ids = sorted(set(raw["item_id"]))
+    items = pd.DataFrame({"item_id": ids, "category": [CATEGORIES[int(item[1:]) % 2] for item in ids]})
+    cleaned = clean_events(raw, source="feedback", settings=Settings().events, known_items=ids, now=now)
+    assert cleaned.rejected.empty
+    with engine.begin() as connection:
+        upsert_items(connection, clean_items(items, source="test").rows)
+        append_events(connection, cleaned.rows)

@@ -1,0 +1,126 @@
+"""The monitor flow on a real Prefect, Postgres and MLflow: what it measures, keeps, shows and starts."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect import get_client
+from prefect.artifacts import Artifact
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+from sqlalchemy import Engine
+
+from components import registry
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.monitoring import drift_history, online_history
+from flows.monitor import monitor
+from flows.retrain import retrain
+from tests.components.monitoring.world import show, tell
+from tests.worlds import mlflow_server, tiny_bundle
+
+pytestmark = pytest.mark.timeout(280)
+NOW = datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class World:
+    """A shop that turned from likes of even items to views of odd ones a week ago."""
+
+    engine: Engine
+    settings: Settings
+    mlflow_url: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("monitor")
+    with pytest.MonkeyPatch.context() as patch, mlflow_server(folder / "mlflow") as address, prefect_test_harness(120):
+        for name, value in {"HOME": folder / "home", "DATABASE_URL": database, "MONITORING__MIN_EVENTS": 100}.items():
+            patch.setenv(f"DUOTEMPO_{name}", str(value))
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+        with get_client(sync_client=True) as client:
+            client.create_deployment(client.create_flow(retrain), "local")
+        engine = make_engine(database)
+        yield World(engine, Settings(), address, folder)
+        engine.dispose()
+
+
+def retrainings() -> list[FlowRun]:
+    with get_client(sync_client=True) as client:
+        flows = {flow.id for flow in client.read_flows() if flow.name == "retrain"}
+        return [run for run in client.read_flow_runs() if run.flow_id in flows]
+
+
+def register(world: World) -> None:
+    """A version whose snapshot ends ten days ago."""
+    bundle = tiny_bundle(cut=(NOW - timedelta(days=10)).isoformat()).write(world.folder / "bundle")
+    snapshot = world.folder / "snapshot"
+    snapshot.mkdir()
+    (snapshot / "manifest.json").write_text(json.dumps({"id": "s1"}))
+    registry.register(
+        world.mlflow_url, bundle=bundle, twin=bundle, snapshot=snapshot, metrics={}, settings={}, passed=True,
+        reasons=[], reports={},
+    )  # fmt: skip
+
+
+def test_an_empty_shop_is_measured_and_starts_nothing(world: World) -> None:
+    result = monitor()
+    assert set(result["drift"].values()) == {None}
+    assert "there is no version yet" in result["decision"]
+    assert all(Path(plot).is_file() for plot in result["plots"])
+    assert len(drift_history(world.engine, NOW)) == 6
+    assert retrainings() == []
+
+
+def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
+    register(world)
+    even = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + n / 20, None, None) for n in range(400)]
+    odd = [(f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + n / 70, f"r{n}", None) for n in range(400)]
+    tell(world.engine, even + odd, now=NOW)
+    for number in range(400):
+        show(world.engine, f"r{number}", f"u{number}", [("i1", 1.0), ("i3", 1.0)], now=NOW, version="1")
+    began = datetime.now(UTC)
+    result = monitor()
+    assert result["drift"]["events"] > 0.25
+    assert "drift above 0.25: events" in result["decision"]
+    (run,) = retrainings()
+    assert result["retraining"].endswith(f"/runs/flow-run/{run.id}")
+
+    kept = {row["metric"]: row["mean"] for row in online_history(world.engine, began)}
+    assert kept["impressions"] == 400
+    assert {row["feature"]: row["value"] for row in drift_history(world.engine, began)} == result["drift"]
+    page, table = Artifact.get("monitoring"), Artifact.get("drift")
+    assert page is not None and table is not None
+    assert all(word in page.data for word in ("| champion |", "ctr@10", "much drift", "Retraining started: http"))
+    assert [row["feature"] for row in json.loads(table.data)] == list(result["drift"])
+
+    again = monitor()
+    assert "a retraining is running" in again["decision"]
+    assert again["retraining"] is None and len(retrainings()) == 1
+
+
+def test_a_retraining_that_failed_is_not_repeated_at_once(world: World) -> None:
+    from prefect.states import Failed, Running
+
+    (run,) = retrainings()
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Running(), force=True)
+        client.set_flow_run_state(run.id, Failed(), force=True)
+    assert "the last retraining started at" in monitor()["decision"]
+    assert len(retrainings()) == 1
+
+
+def test_its_deployment_runs_one_at_a_time_and_hourly() -> None:
+    deployments = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    found = next(one for one in deployments if one["entrypoint"] == "flows/monitor.py:monitor")
+    assert (monitor.name, found["name"], found["work_pool"]) == ("monitor", "local", {"name": "cpu"})
+    assert found["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert found["schedules"][0]["cron"] == "0 * * * *"
