@@ -63,7 +63,7 @@ def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_fact
     register(address, folder / BROKEN, without="history")
     register(address, folder / NEXT)
     register(address, folder / OF_OTHER_CODE, schema=99)
-    MlflowClient(address).create_model_version(registry.NAME, source=str(folder / "nowhere"), tags={"gate": "passed"})
+    register_without_bundle(MlflowClient(address))
     promote(SOUND, settings=settings, actor="ann", reason="the first")
     return address
 
@@ -90,6 +90,13 @@ def register(
         reasons=reasons or [],
         reports={},
     )
+
+
+def register_without_bundle(client: MlflowClient) -> None:
+    """A version whose artefacts are gone."""
+    run = client.create_run(client.create_experiment("lost")).info
+    source = f"{run.artifact_uri}/model"
+    client.create_model_version(registry.NAME, source=source, run_id=run.run_id, tags={"gate": "passed"})
 
 
 def served_version(platform: Platform) -> str:

@@ -92,7 +92,7 @@ def test_an_alias_on_a_version_that_failed_the_gate_goes_back(platform: Platform
 
 @pytest.mark.parametrize(
     ("version", "why"),
-    [(OF_OTHER_CODE, "schema version 99, this code reads"), (WITHOUT_BUNDLE, "register the version")],
+    [(OF_OTHER_CODE, "schema version 99, this code reads"), (WITHOUT_BUNDLE, "lacks what was asked for")],
 )
 def test_a_version_without_a_bundle_that_this_code_reads_is_refused(
     platform: Platform, mlflow: str, engine: Engine, version: str, why: str
