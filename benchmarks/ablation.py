@@ -139,8 +139,24 @@ def report(dataset: str, seeds: int, results: Mapping[str, Rows], command: str, 
             [name, *(text for metric in ("ndcg", "hr") for text in compared(row, metric))] for name, row in rows.items()
         ]
         count = f"{seeds} seeds" if seeds > 1 else "one seed"
-        parts.append(f"### {dataset}, {split}, {count}\n\n{table(header, lines)}")
+        parts.append(f"### {dataset}, {split}, {count}\n\n{table(header, lines)}\n\n{verdict(rows)}")
     return "\n\n".join(parts)
+
+
+def verdict(rows: Rows) -> str:
+    """Which cells are better or worse than the default by NDCG, and which the split cannot tell from it."""
+    differences = {name: row.difference["ndcg"] for name, row in rows.items() if name != "default"}
+    worse = [name for name, difference in differences.items() if difference.high < 0]
+    better = [name for name, difference in differences.items() if difference.low > 0]
+    open_ = [name for name in differences if name not in (*worse, *better)]
+    return (
+        f"By NDCG, more than by chance: worse than the default {listed(worse)}; better {listed(better)}. "
+        f"Not told apart from it here, so of no shown use or harm: {listed(open_)}."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"
 
 
 def compared(row: Row, metric: str) -> tuple[str, str]:

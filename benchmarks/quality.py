@@ -13,7 +13,7 @@ from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.datasets.named import get
 from components.datasets.sources import DatasetError
-from components.evaluation.offline import DEFAULT_MODELS, PEERS
+from components.evaluation.offline import DEFAULT_MODELS, PEERS, PRODUCT
 from components.settings import EvaluationSettings, Settings
 
 PAGE = ROOT / "docs" / "quality.md"
@@ -113,7 +113,23 @@ def section(dataset: str, split: str, models: dict[str, list[Cell]], settings: E
         ]
         for model, runs in models.items()
     ]
-    return f"### {dataset}, {split}: {len(first[0].users):,} targets, {seeds}\n\n{table(header, rows)}"
+    title = f"### {dataset}, {split}: {len(first[0].users):,} targets, {seeds}"
+    return f"{title}\n\n{table(header, rows)}\n\n{beside_best_peer(models, k)}"
+
+
+def beside_best_peer(models: dict[str, list[Cell]], k: int) -> str:
+    """The product's NDCG as a multiple of that of the model which comes next by NDCG, and the coverage of both."""
+
+    def average(model: str, figure: str) -> float:
+        return float(np.mean([run.figures[figure] for run in models[model]]))
+
+    best = max((model for model in models if model != PRODUCT), key=lambda model: average(model, f"ndcg@{k}"))
+    ratio = average(PRODUCT, f"ndcg@{k}") / average(best, f"ndcg@{k}")
+    covered, by_best = (average(model, f"coverage@{k}") for model in (PRODUCT, best))
+    return (
+        f"NDCG@{k} of {PRODUCT}: {ratio:.2f} times that of the best other, {best}; "
+        f"items covered: {covered:,.0f} against {by_best:,.0f}."
+    )
 
 
 def bounded(runs: Sequence[Cell], metric: str, settings: EvaluationSettings) -> str:

@@ -43,6 +43,9 @@ def test_each_cell_stands_beside_the_default(settings: Settings, page: Path, mon
     assert f"`duotempo bench ablation --dataset ml-100k --split loo --fusion {own}`" in text
     assert "### ml-100k, loo, one seed" in text
     assert "| gated | " in text
+    told, not_told = text.split("Not told apart from it here")
+    assert "By NDCG, more than by chance: worse than the default " in told
+    assert "gated" in not_told
     assert "+0.0000 [+0.0000, +0.0000]" in text
     assert page.with_name("ablation.png").read_bytes().startswith(b"\x89PNG")
 

@@ -36,6 +36,7 @@ def test_the_table_and_the_figures(settings: Settings, page: Path) -> None:
     ]  # fmt: skip
     assert all(0 <= value <= 1 for name, value in figures.items() if "coverage" not in name)
     assert f"{figures['ml-100k.loo.ease.ndcg@10']:.4f} [" in text
+    assert text.count("times that of the best other") == 2
     assert text.count("0.0000 (3)") >= 4  # what no event speaks for, popularity and the peers cannot rank
 
 
