@@ -47,7 +47,8 @@ def show_encoder(result: dict[str, Any]) -> None:
     ranks = f"{held_out['mrr_base']:.4f} before, {held_out['mrr']:.4f} after"
     out.print(f"mean reciprocal rank on {held_out['pairs']} held-out pairs: {ranks}")
     out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}", markup=False)
-    out.print("use it: set DUOTEMPO_EMBEDDING__MODEL to this folder, then duotempo up and duotempo retrain --wait")
+    use = "set DUOTEMPO_EMBEDDING__MODEL to this folder, then duotempo up and duotempo retrain --wait"
+    out.print(f"use it: {use}" if gate["passed"] else f"the gate advises against it; to use it all the same, {use}")
     out.print(result["encoder"], markup=False, soft_wrap=True)
 
 
