@@ -180,6 +180,7 @@ def draw(results: Mapping[str, Rows], k: int) -> Figure:
         axes.set_title(f"{split}: NDCG@{k} less the default's", loc="left", fontsize=10, color=INK)
         axes.grid(axis="x", color="#e6e8ec", linewidth=0.8)
         axes.set_axisbelow(True)
+        axes.locator_params(axis="x", nbins=5)
         axes.spines[["top", "right"]].set_visible(False)
     panels.flat[0].invert_yaxis()  # shared: the first cell on top
     return figure
