@@ -43,8 +43,12 @@ def search(
 def show_search(result: dict[str, Any]) -> None:
     """Prints the trials of a search, what keeps its preset from counting, and where the preset lies."""
     columns = list(result["trials"][0])
-    rows = [[_cell(trial[name]) for name in columns] for trial in result["trials"]]
-    table(f"search for preset {result['preset']}, the best is trial {result['best']}", columns, rows)
+    searched = [name for name in columns if "." in name]
+    told = ["trial", *(name for name in columns if name not in ("trial", *searched))]
+    title = f"search for preset {result['preset']}, the best is trial {result['best']}"
+    for title, names in ((title, told), ("what was tried", ["trial", *searched])):
+        rows = [[_cell(trial[name]) for name in names] for trial in result["trials"]]
+        table(title, [name.rpartition(".")[2].replace("_", " ") for name in names], rows)
     if result["best"] == result["trials"][0]["trial"]:
         out.print("no trial was better than the settings in force: the preset holds those")
     for setting in result["shadowed"]:

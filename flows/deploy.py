@@ -46,8 +46,8 @@ def find(platform: Platform, version: str) -> Version:
 @task(**PATIENT)
 def superseding(platform: Platform, version: str, before: str | None) -> str | None:
     """The version that has become the champion since this deployment was asked for."""
-    champion = registry.champion(platform.addresses.mlflow_url)
-    return champion.version if champion and champion.version not in (version, before) else None
+    champion = registry.champion_number(platform.addresses.mlflow_url)
+    return None if champion in (None, version, before) else champion
 
 
 @task

@@ -34,14 +34,13 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
     Raises RegistryError, StoreError, DeploymentError: nothing is lost then, the next call finds the same.
     """
     tracking_uri = platform.addresses.mlflow_url
-    champion = registry.champion(tracking_uri)
+    version = registry.champion_number(tracking_uri)
     serving = (platform.served() or {}).get("model_version")
-    if champion is None:
+    if version is None:
         return "no version is the champion"
-    version = champion.version
     if version == serving:
         return f"version {version} is the champion and serves"
-    if "refused" in champion.tags and not hint:
+    if "refused" in registry.version(tracking_uri, version).tags and not hint:
         give_back(tracking_uri, version, serving)
         return f"version {version} was refused: {serving or 'nothing'} keeps the alias"
     request, new = request_promotion(engine, version, serving, ACTOR, hint or "the registry's champion does not serve")

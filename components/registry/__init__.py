@@ -6,6 +6,7 @@ from components.registry.searches import close_search, log_trial, open_search
 from components.registry.versions import (
     Version,
     champion,
+    champion_number,
     clear_champion,
     download_bundle,
     download_twin,
@@ -24,6 +25,7 @@ __all__ = [
     "Version",
     "WebhookRefused",
     "champion",
+    "champion_number",
     "check_delivery",
     "clear_champion",
     "close_search",

@@ -84,6 +84,14 @@ def champion(tracking_uri: str) -> Version | None:
     return next((entry for entry in versions(tracking_uri) if CHAMPION in entry.aliases), None)
 
 
+def champion_number(tracking_uri: str) -> str | None:
+    """The number of the version that bears the alias `champion`: one question, for who asks often."""
+    with connect(tracking_uri) as client:
+        models = client.search_registered_models(f"name='{NAME}'")
+        number = models[0].aliases.get(CHAMPION) if models else None
+        return None if number is None else str(number)
+
+
 def set_champion(tracking_uri: str, number: str) -> Version:
     """Gives the alias `champion` to a version; an earlier refusal of it is forgotten."""
     target = version(tracking_uri, number)
