@@ -45,8 +45,8 @@ def show_search(result: dict[str, Any]) -> None:
     columns = list(result["trials"][0])
     searched = [name for name in columns if "." in name]
     told = ["trial", *(name for name in columns if name not in ("trial", *searched))]
-    title = f"search for preset {result['preset']}, the best is trial {result['best']}"
-    for title, names in ((title, told), ("what was tried", ["trial", *searched])):
+    summary = f"search for preset {result['preset']}, the best is trial {result['best']}"
+    for title, names in ((summary, told), ("what was tried", ["trial", *searched])):
         rows = [[_cell(trial[name]) for name in names] for trial in result["trials"]]
         table(title, [name.rpartition(".")[2].replace("_", " ") for name in names], rows)
     if result["best"] == result["trials"][0]["trial"]:
