@@ -25,6 +25,9 @@ ENVIRONMENT = {
 """Set before MLflow is imported, where the environment does not say otherwise."""
 
 
+VARIABLE = "MLFLOW_TRACKING_URI"
+
+
 class RegistryError(DuotempoError):
     """The registry cannot do what was asked; the message says what to do."""
 
@@ -44,7 +47,7 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
     import mlflow
     from mlflow.exceptions import MlflowException, RestException
 
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    before = os.environ.get(VARIABLE)  # MLflow keeps its default server there, too
     mlflow.set_tracking_uri(tracking_uri)
     try:
         yield mlflow.MlflowClient(tracking_uri)
@@ -57,7 +60,9 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
             f"MLflow at {tracking_uri} does not answer: see `duotempo status`, start it with `duotempo up` ({error})"
         ) from error
     finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: as if it had never been set
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as if it had never been set
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def experiment(client: "MlflowClient", name: str) -> str:

@@ -103,9 +103,10 @@ class Supervisor:
         sweep(self._home.id)
 
     def _stop(self, names: list[str]) -> None:
-        for name in names:
-            self._try("stopProcess", name, False)
-        while any(one.state not in ENDED for name, one in self.processes().items() if name in names):
+        """Asks again until they have ended: one that was between two lives at the first time begins another."""
+        while running := [n for n, one in self.processes().items() if n in names and one.state not in ENDED]:
+            for name in running:
+                self._try("stopProcess", name, False)
             time.sleep(PAUSE_SECONDS)
 
     def _try(self, method: str, *arguments: object) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,3 +167,12 @@ def test_a_registry_that_is_down_is_named_with_the_mend(training: dict[str, Path
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(registry.RegistryUnavailable, match=rf"MLflow at {address} does not answer.*duotempo up"):
         register(address, training)
+
+
+def test_a_talk_with_one_server_leaves_the_default_server_alone(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with connect(uri):
+        pass
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:2")
+    assert mlflow.get_tracking_uri() == "http://127.0.0.1:2"

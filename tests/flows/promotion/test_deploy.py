@@ -8,7 +8,7 @@ from components.settings import Settings
 from infra.client import DeploymentError
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused, promote, rollback
-from tests.flows.conftest import BROKEN, FAILED_GATE, SOUND, champion, last_line, served_version
+from tests.flows.promotion.conftest import BROKEN, FAILED_GATE, SOUND, champion, last_line, served_version
 
 pytestmark = pytest.mark.timeout(900)
 

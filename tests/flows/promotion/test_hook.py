@@ -17,7 +17,7 @@ from components.registry.webhook import FRESH_SECONDS, sign
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from tests.e2e.shell import eventually
-from tests.flows.conftest import (
+from tests.flows.promotion.conftest import (
     FAILED_GATE,
     NEXT,
     OF_OTHER_CODE,
