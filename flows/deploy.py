@@ -121,8 +121,9 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
     before = (platform.served() or {}).get("model_version")
     found = find(platform, version)
     if newer := superseding(platform, version, before):
-        record(platform, version, before, actor, f"version {newer} became the champion meanwhile", SUPERSEDED)
-        return Cancelled(message=f"version {newer} became the champion meanwhile")
+        why = f"version {newer} became the champion meanwhile"
+        record(platform, version, before, actor, why, SUPERSEDED)
+        return Cancelled(message=why)
     try:
         check_gate(found, reason, force)
         bundle = fetch(platform, version)

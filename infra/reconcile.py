@@ -3,8 +3,6 @@
 A webhook is only a hint to look, so that a lost, doubled, late or forged one can do no harm.
 """
 
-import logging
-
 from sqlalchemy import Engine
 
 from components import registry
@@ -22,7 +20,6 @@ from infra.promotion import DEPLOYMENT, deployment_key, give_back
 ACTOR = "registry"
 TRIES = 3
 """Deployments of a version that fail one after the other before it is refused."""
-log = logging.getLogger(__name__)
 
 
 def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
