@@ -43,8 +43,8 @@ def intervals(values: np.ndarray, users: np.ndarray, resamples: int, seed: int, 
     totals, sizes = by_user @ np.where(present, values, 0.0), by_user @ present.astype(np.float64)
     with np.errstate(invalid="ignore"):
         means = totals.sum(axis=0) / sizes.sum(axis=0)
-        drawn = np.concatenate([(w @ totals) / (w @ sizes) for w in _weights(count, resamples, seed)])
-    return [_bounds(mean, column, level) for mean, column in zip(means, drawn.T, strict=True)]
+        drawn = np.concatenate([(w @ totals) / (w @ sizes) for w in weights(count, resamples, seed)])
+    return [bounds(mean, column, level) for mean, column in zip(means, drawn.T, strict=True)]
 
 
 def coverage_interval(
@@ -60,9 +60,9 @@ def coverage_interval(
     shape = (count, items)
     shown = sparse.csr_matrix((np.ones(len(target)), (codes[target], lists[target, place])), shape=shape)
     used = shown[:, np.flatnonzero(shown.getnnz(axis=0))].tocsr()
-    drawn = np.concatenate([((w > 0) @ used > 0).sum(axis=1) for w in _weights(count, resamples, seed)])
+    drawn = np.concatenate([((w > 0) @ used > 0).sum(axis=1) for w in weights(count, resamples, seed)])
     covered = used.shape[1]
-    return _bounds(float(covered), drawn - drawn.mean() + covered, level)
+    return bounds(float(covered), drawn - drawn.mean() + covered, level)
 
 
 def _user_codes(users: np.ndarray) -> tuple[np.ndarray, int]:
@@ -72,7 +72,7 @@ def _user_codes(users: np.ndarray) -> tuple[np.ndarray, int]:
     return codes, len(names)
 
 
-def _weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each user is drawn, (resamples, users) in parts: multinomial, as counts of uniform draws."""
     random = np.random.default_rng(seed)
     step = max(1, _WEIGHTS // users)
@@ -82,7 +82,8 @@ def _weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(draws.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64)
 
 
-def _bounds(mean: float, drawn: np.ndarray, level: float) -> Interval:
+def bounds(mean: float, drawn: np.ndarray, level: float) -> Interval:
+    """The quantiles of `drawn` (resamples,), NaN left out, that hold `level` of them; they always hold the mean."""
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return Interval(float(mean), float("nan"), float("nan"))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.evaluation.bootstrap import Interval, _bounds, _weights
+from components.evaluation.bootstrap import Interval, bounds, weights
 
 LEVEL = 0.95
 
@@ -26,11 +26,11 @@ class Ratio(NamedTuple):
 
     @property
     def interval(self) -> Interval:
-        return _bounds(self.value, self.drawn, LEVEL)
+        return bounds(self.value, self.drawn, LEVEL)
 
     def minus(self, other: "Ratio") -> Interval:
         """The difference, with bounds from the differences of the draws: of two samples that are independent."""
-        return _bounds(self.value - other.value, self.drawn - other.drawn, LEVEL)
+        return bounds(self.value - other.value, self.drawn - other.drawn, LEVEL)
 
 
 def ratios(terms: Mapping[str, Term], users: np.ndarray, resamples: int, seed: int) -> dict[str, Ratio]:
@@ -47,6 +47,6 @@ def ratios(terms: Mapping[str, Term], users: np.ndarray, resamples: int, seed: i
         bottoms[:, column] = np.bincount(codes, term.denominator, count)
     with np.errstate(invalid="ignore"):
         values = tops.sum(axis=0) / bottoms.sum(axis=0)
-        drawn = np.concatenate([(w @ tops) / (w @ bottoms) for w in _weights(count, resamples, seed)])
+        drawn = np.concatenate([(w @ tops) / (w @ bottoms) for w in weights(count, resamples, seed)])
     drawn[:, (bottoms > 0).sum(axis=0) < 2] = np.nan
     return {name: Ratio(float(value), draws) for name, value, draws in zip(terms, values, drawn.T, strict=True)}

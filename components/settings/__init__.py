@@ -1,0 +1,105 @@
+"""One settings object for the whole platform.
+
+Later wins: the defaults below, the preset that `DUOTEMPO_PRESET` names (`components/presets/NAME.toml`, or
+`HOME/presets/NAME.toml`, which `duotempo search` writes), the file that `DUOTEMPO_SETTINGS_FILE` names (or else
+`duotempo.toml` in the working directory, if there is one), then `DUOTEMPO_*` variables, a nested name joined by two
+underscores (`DUOTEMPO_FUSION__WIDTH=128`).
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
+from components.settings.files import PRESETS, own_presets, preset_file, settings_file
+from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
+from components.settings.operation import MonitoringSettings, PlatformSettings, ValidationSettings
+from components.settings.section import Section
+
+__all__ = [
+    "PRESETS",
+    "AdaptationSettings",
+    "EmbeddingSettings",
+    "EvaluationSettings",
+    "EventSettings",
+    "FusionSettings",
+    "InterestSettings",
+    "MonitoringSettings",
+    "PlatformSettings",
+    "RankingSettings",
+    "Section",
+    "Settings",
+    "ValidationSettings",
+    "own_presets",
+    "preset_file",
+    "settings_file",
+]
+
+
+class Settings(BaseSettings):
+    """Everything that a person may set; see the module's docstring for where it is read from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DUOTEMPO_", env_nested_delimiter="__", extra="forbid", use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )  # fmt: skip
+
+    preset: str = ""
+    """Name of the preset in force: `DUOTEMPO_PRESET`."""
+    home: Path = Path(".duotempo")
+    """Where the platform keeps its state."""
+    cache: Path = Path.home() / ".cache" / "duotempo"
+    """Downloaded datasets and embeddings, shared by all platforms of this user."""
+    data_dir: Path | None = None
+    """Folder of dataset folders that is looked at first."""
+    database_url: str | None = None
+    """An outside Postgres (`postgresql://user:password@host:port/name`); absent: the embedded one."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+
+    events: EventSettings = EventSettings()
+    interests: InterestSettings = InterestSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    adaptation: AdaptationSettings = AdaptationSettings()
+    fusion: FusionSettings = FusionSettings()
+    ranking: RankingSettings = RankingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    validation: ValidationSettings = ValidationSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    platform: PlatformSettings = PlatformSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_known_sections(cls, values: dict[str, object]) -> dict[str, object]:
+        sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, Section)}
+        for variable in os.environ:
+            section, nested, _ = variable.lower().removeprefix("duotempo_").partition("__")
+            if variable.upper().startswith("DUOTEMPO_") and nested and section not in sections:
+                raise ValueError(f"{variable}: there is no section {section!r}, but {', '.join(sorted(sections))}")
+        return values
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = TomlConfigSettingsSource(settings_cls, settings_file())
+        if "preset" in file.toml_data:
+            raise ValueError(f"preset: {file.toml_file_path} cannot choose it; set DUOTEMPO_PRESET instead")
+        sources = [init_settings, env_settings, file]
+        told = {**file.toml_data, **env_settings(), **init_settings()}
+        if preset := told.get("preset"):
+            home = Path(told.get("home", cls.model_fields["home"].default))
+            sources.append(TomlConfigSettingsSource(settings_cls, preset_file(preset, home)))
+        return tuple(sources)
