@@ -16,7 +16,7 @@ from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.metrics import coverage, user_share
 from components.evaluation.peers import interaction_matrix
 from components.evaluation.plots import write_plots
-from components.evaluation.ranking import rank_bundle, rank_popularity, target_rows, translate, user_states
+from components.evaluation.ranking import past_trend, rank_bundle, rank_popularity, target_rows, translate, user_states
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
 from components.evaluation.slices import slices
 from components.evaluation.splits import TIME, Rolling
@@ -56,7 +56,7 @@ def judge(
     when its encoder is the same. The gate compares on the targets behind both cuts.
     """
     k, seed = settings.evaluation.k, settings.fusion.seed
-    scorer = Scorer(twin)
+    scorer = live_scorer(twin, rolling, settings)
     targets = target_rows(rolling, scorer.row)
     users = rolling.targets[Columns.USER].to_numpy(dtype=object)
     states = user_states(rolling, scorer.row, documents, settings.events)
@@ -80,11 +80,17 @@ def judge(
     return Judgement(metrics, parts, verdict.passed, verdict.reasons, page, folder)
 
 
+def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:
+    """The bundle's scorer with the trend of each target's moment, as the service has that of now."""
+    rows = {item: row for row, item in enumerate(bundle.items[Columns.ITEM].to_pylist())}
+    return Scorer(bundle, past_trend(rolling, rows, settings.events))
+
+
 def champion_lists(
     rolling: Rolling, champion: Bundle, scorer: Scorer, documents: Documents, settings: Settings
 ) -> np.ndarray:
     """The champion twin's lists, in the challenger's rows; items that it lacks it cannot rank."""
-    other = Scorer(champion)
+    other = live_scorer(champion, rolling, settings)
     same_encoder = champion.manifest["encoder"] == scorer.bundle.manifest["encoder"]
     known = documents if same_encoder else Documents.none(champion.manifest["dimension"])
     lists, _ = rank_bundle(other, user_states(rolling, other.row, known, settings.events), settings.evaluation.k)

@@ -20,6 +20,7 @@ from components.evaluation.errors import EvaluationError
 from components.evaluation.metrics import user_share
 from components.evaluation.peers import PEERS, interaction_matrix
 from components.evaluation.ranking import (
+    past_trend,
     rank_bundle,
     rank_peer,
     rank_popularity,
@@ -182,7 +183,8 @@ class OfflineEvaluation:
     def rank(self, bundle: Bundle) -> np.ndarray:
         """A trained bundle's lists (T, k) of item rows, seen items left out."""
         states = user_states(self.split, self.rows, self.prepared.documents, self.settings.events)
-        return rank_bundle(Scorer(bundle), states, self.settings.evaluation.k)[0]
+        trend = past_trend(self.split, self.rows, self.settings.events)
+        return rank_bundle(Scorer(bundle, trend), states, self.settings.evaluation.k)[0]
 
     def interests(self, keywords: Keywords) -> pd.DataFrame:
         """Interests as of the anchors in the training side; the last anchor of a user is just after their last event.

@@ -13,6 +13,7 @@ from components.evaluation.metrics import top_k
 from components.fusion.sequences import Documents, Sequences
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Scorer
+from components.ranking.trends import PastTrend
 from components.settings import RankingSettings
 
 CHUNK = 256
@@ -36,7 +37,9 @@ def recommend_all(
     As in the service, what the user has met is left out, and so is what is not among the `available` items; diversity
     and the category cap re-rank.
     """
-    scorer = Scorer(bundle)
+    liked = sequences.signals > 0
+    trend = PastTrend(sequences.items[liked], sequences.times[liked], bundle.items.num_rows)
+    scorer = Scorer(bundle, trend)
     ids = np.array(bundle.items[Columns.ITEM].to_pylist(), dtype=object)
     gone = np.flatnonzero(~np.isin(ids, list(available)))
     names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)

@@ -10,7 +10,7 @@ from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation.bootstrap import Interval, difference_interval
 from components.evaluation.gate import WORST_LOSS, Clause, Verdict
-from components.evaluation.judgement import item_share
+from components.evaluation.judgement import item_share, live_scorer
 from components.evaluation.ranking import rank_bundle, target_rows, user_states
 from components.evaluation.report import report
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
@@ -48,7 +48,7 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
     users = rolling.targets[Columns.USER].to_numpy(dtype=object)
     results, sizes = [], np.empty(0)
     for name, run in ((BASE, base), (ADAPTED, adapted)):
-        scorer = Scorer(Bundle.read(run.bundle("twin")))
+        scorer = live_scorer(Bundle.read(run.bundle("twin")), rolling, run.settings)
         states = user_states(rolling, scorer.row, run.documents("twin"), run.settings.events)
         sizes = np.array([len(state.items) for state in states])
         results.append(ModelResult.of(name, rank_bundle(scorer, states, settings.k)[0], targets))

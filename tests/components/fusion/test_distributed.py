@@ -86,7 +86,7 @@ def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) ->
         if progress.epoch == killed_after:
             raise Killed
 
-    learned, validation = hold_out(histories(), Documents.none(), "last", seed=0)
+    learned, validation = hold_out(histories(), world.ITEMS, Documents.none(), "last", seed=0)
     chosen = world.settings(epochs=6, patience=100).fusion
     model = make_model(chosen.model_copy(update={"seed": seed}))
     progress = train(
