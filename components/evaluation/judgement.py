@@ -13,6 +13,7 @@ from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation import gate, report
 from components.evaluation.baselines import Popularity, RecentPopularity
+from components.evaluation.exposure import exposure, item_groups
 from components.evaluation.metrics import coverage, user_share
 from components.evaluation.peers import interaction_matrix
 from components.evaluation.plots import write_plots
@@ -70,12 +71,13 @@ def judge(
         results.append(ModelResult.of(CHAMPION, lists, targets))
     metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
     sizes = np.array([len(state.items) for state in states])
-    masks = slices(sizes, targets, twin.items["trained"].to_numpy(zero_copy_only=False), settings.evaluation)
+    popularity = twin.items["popularity"].to_numpy()
+    masks = slices(sizes, targets, popularity, settings.evaluation)
     parts = summarise_slices(results, masks, users, settings.evaluation, seed)
     verdict = verdict_of(results, users, rolling, champion, settings, critical_failures)
-    popularity = twin.items["popularity"].to_numpy()
-    plots = write_plots(folder, results, metrics, parts, popularity, long_share, k)
-    page = report.report("Evaluation on rolling", facts, metrics, parts, verdict, plots, k)
+    shown = exposure(results, popularity, item_groups(popularity, twin.items[Columns.CATEGORY].to_pylist()))
+    plots = write_plots(folder, results, metrics, parts, shown, popularity, long_share, k)
+    page = report.report("Evaluation on rolling", facts, metrics, parts, shown, verdict, plots, k)
     (folder / "report.md").write_text(page, encoding="utf-8")
     return Judgement(metrics, parts, verdict.passed, verdict.reasons, page, folder)
 
