@@ -117,7 +117,9 @@ def _check_answer(address: str) -> None:
         ) from error
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise RayClusterError(f"the Ray cluster at {address} tells no status ({last}): {mend}") from error
+        raise RayClusterError(
+            f"the Ray cluster at {address} tells no status ({last}): install its version of Ray here, or {mend}"
+        ) from error
 
 
 def _reason(address: str | None) -> str:

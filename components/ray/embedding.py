@@ -76,7 +76,9 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
     ]
     actors = max(min(there, len(blocks)), 1)
     same = settings.model_copy(update={"model": encoder.name, "revision": encoder.revision})
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
     encoded = ray.data.from_arrow(blocks).map_batches(
         _Actor,
         fn_constructor_args=(same, encoder.identity),

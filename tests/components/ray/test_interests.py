@@ -24,11 +24,9 @@ def events() -> pd.DataFrame:
     rows = [
         worlds.event(f"u{user}", str(item), float(days), "rating", float(stars), "much liked" if stars > 4 else None)
         for user in range(PEOPLE)
+        for size in [int(rng.integers(1, 41))]
         for item, days, stars in zip(
-            rng.choice(list(worlds.TITLES), size := int(rng.integers(1, 41))),
-            rng.uniform(0, 90, size),
-            rng.integers(1, 6, size),
-            strict=True,
+            rng.choice(list(worlds.TITLES), size), rng.uniform(0, 90, size), rng.integers(1, 6, size), strict=True
         )
     ]
     return worlds.history(*rows)
