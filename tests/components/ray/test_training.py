@@ -120,6 +120,19 @@ def test_a_cluster_that_is_too_small_is_told(run: TrainingRun, address: str) -> 
         train_together(at(run, address, workers=10_000), "model", "planted", lambda progress: None)
 
 
+def test_a_run_that_names_a_cluster_extracts_the_same_interests(run: TrainingRun, address: str, tmp_path: Path) -> None:
+    extract_interests(replace(at(run, address), folder=tmp_path))
+    for name in ("interests.parquet", "texts.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / name), pd.read_parquet(run.folder / name))
+
+
+def test_a_run_whose_cluster_is_gone_does_not_fall_back(run: TrainingRun, tmp_path: Path) -> None:
+    gone = replace(at(run, "127.0.0.1:1"), folder=tmp_path)
+    with pytest.raises(RayClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+        extract_interests(gone)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_the_nodes_do_not_see_is_told(run: TrainingRun, address: str, tmp_path: Path) -> None:
     """A file descriptor of this process stands for a disk of this machine: nobody else finds it under this path."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
