@@ -118,8 +118,8 @@ def _check_answer(address: str) -> None:
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise RayClusterError(
-            f"the Ray cluster at {address} turns this machine away ({last}): install its version of Ray here, and where "
-            "it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            f"the Ray cluster at {address} turns this machine away ({last}): install its version of Ray here, and set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for a token"
         ) from error
 
 
