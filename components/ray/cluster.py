@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from components.errors import DuotempoError
 
+Kind = Literal["GPU", "CPU"]
 PORT_SECONDS = 5.0
 STATUS_SECONDS = 30.0
 ADDRESS = re.compile(r"(?P<host>[^:/\s]+):(?P<port>\d{1,5})")
@@ -56,13 +57,22 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def devices() -> tuple[Literal["GPU", "CPU"], int]:
-    """What the work of the connected cluster runs on, GPUs if there is any, and how many of them it has."""
+def devices() -> tuple[Kind, int]:
+    """What models of the connected cluster run on, GPUs if there is any, and how many of them it has."""
     import ray
 
-    resources = ray.cluster_resources()
-    kind: Literal["GPU", "CPU"] = "GPU" if resources.get("GPU") else "CPU"
-    return kind, int(resources.get(kind, 0))
+    kind: Kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
+    return kind, count(kind)
+
+
+def count(kind: Kind) -> int:
+    """How many of them the connected cluster has. Raises RayClusterError for none: work would wait for ever."""
+    import ray
+
+    there = int(ray.cluster_resources().get(kind, 0))
+    if not there:
+        raise RayClusterError(f"the Ray cluster has no {kind}: add a node with one (ray start --address=HOST:6379)")
+    return there
 
 
 def require_shared(folder: Path) -> None:

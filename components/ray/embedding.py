@@ -74,7 +74,7 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
         pa.table({"row": np.arange(start, min(start + TEXTS, len(texts))), "text": texts[start : start + TEXTS]})
         for start in range(0, len(texts), TEXTS)
     ]
-    actors = max(min(there, len(blocks)), 1)
+    actors = min(there, len(blocks))
     same = settings.model_copy(update={"model": encoder.name, "revision": encoder.revision})
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -90,7 +90,9 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
     try:
         yield from cast(Iterator[Block], encoded.iter_batches(batch_size=None, batch_format="numpy"))
     except RayError as error:
-        raise own_error(error) or error from error
+        if told := own_error(error):
+            raise told from error
+        raise
 
 
 class _Actor:

@@ -6,11 +6,11 @@ import pandas as pd
 from components.columns import Columns
 from components.interests.build import build_interests
 from components.interests.keywords import Keywords
-from components.ray.cluster import connected, devices
+from components.ray.cluster import connected, count
 from components.settings import EventSettings, InterestSettings
 
 GROUPS = 4
-"""Groups of users for each device: a node that is done early takes from the others."""
+"""Groups of users for each CPU: a node that is done early takes from the others."""
 
 
 def build_interests_together(
@@ -33,8 +33,7 @@ def build_interests_together(
         import ray
         from ray.exceptions import RayTaskError
 
-        _, there = devices()
-        group_of = _groups(events, anchors, GROUPS * max(there, 1))
+        group_of = _groups(events, anchors, GROUPS * count("CPU"))
         by_events = dict(list(events.groupby(events[Columns.USER].map(group_of))))
         by_anchors = dict(list(anchors.reset_index(drop=True).groupby(anchors[Columns.USER].map(group_of).to_numpy())))
         build = ray.remote(num_cpus=1)(build_interests)

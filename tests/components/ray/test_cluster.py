@@ -13,7 +13,7 @@ import ray
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from components.ray import cluster as module
-from components.ray.cluster import RayClusterError, connected, devices
+from components.ray.cluster import RayClusterError, connected, count, devices
 from components.ray.embedding import embed_together
 from components.ray.interests import build_interests_together
 from components.settings import EmbeddingSettings, EventSettings, InterestSettings
@@ -87,5 +87,7 @@ def test_a_connection_leaves_the_process_as_it_was(address: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with connected(address):
         assert devices() == ("CPU", 2)
+        with pytest.raises(RayClusterError, match="has no GPU: add a node"):
+            count("GPU")
         assert signal.getsignal(signal.SIGTERM) is before
     assert not ray.is_initialized()
