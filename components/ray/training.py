@@ -26,7 +26,8 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
     workers = run.settings.fusion.workers
     unread = replace(run)  # so that no table travels: each worker reads its own
 
-    with ThreadPoolExecutor(max_workers=1) as pool, connected(run.settings.ray_address):
+    # Parts from Ray only when the pool is done: a trainer without a connection would make one of its own.
+    with connected(run.settings.ray_address), ThreadPoolExecutor(max_workers=1) as pool:
         import ray
         from ray.train import RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchTrainer

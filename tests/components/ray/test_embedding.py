@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,11 @@ def mortal(cluster: Cluster) -> Iterator[Node]:
 def at_work(node: Node) -> bool:
     """Whether an actor of the node computes a block."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return any("MapWorker" in part and "submit" in part for child in raylet.children() for part in child.cmdline())
+    for child in raylet.children():
+        with suppress(psutil.Error):  # it may end in the meantime
+            if any("MapWorker" in part and "submit" in part for part in child.cmdline()):
+                return True
+    return False
 
 
 def test_a_killed_node_costs_no_vector(
