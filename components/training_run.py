@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
 from components.interests.texts import item_texts
+from components.ray.interests import build_interests_together
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot
@@ -128,7 +129,9 @@ def extract_interests(run: TrainingRun) -> Path:
     keywords = extract_keywords(texts, settings.item_keywords)
     moments = pd.concat([anchors(run.events(part), run.cut(part), settings.anchors) for part in PARTS])
     moments = moments.drop_duplicates().sort_values([Columns.USER, Columns.AS_OF], ignore_index=True)
-    interests = build_interests(run.rolling.events, run.items, moments, keywords, settings, run.settings.events)
+    address = run.settings.ray_address
+    build = partial(build_interests_together, address=address) if address else build_interests
+    interests = build(run.rolling.events, run.items, moments, keywords, settings, run.settings.events)
     interests.to_parquet(run.interests_file, index=False)
     sparse.save_npz(run.folder / "keywords.npz", keywords.matrix)
     (run.folder / "terms.json").write_text(json.dumps(keywords.terms, ensure_ascii=False), encoding="utf-8")

@@ -13,6 +13,7 @@ from components.embedding.embed import Embeddings
 from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
 from components.errors import DuotempoError
+from components.ray.embedding import embed_together
 from components.settings import EmbeddingSettings, Settings
 
 
@@ -31,7 +32,7 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
     logger = get_run_logger()
     machine = Settings()
     chosen = EmbeddingSettings.model_validate({**machine.embedding.model_dump(), **(settings or {})})
-    result = embed_file(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings")
+    result = embed_file(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings", machine.ray_address)
     for warning in result.warnings:
         logger.warning(warning)
     logger.info("%s on %s: %d computed, %d reused", result.encoder, result.device, result.computed, result.reused)
@@ -49,10 +50,18 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
     }
 
 
-def embed_file(texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path) -> Embeddings:
-    """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all."""
+def embed_file(
+    texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path, ray_address: str | None = None
+) -> Embeddings:
+    """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all.
+
+    ray_address: of the cluster that computes; absent, this process does.
+    """
     texts = read_texts(texts_file)
-    result = embed_cached(texts, settings, cache, progress=True)
+    if ray_address:
+        result = embed_together(texts, settings, cache, ray_address, progress=True)
+    else:
+        result = embed_cached(texts, settings, cache, progress=True)
     distinct = {text: row for row, text in enumerate(texts) if text.strip()}
     write_vectors(out_file, [text_hash(text) for text in distinct], result.vectors[list(distinct.values())])
     return result

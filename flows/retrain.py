@@ -15,7 +15,7 @@ from components import training_run as steps
 from components.evaluation.judgement import Judgement
 from components.fusion.fusions import make_fusion
 from components.fusion.training import Progress
-from components.ray_training import train_together
+from components.ray.training import train_together
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
@@ -65,14 +65,14 @@ def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
 
 @task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, retries=2, retry_delay_seconds=5)
 def fuse(run: TrainingRun, part: Part, encoder: str) -> Path:
-    """Trains U = f(U_l, U_s), on several workers if the settings say so; a retry goes on from the last checkpoint."""
+    """Trains U = f(U_l, U_s), on Ray if the settings say so; a retry goes on from the last checkpoint."""
     epochs = run.settings.fusion.epochs
     bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}"))
 
     def show(progress: Progress) -> None:
         update_progress_artifact(bar, 100 * progress.epoch / epochs)
 
-    if run.settings.fusion.workers > 1:
+    if run.settings.ray_address or run.settings.fusion.workers > 1:
         return train_together(run, part, encoder, show)
     return steps.train(run, part, encoder, show)
 

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     """Folder of dataset folders that is looked at first."""
     database_url: str | None = None
     """An outside Postgres (`postgresql://user:password@host:port/name`); absent: the embedded one."""
+    ray_address: str | None = None
+    """Head of a Ray cluster (`host:6379`) that embeds, extracts interests and trains, see docs/scaling.md; absent: this
+    machine does."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     events: EventSettings = EventSettings()

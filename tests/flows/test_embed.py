@@ -7,6 +7,7 @@ import pytest
 
 from components.embedding.encoder import EncoderError
 from components.embedding.vectors import read_vectors
+from components.ray.cluster import RayClusterError
 from components.settings import EmbeddingSettings
 from flows.embed import TextsError, embed, embed_file, read_texts
 
@@ -31,6 +32,13 @@ def test_a_failed_run_leaves_no_vectors(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="packaged:klingon"):
         embed_file(file, tmp_path / "vectors.parquet", EmbeddingSettings(model="packaged:klingon"), tmp_path / "cache")
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_cluster_that_is_gone_leaves_no_vectors(tmp_path: Path) -> None:
+    file = texts_file(tmp_path, ["a sofa"])
+    with pytest.raises(RayClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+        embed_file(file, tmp_path / "vectors.parquet", EmbeddingSettings(), tmp_path / "cache", "127.0.0.1:1")
+    assert not (tmp_path / "vectors.parquet").exists()
 
 
 def test_a_file_without_texts_is_named(tmp_path: Path) -> None:
