@@ -140,9 +140,10 @@ def _answer(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    platform = Platform(Settings())
+    settings = Settings()
+    platform = Platform(settings)
     hook = Hook(platform, make_engine(platform.database_url), platform.home.kept_secret("webhook"))
-    uvicorn.run(hook.app(), host="127.0.0.1", port=platform.home.state.ports["hook"], log_level="warning")
+    uvicorn.run(hook.app(), host=settings.platform.host, port=platform.home.state.ports["hook"], log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
-"""The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow."""
+"""The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow.
 
+`python -m infra.local.databases` makes those that are missing on the server of DUOTEMPO_DATABASE_URL.
+"""
+
+import os
 from dataclasses import dataclass
 
 import psycopg
@@ -107,3 +111,7 @@ def embedded(port: int, password: str) -> Databases:
     """The databases on the platform's own server."""
     url = URL.create("postgresql", "duotempo", password, "127.0.0.1", port, "duotempo")
     return Databases(url, "postgres", embedded=True)
+
+
+if __name__ == "__main__":
+    outside(os.environ["DUOTEMPO_DATABASE_URL"]).create()
