@@ -46,7 +46,7 @@ class Platform:
     """The platform whose state lies in `settings.home`. Flows run in the folder `project`, which holds prefect.yaml."""
 
     def __init__(self, settings: Settings, project: Path = PROJECT) -> None:
-        self._settings = settings
+        self.settings = settings
         self._project = project.resolve()
         self.home = Home(settings.home)
         self._supervisor = Supervisor(self.home)
@@ -57,21 +57,26 @@ class Platform:
         state = self.home.state
         if not state.ports:
             raise PlatformError(f"there is no platform in {self.home.path} yet: `duotempo up` makes it")
-        given = self._settings.platform
+        given = self.settings.platform
         web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
         api = given.prefect_api_url or f"{web['prefect']}/api"
         mlflow, hook = given.mlflow_url or web["mlflow"], given.hook_url or web["hook"]
         return Addresses(self.database_url, api.removesuffix("/api"), api, mlflow, hook, web["bento"])
 
     @property
+    def databases(self) -> Databases:
+        """Raises PlatformError before the first start, unless somebody else runs them."""
+        return self._databases(self.home.state)
+
+    @property
     def database_url(self) -> str:
         """Of Duotempo's own database. Raises PlatformError before the first start, unless somebody else runs it."""
-        return self._databases(self.home.state).url
+        return self.databases.url
 
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""
         at, databases = self.addresses, self._databases(self.home.state)
-        return environment.clients(self._settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
+        return environment.clients(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
     def enter(self) -> None:
         """Gives this process the environment of the platform. Raises PlatformError before the first start."""
@@ -183,7 +188,7 @@ class Platform:
         self._supervisor.start_stopped()
 
     def _assign_ports(self, progress: Progress) -> None:
-        state, wanted = self.home.state, self._settings.platform
+        state, wanted = self.home.state, self.settings.platform
         usual = {
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
             "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
@@ -200,12 +205,12 @@ class Platform:
     @property
     def _workers(self) -> list[str]:
         """The workers that run here: beside an outside Prefect only the one of deployments."""
-        own = self._settings.platform.prefect_api_url is None
+        own = self.settings.platform.prefect_api_url is None
         return [f"worker-{name}" for name in (POOLS if own else (DEPLOY_QUEUE,))]
 
     def _elsewhere(self, name: str) -> bool:
         """Whether the service is somebody else's."""
-        given = self._settings.platform
+        given = self.settings.platform
         outside = {"postgres": self.outside, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
         return bool(outside.get(name))
 
@@ -247,7 +252,7 @@ class Platform:
     def _await(self, name: str, program: str | None = None) -> None:
         """program: of that service, if it is not the one in force."""
         program = program or self._program(name)
-        limit = self._settings.platform.start_timeout_seconds
+        limit = self.settings.platform.start_timeout_seconds
         deadline = time.monotonic() + limit
         while not self._healthy(name, process := self._supervisor.processes().get(program)):
             if process and process.given_up:
@@ -298,9 +303,9 @@ class Platform:
 
         The platform's processes are told of its own the same way, maybe with the port of an earlier start.
         """
-        if self._settings.database_url is None:
+        if self.settings.database_url is None:
             return None
-        named, password = outside(self._settings.database_url), self.home.secret("postgres")
+        named, password = outside(self.settings.database_url), self.home.secret("postgres")
         own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
         return None if named.duotempo == own else named
 

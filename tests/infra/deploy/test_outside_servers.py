@@ -1,7 +1,6 @@
 """The serving host beside a Prefect and an MLflow that somebody else runs, as in compose and Kubernetes."""
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from sqlalchemy import make_url
 
 from components import registry
 from components.settings import PlatformSettings, Settings
@@ -52,13 +50,11 @@ def server(arguments: list[str], health: str, environment: dict[str, str], log: 
 
 
 @pytest.fixture(scope="module")
-def platform(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("outside")
-    url = make_url(postgres_url).set(database=f"shop_{secrets.token_hex(4)}").render_as_string(hide_password=False)
-    subprocess.run(
-        [sys.executable, "-m", "infra.local.databases"], env={**os.environ, "DUOTEMPO_DATABASE_URL": url}, check=True
-    )
-    databases, ports = outside(url), free_ports()
+    environment = {**os.environ, "DUOTEMPO_DATABASE_URL": database}
+    subprocess.run([sys.executable, "-m", "infra.local.databases"], env=environment, check=True)
+    databases, ports = outside(database), free_ports()
     prefect, mlflow = f"http://127.0.0.1:{ports.prefect_port}/api", f"http://127.0.0.1:{ports.mlflow_port}"
     address = ["--host", "127.0.0.1", "--port"]
     prefects = {"PREFECT_API_DATABASE_CONNECTION_URL": databases.prefect, "PREFECT_HOME": str(folder / "prefect")}
@@ -71,7 +67,7 @@ def platform(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "MLFLOW_WEBHOOK_CACHE_TTL": "1",
     }
     settings = Settings(
-        home=folder / "home", cache=folder / "cache", database_url=url,
+        home=folder / "home", cache=folder / "cache", database_url=database,
         platform=PlatformSettings(
             host="0.0.0.0", prefect_api_url=prefect, mlflow_url=mlflow,
             hook_url=f"http://localhost:{ports.hook_port}",
