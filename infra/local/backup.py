@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import URL
 
 from infra.local import postgres
 from infra.local.databases import Databases
@@ -106,8 +107,9 @@ def dump(databases: Databases, name: str, file: Path) -> None:
 
 def run_tool(databases: Databases, name: str, command: list[str]) -> None:
     """Runs one of Postgres' programs on a database; the password stays out of its command line."""
-    url = databases.duotempo.set(database=name)
-    where = f"--dbname={url.set(password=None).render_as_string()}"
+    url = databases.duotempo
+    place = URL.create("postgresql", url.username, None, url.host, url.port, name, url.query)
+    where = f"--dbname={place.render_as_string()}"
     secret = {"PGPASSWORD": str(url.password)} if url.password else {}
     program, *options = command
     done = subprocess.run(
