@@ -1,4 +1,4 @@
-"""`python infra/docker/bucket.py NAME`: makes the bucket of the artefacts in the S3 of the environment, if it is not there."""
+"""`python infra/docker/bucket.py NAME`: makes the bucket of the artefacts, if it is not there."""
 
 import os
 import sys
