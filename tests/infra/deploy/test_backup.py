@@ -23,6 +23,8 @@ from tests.flows.promotion.conftest import champion, register, served_version
 from tests.infra.conftest import free_ports
 from tests.worlds import fill_store, tiny_bundle
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def told(stage: str) -> None:
     assert stage

@@ -25,6 +25,7 @@ from tests.worlds import fill_store, tiny_bundle
 
 START_SECONDS = 90.0
 PROMOTION_SECONDS = 180.0
+pytestmark = pytest.mark.timeout(600)
 
 
 @contextmanager
