@@ -53,11 +53,13 @@ def check(holds: bool, message: str) -> None:
         raise SystemExit(message)
 
 
-def run(*command: str | Path, folder: Path = INFRA, refused: bool = False, **environment: str) -> str:
+def run(
+    *command: str | Path, folder: Path = INFRA, refused: bool = False, environment: dict[str, str] | None = None
+) -> str:
     """What a program prints; ends the check when it fails, or when it should have (`refused`) and has not."""
     clean = {name: value for name, value in os.environ.items() if name not in SECRETS}
     done = subprocess.run(
-        [str(PROGRAMS / command[0]), *map(str, command[1:])], cwd=folder, env={**clean, **environment},
+        [str(PROGRAMS / command[0]), *map(str, command[1:])], cwd=folder, env={**clean, **(environment or {})},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     check((done.returncode != 0) == refused, f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
@@ -77,9 +79,9 @@ def compose() -> None:
     command = ("docker-compose", "--env-file", os.devnull, "--profile", "*", "-f", "compose.yaml", "config")
     secrets = dict.fromkeys(SECRETS, "x")
     for name in SECRETS:
-        said = run(*command, refused=True, **{key: value for key, value in secrets.items() if key != name})
+        said = run(*command, refused=True, environment={key: value for key, value in secrets.items() if key != name})
         check(name in said, f"compose does not name the missing {name}")
-    found = json.loads(run(*command, "--format", "json", **secrets))
+    found = json.loads(run(*command, "--format", "json", environment=secrets))
     for name, service in found["services"].items():
         check(service.get("user", "10001") not in ("0", "root", ""), f"{name} runs as root")
         check(service["read_only"] and service["cap_drop"] == ["ALL"], f"{name} is not locked")
