@@ -42,7 +42,8 @@ def restore(
     """Makes the platform of a backup, after verifying each file; `duotempo up` then starts it.
 
     \b
-    DUOTEMPO_HOME=/srv/duotempo duotempo restore /backups/2026-01-01
+    duotempo restore /backups/2026-01-01
+    DUOTEMPO_HOME=/srv/other duotempo restore /backups/2026-01-01
     """
     from infra.local.platform import Platform
     from infra.local.restore import restore as load
