@@ -2,10 +2,10 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check browser peers lock clean
+.PHONY: help setup demo test check infra-check browser peers lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready  ## the environment in .venv (the first time takes minutes)
 
@@ -16,7 +16,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml infra/setup.sh
 demo: setup  ## every stage of the product once, on a platform of its own
 	@$(BIN)/duotempo demo
 
-test: setup browser  ## all tests, against real parts
+test: setup browser .venv-infra/.ready  ## all tests, against real parts
 	@$(BIN)/python -m pytest
 
 check: setup  ## lint, types, and the direction of imports
@@ -24,6 +24,13 @@ check: setup  ## lint, types, and the direction of imports
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+infra-check: .venv-infra/.ready  ## lint and render what infra/ holds for containers and clusters
+	@.venv-infra/bin/python infra/check.py
+
+.venv-infra/.ready: infra/check-requirements.txt infra/check-tools.sh
+	@sh infra/check-tools.sh .venv-infra
+	@touch $@
 
 browser: setup  ## a Chromium for the page's tests, if there is none
 	@sh infra/browser.sh $(BIN)/python
@@ -42,4 +49,4 @@ lock: setup  ## requirements.lock anew, from what .venv holds
 
 clean:  ## stops the platform and removes the environments and caches; .duotempo, which holds the data, stays
 	@if [ -x $(BIN)/duotempo ]; then $(BIN)/duotempo down; fi
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-infra .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

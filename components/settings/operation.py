@@ -37,4 +37,12 @@ class PlatformSettings(Section):
     mlflow_port: Port = 5000
     hook_port: Port = 4300
     serving_port: Port = 3000
+    host: str = "127.0.0.1"
+    """The address of this machine at which the service and the hook listen."""
+    prefect_api_url: str | None = None
+    """An outside Prefect (`http://prefect:4200/api`), whose workers are yours; absent: one of its own, with workers."""
+    mlflow_url: str | None = None
+    """An outside MLflow; absent: one of its own."""
+    hook_url: str | None = None
+    """Where an outside MLflow reaches the hook; absent: 127.0.0.1."""
     start_timeout_seconds: PositiveFloat = 120.0

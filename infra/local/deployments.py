@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from infra.local.errors import PlatformError
@@ -42,7 +43,8 @@ class Deployments:
         return all(http(f"{prefect_api_url}/deployments/name/{name}") for name in names)
 
     def deploy(self, environment: dict[str, str]) -> None:
-        """Raises PlatformError with Prefect's words when it refuses."""
+        """Makes the pools that are missing, then the deployments. Raises PlatformError with Prefect's words."""
+        self._make_pools(environment["PREFECT_API_URL"])
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         try:
             done = subprocess.run(
@@ -54,3 +56,12 @@ class Deployments:
         if done.returncode:
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")
+
+    def _make_pools(self, prefect_api_url: str) -> None:
+        """Process pools where there are none; one that is there keeps its type. A worker completes what is new."""
+        with httpx.Client(base_url=prefect_api_url, timeout=DEPLOY_SECONDS) as client:
+            for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
+                if client.get(f"/work_pools/{pool}").status_code == httpx.codes.NOT_FOUND:
+                    made = client.post("/work_pools/", json={"name": pool, "type": "process"})
+                    if made.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):
+                        raise PlatformError(f"Prefect does not make the work pool {pool}: {made.text}")

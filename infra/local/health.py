@@ -18,8 +18,8 @@ def http(url: str) -> bool:
         return False
 
 
-def worker(prefect_api_url: str, pool: str, since: float) -> bool:
-    """Whether the pool's worker of the same name has reported since it was started (epoch seconds)."""
+def worker(prefect_api_url: str, pool: str, name: str, since: float) -> bool:
+    """Whether the pool's worker of that name has reported since it was started (epoch seconds)."""
     request = urllib.request.Request(
         f"{prefect_api_url}/work_pools/{pool}/workers/filter", b"{}", {"Content-Type": "application/json"}
     )
@@ -29,7 +29,7 @@ def worker(prefect_api_url: str, pool: str, since: float) -> bool:
     except (urllib.error.URLError, OSError):
         return False
     return any(
-        one["name"] == pool and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
+        one["name"] == name and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
         for one in listed
     )
 

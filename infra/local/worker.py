@@ -1,4 +1,7 @@
-"""`python -m infra.local.worker POOL`: a Prefect process worker of a pool, once Prefect's server answers."""
+"""`python -m infra.local.worker POOL [QUEUE]`: a Prefect process worker of a pool, once Prefect's server answers.
+
+With a queue it takes this one's runs only, and bears its name.
+"""
 
 import logging
 import os
@@ -6,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 import httpx
 
@@ -17,24 +21,30 @@ PAUSE_SECONDS = 0.3
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 
 
-def main(pool: str) -> None:
+def main(pool: str, queue: str | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     LOG.info("worker of the pool %s, device: %s", pool, device())
     api = os.environ["PREFECT_API_URL"]
     while not http(f"{api}/health"):
         time.sleep(PAUSE_SECONDS)
-    report_lost_runs(api, pool)
+    report_lost_runs(api, pool, queue)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--type", "process"]
-    os.execv(command[0], [*command, "--pool", pool, "--name", pool])
+    of_queue = ["--work-queue", queue] if queue else []
+    os.execv(command[0], [*command, "--pool", pool, *of_queue, "--name", queue or pool])
 
 
-def report_lost_runs(api: str, pool: str) -> None:
+def report_lost_runs(api: str, pool: str, queue: str | None = None) -> None:
     """Tells Prefect which runs ended together with an earlier worker, which could not tell it any more.
 
     Else they would run forever in Prefect's eyes, and hold the one place that their deployment has.
     """
     alive = {environment_of(process).get("PREFECT__FLOW_RUN_ID") for process in tagged(os.environ[TAG])}
-    wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, "work_pools": {"name": {"any_": [pool]}}}
+    wanted: dict[str, Any] = {
+        "flow_runs": {"state": {"type": {"any_": UNFINISHED}}},
+        "work_pools": {"name": {"any_": [pool]}},
+    }
+    if queue:
+        wanted["work_pool_queues"] = {"name": {"any_": [queue]}}
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker; retry it."}
     with httpx.Client(base_url=api, timeout=30) as client:
         for run in client.post("/flow_runs/filter", json=wanted).raise_for_status().json():
@@ -53,4 +63,4 @@ def device() -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
