@@ -38,6 +38,7 @@ RETRAIN_SECONDS = 3600
 def run_demo(folder: Path | None) -> None:
     """Runs the demo on ml-100k or on a dataset folder; exits with 1, naming the stage, when one fails."""
     os.environ.setdefault("DUOTEMPO_PRESET", "demo")
+    os.environ.setdefault("DUOTEMPO_PLATFORM__SCHEDULES", "false")
     base = load_settings()
     home = Home(base.home / "demo")
     outside = Platform(base).outside

@@ -1,11 +1,12 @@
 """What a GPU worker runs: texts of a Parquet file to vectors in another, by the cache. Deployment `embed/gpu`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
 from components.columns import Columns as C
@@ -14,13 +15,14 @@ from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
 from components.errors import DuotempoError
 from components.settings import EmbeddingSettings, Settings
+from flows.policies import COSTLY
 
 
 class TextsError(DuotempoError):
     """The file of texts cannot be used; the message names it and what to do."""
 
 
-@flow(name="embed", retries=1, persist_result=True, result_serializer="json")
+@flow(name="embed", persist_result=True, result_serializer="json", timeout_seconds=24 * 3600)
 def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Embeds the `text` column of a Parquet file; `components.embedding.vectors.read_vectors` reads the result.
 
@@ -31,7 +33,7 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
     logger = get_run_logger()
     machine = Settings()
     chosen = EmbeddingSettings.model_validate({**machine.embedding.model_dump(), **(settings or {})})
-    result = embed_file(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings")
+    result = vectors(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings")
     for warning in result.warnings:
         logger.warning(warning)
     logger.info("%s on %s: %d computed, %d reused", result.encoder, result.device, result.computed, result.reused)
@@ -47,6 +49,12 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
         "device": result.device,
         "vectors": out_file,
     }
+
+
+@task(task_run_name="vectors", persist_result=False, **COSTLY)
+def vectors(texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path) -> Embeddings:
+    """`embed_file`, tried again where that may help; what is computed stays in the cache."""
+    return embed_file(texts_file, out_file, settings, cache)
 
 
 def embed_file(texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path) -> Embeddings:
@@ -69,6 +77,7 @@ def read_texts(path: Path) -> list[str]:
 def _row(result: Embeddings) -> dict[str, Any]:
     return {
         "encoder": result.encoder,
+        "worker": os.environ.get("PREFECT__WORKER_NAME", "none"),
         "device": result.device,
         "computed": result.computed,
         "reused": result.reused,

@@ -1,6 +1,7 @@
 """Whether a service answers."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -19,7 +20,7 @@ def http(url: str) -> bool:
 
 
 def worker(prefect_api_url: str, pool: str, since: float) -> bool:
-    """Whether the pool's worker of the same name has reported since it was started (epoch seconds)."""
+    """Whether this machine's worker of the pool has reported since it was started (epoch seconds)."""
     request = urllib.request.Request(
         f"{prefect_api_url}/work_pools/{pool}/workers/filter", b"{}", {"Content-Type": "application/json"}
     )
@@ -29,7 +30,9 @@ def worker(prefect_api_url: str, pool: str, since: float) -> bool:
     except (urllib.error.URLError, OSError):
         return False
     return any(
-        one["name"] == pool and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
+        one["name"].startswith(f"{pool}@{socket.gethostname()} ")
+        and one["status"] == "ONLINE"
+        and _seconds(one["last_heartbeat_time"]) >= since
         for one in listed
     )
 
