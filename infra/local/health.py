@@ -29,10 +29,9 @@ def worker(prefect_api_url: str, pool: str, since: float) -> bool:
             listed: list[dict[str, Any]] = json.load(answer)
     except (urllib.error.URLError, OSError):
         return False
+    name = f"{pool}@{socket.gethostname()} "
     return any(
-        one["name"].startswith(f"{pool}@{socket.gethostname()} ")
-        and one["status"] == "ONLINE"
-        and _seconds(one["last_heartbeat_time"]) >= since
+        one["name"].startswith(name) and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
         for one in listed
     )
 

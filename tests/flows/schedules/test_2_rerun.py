@@ -1,0 +1,68 @@
+"""A retraining repeats only what is not done yet; with nothing changed, it registers nothing."""
+
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import text
+
+from components import registry
+from infra.client import run_deployment
+from tests.flows.schedules.conftest import World, fill
+
+pytestmark = pytest.mark.timeout(600)
+STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def first(world: World) -> dict[str, Any]:
+    """The first retraining of the shop."""
+    fill(world)
+    return dict(run_deployment("retrain/local", {}, timeout=400))
+
+
+def states(world: World) -> dict[str, str]:
+    """The states of the latest retraining's tasks."""
+    return {name: task["state_name"] for name, task in world.tasks(world.runs("retrain")[0]["id"]).items()}
+
+
+def numbers(world: World) -> list[str]:
+    return [one.version for one in registry.versions(world.platform.addresses.mlflow_url)]
+
+
+def test_the_training_asks_for_the_gpu_pool_and_tells_its_device(world: World, first: dict[str, Any]) -> None:
+    for flow, key in (("embed", "embeddings"), ("fuse", "fusion")):
+        (run,) = [one for one in world.runs(flow) if one["state_type"] == "COMPLETED"]
+        assert run["work_pool_name"] == "gpu"
+        worker = run["labels"]["prefect.worker.name"]
+        assert worker.startswith("gpu@")
+        assert '"device"' in world.artifacts(run["id"])[key]["data"]
+    assert f'"worker": "{worker}"' in world.artifacts(run["id"])["fusion"]["data"]
+
+
+def test_with_nothing_changed_it_names_the_version_that_is_there(world: World, first: dict[str, Any]) -> None:
+    again = run_deployment("retrain/local", {}, timeout=400)
+    assert (first["unchanged"], again["unchanged"]) == (False, True)
+    assert again == {**first, "unchanged": True}
+    assert numbers(world) == ["1"]
+    assert set(states(world)) == {"snapshot", "earlier"}
+
+
+def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any]) -> None:
+    """The version is gone, so that it must be registered again; all that leads to it is still there."""
+    MlflowClient(world.platform.addresses.mlflow_url).delete_model_version(registry.NAME, "1")
+    again = run_deployment("retrain/local", {}, timeout=400)
+    assert again["version"] == "2"
+    assert again["metrics"] == first["metrics"]
+    assert numbers(world) == ["2"]
+    found = states(world)
+    assert [name for name in STEPS if found[name] != "Cached"] == []
+    assert found["register"] == "Completed"
+
+
+def test_a_changed_item_makes_another_version(world: World, first: dict[str, Any]) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE items SET title = 'a late picture' WHERE item_id = 'i3'"))
+    again = run_deployment("retrain/local", {}, timeout=400)
+    assert (again["version"], again["unchanged"]) == ("3", False)
+    assert again["embedding"]["reused"] > again["embedding"]["computed"] > 0
