@@ -38,7 +38,7 @@ def remove(settings: Settings, used: InUse, before: datetime) -> list[Removed]:
     return remove_old(settings.home, used, before)
 
 
-@flow(name="retention", timeout_seconds=3600)
+@flow(name="retention", persist_result=True, result_serializer="json", timeout_seconds=3600)
 def retention() -> dict[str, Any]:
     """Removes what the settings of `retention` let go, as of the time the run was due."""
     settings = Settings()

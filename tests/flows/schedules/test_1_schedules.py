@@ -63,7 +63,7 @@ def test_what_is_wrong_with_the_input_is_not_tried_again(world: World, tmp_path:
         "out_file": str(tmp_path / "vectors.parquet"),
         "settings": EmbeddingSettings().model_dump(mode="json"),
     }
-    with pytest.raises(DeploymentError, match="missing.parquet"):
+    with pytest.raises(DeploymentError, match=r"missing\.parquet"):
         run_deployment("embed/gpu", parameters, timeout=200)
     run = world.runs("embed")[0]
     assert (run["state_type"], run["run_count"]) == ("FAILED", 1)
