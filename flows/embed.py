@@ -1,6 +1,5 @@
 """What a GPU worker runs: texts of a Parquet file to vectors in another, by the cache. Deployment `embed/gpu`."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from components.embedding.vectors import text_hash, write_vectors
 from components.errors import DuotempoError
 from components.settings import EmbeddingSettings, Settings
 from flows.policies import COSTLY
+from infra.client import worker
 
 
 class TextsError(DuotempoError):
@@ -27,8 +27,8 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
     """Embeds the `text` column of a Parquet file; `components.embedding.vectors.read_vectors` reads the result.
 
     settings: names of EmbeddingSettings that differ from this machine's. A retry computes only what is not cached yet.
-    Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, device and vectors,
-    the path written. Raises TextsError, EncoderError or VectorsError.
+    Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, worker, device and
+    vectors, the path written. Raises TextsError, EncoderError or VectorsError.
     """
     logger = get_run_logger()
     machine = Settings()
@@ -46,6 +46,7 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
         "reused": result.reused,
         "unknown_share": result.unknown_share,
         "warnings": result.warnings,
+        "worker": worker(),
         "device": result.device,
         "vectors": out_file,
     }
@@ -77,7 +78,7 @@ def read_texts(path: Path) -> list[str]:
 def _row(result: Embeddings) -> dict[str, Any]:
     return {
         "encoder": result.encoder,
-        "worker": os.environ.get("PREFECT__WORKER_NAME", "none"),
+        "worker": worker(),
         "device": result.device,
         "computed": result.computed,
         "reused": result.reused,

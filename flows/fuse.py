@@ -1,6 +1,5 @@
 """What a GPU worker trains: the evaluation twin and the model of one retraining. Deployment `fuse/gpu`."""
 
-import os
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -16,6 +15,7 @@ from components.settings import Settings
 from components.training_inputs import with_shaping
 from components.training_run import PARTS, Part, TrainingRun
 from flows.policies import COSTLY, by_inputs
+from infra.client import worker
 
 
 @task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **COSTLY)
@@ -40,7 +40,7 @@ def fuse(snapshot: str, folder: str, encoder: str, settings: dict[str, Any]) -> 
     Returns plain JSON: worker and device.
     """
     run = TrainingRun(Path(snapshot), Path(folder), with_shaping(Settings(), settings))
-    told = {"worker": os.environ.get("PREFECT__WORKER_NAME", "none"), "device": device()}
+    told = {"worker": worker(), "device": device()}
     get_run_logger().info("training on %s", told)
     for part in PARTS:
         train(run, part, encoder)

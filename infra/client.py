@@ -82,6 +82,11 @@ def run_deployment(
     return run.state.result() if run.state.data is not None else None
 
 
+def worker() -> str:
+    """The worker that runs this process' flow, `none` outside of one."""
+    return os.environ.get("PREFECT__WORKER_NAME", "none")
+
+
 def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: float, on_update: Update) -> "FlowRun":
     """The run in its final state."""
     from httpx import HTTPError

@@ -135,7 +135,7 @@ def states(world: World, run_id: str) -> list[str]:
 
 
 def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
-    """The retraining dies with its worker while the other worker trains: the rerun follows that, and starts no other."""
+    """The retraining dies with its worker while the other worker trains: the rerun follows that run."""
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
     fused = len(world.runs("fuse"))
