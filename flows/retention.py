@@ -6,7 +6,6 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from components import registry
@@ -18,7 +17,7 @@ from flows.policies import PATIENT
 from infra.local.platform import Platform
 
 
-@task(timeout_seconds=300, cache_policy=NO_CACHE, **PATIENT)
+@task(timeout_seconds=300, persist_result=False, **PATIENT)
 def in_use(settings: Settings) -> InUse:
     """The versions that bear an alias, serve, served before (a rollback needs them) or are new; and their snapshots."""
     known = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
@@ -32,7 +31,7 @@ def in_use(settings: Settings) -> InUse:
     return InUse(kept, {one.tags["snapshot_id"] for one in known if one.version in kept and "snapshot_id" in one.tags})
 
 
-@task(timeout_seconds=1800, cache_policy=NO_CACHE)
+@task(timeout_seconds=1800, persist_result=False)
 def remove(settings: Settings, used: InUse, before: datetime) -> list[Removed]:
     """Removes what is older and not in use."""
     return remove_old(settings.home, used, before)

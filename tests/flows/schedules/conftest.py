@@ -1,6 +1,7 @@
 """One platform for the tests of schedules, reruns, workers and retention, and a small shop in it."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,12 @@ from infra.local.platform import Platform
 from tests.infra.conftest import free_ports
 
 USERS, ITEMS, VISITS = 20, 15, 12
-QUICK = {"FUSION__EPOCHS": 2, "FUSION__WIDTH": 16, "EVALUATION__BOOTSTRAP": 50, "INTERESTS__ANCHORS": 1}
+MANY = 100
+"""New events from which on a retraining starts early."""
+QUICK = {
+    "FUSION__EPOCHS": 2, "FUSION__WIDTH": 16, "EVALUATION__BOOTSTRAP": 50, "INTERESTS__ANCHORS": 1,
+    "MONITORING__RETRAIN_EVENTS": MANY, "MONITORING__RETRAIN_PAUSE_HOURS": 0.001,
+}  # fmt: skip
 NOW = datetime.now(UTC)
 
 
@@ -78,14 +84,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             platform.remove()
 
 
-def fill(world: World, users: int = USERS) -> None:
-    """Everybody's visits, one an hour, each to the items after the one that bears their number."""
+def eventually(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
+    """The first true value of `condition`, asked again and again; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"it did not come true in {seconds:.0f} s"
+        time.sleep(0.05)
+    return value
+
+
+def fill(world: World, *, until: datetime = NOW, step: timedelta = timedelta(hours=1)) -> int:
+    """Everybody's visits, the last one `step` before `until`: how many. Each is of the item after the one before."""
     rows = [
-        (f"u{user}", f"i{(user + step) % ITEMS}", NOW - timedelta(hours=VISITS - step, minutes=user))
-        for user in range(users)
-        for step in range(VISITS)
+        (f"u{user}", f"i{(user + visit) % ITEMS}", until - step * (VISITS - visit) - timedelta(milliseconds=user))
+        for user in range(USERS)
+        for visit in range(VISITS)
     ]
     events = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).assign(event="like")
     events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(ITEMS)], "title": [f"picture {n}" for n in range(ITEMS)]})
-    ingest(world.engine, Dataset("shop", events, items), world.settings, source="shop", now=NOW)
+    shop = Dataset("shop", events, items)
+    return ingest(world.engine, shop, world.settings, source="shop", now=datetime.now(UTC)).accepted

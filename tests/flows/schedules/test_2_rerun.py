@@ -1,16 +1,16 @@
 """A retraining repeats only what is not done yet; with nothing changed, it registers nothing."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from sqlalchemy import text
 
 from components import registry
 from flows.fuse import device as torch_device
 from infra.client import run_deployment
-from tests.flows.schedules.conftest import World, fill
+from tests.flows.schedules.conftest import MANY, World, eventually, fill
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse", "evaluate")
@@ -63,9 +63,15 @@ def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any
     assert found["register"] == "Completed"
 
 
-def test_a_changed_item_makes_another_version(world: World, first: dict[str, Any]) -> None:
-    with world.engine.begin() as connection:
-        connection.execute(text("UPDATE items SET title = 'a late picture' WHERE item_id = 'i3'"))
-    again = run_deployment("retrain/local", {}, timeout=400)
-    assert (again["version"], again["unchanged"]) == ("3", False)
-    assert again["embedding"]["reused"] > again["embedding"]["computed"] > 0
+def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[str, Any]) -> None:
+    before = len(world.runs("retrain"))
+    assert run_deployment("monitor/local", {}, timeout=300)["retraining"] is None
+    new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1))
+    assert new >= MANY
+    found = run_deployment("monitor/local", {}, timeout=300)
+    assert f"{new} events that the newest version does not know" in found["decision"]
+    run_id = found["retraining"].rpartition("/")[2]
+    eventually(lambda: world.run(run_id)["state_type"] in ("COMPLETED", "FAILED"), 400)
+    assert numbers(world) == ["3", "2"]
+    assert len(world.runs("retrain")) == before + 1
+    assert run_deployment("monitor/local", {}, timeout=300)["retraining"] is None

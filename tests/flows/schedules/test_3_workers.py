@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,12 @@ from infra.local.automations import SILENCE_SECONDS
 from infra.local.programs import PROJECT
 from infra.local.sweep import environment_of
 from infra.local.worker import NAME_LABEL, device, report_lost_runs, usual_name
-from tests.flows.schedules.conftest import World
+from tests.flows.schedules.conftest import World, eventually
 
 pytestmark = pytest.mark.timeout(900)
 TEXTS = 6000
 SLOW = EmbeddingSettings(batch_size=8, token_budget=256)
 SECOND = f"second ({device()})"
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
-    """The first true value of `condition`, asked again and again; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"it did not come true in {seconds:.0f} s"
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture
