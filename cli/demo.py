@@ -199,6 +199,8 @@ class Demo:
         results |= {
             "snapshot": Path(result["snapshot"]).name,
             "embed": f"{embedded['encoder']}: {embedded['computed']} computed, {embedded['reused']} from the cache",
+            "earlier": "nothing like it was trained before",
+            "fuse": f"on {result['training']['device']}, by {result['training']['worker']}",
             "evaluate": f"HR@10 {ours['hr@10']:.3f}, MRR {ours['mrr@10']:.3f}, {ours['coverage@10']} items covered",
             "register": f"version {result['version']}",
         }

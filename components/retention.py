@@ -31,30 +31,34 @@ class Removed:
 def remove_old(home: Path, in_use: InUse, before: datetime) -> list[Removed]:
     """Removes what was last written before that moment (aware) and is not in use: what it was.
 
-    A snapshot stays with the folder of its training as long as a version that stays was trained on it; so does the
-    latest snapshot. Events, the registry and the caches are left alone.
+    A snapshot stays as long as a version that stays was trained on it. The latest one stays with its training, which
+    another retraining may go on from, and with the results of flow runs since then, which that would take over.
+    Events, the registry and the caches are left alone.
     """
-    snapshots = _snapshots_in_use(home / "snapshots", in_use.snapshots)
+    latest = latest_snapshot(home / "snapshots")
+    last = {latest.path.name} if latest else set()
+    snapshots = last | _snapshots_of(home / "snapshots", in_use.snapshots)
     used: dict[str, tuple[Path, Callable[[str], bool]]] = {
         "snapshot": (home / "snapshots", snapshots.__contains__),
-        "training": (home / "runs", {*snapshots, "champions"}.__contains__),
+        "training": (home / "runs", {*last, "champions"}.__contains__),
         "champion's twin": (home / "runs" / "champions", in_use.versions.__contains__),
         "bundle": (home / "bundles", in_use.versions.__contains__),
         "Bento": (home / "bentoml" / "bentos" / "duotempo", lambda name: _of_a_version(name, in_use.versions)),
-        "result": (home / "prefect" / "storage", lambda name: False),
     }
-    return [
+    gone = [
         _remove(kind, path)
         for kind, (folder, needed) in used.items()
         for path in _entries(folder)
         if not needed(path.name) and _touched(path) < before.timestamp()
     ]
+    since = min([before.timestamp(), *(own.stat().st_mtime for own in (home / "runs").glob("*/own"))])
+    old = [path for path in _entries(home / "prefect" / "storage") if _touched(path) < since]
+    return gone + [_remove("result", path) for path in old]
 
 
-def _snapshots_in_use(folder: Path, ids: Collection[str]) -> set[str]:
-    """The names of the snapshots of these ids, and of the latest one."""
-    latest = latest_snapshot(folder)
-    names = {latest.path.name} if latest else set()
+def _snapshots_of(folder: Path, ids: Collection[str]) -> set[str]:
+    """The names of the snapshots of these ids."""
+    names = set()
     for manifest in folder.glob("[!.]*/manifest.json"):
         try:
             known = json.loads(manifest.read_text(encoding="utf-8"))["id"]

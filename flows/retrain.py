@@ -115,7 +115,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
     checks = [validate(run, "snapshot", steps.validate_snapshot)]
     embedded = embed(run, interests(run))
     checks.append(validate(run, "features", steps.validate_features))
-    fuse(run, embedded["encoder"])
+    training = fuse(run, embedded["encoder"])
     judgement = evaluate(run)
     version = register(run, judgement, embedded["encoder"])
     result = {
@@ -124,6 +124,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
         "snapshot": str(run.snapshot_path),
         "validation": checks,
         "embedding": embedded,
+        "training": training,
         "metrics": judgement.metrics,
         "slices": judgement.slices,
         "gate": {"passed": judgement.passed, "reasons": judgement.reasons},

@@ -43,8 +43,10 @@ def test_a_snapshot_stays_while_a_version_in_use_was_trained_on_it(tmp_path: Pat
         snapshot(tmp_path, name, days=days)
         put(tmp_path / "runs" / name / "vectors.parquet", days=days)
     gone = remove_old(tmp_path, InUse({"1"}, {"id-used"}), BEFORE)
-    assert names(gone, "snapshot") == names(gone, "training") == {"old"}
-    assert left(tmp_path, "snapshots") == left(tmp_path, "runs") == {"used", "young", "latest"}
+    assert names(gone, "snapshot") == {"old"}
+    assert names(gone, "training") == {"old", "used"}
+    assert left(tmp_path, "snapshots") == {"used", "young", "latest"}
+    assert left(tmp_path, "runs") == {"young", "latest"}
 
 
 def test_the_latest_snapshot_stays_however_old_it_is(tmp_path: Path) -> None:
@@ -73,6 +75,14 @@ def test_what_was_written_lately_stays(tmp_path: Path) -> None:
     gone = remove_old(tmp_path, InUse(set(), set()), BEFORE)
     assert gone == [Removed("result", "old", 10)]
     assert left(tmp_path, "snapshots") == {".partial-abc"}
+
+
+def test_results_stay_as_long_as_a_training_that_may_take_them_over(tmp_path: Path) -> None:
+    snapshot(tmp_path, "last")
+    put(tmp_path / "runs" / "last" / "own", days=60)
+    put(tmp_path / "prefect" / "storage" / "later", days=59)
+    put(tmp_path / "prefect" / "storage" / "earlier", days=61)
+    assert names(remove_old(tmp_path, InUse(set(), set()), BEFORE), "result") == {"earlier"}
 
 
 def test_an_empty_home_is_left_alone(tmp_path: Path) -> None:
