@@ -20,11 +20,11 @@ def shaping(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json", include=set(SHAPING))
 
 
-def with_shaping(settings: Settings, sections: dict[str, Any]) -> Settings:
-    """The settings of this machine with the sections of another one's `shaping`."""
+def settings_of(sections: dict[str, Any]) -> Settings:
+    """Settings by another one's `shaping`, all else by default: the same on every machine, as a checkpoint asks."""
     fields = Settings.model_fields
     told = {name: type(fields[name].default).model_validate(values) for name, values in sections.items()}
-    return settings.model_copy(update=told)
+    return Settings.model_construct(None, **told)
 
 
 def fingerprint(settings: Settings) -> str:

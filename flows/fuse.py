@@ -11,8 +11,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from components import training_run as steps
 from components.fusion.training import Progress
 from components.ray_training import train_together
-from components.settings import Settings
-from components.training_inputs import with_shaping
+from components.training_inputs import settings_of
 from components.training_run import PARTS, Part, TrainingRun
 from flows.policies import COSTLY, by_inputs
 from infra.client import worker
@@ -39,7 +38,7 @@ def fuse(snapshot: str, folder: str, encoder: str, settings: dict[str, Any]) -> 
     A part that an earlier run has trained, with all the same, is not trained again.
     Returns plain JSON: worker and device.
     """
-    run = TrainingRun(Path(snapshot), Path(folder), with_shaping(Settings(), settings))
+    run = TrainingRun(Path(snapshot), Path(folder), settings_of(settings))
     told = {"worker": worker(), "device": device()}
     get_run_logger().info("training on %s", told)
     for part in PARTS:

@@ -22,10 +22,10 @@ from infra.local.automations import SILENCE_SECONDS
 from infra.local.programs import PROJECT
 from infra.local.sweep import environment_of
 from infra.local.worker import NAME_LABEL, device, report_lost_runs, usual_name
-from tests.flows.schedules.conftest import World, eventually
+from tests.flows.schedules.conftest import World, eventually, fill
 
 pytestmark = pytest.mark.timeout(900)
-TEXTS = 6000
+TEXTS = 1500
 SLOW = EmbeddingSettings(batch_size=8, token_budget=256)
 SECOND = f"second ({device()})"
 
@@ -126,6 +126,7 @@ def states(world: World, run_id: str) -> list[str]:
 
 def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
     """The retraining dies with its worker while the other worker trains: the rerun follows that run."""
+    fill(world)
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
     fused = len(world.runs("fuse"))
