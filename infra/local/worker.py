@@ -32,7 +32,7 @@ NAME_LABEL = "prefect.worker.name"
 
 def serve(pool: str, name: str = "") -> NoReturn:
     """Turns this process into a worker of the pool at PREFECT_API_URL; `name` tells it from others of this machine."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     full = f"{name or usual_name(pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
     os.environ.update(environment(Settings()) | dict(os.environ))

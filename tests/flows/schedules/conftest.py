@@ -93,10 +93,15 @@ def eventually(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
     return value
 
 
-def fill(world: World, *, until: datetime = NOW, step: timedelta = timedelta(hours=1)) -> int:
-    """Everybody's visits, the last one `step` before `until`: how many. Each is of the item after the one before."""
+def fill(world: World, *, until: datetime = NOW, step: timedelta = timedelta(hours=1), after: int = 0) -> int:
+    """Everybody's visits, the last one `step` before `until`: how many. Each is of the item after the one before, from
+    the item that comes `after` so many on."""
     rows = [
-        (f"u{user}", f"i{(user + visit) % ITEMS}", until - step * (VISITS - visit) - timedelta(milliseconds=user))
+        (
+            f"u{user}",
+            f"i{(user + after + visit) % ITEMS}",
+            until - step * (VISITS - visit) - timedelta(milliseconds=user),
+        )
         for user in range(USERS)
         for visit in range(VISITS)
     ]

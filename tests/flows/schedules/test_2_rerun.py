@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from components import registry
 from flows.fuse import device as torch_device
 from infra.client import run_deployment
-from tests.flows.schedules.conftest import MANY, World, eventually, fill
+from tests.flows.schedules.conftest import ITEMS, MANY, VISITS, World, eventually, fill
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse", "evaluate")
@@ -64,14 +64,14 @@ def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any
 
 
 def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[str, Any]) -> None:
-    before = len(world.runs("retrain"))
+    known, before = numbers(world), len(world.runs("retrain"))
     assert run_deployment("monitor/local", {}, timeout=300)["retraining"] is None
-    new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1))
+    new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1), after=ITEMS - VISITS)
     assert new >= MANY
     found = run_deployment("monitor/local", {}, timeout=300)
     assert f"{new} events that the newest version does not know" in found["decision"]
     run_id = found["retraining"].rpartition("/")[2]
     eventually(lambda: world.run(run_id)["state_type"] in ("COMPLETED", "FAILED"), 400)
-    assert numbers(world) == ["3", "2"]
+    assert numbers(world) == [str(int(known[0]) + 1), *known]
     assert len(world.runs("retrain")) == before + 1
     assert run_deployment("monitor/local", {}, timeout=300)["retraining"] is None
