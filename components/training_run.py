@@ -1,11 +1,13 @@
 """One retraining as a folder of files, so that each step can be run, looked at and repeated alone.
 
 interests.parquet  keywords.npz  terms.json  texts.parquet  vectors.parquet
-validation/STAGE/  twin/bundle/  model/bundle/  report/
+validation/STAGE/  twin/bundle/  model/bundle/  report/  results/KEY.json
 """
 
+import hashlib
 import json
 import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -40,6 +42,7 @@ from components.ray.interests import build_interests_together
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot
+from components.training_inputs import fingerprint
 from components.validation import ValidationReport, embedding_frame, validate
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,19 @@ class TrainingRun:
     @property
     def interests_file(self) -> Path:
         return self.folder / "interests.parquet"
+
+    @cached_property
+    def key(self) -> str:
+        """The same for the same snapshot, settings and code, as long as the folder has not been removed."""
+        own = self.folder / "own"
+        if not own.is_file():
+            own.write_text(secrets.token_hex(8))
+        shape = (self.snapshot_path.name, own.read_text(), fingerprint(self.settings))
+        return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:32]
+
+    @property
+    def result_file(self) -> Path:
+        return self.folder / "results" / f"{self.key}.json"
 
     def bundle(self, part: Part) -> Path:
         """The folder is named `bundle` for each part: MLflow keeps an artefact under its folder's name."""
@@ -250,6 +266,24 @@ def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
         reasons=judgement.reasons,
         reports={"report": judgement.folder, "validation": run.folder / "validation"},
     ).version
+
+
+def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
+    """Keeps what a finished retraining has to say, for the next one that finds nothing changed."""
+    run.result_file.parent.mkdir(exist_ok=True)
+    partial = run.result_file.with_suffix(".partial")
+    partial.write_text(json.dumps(result), encoding="utf-8")
+    partial.replace(run.result_file)
+
+
+def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
+    """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
+    if not run.result_file.is_file():
+        return None
+    result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
+    tags = {known.version: known.tags for known in registry.versions(tracking_uri)}
+    same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
+    return result if same else None
 
 
 def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:

@@ -21,7 +21,12 @@ from pydantic_settings import (
 from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
 from components.settings.files import PRESETS, own_presets, preset_file, settings_file
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
-from components.settings.operation import MonitoringSettings, PlatformSettings, ValidationSettings
+from components.settings.operation import (
+    MonitoringSettings,
+    PlatformSettings,
+    RetentionSettings,
+    ValidationSettings,
+)
 from components.settings.section import Section
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "MonitoringSettings",
     "PlatformSettings",
     "RankingSettings",
+    "RetentionSettings",
     "Section",
     "Settings",
     "ValidationSettings",
@@ -76,6 +82,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     validation: ValidationSettings = ValidationSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    retention: RetentionSettings = RetentionSettings()
     platform: PlatformSettings = PlatformSettings()
 
     @model_validator(mode="before")

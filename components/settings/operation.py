@@ -1,6 +1,6 @@
 """Settings of what runs for months: validation, monitoring, the platform."""
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from components.settings.section import Port, Section, Share
 
@@ -31,6 +31,15 @@ class MonitoringSettings(Section):
     """No retraining starts early within so many hours after the start of another."""
 
 
+class RetentionSettings(Section):
+    """What the flow `retention` removes, see docs/operating.md. What serves, served before, or may serve next stays."""
+
+    days: PositiveFloat = 30.0
+    """Age from which on a snapshot, a training's folder and the results of flow runs are removed."""
+    keep_versions: NonNegativeInt = 3
+    """Newest versions whose bundles, Bentos and snapshots stay, beside those that are in use."""
+
+
 class PlatformSettings(Section):
     postgres_port: Port = 5432
     prefect_port: Port = 4200
@@ -46,3 +55,5 @@ class PlatformSettings(Section):
     hook_url: str | None = None
     """Where an outside MLflow reaches the hook; absent: 127.0.0.1."""
     start_timeout_seconds: PositiveFloat = 120.0
+    schedules: bool = True
+    """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch."""

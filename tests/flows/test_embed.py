@@ -9,7 +9,7 @@ from components.embedding.encoder import EncoderError
 from components.embedding.vectors import read_vectors
 from components.ray.cluster import RayClusterError
 from components.settings import EmbeddingSettings
-from flows.embed import TextsError, embed, embed_file, read_texts
+from flows.embed import TextsError, embed_file, read_texts
 
 
 def texts_file(folder: Path, texts: list[str | None]) -> Path:
@@ -47,7 +47,3 @@ def test_a_file_without_texts_is_named(tmp_path: Path) -> None:
         pq.write_table(pa.table({"title": ["a sofa"]}), tmp_path / "other.parquet")
         with pytest.raises(TextsError, match=broken):
             read_texts(tmp_path / broken)
-
-
-def test_the_flow_is_the_one_that_its_deployment_names() -> None:
-    assert (embed.name, embed.retries) == ("embed", 1)
