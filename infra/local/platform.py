@@ -88,7 +88,7 @@ class Platform:
         Raises PlatformError naming the log and the mend of what does not start.
         """
         self.home.make()
-        deployments = Deployments(self._project, schedules=self._settings.platform.schedules)
+        deployments = Deployments(self._project, schedules=self.settings.platform.schedules)
         with self.home.locked("start"):
             self._start(progress)
         databases = self._databases(self.home.state)

@@ -91,4 +91,4 @@ def device() -> str:
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:2], queue="".join(sys.argv[2:]))
+    serve(sys.argv[1], queue="".join(sys.argv[2:]))
