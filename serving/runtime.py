@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.bundle import Bundle, BundleError
+from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from serving.database import Database
@@ -82,7 +83,9 @@ class Runtime:
         settings = trained_settings(settings, bundle)
         recommender = Recommender(bundle, settings, database, self.metrics)
         self.metrics.model.labels(recommender.model_version).set(1)
-        return Parts(settings, database, recommender, Intake(database, settings.events, self.metrics))
+        return Parts(
+            settings, database, recommender, Intake(database, settings.events, Privacy(settings), self.metrics)
+        )
 
 
 def trained_settings(settings: Settings, bundle: Bundle) -> Settings:

@@ -21,7 +21,13 @@ from pydantic_settings import (
 from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
 from components.settings.files import PRESETS, own_presets, preset_file, settings_file
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
-from components.settings.operation import MonitoringSettings, PlatformSettings, ValidationSettings
+from components.settings.operation import (
+    MonitoringSettings,
+    PlatformSettings,
+    PrivacySettings,
+    SecuritySettings,
+    ValidationSettings,
+)
 from components.settings.section import Section
 
 __all__ = [
@@ -34,8 +40,10 @@ __all__ = [
     "InterestSettings",
     "MonitoringSettings",
     "PlatformSettings",
+    "PrivacySettings",
     "RankingSettings",
     "Section",
+    "SecuritySettings",
     "Settings",
     "ValidationSettings",
     "own_presets",
@@ -74,6 +82,8 @@ class Settings(BaseSettings):
     validation: ValidationSettings = ValidationSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     platform: PlatformSettings = PlatformSettings()
+    security: SecuritySettings = SecuritySettings()
+    privacy: PrivacySettings = PrivacySettings()
 
     @model_validator(mode="before")
     @classmethod
