@@ -23,7 +23,7 @@ from tests.serving.test_feedback import counted, new_user, tell
 from tests.serving.test_recommend import recommend
 from tests.serving.worlds import NAMES, bento, chessboard, load, stored, wait_until_ready
 
-SECRET = "a secret of this test, long enough for it"
+SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")
