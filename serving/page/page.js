@@ -29,7 +29,10 @@ async function call(path, body, asked = false) {
     if (given) return call(path, body, true);
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
+  if (!response.ok) {
+    const error = new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
+    throw Object.assign(error, { status: response.status });
+  }
   return answer;
 }
 
@@ -208,7 +211,7 @@ at("pick").addEventListener("submit", (event) => {
 
 const asked = new URLSearchParams(location.search).get("user");
 const first = await offerUsers().catch((error) => {
-  alertOf(error.message);
+  if (error.status !== 403) alertOf(error.message); // a key may be for less than to list people
   return "";
 });
 if (asked || first) await pick(asked || first);

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Dialog, expect
 from sqlalchemy import Engine
 
 from components.store.engine import make_engine
 from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
+from infra.migrations import migrate
 from serving.guard import LOOK_SECONDS
+from tests.conftest import Server
 from tests.serving.conftest import World
 from tests.serving.test_http import error_of
-from tests.serving.worlds import bento, chessboard, stored, wait_until_ready
+from tests.serving.test_page import browser as browser
+from tests.serving.worlds import bento, chessboard, load, postgres_home, stored, wait_until_ready
 
 BODIES: dict[str, tuple[str, dict[str, object]]] = {
     "recommend": ("/recommend", {"user_id": "bella"}),
@@ -220,3 +224,54 @@ def test_names_of_this_machine(client: httpx.Client, host: str) -> None:
 def test_who_is_forwarded_for_others_is_not_on_this_machine(client: httpx.Client) -> None:
     headers = {"X-Forwarded-For": "203.0.113.9"}
     assert client.post("/recommend", json={"user_id": "bella"}, headers=headers).status_code == 401
+
+
+def test_the_page_asks_for_a_key_and_keeps_it_out_of_the_address(
+    guarded: httpx.Client, engine: Engine, browser: Browser
+) -> None:
+    with engine.begin() as connection:
+        _, key = create_key(connection, "page", ["recommend", "feedback"])
+    assert becomes(guarded, "recommend", key, 200)
+    asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept(key)
+
+    context = browser.new_context(base_url=str(guarded.base_url))
+    page = context.new_page()
+    page.on("dialog", answer)
+    page.goto("/?user=willy")
+    expect(page.locator(".card")).to_have_count(12)
+    page.locator(".card").first.get_by_role("button", name="Like").click()
+    expect(page.locator("#change")).to_contain_text("Liked")
+    expect(page.locator("#alert")).to_be_hidden()
+    assert len(asked) == 1
+    assert key not in page.url
+    context.close()
+
+
+def test_the_last_known_keys_go_on_while_postgres_is_away(tmp_path: Path) -> None:
+    with postgres_home() as home:
+        server = Server(home)
+        url = server.start()
+        try:
+            migrate(url)
+            load(url, chessboard(), {})
+            own = make_engine(url)
+            with own.begin() as connection:
+                _, key = create_key(connection, "shop", ["recommend"])
+            own.dispose()
+            chessboard().write(tmp_path / "bundle")
+            with bento(tmp_path, url, DUOTEMPO_SECURITY__TRUST_LOCAL="false") as address:
+                wait_until_ready(address)
+                with httpx.Client(base_url=address, timeout=60) as client:
+                    assert becomes(client, "recommend", key, 200)
+                    server.stop()
+                    time.sleep(2 * LOOK_SECONDS)
+                    answer = client.post("/recommend", json={"user_id": "u"}, headers=bearer(key))
+                    assert (answer.status_code, answer.json()["degraded"]) == (200, True)
+                    assert client.post("/recommend", json={"user_id": "u"}).status_code == 401
+        finally:
+            if (home / "data" / "postmaster.pid").exists():
+                server.stop()
