@@ -74,7 +74,7 @@ class Guard:
         Raises ApiError: 401 without a good key, 403 with one for other doors, 429, 503 (keys unknown).
         """
         trusted = self._settings.trust_local and is_local(request)
-        if always or (self._settings.keys and not trusted):
+        if always or (self._settings.require_keys and not trusted):
             caller = (await self._known(request, scope)).key_id
         else:
             caller = LOCAL if trusted else request.client.host if request.client else "unknown"

@@ -45,7 +45,7 @@ class PlatformSettings(Section):
 class SecuritySettings(Section):
     """Who may ask the service, and how often, see docs/security.md."""
 
-    keys: bool = True
+    require_keys: bool = True
     """Whether callers need an API key. The doors to a person's data need one in any case."""
     trust_local: bool = True
     """Whether callers on this machine, who ask for it by a name of this machine, need no key and know no limit."""
