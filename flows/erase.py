@@ -1,7 +1,7 @@
 """erasures that wait > snapshots, training runs, caches, results of flows > report."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_client, get_run_logger, task
@@ -24,6 +24,8 @@ from components.store.schema import Erasure
 
 READERS = ["retrain", "batch", "search", "adapt"]
 """Flows that read people's histories and write what they make of them."""
+LONGEST = timedelta(days=1)
+"""A run that began longer ago is dead, whatever Prefect says of it."""
 GOING_ON = [StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -35,7 +37,9 @@ def under_way(asked_at: datetime) -> int:
             flow_filter=FlowFilter(name=FlowFilterName(any_=READERS)),
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=GOING_ON)),
-                start_time=FlowRunFilterStartTime.model_validate({"before_": asked_at}),
+                start_time=FlowRunFilterStartTime.model_validate(
+                    {"before_": asked_at, "after_": datetime.now(UTC) - LONGEST}
+                ),
             ),
         )
     return len(runs)
