@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from components.datasets.sources import Dataset
 from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
+from components.store.erasure import expire_tombstones
 from components.store.keys import create_key
 from components.store.load import ingest
 from serving.answers import ConsentAnswer, ExportAnswer, ForgetAnswer
@@ -250,3 +252,18 @@ def test_with_pseudonyms_no_door_lets_an_id_in(
             assert forget(client, admin, user).removed["users"] == 1
             assert tell(client, view(user)).accepted == 0
             assert naming(world, user) == {}
+
+
+def test_tombstones_stay_as_long_as_the_setting_says(
+    service: httpx.Client, world: World, admin: dict[str, str]
+) -> None:
+    user = new_user()
+    forget(service, admin, user)
+    engine = make_engine(world.database)
+    later = datetime.now(UTC) + timedelta(days=30, hours=1)
+    with engine.begin() as connection:
+        assert expire_tombstones(connection, later, 0) == 0
+        assert expire_tombstones(connection, later, 31) == 0
+        assert expire_tombstones(connection, later, 30) >= 1
+    engine.dispose()
+    assert tell(service, view(user)).accepted == 1
