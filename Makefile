@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 # What looks like a secret and is none: addresses in examples and tests, and the checksums of datasets.
 EXAMPLES := (postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check audit browser peers lock clean
+.PHONY: help setup demo test check audit infra-check browser peers lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready  ## the environment in .venv (the first time takes minutes)
 
@@ -18,7 +18,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml infra/setup.sh
 demo: setup  ## every stage of the product once, on a platform of its own
 	@$(BIN)/duotempo demo
 
-test: setup browser  ## all tests, against real parts
+test: setup browser .venv-infra/.ready  ## all tests, against real parts
 	@$(BIN)/python -m pytest
 
 check: setup  ## lint, types, the direction of imports, and that no secret is in the repository
@@ -31,6 +31,13 @@ check: setup  ## lint, types, the direction of imports, and that no secret is in
 audit: setup  ## known vulnerabilities of what is installed; asks an advisory service
 	@$(BIN)/pip-audit --strict -r requirements.lock --no-deps --disable-pip || \
 		{ echo "make audit: a vulnerability is listed above, or PyPI's advisory service cannot be reached from here"; exit 1; }
+
+infra-check: .venv-infra/.ready  ## lint and render what infra/ holds for containers and clusters
+	@.venv-infra/bin/python infra/check.py
+
+.venv-infra/.ready: infra/check-requirements.txt infra/check-tools.sh
+	@sh infra/check-tools.sh .venv-infra
+	@touch $@
 
 browser: setup  ## a Chromium for the page's tests, if there is none
 	@sh infra/browser.sh $(BIN)/python
@@ -49,4 +56,4 @@ lock: setup  ## requirements.lock anew, from what .venv holds
 
 clean:  ## stops the platform and removes the environments and caches; .duotempo, which holds the data, stays
 	@if [ -x $(BIN)/duotempo ]; then $(BIN)/duotempo down; fi
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-infra .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -88,7 +88,7 @@ def time_ours(evaluation: OfflineEvaluation) -> Speed:
     evaluation.fit(settings, on_epoch=lambda progress: ends.append(time.perf_counter()))
     documents = evaluation.prepared.documents
     sequences = build_sequences(evaluation.split.train, evaluation.rows, settings.events, documents)
-    learned, _ = hold_out(sequences, documents, "last", settings.fusion.seed)
+    learned, _ = hold_out(sequences, len(evaluation.rows), documents, "last", settings.fusion.seed)
     sampler = WindowSampler(learned, settings.fusion, settings.ranking.history)
     epochs = [[batch.targets for batch in sampler.epoch(np.random.default_rng(n))] for n in range(TIMED)]
     counts = [(sum(map(len, epoch)), sum(int((targets >= 0).sum()) for targets in epoch)) for epoch in epochs]

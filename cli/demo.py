@@ -38,6 +38,7 @@ RETRAIN_SECONDS = 3600
 def run_demo(folder: Path | None) -> None:
     """Runs the demo on ml-100k or on a dataset folder; exits with 1, naming the stage, when one fails."""
     os.environ.setdefault("DUOTEMPO_PRESET", "demo")
+    os.environ.setdefault("DUOTEMPO_PLATFORM__SCHEDULES", "false")
     base = load_settings()
     home = Home(base.home / "demo")
     outside = Platform(base).outside
@@ -198,6 +199,8 @@ class Demo:
         results |= {
             "snapshot": Path(result["snapshot"]).name,
             "embed": f"{embedded['encoder']}: {embedded['computed']} computed, {embedded['reused']} from the cache",
+            "earlier": "nothing like it was trained before",
+            "fuse": f"on {result['training']['device']}, by {result['training']['worker']}",
             "evaluate": f"HR@10 {ours['hr@10']:.3f}, MRR {ours['mrr@10']:.3f}, {ours['coverage@10']} items covered",
             "register": f"version {result['version']}",
         }

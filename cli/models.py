@@ -53,7 +53,9 @@ def stages(spinner: Status) -> Callable[[str, str], None]:
 
 
 def show_version(result: dict[str, Any]) -> None:
-    """Prints what a retraining registered: its metrics, what speaks against the data, and the gate's word."""
+    """Prints what a retraining came to: its metrics, what speaks against the data, and the gate's word."""
+    if result["unchanged"]:
+        out.print(f"nothing has changed since version {result['version']}: no new one was registered")
     names = [name for name in next(iter(result["metrics"].values())) if not name.endswith("_interval")]
     rows = [[model, *(cell(values, name) for name in names)] for model, values in result["metrics"].items()]
     table(f"version {result['version']}, on rolling", ["model", *names], rows)

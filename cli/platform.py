@@ -1,17 +1,18 @@
-"""demo, up, down, status: the platform on this machine."""
+"""demo, up, down, status: the platform on this machine; worker: a part of it on another."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console import load_settings, out, print_json, reported, table
+from cli.console import enter_platform, load_settings, out, print_json, reported, table
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (demo, up, down, status):
+    for command in (demo, up, down, status, worker):
         app.command()(command)
 
 
@@ -76,6 +77,25 @@ def status(as_json: JSON = False) -> None:
         print_json(found)
     else:
         show(found)
+
+
+def worker(
+    pool: Annotated[Literal["gpu", "cpu"], typer.Argument(help="The pool whose runs it takes.")] = "gpu",
+    name: Annotated[str, typer.Option(help="Tells it from other workers of this machine.")] = "",
+) -> None:
+    """Serves a pool from this machine, beside the workers that `up` has started, until it is stopped.
+
+    \b
+    PREFECT_API_URL=http://127.0.0.1:4200/api DUOTEMPO_HOME=/shared/duotempo duotempo worker gpu
+    duotempo worker gpu --name second      # another one on the platform's own machine
+    """
+    from infra.local.worker import serve
+
+    with reported():
+        settings = load_settings()
+        if "PREFECT_API_URL" not in os.environ:
+            enter_platform(settings)
+        serve(pool, name)
 
 
 def show(status: dict[str, Any]) -> None:

@@ -50,8 +50,6 @@ class Explainer:
         self._titles: list[str] = self._bundle.items["title"].to_pylist()
         self._items: list[str] = self._bundle.items["item_id"].to_pylist()
         self._categories = item_categories(self._bundle.items.select(["category"]).to_pandas())
-        recent = self._bundle.items["recent"].to_numpy()
-        self._trend = (recent > 0) & (recent >= np.quantile(recent, TREND_QUANTILE)) if len(recent) else recent > 0
 
     def profile(self, state: UserState) -> Profile:
         """The user's interests in words: decayed over the whole history, and in the recent window."""
@@ -76,6 +74,7 @@ class Explainer:
         contributions = self._contributions(rows, state, scores, strategy)
         keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
         categories = {name for name, _ in profile.long_categories + profile.short_categories}
+        trending = self._trending(state)
         answers = []
         for position, row in enumerate(rows):
             shares = _shares({name: float(scores.parts[name][0, row]) for name in PARTS[strategy]})
@@ -85,13 +84,18 @@ class Explainer:
             ]
             words = [term for term in _row_terms(self._keywords, row) if term in keywords]
             names = [name for name in _row_terms(self._categories, row) if name in categories]
-            trend = bool(self._trend[row])
+            trend = bool(trending[row])
             text = sentence(shares, [self._titles[item] for item, _ in contributions[position]], names, trend)
             answers.append(
                 {**shares, "because": because, "keywords": words[:TERMS], "categories": names[:TERMS], "trend": trend,
                  "text": text}
             )  # fmt: skip
         return answers
+
+    def _trending(self, state: UserState) -> np.ndarray:
+        """Bool (items,): wanted of late, and among the most wanted."""
+        scores = self._scorer.trend.scores(np.array([state.now]))[0]
+        return (scores > scores.min()) & (scores >= np.quantile(scores, TREND_QUANTILE))
 
     def _contributions(
         self, rows: np.ndarray, state: UserState, scores: Scores, strategy: Strategy

@@ -1,14 +1,16 @@
 """One retraining as a folder of files, so that each step can be run, looked at and repeated alone.
 
 interests.parquet  keywords.npz  terms.json  texts.parquet  vectors.parquet
-validation/STAGE/  twin/bundle/  model/bundle/  report/
+validation/STAGE/  twin/bundle/  model/bundle/  report/  results/KEY.json
 """
 
+import hashlib
 import json
 import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,9 +38,11 @@ from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
 from components.interests.texts import item_texts
+from components.ray.interests import build_interests_together
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot
+from components.training_inputs import fingerprint
 from components.validation import ValidationReport, embedding_frame, validate
 
 log = logging.getLogger(__name__)
@@ -77,6 +81,19 @@ class TrainingRun:
     @property
     def interests_file(self) -> Path:
         return self.folder / "interests.parquet"
+
+    @cached_property
+    def key(self) -> str:
+        """The same for the same snapshot, settings and code, as long as the folder has not been removed."""
+        own = self.folder / "own"
+        if not own.is_file():
+            own.write_text(secrets.token_hex(8))
+        shape = (self.snapshot_path.name, own.read_text(), fingerprint(self.settings))
+        return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:32]
+
+    @property
+    def result_file(self) -> Path:
+        return self.folder / "results" / f"{self.key}.json"
 
     def bundle(self, part: Part) -> Path:
         """The folder is named `bundle` for each part: MLflow keeps an artefact under its folder's name."""
@@ -128,7 +145,9 @@ def extract_interests(run: TrainingRun) -> Path:
     keywords = extract_keywords(texts, settings.item_keywords)
     moments = pd.concat([anchors(run.events(part), run.cut(part), settings.anchors) for part in PARTS])
     moments = moments.drop_duplicates().sort_values([Columns.USER, Columns.AS_OF], ignore_index=True)
-    interests = build_interests(run.rolling.events, run.items, moments, keywords, settings, run.settings.events)
+    address = run.settings.ray_address
+    build = partial(build_interests_together, address=address) if address else build_interests
+    interests = build(run.rolling.events, run.items, moments, keywords, settings, run.settings.events)
     interests.to_parquet(run.interests_file, index=False)
     sparse.save_npz(run.folder / "keywords.npz", keywords.matrix)
     (run.folder / "terms.json").write_text(json.dumps(keywords.terms, ensure_ascii=False), encoding="utf-8")
@@ -247,6 +266,24 @@ def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
         reasons=judgement.reasons,
         reports={"report": judgement.folder, "validation": run.folder / "validation"},
     ).version
+
+
+def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
+    """Keeps what a finished retraining has to say, for the next one that finds nothing changed."""
+    run.result_file.parent.mkdir(exist_ok=True)
+    partial = run.result_file.with_suffix(".partial")
+    partial.write_text(json.dumps(result), encoding="utf-8")
+    partial.replace(run.result_file)
+
+
+def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
+    """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
+    if not run.result_file.is_file():
+        return None
+    result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
+    tags = {known.version: known.tags for known in registry.versions(tracking_uri)}
+    same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
+    return result if same else None
 
 
 def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:

@@ -22,6 +22,7 @@ from components.registry import Registered
 from components.settings import Settings
 from components.store.snapshot import latest_snapshot
 from components.training_run import TrainingRun
+from flows.policies import COSTLY, PATIENT
 from flows.retrain import snapshot
 
 
@@ -39,7 +40,7 @@ def train_encoder(run: AdaptationRun, found: Pairs) -> Adaptation:
     return steps.train_encoder(run, found)
 
 
-@task(task_run_name="fuse {which}", timeout_seconds=6 * 3600, retries=2, retry_delay_seconds=5)
+@task(task_run_name="fuse {which}", timeout_seconds=6 * 3600, **COSTLY)
 def fuse(run: TrainingRun, which: str) -> Path:
     """The evaluation twin with one of the two encoders; a retry goes on from the last checkpoint."""
     return steps.train_twin(run)
@@ -53,7 +54,7 @@ def compare(run: AdaptationRun, adaptation: Adaptation) -> Comparison:
     return comparison
 
 
-@task(task_run_name="register", timeout_seconds=900, retries=1)
+@task(task_run_name="register", timeout_seconds=900, **PATIENT)
 def register(run: AdaptationRun, adaptation: Adaptation, comparison: Comparison) -> Registered:
     """The encoder as a version of `duotempo-encoder`."""
     return register_encoder(run, adaptation, comparison, os.environ["MLFLOW_TRACKING_URI"])

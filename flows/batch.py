@@ -7,6 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from components import registry
 from components.bundle import Bundle
@@ -18,30 +21,33 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import read_all_documents
 from components.store.recommendations import replace_recommendations
-from components.store.snapshot import take_snapshot
+from components.store.snapshot import latest_snapshot, take_snapshot
+from flows.policies import PATIENT
 
 
 class NoChampion(DuotempoError):
     """No version was promoted yet."""
 
 
-@task(task_run_name="fetch", retries=3, retry_delay_seconds=[2, 5, 15])
-def fetch(settings: Settings) -> tuple[str, Path]:
-    """The champion's version and bundle."""
+@task(task_run_name="fetch", timeout_seconds=600, cache_policy=NO_CACHE, **PATIENT)
+def fetch(settings: Settings) -> tuple[str, Path] | None:
+    """The champion's version and bundle, None where there is no champion."""
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     champion = registry.champion(tracking_uri)
     if champion is None:
-        raise NoChampion("there is no champion yet: duotempo retrain --wait, then duotempo promote VERSION")
+        return None
     folder = settings.home / "bundles" / champion.version
     return champion.version, registry.download_bundle(tracking_uri, champion.version, folder)
 
 
-@task(task_run_name="recommend", timeout_seconds=6 * 3600)
+@task(task_run_name="recommend", timeout_seconds=6 * 3600, cache_policy=NO_CACHE, **PATIENT)
 def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int) -> int:
     """Scores everybody's history as of now."""
     engine = make_engine(settings.database_url or "")
     loaded, now = Bundle.read(bundle), datetime.now(UTC)
-    snapshot = take_snapshot(engine, now, settings.home / "snapshots")
+    folder = settings.home / "snapshots"
+    before = latest_snapshot(folder)
+    snapshot = take_snapshot(engine, now, folder, previous=before.path if before else None)
     documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"], loaded.manifest["dimension"]))
     rows = {item: row for row, item in enumerate(loaded.items["item_id"].to_pylist())}
     sequences = build_sequences(snapshot.events(), rows, settings.events, documents)
@@ -57,10 +63,20 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     return len(sequences.users)
 
 
-@flow(name="batch", persist_result=True, result_serializer="json")
-def batch(file: str, k: int = 100) -> dict[str, Any]:
-    """Writes the k best items of every user to a Parquet file and to the table batch_recommendations."""
+@flow(name="batch", persist_result=True, result_serializer="json", timeout_seconds=8 * 3600)
+def batch(file: str | None = None, k: int = 100) -> dict[str, Any] | State:
+    """Writes the k best items of every user to a Parquet file and to the table batch_recommendations.
+
+    Without a file, as the schedule runs it, that is HOME/recommendations.parquet, and there need be no champion yet.
+    Raises NoChampion.
+    """
     settings = Settings()
-    version, bundle = fetch(settings)
-    users = recommend(settings, bundle, version, Path(file), k)
-    return {"users": users, "version": version, "file": file}
+    found = fetch(settings)
+    if found is None and file is None:
+        return Completed(message="there is no champion yet, and nothing to recommend")
+    if found is None:
+        raise NoChampion("there is no champion yet: duotempo retrain --wait, then duotempo promote VERSION")
+    version, bundle = found
+    target = Path(file) if file else settings.home.absolute() / "recommendations.parquet"
+    users = recommend(settings, bundle, version, target, k)
+    return {"users": users, "version": version, "file": str(target)}

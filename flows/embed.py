@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
 from components.columns import Columns as C
@@ -13,25 +13,28 @@ from components.embedding.embed import Embeddings
 from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
 from components.errors import DuotempoError
+from components.ray.embedding import embed_together
 from components.settings import EmbeddingSettings, Settings
+from flows.policies import COSTLY
+from infra.client import worker
 
 
 class TextsError(DuotempoError):
     """The file of texts cannot be used; the message names it and what to do."""
 
 
-@flow(name="embed", retries=1, persist_result=True, result_serializer="json")
+@flow(name="embed", persist_result=True, result_serializer="json", timeout_seconds=24 * 3600)
 def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Embeds the `text` column of a Parquet file; `components.embedding.vectors.read_vectors` reads the result.
 
     settings: names of EmbeddingSettings that differ from this machine's. A retry computes only what is not cached yet.
-    Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, device and vectors,
-    the path written. Raises TextsError, EncoderError or VectorsError.
+    Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, worker, device and
+    vectors, the path written. Raises TextsError, EncoderError or VectorsError.
     """
     logger = get_run_logger()
     machine = Settings()
     chosen = EmbeddingSettings.model_validate({**machine.embedding.model_dump(), **(settings or {})})
-    result = embed_file(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings")
+    result = vectors(Path(texts_file), Path(out_file), chosen, machine.cache / "embeddings", machine.ray_address)
     for warning in result.warnings:
         logger.warning(warning)
     logger.info("%s on %s: %d computed, %d reused", result.encoder, result.device, result.computed, result.reused)
@@ -44,15 +47,32 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
         "reused": result.reused,
         "unknown_share": result.unknown_share,
         "warnings": result.warnings,
+        "worker": worker(),
         "device": result.device,
         "vectors": out_file,
     }
 
 
-def embed_file(texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path) -> Embeddings:
-    """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all."""
+@task(task_run_name="vectors", persist_result=False, **COSTLY)
+def vectors(
+    texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path, ray_address: str | None
+) -> Embeddings:
+    """`embed_file`, tried again where that may help; what is computed stays in the cache."""
+    return embed_file(texts_file, out_file, settings, cache, ray_address)
+
+
+def embed_file(
+    texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path, ray_address: str | None = None
+) -> Embeddings:
+    """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all.
+
+    ray_address: of the cluster that computes; absent, this process does.
+    """
     texts = read_texts(texts_file)
-    result = embed_cached(texts, settings, cache, progress=True)
+    if ray_address:
+        result = embed_together(texts, settings, cache, ray_address, progress=True)
+    else:
+        result = embed_cached(texts, settings, cache, progress=True)
     distinct = {text: row for row, text in enumerate(texts) if text.strip()}
     write_vectors(out_file, [text_hash(text) for text in distinct], result.vectors[list(distinct.values())])
     return result
@@ -69,6 +89,7 @@ def read_texts(path: Path) -> list[str]:
 def _row(result: Embeddings) -> dict[str, Any]:
     return {
         "encoder": result.encoder,
+        "worker": worker(),
         "device": result.device,
         "computed": result.computed,
         "reused": result.reused,

@@ -26,12 +26,13 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.monitoring import record_drift, record_online
 from components.store.observed import count_events_since
+from flows import policies
 from infra.client import start_deployment
 
 RETRAIN = "retrain/local"
 KNOWN_RUNS = 50
 """Retrainings that are looked at, the latest ones."""
-PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [2, 10, 30], "timeout_seconds": 600}
+PATIENT: dict[str, Any] = {**policies.PATIENT, "persist_result": False, "timeout_seconds": 600}
 
 
 @task(**PATIENT)
@@ -89,7 +90,7 @@ def start_retraining(now: datetime) -> str:
     return start_deployment(RETRAIN, {}, key=f"monitor {now.isoformat()}").page
 
 
-@flow(name="monitor", timeout_seconds=1800)
+@flow(name="monitor", persist_result=True, result_serializer="json", timeout_seconds=1800)
 def monitor() -> dict[str, Any]:
     """Measures the window that ends at the time the run was due, and starts a retraining early where it is called for.
 

@@ -4,31 +4,31 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from components import training_run as steps
 from components.evaluation.judgement import Judgement
 from components.fusion.fusions import make_fusion
-from components.fusion.training import Progress
-from components.ray_training import train_together
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
-from components.training_run import PARTS, Part, TrainingRun
+from components.training_inputs import shaping
+from components.training_run import TrainingRun
 from components.validation import ValidationReport
+from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion
 from infra.client import run_deployment
 
 EMBED_SECONDS = 7200.0
+FUSE_SECONDS = 14 * 3600.0
 
 
-@task(task_run_name="snapshot", retries=3, retry_delay_seconds=[2, 5, 15], timeout_seconds=900)
+@task(task_run_name="snapshot", timeout_seconds=900, **PATIENT)
 def snapshot(settings: Settings, cut: datetime) -> Path:
-    """An immutable Parquet snapshot of all events before the cut."""
+    """An immutable Parquet snapshot of all events before the cut: the last one, when nothing has come since."""
     folder = settings.home / "snapshots"
     before = latest_snapshot(folder)
     engine = make_engine(database_url(settings))
@@ -38,7 +38,13 @@ def snapshot(settings: Settings, cut: datetime) -> Path:
     return taken.path
 
 
-@task(task_run_name="validate {stage}", timeout_seconds=900)
+@task(task_run_name="earlier", timeout_seconds=120, **PATIENT)
+def earlier(run: TrainingRun) -> dict[str, Any] | None:
+    """What a retraining with nothing different has said."""
+    return steps.earlier_result(run, os.environ["MLFLOW_TRACKING_URI"])
+
+
+@task(task_run_name="validate {stage}", timeout_seconds=900, cache_key_fn=by_inputs)
 def validate(run: TrainingRun, stage: str, check: Callable[[TrainingRun], ValidationReport]) -> dict[str, Any]:
     """Runs the expectations of a stage; a failed critical one stops the flow here, a warning goes on record."""
     report = check(run)
@@ -49,35 +55,33 @@ def validate(run: TrainingRun, stage: str, check: Callable[[TrainingRun], Valida
     return {"stage": stage, "statistics": report.statistics, "warnings": warnings, "docs": str(report.docs)}
 
 
-@task(task_run_name="interests", timeout_seconds=3600, retries=1)
+@task(task_run_name="interests", timeout_seconds=3600, cache_key_fn=by_inputs, **COSTLY)
 def interests(run: TrainingRun) -> Path:
     """Long-term and short-term interests as of the anchors, and the texts to embed."""
     return steps.extract_interests(run)
 
 
-@task(task_run_name="embed", timeout_seconds=EMBED_SECONDS, retries=1)
+@task(task_run_name="embed", timeout_seconds=EMBED_SECONDS + 60, cache_key_fn=by_inputs, **PATIENT)
 def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
     """U_l = LLM(D_l), U_s = LLM(D_s) and the item texts, by a worker of the gpu pool."""
     chosen = run.settings.embedding.model_dump(mode="json")
     parameters = {"texts_file": str(texts), "out_file": str(run.vectors_file), "settings": chosen}
-    return dict(run_deployment("embed/gpu", parameters, timeout=EMBED_SECONDS))
+    return dict(run_deployment("embed/gpu", parameters, key=f"embed {run.key}", again=True, timeout=EMBED_SECONDS))
 
 
-@task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, retries=2, retry_delay_seconds=5)
-def fuse(run: TrainingRun, part: Part, encoder: str) -> Path:
-    """Trains U = f(U_l, U_s), on several workers if the settings say so; a retry goes on from the last checkpoint."""
-    epochs = run.settings.fusion.epochs
-    bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}"))
-
-    def show(progress: Progress) -> None:
-        update_progress_artifact(bar, 100 * progress.epoch / epochs)
-
-    if run.settings.fusion.workers > 1:
-        return train_together(run, part, encoder, show)
-    return steps.train(run, part, encoder, show)
+@task(task_run_name="fuse", timeout_seconds=FUSE_SECONDS + 60, cache_key_fn=by_inputs, **PATIENT)
+def fuse(run: TrainingRun, encoder: str) -> dict[str, Any]:
+    """Trains the evaluation twin and the model, by a worker of the gpu pool; a retry goes on from the checkpoints."""
+    parameters = {
+        "snapshot": str(run.snapshot_path),
+        "folder": str(run.folder),
+        "encoder": encoder,
+        "settings": shaping(run.settings),
+    }
+    return dict(run_deployment("fuse/gpu", parameters, key=f"fuse {run.key}", again=True, timeout=FUSE_SECONDS))
 
 
-@task(task_run_name="evaluate", timeout_seconds=3600, retries=1)
+@task(task_run_name="evaluate", timeout_seconds=3600, cache_key_fn=by_inputs_and_champion, **PATIENT)
 def evaluate(run: TrainingRun) -> Judgement:
     """The evaluation twin against popularity and the champion's twin, and the gate's word."""
     judgement = steps.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
@@ -85,7 +89,7 @@ def evaluate(run: TrainingRun) -> Judgement:
     return judgement
 
 
-@task(task_run_name="register", timeout_seconds=900, retries=1)
+@task(task_run_name="register", timeout_seconds=900, cache_key_fn=by_flow_run, **PATIENT)
 def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
     """The users' document vectors in Postgres, and the version in MLflow, as challenger."""
     engine = make_engine(database_url(run.settings))
@@ -94,31 +98,39 @@ def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
     return steps.register(run, judgement, os.environ["MLFLOW_TRACKING_URI"])
 
 
-@flow(name="retrain", persist_result=True, result_serializer="json")
+@flow(name="retrain", persist_result=True, result_serializer="json", timeout_seconds=24 * 3600)
 def retrain(cut: datetime | None = None) -> dict[str, Any]:
     """Trains a new version on all events before `cut` (when absent, the time it was due) and registers it.
 
     So a run that was killed and is retried has the same cut: it finds its snapshot, its vectors and its checkpoints.
+    What another run has done with the same snapshot, settings and code is taken from there; when that run has come to
+    its end, its result is returned (`unchanged`), and nothing is registered.
     """
     settings = Settings()
     make_fusion(settings.fusion.kind, settings.fusion.width)  # an unknown one fails here, before all the work
     run = TrainingRun.open(snapshot(settings, cut or flow_run.scheduled_start_time), settings)
+    if (found := earlier(run)) is not None:
+        get_run_logger().info("nothing has changed since version %s", found["version"])
+        return {**found, "unchanged": True}
     checks = [validate(run, "snapshot", steps.validate_snapshot)]
     embedded = embed(run, interests(run))
     checks.append(validate(run, "features", steps.validate_features))
-    for part in PARTS:
-        fuse(run, part, embedded["encoder"])
+    training = fuse(run, embedded["encoder"])
     judgement = evaluate(run)
     version = register(run, judgement, embedded["encoder"])
-    return {
+    result = {
         "version": version,
+        "unchanged": False,
         "snapshot": str(run.snapshot_path),
         "validation": checks,
         "embedding": embedded,
+        "training": training,
         "metrics": judgement.metrics,
         "slices": judgement.slices,
         "gate": {"passed": judgement.passed, "reasons": judgement.reasons},
     }
+    steps.keep_result(run, result)
+    return result
 
 
 def database_url(settings: Settings) -> str:

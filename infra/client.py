@@ -29,6 +29,10 @@ class DeploymentError(DuotempoError):
     """A deployment is not there, or its run did not complete; the message names the run's page."""
 
 
+class DeploymentLost(DeploymentError):
+    """The run crashed, has not ended in time, or cannot be asked for: another try may help."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A started run: the address of its page, the name of its state, and whether that is a final one."""
@@ -53,23 +57,34 @@ def run_deployment(
     parameters: dict[str, Any],
     *,
     key: str | None = None,
+    again: bool = False,
     timeout: float = math.inf,
     on_update: Update | None = None,
 ) -> Any:
     """Runs the deployment `FLOW/NAME` and returns what its flow returned (None when the flow does not persist it).
 
-    Of calls with the same `key` the first one starts the run, and the others follow it.
+    Of calls with the same `key` the first one starts the run, and the others follow it; `again`: and retry it when it
+    has failed or crashed.
     `on_update` is told each new state of the flow run (as `FLOW/NAME`) and of its tasks: `("interests", "Completed")`.
-    Raises DeploymentError when there is no server or no such deployment, when the run ends in any other state than
-    Completed (with that state's message), and when it has not ended after `timeout` seconds; it then runs on.
+    Raises DeploymentError when there is no such deployment, when the run ends in any other state than Completed (with
+    that state's message); DeploymentLost when there is no server, when the run crashed, and when it has not ended after
+    `timeout` seconds; it then runs on.
     """
     with _client() as client:
         started = _start(client, name, parameters, key)
+        if again and started.state and (started.state.is_failed() or started.state.is_crashed()):
+            _retry(client, started.id)
         run = _follow(client, started.id, name, timeout, on_update or (lambda what, state: None))
     assert run.state is not None
     if not run.state.is_completed():
-        raise DeploymentError(f"{name} ended as {run.state.name}: {run.state.message}. See {_page(run.id)}")
+        error = DeploymentLost if run.state.is_crashed() else DeploymentError
+        raise error(f"{name} ended as {run.state.name}: {run.state.message}. See {_page(run.id)}")
     return run.state.result() if run.state.data is not None else None
+
+
+def worker() -> str:
+    """The worker that runs this process' flow, `none` outside of one."""
+    return os.environ.get("PREFECT__WORKER_NAME", "none")
 
 
 def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: float, on_update: Update) -> "FlowRun":
@@ -84,7 +99,7 @@ def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: flo
         except HTTPError as error:
             failures += 1
             if failures > PATIENCE:
-                raise DeploymentError(f"Prefect's server went away during {name}, see {_page(run_id)}") from error
+                raise DeploymentLost(f"Prefect's server went away during {name}, see {_page(run_id)}") from error
             time.sleep(POLL_SECONDS)
             continue
         over = run.state is not None and run.state.is_final()
@@ -100,7 +115,7 @@ def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: flo
         if ends:
             return run
         if time.monotonic() > deadline:
-            raise DeploymentError(f"{name} is {run.state_name} after {timeout:.0f} s; it runs on, see {_page(run_id)}")
+            raise DeploymentLost(f"{name} is {run.state_name} after {timeout:.0f} s; it runs on, see {_page(run_id)}")
         time.sleep(POLL_SECONDS)
 
 
@@ -114,7 +129,13 @@ def _start(client: "SyncPrefectClient", name: str, parameters: dict[str, Any], k
     except ObjectNotFound as error:
         raise DeploymentError(f"Prefect has no deployment {name}: `duotempo up` deploys what is missing") from error
     except HTTPError as error:
-        raise DeploymentError(f"Prefect at {_api()} does not answer ({error}): see `duotempo status`") from error
+        raise DeploymentLost(f"Prefect at {_api()} does not answer ({error}): see `duotempo status`") from error
+
+
+def _retry(client: "SyncPrefectClient", run_id: "UUID") -> None:
+    from prefect.states import AwaitingRetry
+
+    client.set_flow_run_state(run_id, AwaitingRetry())
 
 
 @contextmanager

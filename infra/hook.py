@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import uvicorn
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -55,14 +56,26 @@ class Hook:
         self._secret = secret
         self._deliveries = Deliveries()
         self._one_at_a_time = asyncio.Lock()
+        self._registry = CollectorRegistry()
+        self._looked = Gauge(
+            "duotempo_hook_looked_timestamp_seconds", "When registry and platform were last compared.",
+            registry=self._registry,
+        )  # fmt: skip
 
     def app(self) -> Starlette:
         return Starlette(
-            routes=[Route("/alias", self.alias, methods=["POST"]), Route("/livez", self.livez)], lifespan=self._lifespan
-        )
+            routes=[
+                Route("/alias", self.alias, methods=["POST"]), Route("/livez", self.livez),
+                Route("/metrics", self.metrics),
+            ],
+            lifespan=self._lifespan,
+        )  # fmt: skip
 
     async def livez(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type="text/plain")
 
     async def alias(self, request: Request) -> Response:
         """400: not MLflow's shape; 401: not signed by it, or not now; 409: a replay; 503: it may send it again."""
@@ -94,6 +107,7 @@ class Hook:
     async def _look(self, hint: str = "") -> str:
         async with self._one_at_a_time:
             found = await run_in_threadpool(lambda: reconcile(self._platform, self._engine, hint=hint))
+        self._looked.set_to_current_time()
         log.log(logging.INFO if hint else logging.DEBUG, "%s: %s", hint or "look-out", found)
         return found
 
@@ -140,9 +154,10 @@ def _answer(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    platform = Platform(Settings())
+    settings = Settings()
+    platform = Platform(settings)
     hook = Hook(platform, make_engine(platform.database_url), platform.home.kept_secret("webhook"))
-    uvicorn.run(hook.app(), host="127.0.0.1", port=platform.home.state.ports["hook"], log_level="warning")
+    uvicorn.run(hook.app(), host=settings.platform.host, port=platform.home.state.ports["hook"], log_level="warning")
 
 
 if __name__ == "__main__":

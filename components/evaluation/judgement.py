@@ -13,10 +13,11 @@ from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation import gate, report
 from components.evaluation.baselines import Popularity, RecentPopularity
+from components.evaluation.exposure import exposure, item_groups
 from components.evaluation.metrics import coverage, user_share
 from components.evaluation.peers import interaction_matrix
 from components.evaluation.plots import write_plots
-from components.evaluation.ranking import rank_bundle, rank_popularity, target_rows, translate, user_states
+from components.evaluation.ranking import past_trend, rank_bundle, rank_popularity, target_rows, translate, user_states
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
 from components.evaluation.slices import slices
 from components.evaluation.splits import TIME, Rolling
@@ -56,7 +57,7 @@ def judge(
     when its encoder is the same. The gate compares on the targets behind both cuts.
     """
     k, seed = settings.evaluation.k, settings.fusion.seed
-    scorer = Scorer(twin)
+    scorer = live_scorer(twin, rolling, settings)
     targets = target_rows(rolling, scorer.row)
     users = rolling.targets[Columns.USER].to_numpy(dtype=object)
     states = user_states(rolling, scorer.row, documents, settings.events)
@@ -70,21 +71,28 @@ def judge(
         results.append(ModelResult.of(CHAMPION, lists, targets))
     metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
     sizes = np.array([len(state.items) for state in states])
-    masks = slices(sizes, targets, twin.items["trained"].to_numpy(zero_copy_only=False), settings.evaluation)
+    popularity = twin.items["popularity"].to_numpy()
+    masks = slices(sizes, targets, popularity, settings.evaluation)
     parts = summarise_slices(results, masks, users, settings.evaluation, seed)
     verdict = verdict_of(results, users, rolling, champion, settings, critical_failures)
-    popularity = twin.items["popularity"].to_numpy()
-    plots = write_plots(folder, results, metrics, parts, popularity, long_share, k)
-    page = report.report("Evaluation on rolling", facts, metrics, parts, verdict, plots, k)
+    shown = exposure(results, popularity, item_groups(popularity, twin.items[Columns.CATEGORY].to_pylist()))
+    plots = write_plots(folder, results, metrics, parts, shown, popularity, long_share, k)
+    page = report.report("Evaluation on rolling", facts, metrics, parts, shown, verdict, plots, k)
     (folder / "report.md").write_text(page, encoding="utf-8")
     return Judgement(metrics, parts, verdict.passed, verdict.reasons, page, folder)
+
+
+def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:
+    """The bundle's scorer with the trend of each target's moment, as the service has that of now."""
+    rows = {item: row for row, item in enumerate(bundle.items[Columns.ITEM].to_pylist())}
+    return Scorer(bundle, past_trend(rolling, rows, settings.events))
 
 
 def champion_lists(
     rolling: Rolling, champion: Bundle, scorer: Scorer, documents: Documents, settings: Settings
 ) -> np.ndarray:
     """The champion twin's lists, in the challenger's rows; items that it lacks it cannot rank."""
-    other = Scorer(champion)
+    other = live_scorer(champion, rolling, settings)
     same_encoder = champion.manifest["encoder"] == scorer.bundle.manifest["encoder"]
     known = documents if same_encoder else Documents.none(champion.manifest["dimension"])
     lists, _ = rank_bundle(other, user_states(rolling, other.row, known, settings.events), settings.evaluation.k)

@@ -17,9 +17,11 @@ from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
 from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.errors import EvaluationError
+from components.evaluation.exposure import exposure, item_groups
 from components.evaluation.metrics import user_share
 from components.evaluation.peers import PEERS, interaction_matrix
 from components.evaluation.ranking import (
+    past_trend,
     rank_bundle,
     rank_peer,
     rank_popularity,
@@ -123,20 +125,22 @@ class OfflineEvaluation:
         self.users = self.split.targets[Columns.USER].to_numpy(dtype=object)
 
     def figures(self, results: Sequence[ModelResult]) -> dict[str, Any]:
-        """{"dataset", "split", "test_users", "models": {name: figures}, "slices": {slice: {"targets", "models"}}} of
-        ranked models, see `summarise` and `summarise_slices`; a slice without a target is absent."""
+        """{"dataset", "split", "test_users", "models": {name: figures}, "slices": {slice: {"targets", "models"}},
+        "exposure": {group: {"items", "events", "models"}}} of ranked models, see `summarise`, `summarise_slices` and
+        `exposure`; a slice without a target is absent."""
         texts = self.prepared.catalogue.texts
         chosen, seed = self.settings.evaluation, self.settings.fusion.seed
         interactions = self.matrix()
-        share, trained = user_share(interactions), interactions.getnnz(axis=0) > 0
+        share, popularity = user_share(interactions), interactions.getnnz(axis=0)
         sizes = np.array([len(history) for history in self.split.histories()])
-        masks = slices(sizes, self.targets, trained, chosen)
+        masks = slices(sizes, self.targets, popularity, chosen)
         return {
             "dataset": self.dataset.name,
             "split": self.kind,
             "test_users": len(self.targets),
             "models": summarise(results, self.users, share, texts if texts.any() else None, chosen, seed),
             "slices": summarise_slices(results, masks, self.users, chosen, seed),
+            "exposure": exposure(results, popularity, item_groups(popularity, self.items[Columns.CATEGORY].tolist())),
         }
 
     def result(self, name: str) -> ModelResult:
@@ -182,7 +186,8 @@ class OfflineEvaluation:
     def rank(self, bundle: Bundle) -> np.ndarray:
         """A trained bundle's lists (T, k) of item rows, seen items left out."""
         states = user_states(self.split, self.rows, self.prepared.documents, self.settings.events)
-        return rank_bundle(Scorer(bundle), states, self.settings.evaluation.k)[0]
+        trend = past_trend(self.split, self.rows, self.settings.events)
+        return rank_bundle(Scorer(bundle, trend), states, self.settings.evaluation.k)[0]
 
     def interests(self, keywords: Keywords) -> pd.DataFrame:
         """Interests as of the anchors in the training side; the last anchor of a user is just after their last event.

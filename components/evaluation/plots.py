@@ -21,6 +21,7 @@ def write_plots(
     results: Sequence[ModelResult],
     summaries: dict[str, Summary],
     slices: dict[str, dict[str, Any]],
+    exposure: dict[str, dict[str, Any]],
     popularity: np.ndarray,
     long_share: np.ndarray | None,
     k: int,
@@ -34,6 +35,7 @@ def write_plots(
     figures = {
         "metrics": metric_bars(summaries, k),
         "slices": slice_bars(slices, f"ndcg@{k}"),
+        "exposure": exposure_bars(exposure),
         "long_tail": long_tail(popularity, results),
     }
     if long_share is not None:
@@ -84,6 +86,27 @@ def slice_bars(slices: dict[str, dict[str, Any]], metric: str) -> Figure:
     _style(axes, f"{_title(metric)} by slice", grid="y")
     if models:
         axes.legend(frameon=False, ncols=min(len(models), 5), loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    return figure
+
+
+def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
+    """A group of bars an item group: its share of the training events, and of what each model shows."""
+    figure = Figure(figsize=(9, 1.2 + 0.55 * len(exposure)), layout="constrained")
+    axes = figure.subplots()
+    shares = [{"training events": content["events"], **content["models"]} for content in exposure.values()]
+    series = list(shares[0]) if shares else []
+    height = 0.8 / max(len(series), 1)
+    places = np.arange(len(exposure))
+    for number, name in enumerate(series):
+        y = places + (number - (len(series) - 1) / 2) * height
+        colour = GREY if not number else SERIES[(number - 1) % len(SERIES)]
+        axes.barh(y, [share[name] for share in shares], height * 0.92, label=name, color=colour)
+    axes.set_yticks(places, list(exposure))
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    _style(axes, "Share of the events, and of what is shown", grid="x")
+    if series:
+        axes.legend(frameon=False, loc="lower right")
     return figure
 
 

@@ -14,6 +14,7 @@ from components.fusion.sequences import Documents
 from components.interests.signals import signals
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
+from components.ranking.trends import PastTrend
 from components.settings import EventSettings
 
 INSTANT = 2e-6
@@ -55,6 +56,14 @@ def user_states(
         )
         for history, moment, anchor in zip(histories, moments, anchors, strict=True)
     ]
+
+
+def past_trend(split: Split | Rolling, rows: dict[str, int], settings: EventSettings) -> PastTrend:
+    """What was wanted lately as of any moment, by the events that a model may know: in `rolling` all before it."""
+    events = split.events if isinstance(split, Rolling) else split.train
+    items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
+    counted = (items >= 0) & (signals(events, settings) > 0)
+    return PastTrend(items[counted], epoch_seconds(events)[counted], len(rows))
 
 
 def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np.ndarray, np.ndarray]:

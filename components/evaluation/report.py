@@ -10,6 +10,7 @@ from components.evaluation.results import Summary
 _PLOTS = {
     "metrics": "Metrics with 95 % intervals",
     "slices": "Slices",
+    "exposure": "Who is shown",
     "long_tail": "Popularity of what is recommended",
     "long_share": "Long and short in the answers",
 }
@@ -20,11 +21,12 @@ def report(
     facts: Mapping[str, object],
     summaries: dict[str, Summary],
     slices: dict[str, dict[str, Any]],
+    exposure: dict[str, dict[str, Any]],
     verdict: Verdict | None,
     plots: Sequence[Path],
     k: int,
 ) -> str:
-    """A page with the gate, the models, the slices, the facts and the plots.
+    """A page with the gate, the models, the slices, the exposure of item groups, the facts and the plots.
 
     facts: what was evaluated, by name (dataset, snapshot, cut, targets…). plots: from `write_plots`, linked by file
     name, so the page belongs into their folder. verdict: absent where no gate was asked.
@@ -35,6 +37,7 @@ def report(
     sections += [
         _models(summaries, k),
         _slices(slices, k),
+        _exposure(exposure),
         "## What was evaluated\n\n" + _table(["", ""], [[name, str(value)] for name, value in facts.items()]),
         *(f"## {_PLOTS[plot.stem]}\n\n![{_PLOTS[plot.stem]}]({plot.name})" for plot in plots),
     ]
@@ -72,6 +75,18 @@ def _slices(slices: dict[str, dict[str, Any]], k: int) -> str:
     if not rows:
         return "## Slices\n\nNo target falls into a slice."
     return "## Slices\n\n" + _table(["slice", "targets", "model", f"NDCG@{k}", f"HR@{k}"], rows)
+
+
+def _exposure(exposure: dict[str, dict[str, Any]]) -> str:
+    models = list(next(iter(exposure.values()))["models"]) if exposure else []
+    rows = [
+        [name, *(f"{share:.1%}" for share in (content["items"], content["events"], *content["models"].values()))]
+        for name, content in exposure.items()
+    ]
+    note = (
+        "Shares of the items, of the training events, and of what each model shows, a place worth 1 / log2(rank + 1)."
+    )
+    return f"## Exposure\n\n{note}\n\n" + _table(["items", "of all items", "of the events", *models], rows)
 
 
 def _bounded(summary: Summary, metric: str, digits: int) -> str:

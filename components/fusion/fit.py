@@ -54,7 +54,7 @@ def fit(
     """
     documents = documents if settings.fusion.documents else Documents.none(documents.vectors.shape[2])
     sequences = build_sequences(events, catalogue.rows, settings.events, documents)
-    learned, validation = hold_out(sequences, documents, held_out, settings.fusion.seed)
+    learned, validation = hold_out(sequences, len(catalogue.items), documents, held_out, settings.fusion.seed)
     trained = np.zeros(len(catalogue.items), dtype=bool)
     trained[sequences.items[sequences.signals > 0]] = True
     mean, whitening = whiten(catalogue.texts)

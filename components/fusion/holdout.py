@@ -7,6 +7,7 @@ import numpy as np
 
 from components.fusion.sequences import Documents, Sequences
 from components.ranking.states import UserState
+from components.ranking.trends import PastTrend, Trend
 
 HeldOut = Literal["last", "recent"]
 SHARE = 0.02
@@ -16,12 +17,12 @@ MOST_USERS = 2000
 
 @dataclass(frozen=True)
 class Validation:
-    """Users whose next item is known but not learned. targets: int64 (V,) rows, one for each state; recent: whether
-    they lie near the cut."""
+    """Users whose next item is known but not learned. targets: int64 (V,) rows, one for each state; trend: what was
+    wanted lately, as of any moment, by the events that are learned."""
 
     states: list[UserState]
     targets: np.ndarray
-    recent: bool = False
+    trend: Trend | None = None
 
 
 NONE_HELD_OUT = Validation([], np.empty(0, dtype=np.int64))
@@ -35,7 +36,9 @@ def gain(ranks: np.ndarray) -> np.ndarray:
     return 1 / np.log2(ranks + 1)
 
 
-def hold_out(sequences: Sequences, documents: Documents, kind: HeldOut, seed: int) -> tuple[Sequences, Validation]:
+def hold_out(
+    sequences: Sequences, n_items: int, documents: Documents, kind: HeldOut, seed: int
+) -> tuple[Sequences, Validation]:
     """Takes a validation split off the histories; what is held out is masked as a target and as an input.
 
     `last`: the last event of a seeded sample of users. `recent`: the last events nearest to the cut, which is where the
@@ -53,4 +56,6 @@ def hold_out(sequences: Sequences, documents: Documents, kind: HeldOut, seed: in
     states = sequences.states(chosen, sequences.times[last[chosen]], documents, ends=last[chosen])
     masked = sequences.signals.copy()
     masked[last[chosen]] = 0
-    return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]], kind == "recent")
+    liked = masked > 0
+    trend = PastTrend(sequences.items[liked], sequences.times[liked], n_items)
+    return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]], trend)

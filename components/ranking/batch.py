@@ -13,6 +13,8 @@ from components.evaluation.metrics import top_k
 from components.fusion.sequences import Documents, Sequences
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Scorer
+from components.ranking.tail import in_tail
+from components.ranking.trends import PastTrend
 from components.settings import RankingSettings
 
 CHUNK = 256
@@ -33,10 +35,12 @@ def recommend_all(
 ) -> pa.Table:
     """The k best items of each user with a history: user_id, rank (from 1), item_id, score.
 
-    As in the service, what the user has met is left out, and so is what is not among the `available` items; diversity
-    and the category cap re-rank.
+    As in the service, what the user has met is left out, and so is what is not among the `available` items; diversity,
+    the category cap and the share of the tail re-rank.
     """
-    scorer = Scorer(bundle)
+    liked = sequences.signals > 0
+    trend = PastTrend(sequences.items[liked], sequences.times[liked], bundle.items.num_rows)
+    scorer = Scorer(bundle, trend)
     ids = np.array(bundle.items[Columns.ITEM].to_pylist(), dtype=object)
     gone = np.flatnonzero(~np.isin(ids, list(available)))
     names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
@@ -58,15 +62,17 @@ def choose(
     bundle: Bundle, scores: np.ndarray, excluded: list[np.ndarray], settings: RankingSettings, k: int
 ) -> np.ndarray:
     """Lists (B, k) of rows by scores (B, n), re-ranked where the settings ask for it; -1 where a list ends early."""
-    if not settings.diversity and not settings.category_cap:
+    if not (settings.diversity or settings.category_cap or settings.tail_share):
         return top_k(scores, k, excluded)
     categories = bundle.items[Columns.CATEGORY].to_pylist()
+    tail = in_tail(bundle.items["popularity"].to_numpy())
     lists = np.full((len(scores), k), -1, dtype=np.int64)
     for user, found in enumerate(top_k(scores, max(k, POOL), excluded)):
         pool = found[found >= 0]
         kept = rerank(
             scores[user, pool], bundle.texts[pool], [categories[row] for row in pool], k,
             diversity=settings.diversity, category_cap=settings.category_cap,
+            tail=tail[pool], tail_share=settings.tail_share,
         )  # fmt: skip
         lists[user, : len(kept)] = pool[kept]
     return lists

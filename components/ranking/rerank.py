@@ -1,5 +1,6 @@
 """The last step of ranking: which of the candidates make the list, and in which order."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,14 +15,18 @@ def rerank(
     *,
     diversity: float = 0.0,
     category_cap: int = 0,
+    tail: np.ndarray | None = None,
+    tail_share: float = 0.0,
 ) -> list[int]:
     """Positions of at most k candidates, in the order to show them.
 
     Maximal marginal relevance (Carbonell and Goldstein 1998): each step takes the candidate with the largest
     (1 - diversity) · score - diversity · (largest cosine with a chosen one), scores scaled to 0..1. With
-    `category_cap` > 0 no category has more items than that in the list, which may then be shorter than k.
+    `category_cap` > 0 no category has more items than that in the list. With `tail_share` > 0 at least that share of
+    the first places, rounded down, goes to items of the `tail`, however long the list is read: the ranked group
+    fairness of Zehlike et al. 2017 (FA*IR) without its test of chance. Both may make the list shorter than k.
 
-    scores: float (c,), falling; texts: (c, e) unit rows, or zero; categories: those of each candidate.
+    scores: float (c,), falling; texts: (c, e) unit rows, or zero; categories: those of each candidate; tail: bool (c,).
     """
     relevance = (1.0 - diversity) * _scaled(scores)
     similarity = np.zeros(len(scores))
@@ -29,7 +34,12 @@ def rerank(
     used: Counter[str] = Counter()
     chosen: list[int] = []
     while len(chosen) < k and free.any():
-        best = int(np.argmax(np.where(free, relevance - diversity * similarity, -np.inf)))
+        allowed = free
+        if tail is not None and tail[chosen].sum() < math.floor(tail_share * (len(chosen) + 1)):
+            allowed = free & tail
+            if not allowed.any():
+                break
+        best = int(np.argmax(np.where(allowed, relevance - diversity * similarity, -np.inf)))
         free[best] = False
         if category_cap and any(used[name] >= category_cap for name in set(categories[best])):
             continue

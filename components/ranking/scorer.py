@@ -14,6 +14,7 @@ from scipy import sparse
 from components.bundle import Bundle
 from components.ranking.collaborative import recency_weights
 from components.ranking.states import StateBatch, UserState, collate
+from components.ranking.trends import FixedTrend, Trend, standardise
 
 Strategy = Literal["content", "collaborative", "hybrid"]
 PARTS: dict[Strategy, tuple[str, ...]] = {
@@ -23,8 +24,10 @@ PARTS: dict[Strategy, tuple[str, ...]] = {
 }
 
 
-EVEN = {"popularity": 0.005, "recent": 0.005}
-"""The prior of the strategies that have no learned mixture: it only breaks ties."""
+PRIORS = ("popularity", "recent")
+"""What is wanted over all time, and lately: a part of the score together."""
+EVEN = dict.fromkeys(PRIORS, 0.005)
+"""Their weights in the strategies that have no learned mixture: they only break ties."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ class Scores:
 
 
 class Scorer:
-    """Scores every item of a bundle for users given by their history."""
+    """Scores every item of a bundle for users given by their history.
 
-    def __init__(self, bundle: Bundle) -> None:
+    trend: what is wanted lately, as of the moment of each state; when absent, what was at the bundle's cut.
+    """
+
+    def __init__(self, bundle: Bundle, trend: Trend | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -51,14 +57,15 @@ class Scorer:
         self.row: dict[str, int] = {item: row for row, item in enumerate(bundle.items["item_id"].to_pylist())}
         self._tower = onnxruntime.InferenceSession(bundle.tower, options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
-        self._popularity = popularity_prior(bundle, bundle.manifest["mixture"])
-        self._even = popularity_prior(bundle, EVEN)
+        self.trend = trend or FixedTrend(bundle.items["recent"].to_numpy())
+        self._popularity = standardise(np.log1p(bundle.items["popularity"].to_numpy()[None]))
 
     def score(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Scores:
         """Scores of all items for each state. Raises ValueError for an unknown strategy."""
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
         batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
+        shape = (len(states), self.bundle.items.num_rows)
         parts: dict[str, np.ndarray] = {}
         long, short = self.user_parts(batch)
         if strategy == "hybrid":
@@ -69,8 +76,7 @@ class Scorer:
         if strategy in ("collaborative", "hybrid"):
             weight = mixture["collaborative"] if strategy == "hybrid" else 1.0
             parts["collaborative"] = weight * self._collaborative(batch).toarray()
-        popularity = self._popularity if strategy == "hybrid" else self._even
-        parts["popularity"] = np.broadcast_to(popularity, (len(states), len(popularity)))
+        parts["popularity"] = np.broadcast_to(self._prior(states, mixture if strategy == "hybrid" else EVEN), shape)
         total = np.stack([parts[name] for name in PARTS[strategy]]).sum(axis=0, dtype=np.float32)
         share = long_share(long, short) if strategy == "hybrid" else np.full(len(states), np.nan, np.float32)
         return Scores(total, parts, share)
@@ -84,11 +90,21 @@ class Scorer:
         batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
         long, short = self.user_parts(batch)
         total = (long + short) @ self.bundle.vectors.T
-        total += self._popularity
+        total += self._prior(states, mixture)
         if mixture["collaborative"]:
             added = self._collaborative(batch).tocoo()
             total[added.row, added.col] += np.float32(mixture["collaborative"]) * added.data
         return total, long_share(long, short)
+
+    def priors(self, states: Sequence[UserState]) -> dict[str, np.ndarray]:
+        """Each of PRIORS unweighted, float32 (users, items), or (1, items) where it is the same for all."""
+        moments = np.array([state.now for state in states])
+        return {"popularity": self._popularity, "recent": self.trend.scores(moments)}
+
+    def _prior(self, states: Sequence[UserState], weights: Mapping[str, float]) -> np.ndarray:
+        """The sum of those that have a weight; (1, items) zeros without any."""
+        weighted = [np.float32(weights[name]) * part for name, part in self.priors(states).items() if weights[name]]
+        return np.asarray(sum(weighted, start=np.zeros_like(self._popularity)))
 
     def _collate(self, states: Sequence[UserState]) -> StateBatch:
         manifest = self.bundle.manifest
@@ -132,15 +148,3 @@ def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:
     sizes = np.linalg.norm(long, axis=1), np.linalg.norm(short, axis=1)
     both = sizes[0] + sizes[1]
     return np.where(both > 0, sizes[0] / np.where(both > 0, both, 1.0), np.nan).astype(np.float32)
-
-
-def popularity_prior(bundle: Bundle, weights: Mapping[str, float]) -> np.ndarray:
-    """Standardised log counts of all events and of the last 7 days, by `weights`: float32 (items,)."""
-    counts = {name: standardise(np.log1p(bundle.items[name].to_numpy())) for name in ("popularity", "recent")}
-    return np.asarray(sum(weights[name] * values for name, values in counts.items()), dtype=np.float32)
-
-
-def standardise(values: np.ndarray) -> np.ndarray:
-    """Values with mean 0 and deviation 1; zeros when they are all equal."""
-    deviation = values.std()
-    return (values - values.mean()) / deviation if deviation > 0 else np.zeros_like(values, dtype=np.float64)

@@ -25,6 +25,7 @@ from components.settings.operation import (
     MonitoringSettings,
     PlatformSettings,
     PrivacySettings,
+    RetentionSettings,
     SecuritySettings,
     ValidationSettings,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "PlatformSettings",
     "PrivacySettings",
     "RankingSettings",
+    "RetentionSettings",
     "Section",
     "SecuritySettings",
     "Settings",
@@ -70,6 +72,9 @@ class Settings(BaseSettings):
     """Folder of dataset folders that is looked at first."""
     database_url: str | None = None
     """An outside Postgres (`postgresql://user:password@host:port/name`); absent: the embedded one."""
+    ray_address: str | None = None
+    """Head of a Ray cluster (`host:6379`) that embeds, extracts interests and trains, see docs/scaling.md; absent: this
+    machine does."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     events: EventSettings = EventSettings()
@@ -81,6 +86,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     validation: ValidationSettings = ValidationSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    retention: RetentionSettings = RetentionSettings()
     platform: PlatformSettings = PlatformSettings()
     security: SecuritySettings = SecuritySettings()
     privacy: PrivacySettings = PrivacySettings()

@@ -81,6 +81,8 @@ class RankingSettings(Section):
     """Weight of MMR's diversity, 0 to 1."""
     category_cap: NonNegativeInt = 0
     """Most items of one category in an answer; 0: no cap."""
+    tail_share: Share = 0.0
+    """Least share of the first places of a list that goes to items outside the most popular fifth; 0: no rule."""
     history: PositiveInt = 1000
     """Latest events of a user that the service reads."""
 

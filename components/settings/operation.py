@@ -33,13 +33,32 @@ class MonitoringSettings(Section):
     """No retraining starts early within so many hours after the start of another."""
 
 
+class RetentionSettings(Section):
+    """What the flow `retention` removes, see docs/operating.md. What serves, served before, or may serve next stays."""
+
+    days: PositiveFloat = 30.0
+    """Age from which on a snapshot, a training's folder and the results of flow runs are removed."""
+    keep_versions: NonNegativeInt = 3
+    """Newest versions whose bundles, Bentos and snapshots stay, beside those that are in use."""
+
+
 class PlatformSettings(Section):
     postgres_port: Port = 5432
     prefect_port: Port = 4200
     mlflow_port: Port = 5000
     hook_port: Port = 4300
     serving_port: Port = 3000
+    host: str = "127.0.0.1"
+    """The address of this machine at which the service and the hook listen."""
+    prefect_api_url: str | None = None
+    """An outside Prefect (`http://prefect:4200/api`), whose workers are yours; absent: one of its own, with workers."""
+    mlflow_url: str | None = None
+    """An outside MLflow; absent: one of its own."""
+    hook_url: str | None = None
+    """Where an outside MLflow reaches the hook; absent: 127.0.0.1."""
     start_timeout_seconds: PositiveFloat = 120.0
+    schedules: bool = True
+    """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch."""
 
 
 class SecuritySettings(Section):

@@ -76,6 +76,7 @@ class Snapshot:
 def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | None = None) -> Snapshot:
     """Copies the events before `cut` (aware, exclusive) of users who consent, and all items, into a folder of its own
     under `folder`. Both are read in one transaction, so they agree. The same content and cut give the same folder.
+    previous: the snapshot before, which is returned itself, with its earlier cut, when nothing has changed since.
 
     Raises SnapshotError, and leaves nothing behind, when it cannot be written (disk full); StoreError when Postgres
     cannot be read.
@@ -85,7 +86,8 @@ def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | 
         _sweep(folder)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         try:
-            return _settle(partial, _fill(engine, cut, partial, previous), folder)
+            manifest = _fill(engine, cut, partial, previous)
+            return _unchanged(previous, manifest) or _settle(partial, manifest, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -176,6 +178,20 @@ def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -
         "sha256": digests,
         "previous_rows": _read_manifest(previous)["rows"] if previous else None,
     }
+
+
+def _unchanged(previous: Path | None, manifest: dict[str, Any]) -> Snapshot | None:
+    """The snapshot before, if it is whole and holds what the new one would, as of no later cut."""
+    if previous is None:
+        return None
+    before = _read_manifest(previous)
+    if before["sha256"] != manifest["sha256"] or before["cut"] > manifest["cut"]:
+        return None
+    try:
+        return Snapshot.open(previous)
+    except SnapshotError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _settle(partial: Path, manifest: dict[str, Any], folder: Path) -> Snapshot:

@@ -10,12 +10,11 @@ import time
 from components.settings import Settings
 from infra.local.home import Home
 
-HOST = "127.0.0.1"
 PAUSE_SECONDS = 0.1
 
 
-def main(home: Home) -> None:
-    with bound(home.state.ports["bento"]) as listener, socket.socket(socket.AF_UNIX) as door:
+def main(home: Home, host: str) -> None:
+    with bound(host, home.state.ports["bento"]) as listener, socket.socket(socket.AF_UNIX) as door:
         home.door.unlink(missing_ok=True)
         door.bind(str(home.door))
         home.door.chmod(0o600)
@@ -26,12 +25,12 @@ def main(home: Home) -> None:
                 socket.send_fds(caller, [b"address"], [listener.fileno()])
 
 
-def bound(port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """The port is shared, so that this process can be started again while a Bento still listens on it."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((HOST, port))
+    listener.bind((host, port))
     return listener
 
 
@@ -48,4 +47,5 @@ def take_socket(home: Home) -> int:
 
 
 if __name__ == "__main__":
-    main(Home(Settings().home))
+    settings = Settings()
+    main(Home(settings.home), settings.platform.host)

@@ -1,5 +1,9 @@
-"""The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow."""
+"""The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow.
 
+`python -m infra.local.databases` makes the other two, and the extensions, on the server of DUOTEMPO_DATABASE_URL.
+"""
+
+import os
 from dataclasses import dataclass
 
 import psycopg
@@ -81,6 +85,22 @@ class Databases:
                 f"and {mlflow} and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
             ) from error
 
+    def tables(self) -> int:
+        """How many there are in Duotempo's own database."""
+        with psycopg.connect(self.url, connect_timeout=10) as connection:
+            found = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+        return int(found[0]) if found else 0
+
+    def empty(self) -> None:
+        """Drops all that they hold. Raises PlatformError with what the server refuses."""
+        for name in self.names:
+            try:
+                with psycopg.connect(self.url, dbname=name, autocommit=True, connect_timeout=10) as connection:
+                    connection.execute("DROP SCHEMA public CASCADE")
+                    connection.execute("CREATE SCHEMA public")
+            except psycopg.Error as error:
+                raise PlatformError(f"the database {name} cannot be emptied: {error}. Let its user own it") from error
+
     def renew(self) -> None:
         """Drops what there is of them, and makes Duotempo's own, empty. Raises PlatformError as `create` does."""
         try:
@@ -107,3 +127,7 @@ def embedded(port: int, password: str) -> Databases:
     """The databases on the platform's own server."""
     url = URL.create("postgresql", "duotempo", password, "127.0.0.1", port, "duotempo")
     return Databases(url, "postgres", embedded=True)
+
+
+if __name__ == "__main__":
+    outside(os.environ["DUOTEMPO_DATABASE_URL"]).create()

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml, made known to Prefect's server when they are new or changed."""
+"""The deployments of prefect.yaml and the automations, made known to Prefect's server when they are new or changed."""
 
 import hashlib
 import subprocess
@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
+from infra.local import automations
 from infra.local.errors import PlatformError
 from infra.local.health import http
 
@@ -15,10 +17,14 @@ DEPLOY_SECONDS = 120
 
 
 class Deployments:
-    """The deployments of the project in a folder. Raises PlatformError when its prefect.yaml cannot be read."""
+    """The deployments of the project in a folder, with their schedules active or not.
 
-    def __init__(self, project: Path) -> None:
+    Raises PlatformError when its prefect.yaml cannot be read.
+    """
+
+    def __init__(self, project: Path, *, schedules: bool = True) -> None:
         self._project = project
+        self._schedules = str(schedules).lower()
         file = project / "prefect.yaml"
         try:
             self._listed: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
@@ -30,9 +36,10 @@ class Deployments:
             raise PlatformError(f"{file} names flows that are not there: {', '.join(missing)}")
 
     def fingerprint(self) -> str:
-        """Changes with the project's place, its prefect.yaml and its flows' files, which hold their parameters."""
-        digest = hashlib.sha256(str(self._project).encode())
-        for file in (self._project / "prefect.yaml", *self._flows):
+        """Changes with the project's place, its prefect.yaml, its flows' files, which hold their parameters, whether
+        schedules are active, and the automations."""
+        digest = hashlib.sha256(f"{self._project} {self._schedules}".encode())
+        for file in (self._project / "prefect.yaml", *self._flows, Path(automations.__file__)):
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
@@ -42,11 +49,16 @@ class Deployments:
         return all(http(f"{prefect_api_url}/deployments/name/{name}") for name in names)
 
     def deploy(self, environment: dict[str, str]) -> None:
-        """Raises PlatformError with Prefect's words when it refuses."""
+        """Makes the pools that are missing, the deployments, and the automations.
+
+        Raises PlatformError with Prefect's words when it refuses.
+        """
+        self._make_pools(environment["PREFECT_API_URL"])
+        told = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         try:
             done = subprocess.run(
-                command, env={**environment, "DUOTEMPO_PROJECT": str(self._project)}, cwd=self._project,
+                command, env={**environment, **told}, cwd=self._project,
                 capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -54,3 +66,16 @@ class Deployments:
         if done.returncode:
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")
+        try:
+            automations.make_automations(environment["PREFECT_API_URL"])
+        except httpx.HTTPError as error:
+            raise PlatformError(f"Prefect does not take the automations ({error}): see the log of `prefect`") from error
+
+    def _make_pools(self, prefect_api_url: str) -> None:
+        """Process pools where there are none; one that is there keeps its type. A worker completes what is new."""
+        with httpx.Client(base_url=prefect_api_url, timeout=DEPLOY_SECONDS) as client:
+            for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
+                if client.get(f"/work_pools/{pool}").status_code == httpx.codes.NOT_FOUND:
+                    made = client.post("/work_pools/", json={"name": pool, "type": "process"})
+                    if made.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):
+                        raise PlatformError(f"Prefect does not make the work pool {pool}: {made.text}")

@@ -1,6 +1,7 @@
 """Whether a service answers."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -18,8 +19,8 @@ def http(url: str) -> bool:
         return False
 
 
-def worker(prefect_api_url: str, pool: str, since: float) -> bool:
-    """Whether the pool's worker of the same name has reported since it was started (epoch seconds)."""
+def worker(prefect_api_url: str, pool: str, name: str, since: float) -> bool:
+    """Whether this machine's worker `name` of the pool has reported since it was started (epoch seconds)."""
     request = urllib.request.Request(
         f"{prefect_api_url}/work_pools/{pool}/workers/filter", b"{}", {"Content-Type": "application/json"}
     )
@@ -28,8 +29,9 @@ def worker(prefect_api_url: str, pool: str, since: float) -> bool:
             listed: list[dict[str, Any]] = json.load(answer)
     except (urllib.error.URLError, OSError):
         return False
+    here = f"{name}@{socket.gethostname()} "
     return any(
-        one["name"] == pool and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
+        one["name"].startswith(here) and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
         for one in listed
     )
 

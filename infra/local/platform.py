@@ -18,13 +18,14 @@ from infra.local.databases import Databases, embedded, outside
 from infra.local.deployments import Deployments
 from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
-from infra.local.programs import POOLS, PROJECT, configuration, programs
+from infra.local.programs import DEPLOY_QUEUE, POOLS, PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
-WORKERS = {f"worker-{pool}": pool for pool in POOLS}
+WORKERS = {**{f"worker-{pool}": (pool, pool) for pool in POOLS}, f"worker-{DEPLOY_QUEUE}": ("cpu", DEPLOY_QUEUE)}
+"""Pool of each program that is a worker, and the name it has there."""
 
 Progress = Callable[[str], None]
 
@@ -45,7 +46,7 @@ class Platform:
     """The platform whose state lies in `settings.home`. Flows run in the folder `project`, which holds prefect.yaml."""
 
     def __init__(self, settings: Settings, project: Path = PROJECT) -> None:
-        self._settings = settings
+        self.settings = settings
         self._project = project.resolve()
         self.home = Home(settings.home)
         self._supervisor = Supervisor(self.home)
@@ -56,19 +57,26 @@ class Platform:
         state = self.home.state
         if not state.ports:
             raise PlatformError(f"there is no platform in {self.home.path} yet: `duotempo up` makes it")
+        given = self.settings.platform
         web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
-        prefect = web["prefect"]
-        return Addresses(self.database_url, prefect, f"{prefect}/api", web["mlflow"], web["hook"], web["bento"])
+        api = given.prefect_api_url or f"{web['prefect']}/api"
+        mlflow, hook = given.mlflow_url or web["mlflow"], given.hook_url or web["hook"]
+        return Addresses(self.database_url, api.removesuffix("/api"), api, mlflow, hook, web["bento"])
+
+    @property
+    def databases(self) -> Databases:
+        """Raises PlatformError before the first start, unless somebody else runs them."""
+        return self._databases(self.home.state)
 
     @property
     def database_url(self) -> str:
         """Of Duotempo's own database. Raises PlatformError before the first start, unless somebody else runs it."""
-        return self._databases(self.home.state).url
+        return self.databases.url
 
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""
         at, databases = self.addresses, self._databases(self.home.state)
-        return environment.clients(self._settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
+        return environment.clients(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
     def enter(self) -> None:
         """Gives this process the environment of the platform. Raises PlatformError before the first start."""
@@ -80,16 +88,16 @@ class Platform:
         Raises PlatformError naming the log and the mend of what does not start.
         """
         self.home.make()
-        deployments = Deployments(self._project)
+        deployments = Deployments(self._project, schedules=self._settings.platform.schedules)
         with self.home.locked("start"):
             self._start(progress)
         databases = self._databases(self.home.state)
         self._await("postgres")
         self._migrate(databases)
         progress(f"postgres is ready at {databases.shown}")
-        for name in ("prefect", *WORKERS):
+        for name in ("prefect", *self._workers):
             self._await(name)
-        progress(f"prefect is ready at {self.addresses.prefect_url}, with a worker on each of {', '.join(POOLS)}")
+        progress(f"prefect is ready at {self.addresses.prefect_url}, with {' and '.join(self._workers)}")
         self._deploy(deployments, progress)
         self._await("mlflow")
         self._await("hook")
@@ -122,7 +130,7 @@ class Platform:
         """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None}`."""
         state = self.home.state
         processes = self._supervisor.processes()
-        names = ["postgres", "prefect", "mlflow", "hook", *WORKERS, *(["bento"] if state.served else [])]
+        names = ["postgres", "prefect", "mlflow", "hook", *self._workers, *(["bento"] if state.served else [])]
         running = {name: processes.get(self._program(name)) for name in names}
         with ThreadPoolExecutor(len(names)) as pool:
             healthy = list(pool.map(self._healthy, names, running.values()))
@@ -180,11 +188,12 @@ class Platform:
         self._supervisor.start_stopped()
 
     def _assign_ports(self, progress: Progress) -> None:
-        state, wanted = self.home.state, self._settings.platform
+        state, wanted = self.home.state, self.settings.platform
         usual = {
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
             "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
         }  # fmt: skip
+        usual = {name: port for name, port in usual.items() if name == "postgres" or not self._elsewhere(name)}
         chosen: dict[str, int] = {}
         for name, port in usual.items():
             last = state.ports[name] if state.usual.get(name) == port else port
@@ -192,6 +201,18 @@ class Platform:
             if chosen[name] != last:
                 progress(f"port {last} is taken: {name} gets {chosen[name]}")
         self.home.save(replace(state, ports=chosen, usual=usual))
+
+    @property
+    def _workers(self) -> list[str]:
+        """The workers that run here: beside an outside Prefect only the one of deployments."""
+        own = self.settings.platform.prefect_api_url is None
+        return [f"worker-{name}" for name in (POOLS if own else (DEPLOY_QUEUE,))]
+
+    def _elsewhere(self, name: str) -> bool:
+        """Whether the service is somebody else's."""
+        given = self.settings.platform
+        outside = {"postgres": self.outside, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
+        return bool(outside.get(name))
 
     def _prepare_database(self, progress: Progress) -> None:
         if databases := self.outside:
@@ -231,7 +252,7 @@ class Platform:
     def _await(self, name: str, program: str | None = None) -> None:
         """program: of that service, if it is not the one in force."""
         program = program or self._program(name)
-        limit = self._settings.platform.start_timeout_seconds
+        limit = self.settings.platform.start_timeout_seconds
         deadline = time.monotonic() + limit
         while not self._healthy(name, process := self._supervisor.processes().get(program)):
             if process and process.given_up:
@@ -245,20 +266,18 @@ class Platform:
         return failure(name, problem, self.home.log(name), self._databases(self.home.state).secrets, mend)
 
     def _healthy(self, name: str, process: Process | None) -> bool:
-        if name == "postgres" and self.outside:
-            return self._databases(self.home.state).answers()
-        if process is None or process.pid is None:
+        if not self._elsewhere(name) and (process is None or process.pid is None):
             return False
-        if name == "bento" and not self.home.ready_file(process.pid).is_file():
+        if name == "bento" and process and process.pid and not self.home.ready_file(process.pid).is_file():
             return False
-        at = self.addresses
         if name == "postgres":
             return self._databases(self.home.state).answers()
+        at = self.addresses
         if name in WORKERS:
-            return health.worker(at.prefect_api_url, WORKERS[name], process.started)
+            return process is not None and health.worker(at.prefect_api_url, *WORKERS[name], process.started)
         paths = {
             "prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health",
-            "hook": f"{at.hook_url}/livez", "bento": f"{at.serving_url}/readyz",
+            "hook": f"http://127.0.0.1:{self.home.state.ports['hook']}/livez", "bento": f"{at.serving_url}/readyz",
         }  # fmt: skip
         return health.http(paths[name])
 
@@ -275,7 +294,7 @@ class Platform:
             return None
         at = self.addresses
         if name in WORKERS:
-            return f"{at.prefect_url}/work-pools/work-pool/{WORKERS[name]}"
+            return f"{at.prefect_url}/work-pools/work-pool/{WORKERS[name][0]}"
         return {"prefect": at.prefect_url, "mlflow": at.mlflow_url, "hook": at.hook_url}.get(name, at.serving_url)
 
     @property
@@ -284,9 +303,9 @@ class Platform:
 
         The platform's processes are told of its own the same way, maybe with the port of an earlier start.
         """
-        if self._settings.database_url is None:
+        if self.settings.database_url is None:
             return None
-        named, password = outside(self._settings.database_url), self.home.secret("postgres")
+        named, password = outside(self.settings.database_url), self.home.secret("postgres")
         own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
         return None if named.duotempo == own else named
 

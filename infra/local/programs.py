@@ -13,6 +13,8 @@ from infra.local.home import Home, State
 from infra.local.postgres import Cluster
 
 POOLS = ("cpu", "gpu")
+DEPLOY_QUEUE = "deploy"
+"""The queue of the cpu pool whose runs need the machine that serves."""
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -32,7 +34,10 @@ class Program:
 
 
 def programs(home: Home, state: State, cluster: Cluster | None, databases: Databases, project: Path) -> list[Program]:
-    """What runs, in the order it is started. `cluster` is None when the database is somebody else's."""
+    """What runs, in the order it is started. `cluster` is None when the database is somebody else's.
+
+    A server without a port is somebody else's, too; beside an outside Prefect only deployments run here.
+    """
     _, prefects, mlflows = databases.names
     python = sys.executable
     ports = {name: str(port) for name, port in state.ports.items()}
@@ -42,16 +47,20 @@ def programs(home: Home, state: State, cluster: Cluster | None, databases: Datab
         listed.append(
             Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12, start_seconds=3)
         )
-    prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
-    mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
-    artifacts = ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
     launch = [python, "-m", "infra.local.launch"]
-    listed += [
-        Program("prefect", [*launch, prefects, "--", python, "-m", *prefect], home.path),
-        Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow, *artifacts], home.path, stop_group=True),
-        Program("hook", [*launch, databases.names[0], "--", python, "-m", "infra.hook"], project),
-        *(Program(f"worker-{pool}", [python, "-m", "infra.local.worker", pool], project) for pool in POOLS),
-    ]
+    if "prefect" in ports:
+        prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
+        listed.append(Program("prefect", [*launch, prefects, "--", python, "-m", *prefect], home.path))
+    if "mlflow" in ports:
+        mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
+        mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
+        listed.append(Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow], home.path, stop_group=True))
+    listed.append(Program("hook", [*launch, databases.names[0], "--", python, "-m", "infra.hook"], project))
+    worker = [python, "-m", "infra.local.worker"]
+    if "prefect" in ports:
+        listed += [Program(f"worker-{pool}", [*worker, pool], project) for pool in POOLS]
+    else:
+        listed.append(Program(f"worker-{DEPLOY_QUEUE}", [*worker, "cpu", DEPLOY_QUEUE], project))
     listed.append(Program("address", [python, "-m", "infra.local.address"], project))
     tags = dict.fromkeys(tag for tag in ((state.served or {}).get("bento_tag"), state.coming) if tag)
     for tag in tags:

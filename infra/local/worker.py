@@ -1,44 +1,82 @@
-"""`python -m infra.local.worker POOL`: a Prefect process worker of a pool, once Prefect's server answers."""
+"""`python -m infra.local.worker POOL [QUEUE]`: a Prefect process worker of a pool, once Prefect's server answers.
+
+The same on the platform's machine, where supervisord keeps it, and on any other (`duotempo worker POOL`). With a queue
+it takes this one's runs only.
+"""
 
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from typing import NoReturn
 
 import httpx
+import psutil
 
+from components.settings import Settings
+from infra.local.automations import HEARTBEAT_SECONDS
+from infra.local.environment import QUIET
 from infra.local.health import http
-from infra.local.sweep import TAG, environment_of, tagged
+from infra.local.home import Home
+from infra.local.programs import PROJECT
+from infra.local.sweep import environment_of
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
+NAME_LABEL = "prefect.worker.name"
+"""Where Prefect keeps which worker took a run."""
 
 
-def main(pool: str) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    LOG.info("worker of the pool %s, device: %s", pool, device())
+def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
+    """Turns this process into a worker of the pool at PREFECT_API_URL, or of one queue of it; `name` tells it from
+    others of this machine."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    full = f"{name or usual_name(queue or pool)} ({device()})"
+    LOG.info("worker %s of the pool %s", full, pool)
+    os.environ.update(environment(Settings()) | dict(os.environ))
     api = os.environ["PREFECT_API_URL"]
     while not http(f"{api}/health"):
         time.sleep(PAUSE_SECONDS)
-    report_lost_runs(api, pool)
+    report_lost_runs(api, full)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--type", "process"]
-    os.execv(command[0], [*command, "--pool", pool, "--name", pool])
+    of_queue = ["--work-queue", queue] if queue else []
+    os.execv(command[0], [*command, "--pool", pool, *of_queue, "--name", full])
 
 
-def report_lost_runs(api: str, pool: str) -> None:
-    """Tells Prefect which runs ended together with an earlier worker, which could not tell it any more.
+def environment(settings: Settings) -> dict[str, str]:
+    """What a worker and its flows need and find already on the platform's machine, but for the servers' addresses."""
+    home = Home(settings.home)
+    return {
+        **QUIET,
+        "DUOTEMPO_HOME": str(home.path),
+        "DUOTEMPO_PROJECT": str(PROJECT),
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+    }
 
-    Else they would run forever in Prefect's eyes, and hold the one place that their deployment has.
+
+def usual_name(place: str) -> str:
+    """Of the worker of a pool or a queue on this machine, before the device."""
+    return f"{place}@{socket.gethostname()}"
+
+
+def report_lost_runs(api: str, worker: str) -> None:
+    """Tells Prefect which runs of this worker ended together with its process, which could not tell it any more.
+
+    The server would find out by itself, later: they send no sign of life. Runs of other workers are left alone.
     """
-    alive = {environment_of(process).get("PREFECT__FLOW_RUN_ID") for process in tagged(os.environ[TAG])}
-    wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, "work_pools": {"name": {"any_": [pool]}}}
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker; retry it."}
+    alive = {environment_of(process).get("PREFECT__FLOW_RUN_ID") for process in psutil.process_iter()}
+    wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}}
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker."}
     with httpx.Client(base_url=api, timeout=30) as client:
         for run in client.post("/flow_runs/filter", json=wanted).raise_for_status().json():
-            if run["id"] not in alive:
+            if run["labels"].get(NAME_LABEL) == worker and run["id"] not in alive:
                 LOG.warning("the run %s has lost its process", run["name"])
                 client.post(f"/flow_runs/{run['id']}/set_state", json={"state": crashed}).raise_for_status()
 
@@ -53,4 +91,4 @@ def device() -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    serve(*sys.argv[1:2], queue="".join(sys.argv[2:]))

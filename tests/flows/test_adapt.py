@@ -175,4 +175,4 @@ def test_its_deployment_runs_this_flow_on_the_gpu_pool() -> None:
     found = next(one for one in deployments if one["entrypoint"].startswith("flows/adapt.py:"))
     module, name = found["entrypoint"].removesuffix(":adapt").removesuffix(".py").replace("/", "."), found["name"]
     assert (importlib.import_module(module).adapt.name, name) == ("adapt", "gpu")
-    assert found["work_pool"] == {"name": "gpu", "work_queue_name": "embeddings"}
+    assert found["work_pool"] == {"name": "gpu", "work_queue_name": "training"}

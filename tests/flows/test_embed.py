@@ -7,8 +7,9 @@ import pytest
 
 from components.embedding.encoder import EncoderError
 from components.embedding.vectors import read_vectors
+from components.ray.cluster import RayClusterError
 from components.settings import EmbeddingSettings
-from flows.embed import TextsError, embed, embed_file, read_texts
+from flows.embed import TextsError, embed_file, read_texts
 
 
 def texts_file(folder: Path, texts: list[str | None]) -> Path:
@@ -33,13 +34,16 @@ def test_a_failed_run_leaves_no_vectors(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_cluster_that_is_gone_leaves_no_vectors(tmp_path: Path) -> None:
+    file = texts_file(tmp_path, ["a sofa"])
+    with pytest.raises(RayClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+        embed_file(file, tmp_path / "vectors.parquet", EmbeddingSettings(), tmp_path / "cache", "127.0.0.1:1")
+    assert not (tmp_path / "vectors.parquet").exists()
+
+
 def test_a_file_without_texts_is_named(tmp_path: Path) -> None:
     for broken in ("missing.parquet", "empty.parquet", "other.parquet"):
         (tmp_path / "empty.parquet").touch()
         pq.write_table(pa.table({"title": ["a sofa"]}), tmp_path / "other.parquet")
         with pytest.raises(TextsError, match=broken):
             read_texts(tmp_path / broken)
-
-
-def test_the_flow_is_the_one_that_its_deployment_names() -> None:
-    assert (embed.name, embed.retries) == ("embed", 1)

@@ -56,11 +56,12 @@ def make_project(folder: Path) -> Path:
 
 
 def free_ports() -> PlatformSettings:
+    """Of a platform that no schedule disturbs."""
     names = ("postgres_port", "prefect_port", "mlflow_port", "hook_port", "serving_port")
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
         ports = {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
-    return PlatformSettings(**ports)
+    return PlatformSettings(**ports, schedules=False)
 
 
 def remove_data(home: Home) -> None:

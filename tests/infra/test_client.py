@@ -1,5 +1,7 @@
 """Deployments run by their names, on the platform's workers."""
 
+from uuid import UUID
+
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
@@ -35,6 +37,17 @@ def test_a_started_run_is_not_waited_for(started: Started) -> None:
 def test_a_failed_run_raises_its_message_and_page() -> None:
     with pytest.raises(DeploymentError, match=r"this went wrong.*/runs/flow-run/"):
         run_deployment("hello/local", {"fail": True}, timeout=100)
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_failed_run_of_the_same_key_is_followed_or_run_again(started: Started) -> None:
+    parameters = {"fail": True}
+    for again, count in ((False, 1), (False, 1), (True, 2)):
+        with pytest.raises(DeploymentError, match="this went wrong"):
+            run_deployment("hello/local", parameters, key="once", again=again, timeout=100)
+        run_id = start_deployment("hello/local", parameters, key="once").page.rpartition("/")[2]
+        with SyncPrefectClient(api=started.platform.addresses.prefect_api_url) as client:
+            assert client.read_flow_run(UUID(run_id)).run_count == count
 
 
 @pytest.mark.usefixtures("_at_the_platform")

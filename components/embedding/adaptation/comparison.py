@@ -9,8 +9,9 @@ import numpy as np
 from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation.bootstrap import Interval, difference_interval
+from components.evaluation.exposure import exposure, item_groups
 from components.evaluation.gate import WORST_LOSS, Clause, Verdict
-from components.evaluation.judgement import item_share
+from components.evaluation.judgement import item_share, live_scorer
 from components.evaluation.ranking import rank_bundle, target_rows, user_states
 from components.evaluation.report import report
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
@@ -48,14 +49,14 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
     users = rolling.targets[Columns.USER].to_numpy(dtype=object)
     results, sizes = [], np.empty(0)
     for name, run in ((BASE, base), (ADAPTED, adapted)):
-        scorer = Scorer(Bundle.read(run.bundle("twin")))
+        scorer = live_scorer(Bundle.read(run.bundle("twin")), rolling, run.settings)
         states = user_states(rolling, scorer.row, run.documents("twin"), run.settings.events)
         sizes = np.array([len(state.items) for state in states])
         results.append(ModelResult.of(name, rank_bundle(scorer, states, settings.k)[0], targets))
 
     seed = base.settings.fusion.seed
-    trained = twin.items["trained"].to_numpy(zero_copy_only=False)
-    masks = {name: mask for name, mask in slices(sizes, targets, trained, settings).items() if mask.any()}
+    popularity = twin.items["popularity"].to_numpy()
+    masks = {name: mask for name, mask in slices(sizes, targets, popularity, settings).items() if mask.any()}
     differences = {
         name: difference_interval(results[1].ndcg[mask], results[0].ndcg[mask], users[mask], settings.bootstrap, seed)
         for name, mask in {ALL: np.ones(len(targets), dtype=bool), **masks}.items()
@@ -63,7 +64,8 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
     metrics = summarise(results, users, item_share(rolling, rows), twin.texts, settings, seed)
     parts = summarise_slices(results, masks, users, settings, seed)
     verdict = judge(differences, float(results[0].ndcg.mean()))
-    page = report("An adapted encoder on rolling", facts, metrics, parts, verdict, [], settings.k)
+    shown = exposure(results, popularity, item_groups(popularity, twin.items["category"].to_pylist()))
+    page = report("An adapted encoder on rolling", facts, metrics, parts, shown, verdict, [], settings.k)
     return Comparison(metrics, parts, differences, verdict.passed, verdict.reasons, page)
 
 

@@ -1,14 +1,10 @@
 """Processes that train together: they stay alike, share the targets, and learn what one process would."""
 
-import sys
 from dataclasses import astuple, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -17,22 +13,11 @@ from hypothesis import strategies as st
 from torch import distributed, multiprocessing
 from torch.optim.swa_utils import AveragedModel
 
-from components.bundle import Bundle
-from components.columns import Columns
-from components.datasets.sources import Dataset
-from components.embedding.vectors import text_hash, write_vectors
 from components.fusion.holdout import hold_out
 from components.fusion.model import FusionModel
 from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler, build_sequences
-from components.fusion.training import Progress, TrainingError, train, train_epoch
-from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
-from components.ray_training import RayTrainingError, train_together
+from components.fusion.training import Progress, train, train_epoch
 from components.settings import FusionSettings
-from components.store.engine import make_engine
-from components.store.load import ingest
-from components.store.snapshot import take_snapshot
-from components.training_run import TrainingRun, extract_interests
 from tests.components.fusion import world
 from tests.components.fusion.test_training import sequences
 
@@ -86,7 +71,7 @@ def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) ->
         if progress.epoch == killed_after:
             raise Killed
 
-    learned, validation = hold_out(histories(), Documents.none(), "last", seed=0)
+    learned, validation = hold_out(histories(), world.ITEMS, Documents.none(), "last", seed=0)
     chosen = world.settings(epochs=6, patience=100).fusion
     model = make_model(chosen.model_copy(update={"seed": seed}))
     progress = train(
@@ -158,57 +143,3 @@ def test_processes_learn_each_target_once_in_equally_many_steps(lengths: list[in
     learned = [windows.targets[windows.targets >= 0] for share in shares for windows in share]
     following = set(range(sum(lengths))) - set(data.offsets[:-1].tolist())
     assert sorted(np.concatenate([[], *learned])) == sorted(following)
-
-
-@pytest.fixture(scope="module")
-def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    """A retraining of two workers on the world, before its training."""
-    home = tmp_path_factory.mktemp("home")
-    chosen = world.settings(workers=2, epochs=4).model_copy(update={"home": home})
-    events = world.events().rename(columns={Columns.OCCURRED_AT: "timestamp"})
-    events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
-    items = world.catalogue().items[[Columns.ITEM, Columns.TITLE]]
-    items = items.assign(description=np.where(world.BLACK, "black", "white"))
-    engine = make_engine(database)
-    ingest(engine, Dataset("world", events, items), chosen, source="world", now=world.CUT + timedelta(days=1))
-    made = TrainingRun.open(take_snapshot(engine, world.CUT, home / "snapshots").path, chosen)
-    engine.dispose()
-    texts = pq.read_table(extract_interests(made))[Columns.TEXT].to_pylist()
-    colours = pd.Series(texts).str.count("black") - pd.Series(texts).str.count("white")
-    vectors = np.random.default_rng(0).normal(0, 0.2, (len(texts), world.DIMENSION))
-    vectors[:, 0] += np.sign(colours)
-    write_vectors(made.vectors_file, [text_hash(text) for text in texts], vectors)
-    return made
-
-
-def test_two_workers_of_ray_make_a_bundle_that_scores(run: TrainingRun) -> None:
-    epochs: list[Progress] = []
-    bundle = Bundle.read(train_together(run, "model", "planted", epochs.append))
-    assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
-    order = bundle.items[Columns.ITEM].to_pylist()
-    black = np.array([world.BLACK[int(item[1:])] for item in order])
-    own = np.flatnonzero(black)[:5]
-    now = world.CUT.timestamp()
-    total = Scorer(bundle).score([UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)]).total[0]
-    total[own] = -np.inf
-    assert black[np.argsort(-total)[:8]].mean() >= 0.8
-
-
-def test_what_stops_a_worker_is_told_as_if_it_trained_alone(run: TrainingRun) -> None:
-    settings = run.settings.model_copy(deep=True)
-    settings.fusion.learning_rate = 1e30
-    with pytest.raises(TrainingError, match=r"epoch \d+, batch \d+.*LEARNING_RATE"):
-        train_together(replace(run, settings=settings), "twin", "planted", lambda progress: None)
-
-
-def test_without_ray_the_mend_is_told(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayTrainingError, match=r'pip install "duotempo\[ray\]"'):
-        train_together(run, "model", "planted", lambda progress: None)
-
-
-def test_a_cluster_that_is_too_small_is_told(run: TrainingRun) -> None:
-    settings = run.settings.model_copy(deep=True)
-    settings.fusion.workers = 10_000
-    with pytest.raises(RayTrainingError, match=r"for 10000 workers: add nodes to it, or lower .*WORKERS"):
-        train_together(replace(run, settings=settings), "model", "planted", lambda progress: None)

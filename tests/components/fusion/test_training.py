@@ -65,7 +65,7 @@ def test_each_event_but_the_first_is_learned_once_from_what_came_before(
 
 def test_what_is_held_out_is_no_target() -> None:
     events = build_sequences(world.events(), world.catalogue().rows, Settings().events, Documents.none(4))
-    learned, validation = hold_out(events, Documents.none(4), "last", seed=0)
+    learned, validation = hold_out(events, world.ITEMS, Documents.none(4), "last", seed=0)
     masked = np.flatnonzero(learned.signals == 0)
     assert len(masked) == len(validation.states) > 0
     np.testing.assert_array_equal(events.items[masked], validation.targets)
@@ -183,7 +183,7 @@ def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None
     """The bundle counts the held-out events; its weights are those that a bundle without them would choose."""
     catalogue, documents, chosen = world.catalogue(), world.documents(), world.settings(epochs=2)
     everything = build_sequences(world.events(), catalogue.rows, chosen.events, documents)
-    learned, validation = hold_out(everything, documents, "last", seed=0)
+    learned, validation = hold_out(everything, world.ITEMS, documents, "last", seed=0)
     bundle = fit(world.events(), catalogue, documents, chosen, cut=world.CUT, held_out="last").bundle
     assert bundle.items["popularity"].to_pylist() == np.bincount(everything.items, minlength=world.ITEMS).tolist()
     assert abs(bundle.neighbours - neighbours(everything, world.ITEMS, chosen)).max() == 0

@@ -10,6 +10,7 @@ from components.columns import Columns
 from components.fusion.sequences import Documents, Sequences, build_sequences
 from components.ranking.batch import CHUNK, recommend_all
 from components.ranking.scorer import Scorer
+from components.ranking.trends import PastTrend
 from components.settings import EventSettings, RankingSettings
 from tests.worlds import tiny_bundle
 
@@ -55,7 +56,8 @@ def test_everybody_gets_k_items_ranked_from_one() -> None:
 
 
 def test_each_list_is_what_the_scorer_says_of_that_user() -> None:
-    sequences, scorer = histories(), Scorer(BUNDLE)
+    sequences = histories()
+    scorer = Scorer(BUNDLE, PastTrend(sequences.items, sequences.times, BUNDLE.items.num_rows))
     found = table(sequences, 5).groupby(Columns.USER)
     for number in (0, 3, CHUNK - 1, CHUNK, USERS - 1):
         user = sequences.users[number]

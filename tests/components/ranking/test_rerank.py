@@ -35,6 +35,23 @@ def test_nothing_to_rank() -> None:
     assert rerank(np.zeros(0), np.zeros((0, 2)), [], 3, diversity=0.5) == []
 
 
+def test_the_tail_gets_its_share_of_every_beginning_of_the_list() -> None:
+    """Half of the first 2 and of the first 4 places: the best of the tail comes second, the next one fourth."""
+    tail = np.array([False, False, True, True])
+    assert rerank(SCORES, TEXTS, CATEGORIES, 4, tail=tail, tail_share=0.5) == [0, 2, 1, 3]
+    assert rerank(SCORES, TEXTS, CATEGORIES, 4, tail=tail, tail_share=1.0) == [2, 3]
+    assert rerank(SCORES, TEXTS, CATEGORIES, 4, tail=tail, tail_share=0.0) == [0, 1, 2, 3]
+
+
+@given(st.lists(st.booleans(), max_size=30), st.floats(0, 1), st.integers(1, 30))
+def test_no_beginning_of_a_list_holds_less_of_the_tail_than_its_share(tail: list[bool], share: float, k: int) -> None:
+    scores, mask = np.arange(len(tail), 0.0, -1.0), np.array(tail, dtype=bool)
+    chosen = rerank(scores, np.zeros((len(tail), 2)), [[]] * len(tail), k, tail=mask, tail_share=share)
+    shown = np.cumsum(mask[chosen])
+    assert all(shown[place] >= int(share * (place + 1)) for place in range(len(chosen)))
+    assert len(chosen) == min(k, len(tail)) or not mask[list(set(range(len(tail))) - set(chosen))].any()
+
+
 @pytest.mark.parametrize("diversity", [0.0, 0.3, 1.0])
 @given(data=st.data())
 def test_lists_are_full_unless_the_cap_forbids_and_caps_hold(diversity: float, data: st.DataObject) -> None:

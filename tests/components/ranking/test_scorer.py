@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from components.ranking.scorer import PARTS, Scorer, Strategy, long_share, popularity_prior, standardise
+from components.ranking.scorer import PARTS, Scorer, Strategy, long_share
 from components.ranking.states import UserState, collate
+from components.ranking.trends import PastTrend, standardise, trend_scores
 from tests.worlds import tiny_bundle
 
 NOW = 1_717_200_000.0
@@ -68,7 +69,8 @@ def test_content_reads_the_documents_too() -> None:
 
 def test_without_a_history_popularity_alone_decides() -> None:
     scores = SCORER.score([NOBODY])
-    prior = popularity_prior(BUNDLE, {"popularity": 0.1, "recent": 0.1})
+    popularity, recent = (trend_scores(BUNDLE.items[name].to_numpy()[None])[0] for name in ("popularity", "recent"))
+    prior = 0.1 * popularity + 0.1 * recent
     assert scores.total[0].argmax() == prior.argmax()
     np.testing.assert_allclose(scores.total[0], prior, rtol=1e-5, atol=1e-6)
     assert np.isnan(scores.long_share[0])
@@ -96,9 +98,27 @@ def test_the_share_of_the_long_term_is_that_of_the_lengths() -> None:
 
 
 def test_standardised_values_have_mean_0_and_deviation_1() -> None:
-    values = standardise(np.array([1.0, 2.0, 6.0]))
-    np.testing.assert_allclose([values.mean(), values.std()], [0.0, 1.0], atol=1e-12)
-    assert standardise(np.full(3, 7.0)).tolist() == [0.0] * 3
+    varied, even = standardise(np.array([[1.0, 2.0, 6.0], [7.0, 7.0, 7.0]]))
+    np.testing.assert_allclose([varied.mean(), varied.std()], [0.0, 1.0], atol=1e-6)
+    assert even.tolist() == [0.0] * 3
+
+
+def test_a_trend_counts_the_seven_days_before_the_moment() -> None:
+    """The event of a moment itself is not before it; one of seven days ago still counts."""
+    times = NOW - DAY * np.array([0.0, 1.0, 3.0, 7.0, 7.5])
+    trend = PastTrend(np.array([0, 1, 1, 2, 3]), times, 40)
+    counts = np.zeros((2, 40))
+    counts[0, [1, 2]] = 2, 1
+    counts[1, [1, 2, 3]] = 1, 1, 1
+    np.testing.assert_allclose(trend.scores(np.array([NOW, NOW - 2 * DAY])), trend_scores(counts), atol=1e-6)
+
+
+def test_the_trend_of_the_moment_is_that_of_the_scorer() -> None:
+    """What was wanted at the training's end gives way to what is wanted now."""
+    live = Scorer(BUNDLE, PastTrend(np.full(50, 17), np.full(50, NOW - 60), 40))
+    assert SCORER.score([NOBODY]).total[0].argmax() != 17
+    assert live.score([NOBODY]).total[0].argmax() == 17
+    assert live.totals([NOBODY])[0][0].argmax() == 17
 
 
 def test_states_are_padded_on_the_left_and_the_newest_kept() -> None:

@@ -1,0 +1,54 @@
+"""backup, restore: a platform as a folder, and back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import load_settings, out, reported
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (backup, restore):
+        app.command()(command)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder, outside of the platform's own.")],
+    snapshots: Annotated[bool, typer.Option("--snapshots", help="Also the snapshots of events and items.")] = False,
+) -> None:
+    """Writes databases, artefacts, Bentos and secrets of the running platform into a folder.
+
+    \b
+    duotempo backup /backups/$(date +%F)
+    """
+    from infra.local.backup import backup as make
+    from infra.local.platform import Platform
+
+    with reported():
+        settings = load_settings()
+        made = make(Platform(settings), folder, snapshots=snapshots, progress=lambda stage: out.print(f"  {stage}"))
+    out.print(
+        f"{folder} holds {', '.join(made.databases)} and {len(made.files)} files; it holds secrets too: keep it safe"
+    )
+    if settings.platform.mlflow_url:
+        out.print("the artefacts lie with the outside MLflow, and are not in it: back them up there")
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `duotempo backup` wrote.")],
+    force: Annotated[bool, typer.Option("--force", help="Remove what the platform holds first.")] = False,
+) -> None:
+    """Makes the platform of a backup, after verifying each file; `duotempo up` then starts it.
+
+    \b
+    duotempo restore /backups/2026-01-01
+    DUOTEMPO_HOME=/srv/other duotempo restore /backups/2026-01-01
+    """
+    from infra.local.platform import Platform
+    from infra.local.restore import restore as load
+
+    with reported():
+        found = load(Platform(load_settings()), folder, force=force, progress=lambda stage: out.print(f"  {stage}"))
+    serves = f", which serves version {found.served['model_version']}" if found.served else ""
+    out.print(f"restored the platform of {found.made}{serves}: duotempo up starts it")

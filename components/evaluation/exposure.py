@@ -1,0 +1,58 @@
+"""Who is shown: the attention that each group of items gets, beside the share of the events that it has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from components.evaluation.metrics import EMPTY
+from components.evaluation.results import ModelResult
+from components.ranking.tail import in_tail
+
+LARGEST = 8
+"""Categories that are told of, those with most items."""
+
+
+def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Masks (n,) by name: head, tail and cold items by their training events (n,), and the largest categories."""
+    cold, tail = popularity == 0, in_tail(popularity)
+    groups = {"head items": ~tail & ~cold, "tail items": tail & ~cold, "cold items": cold}
+    owners = [(row, name) for row, names in enumerate(categories) for name in dict.fromkeys(names)]
+    names, codes, sizes = np.unique([name for _, name in owners], return_inverse=True, return_counts=True)
+    rows = np.array([row for row, _ in owners], dtype=np.int64)
+    belongs = sparse.csc_matrix((np.ones(len(rows), bool), (rows, codes)), shape=(len(popularity), len(names)))
+    for column in np.argsort(-sizes, kind="stable")[:LARGEST]:
+        groups[f"category {names[column]}"] = belongs[:, [column]].toarray().ravel()
+    return groups
+
+
+def exposure(
+    results: Sequence[ModelResult], popularity: np.ndarray, groups: dict[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """{group: {"items": share, "events": share, "models": {model: share}}}, without the groups that are empty.
+
+    A place is worth 1 / log2(rank + 1), the exposure of Singh and Joachims 2018 (Fairness of Exposure in Rankings). A
+    group that gets less of it than its share of the events, the merit here, is shown less than people want it.
+    """
+    attention = {result.name: _attention(result.lists, len(popularity)) for result in results}
+    return {
+        name: {
+            "items": float(mask.mean()),
+            "events": _share(popularity, mask),
+            "models": {model: _share(given, mask) for model, given in attention.items()},
+        }
+        for name, mask in groups.items()
+        if mask.any()
+    }
+
+
+def _attention(lists: np.ndarray, items: int) -> np.ndarray:
+    worth = np.broadcast_to(1 / np.log2(np.arange(lists.shape[1]) + 2), lists.shape)
+    shown = lists != EMPTY
+    return np.bincount(lists[shown], weights=worth[shown], minlength=items)
+
+
+def _share(values: np.ndarray, mask: np.ndarray) -> float:
+    whole = float(values.sum())
+    return float(values[mask].sum()) / whole if whole else 0.0

@@ -1,0 +1,117 @@
+"""Texts to vectors by many encoders at once: actors of Ray Data, each with the encoder that one process would use."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from tqdm import tqdm
+
+from components.embedding.cache import Cache
+from components.embedding.choose import choose
+from components.embedding.embed import Embeddings, embed
+from components.embedding.encoder import Encoder, EncoderError, make_encoder
+from components.embedding.vectors import text_hash
+from components.ray.cluster import connected, devices, own_error
+from components.settings import EmbeddingSettings
+
+Block = dict[str, np.ndarray]
+TEXTS = 1024
+"""Texts of a block, which an actor computes at once and loses when its node dies."""
+
+logger = logging.getLogger(__name__)
+
+
+def embed_together(
+    texts: Sequence[str], settings: EmbeddingSettings, cache_folder: Path, address: str, *, progress: bool
+) -> Embeddings:
+    """`embed` on the Ray cluster at `address`: its actors compute what the cache in `cache_folder` lacks.
+
+    Only this process writes to the cache, a block as soon as it arrives, so no other node needs to see the folder; a
+    rerun computes what had not arrived. The block of a node that dies is computed by another. Vectors equal those of
+    `embed` up to the rounding of float32: a text is padded to the longest of its batch, and batches differ.
+    Raises RayClusterError, and EncoderError and VectorsError as `embed` does.
+    """
+    encoder = choose(texts, settings).encoder
+    cache = Cache(cache_folder, encoder)
+    distinct = list(dict.fromkeys(text for text in texts if text.strip()))
+    _, found = cache.read([text_hash(text) for text in distinct])
+    pending = [distinct[row] for row in np.flatnonzero(~found)]
+    computed_on: set[str] = set()
+    started = time.perf_counter()
+    if pending:
+        with (
+            connected(address),
+            tqdm(total=len(pending), desc=encoder.name, unit=" texts", disable=not progress) as bar,
+        ):
+            for block in _blocks(pending, settings, encoder):
+                cache.append([text_hash(pending[row]) for row in block["row"]], block["vector"])
+                computed_on.update(block["device"])
+                bar.update(len(block["row"]))
+    seconds = time.perf_counter() - started
+    result = embed(texts, settings, cache_folder, progress=False)
+    return replace(
+        result,
+        computed=result.computed + len(pending),
+        reused=result.reused - len(pending),
+        device=", ".join(sorted(computed_on)) or result.device,
+        seconds=seconds,
+    )
+
+
+def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> Iterator[Block]:
+    """Blocks in the order in which they are done: `row` (b,) of the texts, `vector` (b, d) and `device` (b,)."""
+    import pyarrow as pa
+    import ray
+    from ray.exceptions import RayError
+
+    kind, there = devices()
+    blocks = [
+        pa.table({"row": np.arange(start, min(start + TEXTS, len(texts))), "text": texts[start : start + TEXTS]})
+        for start in range(0, len(texts), TEXTS)
+    ]
+    actors = min(there, len(blocks))
+    same = settings.model_copy(update={"model": encoder.name, "revision": encoder.revision})
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
+    encoded = ray.data.from_arrow(blocks).map_batches(
+        _Actor,
+        fn_constructor_args=(same, encoder.identity),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
+        num_cpus=1 if kind == "CPU" else 0,
+        num_gpus=1 if kind == "GPU" else 0,
+    )
+    try:
+        yield from cast(Iterator[Block], encoded.iter_batches(batch_size=None, batch_format="numpy"))
+    except RayError as error:
+        if told := own_error(error):
+            raise told from error
+        raise
+
+
+class _Actor:
+    """The encoder of one device, loaded with its first block."""
+
+    def __init__(self, settings: EmbeddingSettings, identity: dict[str, Any]) -> None:
+        self._settings, self._identity = settings, identity
+
+    def __call__(self, block: Block) -> Block:
+        vectors = self._encoder.encode(block["text"].tolist())
+        return {"row": block["row"], "vector": vectors, "device": np.full(len(vectors), self._encoder.device)}
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        encoder = make_encoder(self._settings)
+        if encoder.identity != self._identity:
+            raise EncoderError(
+                f"a node of the Ray cluster has another {self._settings.model} ({encoder.identity}) than the machine "
+                f"that asks ({self._identity}): install the same release on all nodes, and put a model's folder where "
+                "all of them see it"
+            )
+        return encoder

@@ -1,0 +1,58 @@
+"""Interests of many people at once: a task for each group of them, on whatever nodes there are."""
+
+import numpy as np
+import pandas as pd
+
+from components.columns import Columns
+from components.interests.build import build_interests
+from components.interests.keywords import Keywords
+from components.ray.cluster import connected, count
+from components.settings import EventSettings, InterestSettings
+
+GROUPS = 4
+"""Groups of users for each CPU: a node that is done early takes from the others."""
+
+
+def build_interests_together(
+    events: pd.DataFrame,
+    items: pd.DataFrame,
+    anchors: pd.DataFrame,
+    keywords: Keywords,
+    settings: InterestSettings,
+    event_settings: EventSettings,
+    address: str,
+) -> pd.DataFrame:
+    """The frame of `build_interests`, the same rows in the same order, made on the Ray cluster at `address`.
+
+    A user's events and anchors go to one task; the task of a node that dies is done by another. Raises RayClusterError,
+    and ValueError as `build_interests` does.
+    """
+    if anchors.empty:
+        return build_interests(events, items, anchors, keywords, settings, event_settings)
+    with connected(address):
+        import ray
+        from ray.exceptions import RayTaskError
+
+        group_of = _groups(events, anchors, GROUPS * count("CPU"))
+        by_events = dict(list(events.groupby(events[Columns.USER].map(group_of))))
+        by_anchors = dict(list(anchors.reset_index(drop=True).groupby(anchors[Columns.USER].map(group_of).to_numpy())))
+        build = ray.remote(num_cpus=1)(build_interests)
+        catalogue, words = ray.put(items), ray.put(keywords)  # once, and not with each task
+        tasks = [
+            build.remote(by_events.get(group, events.iloc[:0]), catalogue, part, words, settings, event_settings)
+            for group, part in by_anchors.items()
+        ]
+        try:
+            built = ray.get(tasks)
+        except RayTaskError as error:
+            raise error.cause from error
+    parts = [part.set_index(of.index) for part, of in zip(built, by_anchors.values(), strict=True)]
+    return pd.concat(parts).sort_index()
+
+
+def _groups(events: pd.DataFrame, anchors: pd.DataFrame, wanted: int) -> pd.Series:
+    """The number of each user's group, by user: at most `wanted` groups of neighbours with about as many events."""
+    users = pd.Index(anchors[Columns.USER].unique())
+    sizes = events[Columns.USER].value_counts().reindex(users, fill_value=0).to_numpy() + 1
+    before = np.cumsum(sizes) - sizes
+    return pd.Series(before * wanted // sizes.sum(), index=users)

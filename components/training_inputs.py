@@ -1,0 +1,40 @@
+"""What a training depends on: when none of it has changed, neither has its result."""
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from components.fusion.fusions import make_fusion
+from components.settings import Settings
+
+SHAPING = ("events", "interests", "embedding", "fusion", "ranking", "evaluation", "validation")
+"""Sections of the settings that a version depends on."""
+PROJECT = Path(__file__).parents[1]
+CODE = ("components/**/*.py", "expectations/*.json")
+
+
+def shaping(settings: Settings) -> dict[str, Any]:
+    """The values of these sections, as JSON: what another machine needs to do the same."""
+    return settings.model_dump(mode="json", include=set(SHAPING))
+
+
+def settings_of(sections: dict[str, Any]) -> Settings:
+    """Settings by another one's `shaping`, all else by default: the same on every machine, as a checkpoint asks."""
+    fields = Settings.model_fields
+    told = {name: type(fields[name].default).model_validate(values) for name, values in sections.items()}
+    return Settings.model_construct(None, **told)
+
+
+def fingerprint(settings: Settings) -> str:
+    """sha256 of the settings that shape a version and of the code, a fusion of one's own included.
+
+    Raises UnknownFusion when there is no such fusion.
+    """
+    digest = hashlib.sha256(json.dumps(shaping(settings), sort_keys=True).encode())
+    fusion = type(make_fusion(settings.fusion.kind, settings.fusion.width))
+    files = [file for pattern in CODE for file in sorted(PROJECT.glob(pattern))]
+    for file in (*files, Path(inspect.getfile(fusion))):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""What a GPU worker trains: the evaluation twin and the model of one retraining. Deployment `fuse/gpu`."""
+
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import torch
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+
+from components import training_run as steps
+from components.fusion.training import Progress
+from components.ray.training import train_together
+from components.settings import Settings
+from components.training_inputs import settings_of
+from components.training_run import PARTS, Part, TrainingRun
+from flows.policies import COSTLY, by_inputs
+from infra.client import worker
+
+
+@task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **COSTLY)
+def train(run: TrainingRun, part: Part, encoder: str) -> Path:
+    """Trains U = f(U_l, U_s), on Ray if the settings say so; a retry goes on from the last checkpoint."""
+    epochs = run.settings.fusion.epochs
+    bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}"))
+
+    def show(progress: Progress) -> None:
+        update_progress_artifact(bar, 100 * progress.epoch / epochs)
+
+    if run.settings.ray_address or run.settings.fusion.workers > 1:
+        return train_together(run, part, encoder, show)
+    return steps.train(run, part, encoder, show)
+
+
+@flow(name="fuse", persist_result=True, result_serializer="json", timeout_seconds=13 * 3600)
+def fuse(snapshot: str, folder: str, encoder: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Trains both parts in the folder of a training run, by the sections of the settings that shape a version.
+
+    A part that an earlier run has trained, with all the same, is not trained again.
+    Returns plain JSON: worker and device.
+    """
+    chosen = settings_of(settings).model_copy(update={"ray_address": Settings().ray_address})
+    run = TrainingRun(Path(snapshot), Path(folder), chosen)
+    told = {"worker": worker(), "device": device()}
+    get_run_logger().info("training on %s", told)
+    for part in PARTS:
+        train(run, part, encoder)
+    create_table_artifact(table=[told], key="fusion", description="Where the fusion was trained")
+    return told
+
+
+def device() -> str:
+    """What the training runs on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,73 @@
+{{- define "duotempo.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "duotempo.image" -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end }}
+
+{{- define "duotempo.claim" -}}
+{{- .Values.home.existingClaim | default (printf "%s-home" (include "duotempo.name" .)) -}}
+{{- end }}
+
+{{/* Of (dict "root" $ "part" "prefect") */}}
+{{- define "duotempo.selector" -}}
+app.kubernetes.io/name: duotempo
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .part }}
+{{- end }}
+
+{{- define "duotempo.labels" -}}
+{{ include "duotempo.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end }}
+
+{{/* What each pod has: no rights at the API, no root. */}}
+{{- define "duotempo.pod" -}}
+serviceAccountName: {{ include "duotempo.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "duotempo.container" -}}
+image: {{ include "duotempo.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{ include "duotempo.locked" . }}
+{{- end }}
+
+{{- define "duotempo.locked" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* One key of the Secret as a variable, of (dict "root" $ "key" "NAME" "optional" true) */}}
+{{- define "duotempo.secret" -}}
+- name: {{ .key }}
+  valueFrom: {secretKeyRef: {name: {{ .root.Values.existingSecret }}, key: {{ .key }}, optional: {{ .optional | default false }}}}
+{{- end }}
+
+{{- define "duotempo.home" -}}
+- name: home
+  persistentVolumeClaim: {claimName: {{ include "duotempo.claim" . }}}
+- name: scratch
+  emptyDir: {}
+{{- end }}
+
+{{- define "duotempo.mounts" -}}
+- {name: home, mountPath: /var/lib/duotempo}
+- {name: scratch, mountPath: /tmp}
+{{- end }}

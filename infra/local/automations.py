@@ -1,0 +1,75 @@
+"""What Prefect's server does by itself when a worker has died, told to it by `duotempo up`."""
+
+from typing import Any
+
+import httpx
+
+HEARTBEAT_SECONDS = 30
+"""Between two signs of life of a flow run; Prefect takes no less."""
+SILENCE_SECONDS = 120
+"""After which a run counts as dead."""
+RERUN = "rerun"
+"""Tag of the deployments whose runs are run again, once, after a crash."""
+ENDS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
+WAITS = [f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Paused", "Suspended")]
+ANY_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
+
+AUTOMATIONS: list[dict[str, Any]] = [
+    {
+        "name": "duotempo: a silent run has crashed",
+        "description": f"No sign of life for {SILENCE_SECONDS} s: its worker, or the worker's machine, is gone.",
+        "trigger": {
+            "type": "event",
+            "posture": "Proactive",
+            "match": ANY_RUN,
+            "for_each": ["prefect.resource.id"],
+            "after": ["prefect.flow-run.heartbeat"],
+            "expect": ["prefect.flow-run.heartbeat", *ENDS, *WAITS],
+            "threshold": 1,
+            "within": SILENCE_SECONDS,
+        },
+        "actions": [
+            {
+                "type": "change-flow-run-state",
+                "state": "CRASHED",
+                "name": "Crashed",
+                "message": f"No sign of life for {SILENCE_SECONDS} s: its worker is gone.",
+            }
+        ],
+    },
+    {
+        "name": "duotempo: a crashed run is run again",
+        "description": f"Once, and only runs that are tagged `{RERUN}`; they go on from what they have kept.",
+        "trigger": {
+            "type": "event",
+            "posture": "Reactive",
+            "match": {**ANY_RUN, "prefect.run-count": ["0", "1"]},
+            "match_related": {"prefect.resource.id": f"prefect.tag.{RERUN}", "prefect.resource.role": "tag"},
+            "for_each": ["prefect.resource.id"],
+            "expect": ["prefect.flow-run.Crashed"],
+            "threshold": 1,
+            "within": 0,
+        },
+        "actions": [
+            {
+                "type": "change-flow-run-state",
+                "state": "SCHEDULED",
+                "name": "AwaitingRetry",
+                "message": "Run again, as its worker had died.",
+            }
+        ],
+    },
+]
+
+
+def make_automations(prefect_api_url: str) -> None:
+    """Makes them, or brings them up to date. Raises httpx.HTTPError."""
+    with httpx.Client(base_url=prefect_api_url, timeout=30) as client:
+        wanted = {"automations": {"name": {"any_": [one["name"] for one in AUTOMATIONS]}}}
+        listed = client.post("/automations/filter", json=wanted).raise_for_status().json()
+        known = {one["name"]: one["id"] for one in listed}
+        for one in AUTOMATIONS:
+            if one["name"] in known:
+                client.put(f"/automations/{known[one['name']]}", json=one).raise_for_status()
+            else:
+                client.post("/automations/", json=one).raise_for_status()

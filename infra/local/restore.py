@@ -1,0 +1,92 @@
+"""A platform out of a backup: verified first, then made anew; `duotempo up` starts it."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.local import ports, postgres
+from infra.local.backup import ROLES, Backup, apart, run_tool
+from infra.local.databases import Databases, embedded
+from infra.local.errors import PlatformError, failure
+from infra.local.home import State
+from infra.local.platform import Platform, Progress
+from infra.local.postgres import Cluster
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+PAUSE_SECONDS = 0.1
+
+
+def restore(platform: Platform, folder: Path, *, force: bool = False, progress: Progress) -> Backup:
+    """Makes the platform what it was when the backup was made; it is down before and after.
+
+    With `force` what the platform holds is removed first: its home, and of an outside server its databases.
+    Raises PlatformError: the backup is not whole, the platform is up, or holds something and there is no `force`.
+    """
+    apart(platform, folder)
+    progress(f"verifying {folder}")
+    found = Backup.read(folder)
+    if platform.is_up:
+        raise PlatformError(f"the platform in {platform.home.path} is up: `duotempo down` first")
+    if _holds_something(platform) and not force:
+        raise PlatformError(
+            f"there is a platform already, in {platform.home.path} or its databases: restore into another "
+            "DUOTEMPO_HOME and DUOTEMPO_DATABASE_URL, or with --force, which removes it"
+        )
+    platform.remove()
+    platform.home.make()
+    shutil.copytree(folder / "home", platform.home.path, dirs_exist_ok=True)
+    with _databases(platform) as databases:
+        databases.create()
+        databases.empty()
+        for role, name in zip(ROLES, databases.names, strict=True):
+            if role in found.databases:
+                progress(f"loading the database {name}")
+                options = ["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error"]
+                run_tool(databases, name, ["pg_restore", *options, str(folder / f"{role}.dump")])
+    platform.home.save(State(served=found.served))
+    return found
+
+
+def _holds_something(platform: Platform) -> bool:
+    """Whether a platform was ever started there, or its outside database has tables."""
+    databases = platform.outside
+    if databases and not databases.answers():
+        raise PlatformError(f"{databases.shown} does not answer: check DUOTEMPO_DATABASE_URL and that server")
+    home = platform.home.path
+    return (home.is_dir() and any(home.iterdir())) or bool(databases and databases.tables())
+
+
+@contextmanager
+def _databases(platform: Platform) -> Iterator[Databases]:
+    """The platform's databases: on the outside server, or on a new one of its own that runs meanwhile."""
+    if databases := platform.outside:
+        yield databases
+        return
+    cluster, password = postgres.locate(platform.home), platform.home.kept_secret("postgres")
+    cluster.initialise(password)
+    port = ports.choose(platform.settings.platform.postgres_port, ())
+    with _running(cluster, port, platform.home.log("postgres")):
+        databases = embedded(port, password)
+        deadline = time.monotonic() + START_SECONDS
+        while not databases.answers():
+            if time.monotonic() > deadline:
+                raise failure("postgres", "does not start", platform.home.log("postgres"), [password])
+            time.sleep(PAUSE_SECONDS)
+        yield databases
+
+
+@contextmanager
+def _running(cluster: Cluster, port: int, log: Path) -> Iterator[None]:
+    user = {"user": cluster.user.pw_uid, "group": cluster.user.pw_gid, "extra_groups": []} if cluster.user else {}
+    with log.open("ab") as output:
+        server = subprocess.Popen(cluster.command(port), cwd="/", stdout=output, stderr=output, **user)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(STOP_SECONDS)

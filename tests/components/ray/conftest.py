@@ -1,0 +1,26 @@
+"""A Ray cluster of this machine: a head that computes nothing, and two nodes of one CPU each."""
+
+from collections.abc import Iterator
+
+import pytest
+from ray.cluster_utils import Cluster
+
+
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[Cluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_health_check_failure_threshold", "2")  # so that a killed node is missed sooner
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                made.add_node(num_cpus=1)
+            made.wait_for_nodes()
+            yield made
+        finally:
+            made.shutdown()
+
+
+@pytest.fixture(scope="package")
+def address(cluster: Cluster) -> str:
+    return str(cluster.address)

@@ -1,0 +1,93 @@
+"""What is in the way to a cluster is told with its mend, within a bounded time; nothing falls back to one process."""
+
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
+from components.ray import cluster as module
+from components.ray.cluster import RayClusterError, connected, count, devices
+from components.ray.embedding import embed_together
+from components.ray.interests import build_interests_together
+from components.settings import EmbeddingSettings, EventSettings, InterestSettings
+from tests.components.interests import worlds
+
+METADATA = b"CLUSTER_METADATA", b"cluster"
+
+
+def embed(address: str, folder: Path) -> None:
+    embed_together(["a lamp"], EmbeddingSettings(), folder, address, progress=False)
+
+
+def interests(address: str, folder: Path) -> None:
+    anchors = pd.DataFrame({"user_id": ["ann"], "as_of": pd.Series([worlds.CUT], dtype="datetime64[us, UTC]")})
+    events = worlds.history(worlds.event("ann", "d1", 1.0))
+    keywords = worlds.extract_keywords(worlds.item_texts(worlds.catalogue()), 8)
+    build_interests_together(
+        events, worlds.catalogue(), anchors, keywords, InterestSettings(), EventSettings(), address
+    )
+
+
+@pytest.mark.parametrize("work", [embed, interests])
+def test_an_address_where_nothing_answers_is_named(work: Callable[[str, Path], None], tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(RayClusterError, match=rf"no Ray cluster answers at {address}.*DUOTEMPO_RAY_ADDRESS"):
+            work(address, tmp_path)
+
+
+def test_what_answers_and_is_no_cluster_does_not_hold_the_work_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STATUS_SECONDS", 5.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(RayClusterError, match=rf"{address} is no Ray cluster.*ray start --head"):
+            embed(address, tmp_path)
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://head:10001", "head", "head:port"])
+def test_an_address_of_another_kind_is_refused(address: str, tmp_path: Path) -> None:
+    with pytest.raises(RayClusterError, match=r"is not like HOST:6379"):
+        embed(address, tmp_path)
+
+
+def test_without_ray_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RayClusterError, match=r"head:6379 asks for it: pip install 'duotempo\[ray\]'"):
+        embed("head:6379", tmp_path)
+
+
+def test_a_cluster_of_another_version_is_refused(address: str) -> None:
+    with connected(address):
+        told = _internal_kv_get(METADATA[0], namespace=METADATA[1])
+        _internal_kv_put(
+            METADATA[0], json.dumps({**json.loads(told), "ray_version": "2.9.0"}), overwrite=True, namespace=METADATA[1]
+        )
+    try:
+        with (
+            pytest.raises(RayClusterError, match=rf"(?s){address}.*2\.9\.0.*install its version of Ray here"),
+            connected(address),
+        ):
+            pass
+    finally:
+        client = ray._raylet.GcsClient(address=address)
+        client.internal_kv_put(METADATA[0], told, True, METADATA[1])
+
+
+def test_a_connection_leaves_the_process_as_it_was(address: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with connected(address):
+        assert devices() == ("CPU", 2)
+        with pytest.raises(RayClusterError, match="has no GPU: add a node"):
+            count("GPU")
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert not ray.is_initialized()

@@ -1,0 +1,79 @@
+"""What runs by itself, and when; and what is not tried again."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.settings import EmbeddingSettings
+from infra.client import DeploymentError, run_deployment
+from infra.local.deployments import Deployments
+from infra.local.programs import PROJECT
+from tests.flows.schedules.conftest import World
+
+pytestmark = pytest.mark.timeout(300)
+CRONS = {
+    "retrain": "0 3 * * *", "batch": "0 5 * * *", "retention": "30 6 * * *", "monitor": "0 * * * *",
+    "erase": "*/15 * * * *",
+}  # fmt: skip
+
+
+def schedules(world: World) -> dict[str, dict[str, Any]]:
+    """The only schedule of each flow that has one."""
+    flows = {flow["id"]: flow["name"] for flow in world.prefect("/flows/filter", {})}
+    deployments = world.prefect("/deployments/filter", {})
+    return {flows[one["flow_id"]]: one["schedules"][0] for one in deployments if one["schedules"]}
+
+
+def test_one_setting_makes_every_schedule_active(world: World) -> None:
+    assert not any(one["active"] for one in schedules(world).values())
+    deployments = Deployments(PROJECT, schedules=True)
+    assert deployments.fingerprint() != Deployments(PROJECT, schedules=False).fingerprint()
+    deployments.deploy(dict(os.environ))
+    try:
+        found = schedules(world)
+        assert {flow: one["schedule"]["cron"] for flow, one in found.items()} == CRONS
+        assert all(one["active"] and one["schedule"]["timezone"] == "UTC" for one in found.values())
+    finally:
+        Deployments(PROJECT, schedules=False).deploy(dict(os.environ))
+    assert not any(one["active"] for one in schedules(world).values())
+
+
+def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
+    flows = {flow["id"]: flow["name"] for flow in world.prefect("/flows/filter", {})}
+    limits = {
+        flows[one["flow_id"]]: (one["global_concurrency_limit"]["limit"], one["concurrency_options"])
+        for one in world.prefect("/deployments/filter", {})
+        if one["schedules"]
+    }
+    collisions = {flow: options["collision_strategy"] for flow, (limit, options) in limits.items() if limit == 1}
+    waiting, dropped = "ENQUEUE", "CANCEL_NEW"
+    assert collisions == {
+        "retrain": waiting,
+        "batch": waiting,
+        "retention": dropped,
+        "monitor": dropped,
+        "erase": waiting,
+    }
+
+
+def test_the_daily_batch_waits_for_a_champion(world: World) -> None:
+    assert run_deployment("batch/local", {}, timeout=200) is None
+    (run,) = world.runs("batch")
+    assert "no champion yet" in run["state"]["message"]
+    with pytest.raises(DeploymentError, match="duotempo promote"):
+        run_deployment("batch/local", {"file": "somewhere.parquet"}, timeout=200)
+
+
+def test_what_is_wrong_with_the_input_is_not_tried_again(world: World, tmp_path: Path) -> None:
+    parameters = {
+        "texts_file": str(tmp_path / "missing.parquet"),
+        "out_file": str(tmp_path / "vectors.parquet"),
+        "settings": EmbeddingSettings().model_dump(mode="json"),
+    }
+    with pytest.raises(DeploymentError, match=r"missing\.parquet"):
+        run_deployment("embed/gpu", parameters, timeout=200)
+    run = world.runs("embed")[0]
+    assert (run["state_type"], run["run_count"]) == ("FAILED", 1)
+    assert world.tasks(run["id"])["vectors"]["run_count"] == 1

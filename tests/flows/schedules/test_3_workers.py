@@ -1,0 +1,140 @@
+"""Workers on one queue, and what becomes of a run whose worker dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from components.embedding.vectors import read_vectors
+from components.settings import EmbeddingSettings
+from infra.client import run_deployment, start_deployment
+from infra.local.automations import SILENCE_SECONDS
+from infra.local.programs import PROJECT
+from infra.local.sweep import environment_of
+from infra.local.worker import NAME_LABEL, device, report_lost_runs, usual_name
+from tests.flows.schedules.conftest import World, eventually, fill
+
+pytestmark = pytest.mark.timeout(900)
+TEXTS = 1500
+SLOW = EmbeddingSettings(batch_size=8, token_budget=256)
+SECOND = f"second ({device()})"
+
+
+@pytest.fixture
+def second(world: World) -> Iterator[subprocess.Popen[bytes]]:
+    """Another worker of the gpu pool, as a second machine would have it: nobody starts it anew."""
+    command = [sys.executable, "-m", "cli.main", "worker", "gpu", "--name", "second"]
+    with (world.platform.home.logs / "second.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
+        eventually(lambda: SECOND in online(world))
+        yield process
+        process.kill()
+        process.wait()
+
+
+def online(world: World) -> set[str]:
+    workers = world.prefect("/work_pools/gpu/workers/filter", {})
+    return {one["name"] for one in workers if one["status"] == "ONLINE"}
+
+
+def platforms_worker(world: World) -> psutil.Process:
+    return psutil.Process(world.platform.status()["services"]["worker-gpu"]["pid"])
+
+
+def texts_file(folder: Path, count: int, word: str) -> dict[str, Any]:
+    """The parameters of an embedding of so many distinct texts."""
+    file = folder / f"{word}.parquet"
+    pq.write_table(pa.table({"text": [f"{word} number {number} of the shop" for number in range(count)]}), file)
+    vectors = file.with_name(f"{word}-vectors.parquet")
+    return {"texts_file": str(file), "out_file": str(vectors), "settings": SLOW.model_dump(mode="json")}
+
+
+def processes(run_id: str) -> list[psutil.Process]:
+    """The processes that work on a flow run, the worker itself not among them."""
+    return [p for p in psutil.process_iter() if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
+
+
+def cached(world: World) -> int:
+    """Vectors in the cache."""
+    files = (world.settings.cache / "embeddings").rglob("*.parquet")
+    return sum(pq.read_metadata(file).num_rows for file in files)
+
+
+def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    first = platforms_worker(world)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        taken = run_deployment("embed/gpu", texts_file(tmp_path, 20, "lamp"), timeout=200)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert taken["worker"] == SECOND
+    second.send_signal(signal.SIGSTOP)
+    try:
+        taken = run_deployment("embed/gpu", texts_file(tmp_path, 20, "chair"), timeout=200)
+    finally:
+        second.send_signal(signal.SIGCONT)
+    assert taken["worker"] == f"{usual_name('gpu')} ({device()})"
+
+
+def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
+    world: World, second: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """The second worker and its run are killed as if its machine had lost power, and nobody is left to tell."""
+    parameters, before = texts_file(tmp_path, TEXTS, "kettle"), cached(world)
+    first = platforms_worker(world)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        run_id = start_deployment("embed/gpu", parameters).page.rpartition("/")[2]
+        eventually(lambda: cached(world) > before + 40)
+        for process in [psutil.Process(second.pid), *processes(run_id)]:
+            process.kill()
+        second.wait()
+        kept = cached(world) - before
+        assert world.run(run_id)["labels"][NAME_LABEL] == SECOND
+    finally:
+        first.send_signal(signal.SIGCONT)
+    report_lost_runs(os.environ["PREFECT_API_URL"], f"{usual_name('gpu')} ({device()})")
+    assert world.run(run_id)["state_type"] == "RUNNING", "another machine's run is none of its business"
+
+    ended = eventually(lambda: (run := world.run(run_id))["state_type"] == "COMPLETED" and run, SILENCE_SECONDS + 400)
+    assert ended["run_count"] == 2
+    assert [name for name in states(world, run_id) if name in ("Crashed", "AwaitingRetry")] == [
+        "Crashed",
+        "AwaitingRetry",
+    ]
+    table = world.artifacts(run_id)["embeddings"]["data"]
+    assert f'"reused": {kept}, ' in table
+    assert f'"computed": {TEXTS - kept}, ' in table
+    assert read_vectors(Path(parameters["out_file"]), ["kettle number 0 of the shop"]).shape[0] == 1
+
+
+def states(world: World, run_id: str) -> list[str]:
+    """The names of all states that a run has had."""
+    answer = httpx.get(f"{world.platform.addresses.prefect_api_url}/flow_run_states/", params={"flow_run_id": run_id})
+    return [state["name"] for state in sorted(answer.raise_for_status().json(), key=lambda state: state["timestamp"])]
+
+
+def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
+    """The retraining dies with its worker while the other worker trains: the rerun follows that run."""
+    fill(world)
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
+    fused = len(world.runs("fuse"))
+    run_id = start_deployment("retrain/local", {}).page.rpartition("/")[2]
+    eventually(lambda: len(world.runs("fuse")) > fused)
+    worker = psutil.Process(world.platform.status()["services"]["worker-cpu"]["pid"])
+    for process in [worker, *processes(run_id)]:
+        process.kill()
+    ended = eventually(lambda: (run := world.run(run_id))["state_type"] in ("COMPLETED", "FAILED") and run, 500)
+    assert (ended["state_type"], ended["run_count"]) == ("COMPLETED", 2)
+    assert len(world.runs("fuse")) == fused + 1

@@ -1,0 +1,42 @@
+"""The retention flow on a real platform: what it removes, and what it tells."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from components import registry
+from infra.client import run_deployment
+from tests.flows.schedules.conftest import World
+from tests.flows.schedules.test_2_rerun import first  # noqa: F401  # one retraining, if nothing was trained before
+
+pytestmark = pytest.mark.timeout(600)
+LONG_AGO = time.time() - 90 * 86_400
+
+
+def age(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+@pytest.mark.usefixtures("first")
+def test_what_nobody_needs_goes_and_stands_on_the_page(world: World) -> None:
+    home = world.platform.home.path
+    newest = registry.versions(os.environ["MLFLOW_TRACKING_URI"])[0].version
+    for version in (newest, "77"):
+        folder = home / "bundles" / version
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").write_text("{}")
+        age(folder)
+    snapshots = {path.name for path in (home / "snapshots").iterdir()}
+    result = run_deployment("retention/local", {}, timeout=300)
+    assert [(one["kind"], one["name"]) for one in result["removed"]] == [("bundle", "77")]
+    assert result["bytes"] == 2
+    assert not (home / "bundles" / "77").exists()
+    assert (home / "bundles" / newest).is_dir()
+    assert {path.name for path in (home / "snapshots").iterdir()} == snapshots
+    shown = world.artifacts(world.runs("retention")[0]["id"])["retention"]
+    assert json.loads(shown["data"]) == result["removed"]
+    assert "1 removed, 2 bytes" in shown["description"]
