@@ -1,8 +1,10 @@
 # `make help` lists what there is.
 VENV := .venv
 BIN := $(VENV)/bin
+# What looks like a secret and is none: addresses in examples and tests, and the checksums of datasets.
+EXAMPLES := (postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check infra-check browser peers lock clean
+.PHONY: help setup demo test check audit infra-check browser peers lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +21,16 @@ demo: setup  ## every stage of the product once, on a platform of its own
 test: setup browser .venv-infra/.ready  ## all tests, against real parts
 	@$(BIN)/python -m pytest
 
-check: setup  ## lint, types, and the direction of imports
+check: setup  ## lint, types, the direction of imports, and that no secret is in the repository
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --exclude-lines '$(EXAMPLES)'
+
+audit: setup  ## known vulnerabilities of what is installed; asks an advisory service
+	@$(BIN)/pip-audit --strict -r requirements.lock --no-deps --disable-pip || \
+		{ echo "make audit: a vulnerability is listed above, or PyPI's advisory service cannot be reached from here"; exit 1; }
 
 infra-check: .venv-infra/.ready  ## lint and render what infra/ holds for containers and clusters
 	@.venv-infra/bin/python infra/check.py

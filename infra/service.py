@@ -1,5 +1,6 @@
-"""Asks the running Bento over HTTP."""
+"""Asks the running Bento over HTTP, with the key of `DUOTEMPO_API_KEY` where there is one."""
 
+import os
 from typing import Any
 
 import httpx
@@ -16,7 +17,9 @@ class ServiceError(DuotempoError):
 def ask_service(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON answer of a POST. Raises ServiceError."""
     try:
-        answer = httpx.post(f"{url}{path}", json=body, timeout=TIMEOUT_SECONDS)
+        key = os.environ.get("DUOTEMPO_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        answer = httpx.post(f"{url}{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS)
     except httpx.HTTPError as error:
         raise ServiceError(
             f"no service answers at {url} ({error}): see duotempo status; there is none before a champion"

@@ -16,7 +16,8 @@ from sqlalchemy import Engine, delete, func, select
 
 from components.errors import DuotempoError
 from components.store.engine import make_engine
-from components.store.schema import Event, Impression, Item
+from components.store.keys import RECOMMEND, create_key
+from components.store.schema import ApiKey, Event, Impression, Item
 from infra.bento import environment, tail
 from infra.local import ports
 
@@ -120,8 +121,12 @@ def _await_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float) ->
 
 def _ask(url: str, users: Sequence[str], model_version: str, engine: Engine) -> None:
     asked: list[str] = []
+    with engine.begin() as connection:
+        key_id, key = create_key(connection, "smoke test", [RECOMMEND])
     try:
-        with httpx.Client(base_url=url, timeout=ANSWER_SECONDS) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=url, timeout=ANSWER_SECONDS, headers=headers) as client:
+            _await_key(client)
             for user in users:
                 answer = _post(client, "/recommend", {"user_id": user, "k": K, "explain": True})
                 asked.append(answer["request_id"])
@@ -131,6 +136,14 @@ def _ask(url: str, users: Sequence[str], model_version: str, engine: Engine) -> 
     finally:
         with engine.begin() as connection:
             connection.execute(delete(Impression).where(Impression.request_id.in_(asked)))
+            connection.execute(delete(ApiKey).where(ApiKey.key_id == key_id))
+
+
+def _await_key(client: httpx.Client) -> None:
+    """Until the service has read the new key; one that trusts this machine needs none."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while client.get("/items", params={"limit": 1}).status_code == 401 and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

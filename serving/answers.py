@@ -1,5 +1,7 @@
 """What the service answers, as models: the OpenAPI is made of them, and the tests hold every answer against them."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -113,6 +115,30 @@ class KnownUser(Answer):
 
 class KnownUsers(Answer):
     users: list[KnownUser]
+
+
+class ForgetAnswer(Answer):
+    erasure_id: int
+    removed: dict[str, int]
+    """Rows that went, by table. Snapshots, training runs and caches follow within a quarter of an hour."""
+
+
+class ExportAnswer(Answer):
+    """The rows of every table that names the user."""
+
+    user_id: str
+    """As the store knows the user."""
+    nothing_is_kept_because: str | None
+    user: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    impressions: list[dict[str, Any]]
+    interest_vectors: list[dict[str, Any]]
+    batch_recommendations: list[dict[str, Any]]
+    rejected_rows: list[dict[str, Any]]
+
+
+class ConsentAnswer(Answer):
+    consent: bool
 
 
 class Ready(Answer):

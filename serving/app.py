@@ -1,13 +1,13 @@
 """The HTTP face: routes, limits, error shapes. What it answers is computed elsewhere, in threads."""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,26 +17,29 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from components.privacy import PrivacyError
+from components.store.keys import ADMIN, FEEDBACK, RECOMMEND
 from serving import answers, requests
+from serving.bodies import read_body, read_query
 from serving.catalogue import active_users, search_items
 from serving.database import DatabaseAway
-from serving.errors import ApiError, invalid, unavailable
+from serving.doors import Doors, Handler, guarded
+from serving.errors import ApiError, unavailable
 from serving.handover import READY_FILE, ClosesWhenDraining, Drain, tell_ready
-from serving.middleware import Measured, SecurityHeaders
+from serving.middleware import LimitedHeaders, Measured, SecurityHeaders
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
-from serving.runtime import Parts, Runtime
+from serving.runtime import Runtime
 
-MAX_BODY = 1 << 20
+logger = logging.getLogger(__name__)
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-Handler = Callable[[Request], Awaitable[Response]]
-Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
 
 
 def make_app(runtime: Runtime) -> Starlette:
     """The ASGI app. It loads the runtime in the background once it is started."""
-    operations = Handlers(runtime).operations()
+    doors = Doors(runtime)
+    operations = Handlers(runtime, doors).operations()
     document = openapi([operation for operation, _ in operations])
     drain = Drain()
 
@@ -48,21 +51,29 @@ def make_app(runtime: Runtime) -> Starlette:
         drain.install()
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(runtime.loaded)
+        following = asyncio.create_task(doors.follow(loading))
         if READY_FILE in os.environ:  # another Bento answers as long as this one does not
             await loading
             tell_ready()
         yield
-        await asyncio.wait([loading])
+        following.cancel()
+        await asyncio.wait([loading, following])
         runtime.close()
 
     return Starlette(
-        routes=[*_routes(operations), Route("/openapi.json", description), *page_routes()],
+        routes=[*_routes(operations, doors), Route("/openapi.json", description), *page_routes()],
         middleware=[
             Middleware(Measured, metrics=runtime.metrics),
             Middleware(SecurityHeaders),
+            Middleware(LimitedHeaders),
             Middleware(ClosesWhenDraining, drain=drain),
         ],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
+        exception_handlers={
+            ApiError: _api_error,
+            PrivacyError: _privacy_error,
+            HTTPException: _http_error,
+            Exception: _unexpected,
+        },
         lifespan=lifespan,
     )
 
@@ -72,27 +83,28 @@ class Handlers:
     """One method a route; the table below is also what the OpenAPI is made of."""
 
     runtime: Runtime
+    doors: Doors
 
     def operations(self) -> list[tuple[Operation, Handler]]:
         return [
             (
                 Operation(
                     "POST", "/recommend", "Recommendations for a user, live", answers.RecommendAnswer,
-                    body=requests.RecommendRequest,
+                    body=requests.RecommendRequest, scope=RECOMMEND,
                 ),
                 self.recommend,
             ),
             (
                 Operation(
                     "POST", "/feedback", "Store what users did; answered after the commit", answers.FeedbackAnswer,
-                    body=requests.FeedbackRequest, needs_database=True,
+                    body=requests.FeedbackRequest, needs_database=True, scope=FEEDBACK,
                 ),
                 self.feedback,
             ),
             (
                 Operation(
                     "POST", "/similar", "Items like an item", answers.SimilarAnswer, body=requests.SimilarRequest,
-                    may_miss=True,
+                    may_miss=True, scope=RECOMMEND,
                 ),
                 self.similar,
             ),
@@ -100,23 +112,44 @@ class Handlers:
                 Operation(
                     "POST", "/items", "Add or replace items of the catalogue; a new one is recommended from the next "
                     "model version on, a changed title or availability from the next answer on", answers.ItemsAnswer,
-                    body=requests.ItemsRequest, needs_database=True,
+                    body=requests.ItemsRequest, needs_database=True, scope=ADMIN,
                 ),
                 self.upsert_items,
             ),
             (
                 Operation(
                     "GET", "/items", "Search the catalogue by title", answers.FoundItems, query=requests.ItemsQuery,
-                    needs_database=True,
+                    needs_database=True, scope=RECOMMEND,
                 ),
                 self.find_items,
             ),
             (
                 Operation(
                     "GET", "/users", "Some known users, the most active first", answers.KnownUsers,
-                    query=requests.UsersQuery, needs_database=True,
+                    query=requests.UsersQuery, needs_database=True, scope=ADMIN,
                 ),
                 self.users,
+            ),
+            (
+                Operation(
+                    "POST", "/forget", "Erase a user: out of every table at once, then out of the files",
+                    answers.ForgetAnswer, body=requests.PersonRequest, needs_database=True, scope=ADMIN, always=True,
+                ),
+                self.forget,
+            ),
+            (
+                Operation(
+                    "POST", "/export", "Everything that is held of a user", answers.ExportAnswer,
+                    body=requests.PersonRequest, needs_database=True, scope=ADMIN, always=True,
+                ),
+                self.export,
+            ),
+            (
+                Operation(
+                    "POST", "/consent", "Whether a user's events may be kept and used", answers.ConsentAnswer,
+                    body=requests.ConsentRequest, needs_database=True, scope=ADMIN, always=True,
+                ),
+                self.consent,
             ),
             (Operation("GET", "/livez", "Is the process alive?", answers.Live), self.livez),
             (Operation("GET", "/readyz", "Can it answer? 503 and what is missing, if not", answers.Ready), self.readyz),
@@ -125,32 +158,50 @@ class Handlers:
 
     async def recommend(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await _body(request, requests.RecommendRequest, parts)
+        asked = await read_body(request, requests.RecommendRequest, parts)
+        self.doors.guard.admit_users(request.state.caller, [asked.user_id])
+        asked = asked.model_copy(update={"user_id": parts.privacy.pseudonym(asked.user_id)})
         return JSONResponse(await run_in_threadpool(parts.recommender.recommend, asked))
 
     async def similar(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await _body(request, requests.SimilarRequest, parts)
+        asked = await read_body(request, requests.SimilarRequest, parts)
         return JSONResponse(await run_in_threadpool(parts.recommender.similar, asked))
 
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
-        told = await _body(request, requests.FeedbackRequest, parts)
+        told = await read_body(request, requests.FeedbackRequest, parts)
+        self.doors.guard.admit_users(request.state.caller, (event.user_id for event in told.events))
         return JSONResponse(await run_in_threadpool(parts.intake.feedback, told))
 
     async def upsert_items(self, request: Request) -> Response:
         parts = self.runtime.parts
-        told = await _body(request, requests.ItemsRequest, parts)
+        told = await read_body(request, requests.ItemsRequest, parts)
         return JSONResponse(await run_in_threadpool(parts.intake.items, told))
 
     async def find_items(self, request: Request) -> Response:
-        asked = _query(request, requests.ItemsQuery)
+        asked = read_query(request, requests.ItemsQuery)
         found = await self._read(lambda connection: search_items(connection, asked.query, asked.limit))
         return JSONResponse({"items": found})
 
     async def users(self, request: Request) -> Response:
-        asked = _query(request, requests.UsersQuery)
+        asked = read_query(request, requests.UsersQuery)
         return JSONResponse({"users": await self._read(lambda connection: active_users(connection, asked.limit))})
+
+    async def forget(self, request: Request) -> Response:
+        parts = self.runtime.parts
+        asked = await read_body(request, requests.PersonRequest, parts)
+        return JSONResponse(await run_in_threadpool(parts.people.forget, asked))
+
+    async def export(self, request: Request) -> Response:
+        parts = self.runtime.parts
+        asked = await read_body(request, requests.PersonRequest, parts)
+        return JSONResponse(await run_in_threadpool(parts.people.export, asked))
+
+    async def consent(self, request: Request) -> Response:
+        parts = self.runtime.parts
+        asked = await read_body(request, requests.ConsentRequest, parts)
+        return JSONResponse(await run_in_threadpool(parts.people.consent, asked))
 
     async def livez(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -176,11 +227,12 @@ class Handlers:
             raise unavailable("database_away", "Postgres is away; try again") from error
 
 
-def _routes(operations: Sequence[tuple[Operation, Handler]]) -> list[Route]:
+def _routes(operations: Sequence[tuple[Operation, Handler]], doors: Doors) -> list[Route]:
     """One route a path, so that a wrong method is told all the right ones."""
     paths: dict[str, dict[str, Handler]] = {}
     for operation, handler in operations:
-        paths.setdefault(operation.path, {})[operation.method] = handler
+        way = guarded(operation, handler, doors) if operation.scope else handler
+        paths.setdefault(operation.path, {})[operation.method] = way
     return [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in paths.items()]
 
 
@@ -191,41 +243,17 @@ def _by_method(handlers: dict[str, Handler]) -> Handler:
     return handle
 
 
-async def _body(request: Request, model: type[Model], parts: Parts) -> Model:
-    """The body as a model. Raises ApiError: 400 no JSON, 413 too large, 415 another type, 422 a wrong field.
-
-    The type must be named: a browser lets no foreign page send it without asking first.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ApiError(415, "unsupported_type", "the body must be JSON: send Content-Type: application/json", None)
-    try:
-        return model.model_validate_json(await _bytes(request), context={"max_k": parts.settings.ranking.max_k})
-    except ValidationError as error:
-        raise invalid(error) from error
-
-
-async def _bytes(request: Request) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise ApiError(413, "too_large", f"the body is larger than {MAX_BODY} bytes; send smaller batches")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _query(request: Request, model: type[Model]) -> Model:
-    try:
-        return model.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise invalid(error) from error
-
-
 async def _api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
+
+
+async def _privacy_error(_: Request, error: Exception) -> Response:
+    """Nothing is read or stored of anybody with a wrong key, or none, of the keyed hashes."""
+    logger.error("%s", error)
+    return unavailable(
+        "privacy_key", "the service has not the privacy key that its store needs; its log says more"
+    ).response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

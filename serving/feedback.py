@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from components.columns import Columns
+from components.privacy import Privacy
 from components.settings import EventSettings
-from components.store.clean import Cleaned, clean_events, clean_items
+from components.store.admission import admit
+from components.store.clean import clean_events, clean_items
 from components.store.load import append_events, quarantine, upsert_items
 from components.store.normalize import clean_id
 from serving.catalogue import read_items
@@ -24,9 +26,10 @@ CATALOGUE = "api"
 class Intake:
     """Takes feedback and items in: cleaned by the rules of ingest, one transaction a batch, rejected rows kept."""
 
-    def __init__(self, database: Database, settings: EventSettings, metrics: Metrics) -> None:
+    def __init__(self, database: Database, settings: EventSettings, privacy: Privacy, metrics: Metrics) -> None:
         self._database = database
         self._settings = settings
+        self._privacy = privacy
         self._metrics = metrics
 
     def feedback(self, request: FeedbackRequest) -> dict[str, object]:
@@ -37,23 +40,25 @@ class Intake:
         items = {item for event in request.events if (item := clean_id(event.item_id)) and "\x00" not in item}
         try:
             with self._database.begin() as connection:
+                admitted, refused = admit(connection, raw, self._privacy)
                 cleaned = clean_events(
-                    raw,
+                    admitted,
                     source=FEEDBACK,
                     settings=self._settings,
                     known_items=read_items(connection, items),
                     now=datetime.fromtimestamp(now, UTC),
                 )
                 accepted = append_events(connection, cleaned.rows)
-                quarantine(connection, FEEDBACK, cleaned.rejected)
+                rejected = pd.concat([cleaned.rejected, refused]).sort_index()
+                quarantine(connection, FEEDBACK, rejected)
         except DatabaseAway as error:
             raise unavailable(
                 "database_away", "nothing was stored: Postgres is away; send the same batch again"
             ) from error
         duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
-        for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(cleaned.rejected))):
+        for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(rejected))):
             self._metrics.feedback.labels(outcome).inc(count)
-        return {"accepted": accepted, "duplicates": duplicates, "rejected": _rejected(cleaned)}
+        return {"accepted": accepted, "duplicates": duplicates, "rejected": _told(rejected)}
 
     def items(self, request: ItemsRequest) -> dict[str, object]:
         """The answer of /items: an item that is there already is replaced. Raises ApiError (503)."""
@@ -66,14 +71,13 @@ class Intake:
             raise unavailable(
                 "database_away", "no item was stored: Postgres is away; send the same batch again"
             ) from error
-        return {"accepted": len(cleaned.rows), "rejected": _rejected(cleaned)}
+        return {"accepted": len(cleaned.rows), "rejected": _told(cleaned.rejected)}
 
 
 def _frame(rows: Sequence[Body]) -> pd.DataFrame:
     return pd.DataFrame([row.model_dump() for row in rows], dtype=object)
 
 
-def _rejected(cleaned: Cleaned) -> list[dict[str, object]]:
-    rejected = cleaned.rejected
+def _told(rejected: pd.DataFrame) -> list[dict[str, object]]:
     rows = zip(rejected.index.tolist(), rejected[Columns.REASON].tolist(), strict=True)
     return [{"index": index, "reason": reason} for index, reason in rows]

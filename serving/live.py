@@ -27,9 +27,12 @@ class Stored:
     events: pd.DataFrame
     seen: set[str]
     documents: np.ndarray | None
+    allowed: bool = True
+    """Whether anything may be kept of this user."""
 
 
 NOTHING = Stored(EMPTY, set(), None)
+REFUSED = Stored(EMPTY, set(), None, allowed=False)
 
 
 def read_stored(connection: Connection, user_id: str, encoder: str, limit: int) -> Stored:

@@ -5,6 +5,7 @@ import time
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.errors import ApiError
 from serving.metrics import Metrics
 
 HEADERS = {
@@ -15,6 +16,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+MAX_HEADERS = 32 * 1024
 UNKNOWN_ROUTE = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -45,6 +47,20 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class LimitedHeaders:
+    """Refuses a request whose headers take more than 32 KiB together."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+            refusal = ApiError(431, "headers_too_large", f"the headers are larger than {MAX_HEADERS} bytes")
+            await refusal.response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class Measured:

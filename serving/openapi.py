@@ -27,6 +27,10 @@ class Operation:
     query: type[BaseModel] | None = None
     may_miss: bool = False
     needs_database: bool = False
+    scope: str | None = None
+    """What a key must be for; None: open to all."""
+    always: bool = False
+    """Whether even callers who are trusted need a key."""
 
     def statuses(self) -> dict[int, str]:
         """The errors that a caller may meet."""
@@ -38,6 +42,10 @@ class Operation:
             errors[503] = "not ready" + (", or Postgres is away" if self.needs_database else "") + "; see Retry-After"
         if self.may_miss:
             errors[404] = "no such item"
+        if self.scope:
+            errors[401] = f"no good key; it needs one of the scope {self.scope}"
+            errors[403] = "the key is for something else"
+            errors[429] = "too many requests; see Retry-After"
         return dict(sorted(errors.items()))
 
 
@@ -57,7 +65,10 @@ def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
             "description": "Recommendations that fuse a person's long-term and short-term interests.",
         },
         "paths": paths,
-        "components": {"schemas": definitions["$defs"]},
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
@@ -74,6 +85,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
             },
         },
     }
+    if operation.scope:
+        described["security"] = [{"key": []}] if operation.always else [{"key": []}, {}]
     if operation.body:
         described["requestBody"] = {"required": True, "content": _content(operation.body)}
     if operation.query:

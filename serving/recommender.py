@@ -11,15 +11,17 @@ from sqlalchemy import Connection
 
 from components.bundle import Bundle
 from components.explain import Explainer, Profile
+from components.privacy import Privacy
 from components.ranking.filters import CategoryIndex, best_first, eligible
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Scorer, Strategy
 from components.settings import Settings
 from components.store.impressions import record_impression
+from components.store.people import lock_users, refused
 from serving.catalogue import ListedItem, read_items
 from serving.database import Database, Session
 from serving.errors import ApiError
-from serving.live import NOTHING, Stored, make_state, read_stored
+from serving.live import NOTHING, REFUSED, Stored, make_state, read_stored
 from serving.metrics import Metrics
 from serving.requests import RecommendRequest, SimilarRequest
 
@@ -42,6 +44,7 @@ class Recommender:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._bundle = bundle
         self._settings = settings
+        self._privacy = Privacy(settings)
         self._database = database
         self._metrics = metrics
         self._scorer = Scorer(bundle)
@@ -73,7 +76,8 @@ class Recommender:
             reasons = self._explainer.why(rows, state, scores, profile, strategy)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         request_id = uuid.uuid4().hex
-        self._note(session, request_id, request.user_id, items, now)
+        if stored.allowed:
+            self._note(session, request_id, request.user_id, items, now)
         user_state = _user_state(stored, request)
         long_share = float(scores.long_share[0])
         self._count(user_state, long_share)
@@ -107,6 +111,8 @@ class Recommender:
         }
 
     def _stored(self, connection: Connection, user_id: str) -> Stored:
+        if refused(connection, self._privacy, [user_id]):
+            return REFUSED
         return read_stored(connection, user_id, self._bundle.manifest["encoder"], self._settings.ranking.history)
 
     def _choose(self, session: Session, request: RecommendRequest, stored: Stored, scores: np.ndarray) -> list[Shown]:
@@ -176,6 +182,9 @@ class Recommender:
         shown = [{name: item[name] for name in ("item_id", "rank", "score")} | {"propensity": 1.0} for item in items]
 
         def write(connection: Connection) -> None:
+            lock_users(connection, [user_id])
+            if refused(connection, self._privacy, [user_id]):
+                return
             record_impression(
                 connection,
                 request_id=request_id,

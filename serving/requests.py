@@ -123,3 +123,13 @@ class ItemsQuery(Body):
     query: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""
     """Part of a title; all items, when empty."""
     limit: int = Field(20, ge=1, le=MAX_BATCH)
+
+
+class PersonRequest(Body):
+    user_id: Identifier
+
+
+class ConsentRequest(Body):
+    user_id: Identifier
+    consent: bool
+    """Whether this user's events may be kept and used. True also lets a forgotten user come back."""

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.bundle import Bundle, BundleError
+from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from serving.database import Database
 from serving.errors import unavailable
 from serving.feedback import Intake
 from serving.metrics import Metrics
+from serving.people import People
 from serving.recommender import Recommender
 
 BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundle"
@@ -29,6 +31,8 @@ class Parts:
     database: Database
     recommender: Recommender
     intake: Intake
+    people: People
+    privacy: Privacy
 
 
 class Runtime:
@@ -82,7 +86,9 @@ class Runtime:
         settings = trained_settings(settings, bundle)
         recommender = Recommender(bundle, settings, database, self.metrics)
         self.metrics.model.labels(recommender.model_version).set(1)
-        return Parts(settings, database, recommender, Intake(database, settings.events, self.metrics))
+        privacy = Privacy(settings)
+        intake = Intake(database, settings.events, privacy, self.metrics)
+        return Parts(settings, database, recommender, intake, People(database, privacy), privacy)
 
 
 def trained_settings(settings: Settings, bundle: Bundle) -> Settings:

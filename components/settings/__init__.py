@@ -24,7 +24,9 @@ from components.settings.model import EvaluationSettings, FusionSettings, Rankin
 from components.settings.operation import (
     MonitoringSettings,
     PlatformSettings,
+    PrivacySettings,
     RetentionSettings,
+    SecuritySettings,
     ValidationSettings,
 )
 from components.settings.section import Section
@@ -39,9 +41,11 @@ __all__ = [
     "InterestSettings",
     "MonitoringSettings",
     "PlatformSettings",
+    "PrivacySettings",
     "RankingSettings",
     "RetentionSettings",
     "Section",
+    "SecuritySettings",
     "Settings",
     "ValidationSettings",
     "own_presets",
@@ -84,6 +88,8 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     retention: RetentionSettings = RetentionSettings()
     platform: PlatformSettings = PlatformSettings()
+    security: SecuritySettings = SecuritySettings()
+    privacy: PrivacySettings = PrivacySettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,8 +1,10 @@
-"""Settings of what runs for months: validation, monitoring, the platform."""
+"""Settings of what runs for months: validation, monitoring, the platform, who may ask it and what it may keep."""
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from typing import Annotated
 
-from components.settings.section import Port, Section, Share
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
+
+from components.settings.section import Amount, Port, Section, Share
 
 
 class ValidationSettings(Section):
@@ -57,3 +59,33 @@ class PlatformSettings(Section):
     start_timeout_seconds: PositiveFloat = 120.0
     schedules: bool = True
     """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch."""
+
+
+class SecuritySettings(Section):
+    """Who may ask the service, and how often, see docs/security.md."""
+
+    require_keys: bool = True
+    """Whether callers need an API key. The doors to a person's data need one in any case."""
+    trust_local: bool = True
+    """Whether callers on this machine, who ask for it by a name of this machine, need no key and know no limit."""
+    caller_rate: Amount = 200.0
+    """Requests a second of a key (of an address, where there is none); 0: no limit..."""
+    caller_burst: PositiveInt = 400
+    """...and how many may come at once after a pause."""
+    user_rate: Amount = 20.0
+    """Requests a second about one user; 0: no limit..."""
+    user_burst: PositiveInt = 60
+    """...and how many may come at once after a pause."""
+    timeout_seconds: PositiveFloat = 30.0
+    """A request that takes longer is answered with 503."""
+
+
+class PrivacySettings(Section):
+    """What is kept of people, see docs/security.md."""
+
+    pseudonyms: bool = False
+    """Whether the store knows users by a keyed hash of their ids only. Decide before the first event comes."""
+    key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Key of the keyed hashes, a secret; absent: `secrets/privacy` in the home, made when it is missing."""
+    tombstone_days: NonNegativeInt = 0
+    """Days after which the mark that keeps a forgotten user's late events out is removed; 0: never."""

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 
 from components.store.bulk import copy_rows
 from components.store.frames import EVENT_COLUMNS
+from components.store.people import lock_users
 from components.store.schema import Event, UserVector
 
 _VECTORS = ("user_id", "encoder", "as_of", "document_long", "document_short")
@@ -52,7 +53,8 @@ def write_documents(
 ) -> int:
     """Stores the document vectors of n users, float32 (n, e) each; a zero row of `short` is absent. How many were kept.
 
-    A user's vectors are replaced unless those that are there are as of a later time.
+    A user's vectors are replaced unless those that are there are as of a later time. Of people who were erased since
+    their history was read, or do not consent any more, none are kept.
     """
     absent = np.count_nonzero(short, axis=1) == 0
     rows = (
@@ -60,11 +62,13 @@ def write_documents(
         for i, (user, moment) in enumerate(zip(user_ids, as_of, strict=True))
     )
     with engine.begin() as connection:
+        lock_users(connection, user_ids)
         connection.execute(text("CREATE TEMP TABLE incoming_vectors (LIKE user_vectors) ON COMMIT DROP"))
         copy_rows(connection, "incoming_vectors", _VECTORS, rows)
         return connection.execute(
             text(
-                "INSERT INTO user_vectors SELECT * FROM incoming_vectors ORDER BY user_id"
+                "INSERT INTO user_vectors SELECT incoming_vectors.* FROM incoming_vectors JOIN users USING (user_id)"
+                " WHERE consent ORDER BY user_id"
                 " ON CONFLICT (user_id, encoder) DO UPDATE SET as_of = EXCLUDED.as_of,"
                 " document_long = EXCLUDED.document_long, document_short = EXCLUDED.document_short"
                 " WHERE EXCLUDED.as_of >= user_vectors.as_of"

@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Engine, select, text
 
 from components.columns import Columns
 from components.datasets.sources import Dataset
+from components.privacy import Privacy
 from components.settings import Settings
+from components.store.admission import admit
 from components.store.bulk import copy_rows, plain_rows
 from components.store.clean import clean_events, clean_items
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
@@ -41,7 +43,8 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
     """Loads a dataset in one transaction: all of it or nothing. The same dataset twice adds nothing.
 
     A description that `dataset.text` does not name is not stored: nothing else but item text is made of it. Items that
-    were derived from the events (no column but item_id) leave known items as they are. Raises StoreError.
+    were derived from the events (no column but item_id) leave known items as they are. Raises StoreError,
+    PrivacyError.
     """
     derived = set(dataset.items.columns) == {Columns.ITEM}
     unreadable = [] if Columns.DESCRIPTION in dataset.text else [Columns.DESCRIPTION]
@@ -49,9 +52,10 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
     with engine.begin() as connection:
         added, updated = upsert_items(connection, items.rows, replace=not derived)
         known = set(connection.scalars(select(Item.item_id)))
-        events = clean_events(dataset.events, source=source, settings=settings.events, known_items=known, now=now)
+        raw, refused = admit(connection, dataset.events, Privacy(settings))
+        events = clean_events(raw, source=source, settings=settings.events, known_items=known, now=now)
         accepted = append_events(connection, events.rows)
-        rejected = pd.concat([items.rejected, events.rejected])
+        rejected = pd.concat([items.rejected, events.rejected, refused])
         quarantine(connection, source, rejected)
     duplicates = events.duplicates + len(events.rows) - accepted
     report = IngestReport(accepted, duplicates, _by_code(rejected[Columns.REASON].tolist()), added, updated)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import BigInteger, DateTime, Identity, Index, Text, func
+from sqlalchemy import BigInteger, DateTime, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -28,6 +28,7 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     consent: Mapped[bool] = mapped_column(server_default="true")
     attributes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    __table_args__ = (Index("users_without_consent", "user_id", postgresql_where=text("NOT consent")),)
 
 
 class Item(Base):
@@ -162,4 +163,49 @@ class Quarantined(Base):
     row: Mapped[dict[str, Any]]
     reason: Mapped[str]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (Index("quarantine_source_reason", "source", "reason"),)
+    __table_args__ = (
+        Index("quarantine_source_reason", "source", "reason"),
+        Index("quarantine_user", text("btrim(\"row\" ->> 'user_id')")),
+    )
+
+
+class ApiKey(Base):
+    """Who may ask the service for what. Of the key itself there is only the digest."""
+
+    __tablename__ = "api_keys"
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    digest: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+
+
+class PrivacyKey(Base):
+    """The one row names the key of the keyed hashes, so that no process works with another one."""
+
+    __tablename__ = "privacy_key"
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Tombstone(Base):
+    """The keyed hash of a forgotten user's id: it keeps late events out."""
+
+    __tablename__ = "tombstones"
+    user_hash: Mapped[str] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Erasure(Base):
+    """A person's erasure: out of the tables when the row is made, out of the files at `done_at`; then `user_id` goes
+    too. `first_occurred_at` and `first_received_at` tell which models were trained on the person."""
+
+    __tablename__ = "erasures"
+    erasure_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    user_id: Mapped[str | None]
+    user_hash: Mapped[str]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    first_occurred_at: Mapped[datetime | None]
+    first_received_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    report: Mapped[dict[str, Any]] = mapped_column(server_default="{}")

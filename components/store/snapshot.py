@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, select
 
@@ -26,6 +27,7 @@ CHUNK_ROWS = 50_000
 _FILES = {"events": "events.parquet", "items": "items.parquet"}
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
+_NEXT = ".next"
 _STALE_SECONDS = 3600.0
 """Age above which an unfinished folder belongs to a process that died."""
 
@@ -107,6 +109,31 @@ def latest_snapshot(folder: Path) -> Snapshot | None:
         except SnapshotError as error:
             logger.warning("passed over: %s", error)
     return max(readable, key=lambda found: (found.manifest["cut"], found.manifest["taken_at"]), default=None)
+
+
+def erase_user(path: Path, user_id: str) -> int:
+    """Rewrites a snapshot without the user's events, with a new sha256 under the same id: how many events went.
+
+    One that was cut off here before is brought to its end. Raises SnapshotError when the snapshot cannot be read.
+    """
+    file, manifest_file = path / _FILES["events"], path / _MANIFEST
+    next_file, next_manifest = (path / f"{each.name}{_NEXT}" for each in (file, manifest_file))
+    try:
+        if next_manifest.is_file() and json.loads(next_manifest.read_bytes())["sha256"]["events"] == _sha256(file):
+            next_manifest.replace(manifest_file)
+        manifest, events = _read_manifest(path), pq.read_table(file)
+        kept = events.filter(pc.not_equal(events[Columns.USER], user_id))
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise SnapshotError(f"{path} is no readable snapshot ({error!r}); take a new one") from error
+    if gone := events.num_rows - kept.num_rows:
+        pq.write_table(kept, next_file)
+        manifest["rows"]["events"] = kept.num_rows
+        manifest["sha256"]["events"] = _sha256(next_file)
+        manifest["rewritten_at"] = datetime.now(UTC).isoformat(timespec="microseconds")
+        next_manifest.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        next_file.replace(file)
+        next_manifest.replace(manifest_file)
+    return gone
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

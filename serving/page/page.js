@@ -1,4 +1,5 @@
 const COUNT = 12;
+const KEY = "duotempo-key";
 const NAMED = 3;
 const SHARES = ["long", "short", "content", "collaborative", "popularity"];
 const DONE = { like: "Liked", dislike: "Disliked", hide: "Hidden" };
@@ -12,16 +13,26 @@ let latest = 0;
 
 class ServiceError extends Error {}
 
-async function call(path, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+async function call(path, body, asked = false) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { Authorization: `Bearer ${key}` }) };
+  const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) };
   let response;
   try {
     response = await fetch(path, options);
   } catch {
     throw new ServiceError("The service is unreachable. Is it running? Try again in a moment.");
   }
+  if (response.status === 401 && !asked) {
+    const given = prompt("This service asks for an API key. It is kept until this tab is closed.")?.trim();
+    if (given) sessionStorage.setItem(KEY, given);
+    if (given) return call(path, body, true);
+  }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
+  if (!response.ok) {
+    const error = new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
+    throw Object.assign(error, { status: response.status });
+  }
   return answer;
 }
 
@@ -200,7 +211,7 @@ at("pick").addEventListener("submit", (event) => {
 
 const asked = new URLSearchParams(location.search).get("user");
 const first = await offerUsers().catch((error) => {
-  alertOf(error.message);
+  if (error.status !== 403) alertOf(error.message); // a key may be for less than to list people
   return "";
 });
 if (asked || first) await pick(asked || first);

@@ -116,16 +116,18 @@ def postgres_home() -> Iterator[Path]:
 
 
 @contextmanager
-def bento(folder: Path, url: str) -> Iterator[str]:
-    """The address of a real Bento in a process of its own, its bundle in `folder`."""
+def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
+    """The address of a real Bento in a process of its own, its bundle in `folder`; `settings` are more variables."""
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Duotempo", "--host", "127.0.0.1"]
     environment = os.environ | {
         "DUOTEMPO_BUNDLE": str(folder / "bundle"),
         "DUOTEMPO_DATABASE_URL": url,
+        "DUOTEMPO_HOME": str(folder / "home"),
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_NUM_THREADS": "1",
+        **settings,
     }
     with (folder / "bento.log").open("w") as log:
         server = subprocess.Popen(

@@ -12,6 +12,12 @@ from tests.components.store.conftest import NOW, raw_events, shop
 MAY, JUNE = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
 
 
+def known(store: Engine, *users: str) -> None:
+    """Makes the users known to the store."""
+    events = raw_events([(user, "a", 1, "view") for user in users])
+    ingest(store, shop(events), Settings(), source="test", now=NOW)
+
+
 def test_history_is_the_latest_events_oldest_first(store: Engine) -> None:
     events = raw_events([("u", item, at, "view") for at, item in enumerate("abcde")] + [("v", "a", 9, "view")])
     ingest(store, shop(events), Settings(), source="test", now=NOW)
@@ -40,6 +46,7 @@ def test_an_unknown_user_has_an_empty_history(store: Engine) -> None:
 def test_documents_come_back_as_they_were_written(store: Engine) -> None:
     long = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
     short = np.stack([long[1], np.zeros(8, np.float32)])
+    known(store, "u", "v")
     assert write_documents(store, "minilm", ["u", "v"], [MAY, JUNE], long, short) == 2
     with store.connect() as connection:
         as_of, read_long, read_short = read_documents(connection, "u", "minilm") or (None, None, None)
@@ -53,8 +60,17 @@ def test_documents_come_back_as_they_were_written(store: Engine) -> None:
         assert read_documents(connection, "nobody", "minilm") is None
 
 
+def test_no_documents_are_kept_of_who_is_not_there(store: Engine) -> None:
+    known(store, "u")
+    vectors = np.ones((2, 4), np.float32)
+    assert write_documents(store, "minilm", ["u", "erased meanwhile"], [MAY, MAY], vectors, vectors) == 1
+    with store.connect() as connection:
+        assert read_documents(connection, "erased meanwhile", "minilm") is None
+
+
 def test_newer_documents_replace_older_ones_only(store: Engine) -> None:
     old, new = np.ones((1, 4), np.float32), np.full((1, 4), 2, np.float32)
+    known(store, "u")
     assert write_documents(store, "minilm", ["u"], [JUNE], new, new) == 1
     assert write_documents(store, "minilm", ["u"], [MAY], old, old) == 0
     with store.connect() as connection:

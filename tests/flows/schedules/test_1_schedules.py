@@ -13,7 +13,10 @@ from infra.local.programs import PROJECT
 from tests.flows.schedules.conftest import World
 
 pytestmark = pytest.mark.timeout(300)
-CRONS = {"retrain": "0 3 * * *", "batch": "0 5 * * *", "retention": "30 6 * * *", "monitor": "0 * * * *"}
+CRONS = {
+    "retrain": "0 3 * * *", "batch": "0 5 * * *", "retention": "30 6 * * *", "monitor": "0 * * * *",
+    "erase": "*/15 * * * *",
+}  # fmt: skip
 
 
 def schedules(world: World) -> dict[str, dict[str, Any]]:
@@ -46,7 +49,13 @@ def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
     }
     collisions = {flow: options["collision_strategy"] for flow, (limit, options) in limits.items() if limit == 1}
     waiting, dropped = "ENQUEUE", "CANCEL_NEW"
-    assert collisions == {"retrain": waiting, "batch": waiting, "retention": dropped, "monitor": dropped}
+    assert collisions == {
+        "retrain": waiting,
+        "batch": waiting,
+        "retention": dropped,
+        "monitor": dropped,
+        "erase": waiting,
+    }
 
 
 def test_the_daily_batch_waits_for_a_champion(world: World) -> None:

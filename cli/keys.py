@@ -1,0 +1,100 @@
+"""keys: who may ask the service for what."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from cli.console import load_settings, out, reported, table
+
+keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
+KEY_ID = Annotated[str, typer.Argument(help="The public part of a key, as `duotempo keys list` shows it.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(keys, name="keys")
+
+
+@keys.command("create")
+def create(
+    scope: Annotated[list[str], typer.Option(help="recommend, feedback or admin; may be given several times.")],
+    name: Annotated[str, typer.Option(help="Who uses it.")],
+    days: Annotated[int, typer.Option(min=0, help="Days after which it ends; 0: none.")] = 0,
+) -> None:
+    """Makes a key and prints it, this once: the store keeps a digest only.
+
+    \b
+    duotempo keys create --scope recommend --scope feedback --name shop
+    """
+    from components.store.keys import create_key
+
+    lifetime = timedelta(days=days) if days else None
+    _print(_in_store(lambda connection: create_key(connection, name, scope, lifetime)))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Lists all keys; none of them can be read here.
+
+    \b
+    duotempo keys list
+    """
+    from components.store.keys import read_keys
+
+    now = datetime.now(UTC)
+    rows = [
+        [key.key_id, key.name, ", ".join(sorted(key.scopes)), "lives" if key.lives(now) else "ended",
+         f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""]
+        for key in _in_store(read_keys).values()
+    ]  # fmt: skip
+    table("keys", ["key", "name", "scopes", "state", "end"], rows)
+
+
+@keys.command("rotate")
+def rotate(
+    key_id: KEY_ID, grace: Annotated[float, typer.Option(min=0, help="Hours for which the old key goes on.")] = 24.0
+) -> None:
+    """Makes a key in place of another one, which goes on for a while.
+
+    \b
+    duotempo keys rotate 1f0c9a7b2e44 --grace 2
+    """
+    from components.store.keys import rotate_key
+
+    _print(_in_store(lambda connection: rotate_key(connection, key_id, timedelta(hours=grace))))
+
+
+@keys.command("revoke")
+def revoke(key_id: KEY_ID) -> None:
+    """Ends a key: every service knows within a few seconds.
+
+    \b
+    duotempo keys revoke 1f0c9a7b2e44
+    """
+    from components.store.keys import revoke_key
+
+    _in_store(lambda connection: revoke_key(connection, key_id))
+    out.print(f"{key_id} has ended")
+
+
+def _in_store(action: Any) -> Any:
+    """What the action does in a transaction."""
+    from components.store.engine import make_engine
+    from infra.local.platform import Platform
+
+    with reported():
+        engine = make_engine(Platform(load_settings()).database_url)
+        try:
+            with engine.begin() as connection:
+                return action(connection)
+        finally:
+            engine.dispose()
+
+
+def _print(made: tuple[str, str]) -> None:
+    """The key alone on stdout, for other programs to read."""
+    from cli.console import err
+
+    key_id, key = made
+    err.print(f"key {key_id}; it is shown this once. Send it as `Authorization: Bearer KEY`")
+    typer.echo(key)

@@ -1,0 +1,91 @@
+"""forget, export: what a person may ask for."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.console import enter_platform, load_settings, out, print_json, reported, table
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+USER = Annotated[str, typer.Argument(help="A user id.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (forget, export):
+        app.command()(command)
+
+
+def forget(user: USER, as_json: JSON = False) -> None:
+    """Erases a person: out of the tables at once, out of snapshots, training runs and caches by a flow.
+
+    A tombstone, which holds no id, keeps late events out. Says which registered models were trained on the person.
+
+    \b
+    duotempo forget 42
+    """
+    from components.privacy import Privacy
+    from components.store.engine import make_engine
+    from components.store.erasure import forget as erase
+    from components.store.erasure import read_report
+    from infra.client import DeploymentError, run_deployment
+
+    settings = load_settings()
+    with reported():
+        platform = enter_platform(settings)
+        privacy, engine = Privacy(settings), make_engine(platform.database_url)
+        with engine.begin() as connection:
+            forgotten = erase(connection, privacy, privacy.pseudonym(user))
+        why = "a training that began before is under way"
+        try:
+            with out.status("erasing snapshots, training runs and caches"):
+                run_deployment("erase/local", {})
+        except DeploymentError as error:
+            why = str(error)
+        with engine.connect() as connection:
+            files = read_report(connection, forgotten.erasure_id)
+        engine.dispose()
+    if as_json:
+        print_json({"erasure_id": forgotten.erasure_id, "removed": forgotten.removed, "files": files})
+    else:
+        show(forgotten.removed, files, why)
+
+
+def show(removed: dict[str, int], files: dict[str, Any] | None, why: str) -> None:
+    """Prints what went, and what is left."""
+    rows = [[f"table {name}", str(count)] for name, count in removed.items()]
+    rows += [[name.replace("_", " "), str(count)] for name, count in (files or {}).get("erased", {}).items()]
+    table("erased", ["what", "count"], rows)
+    if files is None:
+        out.print(f"the files follow within a quarter of an hour once they can: {why}", markup=False)
+        return
+    for model in files["models"]:
+        names = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
+        out.print(f"version {model['version']}{names} was trained on this person: it holds until it is deleted")
+
+
+def export(
+    user: USER, file: Annotated[Path, typer.Option("--out", help="JSON file to write; only its owner may read it.")]
+) -> None:
+    """Writes everything that the store holds of a person as JSON.
+
+    \b
+    duotempo export 42 --out 42.json
+    """
+    import json
+    import os
+
+    from components.privacy import Privacy
+    from components.store.engine import make_engine
+    from components.store.export import export_user
+    from infra.local.platform import Platform
+
+    settings = load_settings()
+    with reported():
+        privacy, engine = Privacy(settings), make_engine(Platform(settings).database_url)
+        with engine.connect() as connection:
+            found = export_user(connection, privacy, privacy.pseudonym(user))
+        engine.dispose()
+    with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+        json.dump(found, stream, indent=1, ensure_ascii=False)
+    out.print(f"{len(found['events'])} events and {len(found['impressions'])} answers: {file}")

@@ -1,0 +1,148 @@
+"""The erasure of a person from the files of a platform. Each step can be cut off anywhere and done again."""
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from components.columns import Columns
+from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
+from components.registry import Version
+from components.store.snapshot import SnapshotError, erase_user
+
+DOCUMENTS = (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT)
+INTERESTS, TEXTS, VECTORS = "interests.parquet", "texts.parquet", "vectors.parquet"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What went: events of snapshots, snapshots that nobody could read any more, rows of interests, cached vectors,
+    results of flows."""
+
+    snapshot_events: int
+    unreadable_snapshots: int
+    interests: int
+    cached_vectors: int
+    flow_results: int
+
+
+def erase_files(home: Path, cache: Path, user_id: str, asked_at: datetime) -> Erased:
+    """Erases a user from the snapshots, the training runs and the cached results under `home`, and from `cache`.
+
+    No flow that began before `asked_at` may be under way: it would write again what it has read. The run's interests go
+    last, for what else there is of the user is found by them.
+    """
+    events, unreadable = _erase_snapshots(home / "snapshots", user_id)
+    files = sorted((home / "runs").rglob(INTERESTS))
+    orphans = _orphans(files, user_id)
+    hashes = {text_hash(text) for text in orphans}
+    vectors = sum(_erase_vectors(path, hashes) for path in _cached(cache / "embeddings")) if hashes else 0
+    rows = sum(_erase_run(file, user_id, orphans, hashes) for file in files)
+    results = _erase_results(home / "prefect" / "storage", asked_at)
+    return Erased(events, unreadable, rows, vectors, results)
+
+
+def report(
+    erased: Erased, versions: Sequence[Version], first_occurred: datetime | None, first_received: datetime | None
+) -> dict[str, Any]:
+    """JSON-ready: what went, and the registered models that were trained when the user's first event was there.
+
+    What a model has learned cannot be taken out of it: it holds until the model is deleted. A model that is trained
+    from now on has never met the user.
+    """
+    trained = [
+        {"version": one.version, "created_at": one.created_at.isoformat(), "aliases": list(one.aliases)}
+        for one in versions
+        if first_occurred is not None
+        and first_received is not None
+        and datetime.fromisoformat(one.tags["cut"]) > first_occurred
+        and one.created_at > first_received
+    ]
+    return {"erased": asdict(erased), "models": trained}
+
+
+def _erase_snapshots(folder: Path, user_id: str) -> tuple[int, int]:
+    """(events, snapshots that nobody can read and that therefore go as a whole)."""
+    events = unreadable = 0
+    for path in sorted(path for path in folder.glob("*") if path.is_dir()):
+        try:
+            events += erase_user(path, user_id)
+        except SnapshotError as error:
+            logger.warning("removed, as it may name the user and nobody can read it: %s", error)
+            shutil.rmtree(path)
+            unreadable += 1
+    return events, unreadable
+
+
+def _orphans(files: list[Path], user_id: str) -> set[str]:
+    """The documents of the user that are nobody else's."""
+    own, others = set[str](), set[str]()
+    for file in files:
+        table = pq.read_table(file, columns=[Columns.USER, *DOCUMENTS])
+        mine = pc.equal(table[Columns.USER], user_id)
+        for documents in DOCUMENTS:
+            own |= set(table.filter(mine)[documents].to_pylist())
+            others |= set(table.filter(pc.invert(mine))[documents].to_pylist())
+    return {text for text in own - others if text}
+
+
+def _erase_run(interests: Path, user_id: str, orphans: set[str], hashes: set[str]) -> int:
+    """Rows of interests that went."""
+    table = pq.read_table(interests)
+    kept = table.filter(pc.not_equal(table[Columns.USER], user_id))
+    if kept.num_rows == table.num_rows:
+        return 0
+    _erase_vectors(interests.with_name(VECTORS), hashes)
+    texts = interests.with_name(TEXTS)
+    if texts.is_file():
+        told = pq.read_table(texts)
+        unknown = pc.invert(pc.is_in(told[Columns.TEXT], value_set=pa.array(sorted(orphans), pa.string())))
+        _replace(texts, told.filter(unknown))
+    _replace(interests, kept)
+    return table.num_rows - kept.num_rows
+
+
+def _cached(root: Path) -> Iterator[Path]:
+    """The parts of every encoder's cache; no part is merged meanwhile."""
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        with FileLock(folder / "merge.lock"):
+            yield from sorted(folder.glob("*.parquet"))
+
+
+def _erase_vectors(file: Path, hashes: set[str]) -> int:
+    if not file.is_file():
+        return 0
+    try:
+        stored, vectors = read_table(file)
+    except VectorsError as error:
+        logger.warning("removed, as nobody can read it: %s", error)
+        file.unlink()
+        return 0
+    kept = pc.invert(pc.is_in(stored, value_set=pa.array(sorted(hashes), pa.string()))).to_numpy(zero_copy_only=False)
+    if kept.all():
+        return 0
+    write_vectors(file, stored.filter(pa.array(kept)).to_pylist(), vectors[kept])
+    return int((~kept).sum())
+
+
+def _erase_results(folder: Path, asked_at: datetime) -> int:
+    """The results that Prefect kept of flows before: they are read right after a run, and may name anybody."""
+    old = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < asked_at.timestamp()]
+    for path in old:
+        path.unlink()
+    return len(old)
+
+
+def _replace(file: Path, table: pa.Table) -> None:
+    part = file.with_suffix(".part")
+    pq.write_table(table, part)
+    part.replace(file)

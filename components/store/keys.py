@@ -1,0 +1,98 @@
+"""API keys: made, rotated, revoked; of a key the store holds the digest only.
+
+A key is 256 random bits, so that its plain SHA-256 is as hard to turn back as to guess the key: the slow hashes that
+passwords need would cost every request their time and add nothing.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from components.errors import DuotempoError
+from components.store.schema import ApiKey
+
+RECOMMEND, FEEDBACK, ADMIN = "recommend", "feedback", "admin"
+SCOPES = (RECOMMEND, FEEDBACK, ADMIN)
+KEY_BYTES = 32
+_KEY = re.compile(r"dt_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+class UnknownKey(DuotempoError):
+    """There is no such key or scope; the message names those that there are."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key as the store knows it. key_id: public, part of the key. expires_at: None for a key without an end."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[str]
+    digest: str
+    expires_at: datetime | None
+
+    def lives(self, now: datetime) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+def create_key(
+    connection: Connection, name: str, scopes: Sequence[str], lifetime: timedelta | None = None
+) -> tuple[str, str]:
+    """(key_id, key) of a new key: the key itself is told here and never again. Raises UnknownKey."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise UnknownKey(f"no scope {', '.join(unknown) or 'was named'}: the scopes are {', '.join(SCOPES)}")
+    key_id = secrets.token_hex(6)
+    key = f"dt_{key_id}_{secrets.token_urlsafe(KEY_BYTES)}"
+    expires_at = datetime.now(UTC) + lifetime if lifetime else None
+    row = {"key_id": key_id, "name": name, "scopes": sorted(set(scopes)), "digest": _digest(key)}
+    connection.execute(insert(ApiKey).values(**row, expires_at=expires_at))
+    return key_id, key
+
+
+def rotate_key(connection: Connection, key_id: str, grace: timedelta) -> tuple[str, str]:
+    """(key_id, key) of a successor with the same name and scopes; the old key ends after `grace`. Raises UnknownKey."""
+    old = _living(connection, key_id)
+    revoke_key(connection, key_id, grace)
+    return create_key(connection, old.name, sorted(old.scopes))
+
+
+def revoke_key(connection: Connection, key_id: str, grace: timedelta = timedelta(0)) -> None:
+    """Ends a key after `grace`. Raises UnknownKey."""
+    _living(connection, key_id)
+    end = datetime.now(UTC) + grace
+    connection.execute(update(ApiKey).where(ApiKey.key_id == key_id).values(expires_at=end))
+
+
+def read_keys(connection: Connection) -> dict[str, Key]:
+    """All keys by their key_id, in the order they were made, those that have ended too."""
+    rows = connection.execute(select(ApiKey.__table__).order_by(ApiKey.created_at)).all()
+    return {row.key_id: Key(row.key_id, row.name, frozenset(row.scopes), row.digest, row.expires_at) for row in rows}
+
+
+def verify(keys: Mapping[str, Key], presented: str, now: datetime) -> Key | None:
+    """The living key that was presented, None when there is none. Digests are compared in constant time, and an
+    unknown key takes as long as a wrong one."""
+    parts = _KEY.fullmatch(presented)
+    known = keys.get(parts[1]) if parts else None
+    same = hmac.compare_digest(_digest(presented), known.digest if known else _NOBODY)
+    return known if known and same and known.lives(now) else None
+
+
+def _living(connection: Connection, key_id: str) -> Key:
+    now = datetime.now(UTC)
+    living = {name: key for name, key in read_keys(connection).items() if key.lives(now)}
+    if key_id not in living:
+        raise UnknownKey(f"there is no living key {key_id}: there are {', '.join(living) or 'none'}")
+    return living[key_id]
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,66 @@
+"""The way to a handler: past the guard, and with an end to its patience."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.errors import unavailable
+from serving.guard import Guard, KeyRing
+from serving.openapi import Operation
+from serving.runtime import Runtime
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Doors:
+    """The guard of a service, there as soon as the service is loaded."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._ring: KeyRing | None = None
+        self._guard: Guard | None = None
+
+    @property
+    def guard(self) -> Guard:
+        """Raises ApiError (503) until the service is loaded."""
+        if self._guard is None:
+            parts = self._runtime.parts
+            self._ring = KeyRing(parts.database)
+            self._guard = Guard(parts.settings.security, self._ring)
+        return self._guard
+
+    @property
+    def seconds(self) -> float:
+        """What a request may take."""
+        return self._runtime.parts.settings.security.timeout_seconds
+
+    async def follow(self, loading: "asyncio.Task[None]") -> None:
+        """Keeps the keys fresh, once the service is loaded."""
+        await asyncio.wait([loading])
+        if loading.exception() is None and self.guard and self._ring:
+            await self._ring.follow()
+
+
+def guarded(operation: Operation, handler: Handler, doors: Doors) -> Handler:
+    """The handler behind keys and limits, and with an end to its patience."""
+    scope = operation.scope
+    assert scope
+
+    async def handle(request: Request) -> Response:
+        request.state.caller = await doors.guard.admit(request, scope, always=operation.always)
+        return await in_time(handler(request), doors.seconds)
+
+    return handle
+
+
+async def in_time(work: Awaitable[Response], seconds: float) -> Response:
+    """The answer, or ApiError (503) after so many seconds. A thread that works on it ends by itself, unheard."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait([task], timeout=seconds)
+    if done:
+        return task.result()
+    task.cancel()
+    task.add_done_callback(lambda late: late.cancelled() or late.exception())
+    raise unavailable("too_slow", f"no answer within {seconds:g} s; what was sent may have been stored all the same")

@@ -1,0 +1,123 @@
+"""Who may pass: keys, scopes and limits, before anything of a request is read."""
+
+import asyncio
+import ipaddress
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from components.settings import SecuritySettings
+from components.store.keys import Key, read_keys, verify
+from serving.database import Database, DatabaseAway
+from serving.errors import ApiError, unavailable
+from serving.limits import Buckets
+
+LOOK_SECONDS = 2.0
+"""How often the keys are read: within this time all services know of a revoked one."""
+SCHEME = "bearer"
+LOCAL = "local"
+logger = logging.getLogger(__name__)
+
+
+class KeyRing:
+    """The keys as Postgres had them last. While it is away the last known ones go on, revoked ones too."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._first = asyncio.Lock()
+        self._keys: Mapping[str, Key] | None = None
+
+    async def keys(self) -> Mapping[str, Key]:
+        """Raises ApiError (503) as long as they could never be read."""
+        if self._keys is None:
+            async with self._first:
+                if self._keys is None:
+                    await self._read()
+        if self._keys is None:
+            raise unavailable("keys_unknown", "Postgres is away, and with it the keys; try again")
+        return self._keys
+
+    async def follow(self) -> None:
+        """Reads them again and again."""
+        while True:
+            await self._read()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _read(self) -> None:
+        try:
+            self._keys = await run_in_threadpool(self._ask)
+        except DatabaseAway as error:
+            logger.warning("the keys stay as they were: %s", error)
+
+    def _ask(self) -> dict[str, Key]:
+        with self._database.begin() as connection:
+            return read_keys(connection)
+
+
+class Guard:
+    """One for a service; its limits count what this process answers."""
+
+    def __init__(self, settings: SecuritySettings, ring: KeyRing) -> None:
+        self._settings = settings
+        self._ring = ring
+        self._callers = Buckets(settings.caller_rate, settings.caller_burst)
+        self._users = Buckets(settings.user_rate, settings.user_burst)
+
+    async def admit(self, request: HTTPConnection, scope: str, *, always: bool) -> str:
+        """The caller's name. `always` asks for a key even of those who are trusted.
+
+        Raises ApiError: 401 without a good key, 403 with one for other doors, 429, 503 (keys unknown).
+        """
+        trusted = self._settings.trust_local and is_local(request)
+        if always or (self._settings.require_keys and not trusted):
+            caller = (await self._known(request, scope)).key_id
+        else:
+            caller = LOCAL if trusted else request.client.host if request.client else "unknown"
+        if not trusted:
+            _slow_down(self._callers.wait(caller), "too many requests of this caller")
+        return caller
+
+    def admit_users(self, caller: str, user_ids: Iterable[str]) -> None:
+        """Raises ApiError (429) where one of the users was asked about too often."""
+        if caller != LOCAL:
+            for user in set(user_ids):
+                _slow_down(self._users.wait(user), "too many requests about this user")
+
+    async def _known(self, request: HTTPConnection, scope: str) -> Key:
+        given = request.headers.getlist("authorization")
+        kind, _, presented = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        key = verify(await self._ring.keys(), presented.strip(), datetime.now(UTC)) if kind.lower() == SCHEME else None
+        if key is None:
+            message = "this needs a key: send `Authorization: Bearer KEY`; `duotempo keys create` makes one"
+            raise ApiError(401, "no_key", message, headers={"WWW-Authenticate": "Bearer"})
+        if scope not in key.scopes:
+            raise ApiError(403, "wrong_scope", f"key {key.key_id} does not have the scope {scope}")
+        return key
+
+
+def is_local(request: HTTPConnection) -> bool:
+    """Whether the caller is on this machine and asks for it by such a name.
+
+    The name counts too: a foreign page whose name was made to point here (DNS rebinding), and a proxy on this machine
+    that speaks for others, ask by another one.
+    """
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    return request.client is not None and _loopback(request.client.host) and (host == "localhost" or _loopback(host))
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _slow_down(seconds: float, why: str) -> None:
+    if seconds:
+        later = str(math.ceil(seconds))
+        raise ApiError(429, "too_many_requests", f"{why}: wait {later} s", headers={"Retry-After": later})

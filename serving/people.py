@@ -1,0 +1,50 @@
+"""What a person may ask for: to be forgotten, to see what is held, to say yes or no."""
+
+from typing import Any
+
+from components.privacy import Privacy
+from components.store.erasure import forget
+from components.store.export import export_user
+from components.store.people import set_consent
+from serving.database import Database, DatabaseAway
+from serving.errors import unavailable
+from serving.requests import ConsentRequest, PersonRequest
+
+
+class People:
+    """Each answers after the commit. Every method raises ApiError (503) when Postgres is away, PrivacyError."""
+
+    def __init__(self, database: Database, privacy: Privacy) -> None:
+        self._database = database
+        self._privacy = privacy
+
+    def forget(self, request: PersonRequest) -> dict[str, Any]:
+        """The answer of /forget. The files follow: see flows/erase.py."""
+        user_id = self._privacy.pseudonym(request.user_id)
+        try:
+            with self._database.begin() as connection:
+                forgotten = forget(connection, self._privacy, user_id)
+        except DatabaseAway as error:
+            raise _away("nothing was erased") from error
+        return {"erasure_id": forgotten.erasure_id, "removed": forgotten.removed}
+
+    def export(self, request: PersonRequest) -> dict[str, Any]:
+        """The answer of /export."""
+        try:
+            with self._database.begin() as connection:
+                return export_user(connection, self._privacy, self._privacy.pseudonym(request.user_id))
+        except DatabaseAway as error:
+            raise _away("nothing was read") from error
+
+    def consent(self, request: ConsentRequest) -> dict[str, Any]:
+        """The answer of /consent."""
+        try:
+            with self._database.begin() as connection:
+                set_consent(connection, self._privacy, self._privacy.pseudonym(request.user_id), request.consent)
+        except DatabaseAway as error:
+            raise _away("nothing was changed") from error
+        return {"consent": request.consent}
+
+
+def _away(what: str) -> Exception:
+    return unavailable("database_away", f"{what}: Postgres is away; send it again")

@@ -1,0 +1,177 @@
+"""A person goes out of every file, whatever cuts the erasure off, and everybody else stays."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from components.columns import Columns
+from components.datasets.sources import Dataset
+from components.embedding.embed import embed
+from components.embedding.vectors import read_table, read_vectors, text_hash, write_vectors
+from components.erasure import erase_files, report
+from components.registry import Version
+from components.settings import Settings
+from components.store.engine import make_engine
+from components.store.load import ingest
+from components.store.snapshot import Snapshot, take_snapshot
+from components.training_run import TrainingRun, extract_interests
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+ANNA = "anna"
+USERS = (ANNA, "ben", "carl")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home with a snapshot, its training run, and a cache."""
+
+    run: TrainingRun
+    cache: Path
+    result: Path
+
+    @property
+    def home(self) -> Path:
+        return self.run.settings.home
+
+    def erase(self) -> dict[str, int]:
+        erased = erase_files(self.home, self.cache, ANNA, datetime.now(UTC) + timedelta(seconds=1))
+        return vars(erased)
+
+
+@pytest.fixture
+def place(database: str, tmp_path: Path) -> Iterator[Place]:
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+    events = pd.DataFrame(
+        [
+            (user, f"i{(number * (step + 1)) % 9}", (NOW - timedelta(days=step + 1)).timestamp(), "like")
+            for number, user in enumerate(USERS, 1)
+            for step in range(9)
+        ],
+        columns=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT],
+    )
+    items = pd.DataFrame({Columns.ITEM: [f"i{n}" for n in range(9)], Columns.TITLE: [f"Lamp {n}" for n in range(9)]})
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE users, items, events, event_keys"))
+    ingest(engine, Dataset("shop", events, items), settings, source="shop", now=NOW)
+    run = TrainingRun.open(take_snapshot(engine, NOW, settings.home / "snapshots").path, settings)
+    engine.dispose()
+    texts = pq.read_table(extract_interests(run))[Columns.TEXT].to_pylist()
+    embedded = embed(texts, settings.embedding, settings.cache / "embeddings", progress=False)
+    write_vectors(run.vectors_file, [text_hash(each) for each in texts], embedded.vectors)
+    result = settings.home / "prefect" / "storage" / "0123"
+    result.parent.mkdir(parents=True)
+    result.write_text(ANNA)
+    yield Place(run, settings.cache, result)
+
+
+def documents(run: TrainingRun) -> dict[str, set[str]]:
+    """The documents of each user."""
+    interests = pd.read_parquet(run.interests_file)
+    told = interests.melt(Columns.USER, [Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT])
+    return {str(user): set(each["value"]) - {""} for user, each in told.groupby(Columns.USER)}
+
+
+def cached(cache: Path) -> set[str]:
+    parts = (cache / "embeddings").glob("*/*.parquet")
+    return {name for part in parts for name in read_table(part)[0].to_pylist()}
+
+
+def check_gone(place: Place, before: dict[str, set[str]]) -> None:
+    run = TrainingRun.open(place.run.snapshot_path, place.run.settings)
+    assert set(run.snapshot.events()[Columns.USER]) == set(USERS) - {ANNA}
+    assert run.snapshot.manifest["rows"]["events"] == 18
+    after = documents(run)
+    assert after == {user: told for user, told in before.items() if user != ANNA}
+    others = set().union(*after.values())
+    own = before[ANNA] - others
+    assert own
+    texts = set(pq.read_table(run.texts_file)[Columns.TEXT].to_pylist())
+    assert not own & texts
+    assert others <= texts
+    hashes = {text_hash(each) for each in own}
+    assert not hashes & cached(place.cache)
+    assert not hashes & set(read_table(run.vectors_file)[0].to_pylist())
+    assert np.isfinite(read_vectors(run.vectors_file, sorted(texts))).all()
+    assert {text_hash(each) for each in texts} <= cached(place.cache)
+    assert not place.result.exists()
+    for file in place.home.rglob("*"):
+        assert not file.is_file() or ANNA.encode() not in file.read_bytes(), file
+
+
+def test_everything_of_a_person_goes_and_everybody_else_stays(place: Place) -> None:
+    before, identity = documents(place.run), place.run.snapshot.manifest
+    erased = place.erase()
+    check_gone(place, before)
+    manifest = Snapshot.open(place.run.snapshot_path).manifest
+    assert manifest["id"] == identity["id"]
+    assert manifest["sha256"]["events"] != identity["sha256"]["events"]
+    assert erased["snapshot_events"] == 9
+    assert erased["cached_vectors"] >= 1
+    assert set(place.erase().values()) == {0}
+
+
+@pytest.mark.parametrize("step", range(1, 8))
+def test_an_erasure_that_was_cut_off_is_brought_to_its_end(
+    place: Place, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file takes its place by a rename: the process ends before the one of that number."""
+    before = documents(place.run)
+    steps = 0
+    replace = Path.replace
+
+    def until(self: Path, target: Path) -> Path:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", until)
+    with suppress(KeyboardInterrupt):
+        place.erase()
+    monkeypatch.undo()
+    place.erase()
+    check_gone(place, before)
+
+
+def test_a_snapshot_that_nobody_can_read_goes(place: Place) -> None:
+    (place.run.snapshot_path / "events.parquet").write_bytes(b"PAR1 anna")
+    assert place.erase()["unreadable_snapshots"] == 1
+    assert not place.run.snapshot_path.exists()
+
+
+def test_results_of_later_flows_stay(place: Place) -> None:
+    later = time.time() + 3600
+    os.utime(place.result, (later, later))
+    place.erase()
+    assert place.result.exists()
+
+
+def test_the_report_names_the_models_that_met_the_person() -> None:
+    def version(number: str, cut: datetime, made: datetime) -> Version:
+        return Version(number, "run", made, ("champion",) * (number == "2"), {"cut": cut.isoformat()}, {}, "")
+
+    day = timedelta(days=1)
+    versions = [
+        version("1", NOW - 9 * day, NOW - 9 * day),
+        version("2", NOW + day, NOW + day),
+        version("3", NOW - day, NOW + day),
+        version("4", NOW + day, NOW - day),
+    ]
+    nothing = erase_files(Path("nowhere"), Path("nowhere"), ANNA, NOW)
+    told = report(nothing, versions, NOW, NOW)
+    assert [(model["version"], model["aliases"]) for model in told["models"]] == [("2", ["champion"])]
+    assert report(nothing, versions, None, None)["models"] == []
+    json.dumps(told)

@@ -1,0 +1,269 @@
+"""Erasure, consent, export and pseudonyms over HTTP, read back past the service."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pandas as pd
+import psycopg
+import pytest
+
+from components.datasets.sources import Dataset
+from components.settings import PrivacySettings, Settings
+from components.store.engine import make_engine
+from components.store.erasure import expire_tombstones
+from components.store.keys import create_key
+from components.store.load import ingest
+from serving.answers import ConsentAnswer, ExportAnswer, ForgetAnswer
+from serving.guard import LOOK_SECONDS
+from tests.components.store.conftest import NOW
+from tests.serving.conftest import World
+from tests.serving.test_feedback import counted, new_user, tell
+from tests.serving.test_recommend import recommend
+from tests.serving.worlds import NAMES, bento, chessboard, load, stored, wait_until_ready
+
+SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
+
+
+@pytest.fixture(scope="module")
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A served chessboard with a database of its own: who is forgotten ties it to a privacy key."""
+    place = tmp_path_factory.mktemp("people")
+    chessboard().write(place / "bundle")
+    load(database, chessboard(), {})
+    with bento(place, database, DUOTEMPO_PRIVACY__KEY=SECRET) as address:
+        wait_until_ready(address)
+        yield World(address, database)
+
+
+@pytest.fixture(scope="module")
+def admin(world: World) -> dict[str, str]:
+    engine = make_engine(world.database)
+    with engine.begin() as connection:
+        _, key = create_key(connection, "the tests of people", ["admin"])
+    engine.dispose()
+    time.sleep(2 * LOOK_SECONDS)
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def service(world: World) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=world.address, timeout=60) as client:
+        yield client
+
+
+def settings(**more: object) -> Settings:
+    return Settings(privacy=PrivacySettings.model_validate({"key": SECRET, **more}))
+
+
+def forget(client: httpx.Client, admin: dict[str, str], user: str) -> ForgetAnswer:
+    answer = client.post("/forget", json={"user_id": user}, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return ForgetAnswer.model_validate(answer.json())
+
+
+def consent(client: httpx.Client, admin: dict[str, str], user: str, said: bool) -> None:
+    answer = client.post("/consent", json={"user_id": user, "consent": said}, headers=admin)
+    assert ConsentAnswer.model_validate(answer.json()).consent is said, answer.text
+
+
+def export(client: httpx.Client, admin: dict[str, str], user: str) -> ExportAnswer:
+    answer = client.post("/export", json={"user_id": user}, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return ExportAnswer.model_validate(answer.json())
+
+
+def naming(world: World, user: str) -> dict[str, int]:
+    """Rows of each table that hold the user's id anywhere, but for erasures, whose files may still wait."""
+    found = {}
+    with psycopg.connect(world.database) as connection:
+        query = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+        for (table,) in connection.execute(query).fetchall():
+            count = f'SELECT count(*) FROM "{table}" AS t WHERE position(%s IN to_jsonb(t)::text) > 0'
+            ((rows,),) = connection.execute(count.encode(), (user,)).fetchall()
+            if rows and table != "erasures":
+                found[str(table)] = rows
+    return found
+
+
+def view(user: str, item: str = "a1", **more: object) -> dict[str, object]:
+    return {"user_id": user, "item_id": item, "event": "view", **more}
+
+
+def ingest_view(world: World, user: str) -> dict[str, int]:
+    """What ingest rejects of one event of the user, by reason."""
+    engine = make_engine(world.database)
+    events = pd.DataFrame([{"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9}])
+    dataset = Dataset("late", events, pd.DataFrame({"item_id": ["a1"]}))
+    report = ingest(engine, dataset, settings(), source=f"late {uuid.uuid4().hex}", now=NOW)
+    engine.dispose()
+    return report.rejected
+
+
+def test_nothing_of_a_forgotten_user_stays_or_comes_back(
+    service: httpx.Client, world: World, admin: dict[str, str]
+) -> None:
+    user = new_user()
+    event_id = uuid.uuid4().hex
+    tell(service, view(user, event_id=event_id), view(user, "b1", text="mine"), view(f" {user} ", "z9"))
+    recommend(service, user)
+    assert set(naming(world, user)) >= {"users", "events", "impressions", "quarantine"}
+    removed = forget(service, admin, user).removed
+    assert removed["impressions"] == removed["users"] == removed["quarantine"] == 1
+    assert naming(world, user) == {}
+    assert stored(world.database, "SELECT * FROM event_keys WHERE event_id = %s", event_id) == []
+
+    late = tell(service, view(user, event_id=event_id), view(user, "z9"), view("somebody-else"))
+    assert late.accepted == 1
+    assert [(row.index, row.reason.split(":")[0]) for row in late.rejected] == [
+        (0, "forgotten_user"),
+        (1, "forgotten_user"),
+    ]
+    assert ingest_view(world, user) == {"forgotten_user": 1}
+    assert recommend(service, user).user_state == "new"
+    assert naming(world, user) == {}
+
+
+def test_a_tombstone_tells_no_id(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+    user = new_user()
+    forget(service, admin, user)
+    rows = stored(world.database, "SELECT user_hash FROM tombstones")
+    assert rows
+    assert user not in str(rows)
+
+
+def test_to_forget_twice_is_one_erasure(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+    user = new_user()
+    tell(service, view(user))
+    first, second = forget(service, admin, user), forget(service, admin, user)
+    assert first.removed["events"] == 1
+    assert set(second.removed.values()) == {0}
+    assert first.erasure_id == second.erasure_id
+
+
+def test_erasures_and_feedback_of_one_user_at_once_leave_no_row(
+    service: httpx.Client, world: World, admin: dict[str, str]
+) -> None:
+    for _ in range(3):
+        user = new_user()
+        tell(service, view(user))
+
+        def talk(number: int, user: str = user) -> None:
+            if number % 3 == 0:
+                forget(service, admin, user)
+            elif number % 3 == 1:
+                tell(service, *(view(user, item, timestamp=1.7e9 + number) for item in NAMES[:20]), view(user, "z9"))
+            else:
+                recommend(service, user)
+
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(talk, range(30)))
+        assert naming(world, user) == {}
+
+
+def test_a_yes_lets_a_forgotten_user_come_back(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+    user = new_user()
+    tell(service, view(user))
+    forget(service, admin, user)
+    consent(service, admin, user, False)
+    assert naming(world, user) == {}
+    consent(service, admin, user, True)
+    assert tell(service, view(user)).accepted == 1
+    assert recommend(service, user).user_state == "known"
+    assert counted(world, user) == 1
+
+
+def test_without_consent_nothing_is_stored_or_used(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+    user = new_user()
+    tell(service, view(user))
+    consent(service, admin, user, False)
+    before = naming(world, user)
+    answer = tell(service, view(user, "b2"), view(user, "z9"))
+    assert answer.accepted == 0
+    assert {row.reason.split(":")[0] for row in answer.rejected} == {"no_consent"}
+    assert recommend(service, user).user_state == "new"
+    assert ingest_view(world, user) == {"no_consent": 1}
+    assert naming(world, user) == before
+    consent(service, admin, user, True)
+    assert recommend(service, user).user_state == "known"
+
+
+def test_export_is_all_that_is_held(service: httpx.Client, admin: dict[str, str]) -> None:
+    user = new_user()
+    tell(service, view(user, text="what I think"), view(user, "z9"))
+    shown = recommend(service, user)
+    held = export(service, admin, user)
+    assert [(row["item_id"], row["text"]) for row in held.events] == [("a1", "what I think")]
+    assert [row["request_id"] for row in held.impressions] == [shown.request_id]
+    assert [row["row"]["item_id"] for row in held.rejected_rows] == ["z9"]
+    assert [row["user_id"] for row in held.user] == [user]
+    forget(service, admin, user)
+    after = export(service, admin, user)
+    assert not (after.user or after.events or after.impressions or after.rejected_rows)
+    assert str(after.nothing_is_kept_because).startswith("forgotten_user")
+
+
+@pytest.mark.parametrize("path", ["/forget", "/export", "/consent"])
+@pytest.mark.parametrize("body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5}])
+def test_a_wrong_body_is_named(
+    service: httpx.Client, admin: dict[str, str], path: str, body: dict[str, object]
+) -> None:
+    said = {"consent": True} if path == "/consent" else {}
+    answer = service.post(path, json={**body, **said}, headers=admin)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "user_id")
+
+
+def test_a_process_with_another_key_stores_nothing(world: World, service: httpx.Client, admin: dict[str, str]) -> None:
+    """With it the tombstones would not be known, and late events would come in."""
+    forget(service, admin, new_user())
+    engine = make_engine(world.database)
+    dataset = Dataset("x", pd.DataFrame([view("u", timestamp=1.7e9)]), pd.DataFrame({"item_id": ["a1"]}))
+    other = Settings(privacy=PrivacySettings.model_validate({"key": "another secret, as long as the first one"}))
+    with pytest.raises(Exception, match="another privacy key"):
+        ingest(engine, dataset, other, source="other", now=NOW)
+    engine.dispose()
+
+
+def test_with_pseudonyms_no_door_lets_an_id_in(
+    world: World, admin: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("pseudonyms")
+    chessboard().write(place / "bundle")
+    user = new_user()
+    variables = {"DUOTEMPO_PRIVACY__KEY": SECRET, "DUOTEMPO_PRIVACY__PSEUDONYMS": "true"}
+    with bento(place, world.database, **variables) as address:
+        wait_until_ready(address)
+        with httpx.Client(base_url=address, timeout=60) as client:
+            assert tell(client, view(user), view(f"{user} ", "b1"), view(user, "z9")).accepted == 2
+            assert recommend(client, user).user_state == "known"
+            held = export(client, admin, user)
+            assert (len(held.events), len(held.impressions), len(held.rejected_rows)) == (2, 1, 1)
+            assert naming(world, user) == {}
+            assert recommend(client, held.user_id).user_state == "known"
+            engine = make_engine(world.database)
+            events = pd.DataFrame([{"user_id": user, "item_id": "c1", "event": "view", "timestamp": 1.7e9}])
+            dataset = Dataset("shop", events, pd.DataFrame({"item_id": ["c1"]}))
+            assert ingest(engine, dataset, settings(pseudonyms=True), source="shop", now=NOW).accepted == 1
+            engine.dispose()
+            assert len(export(client, admin, user).events) == 3
+            assert forget(client, admin, user).removed["users"] == 1
+            assert tell(client, view(user)).accepted == 0
+            assert naming(world, user) == {}
+
+
+def test_tombstones_stay_as_long_as_the_setting_says(
+    service: httpx.Client, world: World, admin: dict[str, str]
+) -> None:
+    user = new_user()
+    forget(service, admin, user)
+    engine = make_engine(world.database)
+    later = datetime.now(UTC) + timedelta(days=30, hours=1)
+    with engine.begin() as connection:
+        assert expire_tombstones(connection, later, 0) == 0
+        assert expire_tombstones(connection, later, 31) == 0
+        assert expire_tombstones(connection, later, 30) >= 1
+    engine.dispose()
+    assert tell(service, view(user)).accepted == 1

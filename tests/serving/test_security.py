@@ -1,0 +1,277 @@
+"""Keys, scopes, limits and patience, over HTTP; the service trusts nobody here, not even this machine."""
+
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Dialog, expect
+from sqlalchemy import Engine
+
+from components.store.engine import make_engine
+from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
+from infra.migrations import migrate
+from serving.guard import LOOK_SECONDS
+from tests.conftest import Server
+from tests.serving.conftest import World
+from tests.serving.test_http import error_of
+from tests.serving.test_page import browser as browser
+from tests.serving.worlds import bento, chessboard, load, postgres_home, stored, wait_until_ready
+
+BODIES: dict[str, tuple[str, dict[str, object]]] = {
+    "recommend": ("/recommend", {"user_id": "bella"}),
+    "feedback": ("/feedback", {"events": [{"user_id": "keyed", "item_id": "a1", "event": "view"}]}),
+    "admin": ("/export", {"user_id": "bella"}),
+}
+PATIENCE = 10 * LOOK_SECONDS
+
+
+@pytest.fixture(scope="module")
+def engine(world: World) -> Iterator[Engine]:
+    engine = make_engine(world.database)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def keys(engine: Engine) -> dict[str, str]:
+    """A key of each scope."""
+    with engine.begin() as connection:
+        return {scope: create_key(connection, f"for {scope}", [scope])[1] for scope in SCOPES}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("guarded")
+
+
+@pytest.fixture(scope="module")
+def guarded(world: World, place: Path, keys: dict[str, str]) -> Iterator[httpx.Client]:
+    chessboard().write(place / "bundle")
+    settings = {
+        "DUOTEMPO_SECURITY__TRUST_LOCAL": "false",
+        "DUOTEMPO_SECURITY__CALLER_RATE": "1000",
+        "DUOTEMPO_SECURITY__CALLER_BURST": "5000",
+        "DUOTEMPO_SECURITY__USER_RATE": "0.5",
+        "DUOTEMPO_SECURITY__USER_BURST": "20",
+        "DUOTEMPO_SECURITY__TIMEOUT_SECONDS": "4",
+    }
+    with bento(place, world.database, **settings) as address:
+        wait_until_ready(address)
+        with httpx.Client(base_url=address, timeout=30) as client:
+            yield client
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def status(client: httpx.Client, scope: str, key: str) -> int:
+    path, body = BODIES[scope]
+    if scope == "recommend":
+        body = {"user_id": f"user-{uuid.uuid4().hex}"}
+    return client.post(path, json=body, headers=bearer(key)).status_code
+
+
+def becomes(client: httpx.Client, scope: str, key: str, wanted: int) -> bool:
+    """Whether the answer to a key becomes that status, as soon as the service knows."""
+    end = time.monotonic() + PATIENCE
+    while (found := status(client, scope, key)) != wanted and time.monotonic() < end:
+        time.sleep(0.1)
+    return found == wanted
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_key_opens_the_doors_of_its_scope_alone(guarded: httpx.Client, keys: dict[str, str], scope: str) -> None:
+    for other, key in keys.items():
+        assert status(guarded, scope, key) == (200 if scope == other else 403)
+
+
+def test_no_door_opens_without_a_key(guarded: httpx.Client) -> None:
+    for path in ("/recommend", "/feedback", "/similar", "/items", "/forget", "/export", "/consent"):
+        answer = guarded.post(path, content=b"no JSON at all")
+        assert (answer.status_code, error_of(answer).code) == (401, "no_key")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    for path in ("/items", "/users"):
+        assert guarded.get(path).status_code == 401
+
+
+def test_what_names_nobody_stays_open(guarded: httpx.Client) -> None:
+    for path in ("/livez", "/readyz", "/metrics", "/", "/docs", "/openapi.json"):
+        assert guarded.get(path).status_code == 200
+
+
+def test_what_is_no_key_is_refused(guarded: httpx.Client, keys: dict[str, str]) -> None:
+    good = keys["recommend"]
+    other = good[:-1] + ("A" if good[-1] != "A" else "E")
+    hostile = [
+        "", "Bearer", f"Basic {good}", good, f"Bearer {good} {good}", f"Bearer {other}",
+        f"Bearer {good.upper()}", f"Bearer {good}\t{good}", "Bearer dt_000000000000_" + "A" * 43,
+        "Bearer ' OR 1=1 --", "Bearer " + "A" * 20_000,
+    ]  # fmt: skip
+    for value in hostile:
+        answer = guarded.post("/recommend", json={"user_id": "bella"}, headers={"Authorization": value})
+        assert answer.status_code == 401, value
+    twice = [("Authorization", f"Bearer {good}"), ("Authorization", "Bearer x")]
+    assert guarded.post("/recommend", json={"user_id": "bella"}, headers=twice).status_code == 401
+    in_the_address = guarded.post(f"/recommend?key={good}&authorization=Bearer {good}", json={"user_id": "bella"})
+    assert in_the_address.status_code == 401
+    raw = guarded.post("/recommend", json={"user_id": "b"}, headers={b"Authorization": b"Bearer \xff\xfe"})
+    assert raw.status_code == 401
+
+
+def test_the_scheme_may_be_written_in_any_case(guarded: httpx.Client, keys: dict[str, str]) -> None:
+    headers = {"authorization": f"bEARER {keys['recommend']}"}
+    assert guarded.post("/recommend", json={"user_id": "bella"}, headers=headers).status_code == 200
+
+
+def test_a_huge_header_is_431(guarded: httpx.Client) -> None:
+    answer = guarded.get("/livez", headers={"X-Much": "x" * 50_000})
+    assert (answer.status_code, error_of(answer).code) == (431, "headers_too_large")
+
+
+def test_new_rotated_and_revoked_keys_are_known_soon(guarded: httpx.Client, engine: Engine) -> None:
+    with engine.begin() as connection:
+        key_id, key = create_key(connection, "shop", ["recommend"])
+    assert becomes(guarded, "recommend", key, 200)
+    with engine.begin() as connection:
+        next_id, successor = rotate_key(connection, key_id, timedelta(hours=1))
+    assert becomes(guarded, "recommend", successor, 200)
+    assert status(guarded, "recommend", key) == 200
+    with engine.begin() as connection:
+        revoke_key(connection, key_id)
+    assert becomes(guarded, "recommend", key, 401)
+    assert status(guarded, "recommend", successor) == 200
+    with engine.begin() as connection:
+        found = read_keys(connection)
+    assert (found[next_id].name, found[next_id].scopes) == ("shop", frozenset({"recommend"}))
+
+
+def test_a_key_ends_by_itself(guarded: httpx.Client, engine: Engine) -> None:
+    with engine.begin() as connection:
+        _, key = create_key(connection, "for a moment", ["recommend"], timedelta(seconds=PATIENCE / 2))
+    assert becomes(guarded, "recommend", key, 200)
+    assert becomes(guarded, "recommend", key, 401)
+
+
+def test_keys_are_neither_stored_nor_logged(
+    guarded: httpx.Client, keys: dict[str, str], place: Path, world: World
+) -> None:
+    for scope, key in keys.items():
+        status(guarded, scope, key)
+        status(guarded, scope, key[:-1])
+    rows = str(stored(world.database, "SELECT * FROM api_keys"))
+    log = (place / "bento.log").read_text()
+    for key in keys.values():
+        secret = key.split("_", 2)[2]
+        assert secret not in rows
+        assert secret not in log
+    assert len(re.findall(r"'[0-9a-f]{64}'", rows)) >= len(keys)
+
+
+def test_a_user_cannot_be_asked_about_without_end(guarded: httpx.Client, keys: dict[str, str]) -> None:
+    body = {"user_id": "asked-without-end"}
+    answers = [guarded.post("/recommend", json=body, headers=bearer(keys["recommend"])) for _ in range(30)]
+    codes = [answer.status_code for answer in answers]
+    assert codes[:20] == [200] * 20
+    assert codes[-1] == 429
+    assert error_of(answers[-1]).code == "too_many_requests"
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert status(guarded, "recommend", keys["recommend"]) == 200
+
+
+def test_a_slow_request_is_ended_with_503(guarded: httpx.Client, keys: dict[str, str]) -> None:
+    def trickle() -> Iterator[bytes]:
+        yield b'{"user_id": '
+        time.sleep(6)
+        yield b'"bella"}'
+
+    headers = {**bearer(keys["recommend"]), "Content-Type": "application/json"}
+    answer = guarded.post("/recommend", content=trickle(), headers=headers)
+    assert (answer.status_code, error_of(answer).code) == (503, "too_slow")
+    assert answer.headers["retry-after"]
+    assert status(guarded, "recommend", keys["recommend"]) == 200
+
+
+def test_no_other_origin_is_let_in(guarded: httpx.Client, keys: dict[str, str]) -> None:
+    foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert guarded.options("/recommend", headers=foreign).status_code == 405
+    answer = guarded.post("/recommend", json={"user_id": "bella"}, headers={**bearer(keys["recommend"]), **foreign})
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_callers_on_this_machine_are_trusted_but_not_with_a_persons_data(client: httpx.Client) -> None:
+    assert client.post("/recommend", json={"user_id": "bella"}).status_code == 200
+    for path in ("/forget", "/export", "/consent"):
+        assert client.post(path, json={"user_id": "bella", "consent": True}).status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.example", "shop.example:3000", "10.0.0.7", "127.0.0.1.evil.example", ""])
+def test_who_asks_by_a_foreign_name_is_not_on_this_machine(client: httpx.Client, host: str) -> None:
+    """A page of elsewhere whose name points here, or a proxy that speaks for others."""
+    assert client.post("/recommend", json={"user_id": "bella"}, headers={"Host": host}).status_code == 401
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.9.9.9:80", "[::1]:3000"])
+def test_names_of_this_machine(client: httpx.Client, host: str) -> None:
+    assert client.post("/recommend", json={"user_id": "bella"}, headers={"Host": host}).status_code == 200
+
+
+def test_who_is_forwarded_for_others_is_not_on_this_machine(client: httpx.Client) -> None:
+    headers = {"X-Forwarded-For": "203.0.113.9"}
+    assert client.post("/recommend", json={"user_id": "bella"}, headers=headers).status_code == 401
+
+
+def test_the_page_asks_for_a_key_and_keeps_it_out_of_the_address(
+    guarded: httpx.Client, engine: Engine, browser: Browser
+) -> None:
+    with engine.begin() as connection:
+        _, key = create_key(connection, "page", ["recommend", "feedback"])
+    assert becomes(guarded, "recommend", key, 200)
+    asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept(key)
+
+    context = browser.new_context(base_url=str(guarded.base_url))
+    page = context.new_page()
+    page.on("dialog", answer)
+    page.goto("/?user=willy")
+    expect(page.locator(".card")).to_have_count(12)
+    page.locator(".card [data-event=like]").first.click()
+    expect(page.locator("#change")).to_contain_text("Liked")
+    expect(page.locator("#alert")).to_be_hidden()
+    assert len(asked) == 1
+    assert key not in page.url
+    context.close()
+
+
+def test_the_last_known_keys_go_on_while_postgres_is_away(tmp_path: Path) -> None:
+    with postgres_home() as home:
+        server = Server(home)
+        url = server.start()
+        try:
+            migrate(url)
+            load(url, chessboard(), {})
+            own = make_engine(url)
+            with own.begin() as connection:
+                _, key = create_key(connection, "shop", ["recommend"])
+            own.dispose()
+            chessboard().write(tmp_path / "bundle")
+            with bento(tmp_path, url, DUOTEMPO_SECURITY__TRUST_LOCAL="false") as address:
+                wait_until_ready(address)
+                with httpx.Client(base_url=address, timeout=60) as client:
+                    assert becomes(client, "recommend", key, 200)
+                    server.stop()
+                    time.sleep(2 * LOOK_SECONDS)
+                    answer = client.post("/recommend", json={"user_id": "u"}, headers=bearer(key))
+                    assert (answer.status_code, answer.json()["degraded"]) == (200, True)
+                    assert client.post("/recommend", json={"user_id": "u"}).status_code == 401
+        finally:
+            if (home / "data" / "postmaster.pid").exists():
+                server.stop()
