@@ -24,7 +24,10 @@ from components.settings import EvaluationSettings, Settings
 
 CODE = ("fusion", "ranking", "interests", "embedding", "evaluation")
 """Rooms of components whose source shapes a figure."""
-PLACES = {"preset", "home", "cache", "data_dir", "database_url", "log_level", "validation", "monitoring", "platform"}
+PLACES = {
+    "preset", "home", "cache", "data_dir", "database_url", "log_level", "validation", "monitoring", "deploy",
+    "platform",
+}  # fmt: skip
 """Settings that shape no figure: where things lie, what is said, and the name of the preset, whose values count."""
 
 

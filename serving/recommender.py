@@ -13,7 +13,8 @@ from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.ranking.filters import CategoryIndex, best_first, eligible
 from components.ranking.rerank import rerank
-from components.ranking.scorer import Scorer, Strategy
+from components.ranking.scorer import Scorer, Scores, Strategy
+from components.ranking.states import UserState
 from components.settings import Settings
 from components.store.impressions import record_impression
 from serving.catalogue import ListedItem, read_items
@@ -24,7 +25,6 @@ from serving.metrics import Metrics
 from serving.requests import RecommendRequest, SimilarRequest
 
 POOL = 200
-VARIANT = "champion"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,26 @@ class Shown:
 
     row: int
     listed: ListedItem
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What /recommend answers, and what others want to know of it."""
+
+    body: dict[str, object]
+    request_id: str
+    item_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A list, and what it was made of."""
+
+    stored: Stored
+    state: UserState
+    strategy: Strategy
+    scores: Scores
+    shown: list[Shown]
 
 
 class Recommender:
@@ -57,35 +77,38 @@ class Recommender:
         norms = np.linalg.norm(bundle.vectors, axis=1, keepdims=True)
         self._directions = bundle.vectors / np.maximum(norms, 1e-9)
 
-    def recommend(self, request: RecommendRequest) -> dict[str, object]:
+    def recommend(self, request: RecommendRequest, variant: str) -> Answer:
         """The answer of /recommend. Every event committed before the call counts."""
         now = time.time()
         session = Session(self._database, self._metrics)
-        stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
-        state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
-        strategy: Strategy = request.strategy or self._settings.ranking.strategy
-        scores = self._scorer.score([state], strategy)
-        shown = self._choose(session, request, stored, scores.total[0])
-        profile = self._explainer.profile(state)
-        items = self._items(shown, scores.total[0])
+        ranked = self._rank(session, request, now)
+        scores = ranked.scores
+        profile = self._explainer.profile(ranked.state)
+        items = self._items(ranked.shown, scores.total[0])
         if request.explain:
-            rows = np.array([item.row for item in shown], dtype=np.int64)
-            reasons = self._explainer.why(rows, state, scores, profile, strategy)
+            rows = np.array([item.row for item in ranked.shown], dtype=np.int64)
+            reasons = self._explainer.why(rows, ranked.state, scores, profile, ranked.strategy)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         request_id = uuid.uuid4().hex
-        self._note(session, request_id, request.user_id, items, now)
-        user_state = _user_state(stored, request)
+        self._note(session, request_id, request.user_id, variant, items, now)
+        user_state = _user_state(ranked.stored, request)
         long_share = float(scores.long_share[0])
         self._count(user_state, long_share)
-        return {
+        body = {
             "request_id": request_id,
             "model_version": self.model_version,
-            "variant": VARIANT,
+            "variant": variant,
             "degraded": session.degraded,
             "user_state": user_state,
             "interest": _interest(long_share, profile),
             "items": items,
         }
+        return Answer(body, request_id, [self._ids[item.row] for item in ranked.shown])
+
+    def rank(self, request: RecommendRequest) -> list[str]:
+        """The ids of the items that `recommend` would show now, and nothing is noted."""
+        ranked = self._rank(Session(self._database, self._metrics), request, time.time())
+        return [self._ids[item.row] for item in ranked.shown]
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
         """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
@@ -105,6 +128,13 @@ class Recommender:
             "degraded": session.degraded,
             "items": self._items(shown, scores),
         }
+
+    def _rank(self, session: Session, request: RecommendRequest, now: float) -> Ranked:
+        stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
+        state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
+        strategy: Strategy = request.strategy or self._settings.ranking.strategy
+        scores = self._scorer.score([state], strategy)
+        return Ranked(stored, state, strategy, scores, self._choose(session, request, stored, scores.total[0]))
 
     def _stored(self, connection: Connection, user_id: str) -> Stored:
         return read_stored(connection, user_id, self._bundle.manifest["encoder"], self._settings.ranking.history)
@@ -170,7 +200,13 @@ class Recommender:
         ]
 
     def _note(
-        self, session: Session, request_id: str, user_id: str, items: list[dict[str, object]], now: float
+        self,
+        session: Session,
+        request_id: str,
+        user_id: str,
+        variant: str,
+        items: list[dict[str, object]],
+        now: float,
     ) -> None:
         """Writes the impression. Every shown item had to be shown, so its propensity is 1."""
         shown = [{name: item[name] for name in ("item_id", "rank", "score")} | {"propensity": 1.0} for item in items]
@@ -181,7 +217,7 @@ class Recommender:
                 request_id=request_id,
                 user_id=user_id,
                 model_version=self.model_version,
-                variant=VARIANT,
+                variant=variant,
                 served_at=datetime.fromtimestamp(now, UTC),
                 items=shown,
             )

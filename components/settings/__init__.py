@@ -21,12 +21,13 @@ from pydantic_settings import (
 from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
 from components.settings.files import PRESETS, own_presets, preset_file, settings_file
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
-from components.settings.operation import MonitoringSettings, PlatformSettings, ValidationSettings
+from components.settings.operation import DeploySettings, MonitoringSettings, PlatformSettings, ValidationSettings
 from components.settings.section import Section
 
 __all__ = [
     "PRESETS",
     "AdaptationSettings",
+    "DeploySettings",
     "EmbeddingSettings",
     "EvaluationSettings",
     "EventSettings",
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     validation: ValidationSettings = ValidationSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    deploy: DeploySettings = DeploySettings()
     platform: PlatformSettings = PlatformSettings()
 
     @model_validator(mode="before")

@@ -6,21 +6,26 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from components import registry
 from components.settings import Settings
-from infra.local import environment, health, ports, postgres
+from components.store.engine import StoreError, make_engine
+from components.store.variants import parts
+from infra.local import environment, health, ports, postgres, trial
 from infra.local.bento import program_name
 from infra.local.databases import Databases, embedded, outside
 from infra.local.deployments import Deployments
-from infra.local.errors import PlatformError, failure
+from infra.local.errors import PlatformError, SmokeTestFailed, failure, log_tail
 from infra.local.home import Home, State
 from infra.local.programs import POOLS, PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
+from infra.local.trial import Check
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
@@ -45,7 +50,7 @@ class Platform:
     """The platform whose state lies in `settings.home`. Flows run in the folder `project`, which holds prefect.yaml."""
 
     def __init__(self, settings: Settings, project: Path = PROJECT) -> None:
-        self._settings = settings
+        self.settings = settings
         self._project = project.resolve()
         self.home = Home(settings.home)
         self._supervisor = Supervisor(self.home)
@@ -68,7 +73,7 @@ class Platform:
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""
         at, databases = self.addresses, self._databases(self.home.state)
-        return environment.clients(self._settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
+        return environment.clients(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
     def enter(self) -> None:
         """Gives this process the environment of the platform. Raises PlatformError before the first start."""
@@ -119,7 +124,8 @@ class Platform:
             self._supervisor.stop()
 
     def status(self) -> dict[str, Any]:
-        """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None}`."""
+        """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None,
+        "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down."""
         state = self.home.state
         processes = self._supervisor.processes()
         names = ["postgres", "prefect", "mlflow", "hook", *WORKERS, *(["bento"] if state.served else [])]
@@ -134,26 +140,61 @@ class Platform:
             }
             for name, well in zip(names, healthy, strict=True)
         }
-        return {"services": services, "served": state.served}
+        return {"services": services, "served": state.served, "variants": self._variants(state)}
 
     def served(self) -> dict[str, str] | None:
         """`bento_tag` and `model_version` of what is served, or None."""
         return self.home.state.served
 
-    def serve(self, bento_tag: str, model_version: str) -> None:
+    def serve(self, bento_tag: str, model_version: str, check: Check | None = None) -> None:
         """Serves a Bento at the address that stays: it starts beside the old one, which then hands over and ends.
 
-        Raises PlatformError when it does not become ready; the old one has answered all the time and goes on.
+        model_version: of its champion. check: is asked before it takes over; what it raises is raised here.
+        Raises PlatformError when it does not become ready, SmokeTestFailed when it does not answer as it should; the
+        old one has answered all the time and goes on.
         """
         if not self.is_up:
             raise PlatformError("the platform is not up: `duotempo up` starts it")
         with self.home.locked("serve"):
             try:
-                self._put(coming=bento_tag)
+                self._put(coming=bento_tag, on_trial=bento_tag if check else None)
+                if check:
+                    self._try_out(bento_tag, check)
                 self._await("bento", program_name(bento_tag))
                 self._put(served={"bento_tag": bento_tag, "model_version": model_version})
             finally:
-                self._put(coming=None)
+                self._put(coming=None, on_trial=None)
+
+    def settled(self) -> dict[str, str] | None:
+        """As `served`, once no Bento is about to take over."""
+        with self.home.locked("serve"):
+            return self.served()
+
+    def name_champion(self, model_version: str) -> None:
+        """Notes another champion inside the served Bento."""
+        with self.home.locked("serve"), self.home.locked("start"):
+            state = self.home.state
+            if state.served:
+                self.home.save(replace(state, served={**state.served, "model_version": model_version}))
+
+    def _try_out(self, bento_tag: str, check: Check) -> None:
+        program = program_name(bento_tag)
+
+        def given_up() -> bool:
+            process = self._supervisor.processes().get(program)
+            return process is not None and process.given_up
+
+        with trial.asking(self.home.trial) as client:
+            try:
+                trial.await_loaded(client, given_up, self.settings.platform.start_timeout_seconds)
+                check(client)
+                trial.admit(client)
+            except (SmokeTestFailed, httpx.HTTPError) as error:
+                secrets = self._databases(self.home.state).secrets
+                log = log_tail(self.home.log(program), secrets)
+                raise SmokeTestFailed(
+                    f"{bento_tag} failed its smoke test: {error}. Its log ends with\n{log}"
+                ) from error
 
     def _start(self, progress: Progress) -> None:
         if self._supervisor.alive():
@@ -180,7 +221,7 @@ class Platform:
         self._supervisor.start_stopped()
 
     def _assign_ports(self, progress: Progress) -> None:
-        state, wanted = self.home.state, self._settings.platform
+        state, wanted = self.home.state, self.settings.platform
         usual = {
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
             "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
@@ -231,7 +272,7 @@ class Platform:
     def _await(self, name: str, program: str | None = None) -> None:
         """program: of that service, if it is not the one in force."""
         program = program or self._program(name)
-        limit = self._settings.platform.start_timeout_seconds
+        limit = self.settings.platform.start_timeout_seconds
         deadline = time.monotonic() + limit
         while not self._healthy(name, process := self._supervisor.processes().get(program)):
             if process and process.given_up:
@@ -267,6 +308,17 @@ class Platform:
         served = self.served()
         return program_name(served["bento_tag"]) if name == "bento" and served else name
 
+    def _variants(self, state: State) -> list[dict[str, Any]]:
+        if state.served is None:
+            return []
+        engine = make_engine(self._databases(state).url)
+        try:
+            return [asdict(part) for part in parts(engine).values()]
+        except StoreError:
+            return []
+        finally:
+            engine.dispose()
+
     def _shown(self, name: str, state: State) -> str | None:
         """The address that a person may see: without a password."""
         if name == "postgres" and (self.outside or state.ports):
@@ -284,9 +336,9 @@ class Platform:
 
         The platform's processes are told of its own the same way, maybe with the port of an earlier start.
         """
-        if self._settings.database_url is None:
+        if self.settings.database_url is None:
             return None
-        named, password = outside(self._settings.database_url), self.home.secret("postgres")
+        named, password = outside(self.settings.database_url), self.home.secret("postgres")
         own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
         return None if named.duotempo == own else named
 
