@@ -93,9 +93,7 @@ def test_a_canary_begins_and_becomes_the_champion_in_the_same_process(client: ht
     assert not promote_canary(engine, NEW), "it is no canary any more"
 
 
-def test_feedback_bears_who_showed_it_else_who_answers_now(
-    client: httpx.Client, engine: Engine, database: str
-) -> None:
+def test_feedback_bears_who_showed_it_else_who_answers_now(client: httpx.Client, engine: Engine, database: str) -> None:
     user = new_user()
     before = recommend(client, user)
     begin_canary(engine, OLD, NEW, 1.0)
