@@ -10,22 +10,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from components import registry
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.variants import parts
-from infra.local import environment, health, ports, postgres, trial
+from infra.local import environment, health, ports, postgres
 from infra.local.bento import program_name
 from infra.local.databases import Databases, embedded, outside
 from infra.local.deployments import Deployments
-from infra.local.errors import PlatformError, SmokeTestFailed, failure, log_tail
+from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
 from infra.local.programs import POOLS, PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
-from infra.local.trial import Check
+from infra.local.trial import Check, try_out
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
@@ -159,7 +157,8 @@ class Platform:
             try:
                 self._put(coming=bento_tag, on_trial=bento_tag if check else None)
                 if check:
-                    self._try_out(bento_tag, check)
+                    secrets, limit = self._secrets, self.settings.platform.start_timeout_seconds
+                    try_out(bento_tag, check, self.home, self._supervisor, secrets, limit)
                 self._await("bento", program_name(bento_tag))
                 self._put(served={"bento_tag": bento_tag, "model_version": model_version})
             finally:
@@ -176,25 +175,6 @@ class Platform:
             state = self.home.state
             if state.served:
                 self.home.save(replace(state, served={**state.served, "model_version": model_version}))
-
-    def _try_out(self, bento_tag: str, check: Check) -> None:
-        program = program_name(bento_tag)
-
-        def given_up() -> bool:
-            process = self._supervisor.processes().get(program)
-            return process is not None and process.given_up
-
-        with trial.asking(self.home.trial) as client:
-            try:
-                trial.await_loaded(client, given_up, self.settings.platform.start_timeout_seconds)
-                check(client)
-                trial.admit(client)
-            except (SmokeTestFailed, httpx.HTTPError) as error:
-                secrets = self._databases(self.home.state).secrets
-                log = log_tail(self.home.log(program), secrets)
-                raise SmokeTestFailed(
-                    f"{bento_tag} failed its smoke test: {error}. Its log ends with\n{log}"
-                ) from error
 
     def _start(self, progress: Progress) -> None:
         if self._supervisor.alive():
@@ -283,7 +263,11 @@ class Platform:
             time.sleep(PAUSE_SECONDS)
 
     def _failure(self, name: str, problem: str, mend: str = "") -> PlatformError:
-        return failure(name, problem, self.home.log(name), self._databases(self.home.state).secrets, mend)
+        return failure(name, problem, self.home.log(name), self._secrets, mend)
+
+    @property
+    def _secrets(self) -> list[str]:
+        return self._databases(self.home.state).secrets
 
     def _healthy(self, name: str, process: Process | None) -> bool:
         if name == "postgres" and self.outside:

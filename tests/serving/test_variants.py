@@ -52,7 +52,7 @@ def engine(client: httpx.Client, database: str) -> Iterator[Engine]:
     engine = make_engine(database)
     put_champion(engine, OLD)
     put_beside(engine, [])
-    eventually(lambda: in_force(client) == {CHAMPION: OLD}, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD} and not state(client).notes, seconds=20)
     yield engine
     engine.dispose()
 
