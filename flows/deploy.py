@@ -174,6 +174,7 @@ def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
         elif not promote_canary(engine, version):
             raise Superseded("the canary was taken back meanwhile")
     platform.name_champion(version)
+    promotion.await_champion(platform, version)
 
 
 @task(**PATIENT)

@@ -1,7 +1,9 @@
 """Promotion and rollback: what a person asks for. The deploy flow does the one, the other is a switch."""
 
 import logging
+import time
 
+import httpx
 from sqlalchemy import Engine
 
 from components import registry
@@ -19,6 +21,8 @@ from infra.local.platform import Platform
 DEPLOYMENT = "deploy/local"
 DEPLOY_SECONDS = 1500.0
 """What a deployment may take beside its canary."""
+FOLLOW_SECONDS = 10.0
+PAUSE_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +85,7 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
         if before:
             put_champion(engine, before)
         raise
+    await_champion(platform, version)
 
 
 def serving_version(platform: Platform, engine: Engine) -> str | None:
@@ -89,6 +94,19 @@ def serving_version(platform: Platform, engine: Engine) -> str | None:
         return None
     champion = parts(engine).get(CHAMPION)
     return champion.model_version if champion else served["model_version"]
+
+
+def await_champion(platform: Platform, version: str) -> None:
+    """Returns once the service answers by its new champion, which it does within about a second."""
+    deadline, url = time.monotonic() + FOLLOW_SECONDS, f"{platform.addresses.serving_url}/readyz"
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=FOLLOW_SECONDS).json()["model_version"] == version:
+                return
+        except httpx.HTTPError as error:
+            log.debug("the service does not answer: %s", error)
+        time.sleep(PAUSE_SECONDS)
+    log.warning("the service does not follow the table `variants` to version %s: see its /readyz", version)
 
 
 def _built(platform: Platform, version: str) -> str:

@@ -54,10 +54,12 @@ def begin_canary(engine: Engine, champion: str, version: str, share: float) -> N
 
 
 def promote_canary(engine: Engine, version: str) -> bool:
-    """Makes the canary the champion, if it is the canary still: whether it was. Raises StoreError."""
+    """Makes the canary the champion; whether `version` was the canary still, or is the champion by now. Raises
+    StoreError."""
     with engine.begin() as connection:
         _lock(connection)
-        if (canary := read_parts(connection).get(CANARY)) is None or canary.model_version != version:
+        now = read_parts(connection)
+        if version not in (part.model_version for name in (CANARY, CHAMPION) if (part := now.get(name))):
             return False
         _remove(connection, CANARY)
         _put(connection, Part(CHAMPION, version))
