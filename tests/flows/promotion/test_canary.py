@@ -69,7 +69,7 @@ def test_a_canary_that_holds_out_serves_everybody(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     count = len(list_promotions(engine))
-    canary(25.0)
+    canary(45.0)
     set_alias(mlflow, NEXT)
     begun(platform, engine, NEXT)
     given = ask(platform, USERS, lambda answer: "like")
