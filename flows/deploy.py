@@ -44,6 +44,14 @@ REFUSALS = (PromotionRefused, RegistryError, BundleError, bento.BentoBuildError,
 AWAY = (RegistryUnavailable, StoreError)
 
 
+class Unfit(Exception):
+    """A challenger or shadow that fails its smoke test; the promoted version is not to suffer for it."""
+
+    def __init__(self, part: Part, error: SmokeTestFailed) -> None:
+        super().__init__(str(error))
+        self.part = part
+
+
 def is_away(_task: Any, _run: Any, state: State) -> bool:
     """Whether a task failed because a server was down, which may pass."""
     return isinstance(state.data, AWAY)
@@ -121,15 +129,15 @@ def build(platform: Platform, bundles: dict[str, Path], version: str, champion: 
 
 
 @task(timeout_seconds=360)
-def serve(platform: Platform, tag: str, version: str, before: str | None, beside: list[Part]) -> list[Part]:
-    """Puts the Bento at the address that callers keep, once its versions have answered real requests.
+def serve(platform: Platform, tag: str, version: str, before: str | None, beside: list[Part]) -> None:
+    """Puts the Bento at the address that callers keep, once each of its versions has answered real requests.
 
-    Returns those `beside` that did; a failure of the others, version and champion, keeps the Bento out.
+    Raises SmokeTestFailed, of those `beside` as Unfit; the old Bento goes on then.
     """
+    home = platform.home.bentoml
     if tag == (platform.served() or {}).get("bento_tag"):
-        return beside
-    champion = before if before and before in bento.versions_of(tag, platform.home.bentoml) else version
-    sound: list[Part] = []
+        return
+    champion = before if before and before in bento.versions_of(tag, home) else version
     with store(platform) as engine:
         users = smoke.known_users(engine)
 
@@ -138,14 +146,13 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, beside
             for part in beside:
                 try:
                     smoke.smoke_test(client, [part.model_version], users, engine)
-                    sound.append(part)
                 except SmokeTestFailed as error:
-                    get_run_logger().warning("no %s: %s", part.variant, error)
+                    raise Unfit(part, error) from error
             if (now := promotion.serving_version(platform, engine)) != before:
                 raise Superseded(f"version {now} became the champion meanwhile")
 
         platform.serve(tag, champion, check)
-    return sound
+    bento.mark_tested(tag, home)
 
 
 @task(**PATIENT)
@@ -259,8 +266,17 @@ def prepare(platform: Platform, version: str, before: str | None, deploy: Deploy
                 raise
             get_run_logger().warning("version %s cannot be served beside it: %s", other, error)
     champion = before if before in bundles else None
-    tag = build(platform, bundles, version, champion or version)
-    serve_beside(platform, serve(platform, tag, version, before, [p for p in beside if p.model_version in bundles]))
+    beside = [part for part in beside if part.model_version in bundles]
+    while True:
+        tag = build(platform, bundles, version, champion or version)
+        try:
+            serve(platform, tag, version, before, beside)
+            break
+        except Unfit as error:
+            get_run_logger().warning("there is no %s: %s", error.part.variant, error)
+            beside.remove(error.part)
+            del bundles[error.part.model_version]
+    serve_beside(platform, beside)
     return tag, champion not in (None, version) and bool(deploy.canary_share and deploy.canary_seconds)
 
 

@@ -24,6 +24,7 @@ SERVICE = "serving.service:Duotempo"
 REQUIREMENTS = "serving/requirements.txt"
 DATA = ("components/presets",)
 """Folders that the code reads beside its modules."""
+TESTED = "tested"
 BUILD_SECONDS = 300
 TAIL = 15
 """Lines of a log that an error shows."""
@@ -71,9 +72,14 @@ def is_of_this_code(tag: str, bentoml_home: Path) -> bool:
         return _labels(tag, bentoml_home).get("code") == fingerprint(Path(scratch))
 
 
+def mark_tested(tag: str, bentoml_home: Path) -> None:
+    """Notes that each version inside a Bento has passed the smoke test."""
+    (bento_folder(tag, bentoml_home) / TESTED).touch()
+
+
 def kept_bento(version: str, bentoml_home: Path) -> str | None:
-    """The Bento that was built last of those that hold a version."""
-    folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob("*/bento.yaml")]
+    """The Bento that was built last of those that hold a version and have passed the smoke test."""
+    folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob(f"*/{TESTED}")]
     folders.sort(key=lambda folder: (folder / "bento.yaml").stat().st_mtime, reverse=True)
     tags = (f"{NAME}:{folder.name}" for folder in folders)
     return next((tag for tag in tags if version in versions_of(tag, bentoml_home)), None)

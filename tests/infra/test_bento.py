@@ -13,6 +13,7 @@ from infra.bento import (
     is_of_this_code,
     kept_bento,
     lay_out,
+    mark_tested,
     needed_components,
     versions_of,
 )
@@ -98,6 +99,8 @@ def test_a_bento_holds_several_versions_and_says_so(bundle: Path, home: Path) ->
     assert (inside / "champion").read_text() == "7"
     assert versions_of(tag, home) == {"7", "12"}
     assert is_of_this_code(tag, home)
+    assert kept_bento("12", home) is None, "it has not been tested yet"
+    mark_tested(tag, home)
     assert kept_bento("12", home) == tag
     assert kept_bento("13", home) is None
     assert versions_of("duotempo:nothing", home) == frozenset()

@@ -5,6 +5,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.settings import Settings
+from infra.bento import build_bento, versions_of
 from infra.client import DeploymentError
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused, promote, rollback
@@ -55,6 +56,21 @@ def test_a_forced_version_is_recorded_with_its_why_and_rolled_back(
     eventually(lambda: served_version(platform) == SOUND, seconds=30)
     assert champion(mlflow) == SOUND == served_version(platform)
     assert last_line(engine) == (SOUND, FAILED_GATE, "ann", "rollback", "serving")
+
+
+def test_a_rollback_starts_the_kept_bento_where_the_running_one_lacks_the_version(
+    settings: Settings, platform: Platform, mlflow: str
+) -> None:
+    home = platform.home.bentoml
+    bundle = platform.home.path / "bundles" / SOUND
+    platform.serve(build_bento({SOUND: bundle}, newest=SOUND, champion=SOUND, bentoml_home=home), SOUND)
+    assert rollback(settings=settings, actor="ann") == FAILED_GATE
+    assert champion(mlflow) == FAILED_GATE == served_version(platform)
+    served = platform.served() or {}
+    assert served["model_version"] == FAILED_GATE
+    assert versions_of(served["bento_tag"], home) == {SOUND, FAILED_GATE}
+    assert rollback(settings=settings, actor="ann") == SOUND
+    assert champion(mlflow) == SOUND == served_version(platform)
 
 
 def test_an_unknown_version_is_told_at_once(settings: Settings, mlflow: str) -> None:
