@@ -100,8 +100,8 @@ def told(engine: Engine, pair: Pair, settings: Settings) -> Online:
     """What people told of the answers of both. Raises StoreError."""
     window = Window(pair.since, datetime.now(UTC))
     shown = read_exposures(engine, window)
-    names = shown[Columns.VARIANT] + "\0" + shown[Columns.MODEL_VERSION]
-    ours = names.isin([f"{CANARY}\0{pair.canary}", f"{CHAMPION}\0{pair.champion}"])
+    variants, versions = shown[Columns.VARIANT], shown[Columns.MODEL_VERSION]
+    ours = ((variants == CANARY) & (versions == pair.canary)) | ((variants == CHAMPION) & (versions == pair.champion))
     evaluation = settings.evaluation
     return compare(
         shown[ours], read_feedback(engine, window), settings.events, k=evaluation.k, resamples=evaluation.bootstrap
