@@ -58,6 +58,8 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
 
 def _spoken_against(tracking_uri: str, engine: Engine, version: str, serving: str | None) -> str | None:
     """Why a version that bears the alias, and that nobody has just given it to, is not to be deployed."""
+    if open_request(engine, version):
+        return None
     if "refused" in registry.version(tracking_uri, version).tags:
         return "was refused"
     last = last_promotion(engine)
