@@ -28,8 +28,8 @@ check: setup  ## lint, types, the direction of imports, and that no secret is in
 	$(BIN)/lint-imports
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --exclude-lines '$(EXAMPLES)'
 
-audit: setup  ## known vulnerabilities of what is installed; asks an advisory service
-	@$(BIN)/pip-audit --strict -r requirements.lock --no-deps --disable-pip || \
+audit: .venv-infra/.ready  ## known vulnerabilities of what is installed; asks an advisory service
+	@.venv-infra/bin/pip-audit --strict -r requirements.lock --no-deps --disable-pip || \
 		{ echo "make audit: a vulnerability is listed above, or PyPI's advisory service cannot be reached from here"; exit 1; }
 
 infra-check: .venv-infra/.ready  ## lint and render what infra/ holds for containers and clusters

@@ -26,7 +26,7 @@ CODE = ("fusion", "ranking", "interests", "embedding", "evaluation")
 """Rooms of components whose source shapes a figure."""
 PLACES = {
     "preset", "home", "cache", "data_dir", "database_url", "ray_address", "log_level",
-    "validation", "monitoring", "retention", "platform", "security", "privacy",
+    "validation", "monitoring", "deploy", "retention", "platform", "security", "privacy",
 }  # fmt: skip
 """Settings that shape no figure: where things lie, what is said, and the name of the preset, whose values count."""
 

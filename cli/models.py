@@ -72,7 +72,7 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Also when the gate failed; needs --why.")] = False,
     why: Annotated[str, typer.Option(help="The reason, kept with the promotion.")] = "",
 ) -> None:
-    """Makes a version the champion, builds its Bento, tests it and serves it.
+    """Makes a version the champion: builds its Bento, tests it, and serves it, first to some as a canary.
 
     \b
     duotempo promote 3
@@ -89,7 +89,7 @@ def promote(
 
 
 def rollback() -> None:
-    """Serves the previous champion again.
+    """Serves the previous champion again, within seconds; while a canary runs, it ends that.
 
     \b
     duotempo rollback

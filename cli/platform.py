@@ -107,5 +107,8 @@ def show(status: dict[str, Any]) -> None:
     table("services", ["service", "state", "pid", "address"], rows)
     if served := status.get("served"):
         out.print(f"serving version {served['model_version']} ({served['bento_tag']})")
+        for part in status["variants"]:
+            if part["variant"] != "champion":
+                out.print(f"  {part['variant']}: version {part['model_version']}, share {part['share']:g}")
     else:
         out.print("nothing is served yet: duotempo retrain --wait, then duotempo promote VERSION")

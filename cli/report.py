@@ -1,5 +1,6 @@
 """report online and report drift: what the answers brought, and how far things have moved."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,9 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
             for one in report.online.variants
         }
         unmatched = report.online.unmatched
-        print_json({**bounds(report.window), "variants": variants, "unmatched": unmatched, "history": history})
+        shadows = [asdict(shadow) for shadow in report.shadows]
+        told = {"variants": variants, "unmatched": unmatched, "shadows": shadows, "history": history}
+        print_json({**bounds(report.window), **told})
         return
     if not report.online.variants:
         out.print(f"nothing was answered {shown(report.window)}: try more --days, or see duotempo status")
@@ -62,6 +65,12 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     show(f"variants {shown(report.window)}", *online_table(report.online))
     if report.online.unmatched:
         out.print(f"{report.online.unmatched} events name no shown item of these answers and do not count")
+    for shadow in report.shadows:
+        overlap = "-" if shadow.overlap is None else f"{shadow.overlap:.2f}"
+        out.print(
+            f"shadow, version {shadow.model_version}: {shadow.answers} answers, {shadow.failed} failed, "
+            f"{overlap} of the shown list, 95 % within {1000 * shadow.seconds:.0f} ms"
+        )
 
 
 @reports.command("drift")

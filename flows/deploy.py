@@ -1,27 +1,55 @@
-"""promoted version > gate > Bento > smoke test > serving. A refusal or a failure leaves the old version serving."""
+"""promoted version > gate > Bento > smoke test > canary > serving. A refusal leaves the old version serving."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
+from sqlalchemy import Engine
 
 from components import registry
 from components.bundle import Bundle, BundleError
 from components.registry import RegistryError, RegistryUnavailable, Version
-from components.settings import Settings
+from components.settings import DeploySettings, Settings
 from components.store.engine import StoreError, make_engine
+from components.store.promotions import CANARY as CANARY_STATE
 from components.store.promotions import FAILED, REFUSED, SERVING, SUPERSEDED, record_promotion
+from components.store.variants import (
+    CANARY,
+    CHALLENGER,
+    SHADOW,
+    Part,
+    begin_canary,
+    end_canary,
+    parts,
+    promote_canary,
+    put_beside,
+    put_champion,
+)
 from infra import bento, promotion, smoke
-from infra.local.errors import PlatformError
+from infra.canary import CanaryWorse, Pair, watch
+from infra.local.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
-from infra.promotion import PromotionRefused
+from infra.promotion import PromotionRefused, Superseded
 
-REFUSALS = (PromotionRefused, RegistryError, BundleError, bento.BentoBuildError, smoke.SmokeTestFailed, PlatformError)
+REFUSALS = (PromotionRefused, RegistryError, BundleError, bento.BentoBuildError, PlatformError, CanaryWorse)
 """What speaks against the version, which is then tagged. After all else (a server is down) it may be tried again."""
 AWAY = (RegistryUnavailable, StoreError)
+
+
+class Unfit(Exception):
+    """A challenger or shadow that fails its smoke test; the promoted version is not to suffer for it."""
+
+    def __init__(self, part: Part, error: SmokeTestFailed) -> None:
+        super().__init__(str(error))
+        self.part = part
 
 
 def is_away(_task: Any, _run: Any, state: State) -> bool:
@@ -44,10 +72,23 @@ def find(platform: Platform, version: str) -> Version:
 
 
 @task(**PATIENT)
-def superseding(platform: Platform, version: str, before: str | None) -> str | None:
-    """The version that has become the champion since this deployment was asked for."""
+def find_serving(platform: Platform) -> str | None:
+    """The version that answers now. A canary that an earlier deployment left behind ends."""
+    with store(platform) as engine:
+        if canary := parts(engine).get(CANARY):
+            end_canary(engine, canary.model_version)
+        return promotion.serving_version(platform, engine)
+
+
+@task(**PATIENT)
+def check_wanted(platform: Platform, version: str, before: str | None, named: bool = False) -> None:
+    """Raises Superseded when another version has become the champion since this deployment was asked for.
+
+    named: the alias must have come by now, which `duotempo promote` sets just after it has started this run.
+    """
     champion = registry.champion_number(platform.addresses.mlflow_url)
-    return None if champion in (None, version, before) else champion
+    if champion != version and (named or champion not in (None, before)):
+        raise Superseded(f"version {champion or 'none'} became the champion meanwhile")
 
 
 @task
@@ -64,36 +105,97 @@ def fetch(platform: Platform, version: str) -> Path:
     return folder
 
 
-@task(timeout_seconds=360)
-def build(platform: Platform, bundle: Path, version: str) -> str:
-    """The Bento of the version, built once for each state of the code."""
-    return bento.build_bento(bundle, version, bentoml_home=platform.home.bentoml)
+@task(**PATIENT)
+def find_beside(platform: Platform, deploy: DeploySettings, taken: set[str | None]) -> list[Part]:
+    """The challenger and the shadow that the settings ask for; a challenger must have passed the gate."""
+    address = platform.addresses.mlflow_url
+    shares = {CHALLENGER: deploy.challenger_share, SHADOW: deploy.shadow_share}
+    wanted = {alias: registry.bearer(address, alias) for alias, share in shares.items() if share}
+    return [
+        Part(alias, found.version, shares[alias])
+        for alias, found in wanted.items()
+        if found and found.version not in taken and (alias == SHADOW or found.gate_passed)
+    ]
 
 
 @task(timeout_seconds=360)
-def smoke_test(platform: Platform, tag: str, version: str, start_seconds: float) -> None:
-    """Real requests to the Bento, on a port of its own."""
-    smoke.smoke_test(
-        tag,
-        model_version=version,
-        database_url=platform.addresses.database_url,
-        bentoml_home=platform.home.bentoml,
-        start_seconds=start_seconds,
-    )
+def build(platform: Platform, bundles: dict[str, Path], version: str, champion: str) -> str:
+    """The Bento that serves; or one of the versions, built once for each state of the code, where that lacks some."""
+    home, served = platform.home.bentoml, platform.served()
+    tag = served["bento_tag"] if served else ""
+    if bundles.keys() <= bento.versions_of(tag, home) and bento.is_of_this_code(tag, home):
+        return tag
+    return bento.build_bento(bundles, newest=version, champion=champion, bentoml_home=home)
 
 
 @task(timeout_seconds=360)
-def serve(platform: Platform, tag: str, version: str) -> None:
-    """Puts the Bento at the address that callers keep."""
-    platform.serve(tag, version)
+def serve(platform: Platform, tag: str, version: str, before: str | None, beside: list[Part]) -> None:
+    """Puts the Bento at the address that callers keep, once each of its versions has answered real requests.
+
+    Raises SmokeTestFailed, of those `beside` as Unfit; the old Bento goes on then.
+    """
+    home = platform.home.bentoml
+    if tag == (platform.served() or {}).get("bento_tag"):
+        return
+    champion = before if before and before in bento.versions_of(tag, home) else version
+    with store(platform) as engine:
+        users = smoke.known_users(engine)
+
+        def check(client: httpx.Client) -> None:
+            smoke.smoke_test(client, sorted({version, champion}), users, engine)
+            for part in beside:
+                try:
+                    smoke.smoke_test(client, [part.model_version], users, engine)
+                except SmokeTestFailed as error:
+                    raise Unfit(part, error) from error
+            if (now := promotion.serving_version(platform, engine)) != before:
+                raise Superseded(f"version {now} became the champion meanwhile")
+
+        platform.serve(tag, champion, check)
+    bento.mark_tested(tag, home)
+
+
+@task(**PATIENT)
+def serve_beside(platform: Platform, beside: list[Part]) -> None:
+    """The challenger and the shadow, and no others."""
+    with store(platform) as engine:
+        put_beside(engine, beside)
+
+
+@task
+def try_out(platform: Platform, version: str, before: str, settings: Settings) -> str:
+    """The version answers some of the users, and is compared with the champion."""
+    with store(platform) as engine:
+        pair = Pair(version, before, datetime.now(UTC))
+        begin_canary(engine, before, version, settings.deploy.canary_share)
+        wanted = partial(check_wanted.fn, platform, version, before, named=True)
+        return watch(platform.addresses.serving_url, engine, pair, settings, wanted)
+
+
+@task(**PATIENT)
+def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
+    """The version answers everybody. Raises Superseded when a rollback has taken it back meanwhile."""
+    with store(platform) as engine:
+        if not was_canary:
+            put_champion(engine, version)
+        elif not promote_canary(engine, version):
+            raise Superseded("the canary was taken back meanwhile")
+    platform.name_champion(version)
+    promotion.await_champion(platform, version)
+
+
+@task(**PATIENT)
+def take_back(platform: Platform, version: str) -> None:
+    """The champion answers alone."""
+    with store(platform) as engine:
+        end_canary(engine, version)
 
 
 @task(**PATIENT)
 def record(platform: Platform, version: str, before: str | None, actor: str, reason: str, state: str) -> None:
     """A line in the promotions table."""
-    engine = make_engine(platform.addresses.database_url)
-    record_promotion(engine, version, before, actor, reason, state)
-    engine.dispose()
+    with store(platform) as engine:
+        record_promotion(engine, version, before, actor, reason, state)
 
 
 @task(**PATIENT)
@@ -108,31 +210,36 @@ def tag_refused(platform: Platform, version: str, why: str) -> None:
     registry.tag_refused(platform.addresses.mlflow_url, version, why)
 
 
-@flow(name="deploy", timeout_seconds=1200)
+@flow(name="deploy")
 def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str | State:
     """Serves a registered version, and returns the tag of its Bento.
 
-    A version that is refused (by the gate, the build, the smoke test or the platform) fails the run with the reason, as
-    does whatever else goes wrong; the old version goes on serving and gets the alias back. When another version has
-    become the champion before the run began, it is cancelled.
+    A version that is refused (by the gate, the build, the smoke test, the platform or its canary) fails the run with
+    the reason, as does whatever else goes wrong; the old version goes on serving and gets the alias back. When another
+    version becomes the champion before the end, the run is cancelled.
     """
     settings = Settings()
     platform = Platform(settings)
-    before = (platform.served() or {}).get("model_version")
+    before = find_serving(platform)
     found = find(platform, version)
-    if newer := superseding(platform, version, before):
-        why = f"version {newer} became the champion meanwhile"
-        record(platform, version, before, actor, why, SUPERSEDED)
-        return Cancelled(message=why)
     try:
+        check_wanted(platform, version, before)
         check_gate(found, reason, force)
-        bundle = fetch(platform, version)
-        tag = build(platform, bundle, version)
-        smoke_test(platform, tag, version, settings.platform.start_timeout_seconds)
-        serve(platform, tag, version)
+        tag, has_canary = prepare(platform, version, before, settings.deploy)
+        check_wanted(platform, version, before, named=True)
+        if before and has_canary:
+            record(platform, version, before, actor, reason, CANARY_STATE)
+            get_run_logger().info(try_out(platform, version, before, settings))
+        serve_all(platform, version, has_canary)
+    except Superseded as error:
+        take_back(platform, version)
+        record(platform, version, before, actor, str(error), SUPERSEDED)
+        tell(version, before, actor, reason, f"{SUPERSEDED}: {error}")
+        return Cancelled(message=str(error))
     except Exception as error:
         refused = isinstance(error, REFUSALS) and not isinstance(error, AWAY)
         state = REFUSED if refused else FAILED
+        take_back(platform, version)
         give_back(platform, version, before)
         if refused:
             tag_refused(platform, version, str(error))
@@ -142,6 +249,44 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
     record(platform, version, before, actor, reason, SERVING)
     tell(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")
     return tag
+
+
+def prepare(platform: Platform, version: str, before: str | None, deploy: DeploySettings) -> tuple[str, bool]:
+    """The tag of a Bento at the address that holds the version, and whether the version is to be tried out first.
+
+    The champion stays the champion inside it, unless this code cannot read it any more: then the version takes over.
+    """
+    bundles = {version: fetch(platform, version)}
+    beside = find_beside(platform, deploy, {version, before})
+    for other in {before or version, *(part.model_version for part in beside)} - {version}:
+        try:
+            bundles[other] = fetch(platform, other)
+        except (BundleError, RegistryError) as error:
+            if isinstance(error, AWAY):
+                raise
+            get_run_logger().warning("version %s cannot be served beside it: %s", other, error)
+    champion = before if before in bundles else None
+    beside = [part for part in beside if part.model_version in bundles]
+    while True:
+        tag = build(platform, bundles, version, champion or version)
+        try:
+            serve(platform, tag, version, before, beside)
+            break
+        except Unfit as error:
+            get_run_logger().warning("there is no %s: %s", error.part.variant, error)
+            beside.remove(error.part)
+            del bundles[error.part.model_version]
+    serve_beside(platform, beside)
+    return tag, champion not in (None, version) and bool(deploy.canary_share and deploy.canary_seconds)
+
+
+@contextmanager
+def store(platform: Platform) -> Iterator[Engine]:
+    engine = make_engine(platform.addresses.database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def tell(version: str, before: str | None, actor: str, reason: str, result: str) -> None:

@@ -1,4 +1,4 @@
-"""Builds the Bento of a registered version: the service, the components that it needs, and the version's bundle."""
+"""Builds the Bento of registered versions: the service, the components that it needs, and a bundle for each."""
 
 import ast
 import hashlib
@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
 from components.errors import DuotempoError
+from serving.bundles import CHAMPION_FILE
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = "duotempo"
@@ -23,6 +24,7 @@ SERVICE = "serving.service:Duotempo"
 REQUIREMENTS = "serving/requirements.txt"
 DATA = ("components/presets",)
 """Folders that the code reads beside its modules."""
+TESTED = "tested"
 BUILD_SECONDS = 300
 TAIL = 15
 """Lines of a log that an error shows."""
@@ -33,19 +35,18 @@ class BentoBuildError(DuotempoError):
     """The Bento could not be built; the message holds the end of BentoML's own words."""
 
 
-def build_bento(bundle: Path, version: str, *, bentoml_home: Path) -> str:
-    """Builds `duotempo:v<version>-<hash>` into the store of `bentoml_home` and returns this tag.
+def build_bento(bundles: Mapping[str, Path], *, newest: str, champion: str, bentoml_home: Path) -> str:
+    """Builds `duotempo:v<newest>-<hash>` into the store of `bentoml_home` and returns this tag.
 
-    The hash is of everything inside, so a Bento of the same version, bundle and code is built once. The service names
-    `version` as its model version.
-    Raises BentoBuildError.
+    bundles: by the version that they are served as, `newest` and `champion` among them. The hash is of everything
+    inside, so a Bento of the same versions, bundles and code is built once. Raises BentoBuildError.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="duotempo-bento-") as scratch:
         context = Path(scratch)
-        lay_out(context, bundle, version)
-        tag = f"{NAME}:v{version}-{fingerprint(context)}"
-        stored = bentoml_home / "bentos" / tag.replace(":", "/")
+        lay_out(context, bundles, champion)
+        tag = f"{NAME}:v{newest}-{fingerprint(context)}"
+        stored = bento_folder(tag, bentoml_home)
         if (stored / "bento.yaml").is_file():
             log.info("%s was built before", tag)
             return tag
@@ -55,8 +56,56 @@ def build_bento(bundle: Path, version: str, *, bentoml_home: Path) -> str:
     return tag
 
 
-def lay_out(context: Path, bundle: Path, version: str) -> None:
-    """Fills the folder `context` with everything that the Bento of a version holds."""
+def bento_folder(tag: str, bentoml_home: Path) -> Path:
+    return bentoml_home / "bentos" / tag.replace(":", "/")
+
+
+def versions_of(tag: str, bentoml_home: Path) -> frozenset[str]:
+    """The versions that a built Bento holds; none when it is not there or was built otherwise."""
+    return frozenset(_labels(tag, bentoml_home).get("versions", "").split()) - {""}
+
+
+def is_of_this_code(tag: str, bentoml_home: Path) -> bool:
+    """Whether a built Bento is of the code as it is now, whatever its bundles."""
+    with tempfile.TemporaryDirectory(prefix="duotempo-code-") as scratch:
+        _lay_out_code(Path(scratch))
+        return _labels(tag, bentoml_home).get("code") == fingerprint(Path(scratch))
+
+
+def mark_tested(tag: str, bentoml_home: Path) -> None:
+    """Notes that each version inside a Bento has passed the smoke test."""
+    (bento_folder(tag, bentoml_home) / TESTED).touch()
+
+
+def kept_bento(version: str, bentoml_home: Path) -> str | None:
+    """The Bento that was built last of those that hold a version and have passed the smoke test."""
+    folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob(f"*/{TESTED}")]
+    folders.sort(key=lambda folder: (folder / "bento.yaml").stat().st_mtime, reverse=True)
+    tags = (f"{NAME}:{folder.name}" for folder in folders)
+    return next((tag for tag in tags if version in versions_of(tag, bentoml_home)), None)
+
+
+def lay_out(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
+    """Fills the folder `context` with everything that a Bento of these versions holds."""
+    _lay_out_code(context)
+    code = fingerprint(context)
+    for version, bundle in bundles.items():
+        shutil.copytree(bundle, context / "bundles" / version)
+        manifest_file = context / "bundles" / version / "manifest.json"
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8")) | {"model_version": version}
+        manifest_file.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+    (context / "bundles" / CHAMPION_FILE).write_text(champion, encoding="utf-8")
+    options = {
+        "service": SERVICE,
+        "name": NAME,
+        "include": ["**"],
+        "labels": {"code": code, "versions": " ".join(sorted(bundles))},
+        "python": {"requirements_txt": REQUIREMENTS, "lock_packages": False},
+    }
+    (context / "bentofile.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
+
+
+def _lay_out_code(context: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
     for folder in ("serving", *DATA):
         shutil.copytree(PROJECT / folder, context / folder, ignore=ignore)
@@ -64,17 +113,11 @@ def lay_out(context: Path, bundle: Path, version: str) -> None:
         target = context / module.relative_to(PROJECT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(module, target)
-    shutil.copytree(bundle, context / "bundle")
-    manifest_file = context / "bundle" / "manifest.json"
-    manifest = json.loads(manifest_file.read_text(encoding="utf-8")) | {"model_version": version}
-    manifest_file.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-    options = {
-        "service": SERVICE,
-        "name": NAME,
-        "include": ["**"],
-        "python": {"requirements_txt": REQUIREMENTS, "lock_packages": False},
-    }
-    (context / "bentofile.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
+
+
+def _labels(tag: str, bentoml_home: Path) -> dict[str, str]:
+    file = bento_folder(tag, bentoml_home) / "bento.yaml"
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")).get("labels") or {}) if file.is_file() else {}
 
 
 def needed_components(project: Path) -> set[Path]:

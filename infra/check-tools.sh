@@ -6,11 +6,13 @@ venv=$1
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -r infra/check-requirements.txt
 if [ ! -x "$venv/bin/promtool" ]; then
     if ! found=$(command -v promtool); then
-        # Debian's package, unpacked here: its server is not wanted
+        # Debian's package, unpacked here, as its server is not wanted; with lists of its own nobody need be root
         scratch=$(mktemp -d)
         trap 'rm -rf "$scratch"' EXIT
-        apt-get -qq update
-        (cd "$scratch" && apt-get -qq download prometheus 2>/dev/null && dpkg -x prometheus_*.deb .)
+        mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
+        own="-qq -o Dir::State::lists=$scratch/lists -o Dir::Cache=$scratch/cache -o APT::Sandbox::User="
+        apt-get $own update
+        (cd "$scratch" && apt-get $own download prometheus && dpkg -x prometheus_*.deb .)
         cp "$scratch/usr/bin/promtool" "$venv/bin/promtool"
     else
         ln -s "$found" "$venv/bin/promtool"

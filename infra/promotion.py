@@ -1,19 +1,33 @@
-"""Promotion and rollback: what a person asks for; the deploy flow does it."""
+"""Promotion and rollback: what a person asks for. The deploy flow does the one, the other is a switch."""
 
+import logging
+import time
+
+import httpx
 from sqlalchemy import Engine
 
 from components import registry
 from components.errors import DuotempoError
-from components.registry import RegistryError, Version
+from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.promotions import FAILED, SERVING, is_open, list_promotions, record_promotion, request_promotion
 from components.store.schema import Promotion
+from components.store.variants import CANARY, CHAMPION, end_canary, parts, put_champion
+from infra.bento import build_bento, kept_bento, versions_of
 from infra.client import DeploymentError, run_deployment, start_deployment
 from infra.local.platform import Platform
 
 DEPLOYMENT = "deploy/local"
 DEPLOY_SECONDS = 1500.0
+"""What a deployment may take beside its canary."""
+FOLLOW_SECONDS = 10.0
+PAUSE_SECONDS = 0.1
+log = logging.getLogger(__name__)
+
+
+class Superseded(DuotempoError):
+    """Somebody wants another champion meanwhile; the message says which."""
 
 
 class PromotionRefused(DuotempoError):
@@ -37,13 +51,75 @@ def promote(
 def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None = None) -> str:
     """Serves the version that served before the present one, and returns it; a second rollback undoes the first.
 
-    It served once, so the gate is not asked again. Raises as `promote` does; PromotionRefused without an earlier one.
+    While a canary runs, that ends it: the champion goes on alone. Else, where the running Bento holds the version, it
+    is a switch inside it; where not, a Bento that was kept takes over. It served once, so neither the gate nor a smoke
+    test nor a canary is asked. Raises PromotionRefused without an earlier one, StoreError, PlatformError.
     """
     platform = Platform(settings or Settings())
     engine = make_engine(platform.database_url)
+    serving = serving_version(platform, engine)
+    if (canary := parts(engine).get(CANARY)) and serving:
+        end_canary(engine, canary.model_version)
+        _name(platform, serving)
+        return serving
     version = previous_champion(engine)
-    _deploy(platform, engine, version, actor=actor, reason=reason, force=True)
+    switch(platform, engine, version, serving)
+    record_promotion(engine, version, serving, actor, reason, SERVING)
+    _name(platform, version)
     return version
+
+
+def switch(platform: Platform, engine: Engine, version: str, before: str | None) -> None:
+    """Makes a version that served once the champion, in the running Bento if it is there, else in one that was kept.
+
+    Raises PlatformError, BentoBuildError: the old one goes on serving.
+    """
+    home = platform.home.bentoml
+    put_champion(engine, version)  # a Bento that lacks it goes on with what it has, a deployment gives up
+    try:
+        served = platform.settled()
+        if served is None or version not in versions_of(served["bento_tag"], home):
+            platform.serve(kept_bento(version, home) or _built(platform, version), version)
+        platform.name_champion(version)
+    except DuotempoError:
+        if before:
+            put_champion(engine, before)
+        raise
+    await_champion(platform, version)
+
+
+def serving_version(platform: Platform, engine: Engine) -> str | None:
+    """The champion that answers: the table `variants` knows, or what was served before there was one."""
+    if (served := platform.served()) is None:
+        return None
+    champion = parts(engine).get(CHAMPION)
+    return champion.model_version if champion else served["model_version"]
+
+
+def await_champion(platform: Platform, version: str) -> None:
+    """Returns once the service answers by its new champion, which it does within about a second."""
+    deadline, url = time.monotonic() + FOLLOW_SECONDS, f"{platform.addresses.serving_url}/readyz"
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=FOLLOW_SECONDS).json()["model_version"] == version:
+                return
+        except httpx.HTTPError as error:
+            log.debug("the service does not answer: %s", error)
+        time.sleep(PAUSE_SECONDS)
+    log.warning("the service does not follow the table `variants` to version %s: see its /readyz", version)
+
+
+def _built(platform: Platform, version: str) -> str:
+    folder = registry.download_bundle(platform.addresses.mlflow_url, version, platform.home.path / "bundles" / version)
+    return build_bento({version: folder}, newest=version, champion=version, bentoml_home=platform.home.bentoml)
+
+
+def _name(platform: Platform, version: str) -> None:
+    """Moves the alias to a version that serves already; `reconcile` does it later when the registry is down."""
+    try:
+        registry.set_champion(platform.addresses.mlflow_url, version)
+    except RegistryUnavailable as error:
+        log.warning("the alias stays behind until the registry is back: %s", error)
 
 
 def check_gate(found: Version, *, force: bool, reason: str) -> None:
@@ -95,9 +171,10 @@ def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, rea
     try:
         start_deployment(DEPLOYMENT, parameters, key)
         registry.set_champion(tracking_uri, version)
-        run_deployment(DEPLOYMENT, parameters, key=key, timeout=DEPLOY_SECONDS)
+        canary_seconds = platform.settings.deploy.canary_seconds
+        run_deployment(DEPLOYMENT, parameters, key=key, timeout=DEPLOY_SECONDS + canary_seconds)
     except (RegistryError, DeploymentError) as error:  # the flow may not have begun, or not have come to its own end
         if is_open(engine, request):
             record_promotion(engine, version, before, actor, str(error), FAILED)
-            give_back(tracking_uri, version, (platform.served() or {}).get("model_version"))
+            give_back(tracking_uri, version, serving_version(platform, engine))
         raise

@@ -1,4 +1,4 @@
-"""Makes what is served what the registry says: the alias `champion` is the wish, the platform's state the fact.
+"""Makes what is served what the registry says: the alias `champion` is the wish, the table `variants` the fact.
 
 A webhook is only a hint to look, so that a lost, doubled, late or forged one can do no harm.
 """
@@ -8,14 +8,19 @@ from sqlalchemy import Engine
 from components import registry
 from components.store.promotions import (
     FAILED,
+    SERVING,
     failures_in_a_row,
     is_open,
+    last_promotion,
+    open_request,
     record_promotion,
     request_promotion,
 )
-from infra.client import start_deployment
+from components.store.schema import Promotion
+from components.store.variants import CANARY, end_canary, parts
+from infra.client import Run, start_deployment
 from infra.local.platform import Platform
-from infra.promotion import DEPLOYMENT, deployment_key, give_back
+from infra.promotion import DEPLOYMENT, deployment_key, give_back, serving_version
 
 ACTOR = "registry"
 TRIES = 3
@@ -32,24 +37,67 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
     """
     tracking_uri = platform.addresses.mlflow_url
     version = registry.champion_number(tracking_uri)
-    serving = (platform.served() or {}).get("model_version")
+    serving = serving_version(platform, engine)
+    if serving and serving != (platform.served() or {}).get("model_version"):
+        platform.name_champion(serving)
+    if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
+        _end_orphan(engine, canary.model_version, serving)
     if version is None:
         return "no version is the champion"
     if version == serving:
-        return f"version {version} is the champion and serves"
-    if "refused" in registry.version(tracking_uri, version).tags and not hint:
+        return _serves(engine, version)
+    if not hint and (why := _spoken_against(tracking_uri, engine, version, serving)):
         give_back(tracking_uri, version, serving)
-        return f"version {version} was refused: {serving or 'nothing'} keeps the alias"
+        return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
     request, new = request_promotion(engine, version, serving, ACTOR, hint or "the registry's champion does not serve")
-    parameters = {"version": version, "actor": request.actor, "reason": request.reason}
-    run = start_deployment(DEPLOYMENT, parameters, key=deployment_key(request))
+    run = _run_of(request)
     if run.over and is_open(engine, request):
         return _lost(platform, engine, version, serving, f"its deployment ended as {run.state}, see {run.page}")
     return f"version {version} is {'to be ' if new else 'being '}deployed, see {run.page}"
 
 
+def _spoken_against(tracking_uri: str, engine: Engine, version: str, serving: str | None) -> str | None:
+    """Why a version that bears the alias, and that nobody has just given it to, is not to be deployed."""
+    if open_request(engine, version):
+        return None
+    if "refused" in registry.version(tracking_uri, version).tags:
+        return "was refused"
+    last = last_promotion(engine)
+    if last and (last.state, last.version, last.from_version) == (SERVING, serving, version):
+        return "was replaced while the registry was down"
+    return None
+
+
+def _run_of(request: Promotion) -> Run:
+    """The run of the deployment, which this starts if there is none."""
+    parameters = {"version": request.version, "actor": request.actor, "reason": request.reason}
+    return start_deployment(DEPLOYMENT, parameters, key=deployment_key(request))
+
+
+def _serves(engine: Engine, version: str) -> str:
+    """Closes the request of a deployment that died after the switch and before it could say so."""
+    request = open_request(engine, version)
+    if request and request.from_version != version and (run := _run_of(request)).over and is_open(engine, request):
+        why = f"its deployment ended as {run.state} after the switch, see {run.page}"
+        record_promotion(engine, version, request.from_version, ACTOR, why, SERVING)
+    return f"version {version} is the champion and serves"
+
+
+def _end_orphan(engine: Engine, version: str, serving: str | None) -> None:
+    """Ends a canary that is not wanted any more, and whose deployment is not there to do it."""
+    request = open_request(engine, version)
+    if request is None:
+        end_canary(engine, version)
+    elif (run := _run_of(request)).over and is_open(engine, request):
+        end_canary(engine, version)
+        record_promotion(
+            engine, version, serving, ACTOR, f"its deployment ended as {run.state}, see {run.page}", FAILED
+        )
+
+
 def _lost(platform: Platform, engine: Engine, version: str, serving: str | None, why: str) -> str:
     """Records the end of a deployment that could not do it itself; the last of several costs the version its alias."""
+    end_canary(engine, version)
     record_promotion(engine, version, serving, ACTOR, why, FAILED)
     if failures_in_a_row(engine, version) < TRIES:
         return f"version {version}: {why}; it is tried again"

@@ -141,11 +141,26 @@ class ConsentAnswer(Answer):
     consent: bool
 
 
+class InForce(Answer):
+    variant: str = Field(json_schema_extra={"enum": ["champion", "canary", "challenger", "shadow"]})
+    model_version: str
+    share: float
+    """Of the users; of the requests for a shadow. The champion has all who are left."""
+
+
 class Ready(Answer):
     ready: bool
     model_version: str | None
+    """Of the champion."""
     missing: list[str]
     """What the service waits for, in words."""
+    loading: bool
+    """It is still being read whether anything is missing."""
+    versions: list[str]
+    """Those that can answer."""
+    variants: list[InForce]
+    notes: list[str]
+    """What was asked for and cannot be, such as a version that this service does not hold."""
 
 
 class Live(Answer):

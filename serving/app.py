@@ -30,6 +30,7 @@ from serving.middleware import LimitedHeaders, Measured, SecurityHeaders
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
 from serving.runtime import Runtime
+from serving.trial import stand_trial
 
 logger = logging.getLogger(__name__)
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,10 +48,11 @@ def make_app(runtime: Runtime) -> Starlette:
         return JSONResponse(document)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         drain.install()
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(runtime.loaded)
+        await stand_trial(app, drain)
         following = asyncio.create_task(doors.follow(loading))
         if READY_FILE in os.environ:  # another Bento answers as long as this one does not
             await loading
@@ -207,9 +209,7 @@ class Handlers:
         return JSONResponse({"alive": True})
 
     async def readyz(self, _: Request) -> Response:
-        missing = self.runtime.missing
-        state = {"ready": not missing, "model_version": self.runtime.model_version, "missing": missing}
-        return JSONResponse(state, status_code=503 if missing else 200)
+        return JSONResponse(self.runtime.state(), status_code=503 if self.runtime.missing else 200)
 
     async def metrics(self, _: Request) -> Response:
         return Response(self.runtime.metrics.text(), media_type=PROMETHEUS)

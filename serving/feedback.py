@@ -1,18 +1,21 @@
 """What users and shops tell the service, stored before it is answered."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
+from sqlalchemy import Connection
 
 from components.columns import Columns
 from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import admit
 from components.store.clean import clean_events, clean_items
+from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine, upsert_items
 from components.store.normalize import clean_id
+from components.store.variants import Part
 from serving.catalogue import read_items
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
@@ -26,11 +29,20 @@ CATALOGUE = "api"
 class Intake:
     """Takes feedback and items in: cleaned by the rules of ingest, one transaction a batch, rejected rows kept."""
 
-    def __init__(self, database: Database, settings: EventSettings, privacy: Privacy, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: EventSettings,
+        privacy: Privacy,
+        metrics: Metrics,
+        assigned: Callable[[str], Part],
+    ) -> None:
+        """assigned: the part that answers a user now."""
         self._database = database
         self._settings = settings
         self._privacy = privacy
         self._metrics = metrics
+        self._assigned = assigned
 
     def feedback(self, request: FeedbackRequest) -> dict[str, object]:
         """The answer of /feedback, after the commit. Raises ApiError (503) when nothing was stored."""
@@ -48,7 +60,7 @@ class Intake:
                     known_items=read_items(connection, items),
                     now=datetime.fromtimestamp(now, UTC),
                 )
-                accepted = append_events(connection, cleaned.rows)
+                accepted = append_events(connection, self._attributed(connection, cleaned.rows))
                 rejected = pd.concat([cleaned.rejected, refused]).sort_index()
                 quarantine(connection, FEEDBACK, rejected)
         except DatabaseAway as error:
@@ -59,6 +71,16 @@ class Intake:
         for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(rejected))):
             self._metrics.feedback.labels(outcome).inc(count)
         return {"accepted": accepted, "duplicates": duplicates, "rejected": _told(rejected)}
+
+    def _attributed(self, connection: Connection, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows with version and variant: of the user's answer that they name, else of who answers the user now."""
+        shown = read_answerers(connection, set(rows[Columns.REQUEST].dropna()))
+        by = [
+            shown.get((request, user)) or self._assigned(user)
+            for request, user in zip(rows[Columns.REQUEST], rows[Columns.USER], strict=True)
+        ]
+        versions, variants = [part.model_version for part in by], [part.variant for part in by]
+        return rows.assign(**{Columns.MODEL_VERSION: versions, Columns.VARIANT: variants})
 
     def items(self, request: ItemsRequest) -> dict[str, object]:
         """The answer of /items: an item that is there already is replaced. Raises ApiError (503)."""

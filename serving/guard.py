@@ -73,7 +73,7 @@ class Guard:
 
         Raises ApiError: 401 without a good key, 403 with one for other doors, 429, 503 (keys unknown).
         """
-        trusted = self._settings.trust_local and is_local(request)
+        trusted = on_trial(request) or (self._settings.trust_local and is_local(request))
         if always or (self._settings.require_keys and not trusted):
             caller = (await self._known(request, scope)).key_id
         else:
@@ -98,6 +98,12 @@ class Guard:
         if scope not in key.scopes:
             raise ApiError(403, "wrong_scope", f"key {key.key_id} does not have the scope {scope}")
         return key
+
+
+def on_trial(request: HTTPConnection) -> bool:
+    """Whether it came by the Unix socket of a trial, see serving/trial.py, which only the deployment can open."""
+    server = request.scope.get("server")
+    return server is not None and server[1] is None
 
 
 def is_local(request: HTTPConnection) -> bool:

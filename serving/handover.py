@@ -50,7 +50,7 @@ class Drain:
 
 async def _drain(server: uvicorn.Server, end: Callable[[], object]) -> None:
     logger.info("handing over: %d connections are open", len(server.server_state.connections))
-    for listener in server.servers:
+    for listener in getattr(server, "servers", ()):  # it has none before it has begun
         listener.close()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while server.server_state.connections and asyncio.get_running_loop().time() < deadline:

@@ -31,7 +31,27 @@ class Metrics:
             registry=self._registry,
         )
         self.model = Gauge(
-            "duotempo_model_info", "The model that is served.", ["model_version"], registry=self._registry
+            "duotempo_model_info", "The models that this service holds.", ["model_version"], registry=self._registry
+        )
+        self.answers = Counter(
+            "duotempo_answers",
+            "Lists by variant; a shadow's are not shown.",
+            ["variant", "model_version", "outcome"],
+            registry=self._registry,
+        )
+        self.answer_seconds = Histogram(
+            "duotempo_answer_seconds",
+            "Time to make a list, by variant.",
+            ["variant", "model_version"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self.shadow_overlap = Histogram(
+            "duotempo_shadow_overlap",
+            "Share of the shown list that the shadow would have shown too.",
+            ["model_version"],
+            buckets=tuple(step / 10 for step in range(11)),
+            registry=self._registry,
         )
 
     def text(self) -> bytes:

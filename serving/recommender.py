@@ -14,7 +14,9 @@ from components.explain import Explainer, Profile
 from components.privacy import Privacy
 from components.ranking.filters import CategoryIndex, best_first, eligible
 from components.ranking.rerank import rerank
-from components.ranking.scorer import Scorer, Strategy
+from components.ranking.scorer import Scorer, Scores, Strategy
+from components.ranking.states import UserState
+from components.ranking.tail import in_tail
 from components.settings import Settings
 from components.store.impressions import record_impression
 from components.store.people import lock_users, refused
@@ -24,9 +26,9 @@ from serving.errors import ApiError
 from serving.live import NOTHING, REFUSED, Stored, make_state, read_stored
 from serving.metrics import Metrics
 from serving.requests import RecommendRequest, SimilarRequest
+from serving.trend import LiveTrend
 
 POOL = 200
-VARIANT = "champion"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,26 @@ class Shown:
 
     row: int
     listed: ListedItem
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What /recommend answers, and what others want to know of it."""
+
+    body: dict[str, object]
+    request_id: str
+    item_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A list, and what it was made of."""
+
+    stored: Stored
+    state: UserState
+    strategy: Strategy
+    scores: Scores
+    shown: list[Shown]
 
 
 class Recommender:
@@ -47,9 +69,11 @@ class Recommender:
         self._privacy = Privacy(settings)
         self._database = database
         self._metrics = metrics
-        self._scorer = Scorer(bundle)
-        self._explainer = Explainer(self._scorer, settings.interests)
         self._ids: list[str] = bundle.items["item_id"].to_pylist()
+        self.trend = LiveTrend({item: row for row, item in enumerate(self._ids)}, bundle.items["recent"].to_numpy())
+        self._scorer = Scorer(bundle, self.trend)
+        self._explainer = Explainer(self._scorer, settings.interests)
+        self._tail = in_tail(bundle.items["popularity"].to_numpy())
         self._listed = [
             ListedItem(title, category, available)
             for title, category, available in zip(
@@ -60,36 +84,39 @@ class Recommender:
         norms = np.linalg.norm(bundle.vectors, axis=1, keepdims=True)
         self._directions = bundle.vectors / np.maximum(norms, 1e-9)
 
-    def recommend(self, request: RecommendRequest) -> dict[str, object]:
+    def recommend(self, request: RecommendRequest, variant: str) -> Answer:
         """The answer of /recommend. Every event committed before the call counts."""
         now = time.time()
         session = Session(self._database, self._metrics)
-        stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
-        state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
-        strategy: Strategy = request.strategy or self._settings.ranking.strategy
-        scores = self._scorer.score([state], strategy)
-        shown = self._choose(session, request, stored, scores.total[0])
-        profile = self._explainer.profile(state)
-        items = self._items(shown, scores.total[0])
+        ranked = self._rank(session, request, now)
+        scores = ranked.scores
+        profile = self._explainer.profile(ranked.state)
+        items = self._items(ranked.shown, scores.total[0])
         if request.explain:
-            rows = np.array([item.row for item in shown], dtype=np.int64)
-            reasons = self._explainer.why(rows, state, scores, profile, strategy)
+            rows = np.array([item.row for item in ranked.shown], dtype=np.int64)
+            reasons = self._explainer.why(rows, ranked.state, scores, profile, ranked.strategy)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         request_id = uuid.uuid4().hex
-        if stored.allowed:
-            self._note(session, request_id, request.user_id, items, now)
-        user_state = _user_state(stored, request)
+        if ranked.stored.allowed:
+            self._note(session, request_id, request.user_id, variant, items, now)
+        user_state = _user_state(ranked.stored, request)
         long_share = float(scores.long_share[0])
         self._count(user_state, long_share)
-        return {
+        body = {
             "request_id": request_id,
             "model_version": self.model_version,
-            "variant": VARIANT,
+            "variant": variant,
             "degraded": session.degraded,
             "user_state": user_state,
             "interest": _interest(long_share, profile),
             "items": items,
         }
+        return Answer(body, request_id, [self._ids[item.row] for item in ranked.shown])
+
+    def rank(self, request: RecommendRequest) -> list[str]:
+        """The ids of the items that `recommend` would show now, and nothing is noted."""
+        ranked = self._rank(Session(self._database, self._metrics), request, time.time())
+        return [self._ids[item.row] for item in ranked.shown]
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
         """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
@@ -110,6 +137,13 @@ class Recommender:
             "items": self._items(shown, scores),
         }
 
+    def _rank(self, session: Session, request: RecommendRequest, now: float) -> Ranked:
+        stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
+        state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
+        strategy: Strategy = request.strategy or self._settings.ranking.strategy
+        scores = self._scorer.score([state], strategy)
+        return Ranked(stored, state, strategy, scores, self._choose(session, request, stored, scores.total[0]))
+
     def _stored(self, connection: Connection, user_id: str) -> Stored:
         if refused(connection, self._privacy, [user_id]):
             return REFUSED
@@ -128,6 +162,7 @@ class Recommender:
             request.k or ranking.k,
             diversity=ranking.diversity if request.diversity is None else request.diversity,
             category_cap=ranking.category_cap,
+            tail_share=ranking.tail_share,
             available_only=filters.available_only,
         )
 
@@ -140,12 +175,13 @@ class Recommender:
         *,
         diversity: float = 0.0,
         category_cap: int = 0,
+        tail_share: float = 0.0,
         available_only: bool = True,
     ) -> list[Shown]:
         """The first k of `ordered` that the catalogue still has, re-ranked; looks as far down as it takes."""
         pool: list[Shown] = []
         chosen: list[int] = []
-        start, size = 0, POOL if diversity or category_cap else 2 * k
+        start, size = 0, POOL if diversity or category_cap or tail_share else 2 * k
         while len(chosen) < k and start < len(ordered):
             batch = ordered[start : start + size]
             listed = self._listed_now(session, batch)
@@ -153,7 +189,10 @@ class Recommender:
             rows = [shown.row for shown in pool]
             names = [shown.listed.category for shown in pool]
             texts = self._bundle.texts[rows]
-            chosen = rerank(scores[rows], texts, names, k, diversity=diversity, category_cap=category_cap)
+            chosen = rerank(
+                scores[rows], texts, names, k, diversity=diversity, category_cap=category_cap,
+                tail=self._tail[rows], tail_share=tail_share,
+            )  # fmt: skip
             start, size = start + size, 2 * size
         return [pool[position] for position in chosen]
 
@@ -176,7 +215,13 @@ class Recommender:
         ]
 
     def _note(
-        self, session: Session, request_id: str, user_id: str, items: list[dict[str, object]], now: float
+        self,
+        session: Session,
+        request_id: str,
+        user_id: str,
+        variant: str,
+        items: list[dict[str, object]],
+        now: float,
     ) -> None:
         """Writes the impression. Every shown item had to be shown, so its propensity is 1."""
         shown = [{name: item[name] for name in ("item_id", "rank", "score")} | {"propensity": 1.0} for item in items]
@@ -190,7 +235,7 @@ class Recommender:
                 request_id=request_id,
                 user_id=user_id,
                 model_version=self.model_version,
-                variant=VARIANT,
+                variant=variant,
                 served_at=datetime.fromtimestamp(now, UTC),
                 items=shown,
             )

@@ -11,14 +11,23 @@ from components.bundle import Bundle, BundleError
 from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
+from components.store.variants import read_parts
+from serving.bundles import built_champion, bundle_folders
 from serving.database import Database
 from serving.errors import unavailable
 from serving.feedback import Intake
+from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.people import People
 from serving.recommender import Recommender
+from serving.shadow import Shadow
+from serving.trend import read_trend
+from serving.variants import Variants
 
-BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundle"
+BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundles"
+VARIANTS_SECONDS = 1.0
+"""A switch between versions that this Bento holds is one transaction on the table `variants`, seen within this time."""
+TREND_SECONDS = 10.0
 GC_THRESHOLD = (50_000, 20, 100)
 logger = logging.getLogger(__name__)
 
@@ -29,10 +38,11 @@ class Parts:
 
     settings: Settings
     database: Database
-    recommender: Recommender
+    recommender: Variants
     intake: Intake
     people: People
     privacy: Privacy
+    followers: list[Follower]
 
 
 class Runtime:
@@ -41,6 +51,7 @@ class Runtime:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.missing = ["the bundle is still being read"]
+        self.loading = True
         self._parts: Parts | None = None
 
     @property
@@ -52,16 +63,33 @@ class Runtime:
 
     @property
     def model_version(self) -> str | None:
+        """Of the champion."""
         return self._parts.recommender.model_version if self._parts else None
 
+    def state(self) -> dict[str, object]:
+        """What /readyz shows."""
+        variants = self._parts.recommender if self._parts else None
+        return {
+            "ready": not self.missing,
+            "model_version": self.model_version,
+            "missing": self.missing,
+            "loading": self.loading,
+            "versions": variants.versions if variants else [],
+            "variants": [vars(part) for part in variants.parts.values()] if variants else [],
+            "notes": variants.notes if variants else [],
+        }
+
     def load(self) -> None:
-        """Reads settings and bundle. Raises what is wrong with them."""
-        self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLE", BESIDE_THE_SOURCE)))
+        """Reads settings and bundles. Raises what is wrong with them, or with the champion's bundle."""
+        self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLES", BESIDE_THE_SOURCE)))
+        for follower in self._parts.followers:
+            follower.start()
         freeze_heap()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
         """Notes how the loading ended: what is missing is what /readyz shows."""
         error = loading.exception()
+        self.loading = False
         if error is None:
             self.missing = []
             logger.info("ready: model version %s", self.model_version)
@@ -74,21 +102,42 @@ class Runtime:
 
     def close(self) -> None:
         if self._parts:
+            for follower in self._parts.followers:
+                follower.close()
+            self._parts.recommender.close()
             self._parts.database.close()
 
-    def _assemble(self, folder: Path) -> Parts:
+    def _assemble(self, place: Path) -> Parts:
         settings = Settings()
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
         logging.getLogger("serving").setLevel(settings.log_level)
-        bundle = Bundle.read(folder)
+        folders = bundle_folders(place)
+        champion = built_champion(place, list(folders))
         database = Database(settings.database_url)
-        settings = trained_settings(settings, bundle)
-        recommender = Recommender(bundle, settings, database, self.metrics)
-        self.metrics.model.labels(recommender.model_version).set(1)
+        recommenders = {champion: self._recommender(folders[champion], settings, database)}
+        unusable: dict[str, str] = {}
+        for version in folders.keys() - {champion}:
+            try:
+                recommenders[version] = self._recommender(folders[version], settings, database)
+            except Exception as error:  # whatever is wrong with another version costs the champion nothing
+                unusable[version] = f"{type(error).__name__}: {error}"
+                logger.exception("version %s cannot be used", version)
+        shadow = Shadow(database, self.metrics)
+        variants = Variants(recommenders, champion, unusable=unusable, metrics=self.metrics, shadow=shadow)
         privacy = Privacy(settings)
-        intake = Intake(database, settings.events, privacy, self.metrics)
-        return Parts(settings, database, recommender, intake, People(database, privacy), privacy)
+        intake = Intake(database, settings.events, privacy, self.metrics, variants.assigned)
+        followers = [
+            Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
+            Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
+        ]
+        return Parts(settings, database, variants, intake, People(database, privacy), privacy, followers)
+
+    def _recommender(self, folder: Path, settings: Settings, database: Database) -> Recommender:
+        bundle = Bundle.read(folder)
+        recommender = Recommender(bundle, trained_settings(settings, bundle), database, self.metrics)
+        self.metrics.model.labels(recommender.model_version).set(1)
+        return recommender
 
 
 def trained_settings(settings: Settings, bundle: Bundle) -> Settings:

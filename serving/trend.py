@@ -1,10 +1,14 @@
 """What is wanted lately, counted in Postgres every few seconds."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from sqlalchemy import Connection
 
-from components.ranking.trends import trend_scores
+from components.ranking.trends import RECENT_SECONDS, trend_scores
+from components.settings import EventSettings
+from components.store.trend import count_wanted
 
 
 class LiveTrend:
@@ -26,3 +30,8 @@ class LiveTrend:
             if (row := self._rows.get(item)) is not None:
                 counts[row] = count
         self._scores = trend_scores(counts[None])
+
+
+def read_trend(connection: Connection, settings: EventSettings) -> dict[str, int]:
+    """Positive events of the last days, by item."""
+    return count_wanted(connection, datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS), settings)

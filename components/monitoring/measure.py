@@ -14,12 +14,14 @@ from components.monitoring.online import Figure, Online, compare
 from components.settings import Settings
 from components.store.observed import (
     Met,
+    Shadowed,
     Window,
     count_met,
     read_categories,
     read_exposures,
     read_feedback,
     read_scores,
+    read_shadows,
     serving_version,
 )
 
@@ -29,10 +31,11 @@ SCORED_ANSWERS = 20_000
 
 @dataclass(frozen=True)
 class OnlineReport:
-    """The comparison of variants in a window."""
+    """The comparison of variants in a window, and what shadows would have answered."""
 
     window: Window
     online: Online
+    shadows: list[Shadowed]
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table online_metrics, differences under `difference.METRIC`."""
@@ -91,7 +94,7 @@ def measure_online(engine: Engine, settings: Settings, now: datetime, days: floa
         k=evaluation.k,
         resamples=evaluation.bootstrap,
     )
-    return OnlineReport(window, compared)
+    return OnlineReport(window, compared, read_shadows(engine, window))
 
 
 def measure_drift(engine: Engine, settings: Settings, now: datetime, days: float) -> DriftReport:

@@ -5,6 +5,7 @@ from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
 from components.registry.versions import (
     Version,
+    bearer,
     champion,
     champion_number,
     clear_champion,
@@ -24,6 +25,7 @@ __all__ = [
     "RegistryUnavailable",
     "Version",
     "WebhookRefused",
+    "bearer",
     "champion",
     "champion_number",
     "check_delivery",

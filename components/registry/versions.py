@@ -9,6 +9,7 @@ from components.registry.connection import NAME, RegistryError, connect
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+SHADOW = "shadow"
 AT = "_at_"
 """MLflow allows no @ in a metric's name: ndcg@10 is kept as ndcg_at_10."""
 
@@ -81,7 +82,12 @@ def version(tracking_uri: str, number: str) -> Version:
 
 def champion(tracking_uri: str) -> Version | None:
     """The version that bears the alias `champion`."""
-    return next((entry for entry in versions(tracking_uri) if CHAMPION in entry.aliases), None)
+    return bearer(tracking_uri, CHAMPION)
+
+
+def bearer(tracking_uri: str, alias: str) -> Version | None:
+    """The version that bears an alias."""
+    return next((entry for entry in versions(tracking_uri) if alias in entry.aliases), None)
 
 
 def champion_number(tracking_uri: str) -> str | None:

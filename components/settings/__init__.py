@@ -22,6 +22,7 @@ from components.settings.data import AdaptationSettings, EmbeddingSettings, Even
 from components.settings.files import PRESETS, own_presets, preset_file, settings_file
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
 from components.settings.operation import (
+    DeploySettings,
     MonitoringSettings,
     PlatformSettings,
     PrivacySettings,
@@ -34,6 +35,7 @@ from components.settings.section import Section
 __all__ = [
     "PRESETS",
     "AdaptationSettings",
+    "DeploySettings",
     "EmbeddingSettings",
     "EvaluationSettings",
     "EventSettings",
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     validation: ValidationSettings = ValidationSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    deploy: DeploySettings = DeploySettings()
     retention: RetentionSettings = RetentionSettings()
     platform: PlatformSettings = PlatformSettings()
     security: SecuritySettings = SecuritySettings()

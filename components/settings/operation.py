@@ -1,8 +1,8 @@
-"""Settings of what runs for months: validation, monitoring, the platform, who may ask it and what it may keep."""
+"""Settings of what runs for months: validation, monitoring, deployments, retention, the platform, security, privacy."""
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 
 from components.settings.section import Amount, Port, Section, Share
 
@@ -31,6 +31,27 @@ class MonitoringSettings(Section):
     """Events that the newest version does not know, from which on a retraining starts early."""
     retrain_pause_hours: PositiveFloat = 12.0
     """No retraining starts early within so many hours after the start of another."""
+
+
+class DeploySettings(Section):
+    """How a version becomes the champion, see docs/operating.md."""
+
+    canary_share: Share = 0.1
+    """Share of the users who are answered by a new version at first; 0 does without a canary."""
+    canary_seconds: NonNegativeFloat = 600.0
+    """How long, before the version serves everybody or goes back; 0 does without a canary."""
+    min_requests: PositiveInt = 100
+    """Answers of both versions below which only errors are compared."""
+    max_error_rate_gain: Share = 0.01
+    """By so much the canary's share of failed answers may be above the champion's."""
+    max_latency_ratio: PositiveFloat = 2.0
+    """The 95 % quantile of the canary's time to answer, in those of the champion."""
+    min_positive_ratio: Share = 0.9
+    """The canary goes back when its positive feedback is surely (95 %) below this share of the champion's."""
+    challenger_share: Share = 0.0
+    """Share of the users whom the version with the alias `challenger` answers, from the next deployment on."""
+    shadow_share: Share = 0.0
+    """Share of the requests that the version with the alias `shadow` answers too, unseen, from the next deployment."""
 
 
 class RetentionSettings(Section):

@@ -38,6 +38,11 @@ _SCORES = """
 _SERVING_VERSION = """
     SELECT model_version FROM impressions WHERE served_at >= :since AND served_at < :until
     ORDER BY variant = 'champion' DESC, served_at DESC LIMIT 1"""
+_SHADOWS = """
+    SELECT model_version, count(*) AS answers, count(error) AS failed, avg(overlap) AS overlap,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS seconds
+    FROM shadow_answers WHERE answered_at >= :since AND answered_at < :until
+    GROUP BY model_version ORDER BY min(answered_at)"""
 _UNKNOWN_TO = "SELECT count(*) FROM events JOIN users USING (user_id) WHERE occurred_at >= :cut AND consent"
 
 
@@ -69,6 +74,18 @@ class Met:
     @property
     def events(self) -> int:
         return sum(self.kinds.values())
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """What a shadow would have answered in a window. overlap: mean share of the shown list that it has too, None where
+    all failed; seconds: 95 % of its answers took no longer."""
+
+    model_version: str
+    answers: int
+    failed: int
+    overlap: float | None
+    seconds: float
 
 
 def read_exposures(engine: Engine, window: Window) -> pd.DataFrame:
@@ -104,6 +121,12 @@ def read_scores(engine: Engine, window: Window, version: str, answers: int) -> n
     with engine.connect() as connection:
         found = connection.scalars(text(_SCORES), {**window.bounds, "version": version, "answers": answers})
         return np.array(found.all(), dtype=np.float64)
+
+
+def read_shadows(engine: Engine, window: Window) -> list[Shadowed]:
+    """The versions that were shadows in the window. Raises StoreError."""
+    with engine.connect() as connection:
+        return [Shadowed(*row) for row in connection.execute(text(_SHADOWS), window.bounds)]
 
 
 def serving_version(engine: Engine, window: Window) -> str | None:

@@ -5,7 +5,9 @@ from sqlalchemy.orm import Session
 
 from components.store.schema import Promotion
 
-REQUESTED, SERVING, REFUSED, FAILED, SUPERSEDED = "requested", "serving", "refused", "failed", "superseded"
+REQUESTED, CANARY, SERVING = "requested", "canary", "serving"
+REFUSED, FAILED, SUPERSEDED = "refused", "failed", "superseded"
+OPEN = (REQUESTED, CANARY)
 """The states of a line. A request is open until a later line of its version tells how it ended."""
 LOCK = 7_236_417
 """Of requests, so that two that come at once make one."""
@@ -17,8 +19,7 @@ def request_promotion(
     """The open request of the version, and whether it is a new one: there is one at a time. Raises StoreError."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
-        last = session.scalars(_lines_of(version).limit(1)).first()
-        if last is not None and last.state == REQUESTED:
+        if (last := _open_request(session, version)) is not None:
             return last, False
         line = Promotion(version=version, from_version=from_version, actor=actor, reason=reason, state=REQUESTED)
         session.add(line)
@@ -27,18 +28,30 @@ def request_promotion(
         return line, True
 
 
+def open_request(engine: Engine, version: str) -> Promotion | None:
+    """The request of the version of which nothing tells yet how it ended. Raises StoreError."""
+    with Session(engine) as session:
+        return _open_request(session, version)
+
+
 def is_open(engine: Engine, request: Promotion) -> bool:
     """Whether nothing tells yet how the request ended. Raises StoreError."""
-    with Session(engine) as session:
-        last = session.scalars(_lines_of(request.version).limit(1)).one()
-        return last.promotion_id == request.promotion_id
+    last = open_request(engine, request.version)
+    return last is not None and last.promotion_id == request.promotion_id
 
 
 def failures_in_a_row(engine: Engine, version: str) -> int:
     """How many of the version's latest requests failed, one after the other. Raises StoreError."""
     with Session(engine) as session:
-        ends = [line.state for line in session.scalars(_lines_of(version)) if line.state != REQUESTED]
+        ends = [line.state for line in session.scalars(_lines_of(version)) if line.state not in OPEN]
     return next((count for count, state in enumerate(ends) if state != FAILED), len(ends))
+
+
+def _open_request(session: Session, version: str) -> Promotion | None:
+    lines = session.scalars(_lines_of(version)).all()
+    if not lines or lines[0].state not in OPEN:
+        return None
+    return next((line for line in lines if line.state == REQUESTED), None)
 
 
 def _lines_of(version: str) -> Select[Promotion]:
@@ -53,6 +66,12 @@ def record_promotion(
     line = {"version": version, "from_version": from_version, "actor": actor, "reason": reason, "state": state}
     with engine.begin() as connection:
         connection.execute(insert(Promotion).values(line))
+
+
+def last_promotion(engine: Engine) -> Promotion | None:
+    """The newest line. Raises StoreError."""
+    with Session(engine) as session:
+        return session.scalars(select(Promotion).order_by(Promotion.promotion_id.desc()).limit(1)).first()
 
 
 def list_promotions(engine: Engine) -> list[Promotion]:

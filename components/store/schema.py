@@ -64,6 +64,7 @@ class Event(Base):
     source: Mapped[str]
     __table_args__ = (
         Index("events_user_time", "user_id", "occurred_at"),
+        Index("events_time", "occurred_at", postgresql_using="brin"),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
 
@@ -124,6 +125,29 @@ class Promotion(Base):
     reason: Mapped[str]
     state: Mapped[str]
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AssignedVariant(Base):
+    """Which version plays which part in the service, for what share of the users (of the requests, for a shadow)."""
+
+    __tablename__ = "variants"
+    variant: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str]
+    share: Mapped[float]
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ShadowAnswer(Base):
+    """What a shadow would have answered: the share of the shown list that it has too, or how it failed."""
+
+    __tablename__ = "shadow_answers"
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    answered_at: Mapped[datetime]
+    model_version: Mapped[str]
+    overlap: Mapped[float | None]
+    seconds: Mapped[float]
+    error: Mapped[str | None]
+    __table_args__ = (Index("shadow_answers_time", "answered_at"),)
 
 
 class DriftMeasure(Base):

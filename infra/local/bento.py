@@ -10,6 +10,7 @@ from components.settings import Settings
 from infra.local.address import take_socket
 from infra.local.home import Home
 from serving.handover import READY_FILE
+from serving.trial import SOCKET
 
 WORKER = "_bentoml_impl.worker.service"
 
@@ -18,6 +19,9 @@ def main(home: Home, tag: str) -> None:
     ready = home.ready_file(os.getpid())
     ready.unlink(missing_ok=True)
     os.environ[READY_FILE] = str(ready)
+    if home.state.on_trial == tag:
+        home.trial.unlink(missing_ok=True)
+        os.environ[SOCKET] = str(home.trial)
     descriptor = take_socket(home)
     os.set_inheritable(descriptor, True)
     command = [sys.executable, "-m", WORKER, tag, "--fd", str(descriptor), "--worker-id", "1"]

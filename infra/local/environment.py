@@ -61,6 +61,7 @@ def servers(home: Home, databases: Databases, project: Path) -> dict[str, str]:
         TAG: home.id,
         "DUOTEMPO_PROJECT": str(project),
         "PREFECT_API_DATABASE_CONNECTION_URL": databases.prefect,
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

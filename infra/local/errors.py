@@ -26,12 +26,22 @@ class PlatformError(DuotempoError):
     """The platform cannot do what was asked; the message names the log and the mend."""
 
 
+class SmokeTestFailed(PlatformError):
+    """A Bento does not do what callers rely on; the message says what, with the end of its log."""
+
+
 def failure(name: str, problem: str, log: Path, secrets: list[str], mend: str = "") -> PlatformError:
     """The error of a program, with the last lines of its `log` (`secrets` blotted out) and the mend they suggest."""
+    tail = log_tail(log, secrets)
+    known = next((text for pattern, text in MENDS if re.search(pattern, tail, re.IGNORECASE)), "")
+    advice = known or mend or "read the log, mend what it names, then `duotempo up` again"
+    return PlatformError(f"{name} {problem}. Its log {log} ends with\n{tail}\n{advice}")
+
+
+def log_tail(log: Path, secrets: list[str]) -> str:
+    """The last lines of a log, `secrets` blotted out."""
     lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else ["(empty)"]
     tail = "\n".join(f"  | {line}" for line in lines)
     for secret in secrets:
         tail = tail.replace(secret, "***")
-    known = next((text for pattern, text in MENDS if re.search(pattern, tail, re.IGNORECASE)), "")
-    advice = known or mend or "read the log, mend what it names, then `duotempo up` again"
-    return PlatformError(f"{name} {problem}. Its log {log} ends with\n{tail}\n{advice}")
+    return tail

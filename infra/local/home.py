@@ -28,7 +28,9 @@ class State:
     served: dict[str, str] | None = None
     """`bento_tag` and `model_version` of what is served."""
     coming: str | None = None
-    """The tag of a Bento that is about to take over."""
+    """The tag of a Bento that is about to take over..."""
+    on_trial: str | None = None
+    """...and of one that is to be asked first."""
     environment: str = ""
     """Fingerprint of the settings that the running programs were started with."""
     deployed: str = ""
@@ -76,6 +78,11 @@ class Home:
         """The Unix socket at which the keeper of the service's address hands it over."""
         return self.socket.with_name("address.sock")
 
+    @property
+    def trial(self) -> Path:
+        """The Unix socket of a Bento that is on trial, before it takes over."""
+        return self.socket.with_name("trial.sock")
+
     def ready_file(self, pid: int) -> Path:
         """What a Bento, the process of that id, writes once it is loaded."""
         return self.supervisor / f"bento-{pid}.ready"
@@ -84,7 +91,7 @@ class Home:
         """What a stopped platform remembers of Bentos that were ready, or were about to take over."""
         for file in self.supervisor.glob("bento-*.ready"):
             file.unlink()
-        self.save(replace(self.state, coming=None))
+        self.save(replace(self.state, coming=None, on_trial=None))
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -6,12 +6,14 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from components import registry
 from components.settings import Settings
+from components.store.engine import StoreError, make_engine
+from components.store.variants import parts
 from infra.local import environment, health, ports, postgres
 from infra.local.bento import program_name
 from infra.local.databases import Databases, embedded, outside
@@ -21,6 +23,7 @@ from infra.local.home import Home, State
 from infra.local.programs import DEPLOY_QUEUE, POOLS, PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
+from infra.local.trial import Check, try_out
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
@@ -127,7 +130,8 @@ class Platform:
             self._supervisor.stop()
 
     def status(self) -> dict[str, Any]:
-        """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None}`."""
+        """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None,
+        "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down."""
         state = self.home.state
         processes = self._supervisor.processes()
         names = ["postgres", "prefect", "mlflow", "hook", *self._workers, *(["bento"] if state.served else [])]
@@ -142,26 +146,43 @@ class Platform:
             }
             for name, well in zip(names, healthy, strict=True)
         }
-        return {"services": services, "served": state.served}
+        return {"services": services, "served": state.served, "variants": self._variants(state)}
 
     def served(self) -> dict[str, str] | None:
         """`bento_tag` and `model_version` of what is served, or None."""
         return self.home.state.served
 
-    def serve(self, bento_tag: str, model_version: str) -> None:
+    def serve(self, bento_tag: str, model_version: str, check: Check | None = None) -> None:
         """Serves a Bento at the address that stays: it starts beside the old one, which then hands over and ends.
 
-        Raises PlatformError when it does not become ready; the old one has answered all the time and goes on.
+        model_version: of its champion. check: is asked before it takes over; what it raises is raised here.
+        Raises PlatformError when it does not become ready, SmokeTestFailed when it does not answer as it should; the
+        old one has answered all the time and goes on.
         """
         if not self.is_up:
             raise PlatformError("the platform is not up: `duotempo up` starts it")
         with self.home.locked("serve"):
             try:
-                self._put(coming=bento_tag)
+                self._put(coming=bento_tag, on_trial=bento_tag if check else None)
+                if check:
+                    secrets, limit = self._secrets, self.settings.platform.start_timeout_seconds
+                    try_out(bento_tag, check, self.home, self._supervisor, secrets, limit)
                 self._await("bento", program_name(bento_tag))
                 self._put(served={"bento_tag": bento_tag, "model_version": model_version})
             finally:
-                self._put(coming=None)
+                self._put(coming=None, on_trial=None)
+
+    def settled(self) -> dict[str, str] | None:
+        """As `served`, once no Bento is about to take over."""
+        with self.home.locked("serve"):
+            return self.served()
+
+    def name_champion(self, model_version: str) -> None:
+        """Notes another champion inside the served Bento."""
+        with self.home.locked("serve"), self.home.locked("start"):
+            state = self.home.state
+            if state.served:
+                self.home.save(replace(state, served={**state.served, "model_version": model_version}))
 
     def _start(self, progress: Progress) -> None:
         if self._supervisor.alive():
@@ -263,7 +284,11 @@ class Platform:
             time.sleep(PAUSE_SECONDS)
 
     def _failure(self, name: str, problem: str, mend: str = "") -> PlatformError:
-        return failure(name, problem, self.home.log(name), self._databases(self.home.state).secrets, mend)
+        return failure(name, problem, self.home.log(name), self._secrets, mend)
+
+    @property
+    def _secrets(self) -> list[str]:
+        return self._databases(self.home.state).secrets
 
     def _healthy(self, name: str, process: Process | None) -> bool:
         if not self._elsewhere(name) and (process is None or process.pid is None):
@@ -285,6 +310,17 @@ class Platform:
         """What supervisord calls the program of a service."""
         served = self.served()
         return program_name(served["bento_tag"]) if name == "bento" and served else name
+
+    def _variants(self, state: State) -> list[dict[str, Any]]:
+        if state.served is None:
+            return []
+        engine = make_engine(self._databases(state).url)
+        try:
+            return [asdict(part) for part in parts(engine).values()]
+        except StoreError:
+            return []
+        finally:
+            engine.dispose()
 
     def _shown(self, name: str, state: State) -> str | None:
         """The address that a person may see: without a password."""

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from components.store.engine import make_engine
+from components.store.impressions import record_shadow
 from tests.cli.conftest import Run
 from tests.components.monitoring.world import show, tell
 from tests.worlds import free_port
@@ -17,7 +18,8 @@ from tests.worlds import free_port
 def engine(database: str) -> Iterator[Engine]:
     engine = make_engine(database)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, events, event_keys, impressions, drift, online_metrics"))
+        measured = "drift, online_metrics, shadow_answers"
+        connection.execute(text(f"TRUNCATE users, items, events, event_keys, impressions, {measured}"))
     yield engine
     engine.dispose()
 
@@ -49,6 +51,23 @@ def test_variants_are_shown_beside_each_other(duotempo: Run, database: str) -> N
 
 
 @pytest.mark.usefixtures("answered")
+def test_a_shadow_is_told_of(duotempo: Run, engine: Engine, database: str) -> None:
+    now = datetime.now(UTC)
+    for number, overlap in enumerate((0.5, 1.0, None)):
+        with engine.begin() as connection:
+            record_shadow(
+                connection, request_id=f"r{number}", answered_at=now, model_version="3", overlap=overlap, seconds=0.02,
+                error=None if overlap else "ValueError: no",
+            )  # fmt: skip
+    answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
+    assert "shadow, version 3: 3 answers, 1 failed, 0.75 of the shown list, 95 % within 20 ms" in answer.text
+    told = json.loads(duotempo("report", "online", "--json", DUOTEMPO_DATABASE_URL=database).out)
+    assert told["shadows"] == [
+        {"model_version": "3", "answers": 3, "failed": 1, "overlap": 0.75, "seconds": pytest.approx(0.02)}
+    ]
+
+
+@pytest.mark.usefixtures("answered")
 def test_programs_get_json(duotempo: Run, database: str) -> None:
     answer = duotempo("report", "online", "--days", "3", "--json", DUOTEMPO_DATABASE_URL=database)
     told = json.loads(answer.out)
@@ -57,6 +76,7 @@ def test_programs_get_json(duotempo: Run, database: str) -> None:
     assert told["variants"]["champion"]["metrics"]["rating"] == {"mean": None, "low": None, "high": None}
     assert told["variants"]["canary"]["against_champion"]["ctr@10"]["mean"] == 0
     assert (told["unmatched"], told["history"]) == (1, [])
+    assert told["shadows"] == []
     since, until = (datetime.fromisoformat(told[end]) for end in ("from", "to"))
     assert (until - since).days == 3
 

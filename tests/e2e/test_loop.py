@@ -149,7 +149,7 @@ def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: 
     taken = shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]
     assert f"port {taken} is taken: mlflow gets " in up.text
     status = shell.status()
-    assert set(status) == {"services", "served"}
+    assert set(status) == {"services", "served", "variants"}
     assert {"postgres", "prefect", "mlflow"} <= set(status["services"])
     assert "bento" not in status["services"]
     for service in status["services"].values():

@@ -1,29 +1,25 @@
-"""A real Bento of a tiny bundle, built, served beside a real Postgres, and refused where it is wrong."""
+"""A real Bento of tiny bundles: what it holds, and when another one is built."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from sqlalchemy import Engine, func, select
 
 from components.bundle import Bundle
-from components.store.engine import make_engine
-from components.store.schema import Impression
-from infra.bento import build_bento, fingerprint, lay_out, needed_components
-from infra.smoke import SmokeTestFailed, smoke_test
-from tests.worlds import fill_store, tiny_bundle
+from infra.bento import (
+    bento_folder,
+    build_bento,
+    fingerprint,
+    is_of_this_code,
+    kept_bento,
+    lay_out,
+    mark_tested,
+    needed_components,
+    versions_of,
+)
+from tests.worlds import tiny_bundle
 
 PROJECT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database)
-    fill_store(engine, tiny_bundle())
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -38,32 +34,27 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tag(bundle: Path, home: Path) -> str:
-    return build_bento(bundle, "7", bentoml_home=home)
+    return build_bento({"7": bundle}, newest="7", champion="7", bentoml_home=home)
 
 
 def bentos(home: Path) -> list[Path]:
     return sorted((home / "bentos" / "duotempo").glob("v*"))
 
 
-def served(tag: str) -> list[psutil.Process]:
-    """The processes that serve a Bento: the server and its workers."""
-    return [process for process in psutil.process_iter(["cmdline"]) if tag in " ".join(process.info["cmdline"] or [])]
-
-
 def test_a_bento_bears_its_version_and_is_built_once(tag: str, bundle: Path, home: Path) -> None:
     assert re.fullmatch(r"duotempo:v7-[0-9a-f]{12}", tag)
     (stored,) = bentos(home)
     built_at = (stored / "bento.yaml").stat().st_mtime_ns
-    assert build_bento(bundle, "7", bentoml_home=home) == tag
+    assert build_bento({"7": bundle}, newest="7", champion="7", bentoml_home=home) == tag
     assert bentos(home) == [stored]
     assert (stored / "bento.yaml").stat().st_mtime_ns == built_at
 
 
 def test_it_holds_the_bundle_with_its_version_and_no_more_code_than_it_needs(tag: str, home: Path) -> None:
     (stored,) = bentos(home)
-    assert Bundle.read(stored / "src" / "bundle").manifest["model_version"] == "7"
+    assert Bundle.read(stored / "src" / "bundles" / "7").manifest["model_version"] == "7"
     rooms = {path.name for path in (stored / "src").iterdir() if path.is_dir()}
-    assert rooms == {"bundle", "components", "serving"}
+    assert rooms == {"bundles", "components", "serving"}
     components = {
         path.relative_to(stored / "src" / "components").parts[0] for path in (stored / "src").glob("components/**/*.py")
     }
@@ -88,7 +79,7 @@ def test_the_code_that_is_laid_out_imports_nothing_from_outside(tmp_path: Path) 
 
 def test_another_version_bundle_or_code_is_another_bento(bundle: Path, tmp_path: Path) -> None:
     for name, version in (("one", "1"), ("same", "1"), ("other", "2")):
-        lay_out(tmp_path / name, bundle, version)
+        lay_out(tmp_path / name, {version: bundle}, version)
     one = fingerprint(tmp_path / "one")
     assert fingerprint(tmp_path / "same") == one
     assert fingerprint(tmp_path / "other") != one
@@ -97,25 +88,20 @@ def test_another_version_bundle_or_code_is_another_bento(bundle: Path, tmp_path:
     assert fingerprint(tmp_path / "same") != one
 
 
-def test_a_sound_bento_passes_and_leaves_nothing_behind(tag: str, engine: Engine, database: str, home: Path) -> None:
-    smoke_test(tag, model_version="7", database_url=database, bentoml_home=home, start_seconds=60)
-    with engine.connect() as connection:
-        assert connection.scalar(select(func.count()).select_from(Impression)) == 0
-    assert served(tag) == []
-
-
-def test_a_bento_of_another_version_is_refused(tag: str, engine: Engine, database: str, home: Path) -> None:
-    with pytest.raises(SmokeTestFailed, match=rf"{tag} failed its smoke test: the answer is of model version '7'"):
-        smoke_test(tag, model_version="8", database_url=database, bentoml_home=home, start_seconds=60)
-    assert served(tag) == []
-
-
-def test_a_damaged_bundle_is_refused_with_the_services_own_words(
-    engine: Engine, database: str, home: Path, tmp_path: Path
-) -> None:
-    folder = tiny_bundle().write(tmp_path / "bundle")
-    (folder / "user_tower.onnx").unlink()
-    tag = build_bento(folder, "9", bentoml_home=home)
-    with pytest.raises(SmokeTestFailed, match=r"user_tower\.onnx"):
-        smoke_test(tag, model_version="9", database_url=database, bentoml_home=home, start_seconds=10)
-    assert served(tag) == []
+def test_a_bento_holds_several_versions_and_says_so(bundle: Path, home: Path) -> None:
+    tag = build_bento({"7": bundle, "12": bundle}, newest="12", champion="7", bentoml_home=home)
+    assert tag.startswith("duotempo:v12-")
+    inside = bento_folder(tag, home) / "src" / "bundles"
+    assert {version: Bundle.read(inside / version).manifest["model_version"] for version in ("7", "12")} == {
+        "7": "7",
+        "12": "12",
+    }
+    assert (inside / "champion").read_text() == "7"
+    assert versions_of(tag, home) == {"7", "12"}
+    assert is_of_this_code(tag, home)
+    assert kept_bento("12", home) is None, "it has not been tested yet"
+    mark_tested(tag, home)
+    assert kept_bento("12", home) == tag
+    assert kept_bento("13", home) is None
+    assert versions_of("duotempo:nothing", home) == frozenset()
+    assert not is_of_this_code("duotempo:nothing", home)

@@ -6,15 +6,20 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import Engine, delete, func, select
 
 from components.store.engine import make_engine
-from infra.bento import build_bento
-from infra.local.errors import PlatformError
+from components.store.schema import AssignedVariant, Impression
+from components.store.variants import put_champion
+from infra.bento import bento_folder, build_bento
+from infra.local.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
+from infra.smoke import NEW_USER, known_users, smoke_test
 from tests.e2e.shell import eventually
 from tests.infra.conftest import Started
 from tests.worlds import fill_store, tiny_bundle
@@ -32,9 +37,19 @@ def tags(started: Started, tmp_path_factory: pytest.TempPathFactory) -> list[str
     fill_store(engine, tiny_bundle())
     engine.dispose()
     bundle = tiny_bundle().write(tmp_path_factory.mktemp("bundle"))
-    tags = [build_bento(bundle, version, bentoml_home=platform.home.bentoml) for version in ("1", "2")]
+    home = platform.home.bentoml
+    tags = [build_bento({one: bundle}, newest=one, champion=one, bentoml_home=home) for one in ("1", "2")]
     platform.serve(tags[0], "1")
     return tags
+
+
+@pytest.fixture
+def engine(started: Started) -> Iterator[Engine]:
+    engine = make_engine(started.platform.addresses.database_url)
+    yield engine
+    with engine.begin() as connection:
+        connection.execute(delete(AssignedVariant))
+    engine.dispose()
 
 
 @contextmanager
@@ -91,6 +106,51 @@ def test_a_bento_that_does_not_start_costs_no_request(started: Started, tags: li
     assert set(seen) == {"1"}, seen
     assert platform.served() == {"bento_tag": tags[0], "model_version": "1"}
     assert platform.status()["services"]["bento"]["healthy"]
+
+
+def test_a_bento_is_asked_before_it_takes_over(started: Started, tags: list[str], engine: Engine) -> None:
+    platform = started.platform
+    users = known_users(engine)
+    assert {"u0", "u1", "u2"} >= set(users)
+    with load(platform.addresses.serving_url) as seen:
+        eventually(lambda: seen["1"] > 20, seconds=60)
+        with pytest.raises(SmokeTestFailed, match=rf"{tags[1]} failed its smoke test: /recommend.*version 3 cannot"):
+            platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2", "3"], users, engine))
+        asked = sum(seen.values())
+        eventually(lambda: sum(seen.values()) > asked + 50, seconds=60)
+    assert set(seen) == {"1"}, seen
+    assert platform.served() == {"bento_tag": tags[0], "model_version": "1"}
+    with engine.connect() as connection:
+        kept = select(func.count()).where(Impression.user_id == NEW_USER)
+        assert connection.scalar(kept) == 0, "what nobody saw is not kept"
+    platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2"], users, engine))
+    assert version(platform) == "2"
+    platform.serve(tags[0], "1")
+
+
+def test_a_damaged_bundle_is_refused_with_the_services_own_words(
+    started: Started, tags: list[str], tmp_path: Path
+) -> None:
+    platform = started.platform
+    folder = tiny_bundle().write(tmp_path / "bundle")
+    (folder / "user_tower.onnx").unlink()
+    tag = build_bento({"9": folder}, newest="9", champion="9", bentoml_home=platform.home.bentoml)
+    with pytest.raises(SmokeTestFailed, match=r"it is not ready: .*user_tower\.onnx"):
+        platform.serve(tag, "9", lambda client: None)
+    assert version(platform) == "1"
+
+
+def test_a_switch_inside_a_bento_loses_no_request(started: Started, tags: list[str], engine: Engine) -> None:
+    platform, home = started.platform, started.platform.home.bentoml
+    bundles = dict.fromkeys(("1", "2"), bento_folder(tags[0], home) / "src" / "bundles" / "1")
+    platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home), "1")
+    with load(platform.addresses.serving_url) as seen:
+        for one in ("2", "1"):
+            put_champion(engine, one)
+            before = seen[one]
+            eventually(lambda one=one, before=before: seen[one] > before + 50, seconds=60)
+    assert set(seen) == {"1", "2"}, seen
+    platform.serve(tags[0], "1")
 
 
 def test_the_keeper_of_the_address_may_die(started: Started, tags: list[str]) -> None:

@@ -120,14 +120,14 @@ def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, missing: str) -> None:
     chessboard().write(tmp_path / "bundle")
-    monkeypatch.setenv("DUOTEMPO_BUNDLE", str(tmp_path / "bundle"))
+    monkeypatch.setenv("DUOTEMPO_BUNDLES", str(tmp_path))
     monkeypatch.setenv("DUOTEMPO_DATABASE_URL", url)
     assert missing in not_ready()
 
 
 def test_a_bundle_whose_model_is_broken_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     replace(chessboard(), tower=b"no model").write(tmp_path / "bundle")
-    monkeypatch.setenv("DUOTEMPO_BUNDLE", str(tmp_path / "bundle"))
+    monkeypatch.setenv("DUOTEMPO_BUNDLES", str(tmp_path))
     monkeypatch.setenv("DUOTEMPO_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert "the bundle cannot be used" in not_ready()
 

@@ -121,7 +121,7 @@ def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Duotempo", "--host", "127.0.0.1"]
     environment = os.environ | {
-        "DUOTEMPO_BUNDLE": str(folder / "bundle"),
+        "DUOTEMPO_BUNDLES": str(folder),
         "DUOTEMPO_DATABASE_URL": url,
         "DUOTEMPO_HOME": str(folder / "home"),
         "BENTOML_HOME": str(folder / "bentoml"),

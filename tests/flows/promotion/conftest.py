@@ -1,7 +1,7 @@
-"""One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and six versions."""
+"""One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and seven versions."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import SCHEMA_VERSION
+from components.bundle import SCHEMA_VERSION, Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from infra.promotion import promote
+from tests.fragile import fragile
 from tests.infra.conftest import free_ports
 from tests.worlds import fill_store, tiny_bundle
 
-SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE = "1", "2", "3", "4", "5", "6"
+SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", "2", "3", "4", "5", "6", "7"
+Canary = Callable[[float], None]
 
 
 @pytest.fixture(scope="package")
@@ -33,10 +35,33 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="package")
-def platform(settings: Settings) -> Iterator[Platform]:
+def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each deployment reads anew: at first there is hardly a canary."""
+    file = tmp_path_factory.mktemp("settings") / "duotempo.toml"
+    write_canary(file, 1.0)
+    return file
+
+
+def write_canary(file: Path, seconds: float) -> None:
+    file.write_text(
+        f"[deploy]\ncanary_share = 0.3\nmin_requests = 20\nmax_latency_ratio = 50\ncanary_seconds = {seconds}\n"
+    )
+
+
+@pytest.fixture
+def canary(settings_file: Path) -> Iterator[Canary]:
+    """Sets how long the canaries of a test are."""
+    yield lambda seconds: write_canary(settings_file, seconds)
+    write_canary(settings_file, 1.0)
+
+
+@pytest.fixture(scope="package")
+def platform(settings: Settings, settings_file: Path) -> Iterator[Platform]:
     platform = Platform(settings)
     try:
-        platform.up()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DUOTEMPO_SETTINGS_FILE", str(settings_file))
+            platform.up()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PREFECT_API_URL", platform.addresses.prefect_api_url)
             yield platform
@@ -55,7 +80,7 @@ def engine(platform: Platform) -> Iterator[Engine]:
 
 @pytest.fixture(scope="package")
 def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The registry with six versions, of which the first serves."""
+    """The registry with seven versions, of which the first serves."""
     address = platform.addresses.mlflow_url
     folder = tmp_path_factory.mktemp("versions")
     register(address, folder / SOUND)
@@ -64,14 +89,21 @@ def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_fact
     register(address, folder / NEXT)
     register(address, folder / OF_OTHER_CODE, schema=99)
     register_without_bundle(MlflowClient(address))
+    register(address, folder / FRAGILE, bundle=fragile(tiny_bundle()))
     promote(SOUND, settings=settings, actor="ann", reason="the first")
     return address
 
 
 def register(
-    address: str, folder: Path, *, reasons: list[str] | None = None, without: str = "", schema: int = SCHEMA_VERSION
+    address: str,
+    folder: Path,
+    *,
+    bundle: Bundle | None = None,
+    reasons: list[str] | None = None,
+    without: str = "",
+    schema: int = SCHEMA_VERSION,
 ) -> None:
-    bundle = tiny_bundle()
+    bundle = bundle or tiny_bundle()
     bundle.manifest.pop(without, None)
     bundle.write(folder / "bundle")
     manifest = folder / "bundle" / "manifest.json"

@@ -5,9 +5,11 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.settings import Settings
+from infra.bento import build_bento, versions_of
 from infra.client import DeploymentError
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused, promote, rollback
+from tests.e2e.shell import eventually
 from tests.flows.promotion.conftest import BROKEN, FAILED_GATE, SOUND, champion, last_line, served_version
 
 pytestmark = pytest.mark.timeout(900)
@@ -45,14 +47,32 @@ def test_a_forced_version_is_recorded_with_its_why_and_rolled_back(
     settings: Settings, platform: Platform, mlflow: str, engine: Engine
 ) -> None:
     promote(FAILED_GATE, settings=settings, actor="bob", reason="popularity is broken", force=True)
-    assert champion(mlflow) == FAILED_GATE == served_version(platform)
+    eventually(lambda: champion(mlflow) == FAILED_GATE == served_version(platform), seconds=30)
     assert last_line(engine) == (FAILED_GATE, SOUND, "bob", "popularity is broken", "serving")
     assert "refused" not in registry.version(mlflow, FAILED_GATE).tags
+    tag = (platform.served() or {})["bento_tag"]
     assert rollback(settings=settings, actor="ann") == SOUND
+    assert (platform.served() or {})["bento_tag"] == tag, "a switch inside the running Bento"
+    eventually(lambda: served_version(platform) == SOUND, seconds=30)
     assert champion(mlflow) == SOUND == served_version(platform)
     assert last_line(engine) == (SOUND, FAILED_GATE, "ann", "rollback", "serving")
 
 
+def test_a_rollback_starts_the_kept_bento_where_the_running_one_lacks_the_version(
+    settings: Settings, platform: Platform, mlflow: str
+) -> None:
+    home = platform.home.bentoml
+    bundle = platform.home.path / "bundles" / SOUND
+    platform.serve(build_bento({SOUND: bundle}, newest=SOUND, champion=SOUND, bentoml_home=home), SOUND)
+    assert rollback(settings=settings, actor="ann") == FAILED_GATE
+    assert champion(mlflow) == FAILED_GATE == served_version(platform)
+    served = platform.served() or {}
+    assert served["model_version"] == FAILED_GATE
+    assert versions_of(served["bento_tag"], home) == {SOUND, FAILED_GATE}
+    assert rollback(settings=settings, actor="ann") == SOUND
+    assert champion(mlflow) == SOUND == served_version(platform)
+
+
 def test_an_unknown_version_is_told_at_once(settings: Settings, mlflow: str) -> None:
-    with pytest.raises(registry.RegistryError, match="known versions: 6, 5, 4, 3, 2, 1"):
+    with pytest.raises(registry.RegistryError, match="known versions: 7, 6, 5, 4, 3, 2, 1"):
         promote("99", settings=settings, actor="bob")

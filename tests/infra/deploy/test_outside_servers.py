@@ -1,5 +1,6 @@
 """The serving host beside a Prefect and an MLflow that somebody else runs, as in compose and Kubernetes."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -62,7 +63,7 @@ def platform(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     mlflows = {
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "xXxJ8Xx3aX1kq2l4mN5oP6qR7sT8uV9wX0yZ1aB2cD0=",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_CACHE_TTL": "1",

@@ -1,0 +1,126 @@
+"""Looks at a canary as long as it runs: what the service counts of it, and what people tell of its answers."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine
+
+from components.columns import Columns
+from components.errors import DuotempoError
+from components.monitoring.canary import ENOUGH_ERRORS as ENOUGH
+from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against
+from components.monitoring.online import CHAMPION, Online, compare
+from components.registry import RegistryUnavailable
+from components.settings import Settings
+from components.store.engine import StoreError
+from components.store.observed import Window, read_exposures, read_feedback
+from components.store.variants import CANARY
+
+LOOK_SECONDS = 1.0
+TIMEOUT_SECONDS = 10.0
+Labels = tuple[str, str, str]
+"""Variant, version, and the outcome or the upper bound."""
+
+
+class CanaryWorse(DuotempoError):
+    """The canary does worse than the champion; the message says by what."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The versions that are compared, and since when."""
+
+    canary: str
+    champion: str
+    since: datetime
+
+
+@dataclass
+class Meter:
+    """Counts what a service that may be started anew has answered since the first look."""
+
+    url: str
+    _last: dict[Labels, float] | None = None
+    _grown: Counter[Labels] = field(default_factory=Counter)
+
+    def look(self) -> None:
+        """Raises httpx.HTTPError when the service does not answer; nothing is lost, the next look counts all."""
+        answer = httpx.get(f"{self.url}/metrics", timeout=TIMEOUT_SECONDS).raise_for_status()
+        now = _counted(answer.text)
+        for labels, value in now.items():
+            before = value if self._last is None else self._last.get(labels, 0.0)
+            self._grown[labels] += value - before if value >= before else value  # type: ignore[assignment]
+        self._last = now
+
+    def answered(self, variant: str, version: str) -> Answered:
+        own = {last: n for (name, number, last), n in self._grown.items() if (name, number) == (variant, version)}
+        seconds = {float(bound): n for bound, n in own.items() if bound not in ("ok", "error")}
+        return Answered(own.get("ok", 0.0), own.get("error", 0.0), seconds)
+
+
+def watch(url: str, engine: Engine, pair: Pair, settings: Settings, called_off: Callable[[], None]) -> str:
+    """Returns what was seen of a canary that held out. called_off: raises what ends it before its time.
+
+    A look at a service or a server that is down is left out. Raises CanaryWorse: at once for errors, at the end for
+    all else; and StoreError when Postgres is down at the end.
+    """
+    meter = Meter(url)
+    end = time.monotonic() + settings.deploy.canary_seconds
+    while (left := end - time.monotonic()) > 0:
+        try:
+            called_off()
+            meter.look()
+        except (httpx.HTTPError, RegistryUnavailable, StoreError):
+            pass
+        else:
+            if why := errors_against(*_both(meter, pair), settings.deploy, enough=ENOUGH):
+                raise CanaryWorse(why)
+        time.sleep(min(LOOK_SECONDS, left))
+    called_off()
+    with suppress(httpx.HTTPError):
+        meter.look()
+    canary, champion = _both(meter, pair)
+    reasons = (
+        errors_against(canary, champion, settings.deploy),
+        latency_against(canary, champion, settings.deploy),
+        feedback_against(told(engine, pair, settings), settings.deploy),
+    )
+    if any(reasons):
+        raise CanaryWorse("; ".join(reason for reason in reasons if reason))
+    return f"canary: {canary}; champion: {champion}"
+
+
+def told(engine: Engine, pair: Pair, settings: Settings) -> Online:
+    """What people told of the answers of both. Raises StoreError."""
+    window = Window(pair.since, datetime.now(UTC))
+    shown = read_exposures(engine, window)
+    variants, versions = shown[Columns.VARIANT], shown[Columns.MODEL_VERSION]
+    ours = ((variants == CANARY) & (versions == pair.canary)) | ((variants == CHAMPION) & (versions == pair.champion))
+    evaluation = settings.evaluation
+    return compare(
+        shown[ours], read_feedback(engine, window), settings.events, k=evaluation.k, resamples=evaluation.bootstrap
+    )
+
+
+def _both(meter: Meter, pair: Pair) -> tuple[Answered, Answered]:
+    return meter.answered(CANARY, pair.canary), meter.answered(CHAMPION, pair.champion)
+
+
+def _counted(text: str) -> dict[Labels, float]:
+    found: dict[Labels, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "duotempo_answers_total":
+                last = sample.labels["outcome"]
+            elif sample.name == "duotempo_answer_seconds_bucket":
+                last = sample.labels["le"]
+            else:
+                continue
+            found[sample.labels["variant"], sample.labels["model_version"], last] = sample.value
+    return found

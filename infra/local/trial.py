@@ -1,0 +1,56 @@
+"""Asks a Bento on trial, which is loaded and does not accept at the address yet, and admits it."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+
+from infra.local.bento import program_name
+from infra.local.errors import SmokeTestFailed, log_tail
+from infra.local.home import Home
+from infra.local.supervisor import Supervisor
+from serving.trial import ADMIT
+
+Check = Callable[[httpx.Client], None]
+"""Raises what speaks against the Bento that answers the client."""
+ANSWER_SECONDS = 15.0
+PAUSE_SECONDS = 0.1
+
+
+def try_out(tag: str, check: Check, home: Home, supervisor: Supervisor, secrets: list[str], seconds: float) -> None:
+    """Asks the Bento `check` and admits it. Raises SmokeTestFailed, also when it is not loaded within `seconds`; and
+    whatever else `check` raises."""
+    program = program_name(tag)
+
+    def given_up() -> bool:
+        process = supervisor.processes().get(program)
+        return process is not None and process.given_up
+
+    transport = httpx.HTTPTransport(uds=str(home.trial))
+    with httpx.Client(transport=transport, base_url="http://trial", timeout=ANSWER_SECONDS) as client:
+        try:
+            _await_loaded(client, given_up, seconds)
+            check(client)
+            client.post(ADMIT).raise_for_status()
+        except (SmokeTestFailed, httpx.HTTPError) as error:
+            log = log_tail(home.log(program), secrets)
+            raise SmokeTestFailed(f"{tag} failed its smoke test: {error}. Its log ends with\n{log}") from error
+
+
+def _await_loaded(client: httpx.Client, given_up: Callable[[], bool], seconds: float) -> None:
+    deadline, said = time.monotonic() + seconds, "no answer"
+    while time.monotonic() < deadline:
+        if given_up():
+            raise SmokeTestFailed("it ended before it was loaded")
+        try:
+            state = client.get("/readyz").json()
+        except httpx.TransportError as error:
+            said = str(error)
+        else:
+            if state["ready"]:
+                return
+            said = "; ".join(state["missing"])
+            if not state["loading"]:
+                raise SmokeTestFailed(f"it is not ready: {said}")
+        time.sleep(PAUSE_SECONDS)
+    raise SmokeTestFailed(f"it was not ready within {seconds:.0f} s (/readyz: {said})")

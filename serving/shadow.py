@@ -1,0 +1,74 @@
+"""What another version would have answered, found out after the answer and never shown."""
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from threading import Semaphore
+
+from components.store.impressions import record_shadow
+from serving.database import Database, DatabaseAway
+from serving.metrics import Metrics
+from serving.recommender import Answer, Recommender
+from serving.requests import RecommendRequest
+
+WAITING = 32
+"""Requests that may wait for the shadow; more are left out of its sample."""
+logger = logging.getLogger(__name__)
+
+
+class Shadow:
+    """One thread of its own, so that a slow shadow slows nobody."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+        self._places = Semaphore(WAITING)
+
+    def compare(self, recommender: Recommender, request: RecommendRequest, shown: Answer) -> None:
+        """Notes, later, how much of the shown list the other version would have shown too."""
+        if self._places.acquire(blocking=False):
+            self._pool.submit(self._compare, recommender, request, shown)
+        else:
+            self._count(recommender, "skipped")
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _compare(self, recommender: Recommender, request: RecommendRequest, shown: Answer) -> None:
+        started = time.perf_counter()
+        overlap, error = None, None
+        try:
+            listed = recommender.rank(request)
+            overlap = len(set(listed) & set(shown.item_ids)) / max(1, len(shown.item_ids))
+        except Exception as failure:
+            logger.exception("shadow %s failed", recommender.model_version)
+            error = f"{type(failure).__name__}: {failure}"
+        finally:
+            self._places.release()
+        seconds = time.perf_counter() - started
+        self._count(recommender, "error" if error else "ok")
+        if overlap is not None:
+            self._metrics.shadow_overlap.labels(recommender.model_version).observe(overlap)
+        self._keep(shown.request_id, recommender.model_version, overlap, seconds, error)
+
+    def _count(self, recommender: Recommender, outcome: str) -> None:
+        self._metrics.answers.labels("shadow", recommender.model_version, outcome).inc()
+
+    def _keep(
+        self, request_id: str, model_version: str, overlap: float | None, seconds: float, error: str | None
+    ) -> None:
+        try:
+            with self._database.begin() as connection:
+                record_shadow(
+                    connection,
+                    request_id=request_id,
+                    answered_at=datetime.now(UTC),
+                    model_version=model_version,
+                    overlap=overlap,
+                    seconds=seconds,
+                    error=error,
+                )
+        except DatabaseAway as away:
+            logger.warning("what the shadow answered is not kept: %s", away)

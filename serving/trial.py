@@ -1,0 +1,73 @@
+"""A Bento on trial: loaded and asked on a socket of its own, before it accepts a request at the address.
+
+Whoever started it (`infra/local/trial.py`) asks it there what callers ask, of each version by the header VERSION, and
+then admits it by POST /admit, or ends it.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import uvicorn
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.handover import Drain
+from serving.variants import wanted_version
+
+SOCKET = "DUOTEMPO_TRIAL_SOCKET"
+"""The path of the Unix socket; a Bento whose environment names none is not on trial."""
+VERSION = "X-Duotempo-Version"
+ADMIT = "/admit"
+LOOK_SECONDS = 0.05
+
+
+class NotAdmitted(Exception):
+    """The Bento was told to end while it was on trial; so it ends without accepting any request."""
+
+
+async def stand_trial(app: ASGIApp, drain: Drain) -> None:
+    """Returns once the Bento is admitted. Raises NotAdmitted when it is told to end."""
+    if (path := os.environ.get(SOCKET)) is None:
+        return
+    trial = _Trial(app)
+    server = _Server(uvicorn.Config(trial, uds=path, lifespan="off", log_config=None, access_log=False))
+    serving = asyncio.create_task(server.serve())
+    while not trial.admitted and not drain.begun:
+        if serving.done():
+            serving.result()
+        await asyncio.sleep(LOOK_SECONDS)
+    server.should_exit = True
+    await serving
+    with suppress(FileNotFoundError):
+        Path(path).unlink()
+    if not trial.admitted:
+        raise NotAdmitted
+
+
+class _Trial:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.admitted = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == ADMIT:
+            self.admitted = True
+            await Response(status_code=204)(scope, receive, send)
+            return
+        token = wanted_version.set(Headers(scope=scope).get(VERSION))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            wanted_version.reset(token)
+
+
+class _Server(uvicorn.Server):
+    """A second server of the process, which leaves the signals to the first one."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

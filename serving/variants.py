@@ -1,0 +1,123 @@
+"""The versions inside this Bento, and which of them answers whom."""
+
+import logging
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+from components.store.variants import CHAMPION, Part
+from serving.assignment import assigned, shadowed
+from serving.errors import ApiError
+from serving.metrics import Metrics
+from serving.recommender import Answer, Recommender
+from serving.requests import RecommendRequest, SimilarRequest
+from serving.shadow import Shadow
+
+ON_TRIAL = "trial"
+wanted_version: ContextVar[str | None] = ContextVar("wanted_version", default=None)
+"""The version that a request on trial is for, see serving/trial.py; None for everybody else."""
+logger = logging.getLogger(__name__)
+
+
+class Variants:
+    """Every method may be called from several threads.
+
+    recommenders: by version, one at least. champion: the one of them that answers until `follow` is told others.
+    unusable: why a version of this Bento is none of them.
+    """
+
+    def __init__(
+        self,
+        recommenders: Mapping[str, Recommender],
+        champion: str,
+        *,
+        unusable: Mapping[str, str],
+        metrics: Metrics,
+        shadow: Shadow,
+    ) -> None:
+        self._recommenders = dict(recommenders)
+        self._unusable = dict(unusable)
+        self._metrics = metrics
+        self._shadow = shadow
+        self._parts = {CHAMPION: Part(CHAMPION, champion)}
+        self.notes: list[str] = []
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """What is in force, a champion among them."""
+        return self._parts
+
+    @property
+    def versions(self) -> list[str]:
+        return list(self._recommenders)
+
+    @property
+    def model_version(self) -> str:
+        """Of the champion."""
+        return self._parts[CHAMPION].model_version
+
+    def follow(self, wanted: Mapping[str, Part]) -> None:
+        """Puts parts in force. One whose version is not here is left out, the champion stays; `notes` say so."""
+        known = {variant: part for variant, part in wanted.items() if part.model_version in self._recommenders}
+        notes = [self._lack(part.model_version) for part in wanted.values() if part.variant not in known]
+        if notes != self.notes:
+            for note in notes:
+                logger.warning("%s", note)
+        parts = {CHAMPION: self._parts[CHAMPION], **known}
+        if parts != self._parts:
+            logger.info("variants: %s", ", ".join(f"{part.variant} {part.model_version}" for part in parts.values()))
+        self._parts, self.notes = parts, notes
+
+    def tell(self, wanted: Mapping[str, int]) -> None:
+        """Positive events of the last days, by item: the trend of all versions."""
+        for recommender in self._recommenders.values():
+            recommender.trend.tell(wanted)
+
+    def assigned(self, user_id: str) -> Part:
+        """The part that answers a user now."""
+        return assigned(self._parts, user_id)
+
+    def recommend(self, request: RecommendRequest) -> dict[str, object]:
+        """The answer of /recommend by the user's variant. Where that fails, the champion answers in its place."""
+        if version := wanted_version.get():
+            return self._recommender(version).recommend(request, ON_TRIAL).body
+        parts = self._parts
+        part = assigned(parts, request.user_id)
+        try:
+            answer = self._answer(part, request)
+        except Exception:
+            if part.variant == CHAMPION:
+                raise
+            logger.exception("%s %s failed, the champion answers instead", part.variant, part.model_version)
+            answer = self._answer(parts[CHAMPION], request)
+        if shadow := shadowed(parts, answer.request_id):
+            self._shadow.compare(self._recommenders[shadow.model_version], request, answer)
+        return answer.body
+
+    def similar(self, request: SimilarRequest) -> dict[str, object]:
+        """The answer of /similar, by the champion. Raises ApiError (404)."""
+        return self._recommender(wanted_version.get() or self.model_version).similar(request)
+
+    def close(self) -> None:
+        self._shadow.close()
+
+    def _answer(self, part: Part, request: RecommendRequest) -> Answer:
+        labels = (part.variant, part.model_version)
+        started = time.perf_counter()
+        try:
+            answer = self._recommenders[part.model_version].recommend(request, part.variant)
+        except Exception:
+            self._metrics.answers.labels(*labels, "error").inc()
+            raise
+        self._metrics.answer_seconds.labels(*labels).observe(time.perf_counter() - started)
+        self._metrics.answers.labels(*labels, "ok").inc()
+        return answer
+
+    def _recommender(self, version: str) -> Recommender:
+        if version not in self._recommenders:
+            raise ApiError(404, "unknown_version", self._lack(version))
+        return self._recommenders[version]
+
+    def _lack(self, version: str) -> str:
+        why = self._unusable.get(version, f"it holds {', '.join(self._recommenders)}")
+        return f"version {version} cannot answer in this Bento: {why}"

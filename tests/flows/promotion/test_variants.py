@@ -1,0 +1,163 @@
+"""A version answers a share of the users first: it serves everybody, goes back by itself, or is called off."""
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from components import registry
+from components.settings import Settings
+from components.store.promotions import list_promotions
+from components.store.schema import Event, Impression
+from components.store.variants import parts
+from infra.local.platform import Platform
+from infra.local.sweep import tagged
+from infra.promotion import rollback
+from tests.e2e.shell import eventually
+from tests.flows.promotion.conftest import FRAGILE, NEXT, SOUND, Canary, champion, last_line, served_version
+from tests.flows.promotion.test_hook import DEPLOY_SECONDS, ends, lines_since, set_alias
+
+pytestmark = pytest.mark.timeout(900)
+LONG = 600.0
+USERS = [f"canary user {number}" for number in range(120)]
+Tell = Callable[[dict[str, Any]], str]
+
+
+@pytest.fixture(autouse=True)
+def sound_serves(settings: Settings, platform: Platform, mlflow: str, engine: Engine) -> None:
+    """Each test begins with the first version as the champion."""
+    if served_version(platform) != SOUND:
+        set_alias(mlflow, SOUND)
+        eventually(lambda: served_version(platform) == SOUND, seconds=DEPLOY_SECONDS)
+        ends(engine, SOUND, "serving")
+
+
+def ask(platform: Platform, users: list[str], tell: Tell | None = None) -> dict[str, tuple[str, str]]:
+    """Variant and version of each user's answer; `tell` says what they do with the first item."""
+    with httpx.Client(base_url=platform.addresses.serving_url, timeout=60) as client, ThreadPoolExecutor(4) as pool:
+
+        def one(user: str) -> tuple[str, str]:
+            answer = client.post("/recommend", json={"user_id": user, "k": 3}).raise_for_status().json()
+            if tell:
+                event = {"user_id": user, "item_id": answer["items"][0]["item_id"], "event": tell(answer)}
+                event["request_id"] = answer["request_id"]
+                client.post("/feedback", json={"events": [event]}).raise_for_status()
+            return answer["variant"], answer["model_version"]
+
+        return dict(zip(users, pool.map(one, users), strict=True))
+
+
+def canary_of(engine: Engine) -> str | None:
+    canary = parts(engine).get("canary")
+    return canary.model_version if canary else None
+
+
+def begun(platform: Platform, engine: Engine, version: str) -> None:
+    """Waits until the service answers somebody by the canary."""
+    eventually(lambda: canary_of(engine) == version, seconds=DEPLOY_SECONDS)
+    url = f"{platform.addresses.serving_url}/readyz"
+    eventually(lambda: version in [one["model_version"] for one in httpx.get(url, timeout=20).json()["variants"]])
+
+
+def test_a_canary_that_holds_out_serves_everybody(
+    platform: Platform, mlflow: str, engine: Engine, canary: Canary
+) -> None:
+    count = len(list_promotions(engine))
+    canary(45.0)
+    set_alias(mlflow, NEXT)
+    begun(platform, engine, NEXT)
+    given = ask(platform, USERS, lambda answer: "like")
+    assert set(given.values()) == {("champion", SOUND), ("canary", NEXT)}
+    chosen = [user for user, by in given.items() if by == ("canary", NEXT)]
+    assert 18 <= len(chosen) <= 58, "about 30 % of 120"
+    assert {given[user] for user in chosen} == set(ask(platform, chosen).values()), "each stays with their variant"
+    served = platform.status()
+    assert served["served"]["model_version"] == SOUND
+    assert {one["variant"] for one in served["variants"]} == {"champion", "canary"}
+    with Session(engine) as session:
+        for table in (Impression, Event):
+            columns = select(table.user_id, table.variant, table.model_version).where(table.user_id.in_(USERS))
+            kept = {row.user_id: (row.variant, row.model_version) for row in session.execute(columns)}
+            assert kept == given
+    ends(engine, NEXT, "serving")
+    eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
+    assert champion(mlflow) == NEXT
+    assert [line[2] for line in lines_since(engine, count)] == ["requested", "canary", "serving"]
+
+
+def test_a_canary_that_fails_goes_back_before_its_time(
+    platform: Platform, mlflow: str, engine: Engine, canary: Canary
+) -> None:
+    users = [f"disliking {user}" for user in USERS[:40]]
+    events = [{"user_id": user, "item_id": "i3", "event": "dislike"} for user in users]
+    url = platform.addresses.serving_url
+    httpx.post(f"{url}/feedback", json={"events": events}, timeout=60).raise_for_status()
+    canary(LONG)
+    set_alias(mlflow, FRAGILE)
+    begun(platform, engine, FRAGILE)
+    assert set(ask(platform, users).values()) == {("champion", SOUND)}, "the champion answers where the canary fails"
+    ends(engine, FRAGILE, "refused")
+    assert "answers failed, the champion's 0 of" in last_line(engine)[3]
+    assert "answers failed" in registry.version(mlflow, FRAGILE).tags["refused"]
+    assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
+
+
+def test_a_canary_that_people_like_less_goes_back(
+    platform: Platform, mlflow: str, engine: Engine, canary: Canary
+) -> None:
+    canary(30.0)
+    set_alias(mlflow, NEXT)
+    begun(platform, engine, NEXT)
+    users = [f"judging {number}" for number in range(160)]
+    ask(platform, users, lambda answer: "hide" if answer["variant"] == "canary" else "like")
+    ends(engine, NEXT, "refused")
+    assert "its positive_rate is 0.0000" in last_line(engine)[3]
+    assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
+
+
+def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
+    count, tags = len(list_promotions(engine)), registry.version(mlflow, FRAGILE).tags
+    canary(LONG)
+    set_alias(mlflow, FRAGILE)
+    begun(platform, engine, FRAGILE)
+    canary(1.0)
+    set_alias(mlflow, NEXT)
+    eventually(lambda: (FRAGILE, "registry", "superseded") in lines_since(engine, count), seconds=60)
+    ends(engine, NEXT, "serving")
+    assert champion(mlflow) == NEXT
+    assert registry.version(mlflow, FRAGILE).tags == tags, "nothing spoke against it"
+
+
+def test_a_rollback_ends_a_canary(
+    settings: Settings, platform: Platform, mlflow: str, engine: Engine, canary: Canary
+) -> None:
+    canary(LONG)
+    set_alias(mlflow, FRAGILE)
+    begun(platform, engine, FRAGILE)
+    assert rollback(settings=settings, actor="ann") == SOUND
+    assert (champion(mlflow), canary_of(engine)) == (SOUND, None)
+    ends(engine, FRAGILE, "superseded")
+    assert served_version(platform) == SOUND
+
+
+def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
+    platform: Platform, mlflow: str, engine: Engine, canary: Canary
+) -> None:
+    count = len(list_promotions(engine))
+    canary(LONG)
+    set_alias(mlflow, NEXT)
+    begun(platform, engine, NEXT)
+    flows = [process for process in tagged(platform.home.id) if "PREFECT__FLOW_RUN_ID" in process.environ()]
+    worker = platform.status()["services"]["worker-cpu"]["pid"]
+    canary(1.0)
+    for pid in (worker, *(process.pid for process in flows)):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: (NEXT, "registry", "failed") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
+    ends(engine, NEXT, "serving")
+    assert (champion(mlflow), canary_of(engine)) == (NEXT, None)

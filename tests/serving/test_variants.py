@@ -1,0 +1,155 @@
+"""Several versions inside one Bento: what the table `variants` says is followed without a new process."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from components.store.engine import make_engine
+from components.store.variants import (
+    CANARY,
+    CHAMPION,
+    SHADOW,
+    Part,
+    begin_canary,
+    end_canary,
+    promote_canary,
+    put_beside,
+    put_champion,
+)
+from serving.answers import Ready
+from tests.e2e.shell import eventually
+from tests.fragile import fragile
+from tests.serving.conftest import HISTORIES
+from tests.serving.test_feedback import new_user, tell
+from tests.serving.test_http import metric
+from tests.serving.test_recommend import recommend
+from tests.serving.worlds import bento, chessboard, load, squares, stored, wait_until_ready
+
+OLD, NEW, FRAGILE, BROKEN = "7", "8", "9", "10"
+
+
+@pytest.fixture(scope="module")
+def client(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service of four versions, the last of which cannot be read."""
+    folder = tmp_path_factory.mktemp("variants")
+    plain = chessboard()
+    for version, bundle in ((OLD, plain), (NEW, plain), (FRAGILE, fragile(plain)), (BROKEN, plain)):
+        replace(bundle, manifest=plain.manifest | {"model_version": version}).write(folder / version)
+    (folder / BROKEN / "user_tower.onnx").unlink()
+    (folder / "champion").write_text(OLD)
+    load(database, plain, HISTORIES)
+    with bento(folder, database) as address, httpx.Client(base_url=address, timeout=30) as client:
+        wait_until_ready(address)
+        yield client
+
+
+@pytest.fixture
+def engine(client: httpx.Client, database: str) -> Iterator[Engine]:
+    engine = make_engine(database)
+    put_champion(engine, OLD)
+    put_beside(engine, [])
+    eventually(lambda: in_force(client) == {CHAMPION: OLD} and not state(client).notes, seconds=20)
+    yield engine
+    engine.dispose()
+
+
+def state(client: httpx.Client) -> Ready:
+    return Ready.model_validate(client.get("/readyz").json())
+
+
+def in_force(client: httpx.Client) -> dict[str, str]:
+    return {part.variant: part.model_version for part in state(client).variants}
+
+
+def answers(client: httpx.Client, users: list[str]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for user in users:
+        answer = recommend(client, user, k=1)
+        found[user] = answer.variant, answer.model_version
+    return found
+
+
+def test_the_built_champion_answers_and_what_cannot_is_told(client: httpx.Client) -> None:
+    ready = state(client)
+    assert ready.ready
+    assert (ready.model_version, set(ready.versions)) == (OLD, {OLD, NEW, FRAGILE})
+
+
+def test_a_canary_begins_and_becomes_the_champion_in_the_same_process(client: httpx.Client, engine: Engine) -> None:
+    users = [new_user() for _ in range(120)]
+    begin_canary(engine, OLD, NEW, 0.5)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=20)
+    given = answers(client, users)
+    assert set(given.values()) == {(CHAMPION, OLD), (CANARY, NEW)}
+    assert 35 < Counter(given.values())[CANARY, NEW] < 85
+    assert answers(client, users) == given, "each stays with their variant"
+    assert promote_canary(engine, NEW)
+    eventually(lambda: in_force(client) == {CHAMPION: NEW}, seconds=20)
+    assert set(answers(client, users).values()) == {(CHAMPION, NEW)}
+    assert promote_canary(engine, NEW), "said twice is said once"
+    assert not promote_canary(engine, FRAGILE), "it is no canary"
+
+
+def test_feedback_bears_who_showed_it_else_who_answers_now(client: httpx.Client, engine: Engine, database: str) -> None:
+    user = new_user()
+    before = recommend(client, user)
+    begin_canary(engine, OLD, NEW, 1.0)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=20)
+    first, second = squares("white")[:2]
+    stranger = new_user()
+    tell(
+        client,
+        {"user_id": user, "item_id": first, "event": "like", "request_id": before.request_id},
+        {"user_id": user, "item_id": second, "event": "like"},
+        {"user_id": stranger, "item_id": first, "event": "like", "request_id": before.request_id},
+    )
+    query = "SELECT item_id, variant, model_version FROM events WHERE user_id = %s ORDER BY received_at"
+    assert stored(database, query, user) == [(first, CHAMPION, OLD), (second, CANARY, NEW)]
+    assert stored(database, query, stranger) == [(first, CANARY, NEW)], "an answer of somebody else does not count"
+    end_canary(engine, NEW)
+
+
+def test_a_canary_that_fails_costs_nobody_an_answer(client: httpx.Client, engine: Engine) -> None:
+    user = new_user()
+    tell(client, {"user_id": user, "item_id": "a1", "event": "dislike"})
+    begin_canary(engine, OLD, FRAGILE, 1.0)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: FRAGILE}, seconds=20)
+    answer = recommend(client, user)
+    assert (answer.variant, answer.model_version) == (CHAMPION, OLD)
+    assert metric(client, "duotempo_answers_total", variant=CANARY, model_version=FRAGILE, outcome="error") == 1
+    healthy = recommend(client, new_user())
+    assert (healthy.variant, healthy.model_version) == (CANARY, FRAGILE)
+
+
+@pytest.mark.parametrize("version", ["99", BROKEN])
+def test_a_version_that_is_not_here_changes_nothing_and_is_told(
+    client: httpx.Client, engine: Engine, version: str
+) -> None:
+    put_champion(engine, version)
+    eventually(lambda: state(client).notes, seconds=20)
+    ready = state(client)
+    assert ready.ready
+    assert ready.model_version == OLD
+    assert f"version {version} cannot answer in this Bento" in ready.notes[0]
+    assert ("user_tower.onnx" in ready.notes[0]) == (version == BROKEN)
+    assert recommend(client, new_user()).model_version == OLD
+
+
+def test_a_shadow_is_compared_and_never_shown(client: httpx.Client, engine: Engine, database: str) -> None:
+    put_beside(engine, [Part(SHADOW, NEW)])
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, SHADOW: NEW}, seconds=20)
+    answer = recommend(client, "bella", k=5)
+    assert (answer.variant, answer.model_version) == (CHAMPION, OLD)
+    query = "SELECT model_version, overlap, error FROM shadow_answers WHERE request_id = %s"
+    eventually(lambda: stored(database, query, answer.request_id), seconds=20)
+    assert stored(database, query, answer.request_id) == [(NEW, 1.0, None)], "it is the same model"
+    assert stored(database, "SELECT count(*) FROM impressions WHERE variant = 'shadow'") == [(0,)]
+
+
+def test_nobody_chooses_a_version_at_the_address(client: httpx.Client, engine: Engine) -> None:
+    answer = client.post("/recommend", json={"user_id": "bella"}, headers={"X-Duotempo-Version": NEW}).json()
+    assert (answer["variant"], answer["model_version"]) == (CHAMPION, OLD)
