@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 KEPT = ("mlflow", "bentoml", "presets", "encoders")
 """Folders of the home that cannot be made again, or not soon: artefacts, Bentos, presets, adapted encoders."""
 SNAPSHOTS = "snapshots"
-PASSWORD = "postgres"
+NOT_KEPT = "postgres"
 """The secret that is not kept: after a restore the database has a new one. The others go with it: without the webhook's
 MLflow cannot read its own database."""
 ROLES = ("duotempo", "prefect", "mlflow")
@@ -153,5 +153,5 @@ def _copy(platform: Platform, target: Path, snapshots: bool, progress: Progress)
             shutil.copytree(source, target / name)
     (target / "secrets").mkdir(mode=0o700)
     for secret in platform.home.secrets.glob("*"):
-        if secret.name != PASSWORD:
+        if secret.name != NOT_KEPT:
             shutil.copy2(secret, target / "secrets" / secret.name)
