@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # What looks like a secret and is none: addresses in examples and tests, and the checksums of datasets.
-EXAMPLES := (existingSecret|postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
+EXAMPLES := ((existing|tls)Secret"|postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check audit infra-check browser peers lock clean
 
