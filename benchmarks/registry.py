@@ -23,6 +23,7 @@ BENCHES = {
         "what each part of the product is worth, into docs/quality.md", ("dataset", "split", "seeds", "fusion")
     ),
     "train": Bench("training speed beside RecTools' SASRec, into docs/performance.md", ("beauty",)),
+    "deploy": Bench("a promotion, a rollback and an unchanged retraining, into docs/performance.md"),
 }
 
 

@@ -1,0 +1,164 @@
+"""How long a promotion and a rollback take under load, and a retraining with nothing new.
+
+On a platform of its own, with the commands that a person would type.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import httpx
+from mlflow import MlflowClient
+from tqdm import tqdm
+
+from benchmarks.errors import BenchError
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from components.registry import NAME
+from components.registry.versions import CHAMPION
+from components.settings import Settings
+from infra.local.platform import Platform
+
+DATASET = "chinese-sample"
+PAGE = ROOT / "docs" / "performance.md"
+MARKER = "deploy"
+CALLERS, A_SECOND = 5, 10
+"""Callers, and what each of them asks a second."""
+CHOSEN = {
+    "DUOTEMPO_PRESET": "demo",
+    "DUOTEMPO_DEPLOY__CANARY_SHARE": "0.5",
+    "DUOTEMPO_DEPLOY__CANARY_SECONDS": "10",
+    "DUOTEMPO_PLATFORM__SCHEDULES": "false",
+}
+"""A canary of half of the users, so that a few callers meet it at once."""
+LIMIT_SECONDS = 300.0
+PAUSE_SECONDS = 0.1
+STEPS = 9
+
+
+def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
+    """Measures and writes the table into the page: the figures, in seconds and in requests.
+
+    Raises BenchError when a command fails or a version never answers.
+    """
+    with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home, tqdm(total=STEPS, desc="deploy") as bar:
+        os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
+        platform = Platform(Settings())
+        try:
+            figures = measure(platform, bar)
+        finally:
+            platform.down()
+            platform.remove()
+    write_between(page, MARKER, report(figures))
+    return figures
+
+
+def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
+    """The figures of a platform that this starts."""
+
+    def step(*command: str) -> float:
+        began = time.monotonic()
+        duotempo(*command)
+        bar.update()
+        return time.monotonic() - began
+
+    step("up")
+    folder = duotempo("data", "get", DATASET).splitlines()[-1]
+    step("ingest", folder)
+    step("retrain", "--wait")
+    step("promote", "1", "--force", "--why", "a benchmark")
+    figures = {"retrain_unchanged_s": step("retrain", "--wait")}
+    tell_news(platform)
+    step("retrain", "--wait")
+    with load(platform.addresses.serving_url) as seen:
+        step("promote", "2", "--force", "--why", "a benchmark")
+        figures["rollback_s"] = until_answer("1", seen, lambda: duotempo("rollback"))
+        bar.update()
+        figures["alias_to_canary_s"] = until_answer("2", seen, lambda: set_alias(platform, "2"))
+        bar.update()
+    figures |= {"requests": seen.total(), "requests_failed": seen.total() - seen["1"] - seen["2"]}
+    return figures
+
+
+def duotempo(*command: str) -> str:
+    """What the command prints. Raises BenchError with its words when it fails."""
+    program = Path(sys.executable).with_name("duotempo")
+    done = subprocess.run([program, *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchError(f"duotempo {' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def tell_news(platform: Platform) -> None:
+    """Feedback on what the service shows, so that the next retraining finds something new."""
+    with httpx.Client(base_url=platform.addresses.serving_url, timeout=30) as client:
+        users = client.get("/users", params={"limit": 20}).raise_for_status().json()["users"]
+        for user in users:
+            answer = client.post("/recommend", json={"user_id": user["user_id"]}).raise_for_status().json()
+            liked = {"user_id": user["user_id"], "item_id": answer["items"][0]["item_id"], "event": "like"}
+            client.post("/feedback", json={"events": [liked]}).raise_for_status()
+
+
+def set_alias(platform: Platform, version: str) -> None:
+    """What the registry's page does."""
+    MlflowClient(platform.addresses.mlflow_url).set_registered_model_alias(NAME, CHAMPION, version)
+
+
+def until_answer(version: str, seen: Counter[str], act: Callable[[], object]) -> float:
+    """Seconds from the act to the next answer of the version. Raises BenchError when none comes."""
+    began, before = time.monotonic(), seen[version]
+    act()
+    while seen[version] == before:
+        if time.monotonic() - began > LIMIT_SECONDS:
+            raise BenchError(f"version {version} did not answer within {LIMIT_SECONDS:.0f} s; seen were {dict(seen)}")
+        time.sleep(PAUSE_SECONDS)
+    return time.monotonic() - began
+
+
+@contextmanager
+def load(url: str) -> Iterator[Counter[str]]:
+    """Callers that keep their connections and never try twice; counts answers by version, or what went wrong."""
+    seen: Counter[str] = Counter()
+    over = Event()
+
+    def call(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            asked = 0
+            while not over.wait(1 / A_SECOND):
+                asked += 1
+                try:
+                    answer = client.post("/recommend", json={"user_id": f"caller {number} {asked % 20}", "k": 3})
+                    seen[answer.json()["model_version"] if answer.is_success else f"status {answer.status_code}"] += 1
+                except httpx.HTTPError as error:
+                    seen[repr(error)] += 1
+
+    threads = [Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def report(figures: dict[str, float]) -> str:
+    rows = [
+        [
+            "alias set in the registry, to the canary's first answer, Bento cached",
+            f"{figures['alias_to_canary_s']:.1f} s",
+        ],
+        ["`duotempo rollback`, to the first answer of the version before", f"{figures['rollback_s']:.1f} s"],
+        ["`duotempo retrain --wait` with nothing new", f"{figures['retrain_unchanged_s']:.1f} s"],
+        [f"requests during these, {CALLERS * A_SECOND} a second at most", f"{figures['requests']:,.0f}"],
+        ["of them failed", f"{figures['requests_failed']:.0f}"],
+    ]
+    return f"{provenance('deploy')}\n\n{table(['what', 'measured'], rows)}"
