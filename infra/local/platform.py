@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +16,19 @@ from components.store.engine import StoreError, make_engine
 from components.store.variants import parts
 from infra.local import environment, health, ports, postgres
 from infra.local.bento import program_name
-from infra.local.databases import Databases, embedded, outside
+from infra.local.databases import Databases
 from infra.local.deployments import Deployments
 from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
-from infra.local.programs import DEPLOY_QUEUE, POOLS, PROJECT, configuration, programs
+from infra.local.places import WORKERS, Addresses, Places
+from infra.local.programs import PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
 from infra.local.trial import Check, try_out
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
-WORKERS = {**{f"worker-{pool}": (pool, pool) for pool in POOLS}, f"worker-{DEPLOY_QUEUE}": ("cpu", DEPLOY_QUEUE)}
-"""Pool of each program that is a worker, and the name it has there."""
-
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where the services are; they stay from one start to the next."""
-
-    database_url: str
-    prefect_url: str
-    prefect_api_url: str
-    mlflow_url: str
-    hook_url: str
-    serving_url: str
 
 
 class Platform:
@@ -52,24 +38,23 @@ class Platform:
         self.settings = settings
         self._project = project.resolve()
         self.home = Home(settings.home)
+        self._places = Places(settings, self.home)
         self._supervisor = Supervisor(self.home)
 
     @property
     def addresses(self) -> Addresses:
         """Raises PlatformError before the first start."""
-        state = self.home.state
-        if not state.ports:
-            raise PlatformError(f"there is no platform in {self.home.path} yet: `duotempo up` makes it")
-        given = self.settings.platform
-        web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
-        api = given.prefect_api_url or f"{web['prefect']}/api"
-        mlflow, hook = given.mlflow_url or web["mlflow"], given.hook_url or web["hook"]
-        return Addresses(self.database_url, api.removesuffix("/api"), api, mlflow, hook, web["bento"])
+        return self._places.addresses
 
     @property
     def databases(self) -> Databases:
         """Raises PlatformError before the first start, unless somebody else runs them."""
-        return self._databases(self.home.state)
+        return self._places.databases(self.home.state)
+
+    @property
+    def outside(self) -> Databases | None:
+        """The databases, if somebody else runs them."""
+        return self._places.outside
 
     @property
     def database_url(self) -> str:
@@ -78,7 +63,7 @@ class Platform:
 
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""
-        at, databases = self.addresses, self._databases(self.home.state)
+        at, databases = self.addresses, self.databases
         return environment.clients(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
     def enter(self) -> None:
@@ -94,13 +79,13 @@ class Platform:
         deployments = Deployments(self._project, schedules=self.settings.platform.schedules)
         with self.home.locked("start"):
             self._start(progress)
-        databases = self._databases(self.home.state)
+        databases = self.databases
         self._await("postgres")
         self._migrate(databases)
         progress(f"postgres is ready at {databases.shown}")
-        for name in ("prefect", *self._workers):
+        for name in ("prefect", *self._places.workers):
             self._await(name)
-        progress(f"prefect is ready at {self.addresses.prefect_url}, with {' and '.join(self._workers)}")
+        progress(f"prefect is ready at {self.addresses.prefect_url}, with {' and '.join(self._places.workers)}")
         self._deploy(deployments, progress)
         self._await("mlflow")
         self._await("hook")
@@ -134,13 +119,13 @@ class Platform:
         "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down."""
         state = self.home.state
         processes = self._supervisor.processes()
-        names = ["postgres", "prefect", "mlflow", "hook", *self._workers, *(["bento"] if state.served else [])]
+        names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers, *(["bento"] if state.served else [])]
         running = {name: processes.get(self._program(name)) for name in names}
         with ThreadPoolExecutor(len(names)) as pool:
             healthy = list(pool.map(self._healthy, names, running.values()))
         services = {
             name: {
-                "url": self._shown(name, state),
+                "url": self._places.shown(name, state),
                 "healthy": well,
                 "pid": process.pid if (process := running[name]) else None,
             }
@@ -209,12 +194,7 @@ class Platform:
         self._supervisor.start_stopped()
 
     def _assign_ports(self, progress: Progress) -> None:
-        state, wanted = self.home.state, self.settings.platform
-        usual = {
-            "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
-            "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
-        }  # fmt: skip
-        usual = {name: port for name, port in usual.items() if name == "postgres" or not self._elsewhere(name)}
+        state, usual = self.home.state, self._places.usual_ports()
         chosen: dict[str, int] = {}
         for name, port in usual.items():
             last = state.ports[name] if state.usual.get(name) == port else port
@@ -222,18 +202,6 @@ class Platform:
             if chosen[name] != last:
                 progress(f"port {last} is taken: {name} gets {chosen[name]}")
         self.home.save(replace(state, ports=chosen, usual=usual))
-
-    @property
-    def _workers(self) -> list[str]:
-        """The workers that run here: beside an outside Prefect only the one of deployments."""
-        own = self.settings.platform.prefect_api_url is None
-        return [f"worker-{name}" for name in (POOLS if own else (DEPLOY_QUEUE,))]
-
-    def _elsewhere(self, name: str) -> bool:
-        """Whether the service is somebody else's."""
-        given = self.settings.platform
-        outside = {"postgres": self.outside, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
-        return bool(outside.get(name))
 
     def _prepare_database(self, progress: Progress) -> None:
         if databases := self.outside:
@@ -247,7 +215,7 @@ class Platform:
 
     def _configure(self) -> None:
         state, cluster = self.home.state, None if self.outside else postgres.locate(self.home)
-        listed = programs(self.home, state, cluster, self._databases(state), self._project)
+        listed = programs(self.home, state, cluster, self._places.databases(state), self._project)
         self.home.config.write_text(configuration(self.home, listed))
 
     def _migrate(self, databases: Databases) -> None:
@@ -288,15 +256,15 @@ class Platform:
 
     @property
     def _secrets(self) -> list[str]:
-        return self._databases(self.home.state).secrets
+        return self.databases.secrets
 
     def _healthy(self, name: str, process: Process | None) -> bool:
-        if not self._elsewhere(name) and (process is None or process.pid is None):
+        if not self._places.elsewhere(name) and (process is None or process.pid is None):
             return False
         if name == "bento" and process and process.pid and not self.home.ready_file(process.pid).is_file():
             return False
         if name == "postgres":
-            return self._databases(self.home.state).answers()
+            return self.databases.answers()
         at = self.addresses
         if name in WORKERS:
             return process is not None and health.worker(at.prefect_api_url, *WORKERS[name], process.started)
@@ -314,7 +282,7 @@ class Platform:
     def _variants(self, state: State) -> list[dict[str, Any]]:
         if state.served is None:
             return []
-        engine = make_engine(self._databases(state).url)
+        engine = make_engine(self._places.databases(state).url)
         try:
             return [asdict(part) for part in parts(engine).values()]
         except StoreError:
@@ -322,37 +290,6 @@ class Platform:
         finally:
             engine.dispose()
 
-    def _shown(self, name: str, state: State) -> str | None:
-        """The address that a person may see: without a password."""
-        if name == "postgres" and (self.outside or state.ports):
-            return self._databases(state).shown
-        if not state.ports:
-            return None
-        at = self.addresses
-        if name in WORKERS:
-            return f"{at.prefect_url}/work-pools/work-pool/{WORKERS[name][0]}"
-        return {"prefect": at.prefect_url, "mlflow": at.mlflow_url, "hook": at.hook_url}.get(name, at.serving_url)
-
-    @property
-    def outside(self) -> Databases | None:
-        """The databases of the settings, if somebody else runs them.
-
-        The platform's processes are told of its own the same way, maybe with the port of an earlier start.
-        """
-        if self.settings.database_url is None:
-            return None
-        named, password = outside(self.settings.database_url), self.home.secret("postgres")
-        own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
-        return None if named.duotempo == own else named
-
-    def _databases(self, state: State) -> Databases:
-        if found := self.outside:
-            return found
-        password = self.home.secret("postgres")
-        if password is None or not state.ports:
-            raise PlatformError(f"there is no database in {self.home.path} yet: `duotempo up` makes it")
-        return embedded(state.ports["postgres"], password)
-
     def _servers_environment(self) -> dict[str, str]:
-        databases = self._databases(self.home.state)
+        databases = self.databases
         return {**os.environ, **self.environment(), **environment.servers(self.home, databases, self._project)}
