@@ -21,7 +21,7 @@ def rows(*events: tuple[str, str, int]) -> pd.DataFrame:
 
 
 def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
-    assert set(figures) == {"dataset", "split", "test_users", "models", "slices"}
+    assert set(figures) == {"dataset", "split", "test_users", "models", "slices", "exposure"}
     assert (figures["dataset"], figures["split"]) == ("shop", split)
     assert figures["test_users"] > 0
     assert set(figures["models"]) == models
@@ -29,6 +29,9 @@ def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
         assert set(values) >= FIGURES
         assert 0 <= values["ndcg@10"] <= values["hr@10"] <= 1
         assert 0 < values["coverage@10"] <= len(catalogue())
+    for group in figures["exposure"].values():
+        assert 0 < group["items"] <= 1
+        assert set(group["models"]) == models
     for part in figures["slices"].values():
         assert 0 < part["targets"] <= figures["test_users"]
         assert set(part["models"]) == models

@@ -42,7 +42,7 @@ MARK = 77.0
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("loop")
     settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
-    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform}
+    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if port is not None}
     shell = Shell(settings, **QUICK, **{name.upper(): port for name, port in ports.items()})
     try:
         yield shell
