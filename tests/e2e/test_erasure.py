@@ -26,7 +26,7 @@ USER = "顾客001"
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("erasure")
     settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
-    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if name.endswith("_port")}
+    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if port is not None}
     shell = Shell(settings, **QUICK, **{name.upper(): port for name, port in ports.items()})
     try:
         yield shell
