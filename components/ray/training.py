@@ -41,7 +41,6 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
             )
         require_shared(run.folder)
         reports = Queue(actor_options={"num_cpus": 0})
-        reports.empty()  # answers once its actor runs: Ray may take one that is handed on before for unused
 
         def work() -> None:
             reports.put(ray.get_runtime_context().get_node_id())
