@@ -64,7 +64,10 @@ def ends(engine: Engine, version: str, state: str) -> None:
         line = last_line(engine)
         return (line[0], line[4]) == (version, state)
 
-    eventually(ended, seconds=DEPLOY_SECONDS)
+    try:
+        eventually(ended, seconds=DEPLOY_SECONDS)
+    except AssertionError as error:
+        raise AssertionError(f"version {version} is not {state}; the last line is {last_line(engine)}") from error
 
 
 def answers_from(platform: Platform, address: str, version: str) -> None:
