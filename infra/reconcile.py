@@ -49,6 +49,8 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
     if not hint and (why := _spoken_against(tracking_uri, engine, version, serving)):
         give_back(tracking_uri, version, serving)
         return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
+    if hint:
+        registry.forget_refusal(tracking_uri, registry.version(tracking_uri, version))
     request, new = request_promotion(engine, version, serving, ACTOR, hint or "the registry's champion does not serve")
     run = _run_of(request)
     if run.over and is_open(engine, request):

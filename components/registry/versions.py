@@ -101,11 +101,17 @@ def champion_number(tracking_uri: str) -> str | None:
 def set_champion(tracking_uri: str, number: str) -> Version:
     """Gives the alias `champion` to a version; an earlier refusal of it is forgotten."""
     target = version(tracking_uri, number)
+    forget_refusal(tracking_uri, target)
     with connect(tracking_uri) as client:
-        if "refused" in target.tags:
-            client.delete_model_version_tag(NAME, target.version, "refused")
         client.set_registered_model_alias(NAME, CHAMPION, target.version)
     return target
+
+
+def forget_refusal(tracking_uri: str, refused: Version) -> None:
+    """Takes the tag of an earlier refusal away, if there is one: somebody wants the version again."""
+    if "refused" in refused.tags:
+        with connect(tracking_uri) as client:
+            client.delete_model_version_tag(NAME, refused.version, "refused")
 
 
 def clear_champion(tracking_uri: str) -> None:
