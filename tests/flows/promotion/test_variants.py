@@ -122,7 +122,7 @@ def test_a_canary_that_people_like_less_goes_back(
 
 
 def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
-    count, tags = len(list_promotions(engine)), registry.version(mlflow, FRAGILE).tags
+    count = len(list_promotions(engine))
     canary(LONG)
     set_alias(mlflow, FRAGILE)
     begun(platform, engine, FRAGILE)
@@ -131,7 +131,7 @@ def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: En
     eventually(lambda: (FRAGILE, "registry", "superseded") in lines_since(engine, count), seconds=60)
     ends(engine, NEXT, "serving")
     assert champion(mlflow) == NEXT
-    assert registry.version(mlflow, FRAGILE).tags == tags, "nothing spoke against it"
+    assert "refused" not in registry.version(mlflow, FRAGILE).tags, "nothing spoke against it this time"
 
 
 def test_a_rollback_ends_a_canary(
