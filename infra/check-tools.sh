@@ -5,7 +5,9 @@ venv=$1
 [ -x "$venv/bin/python" ] || "$(sh infra/python.sh)" -m venv "$venv"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -r infra/check-requirements.txt
 if [ ! -x "$venv/bin/promtool" ]; then
-    if ! found=$(command -v promtool); then
+    if found=$(command -v promtool); then
+        ln -s "$found" "$venv/bin/promtool"
+    elif command -v apt-get > /dev/null; then
         # Debian's package, unpacked here, as its server is not wanted; with lists of its own nobody need be root
         scratch=$(mktemp -d)
         trap 'rm -rf "$scratch"' EXIT
@@ -15,6 +17,6 @@ if [ ! -x "$venv/bin/promtool" ]; then
         (cd "$scratch" && apt-get $own download prometheus && dpkg -x prometheus_*.deb .)
         cp "$scratch/usr/bin/promtool" "$venv/bin/promtool"
     else
-        ln -s "$found" "$venv/bin/promtool"
+        echo "promtool is not here and apt-get neither: install prometheus, then rm -r $venv; its checks fail until then" >&2
     fi
 fi
