@@ -163,6 +163,8 @@ class Handlers:
         asked = await read_body(request, requests.RecommendRequest, parts)
         self.doors.guard.admit_users(request.state.caller, [asked.user_id])
         asked = asked.model_copy(update={"user_id": parts.privacy.pseudonym(asked.user_id)})
+        if parts.recommender.at_hand(asked):
+            return JSONResponse(parts.recommender.recommend(asked))
         return JSONResponse(await run_in_threadpool(parts.recommender.recommend, asked))
 
     async def similar(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """What Postgres says of items and users right now; the bundle's own copy is as old as the training."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, distinct, func, select
@@ -20,6 +20,13 @@ def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, L
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
     rows = connection.execute(columns.where(Item.item_id == func.any(list(item_ids))))
     return {row.item_id: ListedItem(row.title, list(row.category), row.available) for row in rows}
+
+
+def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
+    """All items with their ids, a few thousand in memory at a time."""
+    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    for row in connection.execution_options(yield_per=10_000).execute(columns):
+        yield row.item_id, ListedItem(row.title, list(row.category), row.available)
 
 
 def read_seen(connection: Connection, user_id: str) -> set[str]:

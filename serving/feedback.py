@@ -1,7 +1,8 @@
 """What users and shops tell the service, stored before it is answered."""
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -15,15 +16,17 @@ from components.store.clean import clean_events, clean_items
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine, upsert_items
 from components.store.normalize import clean_id
-from components.store.variants import Part
 from serving.catalogue import read_items
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
+from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.requests import Body, FeedbackRequest, ItemsRequest
+from serving.variants import Variants
 
 FEEDBACK = "feedback"
 CATALOGUE = "api"
+logger = logging.getLogger(__name__)
 
 
 class Intake:
@@ -35,14 +38,15 @@ class Intake:
         settings: EventSettings,
         privacy: Privacy,
         metrics: Metrics,
-        assigned: Callable[[str], Part],
+        variants: Variants,
+        impressions: Impressions,
     ) -> None:
-        """assigned: the part that answers a user now."""
         self._database = database
         self._settings = settings
         self._privacy = privacy
         self._metrics = metrics
-        self._assigned = assigned
+        self._variants = variants
+        self._impressions = impressions
 
     def feedback(self, request: FeedbackRequest) -> dict[str, object]:
         """The answer of /feedback, after the commit. Raises ApiError (503) when nothing was stored."""
@@ -67,6 +71,8 @@ class Intake:
             raise unavailable(
                 "database_away", "nothing was stored: Postgres is away; send the same batch again"
             ) from error
+        for user in set(cleaned.rows[Columns.USER]):
+            self._variants.users_changed(user)
         duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
         for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(rejected))):
             self._metrics.feedback.labels(outcome).inc(count)
@@ -74,9 +80,11 @@ class Intake:
 
     def _attributed(self, connection: Connection, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows with version and variant: of the user's answer that they name, else of who answers the user now."""
-        shown = read_answerers(connection, set(rows[Columns.REQUEST].dropna()))
+        named = set(rows[Columns.REQUEST].dropna())
+        shown = self._impressions.answerers(named)
+        shown |= read_answerers(connection, named - {request for request, _ in shown})
         by = [
-            shown.get((request, user)) or self._assigned(user)
+            shown.get((request, user)) or self._variants.assigned(user)
             for request, user in zip(rows[Columns.REQUEST], rows[Columns.USER], strict=True)
         ]
         versions, variants = [part.model_version for part in by], [part.variant for part in by]
@@ -93,7 +101,14 @@ class Intake:
             raise unavailable(
                 "database_away", "no item was stored: Postgres is away; send the same batch again"
             ) from error
+        self._tell_items(cleaned.rows[Columns.ITEM])
         return {"accepted": len(cleaned.rows), "rejected": _told(cleaned.rejected)}
+
+    def _tell_items(self, item_ids: Iterable[str]) -> None:
+        try:
+            self._variants.items_changed(*item_ids)
+        except DatabaseAway as error:
+            logger.warning("changed items are known once Postgres is back: %s", error)
 
 
 def _frame(rows: Sequence[Body]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What is known of a user at the moment of a request: the stored history, and what happens right now."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,32 +16,82 @@ from components.store.history import read_documents, read_history
 from serving.catalogue import read_seen
 from serving.requests import ContextEvent
 
-EVENT_COLUMNS = [Columns.ITEM, Columns.EVENT, Columns.VALUE, Columns.OCCURRED_AT]
-EMPTY = pd.DataFrame(columns=EVENT_COLUMNS)
+
+@dataclass(frozen=True)
+class History:
+    """Events as rows of the bundle, oldest first: int64 (h,) items, float64 (h,) epoch seconds, float32 (h,) signals.
+    Those of items that the bundle lacks are left out."""
+
+    items: np.ndarray
+    times: np.ndarray
+    signals: np.ndarray
+
+
+NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What Postgres holds of a user: events oldest first, all items ever met, LLM(D_l) and LLM(D_s) (2, e) or None."""
+    """What Postgres holds of a user.
 
-    events: pd.DataFrame
-    seen: set[str]
-    documents: np.ndarray | None
+    history: the latest events. seen: int64, rows of all items ever met. documents: LLM(D_l) and LLM(D_s), float32
+    (2, e), or None. known: whether there is any event. allowed: whether anything may be kept of this user.
+    """
+
+    history: History
+    seen: np.ndarray
+    documents: np.ndarray | None = None
+    known: bool = False
     allowed: bool = True
-    """Whether anything may be kept of this user."""
 
 
-NOTHING = Stored(EMPTY, set(), None)
-REFUSED = Stored(EMPTY, set(), None, allowed=False)
+NOTHING = Stored(NO_HISTORY, NO_HISTORY.items)
+REFUSED = Stored(NO_HISTORY, NO_HISTORY.items, allowed=False)
 
 
-def read_stored(connection: Connection, user_id: str, encoder: str, limit: int) -> Stored:
-    """Everything committed before this moment. `events` holds the latest `limit`, `seen` is complete."""
-    events = read_history(connection, user_id, limit)
-    if events.empty:
-        return NOTHING
-    seen = set(events[Columns.ITEM]) if len(events) < limit else read_seen(connection, user_id)
-    return Stored(events, seen, _documents(connection, user_id, encoder))
+@dataclass(frozen=True)
+class Reader:
+    """How one bundle reads events. rows: of the bundle, by item; limit: the latest events that count."""
+
+    rows: Mapping[str, int]
+    settings: EventSettings
+    encoder: str
+    limit: int
+
+    def stored(self, connection: Connection, user_id: str) -> Stored:
+        """Everything committed before this moment."""
+        events = read_history(connection, user_id, self.limit)
+        if events.empty:
+            return NOTHING
+        seen = set(events[Columns.ITEM]) if len(events) < self.limit else read_seen(connection, user_id)
+        documents = _documents(connection, user_id, self.encoder)
+        return Stored(self.history(events), self.known_rows(seen), documents, known=True)
+
+    def history(self, events: pd.DataFrame) -> History:
+        """An events frame as rows of the bundle."""
+        known = events[events[Columns.ITEM].isin(self.rows.keys())]
+        times = known[Columns.OCCURRED_AT].astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
+        order = np.argsort(times, kind="stable")
+        items = np.array([self.rows[item] for item in known[Columns.ITEM]], dtype=np.int64)
+        return History(items[order], times[order], signals(known, self.settings)[order])
+
+    def known_rows(self, item_ids: Collection[str]) -> np.ndarray:
+        """Int64: the rows of those items that the bundle has."""
+        return np.array([row for item in item_ids if (row := self.rows.get(item)) is not None], dtype=np.int64)
+
+    def state(self, stored: Stored, context: Sequence[ContextEvent], now: float) -> UserState:
+        """The stored history and the context together."""
+        history = stored.history
+        if context:
+            history = _merged(history, self.history(_frame(context, now)))
+        return UserState(history.items, history.times, history.signals, now, stored.documents)
+
+
+def _merged(first: History, second: History) -> History:
+    times = np.concatenate([first.times, second.times])
+    order = np.argsort(times, kind="stable")
+    items, signs = np.concatenate([first.items, second.items]), np.concatenate([first.signals, second.signals])
+    return History(items[order], times[order], signs[order])
 
 
 def _documents(connection: Connection, user_id: str, encoder: str) -> np.ndarray | None:
@@ -50,24 +100,6 @@ def _documents(connection: Connection, user_id: str, encoder: str) -> np.ndarray
         return None
     _, long, short = found
     return np.stack([long, np.zeros_like(long) if short is None else short]).astype(np.float32)
-
-
-def make_state(
-    stored: Stored, context: Sequence[ContextEvent], rows: dict[str, int], now: float, settings: EventSettings
-) -> UserState:
-    """The stored history and the context as rows of the bundle; items that the bundle lacks are left out."""
-    frames = [frame for frame in (stored.events, _frame(context, now)) if len(frame)]
-    events = pd.concat([frame[EVENT_COLUMNS] for frame in frames]) if frames else EMPTY
-    known = events[events[Columns.ITEM].isin(rows)]
-    times = known[Columns.OCCURRED_AT].astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
-    order = np.argsort(times, kind="stable")
-    return UserState(
-        items=known[Columns.ITEM].map(rows).to_numpy(dtype=np.int64)[order],
-        times=times[order],
-        signals=signals(known, settings)[order],
-        now=now,
-        documents=stored.documents,
-    )
 
 
 def _frame(context: Sequence[ContextEvent], now: float) -> pd.DataFrame:

@@ -20,6 +20,9 @@ class Metrics:
         self.degraded = Counter(
             "duotempo_degraded", "Answers given without the database.", ["cause"], registry=self._registry
         )
+        self.impressions_lost = Counter(
+            "duotempo_impressions_lost", "Answers whose impression could not be kept.", registry=self._registry
+        )
         self.feedback = Counter("duotempo_feedback_events", "Feedback events.", ["outcome"], registry=self._registry)
         self.recommended = Counter(
             "duotempo_recommendations", "Answered lists.", ["user_state"], registry=self._registry

@@ -8,28 +8,35 @@ from components.store.export import export_user
 from components.store.people import set_consent
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
+from serving.impressions import Impressions
 from serving.requests import ConsentRequest, PersonRequest
+from serving.variants import Variants
 
 
 class People:
     """Each answers after the commit. Every method raises ApiError (503) when Postgres is away, PrivacyError."""
 
-    def __init__(self, database: Database, privacy: Privacy) -> None:
+    def __init__(self, database: Database, privacy: Privacy, variants: Variants, impressions: Impressions) -> None:
         self._database = database
         self._privacy = privacy
+        self._variants = variants
+        self._impressions = impressions
 
     def forget(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /forget. The files follow: see flows/erase.py."""
         user_id = self._privacy.pseudonym(request.user_id)
+        self._impressions.flush()
         try:
             with self._database.begin() as connection:
                 forgotten = forget(connection, self._privacy, user_id)
         except DatabaseAway as error:
             raise _away("nothing was erased") from error
+        self._variants.users_gone(user_id)
         return {"erasure_id": forgotten.erasure_id, "removed": forgotten.removed}
 
     def export(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /export."""
+        self._impressions.flush()
         try:
             with self._database.begin() as connection:
                 return export_user(connection, self._privacy, self._privacy.pseudonym(request.user_id))
@@ -38,11 +45,13 @@ class People:
 
     def consent(self, request: ConsentRequest) -> dict[str, Any]:
         """The answer of /consent."""
+        user_id = self._privacy.pseudonym(request.user_id)
         try:
             with self._database.begin() as connection:
-                set_consent(connection, self._privacy, self._privacy.pseudonym(request.user_id), request.consent)
+                set_consent(connection, self._privacy, user_id, request.consent)
         except DatabaseAway as error:
             raise _away("nothing was changed") from error
+        self._variants.users_gone(user_id)
         return {"consent": request.consent}
 
 

@@ -18,12 +18,15 @@ from components.ranking.scorer import Scorer, Scores, Strategy
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import Settings
-from components.store.impressions import record_impression
-from components.store.people import lock_users, refused
-from serving.catalogue import ListedItem, read_items
+from components.store.impressions import Answered
+from components.store.people import refused
+from serving.catalogue import ListedItem
 from serving.database import Database, Session
 from serving.errors import ApiError
-from serving.live import NOTHING, REFUSED, Stored, make_state, read_stored
+from serving.impressions import Impressions
+from serving.listing import Listing
+from serving.live import NOTHING, REFUSED, Reader, Stored
+from serving.live_users import LiveUsers
 from serving.metrics import Metrics
 from serving.requests import RecommendRequest, SimilarRequest
 from serving.trend import LiveTrend
@@ -62,25 +65,25 @@ class Ranked:
 class Recommender:
     """One bundle, ready to answer. Every method may be called from several threads."""
 
-    def __init__(self, bundle: Bundle, settings: Settings, database: Database, metrics: Metrics) -> None:
+    def __init__(
+        self, bundle: Bundle, settings: Settings, database: Database, metrics: Metrics, impressions: Impressions
+    ) -> None:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._bundle = bundle
         self._settings = settings
         self._privacy = Privacy(settings)
         self._database = database
         self._metrics = metrics
+        self._impressions = impressions
         self._ids: list[str] = bundle.items["item_id"].to_pylist()
         self.trend = LiveTrend({item: row for row, item in enumerate(self._ids)}, bundle.items["recent"].to_numpy())
         self._scorer = Scorer(bundle, self.trend)
         self._explainer = Explainer(self._scorer, settings.interests)
         self._tail = in_tail(bundle.items["popularity"].to_numpy())
-        self._listed = [
-            ListedItem(title, category, available)
-            for title, category, available in zip(
-                *(bundle.items[name].to_pylist() for name in ("title", "category", "available")), strict=True
-            )
-        ]
-        self._categories = CategoryIndex([listed.category for listed in self._listed])
+        self.listing = Listing(bundle.items, self._scorer.row)
+        self.users: LiveUsers[Stored] = LiveUsers()
+        self._reader = Reader(self._scorer.row, settings.events, bundle.manifest["encoder"], settings.ranking.history)
+        self._categories = CategoryIndex(bundle.items["category"].to_pylist())
         norms = np.linalg.norm(bundle.vectors, axis=1, keepdims=True)
         self._directions = bundle.vectors / np.maximum(norms, 1e-9)
 
@@ -98,7 +101,7 @@ class Recommender:
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         request_id = uuid.uuid4().hex
         if ranked.stored.allowed:
-            self._note(session, request_id, request.user_id, variant, items, now)
+            self._note(request_id, request.user_id, variant, items, now)
         user_state = _user_state(ranked.stored, request)
         long_share = float(scores.long_share[0])
         self._count(user_state, long_share)
@@ -106,7 +109,7 @@ class Recommender:
             "request_id": request_id,
             "model_version": self.model_version,
             "variant": variant,
-            "degraded": session.degraded,
+            "degraded": self._is_degraded(session),
             "user_state": user_state,
             "interest": _interest(long_share, profile),
             "items": items,
@@ -127,48 +130,65 @@ class Recommender:
             )
             raise ApiError(404, "unknown_item", message, "item_id")
         scores = (self._directions @ self._directions[row] + self._bundle.texts @ self._bundle.texts[row]) / 2
-        session = Session(self._database, self._metrics)
-        ordered = best_first(scores, eligible(self._categories, {row}))
-        shown = self._fill(session, ordered, scores, request.k or self._settings.ranking.k)
+        mask = eligible(self._categories, {row}) & self.listing.there & self.listing.available
+        shown = self._fill(best_first(scores, mask), scores, request.k or self._settings.ranking.k)
         return {
             "model_version": self.model_version,
             "item_id": request.item_id,
-            "degraded": session.degraded,
+            "degraded": not self.users.following,
             "items": self._items(shown, scores),
         }
 
+    def at_hand(self, request: RecommendRequest) -> bool:
+        """Whether an answer needs neither Postgres nor much time."""
+        plain = not (request.explain or request.context or request.filters.category_in)
+        return plain and self.users.get(request.user_id) is not None
+
     def _rank(self, session: Session, request: RecommendRequest, now: float) -> Ranked:
-        stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
-        state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
+        stored = self._stored(session, request.user_id)
+        state = self._reader.state(stored, request.context, now)
         strategy: Strategy = request.strategy or self._settings.ranking.strategy
         scores = self._scorer.score([state], strategy)
-        return Ranked(stored, state, strategy, scores, self._choose(session, request, stored, scores.total[0]))
+        return Ranked(stored, state, strategy, scores, self._choose(request, stored, scores.total[0]))
 
-    def _stored(self, connection: Connection, user_id: str) -> Stored:
+    def _stored(self, session: Session, user_id: str) -> Stored:
+        """What is known of a user; what was known last, when Postgres is away."""
+        known = self.users.get(user_id)
+        if known is not None:
+            return known
+        last = self.users.last(user_id) or NOTHING
+        return session.ask(
+            "history", lambda connection: self.users.read(user_id, lambda: self._read(connection, user_id)), last
+        )
+
+    def _read(self, connection: Connection, user_id: str) -> Stored:
         if refused(connection, self._privacy, [user_id]):
             return REFUSED
-        return read_stored(connection, user_id, self._bundle.manifest["encoder"], self._settings.ranking.history)
+        return self._reader.stored(connection, user_id)
 
-    def _choose(self, session: Session, request: RecommendRequest, stored: Stored, scores: np.ndarray) -> list[Shown]:
+    def _is_degraded(self, session: Session) -> bool:
+        """Whether the list may know less than Postgres, or will not be noted soon."""
+        return session.degraded or self._impressions.away or not self.users.following
+
+    def _choose(self, request: RecommendRequest, stored: Stored, scores: np.ndarray) -> list[Shown]:
         """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
-        met = stored.seen.union(request.filters.exclude_items, (event.item_id for event in request.context))
-        excluded = {row for item_id in met if (row := self._scorer.row.get(item_id)) is not None}
         filters, ranking = request.filters, self._settings.ranking
-        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out)
+        named = [*filters.exclude_items, *(event.item_id for event in request.context)]
+        excluded = np.concatenate([stored.seen, self._reader.known_rows(named)])
+        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out) & self.listing.there
+        if filters.available_only:
+            mask &= self.listing.available
         return self._fill(
-            session,
             best_first(scores, mask),
             scores,
             request.k or ranking.k,
             diversity=ranking.diversity if request.diversity is None else request.diversity,
             category_cap=ranking.category_cap,
             tail_share=ranking.tail_share,
-            available_only=filters.available_only,
         )
 
     def _fill(
         self,
-        session: Session,
         ordered: np.ndarray,
         scores: np.ndarray,
         k: int,
@@ -176,31 +196,21 @@ class Recommender:
         diversity: float = 0.0,
         category_cap: int = 0,
         tail_share: float = 0.0,
-        available_only: bool = True,
     ) -> list[Shown]:
-        """The first k of `ordered` that the catalogue still has, re-ranked; looks as far down as it takes."""
-        pool: list[Shown] = []
-        chosen: list[int] = []
-        start, size = 0, POOL if diversity or category_cap or tail_share else 2 * k
-        while len(chosen) < k and start < len(ordered):
-            batch = ordered[start : start + size]
-            listed = self._listed_now(session, batch)
-            pool += [Shown(row, item) for row, item in listed if item.available or not available_only]
-            rows = [shown.row for shown in pool]
-            names = [shown.listed.category for shown in pool]
-            texts = self._bundle.texts[rows]
+        """The first k of `ordered`, re-ranked; looks as far down as it takes."""
+        if not (diversity or category_cap or tail_share):
+            return [Shown(int(row), self.listing[row]) for row in ordered[:k]]
+        size = POOL
+        while True:
+            rows = ordered[:size]
+            listed = [self.listing[row] for row in rows]
             chosen = rerank(
-                scores[rows], texts, names, k, diversity=diversity, category_cap=category_cap,
-                tail=self._tail[rows], tail_share=tail_share,
+                scores[rows], self._bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
+                category_cap=category_cap, tail=self._tail[rows], tail_share=tail_share,
             )  # fmt: skip
-            start, size = start + size, 2 * size
-        return [pool[position] for position in chosen]
-
-    def _listed_now(self, session: Session, rows: np.ndarray) -> list[tuple[int, ListedItem]]:
-        """The rows that the catalogue has, as it shows them now; as the bundle knew them when Postgres is away."""
-        known = {self._ids[row]: self._listed[row] for row in rows}
-        now = session.ask("items", lambda connection: read_items(connection, known), known)
-        return [(int(row), now[self._ids[row]]) for row in rows if self._ids[row] in now]
+            if len(chosen) == k or size >= len(ordered):
+                return [Shown(int(rows[position]), listed[position]) for position in chosen]
+            size *= 2
 
     def _items(self, shown: list[Shown], scores: np.ndarray) -> list[dict[str, object]]:
         return [
@@ -214,33 +224,11 @@ class Recommender:
             for rank, item in enumerate(shown, start=1)
         ]
 
-    def _note(
-        self,
-        session: Session,
-        request_id: str,
-        user_id: str,
-        variant: str,
-        items: list[dict[str, object]],
-        now: float,
-    ) -> None:
-        """Writes the impression. Every shown item had to be shown, so its propensity is 1."""
+    def _note(self, request_id: str, user_id: str, variant: str, items: list[dict[str, object]], now: float) -> None:
+        """Has the impression written. Every shown item had to be shown, so its propensity is 1."""
         shown = [{name: item[name] for name in ("item_id", "rank", "score")} | {"propensity": 1.0} for item in items]
-
-        def write(connection: Connection) -> None:
-            lock_users(connection, [user_id])
-            if refused(connection, self._privacy, [user_id]):
-                return
-            record_impression(
-                connection,
-                request_id=request_id,
-                user_id=user_id,
-                model_version=self.model_version,
-                variant=variant,
-                served_at=datetime.fromtimestamp(now, UTC),
-                items=shown,
-            )
-
-        session.ask("impression", write, None)
+        served_at = datetime.fromtimestamp(now, UTC)
+        self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, shown))
 
     def _count(self, user_state: str, long_share: float) -> None:
         self._metrics.recommended.labels(user_state).inc()
@@ -249,7 +237,7 @@ class Recommender:
 
 
 def _user_state(stored: Stored, request: RecommendRequest) -> str:
-    if not stored.events.empty:
+    if stored.known:
         return "known"
     return "anonymous" if request.context else "new"
 

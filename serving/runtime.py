@@ -13,10 +13,12 @@ from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from components.store.variants import read_parts
 from serving.bundles import built_champion, bundle_folders
+from serving.changes import Changes
 from serving.database import Database
 from serving.errors import unavailable
 from serving.feedback import Intake
 from serving.follower import Follower
+from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.people import People
 from serving.recommender import Recommender
@@ -42,7 +44,7 @@ class Parts:
     intake: Intake
     people: People
     privacy: Privacy
-    followers: list[Follower]
+    followers: list[Follower | Changes | Impressions]
 
 
 class Runtime:
@@ -115,27 +117,35 @@ class Runtime:
         folders = bundle_folders(place)
         champion = built_champion(place, list(folders))
         database = Database(settings.database_url)
-        recommenders = {champion: self._recommender(folders[champion], settings, database)}
+        privacy = Privacy(settings)
+        impressions = Impressions(database, privacy, self.metrics)
+        recommenders = {champion: self._recommender(folders[champion], settings, database, impressions)}
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
             try:
-                recommenders[version] = self._recommender(folders[version], settings, database)
+                recommenders[version] = self._recommender(folders[version], settings, database, impressions)
             except Exception as error:  # whatever is wrong with another version costs the champion nothing
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
         shadow = Shadow(database, self.metrics)
-        variants = Variants(recommenders, champion, unusable=unusable, metrics=self.metrics, shadow=shadow)
-        privacy = Privacy(settings)
-        intake = Intake(database, settings.events, privacy, self.metrics, variants.assigned)
-        followers = [
+        variants = Variants(
+            recommenders, champion, unusable=unusable, database=database, metrics=self.metrics, shadow=shadow
+        )
+        intake = Intake(database, settings.events, privacy, self.metrics, variants, impressions)
+        people = People(database, privacy, variants, impressions)
+        followers: list[Follower | Changes | Impressions] = [
+            impressions,
+            Changes(settings.database_url, variants),
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
         ]
-        return Parts(settings, database, variants, intake, People(database, privacy), privacy, followers)
+        return Parts(settings, database, variants, intake, people, privacy, followers)
 
-    def _recommender(self, folder: Path, settings: Settings, database: Database) -> Recommender:
+    def _recommender(
+        self, folder: Path, settings: Settings, database: Database, impressions: Impressions
+    ) -> Recommender:
         bundle = Bundle.read(folder)
-        recommender = Recommender(bundle, trained_settings(settings, bundle), database, self.metrics)
+        recommender = Recommender(bundle, trained_settings(settings, bundle), database, self.metrics, impressions)
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender
 

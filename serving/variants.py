@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
+from serving.database import Database
 from serving.errors import ApiError
 from serving.metrics import Metrics
 from serving.recommender import Answer, Recommender
@@ -32,9 +33,11 @@ class Variants:
         champion: str,
         *,
         unusable: Mapping[str, str],
+        database: Database,
         metrics: Metrics,
         shadow: Shadow,
     ) -> None:
+        self._database = database
         self._recommenders = dict(recommenders)
         self._unusable = dict(unusable)
         self._metrics = metrics
@@ -72,6 +75,38 @@ class Variants:
         """Positive events of the last days, by item: the trend of all versions."""
         for recommender in self._recommenders.values():
             recommender.trend.tell(wanted)
+
+    def users_changed(self, user_id: str | None) -> None:
+        """A user, or with None each of them, is not as known."""
+        for recommender in self._recommenders.values():
+            recommender.users.changed(user_id)
+
+    def users_gone(self, user_id: str | None) -> None:
+        """Nothing of a user, or with None of any, may stay in memory."""
+        for recommender in self._recommenders.values():
+            recommender.users.gone(user_id)
+
+    def items_changed(self, *item_ids: str | None) -> None:
+        """Reads items again, with None all of them. Raises DatabaseAway."""
+        with self._database.begin() as connection:
+            for recommender in self._recommenders.values():
+                if None in item_ids:
+                    recommender.listing.refresh(connection)
+                else:
+                    recommender.listing.reread(connection, [one for one in item_ids if one is not None])
+
+    def followed(self, following: bool) -> None:
+        """Whether changes by others are told from now on. Raises DatabaseAway."""
+        if following:
+            self.items_changed(None)
+        for recommender in self._recommenders.values():
+            recommender.users.followed(following)
+
+    def at_hand(self, request: RecommendRequest) -> bool:
+        """Whether an answer needs neither Postgres nor much time."""
+        parts = self._parts
+        version = wanted_version.get() or assigned(parts, request.user_id).model_version
+        return version in self._recommenders and self._recommenders[version].at_hand(request)
 
     def assigned(self, user_id: str) -> Part:
         """The part that answers a user now."""

@@ -27,7 +27,7 @@ class CategoryIndex:
 
 def eligible(
     index: CategoryIndex,
-    excluded: Collection[int],
+    excluded: Collection[int] | np.ndarray,
     category_in: Collection[str] | None = None,
     category_out: Collection[str] = (),
 ) -> np.ndarray:
@@ -38,7 +38,7 @@ def eligible(
     """
     mask = np.ones(index.size, dtype=bool) if category_in is None else index.mask(category_in)
     mask &= ~index.mask(category_out)
-    mask[np.fromiter(excluded, dtype=np.int64, count=len(excluded))] = False
+    mask[np.array(excluded if isinstance(excluded, np.ndarray) else list(excluded), dtype=np.int64)] = False
     return mask
 
 

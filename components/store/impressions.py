@@ -1,38 +1,54 @@
 """What the service showed, to whom, when and how likely; and what a shadow would have shown."""
 
+import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from components.store.partitions import ensure_partitions
 from components.store.schema import Impression, ShadowAnswer
 from components.store.variants import Part
 
+_INSERT = text(
+    "INSERT INTO impressions (request_id, user_id, model_version, variant, served_at, items)"
+    " SELECT * FROM unnest(CAST(:request_ids AS text[]), CAST(:users AS text[]), CAST(:versions AS text[]),"
+    " CAST(:variants AS text[]), CAST(:moments AS timestamptz[]), CAST(:items AS jsonb[]))"
+    " ON CONFLICT DO NOTHING"
+)
 
-def record_impression(
-    connection: Connection,
-    *,
-    request_id: str,
-    user_id: str,
-    model_version: str,
-    variant: str,
-    served_at: datetime,
-    items: Sequence[dict[str, Any]],
-) -> None:
-    """Keeps one answer; `items` are {item_id, rank, score, propensity}. The same answer twice is kept once."""
-    ensure_partitions(connection, [served_at], "impressions")
-    answer = {
-        "request_id": request_id,
-        "user_id": user_id,
-        "model_version": model_version,
-        "variant": variant,
-        "served_at": served_at,
-        "items": list(items),
-    }
-    connection.execute(insert(Impression).values(answer).on_conflict_do_nothing())
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer of the service; `items` are {item_id, rank, score, propensity}."""
+
+    request_id: str
+    user_id: str
+    model_version: str
+    variant: str
+    served_at: datetime
+    items: Sequence[dict[str, Any]]
+
+
+def record_impressions(connection: Connection, answers: Sequence[Answered]) -> None:
+    """Keeps answers; the same answer twice is kept once."""
+    if not answers:
+        return
+    ensure_partitions(connection, {one.served_at for one in answers}, "impressions")
+    connection.execute(
+        _INSERT,
+        {
+            "request_ids": [one.request_id for one in answers],
+            "users": [one.user_id for one in answers],
+            "versions": [one.model_version for one in answers],
+            "variants": [one.variant for one in answers],
+            "moments": [one.served_at for one in answers],
+            "items": [json.dumps(one.items) for one in answers],
+        },
+    )
 
 
 def read_answerers(connection: Connection, request_ids: Collection[str]) -> dict[tuple[str, str], Part]:

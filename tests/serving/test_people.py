@@ -23,7 +23,7 @@ from tests.components.store.conftest import NOW
 from tests.serving.conftest import World
 from tests.serving.test_feedback import counted, new_user, tell
 from tests.serving.test_recommend import recommend
-from tests.serving.worlds import NAMES, bento, chessboard, load, stored, wait_until_ready
+from tests.serving.worlds import NAMES, bento, chessboard, load, soon_stored, stored, wait_until_ready
 
 SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
 
@@ -110,6 +110,7 @@ def test_nothing_of_a_forgotten_user_stays_or_comes_back(
     event_id = uuid.uuid4().hex
     tell(service, view(user, event_id=event_id), view(user, "b1", text="mine"), view(f" {user} ", "z9"))
     recommend(service, user)
+    soon_stored(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
     assert set(naming(world, user)) >= {"users", "events", "impressions", "quarantine"}
     removed = forget(service, admin, user).removed
     assert removed["impressions"] == removed["users"] == removed["quarantine"] == 1

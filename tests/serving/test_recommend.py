@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serving.answers import ErrorAnswer, RecommendAnswer, SimilarAnswer
 from tests.serving.conftest import HISTORIES, World
-from tests.serving.worlds import NAMES, squares, stored
+from tests.serving.worlds import NAMES, soon_stored, squares, stored
 
 REUSED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -148,7 +148,7 @@ def test_filters_hold_and_the_list_is_full(
 def test_an_answer_is_noted_as_shown(client: httpx.Client, world: World) -> None:
     answer = recommend(client, "willy", k=4)
     query = "SELECT user_id, model_version, variant, items FROM impressions WHERE request_id = %s"
-    ((user, version, variant, items),) = stored(world.database, query, answer.request_id)
+    ((user, version, variant, items),) = soon_stored(world.database, query, answer.request_id)
     assert (user, version, variant) == ("willy", answer.model_version, answer.variant)
     expected = [
         {"item_id": item.item_id, "rank": item.rank, "score": item.score, "propensity": 1.0} for item in answer.items

@@ -105,6 +105,15 @@ def stored(url: str, query: str, *parameters: object) -> list[tuple[object, ...]
         return connection.execute(query.encode(), parameters).fetchall()
 
 
+def soon_stored(url: str, query: str, *parameters: object, seconds: float = 10.0) -> list[tuple[object, ...]]:
+    """The rows of `stored`, once there are any: impressions are written a moment after the answer."""
+    end = time.monotonic() + seconds
+    while not (rows := stored(url, query, *parameters)):
+        assert time.monotonic() < end, f"no rows within {seconds:g} s: {query}"
+        time.sleep(0.02)
+    return rows
+
+
 @contextmanager
 def postgres_home() -> Iterator[Path]:
     """A folder that Postgres' unprivileged user can reach."""

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from components.settings import Settings
 from components.store.clean import clean_events, clean_items
-from components.store.impressions import record_impression
+from components.store.impressions import Answered, record_impressions
 from components.store.load import append_events, upsert_items
 from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
 
@@ -49,10 +49,8 @@ def show(
         for rank, (item, propensity) in enumerate(items, start=1)
     ]
     with engine.begin() as connection:
-        record_impression(
-            connection, request_id=request, user_id=user, model_version=version, variant=variant,
-            served_at=now - timedelta(days=days_ago), items=shown,
-        )  # fmt: skip
+        answered = Answered(request, user, version, variant, now - timedelta(days=days_ago), shown)
+        record_impressions(connection, [answered])
 
 
 def tell(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, func, select
 
-from components.store.impressions import record_impression
+from components.store.impressions import Answered, record_impressions
 from components.store.promotions import (
     FAILED,
     SERVING,
@@ -31,10 +31,7 @@ def test_an_impression_is_kept_once(store: Engine) -> None:
     served_at = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC)
     for _ in range(2):
         with store.begin() as connection:
-            record_impression(
-                connection, request_id="r1", user_id="u", model_version="3", variant="champion",
-                served_at=served_at, items=items,
-            )  # fmt: skip
+            record_impressions(connection, [Answered("r1", "u", "3", "champion", served_at, items)])
     with store.connect() as connection:
         kept = connection.execute(select(Impression.request_id, Impression.served_at, Impression.items)).all()
     assert [tuple(row) for row in kept] == [("r1", served_at, items)]
@@ -50,10 +47,9 @@ def test_the_first_impressions_of_a_month_may_come_all_at_once(store: Engine) ->
             for month in range(1, 13):
                 with connection.begin():
                     barrier.wait(timeout=30)
-                    record_impression(
-                        connection, request_id=f"at once {number} {month}", user_id="u", model_version="1",
-                        variant="champion", served_at=datetime(2031, month, 1, tzinfo=UTC), items=[],
-                    )  # fmt: skip
+                    moment = datetime(2031, month, 1, tzinfo=UTC)
+                    answered = Answered(f"at once {number} {month}", "u", "1", "champion", moment, [])
+                    record_impressions(connection, [answered])
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))

@@ -1,0 +1,91 @@
+"""What other writers change in Postgres, told at their commit (LISTEN); see the migration 0006."""
+
+import logging
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Protocol
+
+import psycopg
+from sqlalchemy import make_url
+
+from components.store.engine import CONNECT_TIMEOUT_SECONDS
+from serving.database import DatabaseAway
+
+USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
+LOOK_SECONDS = 1.0
+"""How long the connection may be silent before it is asked whether it is still there, and between two tries."""
+logger = logging.getLogger(__name__)
+
+
+class Memory(Protocol):
+    """What is kept in memory of Postgres. An id of None stands for all."""
+
+    def users_changed(self, user_id: str | None) -> None:
+        """A user's events or vectors are others now."""
+
+    def users_gone(self, user_id: str | None) -> None:
+        """A user was erased, or changed the consent: what is in memory must go."""
+
+    def items_changed(self, *item_ids: str | None) -> None:
+        """Items are others now, or gone."""
+
+    def followed(self, following: bool) -> None:
+        """Whether changes are told from now on. When it becomes true, anything may have changed before."""
+
+
+@dataclass
+class Changes:
+    """One connection and one thread of its own. While it is not there, `memory.followed(False)` holds."""
+
+    url: str
+    memory: Memory
+
+    def __post_init__(self) -> None:
+        self._over = Event()
+        self._tried = Event()
+        self._thread = Thread(target=self._run, name="changes", daemon=True)
+
+    def start(self) -> None:
+        """Returns when changes are told, or cannot be now."""
+        self._thread.start()
+        self._tried.wait()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._listen()
+            except (psycopg.Error, DatabaseAway) as error:
+                logger.warning("changes by others are not told: %s", str(error).partition("\n")[0])
+            except Exception:  # whatever went wrong with one look must not end the looking
+                logger.exception("changes by others are not told")
+            self._tried.set()
+            self.memory.followed(False)
+            self._over.wait(LOOK_SECONDS)
+
+    def _listen(self) -> None:
+        address = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(
+            address, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="duotempo changes"
+        ) as connection:
+            for channel in (USERS, GONE, ITEMS):
+                connection.execute(f"LISTEN {channel}".encode())
+            connection.add_notify_handler(self._tell)
+            self.memory.followed(True)
+            self._tried.set()
+            while not self._over.is_set():
+                for _ in connection.notifies(timeout=LOOK_SECONDS):
+                    pass
+                connection.execute("SELECT 1")
+
+    def _tell(self, change: psycopg.Notify) -> None:
+        told = change.payload or None
+        if change.channel == USERS:
+            self.memory.users_changed(told)
+        elif change.channel == GONE:
+            self.memory.users_gone(told)
+        else:
+            self.memory.items_changed(told)

@@ -1,0 +1,61 @@
+"""The catalogue as it is now, in memory: the bundle's own copy, and where Postgres differs from it."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import Connection
+
+from serving.catalogue import ListedItem, read_items, stream_items
+
+
+class Listing:
+    """Of one bundle. Any thread may ask; one at a time may tell.
+
+    available, there: bool (items,): what can be had, and what the catalogue has at all.
+    """
+
+    def __init__(self, items: pa.Table, rows: Mapping[str, int]) -> None:
+        """items: of the bundle; rows: of it, by item."""
+        self._titles = items["title"].combine_chunks()
+        self._categories = items["category"].combine_chunks()
+        self._rows = rows
+        self._changed: dict[int, ListedItem] = {}
+        self.available = items["available"].to_numpy().copy()
+        self.there = np.ones(items.num_rows, dtype=bool)
+
+    def __getitem__(self, row: int) -> ListedItem:
+        """How an item is shown."""
+        return self._changed.get(row) or self._known(row)
+
+    def refresh(self, connection: Connection) -> None:
+        """Reads the whole catalogue."""
+        there = np.zeros_like(self.there)
+        for item_id, listed in stream_items(connection):
+            if (row := self._rows.get(item_id)) is not None:
+                there[row] = True
+                self._keep(row, listed)
+        self.there = there
+
+    def reread(self, connection: Connection, item_ids: Collection[str]) -> None:
+        """Reads some items again."""
+        found = read_items(connection, item_ids)
+        for item_id in item_ids:
+            if (row := self._rows.get(item_id)) is not None:
+                self.there[row] = item_id in found
+                if item_id in found:
+                    self._keep(row, found[item_id])
+
+    def _keep(self, row: int, listed: ListedItem) -> None:
+        self.available[row] = listed.available
+        if (listed.title, listed.category) == self._as_trained(row):
+            self._changed.pop(row, None)
+        else:
+            self._changed[row] = listed
+
+    def _known(self, row: int) -> ListedItem:
+        title, category = self._as_trained(row)
+        return ListedItem(title, category, bool(self.available[row]))
+
+    def _as_trained(self, row: int) -> tuple[str, list[str]]:
+        return self._titles[row].as_py(), self._categories[row].as_py()

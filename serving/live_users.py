@@ -1,0 +1,95 @@
+"""What is known of the users who asked lately, in memory, and whether it still holds."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Generic, TypeVar
+
+MOST = 20_000
+"""Users who are remembered; the one who asked longest ago goes first."""
+Known = TypeVar("Known")
+
+
+class LiveUsers(Generic[Known]):
+    """Any thread may ask and tell.
+
+    What was read holds until the user is told to have changed, as long as changes are told at all (`following`). What
+    holds no more is kept for the time when Postgres is away; of a user who is gone nothing is kept.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._holds: set[str] = set()
+        self._reading: dict[str, object] = {}
+        self.following = False
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, user_id: str) -> Known | None:
+        """What is known of a user, if it holds."""
+        with self._lock:
+            if not self.following or user_id not in self._holds:
+                return None
+            self._known.move_to_end(user_id)
+            return self._known[user_id]
+
+    def last(self, user_id: str) -> Known | None:
+        """What was known of a user last, whether or not it holds."""
+        return self._known.get(user_id)
+
+    def read(self, user_id: str, read: Callable[[], Known]) -> Known:
+        """Reads and keeps what is known of a user; what changed meanwhile is kept as what does not hold."""
+        ticket = object()
+        with self._lock:
+            self._reading[user_id] = ticket
+        try:
+            known = read()
+        except BaseException:
+            with self._lock:
+                if self._reading.get(user_id) is ticket:
+                    del self._reading[user_id]
+            raise
+        with self._lock:
+            if self._reading.get(user_id) is ticket:
+                del self._reading[user_id]
+                self._keep(user_id, known)
+        return known
+
+    def changed(self, user_id: str | None) -> None:
+        """A user, or with None each of them, is not as known."""
+        with self._lock:
+            self._stop_holding(user_id)
+
+    def gone(self, user_id: str | None) -> None:
+        """Nothing may be kept of a user, or with None of any."""
+        with self._lock:
+            self._stop_holding(user_id)
+            if user_id is None:
+                self._known.clear()
+            else:
+                self._known.pop(user_id, None)
+
+    def followed(self, following: bool) -> None:
+        """Whether changes are told from now on; those before may have been missed."""
+        with self._lock:
+            self._stop_holding(None)
+            self.following = following
+
+    def _keep(self, user_id: str, known: Known) -> None:
+        self._known[user_id] = known
+        self._known.move_to_end(user_id)
+        self._holds.add(user_id)
+        if len(self._known) > self._most:
+            oldest, _ = self._known.popitem(last=False)
+            self._holds.discard(oldest)
+
+    def _stop_holding(self, user_id: str | None) -> None:
+        if user_id is None:
+            self._holds.clear()
+            self._reading.clear()
+        else:
+            self._holds.discard(user_id)
+            self._reading.pop(user_id, None)

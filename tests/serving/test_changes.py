@@ -1,0 +1,94 @@
+"""What other writers change in Postgres reaches the service's memory."""
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import httpx
+import pandas as pd
+import psycopg
+import pytest
+
+from components.settings import EventSettings
+from components.store.clean import clean_events
+from components.store.engine import make_engine
+from components.store.load import append_events
+from tests.serving.conftest import World
+from tests.serving.test_recommend import colours, ids, recommend
+from tests.serving.worlds import NAMES, squares
+
+SOON = 5.0
+"""Far above what is promised (a second): it tells late from never."""
+
+
+def soon(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + SOON
+    while not holds():
+        assert time.monotonic() < end, f"not within {SOON:g} s"
+        time.sleep(0.02)
+
+
+def write_events(world: World, users: list[str], items: list[str]) -> None:
+    """Stores a purchase of each item by each user, as a bulk load does."""
+    now = datetime.now(UTC)
+    raw = pd.DataFrame(
+        [{"user_id": u, "item_id": i, "event": "purchase", "timestamp": now.timestamp()} for u in users for i in items]
+    )
+    source = uuid.uuid4().hex
+    cleaned = clean_events(raw, source=source, settings=EventSettings(), known_items=set(NAMES), now=now)
+    engine = make_engine(world.database)
+    with engine.begin() as connection:
+        append_events(connection, cleaned.rows)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("others", [0, 200], ids=["one user", "more users than are named"])
+def test_events_of_other_writers_count(client: httpx.Client, world: World, others: int) -> None:
+    user = f"watched-{uuid.uuid4().hex}"
+    assert recommend(client, user, k=20).user_state == "new"
+    assert recommend(client, user, k=20).user_state == "new"
+    bought = squares("white")[:6]
+    write_events(world, [user, *(f"crowd-{n}" for n in range(others))], bought)
+    soon(lambda: recommend(client, user, k=20).user_state == "known")
+    after = recommend(client, user, k=5)
+    assert not set(ids(after)) & set(bought)
+    assert colours(after) == {"white"}
+
+
+def test_events_that_are_taken_away_do_not_count_any_more(client: httpx.Client, world: World) -> None:
+    user = f"watched-{uuid.uuid4().hex}"
+    write_events(world, [user], squares("black")[:3])
+    soon(lambda: recommend(client, user).user_state == "known")
+    with psycopg.connect(world.database) as connection:
+        connection.execute("DELETE FROM events WHERE user_id = %s", [user])
+    soon(lambda: recommend(client, user).user_state == "new")
+
+
+def test_an_item_that_cannot_be_had_goes_and_comes_back_under_its_new_name(client: httpx.Client, world: World) -> None:
+    user = f"watched-{uuid.uuid4().hex}"
+    best = recommend(client, user, k=1).items[0].item_id
+    change = "UPDATE items SET available = %s, title = %s WHERE item_id = %s RETURNING title"
+    with psycopg.connect(world.database, autocommit=True) as connection:
+        (before,) = connection.execute("SELECT title FROM items WHERE item_id = %s", [best]).fetchone() or ("",)
+        connection.execute(change, [False, before, best])
+        soon(lambda: best not in ids(recommend(client, user, k=64)))
+        connection.execute(change, [True, "Another name", best])
+        soon(lambda: best in ids(recommend(client, user, k=64)))
+        assert recommend(client, user, k=1).items[0].title == "Another name"
+        connection.execute(change, [True, before, best])
+        soon(lambda: recommend(client, user, k=1).items[0].title == before)
+
+
+def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx.Client, world: World) -> None:
+    user = f"watched-{uuid.uuid4().hex}"
+    assert not recommend(client, user).degraded
+    with psycopg.connect(world.database, autocommit=True) as connection:
+        cut = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'duotempo changes' AND datname = current_database()"
+        ).fetchall()
+    assert cut == [(True,)]
+    write_events(world, [user], squares("black")[:3])
+    soon(lambda: recommend(client, user).user_state == "known")
+    soon(lambda: not recommend(client, user).degraded)
