@@ -1,0 +1,128 @@
+"""`python -m benchmarks.load`: a load generator in a process of its own.
+
+Reads {"port", "requests": [[path, body]], "connections", "seconds", "rate"} from stdin and prints {"done", "failed",
+"seconds", "p50", "p99"} (seconds of time). Without a rate each connection asks as soon as it is answered; with one,
+requests are due at even distances, and a time counts from when it was due, so that a stalled service is not spared.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+import uvloop
+
+from benchmarks.provenance import ROOT
+
+END_OF_HEAD = b"\r\n\r\n"
+LENGTH = b"content-length:"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of a load: answers, of them not 200, and times in seconds."""
+
+    done: int
+    failed: int
+    seconds: float
+    p50: float
+    p99: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.done / self.seconds
+
+
+def apply_load(
+    port: int, requests: Sequence[tuple[str, str]], *, connections: int, seconds: float, rate: float | None = None
+) -> Load:
+    """Sends the requests (path, JSON body) again and again for so many seconds, from another process."""
+    task = {"port": port, "requests": requests, "connections": connections, "seconds": seconds, "rate": rate}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"], input=json.dumps(task), capture_output=True, text=True, check=True,
+        cwd=ROOT,
+    )  # fmt: skip
+    return Load(**json.loads(done.stdout))
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time on one kept connection."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._answered: asyncio.Future[int] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(END_OF_HEAD)
+        if not found:
+            return
+        lower = head.lower()
+        start = lower.index(LENGTH) + len(LENGTH)
+        if len(body) >= int(lower[start:].partition(b"\r")[0]) and self._answered:
+            self._buffer.clear()
+            self._answered.set_result(int(head[9:12]))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._answered and not self._answered.done():
+            self._answered.set_result(0)
+
+    async def ask(self, message: bytes) -> int:
+        """The status; 0 when the connection was closed."""
+        assert self._transport
+        if self._transport.is_closing():
+            return 0
+        self._answered = asyncio.get_running_loop().create_future()
+        self._transport.write(message)
+        return await self._answered
+
+
+async def _generate(
+    port: int, requests: list[tuple[str, str]], connections: int, seconds: float, rate: float | None
+) -> dict[str, float]:
+    messages = cycle(_encoded(port, requests))
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    failed = 0
+    began = time.perf_counter()
+    end = began + seconds
+    turn = iter(range(sys.maxsize))
+
+    async def call() -> None:
+        nonlocal failed
+        _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
+        while (now := time.perf_counter()) < end:
+            due = began + next(turn) / rate if rate else now
+            if due > now:
+                await asyncio.sleep(due - now)
+            status = await connection.ask(next(messages))
+            times.append(time.perf_counter() - due)
+            failed += status != 200
+            if not status:
+                _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
+
+    await asyncio.gather(*(call() for _ in range(connections)))
+    took = time.perf_counter() - began
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    return {"done": len(times), "failed": failed, "seconds": took, "p50": float(p50), "p99": float(p99)}
+
+
+def _encoded(port: int, requests: list[tuple[str, str]]) -> Iterator[bytes]:
+    for path, body in requests:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        yield f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(_generate(**json.load(sys.stdin)))))
