@@ -58,11 +58,12 @@ def make_state(
     """The stored history and the context as rows of the bundle; items that the bundle lacks are left out."""
     frames = [frame for frame in (stored.events, _frame(context, now)) if len(frame)]
     events = pd.concat([frame[EVENT_COLUMNS] for frame in frames]) if frames else EMPTY
-    known = events[events[Columns.ITEM].isin(rows)]
+    found = np.array([rows.get(item, -1) for item in events[Columns.ITEM]], dtype=np.int64)
+    known = events[found >= 0]
     times = known[Columns.OCCURRED_AT].astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     order = np.argsort(times, kind="stable")
     return UserState(
-        items=known[Columns.ITEM].map(rows).to_numpy(dtype=np.int64)[order],
+        items=found[found >= 0][order],
         times=times[order],
         signals=signals(known, settings)[order],
         now=now,

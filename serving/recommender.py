@@ -12,9 +12,11 @@ from sqlalchemy import Connection
 from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.privacy import Privacy
-from components.ranking.filters import CategoryIndex, best_first, eligible
+from components.ranking.candidates import Candidates, Question
+from components.ranking.filters import CategoryIndex, eligible
+from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
-from components.ranking.scorer import Scorer, Scores, Strategy
+from components.ranking.scorer import Query, Scorer
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import Settings
@@ -36,6 +38,7 @@ class Shown:
     """An item that made the list."""
 
     row: int
+    score: float
     listed: ListedItem
 
 
@@ -54,8 +57,7 @@ class Ranked:
 
     stored: Stored
     state: UserState
-    strategy: Strategy
-    scores: Scores
+    query: Query
     shown: list[Shown]
 
 
@@ -69,9 +71,11 @@ class Recommender:
         self._privacy = Privacy(settings)
         self._database = database
         self._metrics = metrics
-        self._ids: list[str] = bundle.items["item_id"].to_pylist()
-        self.trend = LiveTrend({item: row for row, item in enumerate(self._ids)}, bundle.items["recent"].to_numpy())
+        self._ids = list(bundle.row)
+        self.trend = LiveTrend(bundle.row, bundle.items["recent"].to_numpy())
         self._scorer = Scorer(bundle, self.trend)
+        self._candidates = Candidates(bundle, settings.ranking.exact_below)
+        self._wanted = MostWanted(self._scorer)
         self._explainer = Explainer(self._scorer, settings.interests)
         self._tail = in_tail(bundle.items["popularity"].to_numpy())
         self._listed = [
@@ -80,27 +84,24 @@ class Recommender:
                 *(bundle.items[name].to_pylist() for name in ("title", "category", "available")), strict=True
             )
         ]
-        self._categories = CategoryIndex([listed.category for listed in self._listed])
-        norms = np.linalg.norm(bundle.vectors, axis=1, keepdims=True)
-        self._directions = bundle.vectors / np.maximum(norms, 1e-9)
+        self._categories = CategoryIndex(bundle.items["category"])
 
     def recommend(self, request: RecommendRequest, variant: str) -> Answer:
         """The answer of /recommend. Every event committed before the call counts."""
         now = time.time()
         session = Session(self._database, self._metrics)
         ranked = self._rank(session, request, now)
-        scores = ranked.scores
         profile = self._explainer.profile(ranked.state)
-        items = self._items(ranked.shown, scores.total[0])
+        items = self._items(ranked.shown)
         if request.explain:
             rows = np.array([item.row for item in ranked.shown], dtype=np.int64)
-            reasons = self._explainer.why(rows, ranked.state, scores, profile, ranked.strategy)
+            reasons = self._explainer.why(rows, ranked.state, ranked.query, profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         request_id = uuid.uuid4().hex
         if ranked.stored.allowed:
             self._note(session, request_id, request.user_id, variant, items, now)
         user_state = _user_state(ranked.stored, request)
-        long_share = float(scores.long_share[0])
+        long_share = float(ranked.query.long_share[0])
         self._count(user_state, long_share)
         body = {
             "request_id": request_id,
@@ -126,30 +127,28 @@ class Recommender:
                 f"no item {request.item_id!r} in model version {self.model_version}; an item added later is in the next"
             )
             raise ApiError(404, "unknown_item", message, "item_id")
-        scores = (self._directions @ self._directions[row] + self._bundle.texts @ self._bundle.texts[row]) / 2
         session = Session(self._database, self._metrics)
-        ordered = best_first(scores, eligible(self._categories, {row}))
-        shown = self._fill(session, ordered, scores, request.k or self._settings.ranking.k)
+        mask = eligible(self._categories, {row})
+        shown = self._fill(session, ItemQuestion(self._bundle, row), mask, request.k or self._settings.ranking.k)
         return {
             "model_version": self.model_version,
             "item_id": request.item_id,
             "degraded": session.degraded,
-            "items": self._items(shown, scores),
+            "items": self._items(shown),
         }
 
     def _rank(self, session: Session, request: RecommendRequest, now: float) -> Ranked:
         stored = session.ask("history", lambda connection: self._stored(connection, request.user_id), NOTHING)
         state = make_state(stored, request.context, self._scorer.row, now, self._settings.events)
-        strategy: Strategy = request.strategy or self._settings.ranking.strategy
-        scores = self._scorer.score([state], strategy)
-        return Ranked(stored, state, strategy, scores, self._choose(session, request, stored, scores.total[0]))
+        query = self._scorer.query([state], request.strategy or self._settings.ranking.strategy)
+        return Ranked(stored, state, query, self._choose(session, request, stored, query))
 
     def _stored(self, connection: Connection, user_id: str) -> Stored:
         if refused(connection, self._privacy, [user_id]):
             return REFUSED
         return read_stored(connection, user_id, self._bundle.manifest["encoder"], self._settings.ranking.history)
 
-    def _choose(self, session: Session, request: RecommendRequest, stored: Stored, scores: np.ndarray) -> list[Shown]:
+    def _choose(self, session: Session, request: RecommendRequest, stored: Stored, query: Query) -> list[Shown]:
         """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
         met = stored.seen.union(request.filters.exclude_items, (event.item_id for event in request.context))
         excluded = {row for item_id in met if (row := self._scorer.row.get(item_id)) is not None}
@@ -157,8 +156,8 @@ class Recommender:
         mask = eligible(self._categories, excluded, filters.category_in, filters.category_out)
         return self._fill(
             session,
-            best_first(scores, mask),
-            scores,
+            UserQuestion(self._scorer, query, self._wanted),
+            mask,
             request.k or ranking.k,
             diversity=ranking.diversity if request.diversity is None else request.diversity,
             category_cap=ranking.category_cap,
@@ -169,8 +168,8 @@ class Recommender:
     def _fill(
         self,
         session: Session,
-        ordered: np.ndarray,
-        scores: np.ndarray,
+        question: Question,
+        mask: np.ndarray,
         k: int,
         *,
         diversity: float = 0.0,
@@ -178,22 +177,24 @@ class Recommender:
         tail_share: float = 0.0,
         available_only: bool = True,
     ) -> list[Shown]:
-        """The first k of `ordered` that the catalogue still has, re-ranked; looks as far down as it takes."""
+        """The first k under the mask that the catalogue still has, re-ranked; looks as far down as it takes."""
         pool: list[Shown] = []
         chosen: list[int] = []
-        start, size = 0, POOL if diversity or category_cap or tail_share else 2 * k
-        while len(chosen) < k and start < len(ordered):
-            batch = ordered[start : start + size]
+        size = POOL if diversity or category_cap or tail_share else 2 * k
+        for batch, scores in self._candidates.batches(question, mask, size):
             listed = self._listed_now(session, batch)
-            pool += [Shown(row, item) for row, item in listed if item.available or not available_only]
+            scored = dict(zip(batch.tolist(), scores.tolist(), strict=True))
+            pool += [Shown(row, scored[row], item) for row, item in listed if item.available or not available_only]
             rows = [shown.row for shown in pool]
             names = [shown.listed.category for shown in pool]
             texts = self._bundle.texts[rows]
+            relevance = np.array([shown.score for shown in pool])
             chosen = rerank(
-                scores[rows], texts, names, k, diversity=diversity, category_cap=category_cap,
+                relevance, texts, names, k, diversity=diversity, category_cap=category_cap,
                 tail=self._tail[rows], tail_share=tail_share,
             )  # fmt: skip
-            start, size = start + size, 2 * size
+            if len(chosen) >= k:
+                break
         return [pool[position] for position in chosen]
 
     def _listed_now(self, session: Session, rows: np.ndarray) -> list[tuple[int, ListedItem]]:
@@ -202,13 +203,13 @@ class Recommender:
         now = session.ask("items", lambda connection: read_items(connection, known), known)
         return [(int(row), now[self._ids[row]]) for row in rows if self._ids[row] in now]
 
-    def _items(self, shown: list[Shown], scores: np.ndarray) -> list[dict[str, object]]:
+    def _items(self, shown: list[Shown]) -> list[dict[str, object]]:
         return [
             {
                 "item_id": self._ids[item.row],
                 "title": item.listed.title,
                 "category": item.listed.category,
-                "score": float(scores[item.row]),
+                "score": item.score,
                 "rank": rank,
             }
             for rank, item in enumerate(shown, start=1)

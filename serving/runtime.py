@@ -134,7 +134,7 @@ class Runtime:
         return Parts(settings, database, variants, intake, People(database, privacy), privacy, followers)
 
     def _recommender(self, folder: Path, settings: Settings, database: Database) -> Recommender:
-        bundle = Bundle.read(folder)
+        bundle = Bundle.read(folder, mapped=True)
         recommender = Recommender(bundle, trained_settings(settings, bundle), database, self.metrics)
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender
