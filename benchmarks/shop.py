@@ -1,4 +1,4 @@
-"""A made-up shop: a bundle of any size, written as a training would, its weights drawn; and people who bought things."""
+"""A made-up shop: a bundle of any size, as a training writes it but with drawn weights; and people who bought there."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -6,14 +6,17 @@ vectors.npy         (items, width) item vectors of the fusion model
 texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
 neighbours.npz      (items, items) sparse item-item weights: row = item of the history, column = candidate
 keywords.npz        (items, terms) sparse keyword weights; terms.json names the terms
+vectors.index       of a large catalogue: what finds the items nearest to a user, see components/ranking/indexes.py
+texts.index         likewise, by text
 text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
 user_tower.onnx     the user's side of the model, see components/fusion/export.py
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +24,11 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from components.errors import DuotempoError
+from components.ranking.nearest import NearestItems
 
 SCHEMA_VERSION = 2
+INDEXED = ("vectors", "texts")
+"""The arrays that may have an index, a file of their name."""
 
 
 class BundleError(DuotempoError):
@@ -41,6 +47,7 @@ class Bundle:
     snapshot), recent (those of the 7 days before the cut), trained (had a training event).
     manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w, "recent": w}), recency,
     half_life_days, history, version of the schema, and whatever the training adds.
+    indexes: by the name of their array, of none or of all of INDEXED.
     """
 
     items: pa.Table
@@ -53,6 +60,12 @@ class Bundle:
     text_matrix: np.ndarray
     tower: bytes
     manifest: dict[str, Any]
+    indexes: dict[str, NearestItems] = field(default_factory=dict)
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """The row of each item by its id, in the order of the rows."""
+        return {item: row for row, item in enumerate(self.items["item_id"].to_pylist())}
 
     def write(self, folder: Path) -> Path:
         """Writes the bundle into `folder`, the manifest last: without it the folder is no bundle.
@@ -74,14 +87,22 @@ class Bundle:
         sparse.save_npz(folder / "neighbours.npz", self.neighbours)
         sparse.save_npz(folder / "keywords.npz", self.keywords)
         np.savez(folder / "text_projection.npz", mean=self.text_mean, matrix=self.text_matrix)
+        for name in INDEXED:
+            (folder / f"{name}.index").unlink(missing_ok=True)
+        for name, index in self.indexes.items():
+            index.write(folder / f"{name}.index")
         (folder / "terms.json").write_text(json.dumps(self.terms, ensure_ascii=False), encoding="utf-8")
         (folder / "user_tower.onnx").write_bytes(self.tower)
         manifest = {**self.manifest, "schema_version": SCHEMA_VERSION}
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
-    def read(cls, folder: Path) -> "Bundle":
-        """Reads a bundle. Raises BundleError when a file is missing or the schema version is unknown."""
+    def read(cls, folder: Path, *, mapped: bool = False) -> "Bundle":
+        """Reads a bundle. Raises BundleError when a file is missing or the schema version is unknown.
+
+        mapped: vectors and texts stay on the disk and come into memory as they are asked for; nobody may write into
+        the folder then.
+        """
         manifest_file = folder / "manifest.json"
         if not manifest_file.is_file():
             raise BundleError(f"{folder} is no bundle: manifest.json is missing; register the version again")
@@ -91,13 +112,14 @@ class Bundle:
                 f"{folder} has schema version {manifest.get('schema_version')}, this code reads {SCHEMA_VERSION}: "
                 "retrain, or serve it with the code that wrote it"
             )
+        mode: Literal["r"] | None = "r" if mapped else None
         try:
             with np.load(folder / "text_projection.npz") as projection:
                 mean, matrix = projection["mean"], projection["matrix"]
             return cls(
                 items=pq.read_table(folder / "items.parquet"),
-                vectors=np.load(folder / "vectors.npy"),
-                texts=np.load(folder / "texts.npy"),
+                vectors=np.load(folder / "vectors.npy", mmap_mode=mode),
+                texts=np.load(folder / "texts.npy", mmap_mode=mode),
                 neighbours=sparse.load_npz(folder / "neighbours.npz").tocsr(),
                 keywords=sparse.load_npz(folder / "keywords.npz").tocsr(),
                 terms=json.loads((folder / "terms.json").read_text(encoding="utf-8")),
@@ -105,6 +127,11 @@ class Bundle:
                 text_matrix=matrix,
                 tower=(folder / "user_tower.onnx").read_bytes(),
                 manifest=manifest,
+                indexes={
+                    name: NearestItems.read(folder / f"{name}.index")
+                    for name in INDEXED
+                    if (folder / f"{name}.index").is_file()
+                },
             )
         except (OSError, ValueError, KeyError) as error:
             raise BundleError(f"{folder} is damaged ({error}): register the version again") from error

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from components.bundle import Bundle
-from components.interests.categories import item_categories
+from components.interests.categories import listed_categories
 from components.interests.keywords import Keywords
 from components.interests.profile import top_terms
-from components.ranking.scorer import PARTS, Scorer, Scores, Strategy
+from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
+from components.ranking.sparse import columns
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import InterestSettings
 
@@ -47,45 +49,46 @@ class Explainer:
         self._settings = settings
         self._keywords = Keywords(self._bundle.keywords, self._bundle.terms)
         self._half_life = float(self._bundle.manifest["half_life_days"])
-        self._titles: list[str] = self._bundle.items["title"].to_pylist()
-        self._items: list[str] = self._bundle.items["item_id"].to_pylist()
-        self._categories = item_categories(self._bundle.items.select(["category"]).to_pandas())
+        self._categories = listed_categories(self._bundle.items["category"])
 
     def profile(self, state: UserState) -> Profile:
         """The user's interests in words: decayed over the whole history, and in the recent window."""
-        long = self._weights(state, self._decay(state))
+        decay = self._decay(state)
         recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
         recent[: -self._settings.short_items] = False
-        short = self._weights(state, recent.astype(np.float64))
+        short = recent.astype(np.float64)
         return Profile(
-            long_keywords=_terms(long, self._keywords),
-            long_categories=_terms(long, self._categories),
-            short_keywords=_terms(short, self._keywords),
-            short_categories=_terms(short, self._categories),
+            long_keywords=self._terms(state, decay, self._keywords),
+            long_categories=self._terms(state, decay, self._categories),
+            short_keywords=self._terms(state, short, self._keywords),
+            short_categories=self._terms(state, short, self._categories),
         )
 
-    def why(
-        self, rows: np.ndarray, state: UserState, scores: Scores, profile: Profile, strategy: Strategy
-    ) -> list[dict[str, object]]:
+    def why(self, rows: np.ndarray, state: UserState, query: Query, profile: Profile) -> list[dict[str, object]]:
         """One object an item: shares of the score's parts, the history items behind it, matching words, a sentence.
 
-        rows: int64 (k,), the items to explain; scores: of this state alone, from `Scorer.score([state], strategy)`.
+        rows: int64 (k,), the items to explain, none twice; query: of this state alone.
         """
-        contributions = self._contributions(rows, state, scores, strategy)
+        scores = self._scorer.answer(query, rows)
+        contributions = self._contributions(rows, state, scores, query.strategy)
         keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
         categories = {name for name, _ in profile.long_categories + profile.short_categories}
         trending = self._trending(state)
         answers = []
         for position, row in enumerate(rows):
-            shares = _shares({name: float(scores.parts[name][0, row]) for name in PARTS[strategy]})
+            shares = _shares({name: float(scores.parts[name][0, position]) for name in PARTS[query.strategy]})
             because = [
-                {"item_id": self._items[item], "title": self._titles[item], "contribution": round(float(fall), 6)}
+                {
+                    "item_id": self._text("item_id", item),
+                    "title": self._text("title", item),
+                    "contribution": round(float(fall), 6),
+                }
                 for item, fall in contributions[position]
             ]
             words = [term for term in _row_terms(self._keywords, row) if term in keywords]
             names = [name for name in _row_terms(self._categories, row) if name in categories]
             trend = bool(trending[row])
-            text = sentence(shares, [self._titles[item] for item, _ in contributions[position]], names, trend)
+            text = sentence(shares, [self._text("title", item) for item, _ in contributions[position]], names, trend)
             answers.append(
                 {**shares, "because": because, "keywords": words[:TERMS], "categories": names[:TERMS], "trend": trend,
                  "text": text}
@@ -105,7 +108,7 @@ class Explainer:
         if not len(history):
             return [[] for _ in rows]
         states = [_without(item, state) for item in history]
-        falls = scores.total[0, rows] - self._scorer.score(states, strategy).total[:, rows]
+        falls = scores.total[0] - self._scorer.score(states, strategy, rows).total
         answers = []
         for position in range(len(rows)):
             order = np.argsort(-falls[:, position], kind="stable")[:BECAUSE]
@@ -119,21 +122,30 @@ class Explainer:
         items = np.unique(state.items)
         if len(items) <= EXAMINED:
             return items
-        strength = np.zeros(self._bundle.items.num_rows)
-        np.add.at(strength, state.items, state.signals * self._decay(state))
-        vectors = self._bundle.vectors / np.maximum(np.linalg.norm(self._bundle.vectors, axis=1, keepdims=True), 1e-9)
-        likeness = vectors[items] @ vectors[rows].T + self._bundle.neighbours[items][:, rows].toarray()
-        order = np.argsort(-(likeness * strength[items][:, None]).max(axis=1), kind="stable")
+        strength = self._sums(state, self._decay(state))
+        likeness = _cosines(self._bundle.vectors[items], self._bundle.vectors[rows])
+        likeness += columns(self._bundle.neighbours[items], rows)
+        order = np.argsort(-(likeness * strength[:, None]).max(axis=1), kind="stable")
         return items[order[:EXAMINED]]
 
     def _decay(self, state: UserState) -> np.ndarray:
         ages = np.maximum(state.now - state.times, 0.0) / SECONDS_A_DAY
         return np.asarray(np.exp2(-ages / self._half_life))
 
-    def _weights(self, state: UserState, factors: np.ndarray) -> np.ndarray:
-        weights = np.zeros(self._bundle.items.num_rows)
-        np.add.at(weights, state.items, state.signals * factors)
-        return weights
+    def _sums(self, state: UserState, factors: np.ndarray) -> np.ndarray:
+        """Signals times factors (h,) of each history item, (distinct items,) in the order of the rows."""
+        _, places = np.unique(state.items, return_inverse=True)
+        return np.bincount(places, weights=state.signals * factors)
+
+    def _terms(self, state: UserState, factors: np.ndarray, keywords: Keywords) -> list[tuple[str, float]]:
+        """What the history's items are about, strongest first."""
+        part = keywords.matrix[np.unique(state.items)]
+        used, places = np.unique(part.indices, return_inverse=True)
+        narrow = sparse.csr_matrix((part.data, places, part.indptr), shape=(part.shape[0], len(used)))
+        return top_terms(self._sums(state, factors), narrow, [keywords.terms[column] for column in used], PROFILE_TERMS)
+
+    def _text(self, column: str, row: int) -> str:
+        return str(self._bundle.items[column][row].as_py())
 
 
 def sentence(shares: dict[str, float], because: list[str], categories: list[str], trend: bool) -> str:
@@ -152,8 +164,10 @@ def sentence(shares: dict[str, float], because: list[str], categories: list[str]
     return f"{tempo}{matching}{named}."
 
 
-def _terms(weights: np.ndarray, keywords: Keywords) -> list[tuple[str, float]]:
-    return top_terms(weights, keywords.matrix, keywords.terms, PROFILE_TERMS)
+def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(l, r) of vectors (l, d) and (r, d)."""
+    lengths = [np.maximum(np.linalg.norm(side, axis=1), 1e-9) for side in (left, right)]
+    return left @ right.T / lengths[0][:, None] / lengths[1]
 
 
 def _row_terms(keywords: Keywords, row: int) -> list[str]:

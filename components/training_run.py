@@ -38,6 +38,7 @@ from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
 from components.interests.texts import item_texts
+from components.ranking.indexes import with_indexes
 from components.ray.interests import build_interests_together
 from components.settings import Settings
 from components.store.history import write_documents
@@ -180,7 +181,9 @@ def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progre
         on_epoch=on_epoch,
     )
     if rank() == 0:
-        fitted.bundle.write(run.bundle(part))
+        served = part == "model"
+        bundle = with_indexes(fitted.bundle, run.settings.ranking.exact_below) if served else fitted.bundle
+        bundle.write(run.bundle(part))
     return run.bundle(part)
 
 

@@ -13,7 +13,9 @@ from serving.database import DatabaseAway
 
 USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
 LOOK_SECONDS = 1.0
-"""How long the connection may be silent before it is asked whether it is still there, and between two tries."""
+"""How long one look takes at most, and the time between two tries."""
+KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
+"""A server that is gone without a word is missed after some ten seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -67,19 +69,20 @@ class Changes:
             self._over.wait(LOOK_SECONDS)
 
     def _listen(self) -> None:
-        address = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        url = make_url(self.url).set(drivername="postgresql").update_query_string(KEPT_ALIVE)
         with psycopg.connect(
-            address, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="duotempo changes"
+            url.render_as_string(hide_password=False),
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            application_name="duotempo changes",
         ) as connection:
             for channel in (USERS, GONE, ITEMS):
                 connection.execute(f"LISTEN {channel}".encode())
-            connection.add_notify_handler(self._tell)
             self.memory.followed(True)
             self._tried.set()
             while not self._over.is_set():
-                for _ in connection.notifies(timeout=LOOK_SECONDS):
-                    pass
-                connection.execute("SELECT 1")
+                for change in connection.notifies(timeout=LOOK_SECONDS):
+                    self._tell(change)
 
     def _tell(self, change: psycopg.Notify) -> None:
         told = change.payload or None

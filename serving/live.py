@@ -30,7 +30,7 @@ class History:
 NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     """What Postgres holds of a user.
 
@@ -69,11 +69,11 @@ class Reader:
 
     def history(self, events: pd.DataFrame) -> History:
         """An events frame as rows of the bundle."""
-        known = events[events[Columns.ITEM].isin(self.rows.keys())]
+        found = np.array([self.rows.get(item, -1) for item in events[Columns.ITEM]], dtype=np.int64)
+        known = events[found >= 0]
         times = known[Columns.OCCURRED_AT].astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
         order = np.argsort(times, kind="stable")
-        items = np.array([self.rows[item] for item in known[Columns.ITEM]], dtype=np.int64)
-        return History(items[order], times[order], signals(known, self.settings)[order])
+        return History(found[found >= 0][order], times[order], signals(known, self.settings)[order])
 
     def known_rows(self, item_ids: Collection[str]) -> np.ndarray:
         """Int64: the rows of those items that the bundle has."""

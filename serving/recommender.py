@@ -3,8 +3,10 @@
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sqlalchemy import Connection
@@ -12,9 +14,11 @@ from sqlalchemy import Connection
 from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.privacy import Privacy
-from components.ranking.filters import CategoryIndex, best_first, eligible
+from components.ranking.candidates import Candidates, Question
+from components.ranking.filters import CategoryIndex, eligible
+from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
-from components.ranking.scorer import Scorer, Scores, Strategy
+from components.ranking.scorer import Query, Scorer
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import Settings
@@ -32,6 +36,8 @@ from serving.requests import RecommendRequest, SimilarRequest
 from serving.trend import LiveTrend
 
 POOL = 200
+FRESH_SECONDS = 30.0
+"""How long an interest counts without a new event: meanwhile only the time that passes moves it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Shown:
     """An item that made the list."""
 
     row: int
+    score: float
     listed: ListedItem
 
 
@@ -52,13 +59,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Interest:
+    """What a user wants, as the model reads it, and in words."""
+
+    state: UserState
+    query: Query
+    profile: Profile
+
+
+@dataclass(frozen=True)
 class Ranked:
     """A list, and what it was made of."""
 
     stored: Stored
-    state: UserState
-    strategy: Strategy
-    scores: Scores
+    interest: Interest
     shown: list[Shown]
 
 
@@ -75,35 +89,35 @@ class Recommender:
         self._database = database
         self._metrics = metrics
         self._impressions = impressions
-        self._ids: list[str] = bundle.items["item_id"].to_pylist()
-        self.trend = LiveTrend({item: row for row, item in enumerate(self._ids)}, bundle.items["recent"].to_numpy())
+        self._ids = list(bundle.row)
+        self.trend = LiveTrend(bundle.row, bundle.items["recent"].to_numpy())
         self._scorer = Scorer(bundle, self.trend)
+        self._candidates = Candidates(bundle, settings.ranking.exact_below)
+        self._wanted = MostWanted(self._scorer)
         self._explainer = Explainer(self._scorer, settings.interests)
         self._tail = in_tail(bundle.items["popularity"].to_numpy())
-        self.listing = Listing(bundle.items, self._scorer.row)
+        self.listing = Listing(bundle.items, bundle.row)
         self.users: LiveUsers[Stored] = LiveUsers()
-        self._reader = Reader(self._scorer.row, settings.events, bundle.manifest["encoder"], settings.ranking.history)
-        self._categories = CategoryIndex(bundle.items["category"].to_pylist())
-        norms = np.linalg.norm(bundle.vectors, axis=1, keepdims=True)
-        self._directions = bundle.vectors / np.maximum(norms, 1e-9)
+        self._reader = Reader(bundle.row, settings.events, bundle.manifest["encoder"], settings.ranking.history)
+        self._interests: WeakKeyDictionary[Stored, Interest] = WeakKeyDictionary()
+        self._categories = CategoryIndex(bundle.items["category"])
 
     def recommend(self, request: RecommendRequest, variant: str) -> Answer:
         """The answer of /recommend. Every event committed before the call counts."""
         now = time.time()
         session = Session(self._database, self._metrics)
         ranked = self._rank(session, request, now)
-        scores = ranked.scores
-        profile = self._explainer.profile(ranked.state)
-        items = self._items(ranked.shown, scores.total[0])
+        interest = ranked.interest
+        items = self._items(ranked.shown)
         if request.explain:
             rows = np.array([item.row for item in ranked.shown], dtype=np.int64)
-            reasons = self._explainer.why(rows, ranked.state, scores, profile, ranked.strategy)
+            reasons = self._explainer.why(rows, interest.state, interest.query, interest.profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         request_id = uuid.uuid4().hex
         if ranked.stored.allowed:
             self._note(request_id, request.user_id, variant, items, now)
         user_state = _user_state(ranked.stored, request)
-        long_share = float(scores.long_share[0])
+        long_share = float(interest.query.long_share[0])
         self._count(user_state, long_share)
         body = {
             "request_id": request_id,
@@ -111,7 +125,7 @@ class Recommender:
             "variant": variant,
             "degraded": self._is_degraded(session),
             "user_state": user_state,
-            "interest": _interest(long_share, profile),
+            "interest": _told(long_share, interest.profile),
             "items": items,
         }
         return Answer(body, request_id, [self._ids[item.row] for item in ranked.shown])
@@ -129,14 +143,13 @@ class Recommender:
                 f"no item {request.item_id!r} in model version {self.model_version}; an item added later is in the next"
             )
             raise ApiError(404, "unknown_item", message, "item_id")
-        scores = (self._directions @ self._directions[row] + self._bundle.texts @ self._bundle.texts[row]) / 2
-        mask = eligible(self._categories, {row}) & self.listing.there & self.listing.available
-        shown = self._fill(best_first(scores, mask), scores, request.k or self._settings.ranking.k)
+        mask = eligible(self._categories, [row]) & self.listing.there & self.listing.available
+        shown = self._fill(ItemQuestion(self._bundle, row), mask, request.k or self._settings.ranking.k)
         return {
             "model_version": self.model_version,
             "item_id": request.item_id,
             "degraded": not self.users.following,
-            "items": self._items(shown, scores),
+            "items": self._items(shown),
         }
 
     def at_hand(self, request: RecommendRequest) -> bool:
@@ -146,10 +159,20 @@ class Recommender:
 
     def _rank(self, session: Session, request: RecommendRequest, now: float) -> Ranked:
         stored = self._stored(session, request.user_id)
+        interest = self._interest(stored, request, now)
+        return Ranked(stored, interest, self._choose(request, stored, interest.query))
+
+    def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
+        """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
+        usual = not request.context and request.strategy in (None, self._settings.ranking.strategy)
+        if usual and (known := self._interests.get(stored)) and 0 <= now - known.state.now < FRESH_SECONDS:
+            return known
         state = self._reader.state(stored, request.context, now)
-        strategy: Strategy = request.strategy or self._settings.ranking.strategy
-        scores = self._scorer.score([state], strategy)
-        return Ranked(stored, state, strategy, scores, self._choose(request, stored, scores.total[0]))
+        query = self._scorer.query([state], request.strategy or self._settings.ranking.strategy)
+        interest = Interest(state, query, self._explainer.profile(state))
+        if usual:
+            self._interests[stored] = interest
+        return interest
 
     def _stored(self, session: Session, user_id: str) -> Stored:
         """What is known of a user; what was known last, when Postgres is away."""
@@ -170,7 +193,7 @@ class Recommender:
         """Whether the list may know less than Postgres, or will not be noted soon."""
         return session.degraded or self._impressions.away or not self.users.following
 
-    def _choose(self, request: RecommendRequest, stored: Stored, scores: np.ndarray) -> list[Shown]:
+    def _choose(self, request: RecommendRequest, stored: Stored, query: Query) -> list[Shown]:
         """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
         filters, ranking = request.filters, self._settings.ranking
         named = [*filters.exclude_items, *(event.item_id for event in request.context)]
@@ -179,8 +202,8 @@ class Recommender:
         if filters.available_only:
             mask &= self.listing.available
         return self._fill(
-            best_first(scores, mask),
-            scores,
+            UserQuestion(self._scorer, query, self._wanted),
+            mask,
             request.k or ranking.k,
             diversity=ranking.diversity if request.diversity is None else request.diversity,
             category_cap=ranking.category_cap,
@@ -189,36 +212,36 @@ class Recommender:
 
     def _fill(
         self,
-        ordered: np.ndarray,
-        scores: np.ndarray,
+        question: Question,
+        mask: np.ndarray,
         k: int,
         *,
         diversity: float = 0.0,
         category_cap: int = 0,
         tail_share: float = 0.0,
     ) -> list[Shown]:
-        """The first k of `ordered`, re-ranked; looks as far down as it takes."""
-        if not (diversity or category_cap or tail_share):
-            return [Shown(int(row), self.listing[row]) for row in ordered[:k]]
-        size = POOL
-        while True:
-            rows = ordered[:size]
-            listed = [self.listing[row] for row in rows]
-            chosen = rerank(
-                scores[rows], self._bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
+        """The first k under the mask, re-ranked; looks as far down as it takes."""
+        plain = not (diversity or category_cap or tail_share)
+        rows, scores, listed = np.zeros(0, np.int64), np.zeros(0, np.float32), list[ListedItem]()
+        chosen: Sequence[int] = []
+        for more, theirs in self._candidates.batches(question, mask, k if plain else POOL):
+            rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
+            listed += [self.listing[row] for row in more]
+            chosen = range(min(k, len(rows))) if plain else rerank(
+                scores, self._bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
                 category_cap=category_cap, tail=self._tail[rows], tail_share=tail_share,
             )  # fmt: skip
-            if len(chosen) == k or size >= len(ordered):
-                return [Shown(int(rows[position]), listed[position]) for position in chosen]
-            size *= 2
+            if len(chosen) >= k:
+                break
+        return [Shown(int(rows[place]), float(scores[place]), listed[place]) for place in chosen]
 
-    def _items(self, shown: list[Shown], scores: np.ndarray) -> list[dict[str, object]]:
+    def _items(self, shown: list[Shown]) -> list[dict[str, object]]:
         return [
             {
                 "item_id": self._ids[item.row],
                 "title": item.listed.title,
                 "category": item.listed.category,
-                "score": float(scores[item.row]),
+                "score": item.score,
                 "rank": rank,
             }
             for rank, item in enumerate(shown, start=1)
@@ -242,7 +265,7 @@ def _user_state(stored: Stored, request: RecommendRequest) -> str:
     return "anonymous" if request.context else "new"
 
 
-def _interest(long_share: float, profile: Profile) -> dict[str, object]:
+def _told(long_share: float, profile: Profile) -> dict[str, object]:
     known = not math.isnan(long_share)
     return {
         "long_weight": round(long_share, 4) if known else 0.0,

@@ -144,7 +144,7 @@ class Runtime:
     def _recommender(
         self, folder: Path, settings: Settings, database: Database, impressions: Impressions
     ) -> Recommender:
-        bundle = Bundle.read(folder)
+        bundle = Bundle.read(folder, mapped=True)
         recommender = Recommender(bundle, trained_settings(settings, bundle), database, self.metrics, impressions)
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender

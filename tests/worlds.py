@@ -14,13 +14,12 @@ from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
-import onnx
 import pandas as pd
 import pyarrow as pa
-from onnx import TensorProto, helper
 from scipy import sparse
 from sqlalchemy import Engine
 
+from benchmarks.catalogues import adding_tower
 from components.bundle import Bundle
 from components.datasets.sources import Dataset
 from components.settings import EventSettings, InterestSettings, Settings
@@ -60,7 +59,7 @@ def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:
         terms=list(WORDS),
         text_mean=np.zeros(dimension, dtype=np.float32),
         text_matrix=random.normal(size=(dimension, width)).astype(np.float32),
-        tower=_tower(width),
+        tower=adding_tower(width),
         manifest={
             "encoder": "tiny",
             "dimension": dimension,
@@ -73,28 +72,6 @@ def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:
             "history": 100,
         },
     )
-
-
-def _tower(width: int) -> bytes:
-    """long = the sum of the history's vectors by their signals, short = the newest vector."""
-    vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["B", "H", width])
-    signals = helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["B", "H"])
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", width]) for name in ("long", "short")]
-    numbers = [
-        helper.make_tensor(name, TensorProto.INT64, [1], [value])
-        for name, value in (("last", -1), ("end", 2**31 - 1), ("time", 1))
-    ]
-    nodes = [
-        helper.make_node("Unsqueeze", ["signals", "last"], ["weights"]),
-        helper.make_node("Mul", ["vectors", "weights"], ["weighted"]),
-        helper.make_node("ReduceSum", ["weighted", "time"], ["long"], keepdims=0),
-        helper.make_node("Slice", ["weighted", "last", "end", "time"], ["newest"]),
-        helper.make_node("Squeeze", ["newest", "time"], ["short"]),
-    ]
-    graph = helper.make_graph(nodes, "user_tower", [vectors, signals], outputs, numbers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
 
 
 def fill_store(engine: Engine, bundle: Bundle, users: int = 4) -> None:

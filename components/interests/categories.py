@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import sparse
 
 from components.columns import Columns
@@ -17,3 +18,17 @@ def item_categories(items: pd.DataFrame) -> Keywords:
     matrix = sparse.csr_matrix((ones, (rows, codes)), shape=(len(items), len(names)))
     matrix.data[:] = 1.0
     return Keywords(matrix, [str(name) for name in names])
+
+
+def listed_categories(categories: pa.ChunkedArray) -> Keywords:
+    """`item_categories` of a column of lists, such as a bundle's."""
+    lists = categories.cast(pa.list_(pa.string())).combine_chunks()
+    named = lists.flatten().dictionary_encode()
+    rows = lists.value_parent_indices().to_numpy()
+    names = np.array(named.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names)
+    codes = np.argsort(order)[named.indices.to_numpy()]
+    ones = np.ones(len(codes), dtype=np.float32)
+    matrix = sparse.csr_matrix((ones, (rows, codes)), shape=(len(categories), len(names)))
+    matrix.data[:] = 1.0
+    return Keywords(matrix, names[order].tolist())

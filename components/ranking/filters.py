@@ -1,27 +1,30 @@
-"""Which items may be in an answer at all, as a mask over the rows of the bundle."""
+"""Which items may be in an answer at all, as a mask over the rows of the bundle, and which of them come first."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
+import pyarrow as pa
 
 
 class CategoryIndex:
     """The rows of each category."""
 
-    def __init__(self, categories: Sequence[Sequence[str]]) -> None:
-        """categories: those of each row of the bundle."""
-        rows: dict[str, list[int]] = {}
-        for row, names in enumerate(categories):
-            for name in names:
-                rows.setdefault(name, []).append(row)
-        self._rows = {name: np.array(found, dtype=np.int64) for name, found in rows.items()}
+    def __init__(self, categories: pa.ChunkedArray) -> None:
+        """categories: a list of names for each row of the bundle."""
+        lists = categories.cast(pa.list_(pa.string())).combine_chunks()
+        named = lists.flatten().dictionary_encode()
+        codes = named.indices.to_numpy()
+        self._codes: dict[str, int] = {name: code for code, name in enumerate(named.dictionary.to_pylist())}
+        self._rows = lists.value_parent_indices().to_numpy().astype(np.int32)[np.argsort(codes, kind="stable")]
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(self._codes)))])
         self.size = len(categories)
 
     def mask(self, names: Collection[str]) -> np.ndarray:
         """bool (items,): which items have at least one of the categories; an unknown category has no items."""
         mask = np.zeros(self.size, dtype=bool)
         for name in names:
-            mask[self._rows.get(name, [])] = True
+            if (code := self._codes.get(name)) is not None:
+                mask[self._rows[self._starts[code] : self._starts[code + 1]]] = True
         return mask
 
 
@@ -37,12 +40,18 @@ def eligible(
     None for no such wish; category_out: none of these.
     """
     mask = np.ones(index.size, dtype=bool) if category_in is None else index.mask(category_in)
-    mask &= ~index.mask(category_out)
+    if category_out:
+        mask &= ~index.mask(category_out)
     mask[np.array(excluded if isinstance(excluded, np.ndarray) else list(excluded), dtype=np.int64)] = False
     return mask
 
 
-def best_first(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """int64 rows under the mask by falling score; equal scores in the order of their rows, so that it repeats."""
-    rows = np.flatnonzero(mask)
-    return rows[np.argsort(-scores[rows], kind="stable")]
+def best_first(scores: np.ndarray, count: int) -> np.ndarray:
+    """int64 positions of the `count` largest scores (n,), falling; equal ones in their order, so that it repeats."""
+    costs = -scores
+    if count < len(costs):
+        worst = np.partition(costs, count - 1)[count - 1]
+        near = np.flatnonzero(~(costs > worst))
+    else:
+        near = np.arange(len(costs))
+    return near[np.argsort(costs[near], kind="stable")][:count]

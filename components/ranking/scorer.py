@@ -13,6 +13,7 @@ from scipy import sparse
 
 from components.bundle import Bundle
 from components.ranking.collaborative import recency_weights
+from components.ranking.sparse import columns, product
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise
 
@@ -22,7 +23,7 @@ PARTS: dict[Strategy, tuple[str, ...]] = {
     "collaborative": ("collaborative", "popularity"),
     "hybrid": ("long", "short", "collaborative", "popularity"),
 }
-
+ALL = slice(None)
 
 PRIORS = ("popularity", "recent")
 """What is wanted over all time, and lately: a part of the score together."""
@@ -43,6 +44,23 @@ class Scores:
     long_share: np.ndarray
 
 
+@dataclass(frozen=True)
+class Query:
+    """What some users ask of every item: the same whichever items are then scored.
+
+    long, short: float32 (users, width), the parts of U; content: float32 (users, encoder dimension); collaborative:
+    sparse float32 (users, items), weighted; each None where the strategy does without. long_share: as in `Scores`.
+    """
+
+    states: Sequence[UserState]
+    strategy: Strategy
+    long: np.ndarray | None
+    short: np.ndarray | None
+    content: np.ndarray | None
+    collaborative: sparse.csr_matrix | None
+    long_share: np.ndarray
+
+
 class Scorer:
     """Scores every item of a bundle for users given by their history.
 
@@ -54,57 +72,78 @@ class Scorer:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         self.bundle = bundle
-        self.row: dict[str, int] = {item: row for row, item in enumerate(bundle.items["item_id"].to_pylist())}
+        self.row = bundle.row
         self._tower = onnxruntime.InferenceSession(bundle.tower, options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
         self.trend = trend or FixedTrend(bundle.items["recent"].to_numpy())
         self._popularity = standardise(np.log1p(bundle.items["popularity"].to_numpy()[None]))
 
-    def score(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Scores:
-        """Scores of all items for each state. Raises ValueError for an unknown strategy."""
+    def query(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Query:
+        """The users' side of the scores. Raises ValueError for an unknown strategy."""
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
         batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
-        shape = (len(states), self.bundle.items.num_rows)
-        parts: dict[str, np.ndarray] = {}
-        long, short = self.user_parts(batch)
+        long = short = content = collaborative = None
+        share, weight = np.full(len(states), np.nan, np.float32), np.float32(1)
         if strategy == "hybrid":
-            parts["long"] = long @ self.bundle.vectors.T
-            parts["short"] = short @ self.bundle.vectors.T
+            long, short = self.user_parts(batch)
+            share, weight = long_share(long, short), np.float32(mixture["collaborative"])
         if strategy == "content":
-            parts["content"] = self._content(batch)
+            content = self._content(batch)
         if strategy in ("collaborative", "hybrid"):
-            weight = mixture["collaborative"] if strategy == "hybrid" else 1.0
-            parts["collaborative"] = weight * self._collaborative(batch).toarray()
-        parts["popularity"] = np.broadcast_to(self._prior(states, mixture if strategy == "hybrid" else EVEN), shape)
-        total = np.stack([parts[name] for name in PARTS[strategy]]).sum(axis=0, dtype=np.float32)
-        share = long_share(long, short) if strategy == "hybrid" else np.full(len(states), np.nan, np.float32)
-        return Scores(total, parts, share)
+            collaborative = weight * self._collaborative(batch)
+        return Query(states, strategy, long, short, content, collaborative, share)
+
+    def score(
+        self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: np.ndarray | None = None
+    ) -> Scores:
+        """Scores of all items, or of `rows`, for each state. Raises ValueError for an unknown strategy."""
+        return self.answer(self.query(states, strategy), rows)
+
+    def answer(self, query: Query, rows: np.ndarray | None = None) -> Scores:
+        """Scores of all items, or of `rows`, int64 (r,) without repetition: the same ones, to the rounding."""
+        of, width = (ALL, self.bundle.items.num_rows) if rows is None else (rows, len(rows))
+        parts: dict[str, np.ndarray] = {}
+        if query.long is not None and query.short is not None:
+            vectors = self.bundle.vectors[of]
+            parts["long"] = query.long @ vectors.T
+            parts["short"] = query.short @ vectors.T
+        if query.content is not None:
+            parts["content"] = query.content @ self.bundle.texts[of].T
+        if query.collaborative is not None:
+            found = query.collaborative
+            parts["collaborative"] = found.toarray() if rows is None else columns(found, rows)
+        parts["popularity"] = np.broadcast_to(self.prior(query, of), (len(query.states), width))
+        total = sum((parts[name] for name in PARTS[query.strategy]), start=np.float32(0))
+        return Scores(np.asarray(total), parts, query.long_share)
 
     def totals(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> tuple[np.ndarray, np.ndarray]:
         """`total` and `long_share` of `score`, to the rounding: without the parts many users are scored in less time
         and memory."""
-        if strategy != "hybrid":
-            scores = self.score(states, strategy)
-            return scores.total, scores.long_share
-        batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
-        long, short = self.user_parts(batch)
-        total = (long + short) @ self.bundle.vectors.T
-        total += self._prior(states, mixture)
-        if mixture["collaborative"]:
-            added = self._collaborative(batch).tocoo()
-            total[added.row, added.col] += np.float32(mixture["collaborative"]) * added.data
-        return total, long_share(long, short)
+        query = self.query(states, strategy)
+        if query.long is None or query.short is None:
+            return self.answer(query).total, query.long_share
+        total = (query.long + query.short) @ self.bundle.vectors.T
+        total += self.prior(query)
+        if query.collaborative is not None and self.bundle.manifest["mixture"]["collaborative"]:
+            added = query.collaborative.tocoo()
+            total[added.row, added.col] += added.data
+        return total, query.long_share
 
     def priors(self, states: Sequence[UserState]) -> dict[str, np.ndarray]:
         """Each of PRIORS unweighted, float32 (users, items), or (1, items) where it is the same for all."""
         moments = np.array([state.now for state in states])
         return {"popularity": self._popularity, "recent": self.trend.scores(moments)}
 
-    def _prior(self, states: Sequence[UserState], weights: Mapping[str, float]) -> np.ndarray:
-        """The sum of those that have a weight; (1, items) zeros without any."""
-        weighted = [np.float32(weights[name]) * part for name, part in self.priors(states).items() if weights[name]]
-        return np.asarray(sum(weighted, start=np.zeros_like(self._popularity)))
+    def prior_weights(self, strategy: Strategy) -> Mapping[str, float]:
+        """What each of PRIORS weighs in a strategy."""
+        return self.bundle.manifest["mixture"] if strategy == "hybrid" else EVEN
+
+    def prior(self, query: Query, of: slice | np.ndarray = ALL) -> np.ndarray:
+        """Of all items or of some, the sum of the PRIORS that have a weight; (1, rows) zeros without any."""
+        weights, priors = self.prior_weights(query.strategy), self.priors(query.states)
+        weighted = [np.float32(weights[name]) * part[:, of] for name, part in priors.items() if weights[name]]
+        return np.asarray(sum(weighted, start=np.zeros_like(self._popularity[:, of])))
 
     def _collate(self, states: Sequence[UserState]) -> StateBatch:
         manifest = self.bundle.manifest
@@ -135,12 +174,13 @@ class Scorer:
 
     def _collaborative(self, batch: StateBatch) -> sparse.csr_matrix:
         recent = self._histories(batch, recency_weights(batch.signals, self.bundle.manifest["recency"]))
-        return (recent @ self.bundle.neighbours).astype(np.float32)
+        return product(recent, self.bundle.neighbours).astype(np.float32)
 
     def _content(self, batch: StateBatch) -> np.ndarray:
+        """(users, encoder dimension): what they read, of unit length."""
         profile = self._decayed(batch) @ self.bundle.texts + batch.documents.sum(axis=1)
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
-        return (profile / np.maximum(norms, 1e-9)).astype(np.float32) @ self.bundle.texts.T
+        return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
 
 
 def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:

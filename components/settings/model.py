@@ -71,6 +71,8 @@ class RankingSettings(Section):
     """Item-item neighbours kept of an item."""
     dense_below: NonNegativeInt = 10_000
     """Catalogues smaller than this solve the item-item part in closed form, larger ones take its first order."""
+    exact_below: PositiveInt = 50_000
+    """Catalogues smaller than this are scored item by item; larger ones get indexes at registration."""
     regularization: PositiveFloat = 300.0
     """λ of the item-item part."""
     recency: Annotated[float, Field(gt=0, lt=1)] = 0.9

@@ -1,13 +1,20 @@
 """What may be in an answer, and in which order."""
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.ranking.filters import CategoryIndex, best_first, eligible
 
 CATEGORIES = [["black"], ["white"], ["black", "corner"], [], ["white", "corner"]]
-INDEX = CategoryIndex(CATEGORIES)
+
+
+def index_of(categories: list[list[str]]) -> CategoryIndex:
+    return CategoryIndex(pa.chunked_array([pa.array(categories, pa.list_(pa.string()))]))
+
+
+INDEX = index_of(CATEGORIES)
 names = st.sampled_from(["black", "white", "corner", "unheard of"])
 catalogues = st.lists(st.lists(names, max_size=3), max_size=30)
 
@@ -37,7 +44,7 @@ def test_exactly_the_items_that_fit_every_rule_are_eligible(
     catalogue: list[list[str]], wanted: set[str] | None, unwanted: set[str], data: st.DataObject
 ) -> None:
     excluded = data.draw(st.sets(st.integers(0, len(catalogue) - 1)) if catalogue else st.just(set()))
-    mask = eligible(CategoryIndex(catalogue), excluded, wanted, unwanted)
+    mask = eligible(index_of(catalogue), excluded, wanted, unwanted)
     expected = [
         row not in excluded and (wanted is None or bool(wanted & set(found))) and not unwanted & set(found)
         for row, found in enumerate(catalogue)
@@ -45,6 +52,7 @@ def test_exactly_the_items_that_fit_every_rule_are_eligible(
     assert mask.tolist() == expected
 
 
-def test_best_first_is_by_score_then_by_row() -> None:
-    scores = np.array([0.5, 0.9, 0.5, 1.0, 0.5])
-    assert best_first(scores, np.array([True, True, True, False, True])).tolist() == [1, 0, 2, 4]
+@given(st.lists(st.sampled_from([0.5, 0.9, 1.0, -2.0, np.nan]), max_size=40), st.integers(0, 45))
+def test_best_first_is_by_score_then_by_position(values: list[float], count: int) -> None:
+    scores = np.array(values, dtype=np.float32)
+    assert best_first(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()

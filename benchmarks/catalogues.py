@@ -1,0 +1,148 @@
+"""Catalogues of any size that look like a shop's: clusters of items, a few items wanted by most, and what follows what.
+
+Nothing is trained: the user's side adds up what the history holds.
+"""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import onnx
+import pyarrow as pa
+from onnx import TensorProto, helper
+from scipy import sparse
+
+from components.bundle import Bundle
+from components.ranking.states import SECONDS_A_DAY, UserState
+from components.settings import EventSettings, InterestSettings
+
+CUT = datetime(2026, 1, 1, tzinfo=UTC)
+GROUPS = 40
+"""Groups of clusters."""
+NEIGHBOURS = 20
+"""Items that follow an item."""
+WORDS, WORDS_AN_ITEM = 20_000, 5
+VISITS, FOLLOWED = 4, 5
+"""Clusters that a history visits, and items that it has of each."""
+CHUNK = 100_000
+MIXTURE = {"collaborative": 2.0, "popularity": 0.3, "recent": 0.3}
+
+
+def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
+    """A bundle of `size` items, vectors and texts of `width` dimensions, each cluster a category."""
+    random = np.random.default_rng(seed)
+    clusters = max(2, int(2 * np.sqrt(size)))
+    shares = 1 / np.arange(1, clusters + 1) ** 0.7
+    cluster = random.choice(clusters, size, p=shares / shares.sum()).astype(np.int32)
+    popularity = np.minimum(random.zipf(1.6, size), 1_000_000)
+    words = random.integers(0, WORDS, (size, WORDS_AN_ITEM), dtype=np.int32)
+    ends = np.arange(size + 1, dtype=np.int32)
+    return Bundle(
+        items=pa.table(
+            {
+                "item_id": [f"i{row}" for row in range(size)],
+                "title": [f"Item {row} of cluster {name}" for row, name in enumerate(cluster)],
+                "category": pa.ListArray.from_arrays(pa.array(ends), pa.array([f"cluster {name}" for name in cluster])),
+                "available": np.ones(size, dtype=bool),
+                "published_at": pa.array(np.full(size, CUT.timestamp() * 1e6, np.int64)).cast(
+                    pa.timestamp("us", "UTC")
+                ),
+                "popularity": popularity,
+                "recent": random.poisson(np.minimum(popularity / 20, 1_000)),
+                "trained": np.ones(size, dtype=bool),
+            }
+        ),
+        vectors=_points(cluster, clusters, width, random),
+        texts=_unit(_points(cluster, clusters, width, random)),
+        neighbours=_neighbours(cluster, random),
+        keywords=sparse.csr_matrix(
+            (np.ones(words.size, np.float32), words.ravel(), WORDS_AN_ITEM * ends), shape=(size, WORDS)
+        ),
+        terms=[f"word {number}" for number in range(WORDS)],
+        text_mean=np.zeros(width, dtype=np.float32),
+        text_matrix=np.eye(width, dtype=np.float32),
+        tower=adding_tower(width),
+        manifest={
+            "encoder": "none",
+            "dimension": width,
+            "cut": CUT.isoformat(),
+            "mixture": MIXTURE,
+            "half_life_days": 60.0,
+            "recency": 0.9,
+            "events": EventSettings().model_dump(mode="json"),
+            "interests": InterestSettings().model_dump(mode="json"),
+            "history": 100,
+        },
+    )
+
+
+def visitors(bundle: Bundle, count: int, seed: int = 1) -> list[UserState]:
+    """Histories of VISITS times FOLLOWED likes: an item, then some of those that follow it, and on to another one."""
+    random = np.random.default_rng(seed)
+    now = CUT.timestamp()
+    states = []
+    for _ in range(count):
+        rows: list[int] = []
+        for start in random.integers(0, bundle.items.num_rows, VISITS):
+            follow = bundle.neighbours[[start]].indices
+            rows += [start, *random.choice(follow, min(FOLLOWED - 1, len(follow)), replace=False)]
+        items = np.array(rows, dtype=np.int64)
+        times = now - SECONDS_A_DAY * np.sort(random.exponential(30, len(items)))[::-1]
+        states.append(UserState(items, times, np.ones(len(items), dtype=np.float32), now))
+    return states
+
+
+def adding_tower(width: int) -> bytes:
+    """ONNX: long = the sum of the history's vectors by their signals, short = the newest one."""
+    vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["B", "H", width])
+    signals = helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["B", "H"])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", width]) for name in ("long", "short")]
+    numbers = [
+        helper.make_tensor(name, TensorProto.INT64, [1], [value])
+        for name, value in (("last", -1), ("end", 2**31 - 1), ("time", 1))
+    ]
+    nodes = [
+        helper.make_node("Unsqueeze", ["signals", "last"], ["weights"]),
+        helper.make_node("Mul", ["vectors", "weights"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "time"], ["long"], keepdims=0),
+        helper.make_node("Slice", ["weighted", "last", "end", "time"], ["newest"]),
+        helper.make_node("Squeeze", ["newest", "time"], ["short"]),
+    ]
+    graph = helper.make_graph(nodes, "user_tower", [vectors, signals], outputs, numbers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _points(cluster: np.ndarray, clusters: int, width: int, random: np.random.Generator) -> np.ndarray:
+    """Float32 (items, width): clusters in groups, and as much of an item's own as of its cluster."""
+    centres = 0.8 * random.normal(size=(GROUPS, width))[random.integers(0, GROUPS, clusters)]
+    centres += 0.6 * random.normal(size=(clusters, width))
+    points = np.empty((len(cluster), width), dtype=np.float32)
+    for start in range(0, len(cluster), CHUNK):
+        part = slice(start, start + CHUNK)
+        own = 0.7 * random.normal(size=points[part].shape)
+        lengths = random.lognormal(0, 0.15, (len(own), 1)) / np.sqrt(width)
+        points[part] = (centres[cluster[part]] + own) * lengths
+    return points
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points
+
+
+def _neighbours(cluster: np.ndarray, random: np.random.Generator) -> sparse.csr_matrix:
+    """NEIGHBOURS items of the same cluster, each of a weight of its own; fewer where the cluster is small."""
+    size = len(cluster)
+    order = np.argsort(cluster, kind="stable")
+    counts = np.bincount(cluster)
+    first = (np.cumsum(counts) - counts)[cluster]
+    place = np.empty(size, dtype=np.int64)
+    place[order] = np.arange(size)
+    steps = random.integers(1, np.maximum(counts, 2)[cluster][:, None], (size, NEIGHBOURS))
+    columns = order[first[:, None] + ((place - first)[:, None] + steps) % counts[cluster][:, None]]
+    weights = random.uniform(0, 0.1, columns.shape).astype(np.float32)
+    ends = NEIGHBOURS * np.arange(size + 1)
+    matrix = sparse.csr_matrix((weights.ravel(), columns.ravel().astype(np.int32), ends), shape=(size, size))
+    matrix.sum_duplicates()
+    return matrix

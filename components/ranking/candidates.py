@@ -1,0 +1,77 @@
+"""What may be in an answer, best first: of a small catalogue all items, of a large one those that may be the best.
+
+The candidates of a large catalogue are the items nearest to the user in an index, those that the history leads to, the
+most wanted ones and those younger than the index; what they score is always exact. Who reads on gets more of them, and
+in the end all the others: nothing that fits a filter is out of reach.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from components.bundle import Bundle
+from components.ranking.filters import best_first
+
+DEPTH = 2_000
+"""Items that an index is asked for at least, and BREADTH times as many as are wanted."""
+BREADTH = 10
+FURTHEST = 1_000
+"""Wanted at once, from which on all that is left is scored."""
+FEW = 1 / 16
+"""Share of a large catalogue up to which rows are scored alone, and not all of them at once."""
+
+log = logging.getLogger(__name__)
+
+
+class Question(Protocol):
+    """What scores the items of a bundle."""
+
+    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+        """Float32 (r,) of int64 rows (r,) without repetition, or of all."""
+        ...
+
+    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+        """Int64 rows that may score best, some more than once, some not under the mask: `count` of each kind, or so."""
+        ...
+
+
+class Candidates:
+    """The items of one bundle. Any thread may ask."""
+
+    def __init__(self, bundle: Bundle, exact_below: int) -> None:
+        """exact_below: catalogues, or what a filter leaves of them, with fewer items are scored item by item."""
+        size = bundle.items.num_rows
+        self._size, self._exact_below = size, exact_below
+        self._large = size >= exact_below and bool(bundle.indexes)
+        if size >= exact_below and not self._large:
+            log.warning("%d items without an index: every answer scores them all, until a retraining writes one", size)
+
+    def batches(self, question: Question, mask: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows under the mask, bool (items,), and their scores, best first: `size` of them, then twice as many, and so
+        on until there are no more. Equal scores come in the order of their rows."""
+        left = mask.copy()
+        if self._large and np.count_nonzero(left) >= self._exact_below:
+            while size < FURTHEST:
+                rows = np.unique(question.near(left, max(DEPTH, BREADTH * size)))
+                rows = rows[left[rows]]
+                if len(rows) < size:
+                    break
+                scores = question.scores(rows)
+                best = best_first(scores, size)
+                yield rows[best], scores[best]
+                left[rows[best]] = False
+                size *= 2
+        rows = np.flatnonzero(left)
+        scores = self._exact(question, rows)
+        while len(rows):
+            best = best_first(scores, size)
+            yield rows[best], scores[best]
+            rows, scores = np.delete(rows, best), np.delete(scores, best)
+            size *= 2
+
+    def _exact(self, question: Question, rows: np.ndarray) -> np.ndarray:
+        if self._large and len(rows) <= FEW * self._size:
+            return question.scores(rows)
+        return question.scores(None)[rows]

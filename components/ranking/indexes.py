@@ -1,0 +1,36 @@
+"""The indexes of a large catalogue's bundle, built once, as that takes minutes."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from components.bundle import Bundle
+from components.ranking.nearest import NearestItems
+from components.ranking.scorer import PRIORS
+from components.ranking.trends import trend_scores
+
+
+def with_indexes(bundle: Bundle, exact_below: int) -> Bundle:
+    """The bundle with its indexes; as it is where it has fewer than `exact_below` items, which are scored one by one.
+
+    Behind an item's vector stands its popularity, of all time and lately as of the cut, as it weighs in the score, so
+    that the inner product with (U, 1) is the score but for the collaborative part and for what became of the trend.
+    """
+    size = bundle.items.num_rows
+    if size < exact_below:
+        return bundle
+    prior = hybrid_prior(bundle)[:, None]
+    return replace(
+        bundle,
+        indexes={
+            "vectors": NearestItems.build(size, lambda rows: np.hstack([bundle.vectors[rows], prior[rows]])),
+            "texts": NearestItems.build(size, lambda rows: bundle.texts[rows]),
+        },
+    )
+
+
+def hybrid_prior(bundle: Bundle) -> np.ndarray:
+    """Float32 (items,): what popularity adds to the score of the hybrid strategy at the bundle's cut."""
+    weights = bundle.manifest["mixture"]
+    parts = [weights[name] * trend_scores(bundle.items[name].to_numpy()[None])[0] for name in PRIORS]
+    return np.asarray(sum(parts), dtype=np.float32)

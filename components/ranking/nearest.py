@@ -1,0 +1,82 @@
+"""The items nearest to a vector by inner product, without a look at all of them.
+
+faiss' inverted file (Jégou et al. 2011, Product Quantization for Nearest Neighbor Search) with codes of 4 bits for each
+two dimensions (André et al. 2015, Cache Locality is not Enough): it reads some of the lists, and is a rough sieve, so
+ask for more than is wanted and score what comes back.
+"""
+
+import math
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LISTS = 4
+"""Lists of an index, times the root of its size."""
+SHARE = 1 / 24
+"""Share of the lists that are read."""
+TRAINED = 50
+"""Vectors a list that the lists are learned from."""
+CHUNK = 100_000
+
+
+class NearestItems:
+    """An index over the rows 0 to `size`. Any thread may search."""
+
+    def __init__(self, index: Any) -> None:
+        """index: of faiss, an inverted file."""
+        self._index = index
+        self.size: int = index.ntotal
+
+    @classmethod
+    def build(cls, size: int, vectors: Callable[[np.ndarray], np.ndarray]) -> "NearestItems":
+        """vectors: the float32 vectors (r, d) of int64 rows (r,); they are asked for in chunks."""
+        faiss = _faiss()
+        lists = max(1, int(LISTS * math.sqrt(size)))
+        sample = np.random.default_rng(0).choice(size, min(size, TRAINED * lists), replace=False)
+        learned = _even(vectors(np.sort(sample)))
+        width = learned.shape[1]
+        index = faiss.index_factory(width, f"IVF{lists},PQ{width // 2}x4fs", faiss.METRIC_INNER_PRODUCT)
+        index.cp.max_points_per_centroid = TRAINED
+        index.train(learned)
+        for start in range(0, size, CHUNK):
+            index.add(_even(vectors(np.arange(start, min(start + CHUNK, size)))))
+        return cls(index)
+
+    def write(self, file: Path) -> None:
+        faiss = _faiss()
+        faiss.write_index(self._index, str(file))
+
+    @classmethod
+    def read(cls, file: Path) -> "NearestItems":
+        """Raises OSError when the file is no index."""
+        faiss = _faiss()
+        try:
+            return cls(faiss.read_index(str(file)))
+        except RuntimeError as error:
+            raise OSError(f"{file} is no index: {error}") from error
+
+    def search(self, vector: np.ndarray, count: int, mask: np.ndarray) -> np.ndarray:
+        """At most `count` int64 rows under `mask`, bool (size or more,), that lie near to `vector` (d,), in any order.
+
+        The fewer rows the mask leaves, the more lists are read, so that as many of its vectors are compared.
+        """
+        faiss = _faiss()
+        open_share = max(np.count_nonzero(mask[: self.size]) / self.size, 1 / self.size)
+        probed = min(self._index.nlist, math.ceil(self._index.nlist * SHARE / open_share))
+        bits = np.packbits(mask[: self.size], bitorder="little")
+        wanted = faiss.SearchParametersIVF(nprobe=probed, sel=faiss.IDSelectorBitmap(bits))
+        _, rows = self._index.search(_even(vector[None]), min(count, self.size), params=wanted)
+        return rows[0][rows[0] >= 0]
+
+
+def _faiss() -> Any:
+    """Imported when first needed, as most catalogues do without; its type hints lack what it adds to itself."""
+    return import_module("faiss")
+
+
+def _even(vectors: np.ndarray) -> np.ndarray:
+    """The vectors (r, d), with a zero behind each where d is odd: codes stand for pairs of dimensions."""
+    return np.pad(vectors, ((0, 0), (0, vectors.shape[1] % 2))).astype(np.float32, copy=False)

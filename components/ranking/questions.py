@@ -1,0 +1,87 @@
+"""What is asked of a catalogue: what a user may like, and what is like an item."""
+
+import numpy as np
+from scipy import sparse
+
+from components.bundle import Bundle
+from components.ranking.filters import best_first
+from components.ranking.scorer import Query, Scorer, Strategy
+
+LED_TO = 5_000
+"""Most candidates that a history leads to."""
+WANTED = 1_000
+"""Most wanted candidates."""
+REMEMBERED = 10_000
+"""Most wanted items that are known by heart, so that a filter leaves some of them."""
+
+
+class MostWanted:
+    """The most wanted items, found again whenever the trend is told anew. Any thread may ask."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._found: dict[Strategy, tuple[np.ndarray, np.ndarray]] = {}
+
+    def rows(self, query: Query) -> np.ndarray:
+        """Int64 rows, the most wanted first, at most REMEMBERED."""
+        trend = self._scorer.trend.scores(np.array([query.states[0].now]))
+        known = self._found.get(query.strategy)
+        if known is None or known[0] is not trend:
+            known = trend, best_first(self._scorer.prior(query)[0], REMEMBERED)
+            self._found[query.strategy] = known
+        return known[1]
+
+
+class UserQuestion:
+    """What one user may like."""
+
+    def __init__(self, scorer: Scorer, query: Query, wanted: MostWanted) -> None:
+        """query: of this user alone."""
+        self._scorer, self._query, self._wanted = scorer, query, wanted
+
+    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+        return self._scorer.answer(self._query, rows).total[0]
+
+    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+        """Nearest to U and popularity, or to what the user reads; led to by the history; most wanted; young."""
+        query, indexes = self._query, self._scorer.bundle.indexes
+        wanted = self._wanted.rows(query)
+        found = [wanted[mask[wanted]][: max(WANTED, count)], _young(self._scorer.bundle)]
+        if query.long is not None and query.short is not None:
+            found.append(indexes["vectors"].search(np.append(query.long[0] + query.short[0], 1.0), count, mask))
+        if query.content is not None:
+            found.append(indexes["texts"].search(query.content[0], count, mask))
+        if query.collaborative is not None:
+            found.append(_led_to(query.collaborative))
+        return np.concatenate(found)
+
+
+class ItemQuestion:
+    """What is like an item: the cosine of the vectors and that of the texts, in equal parts."""
+
+    def __init__(self, bundle: Bundle, row: int) -> None:
+        self._bundle, self._row = bundle, row
+        self._direction = bundle.vectors[row] / max(np.linalg.norm(bundle.vectors[row]), 1e-9)
+
+    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+        of = slice(None) if rows is None else rows
+        vectors = self._bundle.vectors[of]
+        cosines = vectors @ self._direction / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
+        return (cosines + self._bundle.texts[of] @ self._bundle.texts[self._row]) / 2
+
+    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+        indexes = self._bundle.indexes
+        by_vector = indexes["vectors"].search(np.append(self._direction, 0.0), count, mask)
+        by_text = indexes["texts"].search(self._bundle.texts[self._row], count, mask)
+        return np.concatenate([by_vector, by_text, _young(self._bundle)])
+
+
+def _young(bundle: Bundle) -> np.ndarray:
+    """The rows that came after the index."""
+    return np.arange(bundle.indexes["vectors"].size, bundle.items.num_rows)
+
+
+def _led_to(collaborative: sparse.csr_matrix) -> np.ndarray:
+    """The columns of a matrix (1, items) with the largest values above 0."""
+    above = collaborative.data > 0
+    return collaborative.indices[above][best_first(collaborative.data[above], LED_TO)].astype(np.int64)
