@@ -14,12 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from components.privacy import PrivacyError
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND
 from serving import answers, requests
+from serving.answering import Json
 from serving.bodies import read_body, read_query
 from serving.catalogue import active_users, search_items
 from serving.database import DatabaseAway
@@ -45,7 +46,7 @@ def make_app(runtime: Runtime) -> Starlette:
     drain = Drain()
 
     async def description(_: Request) -> Response:
-        return JSONResponse(document)
+        return Json(document)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -164,54 +165,54 @@ class Handlers:
         self.doors.guard.admit_users(request.state.caller, [asked.user_id])
         asked = asked.model_copy(update={"user_id": parts.privacy.pseudonym(asked.user_id)})
         if parts.recommender.at_hand(asked):
-            return JSONResponse(parts.recommender.recommend(asked))
-        return JSONResponse(await run_in_threadpool(parts.recommender.recommend, asked))
+            return Json(parts.recommender.recommend(asked))
+        return Json(await run_in_threadpool(parts.recommender.recommend, asked))
 
     async def similar(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.SimilarRequest, parts)
-        return JSONResponse(await run_in_threadpool(parts.recommender.similar, asked))
+        return Json(await run_in_threadpool(parts.recommender.similar, asked))
 
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
         self.doors.guard.admit_users(request.state.caller, (event.user_id for event in told.events))
-        return JSONResponse(await run_in_threadpool(parts.intake.feedback, told))
+        return Json(await run_in_threadpool(parts.intake.feedback, told))
 
     async def upsert_items(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.ItemsRequest, parts)
-        return JSONResponse(await run_in_threadpool(parts.intake.items, told))
+        return Json(await run_in_threadpool(parts.intake.items, told))
 
     async def find_items(self, request: Request) -> Response:
         asked = read_query(request, requests.ItemsQuery)
         found = await self._read(lambda connection: search_items(connection, asked.query, asked.limit))
-        return JSONResponse({"items": found})
+        return Json({"items": found})
 
     async def users(self, request: Request) -> Response:
         asked = read_query(request, requests.UsersQuery)
-        return JSONResponse({"users": await self._read(lambda connection: active_users(connection, asked.limit))})
+        return Json({"users": await self._read(lambda connection: active_users(connection, asked.limit))})
 
     async def forget(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.PersonRequest, parts)
-        return JSONResponse(await run_in_threadpool(parts.people.forget, asked))
+        return Json(await run_in_threadpool(parts.people.forget, asked))
 
     async def export(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.PersonRequest, parts)
-        return JSONResponse(await run_in_threadpool(parts.people.export, asked))
+        return Json(await run_in_threadpool(parts.people.export, asked))
 
     async def consent(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.ConsentRequest, parts)
-        return JSONResponse(await run_in_threadpool(parts.people.consent, asked))
+        return Json(await run_in_threadpool(parts.people.consent, asked))
 
     async def livez(self, _: Request) -> Response:
-        return JSONResponse({"alive": True})
+        return Json({"alive": True})
 
     async def readyz(self, _: Request) -> Response:
-        return JSONResponse(self.runtime.state(), status_code=503 if self.runtime.missing else 200)
+        return Json(self.runtime.state(), status_code=503 if self.runtime.missing else 200)
 
     async def metrics(self, _: Request) -> Response:
         return Response(self.runtime.metrics.text(), media_type=PROMETHEUS)

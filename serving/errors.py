@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from pydantic import ValidationError
-from starlette.responses import JSONResponse
+
+from serving.answering import Json
 
 RETRY_SECONDS = "2"
 
@@ -26,9 +27,9 @@ class ApiError(Exception):
         self.field = field
         self.headers = headers
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Json:
         body = {"error": {"code": self.code, "message": self.message, "field": self.field}}
-        return JSONResponse(body, status_code=self.status, headers=self.headers)
+        return Json(body, status_code=self.status, headers=self.headers)
 
 
 def unavailable(code: str, message: str) -> ApiError:

@@ -1,12 +1,16 @@
 """The catalogue as it is now, in memory: the bundle's own copy, and where Postgres differs from it."""
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
 from serving.catalogue import ListedItem, read_items, stream_items
+
+REMEMBERED = 20_000
+"""Items whose title and categories are at hand; those that are shown often stay so."""
 
 
 class Listing:
@@ -21,6 +25,7 @@ class Listing:
         self._categories = items["category"].combine_chunks()
         self._rows = rows
         self._changed: dict[int, ListedItem] = {}
+        self._as_trained = lru_cache(REMEMBERED)(self._read)
         self.available = items["available"].to_numpy().copy()
         self.there = np.ones(items.num_rows, dtype=bool)
 
@@ -57,5 +62,5 @@ class Listing:
         title, category = self._as_trained(row)
         return ListedItem(title, category, bool(self.available[row]))
 
-    def _as_trained(self, row: int) -> tuple[str, list[str]]:
+    def _read(self, row: int) -> tuple[str, list[str]]:
         return self._titles[row].as_py(), self._categories[row].as_py()

@@ -65,6 +65,7 @@ class Interest:
     state: UserState
     query: Query
     profile: Profile
+    told: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Recommender:
             "variant": variant,
             "degraded": self._is_degraded(session),
             "user_state": user_state,
-            "interest": _told(long_share, interest.profile),
+            "interest": interest.told,
             "items": items,
         }
         return Answer(body, request_id, [self._ids[item.row] for item in ranked.shown])
@@ -169,7 +170,8 @@ class Recommender:
             return known
         state = self._reader.state(stored, request.context, now)
         query = self._scorer.query([state], request.strategy or self._settings.ranking.strategy)
-        interest = Interest(state, query, self._explainer.profile(state))
+        profile = self._explainer.profile(state)
+        interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
         if usual:
             self._interests[stored] = interest
         return interest

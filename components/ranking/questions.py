@@ -40,7 +40,7 @@ class UserQuestion:
         self._scorer, self._query, self._wanted = scorer, query, wanted
 
     def scores(self, rows: np.ndarray | None) -> np.ndarray:
-        return self._scorer.answer(self._query, rows).total[0]
+        return self._scorer.total(self._query, rows)[0]
 
     def near(self, mask: np.ndarray, count: int) -> np.ndarray:
         """Nearest to U and popularity, or to what the user reads; led to by the history; most wanted; young."""

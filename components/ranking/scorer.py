@@ -121,14 +121,24 @@ class Scorer:
         """`total` and `long_share` of `score`, to the rounding: without the parts many users are scored in less time
         and memory."""
         query = self.query(states, strategy)
+        return self.total(query), query.long_share
+
+    def total(self, query: Query, rows: np.ndarray | None = None) -> np.ndarray:
+        """`total` of `answer`, to the rounding, in less time."""
         if query.long is None or query.short is None:
-            return self.answer(query).total, query.long_share
-        total = (query.long + query.short) @ self.bundle.vectors.T
-        total += self.prior(query)
-        if query.collaborative is not None and self.bundle.manifest["mixture"]["collaborative"]:
-            added = query.collaborative.tocoo()
+            return self.answer(query, rows).total
+        of = ALL if rows is None else rows
+        total = (query.long + query.short) @ self.bundle.vectors[of].T
+        total += self.prior(query, of)
+        found = query.collaborative
+        if found is None or not self.bundle.manifest["mixture"]["collaborative"]:
+            return total
+        if rows is None:
+            added = found.tocoo()
             total[added.row, added.col] += added.data
-        return total, query.long_share
+        else:
+            total += columns(found, rows)
+        return total
 
     def priors(self, states: Sequence[UserState]) -> dict[str, np.ndarray]:
         """Each of PRIORS unweighted, float32 (users, items), or (1, items) where it is the same for all."""
