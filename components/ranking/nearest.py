@@ -15,7 +15,7 @@ import numpy as np
 
 LISTS = 4
 """Lists of an index, times the root of its size."""
-SHARE = 1 / 24
+SHARE = 1 / 6
 """Share of the lists that are read."""
 TRAINED = 50
 """Vectors a list that the lists are learned from."""

@@ -11,6 +11,8 @@ LED_TO = 5_000
 """Most candidates that a history leads to."""
 WANTED = 1_000
 """Most wanted candidates."""
+TEXTS = 2
+"""Texts asked for, times as many as vectors: nothing but them makes the order, and the codes of an index are rough."""
 REMEMBERED = 10_000
 """Most wanted items that are known by heart, so that a filter leaves some of them."""
 
@@ -50,7 +52,7 @@ class UserQuestion:
         if query.long is not None and query.short is not None:
             found.append(indexes["vectors"].search(np.append(query.long[0] + query.short[0], 1.0), count, mask))
         if query.content is not None:
-            found.append(indexes["texts"].search(query.content[0], count, mask))
+            found.append(indexes["texts"].search(query.content[0], TEXTS * count, mask))
         if query.collaborative is not None:
             found.append(_led_to(query.collaborative))
         return np.concatenate(found)
@@ -72,7 +74,7 @@ class ItemQuestion:
     def near(self, mask: np.ndarray, count: int) -> np.ndarray:
         indexes = self._bundle.indexes
         by_vector = indexes["vectors"].search(np.append(self._direction, 0.0), count, mask)
-        by_text = indexes["texts"].search(self._bundle.texts[self._row], count, mask)
+        by_text = indexes["texts"].search(self._bundle.texts[self._row], TEXTS * count, mask)
         return np.concatenate([by_vector, by_text, _young(self._bundle)])
 
 

@@ -168,7 +168,7 @@ def test_a_small_catalogue_is_scored_item_by_item(states: list[UserState]) -> No
     state = UserState(np.array([1, 2, 3]), np.zeros(3), np.ones(3, dtype=np.float32), 0.0)
     mask = np.ones(1_000, dtype=bool)
     rows, scores = (np.concatenate(part) for part in zip(*batches(small, state, mask), strict=True))
-    whole = small.score([state]).total[0]
+    whole = small.totals([state])[0][0]
     np.testing.assert_array_equal(rows, np.argsort(-whole, kind="stable"))
     np.testing.assert_array_equal(scores, whole[rows])
 
