@@ -15,6 +15,7 @@ from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.privacy import Privacy
 from components.ranking.candidates import Candidates, Question
+from components.ranking.exploration import CERTAIN, Exploration, Placed
 from components.ranking.filters import CategoryIndex, eligible
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
@@ -47,6 +48,7 @@ class Shown:
     row: int
     score: float
     listed: ListedItem
+    placed: Placed
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,16 @@ class Recommender:
         """The answer of /recommend. Every event committed before the call counts."""
         now = time.time()
         session = Session(self._database, self._metrics)
-        ranked = self._rank(session, request, now)
+        request_id = uuid.uuid4().hex
+        ranked = self._rank(session, request, now, request_id)
         interest = ranked.interest
         items = self._items(ranked.shown)
         if request.explain:
             rows = np.array([item.row for item in ranked.shown], dtype=np.int64)
             reasons = self._explainer.why(rows, interest.state, interest.query, interest.profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
-        request_id = uuid.uuid4().hex
         if ranked.stored.allowed:
-            self._note(request_id, request.user_id, variant, items, now)
+            self._note(request_id, request.user_id, variant, items, [item.placed for item in ranked.shown], now)
         user_state = _user_state(ranked.stored, request)
         long_share = float(interest.query.long_share[0])
         self._count(user_state, long_share)
@@ -132,7 +134,7 @@ class Recommender:
         return Answer(body, request_id, [self._ids[item.row] for item in ranked.shown])
 
     def rank(self, request: RecommendRequest) -> list[str]:
-        """The ids of the items that `recommend` would show now, and nothing is noted."""
+        """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
         ranked = self._rank(Session(self._database, self._metrics), request, time.time())
         return [self._ids[item.row] for item in ranked.shown]
 
@@ -158,10 +160,13 @@ class Recommender:
         plain = not (request.explain or request.context or request.filters.category_in)
         return plain and self.users.get(request.user_id) is not None
 
-    def _rank(self, session: Session, request: RecommendRequest, now: float) -> Ranked:
+    def _rank(self, session: Session, request: RecommendRequest, now: float, request_id: str | None = None) -> Ranked:
+        """request_id: of an answer that may explore, as it does where it can be noted what it showed."""
         stored = self._stored(session, request.user_id)
         interest = self._interest(stored, request, now)
-        return Ranked(stored, interest, self._choose(request, stored, interest.query))
+        share = self._settings.ranking.exploration
+        exploration = Exploration(share, request_id) if share and request_id and stored.allowed else None
+        return Ranked(stored, interest, self._choose(request, stored, interest.query, exploration))
 
     def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
@@ -195,7 +200,9 @@ class Recommender:
         """Whether the list may know less than Postgres, or will not be noted soon."""
         return session.degraded or self._impressions.away or not self.users.following
 
-    def _choose(self, request: RecommendRequest, stored: Stored, query: Query) -> list[Shown]:
+    def _choose(
+        self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None
+    ) -> list[Shown]:
         """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
         filters, ranking = request.filters, self._settings.ranking
         named = [*filters.exclude_items, *(event.item_id for event in request.context)]
@@ -210,6 +217,7 @@ class Recommender:
             diversity=ranking.diversity if request.diversity is None else request.diversity,
             category_cap=ranking.category_cap,
             tail_share=ranking.tail_share,
+            exploration=exploration,
         )
 
     def _fill(
@@ -221,9 +229,10 @@ class Recommender:
         diversity: float = 0.0,
         category_cap: int = 0,
         tail_share: float = 0.0,
+        exploration: Exploration | None = None,
     ) -> list[Shown]:
         """The first k under the mask, re-ranked; looks as far down as it takes."""
-        plain = not (diversity or category_cap or tail_share)
+        plain = not (diversity or category_cap or tail_share or exploration)
         rows, scores, listed = np.zeros(0, np.int64), np.zeros(0, np.float32), list[ListedItem]()
         chosen: Sequence[int] = []
         for more, theirs in self._candidates.batches(question, mask, k if plain else POOL):
@@ -232,10 +241,15 @@ class Recommender:
             chosen = range(min(k, len(rows))) if plain else rerank(
                 scores, self._bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
                 category_cap=category_cap, tail=self._tail[rows], tail_share=tail_share,
+                above=chosen, pick=exploration.pick if exploration else np.argmax,
             )  # fmt: skip
             if len(chosen) >= k:
                 break
-        return [Shown(int(rows[place]), float(scores[place]), listed[place]) for place in chosen]
+        placed = exploration.places if exploration else [CERTAIN] * len(chosen)
+        return [
+            Shown(int(rows[position]), float(scores[position]), listed[position], how)
+            for position, how in zip(chosen, placed, strict=True)
+        ]
 
     def _items(self, shown: list[Shown]) -> list[dict[str, object]]:
         return [
@@ -249,9 +263,20 @@ class Recommender:
             for rank, item in enumerate(shown, start=1)
         ]
 
-    def _note(self, request_id: str, user_id: str, variant: str, items: list[dict[str, object]], now: float) -> None:
-        """Has the impression written. Every shown item had to be shown, so its propensity is 1."""
-        shown = [{name: item[name] for name in ("item_id", "rank", "score")} | {"propensity": 1.0} for item in items]
+    def _note(
+        self,
+        request_id: str,
+        user_id: str,
+        variant: str,
+        items: list[dict[str, object]],
+        placed: list[Placed],
+        now: float,
+    ) -> None:
+        """Has the impression written."""
+        shown = [
+            {name: item[name] for name in ("item_id", "rank", "score")} | how._asdict()
+            for item, how in zip(items, placed, strict=True)
+        ]
         served_at = datetime.fromtimestamp(now, UTC)
         self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, shown))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ def rerank(
     category_cap: int = 0,
     tail: np.ndarray | None = None,
     tail_share: float = 0.0,
+    above: Sequence[int] = (),
+    pick: Callable[[np.ndarray], int] = np.argmax,
 ) -> list[int]:
     """Positions of at most k candidates, in the order to show them.
 
@@ -27,6 +29,8 @@ def rerank(
     fairness of Zehlike et al. 2017 (FA*IR) without its test of chance. Both may make the list shorter than k.
 
     scores: float (c,), falling; texts: (c, e) unit rows, or zero; categories: those of each candidate; tail: bool (c,).
+    above: the beginning of the list, where an earlier call with fewer candidates left it too short. pick: chooses the
+    next position by these values, float (c,), -inf for who may not come next; the largest one by default.
     """
     relevance = (1.0 - diversity) * _scaled(scores)
     similarity = np.zeros(len(scores))
@@ -34,19 +38,22 @@ def rerank(
     used: Counter[str] = Counter()
     chosen: list[int] = []
     while len(chosen) < k and free.any():
-        allowed = free
-        if tail is not None and tail[chosen].sum() < math.floor(tail_share * (len(chosen) + 1)):
-            allowed = free & tail
-            if not allowed.any():
-                break
-        best = int(np.argmax(np.where(allowed, relevance - diversity * similarity, -np.inf)))
-        free[best] = False
-        if category_cap and any(used[name] >= category_cap for name in set(categories[best])):
-            continue
-        chosen.append(best)
-        used.update(set(categories[best]))
+        if len(chosen) < len(above):
+            picked = above[len(chosen)]
+        else:
+            allowed = free
+            if tail is not None and tail[chosen].sum() < math.floor(tail_share * (len(chosen) + 1)):
+                allowed = free & tail
+                if not allowed.any():
+                    break
+            picked = int(pick(np.where(allowed, relevance - diversity * similarity, -np.inf)))
+        chosen.append(picked)
+        free[picked] = False
+        used.update(set(categories[picked]))
+        if category_cap and (full := {name for name in categories[picked] if used[name] >= category_cap}):
+            free &= [full.isdisjoint(names) for names in categories]
         if diversity:
-            similarity = np.maximum(similarity, texts @ texts[best])
+            similarity = np.maximum(similarity, texts @ texts[picked])
     return chosen
 
 

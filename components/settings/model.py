@@ -85,6 +85,8 @@ class RankingSettings(Section):
     """Most items of one category in an answer; 0: no cap."""
     tail_share: Share = 0.0
     """Least share of the first places of a list that goes to items outside the most popular fifth; 0: no rule."""
+    exploration: Share = 0.0
+    """Probability, a place, that its item is drawn from all candidates; 0: always the best, see docs/monitoring.md."""
     history: PositiveInt = 1000
     """Latest events of a user that the service reads."""
 

@@ -23,7 +23,7 @@ _INSERT = text(
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer of the service; `items` are {item_id, rank, score, propensity}."""
+    """One answer of the service; `items` are {item_id, rank, score, propensity, greedy}."""
 
     request_id: str
     user_id: str

@@ -76,7 +76,7 @@ class EventKey(Base):
 
 
 class Impression(Base):
-    """One answer of the service. `items` is a list of {item_id, rank, score, propensity}."""
+    """One answer of the service. `items` is a list of {item_id, rank, score, propensity, greedy}."""
 
     __tablename__ = "impressions"
     request_id: Mapped[str] = mapped_column(primary_key=True)

@@ -151,7 +151,8 @@ def test_an_answer_is_noted_as_shown(client: httpx.Client, world: World) -> None
     ((user, version, variant, items),) = soon_stored(world.database, query, answer.request_id)
     assert (user, version, variant) == ("willy", answer.model_version, answer.variant)
     expected = [
-        {"item_id": item.item_id, "rank": item.rank, "score": item.score, "propensity": 1.0} for item in answer.items
+        {"item_id": item.item_id, "rank": item.rank, "score": item.score, "propensity": 1.0, "greedy": True}
+        for item in answer.items
     ]
     assert items == expected
 

@@ -31,6 +31,14 @@ def test_a_cap_holds_for_each_category_of_an_item() -> None:
     assert rerank(SCORES, TEXTS, CATEGORIES, 4, category_cap=1) == [0, 2]
 
 
+def test_a_list_that_was_too_short_goes_on_from_where_it_ended() -> None:
+    """Among the first two candidates one black square is all that may be; two more candidates fill the second place."""
+    short = rerank(SCORES[:2], TEXTS[:2], CATEGORIES[:2], 2, category_cap=1)
+    assert short == [0]
+    assert rerank(SCORES, TEXTS, CATEGORIES, 2, category_cap=1, above=short) == [0, 2]
+    assert rerank(SCORES, TEXTS, CATEGORIES, 3, diversity=0.5, above=[3]) == [3, 0, 1]
+
+
 def test_nothing_to_rank() -> None:
     assert rerank(np.zeros(0), np.zeros((0, 2)), [], 3, diversity=0.5) == []
 

@@ -1,0 +1,84 @@
+"""A service that explores: its lists keep every promise, and how likely they were is noted."""
+
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.ranking.exploration import Exploration
+from components.ranking.rerank import rerank
+from serving.answers import RecommendAnswer
+from tests.serving.conftest import HISTORIES, World
+from tests.serving.test_recommend import REUSED, ids, recommend
+from tests.serving.worlds import NAMES, bento, chessboard, load, soon_stored, squares, stored, wait_until_ready
+
+SHARE = 0.5
+
+
+@pytest.fixture(scope="module")
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("exploring")
+    bundle = chessboard()
+    bundle.write(folder / "bundle")
+    load(database, bundle, HISTORIES)
+    with bento(folder, database, DUOTEMPO_RANKING__EXPLORATION=str(SHARE)) as address:
+        wait_until_ready(address)
+        yield World(address, database)
+
+
+def noted(world: World, answer: RecommendAnswer) -> list[dict[str, object]]:
+    query = "SELECT items FROM impressions WHERE request_id = %s"
+    ((items,),) = soon_stored(world.database, query, answer.request_id)
+    assert isinstance(items, list)
+    return items
+
+
+def test_a_list_can_be_drawn_again_from_its_request_id(client: httpx.Client, world: World) -> None:
+    everything = recommend(client, "bella", k=100).items
+    best_first = sorted(everything, key=lambda item: -item.score)
+    scores = np.array([item.score for item in best_first])
+    lists = [recommend(client, "bella", k=10) for _ in range(5)]
+    for answer in lists:
+        drawn = Exploration(SHARE, answer.request_id)
+        again = rerank(scores, np.zeros((len(scores), 1)), [[]] * len(scores), 10, pick=drawn.pick)
+        assert ids(answer) == [best_first[position].item_id for position in again]
+        shown = noted(world, answer)
+        assert [item["item_id"] for item in shown] == ids(answer)
+        assert [(item["propensity"], item["greedy"]) for item in shown] == drawn.places
+    assert len({tuple(ids(answer)) for answer in lists}) > 1
+
+
+def test_a_propensity_is_that_of_the_place_given_what_stands_above(client: httpx.Client, world: World) -> None:
+    candidates = len(NAMES) - len(HISTORIES["willy"])
+    for place, item in enumerate(noted(world, recommend(client, "willy", k=10))):
+        drawn = SHARE / (candidates - place)
+        assert item["propensity"] == pytest.approx(drawn + (1 - SHARE) * bool(item["greedy"]))
+
+
+@REUSED
+@given(
+    user=st.sampled_from([*HISTORIES, "nobody yet"]),
+    k=st.integers(1, 100),
+    unwanted=st.sets(st.sampled_from(["black", "white"]), max_size=1),
+    excluded=st.sets(st.sampled_from(NAMES), max_size=10),
+    diversity=st.sampled_from([0.0, 0.4]),
+)
+def test_what_must_not_be_shown_is_not_and_the_list_is_full(
+    client: httpx.Client, user: str, k: int, unwanted: set[str], excluded: set[str], diversity: float
+) -> None:
+    filters = {"category_out": sorted(unwanted), "exclude_items": sorted(excluded)}
+    answer = recommend(client, user, k=k, filters=filters, diversity=diversity)
+    met = {item for item, _, _ in HISTORIES.get(user, [])}
+    eligible = {name for colour in {"black", "white"} - unwanted for name in squares(colour)} - excluded - met
+    assert set(ids(answer)) <= eligible
+    assert len(set(ids(answer))) == len(answer.items) == min(k, len(eligible))
+
+
+def test_who_does_not_consent_meets_no_exploration(client: httpx.Client, world: World) -> None:
+    assert stored(world.database, "INSERT INTO users (user_id, consent) VALUES ('shy', false) RETURNING user_id")
+    lists = [recommend(client, "shy", k=20) for _ in range(3)]
+    assert len({tuple(ids(answer)) for answer in lists}) == 1
+    assert not stored(world.database, "SELECT 1 FROM impressions WHERE user_id = 'shy'")
