@@ -63,6 +63,11 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
         out.print(f"nothing was answered {shown(report.window)}: try more --days, or see duotempo status")
         return
     show(f"variants {shown(report.window)}", *online_table(report.online))
+    if certain := [one.name for one in report.online.variants if one.figures["ips"].mean is None]:
+        out.print(
+            f"no exploration in the answers of {', '.join(certain)} (setting ranking.exploration): "
+            "nothing was left to chance, so ips, snips and ess cannot be estimated"
+        )
     if report.online.unmatched:
         out.print(f"{report.online.unmatched} events name no shown item of these answers and do not count")
     for shadow in report.shadows:

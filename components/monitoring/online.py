@@ -12,7 +12,7 @@ give it a positive signal (weight and sign, `components.interests.signals`).
 | rating | mean value of ratings and reviews |
 | liked | likes in likes, dislikes and hides |
 | dwell_seconds | mean value of the views that bear one |
-| ips, snips, ess | positive_rate if all that might have been shown had been shown, see `_off_policy` |
+| ips, snips, ess | positive_rate had there been no exploration, see `_off_policy` |
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ from components.evaluation.bootstrap import Interval
 from components.interests.signals import RATED, signals
 from components.monitoring.ratios import Ratio, Term, ratios
 from components.settings import EventSettings
-from components.store.observed import PROPENSITY
+from components.store.observed import GREEDY, PROPENSITY
 
 CHAMPION = "champion"
 _KEY = [Columns.REQUEST, Columns.ITEM]
@@ -70,8 +70,9 @@ def compare(
 ) -> Online:
     """Compares the variants of a window.
 
-    exposures, feedback: as `components.store.observed` reads them. The bounds are by bootstrap over users; the users of
-    a variant and those of the champion are resampled as independent samples, paired by nothing.
+    exposures, feedback: as `components.store.observed` reads them, the items of an answer by rank. The bounds are by
+    bootstrap over users; the users of a variant and those of the champion are resampled as independent samples, paired
+    by nothing.
     """
     shown = exposures[exposures[Columns.ITEM].notna()]
     answered = shown.merge(feedback, on=_KEY)
@@ -128,21 +129,29 @@ def _terms(exposures: pd.DataFrame, answered: pd.DataFrame, k: int) -> dict[str,
 
 
 def _off_policy(shown: pd.DataFrame) -> dict[str, Term]:
-    """Each shown item weighs 1 / propensity, so that those that were seldom shown count for those that were not.
+    """What the same answers would have brought without exploration, each place with the best of its candidates.
 
-    That estimates the policy that shows all that might have been shown: IPS = sum(w r) / n (Horvitz, Thompson 1952),
-    self-normalised SNIPS = sum(w r) / sum(w) (Swaminathan, Joachims 2015), r the positive events of a shown item. No
-    rows where every propensity is 1: there is nothing to weigh. An item without a propensity in (0, 1] does not count.
+    A place counts if it and all above it hold what stands there without exploration, with the weight w = product of
+    1 / propensity over them, else w = 0: the weight of a sequence (Precup, Sutton, Singh 2000), for a list called RIPS
+    (McInerney et al. 2020). It is unbiased where what an item brings may depend on the items above it, but not on those
+    below. Over the n shown items with r positive events each, IPS = sum(w r) / n (Horvitz, Thompson 1952) and,
+    self-normalised, SNIPS = sum(w r) / sum(w) (Swaminathan, Joachims 2015).
+
+    No rows where every propensity is 1: nothing was left to chance. An answer does not count where one of its
+    propensities is not in (0, 1].
     """
-    likely = shown[PROPENSITY]
-    usable = shown[(likely > 0) & (likely <= 1)] if (likely < 1).any() else shown[:0]
-    weights = 1.0 / usable[PROPENSITY]
-    weighted = usable[_REWARD] * weights
+    if not (shown[PROPENSITY] < 1).any():
+        shown = shown[:0]
+    known = shown[PROPENSITY].gt(0) & shown[PROPENSITY].le(1)
+    usable = shown[known.groupby(shown[Columns.REQUEST].to_numpy()).transform("all")]
+    kept = usable[GREEDY].astype(bool) / usable[PROPENSITY]
+    weights = kept.groupby(usable[Columns.REQUEST].to_numpy()).cumprod()
+    weighted = weights * usable[_REWARD]
     return {"ips": _term(usable, weighted), "snips": _term(usable, weighted, weights)}
 
 
 def _ess(terms: dict[str, Term]) -> Figure:
-    """Effective sample size sum(w)^2 / sum(w^2) (Kish 1965): as many equally likely items would tell as much."""
+    """Effective sample size sum(w)^2 / sum(w^2) (Kish 1965): as many items shown without exploration tell as much."""
     weights = terms["snips"].denominator
     return Figure(float(weights.sum() ** 2 / (weights**2).sum())) if len(weights) else Figure()
 

@@ -9,18 +9,20 @@ from sqlalchemy import Engine, text
 
 from components.columns import Columns
 
-PROPENSITY = "propensity"
-"""How likely the item was to be shown, in (0, 1]; 1 without exploration."""
+PROPENSITY, GREEDY = "propensity", "greedy"
+"""How likely the item was to stand at its place, in (0, 1], and whether it stands there without exploration too; see
+`components.ranking.exploration`."""
 EXPOSURE_COLUMNS = [
     Columns.REQUEST, Columns.USER, Columns.MODEL_VERSION, Columns.VARIANT, Columns.ITEM, Columns.RANK, Columns.SCORE,
-    PROPENSITY,
+    PROPENSITY, GREEDY,
 ]  # fmt: skip
 FEEDBACK_COLUMNS = [Columns.REQUEST, Columns.ITEM, Columns.EVENT, Columns.VALUE]
 
 _EXPOSURES = """
-    SELECT request_id, user_id, model_version, variant, shown.item_id, shown.rank, shown.score, shown.propensity
+    SELECT request_id, user_id, model_version, variant, shown.item_id, shown.rank, shown.score, shown.propensity,
+        coalesce(shown.greedy, shown.propensity = 1) AS greedy
     FROM impressions LEFT JOIN users USING (user_id) LEFT JOIN LATERAL jsonb_to_recordset(items)
-        AS shown(item_id text, rank float8, score float8, propensity float8) ON true
+        AS shown(item_id text, rank float8, score float8, propensity float8, greedy bool) ON true
     WHERE served_at >= :since AND served_at < :until AND coalesce(consent, true)
     ORDER BY served_at, request_id, shown.rank"""
 _EVENTS = "FROM events JOIN users USING (user_id) WHERE occurred_at >= :since AND occurred_at < :until AND consent"

@@ -30,7 +30,9 @@ def answered(engine: Engine) -> None:
     now = datetime.now(UTC)
     for number in range(4):
         show(engine, f"r{number}", f"u{number}", [("i0", 1.0), ("i1", 1.0)], now=now)
-        show(engine, f"q{number}", f"v{number}", [("i0", 0.5), ("i1", 1.0)], now=now, variant="canary", version="2")
+        show(
+            engine, f"q{number}", f"v{number}", [("i0", 0.5, True), ("i1", 1.0)], now=now, variant="canary", version="2"
+        )
     tell(engine, [("u0", "i0", "like", 0.5, "r0", None), ("v0", "i1", "like", 0.5, "q0", None),
                   ("v0", "i0", "like", 0.5, "lost", None)], now=now)  # fmt: skip
 
@@ -45,8 +47,9 @@ def test_variants_are_shown_beside_each_other(duotempo: Run, database: str) -> N
     assert rows["impressions"] == ["4", "4", "-"]
     assert [cell.split()[0] for cell in rows["ctr@10"]] == ["0.25", "0.25", "0"]
     assert rows["rating"] == ["-", "-", "-"]
-    assert rows["ess"][0] == "-" and float(rows["ess"][1]) == pytest.approx(7.2)
+    assert rows["ess"][0] == "-" and float(rows["ess"][1]) == pytest.approx(8)
     assert "canary - champion" in answer.out
+    assert "no exploration in the answers of champion (setting ranking.exploration)" in answer.text
     assert "1 events name no shown item" in answer.text
 
 

@@ -1,15 +1,20 @@
 """A service that explores: its lists keep every promise, and how likely they were is noted."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
+from components.monitoring.measure import measure_online
 from components.ranking.exploration import Exploration
 from components.ranking.rerank import rerank
+from components.settings import Settings
+from components.store.engine import make_engine
 from serving.answers import RecommendAnswer
 from tests.serving.conftest import HISTORIES, World
 from tests.serving.test_recommend import REUSED, ids, recommend
@@ -82,3 +87,29 @@ def test_who_does_not_consent_meets_no_exploration(client: httpx.Client, world: 
     lists = [recommend(client, "shy", k=20) for _ in range(3)]
     assert len({tuple(ids(answer)) for answer in lists}) == 1
     assert not stored(world.database, "SELECT 1 FROM impressions WHERE user_id = 'shy'")
+
+
+def test_the_report_tells_what_lists_without_exploration_bring(client: httpx.Client, world: World) -> None:
+    """Everybody takes the first item if it is the best one, and the second one always."""
+    engine = make_engine(world.database)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE impressions"))
+    events = []
+    for number in range(60):
+        user = f"visitor-{number}"
+        answer = recommend(client, user, k=2)
+        first, _ = noted(world, answer)
+        taken = ids(answer) if first["greedy"] else ids(answer)[1:]
+        events += [
+            {"user_id": user, "item_id": item, "event": "like", "request_id": answer.request_id} for item in taken
+        ]
+    client.post("/feedback", json={"events": events}).raise_for_status()
+    (champion,) = measure_online(engine, Settings(), datetime.now(UTC), days=1).online.variants
+    engine.dispose()
+    rate, snips = champion.figures["positive_rate"], champion.figures["snips"]
+    assert champion.impressions == 60
+    assert rate.mean == pytest.approx(len(events) / 120) and rate.mean < 0.95
+    assert snips == (1.0, 1.0, 1.0)
+    mean, low, high = champion.figures["ips"]
+    assert mean is not None and low is not None and high is not None
+    assert low <= 1.0 <= high and high - low > 0.1

@@ -5,11 +5,10 @@ import math
 import pandas as pd
 import pytest
 
-from components.columns import Columns
 from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against, quantile
 from components.monitoring.online import compare
 from components.settings import DeploySettings, EventSettings
-from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
+from tests.components.monitoring.world import exposures, feedback
 
 SETTINGS = DeploySettings(min_requests=20)
 
@@ -47,16 +46,15 @@ def test_what_lies_beyond_the_last_bound_counts_as_that() -> None:
 
 def told(likes: dict[str, float], answers: int = 40) -> str | None:
     """The word on a canary whose users like, and else hide, the one item they were shown, by share of the users."""
-    shown, feedback = [], []
+    shown, events = [], []
     for variant, share in likes.items():
-        for number in range(answers):
-            request = f"{variant}{number}"
-            shown.append((request, f"u{request}", variant, variant, "i", 1.0, 0.5, 1.0))
-            feedback.append((request, "i", "like" if number < share * answers else "hide", None))
-    exposures = pd.DataFrame(shown, columns=EXPOSURE_COLUMNS)
-    events = pd.DataFrame(feedback, columns=FEEDBACK_COLUMNS, dtype=object)
-    events[Columns.VALUE] = events[Columns.VALUE].astype("float64")
-    return feedback_against(compare(exposures, events, EventSettings(), k=10, resamples=200), SETTINGS)
+        requests = [f"{variant}{number}" for number in range(answers)]
+        asked = [(request, f"u{request}", [("i", 1.0)]) for request in requests]
+        shown.append(exposures(asked, variant, variant))
+        liked = share * answers
+        events += [(request, "i", "like" if n < liked else "hide", None) for n, request in enumerate(requests)]
+    compared = compare(pd.concat(shown), feedback(*events), EventSettings(), k=10, resamples=200)
+    return feedback_against(compared, SETTINGS)
 
 
 def test_what_people_surely_like_less_is_told() -> None:

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from components.monitoring.online import Figure, Online, compare
+from components.ranking.exploration import Exploration
+from components.ranking.rerank import rerank
 from components.settings import EventSettings
 from tests.components.monitoring.world import exposures, feedback
 
@@ -64,32 +66,83 @@ def test_what_was_not_sent_is_none() -> None:
     assert figures["ctr@10"] == 0.0
 
 
-def test_ips_and_snips_of_two_items() -> None:
-    """w = 2 and 1, r = 1 and 0: IPS = 2 / 2, SNIPS = 2 / 3, ESS = 3^2 / 5."""
-    shown = exposures([("r1", "u", [("a", 0.5), ("b", 1.0)])])
-    figures = means(compared(shown, feedback(("r1", "a", "click", None))))
-    assert figures["ips"] == pytest.approx(1.0)
-    assert figures["snips"] == pytest.approx(2 / 3)
-    assert figures["ess"] == pytest.approx(9 / 5)
-    assert figures["positive_rate"] == pytest.approx(1 / 2)
+def test_ips_and_snips_by_hand() -> None:
+    """The first answer: w = 1 / 0.5, then 2 / 0.8 with a click, then 0 below what was left to chance. The second: 0
+    from its first place on. IPS = 2.5 / 5, SNIPS = 2.5 / 4.5, ESS = 4.5^2 / (2^2 + 2.5^2)."""
+    shown = exposures(
+        [
+            ("r1", "u", [("a", 0.5, True), ("b", 0.8, True), ("x", 0.1, False)]),
+            ("r2", "v", [("y", 0.5, False), ("a", 1.0, True)]),
+        ]
+    )
+    told = feedback(*[(request, item, "click", None) for request, item in (("r1", "b"), ("r1", "x"), ("r2", "a"))])
+    figures = means(compared(shown, told))
+    assert figures["ips"] == pytest.approx(2.5 / 5)
+    assert figures["snips"] == pytest.approx(2.5 / 4.5)
+    assert figures["ess"] == pytest.approx(4.5**2 / (4 + 6.25))
+    assert figures["positive_rate"] == pytest.approx(3 / 5)
 
 
-def test_snips_finds_the_rate_of_items_that_were_seldom_shown() -> None:
-    """Half of the items is always shown and never taken, the other half with 0.2 and taken half of the times."""
-    random = np.random.default_rng(0)
-    answers = [
-        (f"r{n}", f"u{n % 50}", [("good", 0.2)] * int(random.random() < 0.2) + [("poor", 1.0)]) for n in range(4000)
-    ]
-    told = [(f"r{n}", "good", "click", None) for n in range(4000) if random.random() < 0.5]
-    figures = means(compared(exposures(answers), feedback(*told)))
-    assert figures["snips"] == pytest.approx(0.25, abs=0.03)
-    assert figures["positive_rate"] == pytest.approx(0.1 / 1.2, abs=0.02)
+TASTE = np.array([0.5, 0.3, 0.05, 0.05, 0.05, 0.05])
+BORED = 0.2
+PLACES, USERS = 3, 200
+
+
+def explored(share: float, answers: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lists of three by the service's own rule, and what people do: an item is taken as likely as TASTE says, a fifth
+    as likely right below one whose number is even as its own is."""
+    random = np.random.default_rng(seed)
+    shown, told = [], []
+    for number in range(answers):
+        exploration = Exploration(share, f"{random.integers(2**63):032x}")
+        chosen = rerank(TASTE, np.zeros((6, 1)), [[]] * 6, PLACES, pick=exploration.pick)
+        shown.append(
+            (
+                f"r{number}",
+                f"u{number % USERS}",
+                [(f"i{item}", *place) for item, place in zip(chosen, exploration.places, strict=True)],
+            )
+        )
+        for above, item in zip([None, *chosen], chosen, strict=False):
+            bored = above is not None and (above + item) % 2 == 0
+            if random.random() < TASTE[item] * (BORED if bored else 1.0):
+                told.append((f"r{number}", f"i{item}", "click", None))
+    return exposures(shown), feedback(*told)
+
+
+TRUTH = float(TASTE[:PLACES].sum() / PLACES)
+"""Without exploration items 0, 1 and 2 are shown, and nobody is bored."""
+
+
+def test_the_rate_without_exploration_is_found_in_answers_with_it() -> None:
+    online = compared(*explored(0.5, 20_000, seed=0))
+    (champion,) = online.variants
+    rate = champion.figures["positive_rate"].mean
+    assert rate is not None and rate < TRUTH - 0.05
+    for name in ("ips", "snips"):
+        mean, low, high = champion.figures[name]
+        assert mean == pytest.approx(TRUTH, abs=0.02)
+        assert low is not None and high is not None and low <= TRUTH <= high
+    assert champion.figures["snips"] != champion.figures["ips"]
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    held = {"ips": 0, "snips": 0}
+    for seed in range(60):
+        (champion,) = compared(*explored(0.3, 600, seed)).variants
+        for name in held:
+            _, low, high = champion.figures[name]
+            assert low is not None and high is not None
+            held[name] += low <= TRUTH <= high
+    assert min(held.values()) >= 51, "of 60 intervals of 95 %"
 
 
 @pytest.mark.parametrize("bad", [0.0, 1.5, None])
-def test_an_item_without_a_propensity_does_not_count_off_policy(bad: float | None) -> None:
-    shown = exposures([("r1", "u", [("a", 0.5), ("b", bad)])])  # type: ignore[list-item]
-    figures = means(compared(shown, feedback(("r1", "a", "click", None), ("r1", "b", "click", None))))
+def test_an_answer_without_a_propensity_does_not_count_off_policy(bad: float | None) -> None:
+    whole = ("r1", "u", [("a", 0.5, True)])
+    shown = exposures([whole, ("r2", "u", [("a", 0.5, True), ("b", bad, True)])])  # type: ignore[list-item]
+    clicked = feedback(("r1", "a", "click", None), ("r2", "a", "click", None), ("r2", "b", "click", None))
+    figures = means(compared(shown, clicked))
     assert (figures["ips"], figures["snips"], figures["ess"]) == (2.0, 1.0, 1.0)
 
 

@@ -15,8 +15,14 @@ from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 CATEGORIES = ("home", "play")
 
-Shown = tuple[str, float]
-"""An item and its propensity."""
+Shown = tuple[str, float] | tuple[str, float, bool]
+"""An item, its propensity, and whether it is what stands there without exploration: certain ones are."""
+
+
+def placed(shown: Shown) -> tuple[str, float, bool]:
+    """All three of them."""
+    item, propensity, *greedy = shown
+    return item, propensity, bool(greedy[0]) if greedy else propensity == 1.0
 
 
 def exposures(
@@ -24,11 +30,11 @@ def exposures(
 ) -> pd.DataFrame:
     """Answers of (request, user, items) as `read_exposures` gives them; scores fall by 0.1 a rank."""
     rows = [
-        (request, user, version, variant, item, float(rank), 1 - rank / 10, propensity)
+        (request, user, version, variant, item, float(rank), 1 - rank / 10, propensity, greedy)
         for request, user, items in answers
-        for rank, (item, propensity) in enumerate(items, start=1)
+        for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)
     ]
-    rows += [(request, user, version, variant, None, None, None, None) for request, user, items in answers if not items]
+    rows += [(request, user, version, variant, *[None] * 5) for request, user, items in answers if not items]
     return pd.DataFrame(rows, columns=EXPOSURE_COLUMNS, dtype=object).astype(
         {"rank": "float64", "score": "float64", "propensity": "float64"}
     )
@@ -45,8 +51,8 @@ def show(
 ) -> None:  # fmt: skip
     """Notes an answer, as the service does."""
     shown = [
-        {"item_id": item, "rank": rank, "score": 1 - rank / 10, "propensity": propensity}
-        for rank, (item, propensity) in enumerate(items, start=1)
+        {"item_id": item, "rank": rank, "score": 1 - rank / 10, "propensity": propensity, "greedy": greedy}
+        for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)
     ]
     with engine.begin() as connection:
         answered = Answered(request, user, version, variant, now - timedelta(days=days_ago), shown)
