@@ -12,6 +12,7 @@ from components import registry
 from components.retention import InUse, Removed, remove_old
 from components.settings import Settings
 from components.store.engine import make_engine
+from components.store.item_vectors import forget_vectors
 from components.store.promotions import SERVING, list_promotions
 from flows.policies import PATIENT
 from infra.local.platform import Platform
@@ -37,6 +38,16 @@ def remove(settings: Settings, used: InUse, before: datetime) -> list[Removed]:
     return remove_old(settings.home, used, before)
 
 
+@task(timeout_seconds=300, persist_result=False, **PATIENT)
+def forget_item_vectors(settings: Settings, before: datetime) -> int:
+    """Removes the text vectors that were asked for before that moment: a service that needs one asks again."""
+    engine = make_engine(settings.database_url or "")
+    with engine.begin() as connection:
+        count = forget_vectors(connection, before)
+    engine.dispose()
+    return count
+
+
 @flow(name="retention", persist_result=True, result_serializer="json", timeout_seconds=3600)
 def retention() -> dict[str, Any]:
     """Removes what the settings of `retention` let go, as of the time the run was due."""
@@ -44,6 +55,7 @@ def retention() -> dict[str, Any]:
     before = flow_run.scheduled_start_time - timedelta(days=settings.retention.days)
     used = in_use(settings)
     gone = remove(settings, used, before)
+    get_run_logger().info("%d vectors of items removed", forget_item_vectors(settings, before))
     freed = sum(one.bytes for one in gone)
     said = (
         f"{len(gone)} removed, {freed:,} bytes; versions in use: {', '.join(sorted(used.versions, key=int)) or 'none'}"

@@ -6,16 +6,12 @@ from threading import Event, Thread
 from typing import Protocol
 
 import psycopg
-from sqlalchemy import make_url
 
-from components.store.engine import CONNECT_TIMEOUT_SECONDS
+from components.store.listening import GONE, ITEMS, USERS, listen
 from serving.database import DatabaseAway
 
-USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
 LOOK_SECONDS = 1.0
 """How long one look takes at most, and the time between two tries."""
-KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
-"""A server that is gone without a word is missed after some ten seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -69,15 +65,7 @@ class Changes:
             self._over.wait(LOOK_SECONDS)
 
     def _listen(self) -> None:
-        url = make_url(self.url).set(drivername="postgresql").update_query_string(KEPT_ALIVE)
-        with psycopg.connect(
-            url.render_as_string(hide_password=False),
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            application_name="duotempo changes",
-        ) as connection:
-            for channel in (USERS, GONE, ITEMS):
-                connection.execute(f"LISTEN {channel}".encode())
+        with listen(self.url, (USERS, GONE, ITEMS), "duotempo changes") as connection:
             self.memory.followed(True)
             self._tried.set()
             while not self._over.is_set():

@@ -4,8 +4,6 @@ Every batch becomes a part as soon as it is computed, so a killed run loses at m
 use a folder at once: parts have names of their own, appear whole, and one process at a time merges small ones.
 """
 
-import hashlib
-import json
 import logging
 import os
 import re
@@ -32,19 +30,13 @@ logger = logging.getLogger(__name__)
 
 
 class Cache:
-    """Vectors of one encoder. The folder's name tells the model, its `encoder.json` all that a vector depends on.
-
-    key: the encoder's name with a digest of all that its vectors depend on (revision, pooling, prefix, length, dtype).
-    """
+    """Vectors of one encoder. The folder's name tells the model, its `encoder.json` all that a vector depends on."""
 
     def __init__(self, root: Path, encoder: Encoder) -> None:
-        identity = json.dumps({**encoder.identity, "dimension": encoder.dimension}, indent=1, ensure_ascii=False)
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", encoder.name).strip("-")[-60:]
-        digest = hashlib.sha256(identity.encode()).hexdigest()
-        self.key = f"{encoder.name}@{digest[:12]}"
-        self.folder = root / f"{slug}-{digest[:16]}"
+        self.folder = root / f"{slug}-{encoder.digest[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "encoder.json").write_text(identity, encoding="utf-8")
+        (self.folder / "encoder.json").write_text(encoder.description, encoding="utf-8")
         self._dimension = encoder.dimension
 
     def read(self, hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

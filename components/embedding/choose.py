@@ -46,6 +46,14 @@ def choose(texts: Sequence[str], settings: EmbeddingSettings) -> Choice:
     return Choice(chosen.encoder, chosen.unknown_share, [warning, *chosen.warnings])
 
 
+def candidates(settings: EmbeddingSettings) -> list[Encoder]:
+    """The encoders that `choose` may choose, the one of the settings first. Raises EncoderError."""
+    found = [make_encoder(settings)]
+    if settings.model == ENGLISH:
+        found.append(make_encoder(settings.model_copy(update={"model": MULTILINGUAL})))
+    return found
+
+
 def measure_unknown(encoder: Encoder, texts: Sequence[str]) -> float:
     """Share of tokens unknown to the encoder over a seeded sample of at most 2,000 distinct texts, 0 to 1."""
     distinct = [text for text in dict.fromkeys(texts) if text.strip()]

@@ -75,7 +75,7 @@ def embed(
     aligned[filled] = vectors[[row_of[texts[row]] for row in filled]]
     return Embeddings(
         vectors=aligned,
-        encoder=cache.key,
+        encoder=encoder.key,
         revision=encoder.revision,
         dimension=encoder.dimension,
         computed=len(pending),

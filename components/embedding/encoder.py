@@ -1,5 +1,7 @@
 """One interface of all text encoders, and the choice of one by settings."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -42,10 +44,11 @@ class Encoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Float32 (n, d), row i is the unit vector of text i."""
+        """Float32 (n, d), row i is the unit vector of text i, or zero where that is empty."""
         vectors = np.zeros((len(texts), self.dimension), np.float32)
-        for rows, batch in self.encode_batches(texts):
-            vectors[rows] = batch
+        filled = np.array([row for row, text in enumerate(texts) if text.strip()], dtype=np.int64)
+        for rows, batch in self.encode_batches([texts[row] for row in filled]):
+            vectors[filled[rows]] = batch
         return vectors
 
     @property
@@ -59,6 +62,21 @@ class Encoder(Protocol):
             "prefix": self.prefix,
             "dtype": self.dtype,
         }
+
+    @property
+    def description(self) -> str:
+        """`identity` and the dimension, as JSON."""
+        return json.dumps({**self.identity, "dimension": self.dimension}, indent=1, ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of `description`."""
+        return hashlib.sha256(self.description.encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """The name with a digest of all that the vectors depend on: those of equal keys can be compared."""
+        return f"{self.name}@{self.digest[:12]}"
 
 
 def make_encoder(settings: EmbeddingSettings, device: str | None = None) -> Encoder:

@@ -78,6 +78,8 @@ class PlatformSettings(Section):
     hook_url: str | None = None
     """Where an outside MLflow reaches the hook; absent: 127.0.0.1."""
     start_timeout_seconds: PositiveFloat = 120.0
+    encoder: bool = True
+    """Whether the encoder of the settings is kept loaded here, so that new items are recommended within seconds."""
     schedules: bool = True
     """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import BigInteger, DateTime, Identity, Index, Text, func, text
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -100,6 +100,18 @@ class UserVector(Base):
     as_of: Mapped[datetime]
     document_long: Mapped[Any] = mapped_column(VECTOR())
     document_short: Mapped[Any | None] = mapped_column(VECTOR())
+
+
+class ItemVector(Base):
+    """The text vector of an item that came after the training of a served version: asked for by the service, given by
+    the resident encoder. content_hash: of the item when it was read; absent with the vector as long as that waits."""
+
+    __tablename__ = "item_vectors"
+    item_id: Mapped[str] = mapped_column(ForeignKey("items.item_id", ondelete="CASCADE"), primary_key=True)
+    encoder: Mapped[str] = mapped_column(primary_key=True)
+    wanted_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    content_hash: Mapped[str | None]
+    vector: Mapped[Any | None] = mapped_column(VECTOR())
 
 
 class BatchRecommendation(Base):

@@ -89,7 +89,7 @@ class Places:
         """The address that a person may see: without a password."""
         if name == "postgres" and (self.outside or state.ports):
             return self.databases(state).shown
-        if not state.ports:
+        if not state.ports or name == "encoder":
             return None
         at = self.addresses
         if name in WORKERS:

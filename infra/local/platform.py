@@ -1,4 +1,4 @@
-"""The platform on one machine: Postgres, Prefect's server and workers, MLflow, and the Bento once one is served."""
+"""The platform on one machine: Postgres, Prefect's server and workers, MLflow, encoder, and the Bento once served."""
 
 import logging
 import os
@@ -8,12 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 from components import registry
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
-from components.store.variants import parts
+from components.store.item_vectors import encoder_listens
+from components.store.variants import Part, read_parts
 from infra.local import environment, health, ports, postgres
 from infra.local.bento import program_name
 from infra.local.databases import Databases
@@ -29,6 +32,7 @@ from infra.local.trial import Check, try_out
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
 Progress = Callable[[str], None]
+Answer = TypeVar("Answer")
 
 
 class Platform:
@@ -93,6 +97,8 @@ class Platform:
             self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.kept_secret("webhook")
         )
         progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
+        if self.settings.platform.encoder:
+            self._await_encoder(progress)
         if served := self.served():
             self._await("bento")
             progress(f"{served['bento_tag']} is served at {self.addresses.serving_url}")
@@ -119,7 +125,9 @@ class Platform:
         "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down."""
         state = self.home.state
         processes = self._supervisor.processes()
-        names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers, *(["bento"] if state.served else [])]
+        names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
+        names += ["encoder"] if self.settings.platform.encoder else []
+        names += ["bento"] if state.served else []
         running = {name: processes.get(self._program(name)) for name in names}
         with ThreadPoolExecutor(len(names)) as pool:
             healthy = list(pool.map(self._healthy, names, running.values()))
@@ -215,7 +223,8 @@ class Platform:
 
     def _configure(self) -> None:
         state, cluster = self.home.state, None if self.outside else postgres.locate(self.home)
-        listed = programs(self.home, state, cluster, self._places.databases(state), self._project)
+        own = self._places.databases(state)
+        listed = programs(self.home, state, cluster, own, self._project, encoder=self.settings.platform.encoder)
         self.home.config.write_text(configuration(self.home, listed))
 
     def _migrate(self, databases: Databases) -> None:
@@ -251,6 +260,15 @@ class Platform:
                 raise self._failure(program, f"is not ready after {limit:.0f} s", slow)
             time.sleep(PAUSE_SECONDS)
 
+    def _await_encoder(self, progress: Progress) -> None:
+        """Without it all goes on but for new items, which the next model version knows."""
+        try:
+            self._await("encoder")
+        except PlatformError as error:
+            progress(f"new items wait: {error}")
+        else:
+            progress("the encoder is loaded: new items are recommended within seconds")
+
     def _failure(self, name: str, problem: str, mend: str = "") -> PlatformError:
         return failure(name, problem, self.home.log(name), self._secrets, mend)
 
@@ -265,6 +283,8 @@ class Platform:
             return False
         if name == "postgres":
             return self.databases.answers()
+        if name == "encoder":
+            return self._ask(encoder_listens, otherwise=False)
         at = self.addresses
         if name in WORKERS:
             return process is not None and health.worker(at.prefect_api_url, *WORKERS[name], process.started)
@@ -282,11 +302,16 @@ class Platform:
     def _variants(self, state: State) -> list[dict[str, Any]]:
         if state.served is None:
             return []
-        engine = make_engine(self._places.databases(state).url)
+        return [asdict(part) for part in self._ask(read_parts, otherwise=dict[str, Part]()).values()]
+
+    def _ask(self, question: Callable[[Connection], Answer], otherwise: Answer) -> Answer:
+        """What Duotempo's database answers, or `otherwise` when it is away."""
+        engine = make_engine(self.database_url)
         try:
-            return [asdict(part) for part in parts(engine).values()]
+            with engine.connect() as connection:
+                return question(connection)
         except StoreError:
-            return []
+            return otherwise
         finally:
             engine.dispose()
 

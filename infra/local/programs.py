@@ -33,7 +33,9 @@ class Program:
     """Whether its children are told to stop too, as it does not tell them itself."""
 
 
-def programs(home: Home, state: State, cluster: Cluster | None, databases: Databases, project: Path) -> list[Program]:
+def programs(
+    home: Home, state: State, cluster: Cluster | None, databases: Databases, project: Path, *, encoder: bool
+) -> list[Program]:
     """What runs, in the order it is started. `cluster` is None when the database is somebody else's.
 
     A server without a port is somebody else's, too; beside an outside Prefect only deployments run here.
@@ -56,6 +58,8 @@ def programs(home: Home, state: State, cluster: Cluster | None, databases: Datab
         mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
         listed.append(Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow], home.path, stop_group=True))
     listed.append(Program("hook", [*launch, databases.names[0], "--", python, "-m", "infra.hook"], project))
+    if encoder:
+        listed.append(Program("encoder", [*launch, databases.names[0], "--", python, "-m", "infra.encoder"], project))
     worker = [python, "-m", "infra.local.worker"]
     if "prefect" in ports:
         listed += [Program(f"worker-{pool}", [*worker, pool], project) for pool in POOLS]

@@ -21,7 +21,7 @@ from infra.local.ports import is_free
 from infra.local.sweep import tagged
 from tests.infra.conftest import Started, free_ports, make_project
 
-SERVICES = {"postgres", "prefect", "mlflow", "hook", "worker-cpu", "worker-gpu"}
+SERVICES = {"postgres", "prefect", "mlflow", "hook", "encoder", "worker-cpu", "worker-gpu"}
 HEAL_SECONDS = 90.0
 
 

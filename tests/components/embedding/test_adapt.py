@@ -108,8 +108,9 @@ def test_vectors_of_an_adapted_encoder_have_a_cache_of_their_own(tmp_path: Path)
     base = tiny_models.llama(tmp_path / "base")
     for name, seeded in (("one", 1), ("two", 2)):
         run(base, tmp_path / name, "lora", epochs=seeded)
-    caches = [Cache(tmp_path / "cache", make_encoder(settings_of(tmp_path / name))) for name in ("base", "one", "two")]
-    assert len({cache.key for cache in caches}) == len({cache.folder for cache in caches}) == 3
+    encoders = [make_encoder(settings_of(tmp_path / name)) for name in ("base", "one", "two")]
+    folders = {Cache(tmp_path / "cache", encoder).folder for encoder in encoders}
+    assert len({encoder.key for encoder in encoders}) == len(folders) == 3
 
 
 def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:

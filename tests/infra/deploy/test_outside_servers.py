@@ -98,7 +98,7 @@ def platform(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_only_what_serves_runs_here(platform: Platform) -> None:
     services = platform.status()["services"]
     assert all(service["healthy"] for service in services.values())
-    assert {name for name, service in services.items() if service["pid"]} == {"hook", "worker-deploy"}
+    assert {name for name, service in services.items() if service["pid"]} == {"hook", "encoder", "worker-deploy"}
     assert not (platform.home.path / "postgres").exists()
 
 

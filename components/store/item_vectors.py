@@ -1,0 +1,75 @@
+"""Text vectors of items that came after a training: wanted by the service, made by the resident encoder."""
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Connection, delete, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from components.columns import Columns
+from components.store.schema import Item, ItemVector
+
+ENCODER = "encoder"
+LISTENER = "duotempo encoder"
+"""The name of the resident encoder's connection that listens."""
+_WANTED = [Columns.ITEM, ENCODER, Columns.CONTENT_HASH, Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION]
+_WRITE = text(
+    "UPDATE item_vectors SET content_hash = made.content_hash, vector = cast(made.vector AS vector)"
+    " FROM unnest(cast(:items AS text[]), cast(:hashes AS text[]), cast(:vectors AS text[]))"
+    " AS made (item_id, content_hash, vector)"
+    " WHERE item_vectors.item_id = made.item_id AND item_vectors.encoder = :encoder"
+)
+
+
+def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> None:
+    """Asks for the vectors of items by an encoder, named by its key. Those asked for already, or gone, stay as they
+    are."""
+    wanted = select(Item.item_id, literal(encoder)).where(Item.item_id == func.any(list(item_ids)))
+    rows = insert(ItemVector).from_select([Columns.ITEM, ENCODER], wanted.order_by(Item.item_id))
+    connection.execute(rows.on_conflict_do_nothing())
+
+
+def wanted_items(connection: Connection, encoders: Collection[str], limit: int) -> pd.DataFrame:
+    """At most so many items that wait longest for a vector of one of the encoders, or whose text may have changed:
+    item_id, encoder, content_hash, title, category, description. Locked to the end of the transaction; those that
+    another has locked are left out."""
+    columns = [ItemVector.item_id, ItemVector.encoder, Item.content_hash, Item.title, Item.category, Item.description]
+    waiting = (
+        select(*columns)
+        .join(Item, Item.item_id == ItemVector.item_id)
+        .where(ItemVector.encoder.in_(encoders), ItemVector.content_hash.is_distinct_from(Item.content_hash))
+        .order_by(ItemVector.wanted_at, ItemVector.item_id)
+        .limit(limit)
+        .with_for_update(of=ItemVector, skip_locked=True)
+    )
+    return pd.DataFrame([tuple(row) for row in connection.execute(waiting)], columns=_WANTED)
+
+
+def write_vectors(
+    connection: Connection, encoder: str, item_ids: Sequence[str], hashes: Sequence[str], vectors: np.ndarray
+) -> None:
+    """Keeps float32 (n, e) vectors of n items, made of the content of these hashes."""
+    rows = [json.dumps(vector.tolist()) for vector in vectors]
+    made = {"items": list(item_ids), "hashes": list(hashes), "vectors": rows, "encoder": encoder}
+    connection.execute(_WRITE, made)
+
+
+def strange_encoders(connection: Connection, encoders: Collection[str]) -> dict[str, int]:
+    """How many items wait for a vector of each encoder that is none of these."""
+    waiting = select(ItemVector.encoder, func.count()).where(ItemVector.vector.is_(None))
+    strange = waiting.where(ItemVector.encoder.not_in(encoders)).group_by(ItemVector.encoder)
+    return dict(connection.execute(strange).tuples().all())
+
+
+def forget_vectors(connection: Connection, before: datetime) -> int:
+    """Removes the vectors that were asked for before that moment: how many. Who still needs one asks again."""
+    return connection.execute(delete(ItemVector).where(ItemVector.wanted_at < before)).rowcount
+
+
+def encoder_listens(connection: Connection) -> bool:
+    """Whether a resident encoder is ready and hears of new items."""
+    listeners = text("SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = :name")
+    return connection.execute(listeners, {"name": LISTENER}).first() is not None

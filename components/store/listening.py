@@ -1,0 +1,32 @@
+"""Being told of what changes in Postgres, at its commit (LISTEN); the migration 0006 says what is told."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from sqlalchemy import make_url
+
+from components.store.engine import CONNECT_TIMEOUT_SECONDS
+
+USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
+"""Channels; the payload is the id of who or what changed, empty for more than a hundred at once."""
+KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
+"""A server that is gone without a word is missed after some ten seconds."""
+
+
+def listen(url: str, channels: Sequence[str], name: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection that is told what comes on the channels; `name` shows in pg_stat_activity. Raises psycopg.Error."""
+    address = make_url(url).set(drivername="postgresql").update_query_string(KEPT_ALIVE)
+    connection = psycopg.connect(
+        address.render_as_string(hide_password=False),
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        application_name=name,
+    )
+    try:
+        for channel in channels:
+            connection.execute(f"LISTEN {channel}".encode())
+    except psycopg.Error:
+        connection.close()
+        raise
+    return connection

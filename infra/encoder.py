@@ -1,0 +1,97 @@
+"""`python -m infra.encoder`: keeps the encoder loaded and gives new items their text vectors.
+
+The service asks for them in the table item_vectors; each hears of the other by NOTIFY. While Postgres is away, or this
+process is, the items wait.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import NoReturn
+
+import psycopg
+from sqlalchemy import Engine
+
+from components.embedding.choose import candidates
+from components.embedding.encoder import Encoder
+from components.interests.texts import item_texts
+from components.settings import Settings
+from components.store.engine import StoreError, make_engine
+from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors
+from components.store.listening import ITEMS, listen
+
+BATCH = 256
+GATHER_SECONDS = 0.5
+"""Between two looks, so that items that come one by one are embedded, and taken up by the service, together."""
+LOOK_SECONDS = 30.0
+"""A look without having been told."""
+AGAIN_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class ResidentEncoder:
+    """encoders: by their keys, those that the versions that are served may have been trained with."""
+
+    def __init__(self, url: str, engine: Engine, encoders: Mapping[str, Encoder]) -> None:
+        self._url = url
+        self._engine = engine
+        self._encoders = encoders
+        self._strange: dict[str, int] = {}
+
+    def run(self) -> NoReturn:
+        while True:
+            try:
+                self._listen()
+            except (psycopg.Error, StoreError) as error:
+                log.warning("new items wait: %s", str(error).partition("\n")[0])
+            time.sleep(AGAIN_SECONDS)
+
+    def _listen(self) -> NoReturn:
+        with listen(self._url, [ITEMS], LISTENER) as connection:
+            log.info("ready: new items get vectors of %s", " or ".join(self._encoders))
+            while True:
+                while self._encode_some():
+                    pass
+                self._tell_strange()
+                for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                    time.sleep(GATHER_SECONDS)
+
+    def _encode_some(self) -> bool:
+        """Whether there were any."""
+        with self._engine.begin() as connection:
+            wanted = wanted_items(connection, self._encoders.keys(), BATCH)
+            for key, items in wanted.groupby("encoder"):
+                vectors = self._encoders[str(key)].encode(item_texts(items))
+                write_vectors(connection, str(key), items["item_id"].tolist(), items["content_hash"].tolist(), vectors)
+        if len(wanted):
+            log.info("%d items embedded", len(wanted))
+        return bool(len(wanted))
+
+    def _tell_strange(self) -> None:
+        with self._engine.begin() as connection:
+            strange = strange_encoders(connection, self._encoders.keys())
+        if strange != self._strange:
+            for key, count in strange.items():
+                log.warning(
+                    "%d items wait for %s, which the settings `embedding` do not give any more: retrain with these "
+                    "settings, or start the encoder with those of the training",
+                    count,
+                    key,
+                )
+        self._strange = strange
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = Settings()
+    if not settings.database_url:
+        raise SystemExit("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds the items")
+    encoders = {encoder.key: encoder for encoder in candidates(settings.embedding)}
+    usual = next(iter(encoders.values()))
+    usual.encode(["An item's text, so that the weights are loaded before one is asked for."])
+    ResidentEncoder(settings.database_url, make_engine(settings.database_url), encoders).run()
+
+
+if __name__ == "__main__":
+    main()

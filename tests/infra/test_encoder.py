@@ -1,0 +1,146 @@
+"""The resident encoder, a process of its own beside a real Postgres."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import Connection, Engine, delete, select, text
+
+from components.embedding.encoder import ENGLISH, MULTILINGUAL, make_encoder
+from components.interests.texts import item_texts
+from components.settings import EmbeddingSettings
+from components.store.clean import clean_items
+from components.store.engine import make_engine
+from components.store.item_vectors import encoder_listens, forget_vectors, want_vectors
+from components.store.load import upsert_items
+from components.store.schema import Item, ItemVector
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+KEY = make_encoder(EmbeddingSettings(model=MULTILINGUAL)).key
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """Of a store without items."""
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        connection.execute(delete(Item))
+    yield engine
+    engine.dispose()
+
+
+@contextmanager
+def resident(database: str, folder: Path, model: str = MULTILINGUAL) -> Iterator[Path]:
+    """A running encoder; yields its log."""
+    environment = os.environ | {"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_EMBEDDING__MODEL": model}
+    log = folder / "encoder.log"
+    with log.open("w") as file:
+        command = [sys.executable, "-m", "infra.encoder"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            yield log
+        finally:
+            process.kill()
+            process.wait()
+
+
+def soon(engine: Engine, holds: Callable[[Connection], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        with engine.begin() as connection:
+            if holds(connection):
+                return
+        assert time.monotonic() < end, "not within a minute"
+        time.sleep(0.05)
+
+
+def put(connection: Connection, title: str, item_id: str = "new") -> pd.DataFrame:
+    rows = clean_items(pd.DataFrame([{"item_id": item_id, "title": title, "category": "kitchen"}]), source="test").rows
+    upsert_items(connection, rows)
+    return rows
+
+
+def vector(connection: Connection, encoder: str = KEY) -> np.ndarray | None:
+    found = connection.scalar(select(ItemVector.vector).where(ItemVector.encoder == encoder))
+    return None if found is None else np.asarray(found)
+
+
+def test_an_item_that_is_asked_for_gets_the_vector_of_its_text_and_a_new_one_with_a_new_text(
+    engine: Engine, database: str, tmp_path: Path
+) -> None:
+    encoder = make_encoder(EmbeddingSettings(model=MULTILINGUAL))
+    with resident(database, tmp_path):
+        soon(engine, encoder_listens)
+        for title in ("A kettle that boils water", "手冲咖啡壶"):
+            with engine.begin() as connection:
+                rows = put(connection, title)
+                want_vectors(connection, KEY, ["new", "an item that is not there"])
+            expected = encoder.encode(item_texts(rows))[0]
+            soon(engine, lambda c, e=expected: (v := vector(c)) is not None and np.allclose(v, e, atol=1e-5))
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 1
+        connection.execute(delete(Item))
+        assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 0
+
+
+def test_items_wait_for_an_encoder_that_is_away(engine: Engine, database: str, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        for number in range(300):
+            put(connection, f"Lamp {number}", f"lamp-{number}")
+        want_vectors(connection, KEY, [f"lamp-{number}" for number in range(300)])
+        assert not encoder_listens(connection)
+    with resident(database, tmp_path):
+        missing = select(ItemVector.item_id).where(ItemVector.vector.is_(None))
+        soon(engine, lambda connection: connection.execute(missing).first() is None)
+
+
+def test_a_text_without_words_has_no_direction(engine: Engine, database: str, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        rows = pd.DataFrame([{"item_id": "new"}])
+        upsert_items(connection, clean_items(rows, source="test").rows)
+        want_vectors(connection, KEY, ["new"])
+    with resident(database, tmp_path):
+        soon(engine, lambda connection: vector(connection) is not None)
+    with engine.begin() as connection:
+        assert not np.any(vector(connection))
+
+
+def test_an_encoder_that_the_settings_do_not_give_is_named(engine: Engine, database: str, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        put(connection, "A lamp")
+        want_vectors(connection, "shop/another@0123456789ab", ["new"])
+    with resident(database, tmp_path) as log:
+        soon(engine, lambda _: "1 items wait for shop/another@0123456789ab" in log.read_text())
+    with engine.begin() as connection:
+        assert vector(connection, "shop/another@0123456789ab") is None
+
+
+def test_the_packaged_english_encoder_is_kept_loaded_too(engine: Engine, database: str, tmp_path: Path) -> None:
+    encoder = make_encoder(EmbeddingSettings(model=ENGLISH))
+    with engine.begin() as connection:
+        rows = put(connection, "A kettle that boils water")
+        want_vectors(connection, encoder.key, ["new"])
+        want_vectors(connection, KEY, ["new"])
+    with resident(database, tmp_path, ENGLISH):
+        soon(engine, lambda connection: vector(connection, encoder.key) is not None)
+        soon(engine, lambda connection: vector(connection, KEY) is not None)
+    with engine.begin() as connection:
+        expected = encoder.encode(item_texts(rows))[0]
+        np.testing.assert_allclose(vector(connection, encoder.key), expected, atol=1e-4)
+
+
+def test_old_vectors_are_forgotten(engine: Engine) -> None:
+    with engine.begin() as connection:
+        put(connection, "A lamp")
+        want_vectors(connection, KEY, ["new"])
+        asked = connection.execute(select(ItemVector.wanted_at)).scalar_one()
+        assert forget_vectors(connection, asked) == 0
+        assert forget_vectors(connection, pd.Timestamp.now("UTC").to_pydatetime()) == 1
