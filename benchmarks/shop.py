@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 from scipy import sparse
@@ -90,7 +89,7 @@ def write_shop(folder: Path, bundle: Bundle, engine: Engine, settings: Settings,
     with engine.begin() as connection:
         for start in range(0, len(known), 100_000):
             items = bundle.items.slice(start, 100_000).select(["item_id", "title", "category", "available"])
-            upsert_items(connection, clean_items(items.to_pandas(), source="bench").rows)
+            upsert_items(connection, clean_items(items.to_pylist(), source="bench").rows)
         for raw in _histories(random, known, users, events, now):
             cleaned = clean_events(raw, source="bench", settings=settings.events, known_items=set(known), now=now)
             append_events(connection, cleaned.rows)
@@ -112,19 +111,22 @@ def zipf_draws(random: np.random.Generator, count: int, draws: int) -> np.ndarra
 
 def _histories(
     random: np.random.Generator, items: list[str], users: int, events: int, now: datetime
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[list[dict[str, object]]]:
     for start in range(0, users, 1000):
         names = user_ids(users)[start : start + 1000]
         rows = len(names) * events
         past = now - timedelta(days=1)
-        yield pd.DataFrame(
+        met = zipf_draws(random, len(items), rows).tolist()
+        ages = random.uniform(0, 20 * 86_400, rows).tolist()
+        yield [
             {
-                Columns.USER: np.repeat(names, events),
-                Columns.ITEM: np.array(items, dtype=object)[zipf_draws(random, len(items), rows)],
+                Columns.USER: names[row // events],
+                Columns.ITEM: items[met[row]],
                 Columns.EVENT: "click",
-                Columns.TIMESTAMP: past.timestamp() - random.uniform(0, 20 * 86_400, rows),
+                Columns.TIMESTAMP: past.timestamp() - ages[row],
             }
-        )
+            for row in range(rows)
+        ]
 
 
 def _zipf(items: int) -> np.ndarray:

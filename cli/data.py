@@ -65,7 +65,7 @@ def ingest(
 
     from components.datasets.sources import read_files, read_folder
     from components.store.engine import make_engine
-    from components.store.load import ingest as load
+    from components.store.ingest import ingest as load
     from infra.local.platform import Platform
 
     if (folder is None) == (events is None):

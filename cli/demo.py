@@ -23,7 +23,7 @@ from components.errors import DuotempoError
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import count_answers
-from components.store.load import ingest
+from components.store.ingest import ingest
 from infra.client import run_deployment
 from infra.local.databases import Databases
 from infra.local.home import Home

@@ -1,18 +1,16 @@
 """What is known of a user at the moment of a request: the stored history, and what happens right now."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from operator import attrgetter
 
 import numpy as np
-import pandas as pd
 from sqlalchemy import Connection
 
-from components.columns import Columns
-from components.interests.signals import signals
+from components.interests.signals import signal
 from components.ranking.states import UserState
 from components.settings import EventSettings
-from components.store.history import read_documents, read_history
+from components.store.history import Behaviour, read_documents, read_history
 from serving.catalogue import read_seen
 from serving.requests import ContextEvent
 
@@ -61,19 +59,23 @@ class Reader:
     def stored(self, connection: Connection, user_id: str) -> Stored:
         """Everything committed before this moment."""
         events = read_history(connection, user_id, self.limit)
-        if events.empty:
+        if not events:
             return NOTHING
-        seen = set(events[Columns.ITEM]) if len(events) < self.limit else read_seen(connection, user_id)
+        seen = {one.item_id for one in events} if len(events) < self.limit else read_seen(connection, user_id)
         documents = _documents(connection, user_id, self.encoder)
         return Stored(self.history(events), self.known_rows(seen), documents, known=True)
 
-    def history(self, events: pd.DataFrame) -> History:
-        """An events frame as rows of the bundle."""
-        found = np.array([self.rows.get(item, -1) for item in events[Columns.ITEM]], dtype=np.int64)
-        known = events[found >= 0]
-        times = known[Columns.OCCURRED_AT].astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
-        order = np.argsort(times, kind="stable")
-        return History(found[found >= 0][order], times[order], signals(known, self.settings)[order])
+    def history(self, events: Iterable[Behaviour]) -> History:
+        """Events as rows of the bundle."""
+        known = [
+            (row, one.at, signal(one.event, one.value, self.settings))
+            for one in sorted(events, key=attrgetter("at"))
+            if (row := self.rows.get(one.item_id)) is not None
+        ]
+        if not known:
+            return NO_HISTORY
+        items, times, signs = zip(*known, strict=True)
+        return History(np.array(items, np.int64), np.array(times), np.array(signs, np.float32))
 
     def known_rows(self, item_ids: Collection[str]) -> np.ndarray:
         """Int64: the rows of those items that the bundle has."""
@@ -83,7 +85,7 @@ class Reader:
         """The stored history and the context together."""
         history = stored.history
         if context:
-            history = _merged(history, self.history(_frame(context, now)))
+            history = _merged(history, self.history(_behaviours(context, now)))
         return UserState(history.items, history.times, history.signals, now, stored.documents)
 
 
@@ -102,13 +104,5 @@ def _documents(connection: Connection, user_id: str, encoder: str) -> np.ndarray
     return np.stack([long, np.zeros_like(long) if short is None else short]).astype(np.float32)
 
 
-def _frame(context: Sequence[ContextEvent], now: float) -> pd.DataFrame:
-    times = [now if event.timestamp is None else event.timestamp for event in context]
-    return pd.DataFrame(
-        {
-            Columns.ITEM: [event.item_id for event in context],
-            Columns.EVENT: [event.event for event in context],
-            Columns.VALUE: np.nan,
-            Columns.OCCURRED_AT: [datetime.fromtimestamp(time, UTC) for time in times],
-        }
-    )
+def _behaviours(context: Sequence[ContextEvent], now: float) -> list[Behaviour]:
+    return [Behaviour(one.item_id, one.event, None, now if one.timestamp is None else one.timestamp) for one in context]

@@ -23,7 +23,7 @@ from benchmarks.catalogues import adding_tower
 from components.bundle import Bundle
 from components.datasets.sources import Dataset
 from components.settings import EventSettings, InterestSettings, Settings
-from components.store.load import ingest
+from components.store.ingest import ingest
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
 CATEGORIES = ("home", "play", "wear")

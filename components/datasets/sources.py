@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.columns import EVENTS, Columns
+from components.datasets.times import epoch_seconds
 from components.errors import DuotempoError
-from components.store.normalize import BEYOND_SECONDS, clean_id, epoch_seconds, is_missing
+from components.store.normalize import BEYOND_SECONDS, clean_id
 
 EVENT_FILE = "interactions.parquet"
 ITEM_FILE = "items.parquet"
@@ -198,7 +199,7 @@ def _check(frame: pd.DataFrame, file: Path, needed: Collection[str], types: Mapp
     if file.suffix.lower() in (".csv", ".tsv"):
         return
     for column, allowed in types.items():
-        value = next((v for v in frame.get(column, pd.Series()).tolist() if not is_missing(v)), None)
+        value = next(iter(frame.get(column, pd.Series()).dropna().tolist()), None)
         if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
             names = ", ".join(kind.__name__ for kind in allowed)
             raise DatasetError(f"{file}: column {column} holds {type(value).__name__}, it needs one of {names}")

@@ -13,7 +13,9 @@ from scipy import sparse
 
 from components.bundle import Bundle
 from components.columns import EVENTS, Columns
+from components.datasets.records import as_frame, records
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
+from components.datasets.times import epoch_seconds, moments
 from components.embedding.embed import embed
 from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.errors import EvaluationError
@@ -45,7 +47,8 @@ from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 from components.store.clean import clean_items
-from components.store.normalize import BEYOND_SECONDS, clean_id, epoch_seconds, moments
+from components.store.normalize import BEYOND_SECONDS, clean_id
+from components.store.rows import ItemRow
 
 SPLITS = ("loo", "temporal", "rolling")
 PRODUCT = "duotempo"
@@ -284,7 +287,7 @@ def catalogue_items(dataset: Dataset, events: pd.DataFrame) -> pd.DataFrame:
     described = dataset.items.drop(columns=list(unreadable), errors="ignore")
     described = described.assign(**{Columns.ITEM: read_ids(described[Columns.ITEM])})
     missing = events.loc[~events[Columns.ITEM].isin(described[Columns.ITEM]), [Columns.ITEM]].drop_duplicates()
-    cleaned = clean_items(pd.concat([described, missing], ignore_index=True), source=dataset.name)
-    lost = ~events[Columns.ITEM].isin(cleaned.rows[Columns.ITEM])
-    refuse(events[Columns.ITEM], lost, f"not usable: {'; '.join(cleaned.rejected[Columns.REASON].head(3))}")
-    return cleaned.rows.reset_index(drop=True)
+    cleaned = clean_items(records(pd.concat([described, missing])), source=dataset.name)
+    lost = ~events[Columns.ITEM].isin([item.item_id for item in cleaned.rows])
+    refuse(events[Columns.ITEM], lost, f"not usable: {'; '.join(one.reason for one in cleaned.rejected[:3])}")
+    return as_frame(cleaned.rows, ItemRow)

@@ -1,12 +1,25 @@
 """What an event says about an item: how strongly, and for it or against it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from components.columns import Columns
 from components.settings import EventSettings
 
+if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one signal at a time
+    import pandas as pd
+
 RATED = ("rating", "review")
+
+
+def signal(event: str, value: float | None, settings: EventSettings) -> float:
+    """The signed weight of one event, as in `signals`."""
+    signed = settings.weights[event] * settings.signs[event]
+    disliked = event in RATED and value is not None and value < settings.dislike_below
+    return -abs(signed) if disliked else signed
 
 
 def signals(events: pd.DataFrame, settings: EventSettings) -> np.ndarray:

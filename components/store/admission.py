@@ -1,34 +1,33 @@
 """The door for events: users get their pseudonyms, and rows of people of whom nothing may be kept stay outside."""
 
-import pandas as pd
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
 from sqlalchemy import Connection
 
-from components.columns import Columns
 from components.privacy import Privacy
 from components.store.normalize import clean_id
 from components.store.people import claim_key, lock_users, refused
 
 
-def admit(connection: Connection, raw: pd.DataFrame, privacy: Privacy) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(rows for `clean_events`, refused ones), both on the index of `raw`.
+@dataclass(frozen=True)
+class Admission:
+    """names: what the store calls users, by their cleaned ids, where that differs. refused: the reasons, by name."""
 
-    Of a refused row (`row`, `reason`) the reason alone is kept. Its users stay locked to the end of the transaction, so
-    that an erasure and a writer never miss each other. Raises PrivacyError.
-    """
-    if Columns.USER not in raw:
-        return raw, pd.DataFrame(columns=[Columns.ROW, Columns.REASON])
+    names: Mapping[str, str]
+    refused: Mapping[str, str]
+
+
+EVERYBODY = Admission({}, {})
+
+
+def admit(connection: Connection, user_ids: Iterable[object], privacy: Privacy) -> Admission:
+    """Who of these may come in. They stay locked to the end of the transaction, so that an erasure and a writer never
+    miss each other. Raises PrivacyError."""
+    users = {user for user_id in user_ids if (user := clean_id(user_id))}
     if privacy.pseudonyms:
         claim_key(connection, privacy)
-    cleaned = [clean_id(value) for value in raw[Columns.USER].tolist()]
-    names = {user: privacy.pseudonym(user) for user in set(cleaned) if user}
-    users = pd.Series([names.get(user) if user else None for user in cleaned], index=raw.index, dtype=object)
-    lock_users(connection, names.values())
-    reasons = users.map(refused(connection, privacy, names.values()))
-    if privacy.pseudonyms:
-        raw = raw.assign(**{Columns.USER: users})
-    outside = reasons.notna()
-    rejected = pd.DataFrame(
-        {Columns.ROW: pd.Series([{}] * int(outside.sum()), index=raw.index[outside], dtype=object),
-         Columns.REASON: reasons[outside]}
-    )  # fmt: skip
-    return raw[~outside], rejected
+    names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
+    known_as = names.values() if privacy.pseudonyms else users
+    lock_users(connection, known_as)
+    return Admission(names, refused(connection, privacy, known_as))

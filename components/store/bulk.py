@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pandas as pd
 import psycopg
 from psycopg import sql
 from sqlalchemy import Connection
@@ -24,9 +23,3 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
                 copy.write_row(row)
     except psycopg.OperationalError as error:
         raise store_error(connection.engine.url, error) from error
-
-
-def plain_rows(frame: pd.DataFrame) -> Iterable[tuple[Any, ...]]:
-    """The rows of a frame with None for whatever is absent."""
-    columns = (frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame.columns)
-    return zip(*columns, strict=True)

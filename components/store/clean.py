@@ -2,30 +2,30 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import compress
-
-import numpy as np
-import pandas as pd
+from operator import attrgetter
+from typing import Generic, TypeVar
 
 from components.columns import EVENTS, Columns
 from components.settings import EventSettings
-from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
+from components.store.admission import EVERYBODY, Admission
 from components.store.normalize import (
     BEYOND_SECONDS,
     UNSTORABLE,
     clean_categories,
     clean_id,
     clean_text,
-    epoch_seconds,
+    epoch,
     is_missing,
     json_safe,
-    moments,
-    numbers,
+    moment,
+    number,
     storable,
 )
+from components.store.rows import EventRow, ItemRow, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -33,205 +33,173 @@ MAX_ID = 200
 _UNITS = (
     (1e14, "milliseconds", "1,000"),
     (1e17, "microseconds", "1,000,000"),
-    (np.inf, "nanoseconds", "1,000,000,000"),
+    (math.inf, "nanoseconds", "1,000,000,000"),
 )
 _BOOLEANS = {"true": True, "1": True, "yes": True, "y": True, "t": True,
              "false": False, "0": False, "no": False, "n": False, "f": False}  # fmt: skip
-_CONTEXT = [Columns.SESSION, Columns.REQUEST, Columns.MODEL_VERSION, Columns.VARIANT]
-_RAW_EVENT_COLUMNS = [
-    Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT, Columns.VALUE, Columns.TEXT, Columns.EVENT_ID,
-    *_CONTEXT,
-]  # fmt: skip
+_CONTEXT = (Columns.SESSION, Columns.REQUEST, Columns.MODEL_VERSION, Columns.VARIANT)
+Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """rows: what to store. rejected: `row` (dict) and `reason`, on the index of the raw frame. Together with
-    `duplicates` (an event_id that an earlier row bears) they are all the rows that came in."""
+@dataclass
+class Cleaned(Generic[Row]):
+    """rows: what to store. Together with `rejected` and `duplicates` (an event_id that an earlier row bears) they are
+    all the rows that came in."""
 
-    rows: pd.DataFrame
-    rejected: pd.DataFrame
+    rows: list[Row] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
     duplicates: int = 0
 
 
-class _Verdicts:
-    """The first thing wrong with each row, None where it is sound."""
-
-    def __init__(self, rows: int) -> None:
-        self.reasons = np.full(rows, None, dtype=object)
-        self.sound = np.ones(rows, dtype=bool)
-
-    def reject(self, wrong: np.ndarray, code: str, explain: Callable[[int], str]) -> None:
-        for row in np.flatnonzero(wrong & self.sound):
-            self.reasons[row] = f"{code}: {explain(int(row))}"
-            self.sound[row] = False
-
-    def check_ids(self, name: str, ids: Sequence[str | None], *, required: bool = True) -> None:
-        missing = np.array([value is None for value in ids], dtype=bool)
-        if required:
-            self.reject(missing, f"missing_{name}", lambda _: f"{name} is absent or empty")
-        long = np.array([value is not None and len(value) > MAX_ID for value in ids], dtype=bool)
-        self.reject(long, f"bad_{name}", lambda row: f"{_quoted(ids[row])} has more than {MAX_ID} characters")
-        unstorable = np.array([value is not None and bool(UNSTORABLE.search(value)) for value in ids], dtype=bool)
-        self.reject(unstorable, f"bad_{name}", lambda row: f"{_quoted(ids[row])} holds control characters")
-
-    def rejected(self, raw: pd.DataFrame) -> pd.DataFrame:
-        bad = raw[~self.sound]
-        rows = [json_safe(row) for row in bad.to_dict("records")]  # type: ignore[arg-type]
-        return pd.DataFrame(
-            {Columns.ROW: pd.Series(rows, index=bad.index, dtype=object), Columns.REASON: self.reasons[~self.sound]},
-            index=bad.index,
-        )
+class _Unsound(Exception):
+    """The first thing wrong with a row: `code: explanation`."""
 
 
 def clean_events(
-    raw: pd.DataFrame, *, source: str, settings: EventSettings, known_items: Collection[str], now: datetime
-) -> Cleaned:
+    raw: Iterable[Mapping[str, object]],
+    *,
+    source: str,
+    settings: EventSettings,
+    known_items: Container[str],
+    now: datetime,
+    admission: Admission = EVERYBODY,
+) -> Cleaned[EventRow]:
     """Sorts raw events into stored, duplicate and rejected ones.
 
     raw: user_id, item_id, timestamp (epoch seconds, or ISO 8601), event, and optionally value, text, event_id,
-    session_id, request_id, model_version, variant; a column that is absent counts as absent in every row. `now` is
-    aware. The rows are an events frame, sorted by occurred_at, ties in the order of arrival. A missing event_id is the
-    sha256 of source, user, item, event, time, value and text, so that the same row twice is one event.
+    session_id, request_id, model_version, variant. `now` is aware. The rows are sorted by occurred_at, ties in the
+    order of arrival. A missing event_id is the sha256 of source, user, item, event, time, value and text, so that the
+    same row twice is one event. Of a row that `admission` refuses the reason alone is kept.
     """
-    frame = raw.reset_index(drop=True).reindex(columns=_RAW_EVENT_COLUMNS)
-    users, items, event_ids = (
-        [clean_id(v) for v in frame[c].tolist()] for c in (Columns.USER, Columns.ITEM, Columns.EVENT_ID)
-    )
-    kinds = [(clean_id(value) or "").lower() for value in frame[Columns.EVENT].tolist()]
-    seconds, values = epoch_seconds(frame[Columns.TIMESTAMP]), numbers(frame[Columns.VALUE])
-
-    verdicts = _Verdicts(len(frame))
-    verdicts.check_ids(Columns.USER, users)
-    verdicts.check_ids(Columns.ITEM, items)
-    verdicts.check_ids(Columns.EVENT_ID, event_ids, required=False)
-    _check_kinds(verdicts, kinds)
-    _check_times(
-        verdicts, frame[Columns.TIMESTAMP].tolist(), seconds, now.timestamp() + settings.future_tolerance_seconds
-    )
-    _check_values(verdicts, frame[Columns.VALUE].tolist(), values)
-    known = known_items if isinstance(known_items, set | frozenset | dict) else set(known_items)
-    verdicts.reject(
-        np.array([item not in known for item in items], dtype=bool),
-        "unknown_item",
-        lambda row: f"{_quoted(items[row])} is not in the catalogue; load the item first",
-    )
-
-    frame, sound = frame[verdicts.sound], verdicts.sound
-    rows = pd.DataFrame(
-        {
-            Columns.EVENT_ID: list(compress(event_ids, sound)),
-            Columns.USER: list(compress(users, sound)),
-            Columns.ITEM: list(compress(items, sound)),
-            Columns.EVENT: list(compress(kinds, sound)),
-            Columns.VALUE: values[sound],
-            Columns.OCCURRED_AT: moments(seconds[sound]),
-            **{
-                name: [clean_text(value) or None for value in frame[name].tolist()]
-                for name in (Columns.TEXT, *_CONTEXT)
-            },
-            Columns.SOURCE: source,
-        },
-        columns=EVENT_COLUMNS,
-    )
-    rows = rows.assign(**{Columns.EVENT_ID: _event_ids(rows)})
-    repeated = rows[Columns.EVENT_ID].duplicated()
-    rows = rows[~repeated].sort_values(Columns.OCCURRED_AT, kind="stable", ignore_index=True)
-    return _reported(Cleaned(rows, verdicts.rejected(raw), int(repeated.sum())), "events", source)
+    latest = now.timestamp() + settings.future_tolerance_seconds
+    cleaned, taken = Cleaned[EventRow](), set[str]()
+    for index, row in enumerate(raw):
+        given = clean_id(row.get(Columns.USER))
+        user = given and admission.names.get(given, given)
+        if user and user in admission.refused:
+            cleaned.rejected.append(Rejected(index, {}, admission.refused[user]))
+            continue
+        try:
+            event = _event(row, user, source, known_items, latest)
+        except _Unsound as fault:
+            kept = row if user == given else {**row, Columns.USER: user}
+            cleaned.rejected.append(Rejected(index, json_safe(kept), str(fault)))
+            continue
+        if event.event_id in taken:
+            cleaned.duplicates += 1
+        else:
+            taken.add(event.event_id)
+            cleaned.rows.append(event)
+    cleaned.rows.sort(key=attrgetter("occurred_at"))
+    return _reported(cleaned, "events", source)
 
 
-def clean_items(raw: pd.DataFrame, *, source: str) -> Cleaned:
-    """Sorts raw items into stored and rejected ones; the rows are an items frame.
+def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
+    """Sorts raw items into stored and rejected ones.
 
     raw: item_id, and optionally title, description, category (a list, or text joined by `|`), available,
     published_at, image_uri. Of two items with one id the first is kept, the other rejected as duplicate_item. An item
     without text is accepted. content_hash changes with any of the columns.
     """
-    frame = raw.reset_index(drop=True).reindex(columns=ITEM_COLUMNS)
-    ids = [clean_id(value) for value in frame[Columns.ITEM].tolist()]
-    available = [_boolean(value) for value in frame[Columns.AVAILABLE].tolist()]
-    published, written = epoch_seconds(frame[Columns.PUBLISHED_AT]), frame[Columns.PUBLISHED_AT].tolist()
-
-    verdicts = _Verdicts(len(frame))
-    verdicts.check_ids(Columns.ITEM, ids)
-    verdicts.reject(
-        pd.Series(ids, dtype=object).duplicated().to_numpy(),
-        "duplicate_item",
-        lambda row: f"an earlier row describes {_quoted(ids[row])}; keep one",
-    )
-    verdicts.reject(
-        np.array([value is None for value in available], dtype=bool),
-        "bad_available",
-        lambda row: f"{_quoted(frame[Columns.AVAILABLE][row])} is neither true nor false",
-    )
-    verdicts.reject(
-        np.array([clean_id(value) is not None for value in written], dtype=bool) & ~storable(published),
-        "bad_published_at",
-        lambda row: f"{_quoted(written[row])} is neither epoch seconds nor an ISO 8601 time",
-    )
-
-    frame, sound = frame[verdicts.sound], verdicts.sound
-    rows = pd.DataFrame(
-        {
-            Columns.ITEM: list(compress(ids, sound)),
-            Columns.TITLE: [clean_text(value) for value in frame[Columns.TITLE].tolist()],
-            Columns.DESCRIPTION: [clean_text(value) for value in frame[Columns.DESCRIPTION].tolist()],
-            Columns.CATEGORY: [clean_categories(value) for value in frame[Columns.CATEGORY].tolist()],
-            Columns.AVAILABLE: list(compress(available, sound)),
-            Columns.PUBLISHED_AT: moments(published[sound]),
-            Columns.IMAGE: [clean_text(value) or None for value in frame[Columns.IMAGE].tolist()],
-        }
-    )
-    content = rows.drop(columns=Columns.ITEM).itertuples(index=False, name=None)
-    rows[Columns.CONTENT_HASH] = [_sha256(*(str(part) for part in row)) for row in content]
-    return _reported(Cleaned(rows, verdicts.rejected(raw)), "items", source)
+    cleaned, taken = Cleaned[ItemRow](), set[str]()
+    for index, row in enumerate(raw):
+        try:
+            item = _item(row, taken)
+        except _Unsound as fault:
+            cleaned.rejected.append(Rejected(index, json_safe(row), str(fault)))
+        else:
+            cleaned.rows.append(item)
+        taken.add(clean_id(row.get(Columns.ITEM)) or "")
+    return _reported(cleaned, "items", source)
 
 
-def _check_kinds(verdicts: _Verdicts, kinds: Sequence[str]) -> None:
-    verdicts.reject(
-        np.array([kind not in EVENTS for kind in kinds], dtype=bool),
-        "unknown_event",
-        lambda row: f"{_quoted(kinds[row])} is none of {', '.join(EVENTS)}",
+def _event(
+    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], latest: float
+) -> EventRow:
+    user = _required(Columns.USER, user)
+    item = _required(Columns.ITEM, clean_id(raw.get(Columns.ITEM)))
+    event_id = _sound_id(Columns.EVENT_ID, clean_id(raw.get(Columns.EVENT_ID)))
+    kind = (clean_id(raw.get(Columns.EVENT)) or "").lower()
+    if kind not in EVENTS:
+        raise _Unsound(f"unknown_event: {_quoted(kind)} is none of {', '.join(EVENTS)}")
+    seconds = _sound_time(raw.get(Columns.TIMESTAMP), latest)
+    value = _sound_value(raw.get(Columns.VALUE))
+    if item not in known_items:
+        raise _Unsound(f"unknown_item: {_quoted(item)} is not in the catalogue; load the item first")
+    text = clean_text(raw.get(Columns.TEXT)) or None
+    if event_id is None:
+        parts = ("" if value is None else str(value), text or "")
+        event_id = _sha256(source, user, item, kind, str(round(seconds * 1e6)), *parts)
+    session, request, version, variant = (clean_text(raw.get(name)) or None for name in _CONTEXT)
+    return EventRow(
+        event_id, user, item, kind, value, text, moment(seconds), session, request, version, variant, source
     )
 
 
-def _check_times(verdicts: _Verdicts, written: Sequence[object], seconds: np.ndarray, latest: float) -> None:
+def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
+    item = _required(Columns.ITEM, clean_id(raw.get(Columns.ITEM)))
+    if item in taken:
+        raise _Unsound(f"duplicate_item: an earlier row describes {_quoted(item)}; keep one")
+    available = _boolean(raw.get(Columns.AVAILABLE))
+    if available is None:
+        raise _Unsound(f"bad_available: {_quoted(raw.get(Columns.AVAILABLE))} is neither true nor false")
+    written = raw.get(Columns.PUBLISHED_AT)
+    published = None
+    if clean_id(written) is not None:
+        seconds = epoch(written)
+        if not storable(seconds):
+            raise _Unsound(f"bad_published_at: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
+        published = moment(seconds)
+    content = (
+        clean_text(raw.get(Columns.TITLE)),
+        clean_text(raw.get(Columns.DESCRIPTION)),
+        clean_categories(raw.get(Columns.CATEGORY)),
+        available,
+        published,
+        clean_text(raw.get(Columns.IMAGE)) or None,
+    )
+    return ItemRow(item, *content, _sha256(*map(str, content)))
+
+
+def _required(name: str, cleaned: str | None) -> str:
+    sound = _sound_id(name, cleaned)
+    if sound is None:
+        raise _Unsound(f"missing_{name}: {name} is absent or empty")
+    return sound
+
+
+def _sound_id(name: str, cleaned: str | None) -> str | None:
+    if cleaned is not None and len(cleaned) > MAX_ID:
+        raise _Unsound(f"bad_{name}: {_quoted(cleaned)} has more than {MAX_ID} characters")
+    if cleaned is not None and UNSTORABLE.search(cleaned):
+        raise _Unsound(f"bad_{name}: {_quoted(cleaned)} holds control characters")
+    return cleaned
+
+
+def _sound_time(written: object, latest: float) -> float:
     """The reasons name no clock, so that the same row is rejected in the same words tomorrow."""
-    verdicts.reject(
-        ~np.isfinite(seconds),
-        "bad_timestamp",
-        lambda row: f"{_quoted(written[row])} is neither epoch seconds nor an ISO 8601 time",
-    )
-    below = BEYOND_SECONDS
-    for above, unit, divisor in _UNITS:
-        verdicts.reject(
-            (seconds >= below) & (seconds < above),
-            f"timestamp_in_{unit}",
-            lambda row, unit=unit, divisor=divisor: f"{_quoted(written[row])} looks like {unit}; divide by {divisor}",  # type: ignore[misc]
-        )
-        below = above
-    verdicts.reject(
-        seconds > latest, "future_timestamp", lambda row: f"{_quoted(written[row])} lies ahead of the clock"
-    )
-    verdicts.reject(seconds < 0, "timestamp_before_1970", lambda row: f"{_quoted(written[row])} lies before 1970")
+    seconds = epoch(written)
+    if not math.isfinite(seconds):
+        raise _Unsound(f"bad_timestamp: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
+    if seconds >= BEYOND_SECONDS:
+        unit, divisor = next((unit, divisor) for above, unit, divisor in _UNITS if seconds < above)
+        raise _Unsound(f"timestamp_in_{unit}: {_quoted(written)} looks like {unit}; divide by {divisor}")
+    if seconds > latest:
+        raise _Unsound(f"future_timestamp: {_quoted(written)} lies ahead of the clock")
+    if seconds < 0:
+        raise _Unsound(f"timestamp_before_1970: {_quoted(written)} lies before 1970")
+    return seconds
 
 
-def _check_values(verdicts: _Verdicts, written: Sequence[object], values: np.ndarray) -> None:
-    given = np.array([(clean_id(value) or "nan").lower() != "nan" for value in written], dtype=bool)
-    verdicts.reject(np.isinf(values), "non_finite_value", lambda row: f"{_quoted(written[row])} is not finite")
-    verdicts.reject(np.isnan(values) & given, "bad_value", lambda row: f"{_quoted(written[row])} is no number")
-
-
-def _event_ids(rows: pd.DataFrame) -> list[str]:
-    micros = rows[Columns.OCCURRED_AT].astype("int64").tolist()
-    parts = (Columns.EVENT_ID, Columns.SOURCE, Columns.USER, Columns.ITEM, Columns.EVENT, Columns.VALUE, Columns.TEXT)
-    columns = [rows[name].tolist() for name in parts]
-    return [
-        _sha256(source, user, item, kind, str(at), *("" if is_missing(part) else str(part) for part in (value, text)))
-        if is_missing(given)
-        else given
-        for given, source, user, item, kind, value, text, at in zip(*columns, micros, strict=True)
-    ]
+def _sound_value(written: object) -> float | None:
+    value = number(written)
+    if math.isinf(value):
+        raise _Unsound(f"non_finite_value: {_quoted(written)} is not finite")
+    if not math.isnan(value):
+        return value
+    if (clean_id(written) or "nan").lower() != "nan":
+        raise _Unsound(f"bad_value: {_quoted(written)} is no number")
+    return None
 
 
 def _sha256(*parts: str) -> str:
@@ -249,7 +217,7 @@ def _quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _reported(cleaned: Cleaned, what: str, source: str) -> Cleaned:
-    if len(cleaned.rejected):
+def _reported(cleaned: Cleaned[Row], what: str, source: str) -> Cleaned[Row]:
+    if cleaned.rejected:
         logger.warning("%d of the %s of %s rejected", len(cleaned.rejected), what, source)
     return cleaned

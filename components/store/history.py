@@ -3,30 +3,35 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from sqlalchemy import Connection, Engine, func, select, text
 
 from components.store.bulk import copy_rows
-from components.store.frames import EVENT_COLUMNS
 from components.store.people import lock_users
 from components.store.schema import Event, UserVector
 
 _VECTORS = ("user_id", "encoder", "as_of", "document_long", "document_short")
+_HISTORY = text(
+    "SELECT item_id, event, value, occurred_at FROM events WHERE user_id = :user"
+    " ORDER BY occurred_at DESC, received_at DESC, event_id DESC LIMIT :limit"
+)
 
 
-def read_history(connection: Connection, user_id: str, limit: int) -> pd.DataFrame:
-    """The last `limit` events of a user as an events frame, oldest first; empty for an unknown user."""
-    query = (
-        select(*(getattr(Event, name) for name in EVENT_COLUMNS))
-        .where(Event.user_id == user_id)
-        .order_by(Event.occurred_at.desc(), Event.received_at.desc(), Event.event_id.desc())
-        .limit(limit)
-    )
-    rows = connection.execute(query).all()[::-1]
-    frame = pd.DataFrame([tuple(row) for row in rows], columns=EVENT_COLUMNS)
-    return frame.astype({"value": "float64", "occurred_at": "datetime64[us, UTC]"})
+class Behaviour(NamedTuple):
+    """What a user did to an item. at: epoch seconds."""
+
+    item_id: str
+    event: str
+    value: float | None
+    at: float
+
+
+def read_history(connection: Connection, user_id: str, limit: int) -> list[Behaviour]:
+    """The last `limit` events of a user, oldest first."""
+    rows = connection.execute(_HISTORY, {"user": user_id, "limit": limit}).all()
+    return [Behaviour(item, event, value, moment.timestamp()) for item, event, value, moment in reversed(rows)]
 
 
 def read_documents(

@@ -23,7 +23,7 @@ from components.erasure import erase_files, report
 from components.registry import Version
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.load import ingest
+from components.store.ingest import ingest
 from components.store.snapshot import Snapshot, take_snapshot
 from components.training_run import TrainingRun, extract_interests
 

@@ -21,7 +21,7 @@ from components.search.errors import ImpossibleValues, SearchError
 from components.search.space import SPACE, changed, in_force, space
 from components.settings import PRESETS, EventSettings, Settings
 from components.store.engine import make_engine
-from components.store.load import ingest
+from components.store.ingest import ingest
 from components.store.snapshot import take_snapshot
 from components.training_run import TrainingRun, extract_interests
 

@@ -19,7 +19,7 @@ from components.embedding.vectors import text_hash, write_vectors
 from components.fusion.sequences import build_sequences
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.load import ingest
+from components.store.ingest import ingest
 from components.store.snapshot import take_snapshot
 from components.training_run import (
     PARTS,

@@ -22,7 +22,7 @@ from components.embedding.encoder import make_encoder
 from components.registry.connection import connect
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.load import ingest
+from components.store.ingest import ingest
 from components.store.snapshot import latest_snapshot
 from flows.adapt import adapt
 from tests.components.embedding import tiny_models

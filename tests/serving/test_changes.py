@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx
-import pandas as pd
 import psycopg
 import pytest
 
@@ -32,9 +31,9 @@ def soon(holds: Callable[[], bool]) -> None:
 def write_events(world: World, users: list[str], items: list[str]) -> None:
     """Stores a purchase of each item by each user, as a bulk load does."""
     now = datetime.now(UTC)
-    raw = pd.DataFrame(
-        [{"user_id": u, "item_id": i, "event": "purchase", "timestamp": now.timestamp()} for u in users for i in items]
-    )
+    raw = [
+        {"user_id": u, "item_id": i, "event": "purchase", "timestamp": now.timestamp()} for u in users for i in items
+    ]
     source = uuid.uuid4().hex
     cleaned = clean_events(raw, source=source, settings=EventSettings(), known_items=set(NAMES), now=now)
     engine = make_engine(world.database)

@@ -15,8 +15,8 @@ from components.datasets.sources import Dataset
 from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
+from components.store.ingest import ingest
 from components.store.keys import create_key
-from components.store.load import ingest
 from serving.answers import ConsentAnswer, ExportAnswer, ForgetAnswer
 from serving.guard import LOOK_SECONDS
 from tests.components.store.conftest import NOW

@@ -15,6 +15,7 @@ from components.columns import EVENTS
 from components.datasets.chinese import chinese_sample
 from components.datasets.download import download, download_wheel
 from components.datasets.named import NAMES, get
+from components.datasets.records import records
 from components.datasets.sources import DatasetError, read_folder
 from components.settings import EventSettings, Settings
 from components.store.clean import clean_events, clean_items
@@ -106,14 +107,18 @@ def test_the_chinese_sample_is_a_clean_shop_with_every_event(settings: Settings)
     folder = get("chinese-sample", settings)
     dataset = read_folder(folder)
     assert json.loads((folder / "dataset.json").read_text())["text"] == ["title", "category", "description"]
-    items = clean_items(dataset.items, source="test")
+    items = clean_items(records(dataset.items), source="test")
     events = clean_events(
-        dataset.events, source="test", settings=EventSettings(), known_items=set(items.rows["item_id"]), now=NOW
+        records(dataset.events),
+        source="test",
+        settings=EventSettings(),
+        known_items={item.item_id for item in items.rows},
+        now=NOW,
     )
     assert len(items.rejected) == len(events.rejected) == events.duplicates == 0
-    assert (len(items.rows), events.rows["user_id"].nunique()) == (120, 60)
+    assert (len(items.rows), len({event.user_id for event in events.rows})) == (120, 60)
     assert 2_000 < len(events.rows) < 3_000
-    assert set(events.rows["event"]) == set(EVENTS)
+    assert {event.event for event in events.rows} == set(EVENTS)
     assert dataset.items["title"].str.contains(r"[\u4e00-\u9fff]").all()
 
 

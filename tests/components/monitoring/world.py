@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 from sqlalchemy import Engine
 
+from components.datasets.records import records
 from components.settings import Settings
 from components.store.clean import clean_events, clean_items
 from components.store.impressions import Answered, record_impressions
@@ -65,8 +66,8 @@ def tell(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW
     raw["timestamp"] = [(now - timedelta(days=days)).timestamp() for days in raw.pop("days")]
     ids = sorted(set(raw["item_id"]))
     items = pd.DataFrame({"item_id": ids, "category": [CATEGORIES[int(item[1:]) % 2] for item in ids]})
-    cleaned = clean_events(raw, source="feedback", settings=Settings().events, known_items=ids, now=now)
-    assert cleaned.rejected.empty
+    cleaned = clean_events(records(raw), source="feedback", settings=Settings().events, known_items=ids, now=now)
+    assert not cleaned.rejected
     with engine.begin() as connection:
-        upsert_items(connection, clean_items(items, source="test").rows)
+        upsert_items(connection, clean_items(records(items), source="test").rows)
         append_events(connection, cleaned.rows)

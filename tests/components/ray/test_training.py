@@ -25,7 +25,7 @@ from components.ranking.states import UserState
 from components.ray.cluster import RayClusterError
 from components.ray.training import train_together
 from components.store.engine import make_engine
-from components.store.load import ingest
+from components.store.ingest import ingest
 from components.store.snapshot import take_snapshot
 from components.training_run import TrainingRun, extract_interests, train
 from tests.components.fusion import world

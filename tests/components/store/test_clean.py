@@ -10,23 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.columns import EVENTS
+from components.datasets.records import as_frame, records
 from components.settings import EventSettings
+from components.store.admission import Admission
 from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
+from components.store.rows import EventRow, ItemRow, Rejected
 from tests.components.store.conftest import NOW, raw_events
 
 KNOWN = {"a", "b", "1"}
 
 
-def clean(raw: pd.DataFrame, source: str = "test") -> Cleaned:
-    return clean_events(raw, source=source, settings=EventSettings(), known_items=KNOWN, now=NOW)
+def clean(raw: pd.DataFrame, source: str = "test") -> Cleaned[EventRow]:
+    return clean_events(records(raw), source=source, settings=EventSettings(), known_items=KNOWN, now=NOW)
+
+
+def frame(cleaned: Cleaned[EventRow]) -> pd.DataFrame:
+    return as_frame(cleaned.rows, EventRow)
 
 
 def code(raw: pd.DataFrame) -> str:
     """Why the only row is rejected."""
     cleaned = clean(raw)
-    assert len(cleaned.rows) == 0
-    reason = cleaned.rejected["reason"].item()
+    assert not cleaned.rows
+    (rejected,) = cleaned.rejected
+    reason = rejected.reason
     assert ": " in reason
     return reason.split(":")[0]
 
@@ -76,8 +84,8 @@ def test_a_bad_optional_column_is_rejected_with_its_reason(column: str, value: o
 
 def test_reasons_name_the_value_and_the_mend() -> None:
     rejected = clean(raw_events([("u", "a", 1, "gaze"), ("u", "a", 1_700_000_000_000, "view")])).rejected
-    assert "'gaze' is none of view, click" in rejected["reason"][0]
-    assert "1700000000000 looks like milliseconds; divide by 1,000" in rejected["reason"][1]
+    assert "'gaze' is none of view, click" in rejected[0].reason
+    assert "1700000000000 looks like milliseconds; divide by 1,000" in rejected[1].reason
 
 
 @pytest.mark.parametrize(
@@ -96,7 +104,7 @@ def test_reasons_name_the_value_and_the_mend() -> None:
     ],
 )
 def test_times_are_read_as_utc_however_they_are_written(written: object) -> None:
-    rows = clean(raw_events([("u", "a", written, "view")])).rows
+    rows = frame(clean(raw_events([("u", "a", written, "view")])))
     assert rows["occurred_at"].tolist() == [pd.Timestamp("2023-11-14T22:13:20", tz="UTC")]
     assert rows["occurred_at"].dtype == "datetime64[us, UTC]"
 
@@ -105,19 +113,19 @@ def test_a_column_of_dates_or_timestamps_is_read() -> None:
     dates = raw_events([("u", "a", date(2024, 1, 2), "view")])
     stamps = dates.assign(timestamp=pd.to_datetime(["2024-01-02"]))
     for raw in (dates, stamps):
-        assert clean(raw).rows["occurred_at"].tolist() == [pd.Timestamp("2024-01-02", tz="UTC")]
+        assert frame(clean(raw))["occurred_at"].tolist() == [pd.Timestamp("2024-01-02", tz="UTC")]
 
 
 def test_ids_and_texts_are_normalised() -> None:
     raw = raw_events([(" Cafe\u0301 ", 1.0, 0, "VIEW ")], text=" so &amp; so\t\x00 good ", value="4.5")
-    row = clean(raw).rows.iloc[0]
+    (row,) = clean(raw).rows
     assert (row.user_id, row.item_id, row.event) == ("Café", "1", "view")
     assert (row.text, row.value) == ("so & so good", 4.5)
 
 
 def test_rows_are_an_events_frame_in_the_order_of_time_and_arrival() -> None:
     raw = raw_events([("u", "b", 5, "view"), ("u", "a", 3, "view"), ("v", "b", 3, "view"), ("u", "b", 3, "view")])
-    rows = clean(raw).rows
+    rows = frame(clean(raw))
     assert list(rows.columns) == EVENT_COLUMNS
     assert list(zip(rows.user_id, rows.item_id, strict=True)) == [("u", "a"), ("v", "b"), ("u", "b"), ("u", "b")]
     assert rows["value"].isna().all()
@@ -133,21 +141,21 @@ def test_the_same_row_is_one_event_and_any_difference_makes_another() -> None:
         ("u", "a", 9, "rating", None, "fine"), ("u", "a", 9, "rating", 4, None),
     ]  # fmt: skip
     raw = pd.DataFrame(different, columns=["user_id", "item_id", "timestamp", "event", "value", "text"], dtype=object)
-    ids = {*clean(raw).rows["event_id"], *clean(raw, "another source").rows["event_id"]}
+    ids = {row.event_id for source in ("test", "another source") for row in clean(raw, source).rows}
     assert len(ids) == 2 * len(different)
 
 
 def test_of_a_repeated_event_id_the_first_row_is_kept() -> None:
     cleaned = clean(raw_events([("u", "a", 9, "view"), ("v", "b", 3, "like")], event_id="e1"))
-    assert cleaned.rows[["event_id", "user_id"]].values.tolist() == [["e1", "u"]]
+    assert [(row.event_id, row.user_id) for row in cleaned.rows] == [("e1", "u")]
     assert cleaned.duplicates == 1
 
 
-def test_rejected_rows_keep_their_index_and_every_column() -> None:
+def test_rejected_rows_keep_their_place_and_every_column() -> None:
     raw = raw_events([("u", "a", 1, "view"), ("u\x00", "a", 1, "view")], extra=[np.int64(1), np.float32(2)])
-    rejected = clean(raw.set_axis([10, 11])).rejected
-    assert rejected.index.tolist() == [11]
-    assert rejected["row"].item() == {
+    (rejected,) = clean(raw).rejected
+    assert rejected.index == 1
+    assert rejected.row == {
         "user_id": "u\\u0000",
         "item_id": "a",
         "timestamp": 1,
@@ -160,10 +168,19 @@ def test_a_missing_column_rejects_its_rows() -> None:
     assert code(pd.DataFrame({"item_id": ["a"], "timestamp": [1], "event": ["view"]})) == "missing_user_id"
 
 
-def test_no_rows_are_an_empty_frame() -> None:
-    cleaned = clean(raw_events([]))
-    assert list(cleaned.rows.columns) == EVENT_COLUMNS
-    assert (len(cleaned.rows), len(cleaned.rejected), cleaned.duplicates) == (0, 0, 0)
+def test_no_rows_are_none() -> None:
+    assert clean(raw_events([])) == Cleaned([], [], 0)
+
+
+def test_of_refused_people_the_reason_alone_is_kept() -> None:
+    admission = Admission({"v": "u_1", "u": "u_2"}, {"u_1": "no_consent: told"})
+    rows = [{"user_id": user, "item_id": item, "event": "view", "timestamp": 1} for user, item in ["va", "ua", "uz"]]
+    cleaned = clean_events(
+        rows, source="test", settings=EventSettings(), known_items=KNOWN, now=NOW, admission=admission
+    )
+    assert cleaned.rejected[0] == Rejected(0, {}, "no_consent: told")
+    assert [row.user_id for row in cleaned.rows] == ["u_2"]
+    assert cleaned.rejected[1].row == rows[2] | {"user_id": "u_2"}
 
 
 IDS = st.one_of(st.sampled_from(["a", "b", " a", "1", 1, 1.0, None, "", "no\x00"]), st.text(max_size=4), st.floats())
@@ -196,9 +213,9 @@ COLUMNS = ["user_id", "item_id", "timestamp", "event", "value", "text", "event_i
 def test_no_row_is_ever_lost(rows: list[tuple[object, ...]]) -> None:
     cleaned = clean(pd.DataFrame(rows, columns=COLUMNS, dtype=object))
     assert len(cleaned.rows) + cleaned.duplicates + len(cleaned.rejected) == len(rows)
-    assert all(reason.strip() for reason in cleaned.rejected["reason"])
-    assert cleaned.rows["event_id"].is_unique
-    assert cleaned.rows["occurred_at"].is_monotonic_increasing
+    assert all(one.reason.strip() for one in cleaned.rejected)
+    assert frame(cleaned)["event_id"].is_unique
+    assert frame(cleaned)["occurred_at"].is_monotonic_increasing
 
 
 @settings(max_examples=80, deadline=None)
@@ -207,11 +224,10 @@ def test_cleaning_is_idempotent(rows: list[tuple[object, ...]]) -> None:
     raw = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
     once = clean(raw)
     again = clean(raw)
-    pd.testing.assert_frame_equal(once.rows, again.rows)
-    twice = clean(once.rows.rename(columns={"occurred_at": "timestamp"}))
-    assert len(twice.rejected) == 0
-    assert twice.rows["event_id"].tolist() == once.rows["event_id"].tolist()
-    assert twice.rows["occurred_at"].tolist() == once.rows["occurred_at"].tolist()
+    assert once == again
+    twice = clean(frame(once).rename(columns={"occurred_at": "timestamp"}))
+    assert not twice.rejected
+    assert twice.rows == once.rows
 
 
 def test_items_are_normalised() -> None:
@@ -224,7 +240,7 @@ def test_items_are_normalised() -> None:
             "published_at": ["1995-02-03", float("nan")],
         }
     )
-    rows = clean_items(raw, source="test").rows
+    rows = as_frame(clean_items(records(raw), source="test").rows, ItemRow)
     assert list(rows.columns) == ITEM_COLUMNS
     assert rows["item_id"].tolist() == ["7", "8"]
     assert rows["title"].tolist() == ["Wallace & Gromit", ""]
@@ -235,10 +251,10 @@ def test_items_are_normalised() -> None:
 
 
 def test_of_two_items_with_one_id_the_first_is_kept() -> None:
-    cleaned = clean_items(pd.DataFrame({"item_id": ["x", " x"], "title": ["first", "second"]}), source="test")
-    assert cleaned.rows["title"].tolist() == ["first"]
-    assert cleaned.rejected["reason"].item().startswith("duplicate_item: ")
-    assert cleaned.rejected["row"].item()["title"] == "second"
+    cleaned = clean_items([{"item_id": "x", "title": "first"}, {"item_id": " x", "title": "second"}], source="test")
+    assert [item.title for item in cleaned.rows] == ["first"]
+    assert cleaned.rejected[0].reason.startswith("duplicate_item: ")
+    assert cleaned.rejected[0].row["title"] == "second"
 
 
 @pytest.mark.parametrize(
@@ -251,11 +267,11 @@ def test_of_two_items_with_one_id_the_first_is_kept() -> None:
     ],
 )
 def test_a_bad_item_is_rejected_with_its_reason(column: str, value: object, reason: str) -> None:
-    raw = pd.DataFrame([{"item_id": "x", column: value}])
-    assert clean_items(raw, source="test").rejected["reason"].item().startswith(f"{reason}: ")
+    (rejected,) = clean_items([{"item_id": "x", column: value}], source="test").rejected
+    assert rejected.reason.startswith(f"{reason}: ")
 
 
 def test_the_content_hash_changes_with_the_content_only() -> None:
-    raw = pd.DataFrame({"item_id": ["x", "y", "z"], "title": ["same", " same ", "other"]})
-    first, second, third = clean_items(raw, source="test").rows["content_hash"]
+    raw = [{"item_id": item, "title": title} for item, title in [("x", "same"), ("y", " same "), ("z", "other")]]
+    first, second, third = (item.content_hash for item in clean_items(raw, source="test").rows)
     assert first == second != third

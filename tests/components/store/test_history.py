@@ -4,9 +4,8 @@ import numpy as np
 from sqlalchemy import Engine
 
 from components.settings import Settings
-from components.store.frames import EVENT_COLUMNS
-from components.store.history import read_documents, read_history, write_documents
-from components.store.load import ingest
+from components.store.history import Behaviour, read_documents, read_history, write_documents
+from components.store.ingest import ingest
 from tests.components.store.conftest import NOW, raw_events, shop
 
 MAY, JUNE = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
@@ -23,24 +22,19 @@ def test_history_is_the_latest_events_oldest_first(store: Engine) -> None:
     ingest(store, shop(events), Settings(), source="test", now=NOW)
     with store.connect() as connection:
         history = read_history(connection, "u", 3)
-    assert list(history.columns) == EVENT_COLUMNS
-    assert history["item_id"].tolist() == ["c", "d", "e"]
-    assert history["occurred_at"].dtype == "datetime64[us, UTC]"
-    assert history["value"].isna().all()
+    assert history == [Behaviour(item, "view", None, float(at)) for at, item in enumerate("abcde")][2:]
 
 
 def test_ties_keep_the_order_of_arrival(store: Engine) -> None:
     events = raw_events([("u", item, 7, "view") for item in "dbeac"])
     ingest(store, shop(events), Settings(), source="test", now=NOW)
     with store.connect() as connection:
-        assert read_history(connection, "u", 4)["item_id"].tolist() == list("beac")
+        assert [one.item_id for one in read_history(connection, "u", 4)] == list("beac")
 
 
 def test_an_unknown_user_has_an_empty_history(store: Engine) -> None:
     with store.connect() as connection:
-        history = read_history(connection, "nobody", 10)
-    assert list(history.columns) == EVENT_COLUMNS
-    assert history.empty
+        assert read_history(connection, "nobody", 10) == []
 
 
 def test_documents_come_back_as_they_were_written(store: Engine) -> None:

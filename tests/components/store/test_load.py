@@ -13,7 +13,7 @@ from components.datasets.sources import Dataset
 from components.settings import Settings
 from components.store.bulk import copy_rows
 from components.store.engine import StoreError
-from components.store.load import IngestReport, ingest
+from components.store.ingest import IngestReport, ingest
 from components.store.partitions import ensure_partitions
 from tests.components.store.conftest import NOW, raw_events, shop
 

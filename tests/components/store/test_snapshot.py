@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from components.settings import Settings
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
-from components.store.load import ingest
+from components.store.ingest import ingest
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
 from tests.components.store.conftest import NOW, raw_events, shop
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from components.datasets.sources import Dataset
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.load import ingest
+from components.store.ingest import ingest
 from infra.local.platform import Platform
 from tests.infra.conftest import free_ports
 

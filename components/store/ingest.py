@@ -1,0 +1,71 @@
+"""The bulk way in: a dataset, cleaned and stored in one transaction."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, select
+
+from components.columns import Columns
+from components.datasets.records import records
+from components.datasets.sources import Dataset
+from components.privacy import Privacy
+from components.settings import Settings
+from components.store.admission import EVERYBODY, Admission, admit
+from components.store.clean import clean_events, clean_items
+from components.store.load import append_events, quarantine, upsert_items
+from components.store.schema import Item
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """accepted, duplicates: events. rejected: events and items, counted by the code that begins a reason."""
+
+    accepted: int
+    duplicates: int
+    rejected: dict[str, int]
+    items_added: int
+    items_updated: int
+
+
+def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str, now: datetime) -> IngestReport:
+    """Loads a dataset in one transaction: all of it or nothing. The same dataset twice adds nothing.
+
+    A description that `dataset.text` does not name is not stored: nothing else but item text is made of it. Items that
+    were derived from the events (no column but item_id) leave known items as they are. Raises StoreError,
+    PrivacyError.
+    """
+    derived = set(dataset.items.columns) == {Columns.ITEM}
+    unreadable = [] if Columns.DESCRIPTION in dataset.text else [Columns.DESCRIPTION]
+    items = clean_items(records(dataset.items.drop(columns=unreadable, errors="ignore")), source=source)
+    with engine.begin() as connection:
+        added, updated = upsert_items(connection, items.rows, replace=not derived)
+        events = clean_events(
+            records(dataset.events),
+            source=source,
+            settings=settings.events,
+            known_items=set(connection.scalars(select(Item.item_id))),
+            now=now,
+            admission=_admission(connection, dataset, Privacy(settings)),
+        )
+        accepted = append_events(connection, events.rows)
+        rejected = [*items.rejected, *events.rejected]
+        quarantine(connection, source, rejected)
+    duplicates = events.duplicates + len(events.rows) - accepted
+    report = IngestReport(accepted, duplicates, _by_code(one.reason for one in rejected), added, updated)
+    logger.info("ingest of %s: %s", source, report)
+    return report
+
+
+def _admission(connection: Connection, dataset: Dataset, privacy: Privacy) -> Admission:
+    if Columns.USER not in dataset.events:
+        return EVERYBODY
+    return admit(connection, dataset.events[Columns.USER].unique(), privacy)
+
+
+def _by_code(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(reason.split(":", 1)[0] for reason in reasons).most_common())

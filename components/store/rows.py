@@ -1,0 +1,40 @@
+"""Events and items on their way into the store, a tuple each, with the columns of the frames."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+
+class EventRow(NamedTuple):
+    event_id: str
+    user_id: str
+    item_id: str
+    event: str
+    value: float | None
+    text: str | None
+    occurred_at: datetime
+    session_id: str | None
+    request_id: str | None
+    model_version: str | None
+    variant: str | None
+    source: str
+
+
+class ItemRow(NamedTuple):
+    item_id: str
+    title: str
+    description: str
+    category: list[str]
+    available: bool
+    published_at: datetime | None
+    image_uri: str | None
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """index: place among the raw rows, from 0; row: as JSON can hold it; reason: `code: explanation`."""
+
+    index: int
+    row: dict[str, Any]
+    reason: str
