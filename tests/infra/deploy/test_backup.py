@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import psycopg
 import pytest
-from sqlalchemy import text
+from mlflow import MlflowClient
+from sqlalchemy import make_url, text
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -19,23 +23,54 @@ from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.restore import restore
 from infra.promotion import promote
+from tests.e2e.shell import eventually
 from tests.flows.promotion.conftest import champion, register, served_version
 from tests.infra.conftest import free_ports
 from tests.worlds import fill_store, tiny_bundle
 
 pytestmark = pytest.mark.timeout(900)
+OWN = {
+    "presets/ours.toml": "[ranking]\nk = 7\n",
+    "encoders/ours/config.json": "{}",
+    "snapshots/20240601-abc/manifest.json": "{}",
+}
+"""Files that a person, or a flow, made in the home."""
 
 
 def told(stage: str) -> None:
     assert stage
 
 
-def events(platform: Platform) -> int:
+@pytest.fixture(scope="module", autouse=True)
+def without_canary() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUOTEMPO_DEPLOY__CANARY_SECONDS", "0")
+        yield
+
+
+def rows(platform: Platform, query: str) -> list[tuple[object, ...]]:
     engine = make_engine(platform.database_url)
     with engine.connect() as connection:
-        count = connection.execute(text("SELECT count(*) FROM events")).scalar_one()
+        found = [tuple(row) for row in connection.execute(text(query))]
     engine.dispose()
-    return int(count)
+    return found
+
+
+def people(platform: Platform) -> list[list[tuple[object, ...]]]:
+    """What the store holds of them, and the promotions."""
+    queries = (
+        "SELECT event_id, user_id, item_id, event FROM events ORDER BY event_id",
+        "SELECT request_id, user_id, model_version, items::text FROM impressions ORDER BY request_id",
+        "SELECT version, actor, state FROM promotions ORDER BY promotion_id",
+    )
+    return [rows(platform, query) for query in queries]
+
+
+def deployed(platform: Platform) -> list[str]:
+    """The runs of the deploy flow that Prefect remembers, by id."""
+    body = {"flows": {"name": {"any_": ["deploy"]}}}
+    answer = httpx.post(f"{platform.addresses.prefect_api_url}/flow_runs/filter", json=body, timeout=60)
+    return sorted(run["id"] for run in answer.raise_for_status().json())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +78,9 @@ class Lost:
     """What a platform was before its backup, and that backup. The platform itself is gone."""
 
     folder: Path
-    events: int
+    people: list[list[tuple[object, ...]]]
     versions: list[str]
+    deployed: list[str]
     settings: Settings
 
 
@@ -66,8 +102,14 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
             for version in ("1", "2"):
                 register(mlflow, folder / "versions" / version)
             promote("1", settings=settings, actor="ann")
-        backup(platform, folder / "kept", progress=told)
-        before = Lost(folder / "kept", events(platform), versions(platform), settings)
+        assert served_version(platform) == "1"
+        noted = "SELECT 1 FROM impressions WHERE variant <> 'trial'"
+        eventually(lambda: rows(platform, noted), 30)
+        for name, content in OWN.items():
+            (platform.home.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (platform.home.path / name).write_text(content)
+        backup(platform, folder / "kept", snapshots=True, progress=told)
+        before = Lost(folder / "kept", people(platform), versions(platform), deployed(platform), settings)
         with pytest.raises(PlatformError, match="is up"):
             restore(platform, folder / "kept", force=True, progress=told)
     finally:
@@ -119,26 +161,51 @@ def test_a_place_that_holds_something_needs_force(lost: Lost, tmp_path: Path) ->
     assert (tmp_path / "home" / "platform.json").read_text() == "{}"
 
 
-def test_the_restored_platform_has_the_same_events_and_versions_and_serves_the_same_champion(
-    lost: Lost, tmp_path: Path
-) -> None:
+def test_an_outside_server_is_restored_and_emptied_only_by_force(lost: Lost, tmp_path: Path, postgres_url: str) -> None:
+    name = f"restored_{secrets.token_hex(8)}"
+    url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    platform = Platform(lost.settings.model_copy(update={"home": tmp_path / "home", "database_url": url}))
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    try:
+        restore(platform, lost.folder, progress=told)
+        assert people(platform) == lost.people
+        elsewhere = Platform(platform.settings.model_copy(update={"home": tmp_path / "another"}))
+        with pytest.raises(PlatformError, match="--force"):
+            restore(elsewhere, lost.folder, progress=told)
+        with make_engine(url).begin() as connection:
+            connection.execute(text("DELETE FROM events"))
+        restore(elsewhere, lost.folder, force=True, progress=told)
+        assert people(elsewhere) == lost.people
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            for database in platform.databases.names:
+                connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)".encode())
+
+
+def test_the_restored_platform_is_the_lost_one(lost: Lost, tmp_path: Path) -> None:
     home = tmp_path / "elsewhere"
+    home.mkdir()
+    (home / "in the way").write_text("")
     restored = CliRunner(
         env={"DUOTEMPO_HOME": str(home), "DUOTEMPO_PLATFORM__POSTGRES_PORT": str(lost.settings.platform.postgres_port)}
-    ).invoke(app, ["restore", str(lost.folder)])
+    ).invoke(app, ["restore", str(lost.folder), "--force"])
     assert restored.exit_code == 0, restored.output
     assert "serves version 1" in restored.output
+    assert not (home / "in the way").exists()
+    assert {name: (home / name).read_text() for name in OWN} == OWN
     platform = Platform(lost.settings.model_copy(update={"home": home}))
     try:
         platform.up()
-        assert events(platform) == lost.events > 0
+        assert people(platform) == lost.people and all(lost.people)
         assert versions(platform) == lost.versions == ["1", "2"]
-        assert champion(platform.addresses.mlflow_url) == "1"
+        assert deployed(platform) == lost.deployed != []
+        mlflow = platform.addresses.mlflow_url
+        assert champion(mlflow) == "1"
         assert served_version(platform) == "1"
-        registry.download_bundle(platform.addresses.mlflow_url, "2", tmp_path / "bundle")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PREFECT_API_URL", platform.addresses.prefect_api_url)
-            promote("2", settings=platform.settings, actor="ann")
+        MlflowClient(mlflow).set_registered_model_alias(registry.NAME, "champion", "2")
+        promotions = "SELECT version, actor, state FROM promotions"
+        eventually(lambda: ("2", "registry", "serving") in rows(platform, promotions))
         assert served_version(platform) == "2"
     finally:
         platform.down()
