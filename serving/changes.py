@@ -1,6 +1,7 @@
 """What other writers change in Postgres, told at their commit (LISTEN); see the migration 0006."""
 
 import logging
+from collections.abc import Container
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Protocol
@@ -37,6 +38,8 @@ class Changes:
 
     url: str
     memory: Memory
+    own: Container[int]
+    """Server processes that write for this process, which knows of their users already."""
 
     def __post_init__(self) -> None:
         self._over = Event()
@@ -75,7 +78,8 @@ class Changes:
     def _tell(self, change: psycopg.Notify) -> None:
         told = change.payload or None
         if change.channel == USERS:
-            self.memory.users_changed(told)
+            if change.pid not in self.own:
+                self.memory.users_changed(told)
         elif change.channel == GONE:
             self.memory.users_gone(told)
         else:

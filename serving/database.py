@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from components.store.engine import StoreError, make_engine
 from serving.metrics import Metrics
@@ -23,11 +24,17 @@ class DatabaseAway(Exception):
 
 
 class Database:
-    """Short transactions; a statement that takes longer than 2 s counts as away."""
+    """Short transactions; a statement that takes longer than 2 s counts as away.
+
+    servers: the server processes (pid) of the open connections.
+    """
 
     def __init__(self, url: str) -> None:
         self._engine = make_engine(url)
+        self.servers: set[int] = set()
         event.listen(self._engine, "connect", limit_statements)
+        event.listen(self._engine, "connect", self._opened)
+        event.listen(self._engine, "close", self._closed)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -40,6 +47,13 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _opened(self, connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
+        record.info["server"] = connection.info.backend_pid
+        self.servers.add(connection.info.backend_pid)
+
+    def _closed(self, _: psycopg.Connection, record: ConnectionPoolEntry) -> None:
+        self.servers.discard(record.info.get("server", 0))
 
 
 def limit_statements(connection: psycopg.Connection, _: object) -> None:

@@ -12,6 +12,7 @@ from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import admit
 from components.store.clean import clean_events, clean_items
+from components.store.history import Behaviour
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine, upsert_items
 from components.store.normalize import clean_id
@@ -69,11 +70,12 @@ class Intake:
                 accepted = append_events(connection, self._attributed(connection, cleaned.rows))
                 quarantine(connection, FEEDBACK, cleaned.rejected)
         except DatabaseAway as error:
+            for user in {event.user_id for event in request.events}:
+                self._variants.users_changed(self._privacy.pseudonym(user))  # the commit may have been all that arrived
             raise unavailable(
                 "database_away", "nothing was stored: Postgres is away; send the same batch again"
             ) from error
-        for user in {row.user_id for row in cleaned.rows}:
-            self._variants.users_changed(user)
+        self._tell_users(cleaned.rows, all_new=accepted == len(cleaned.rows))
         duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
         for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(cleaned.rejected))):
             self._metrics.feedback.labels(outcome).inc(count)
@@ -103,6 +105,18 @@ class Intake:
             ) from error
         self._tell_items(item.item_id for item in cleaned.rows)
         return {"accepted": len(cleaned.rows), "rejected": _told(cleaned.rejected)}
+
+    def _tell_users(self, rows: Iterable[EventRow], *, all_new: bool) -> None:
+        """Has what is in memory of their users follow: what Postgres tells of them is of this process, and ignored."""
+        by_user: dict[str, list[Behaviour]] = {}
+        for row in rows:
+            behaviour = Behaviour(row.item_id, row.event, row.value, row.occurred_at.timestamp())
+            by_user.setdefault(row.user_id, []).append(behaviour)
+        for user, events in by_user.items():
+            if all_new:
+                self._variants.happened(user, events)
+            else:
+                self._variants.users_changed(user)
 
     def _tell_items(self, item_ids: Iterable[str]) -> None:
         try:

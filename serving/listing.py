@@ -16,7 +16,8 @@ REMEMBERED = 20_000
 class Listing:
     """Of one bundle. Any thread may ask; one at a time may tell.
 
-    available, there: bool (items,): what can be had, and what the catalogue has at all.
+    available, there: bool (items,): what can be had, and what the catalogue has at all. version: another one after
+    each change.
     """
 
     def __init__(self, items: pa.Table, rows: Mapping[str, int]) -> None:
@@ -28,6 +29,7 @@ class Listing:
         self._as_trained = lru_cache(REMEMBERED)(self._read)
         self.available = items["available"].to_numpy().copy()
         self.there = np.ones(items.num_rows, dtype=bool)
+        self.version = 0
 
     def __getitem__(self, row: int) -> ListedItem:
         """How an item is shown."""
@@ -41,6 +43,7 @@ class Listing:
                 there[row] = True
                 self._keep(row, listed)
         self.there = there
+        self.version += 1
 
     def reread(self, connection: Connection, item_ids: Collection[str]) -> None:
         """Reads some items again."""
@@ -50,6 +53,7 @@ class Listing:
                 self.there[row] = item_id in found
                 if item_id in found:
                     self._keep(row, found[item_id])
+        self.version += 1
 
     def _keep(self, row: int, listed: ListedItem) -> None:
         self.available[row] = listed.available

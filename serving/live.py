@@ -33,14 +33,19 @@ class Stored:
     """What Postgres holds of a user.
 
     history: the latest events. seen: int64, rows of all items ever met. documents: LLM(D_l) and LLM(D_s), float32
-    (2, e), or None. known: whether there is any event. allowed: whether anything may be kept of this user.
+    (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user.
     """
 
     history: History
     seen: np.ndarray
     documents: np.ndarray | None = None
-    known: bool = False
+    events: int = 0
     allowed: bool = True
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any event."""
+        return self.events > 0
 
 
 NOTHING = Stored(NO_HISTORY, NO_HISTORY.items)
@@ -63,7 +68,15 @@ class Reader:
             return NOTHING
         seen = {one.item_id for one in events} if len(events) < self.limit else read_seen(connection, user_id)
         documents = _documents(connection, user_id, self.encoder)
-        return Stored(self.history(events), self.known_rows(seen), documents, known=True)
+        return Stored(self.history(events), self.known_rows(seen), documents, len(events))
+
+    def after(self, stored: Stored, events: Sequence[Behaviour]) -> Stored | None:
+        """What Postgres holds once events were added to it; None where that must be read."""
+        if not stored.allowed or stored.events + len(events) > self.limit:
+            return None
+        seen = np.union1d(stored.seen, self.known_rows([one.item_id for one in events]))
+        history = _merged(stored.history, self.history(events))
+        return Stored(history, seen, stored.documents, stored.events + len(events))
 
     def history(self, events: Iterable[Behaviour]) -> History:
         """Events as rows of the bundle."""

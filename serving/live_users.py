@@ -58,6 +58,18 @@ class LiveUsers(Generic[Known]):
                 self._keep(user_id, known)
         return known
 
+    def update(self, user_id: str, after: Callable[[Known], Known | None]) -> None:
+        """What is known of a user becomes what `after` makes of it, which is all that changed. Where it does not hold,
+        or `after` gives None, the user is not as known."""
+        with self._lock:
+            self._reading.pop(user_id, None)
+            holds = self.following and user_id in self._holds
+            known = after(self._known[user_id]) if holds else None
+            if known is None:
+                self._stop_holding(user_id)
+            else:
+                self._known[user_id] = known
+
     def changed(self, user_id: str | None) -> None:
         """A user, or with None each of them, is not as known."""
         with self._lock:

@@ -4,9 +4,8 @@ import math
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from sqlalchemy import Connection
@@ -23,6 +22,7 @@ from components.ranking.scorer import Query, Scorer
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import Settings
+from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from serving.catalogue import ListedItem
@@ -33,10 +33,15 @@ from serving.listing import Listing
 from serving.live import NOTHING, REFUSED, Reader, Stored
 from serving.live_users import LiveUsers
 from serving.metrics import Metrics
+from serving.recent import Recent
 from serving.requests import RecommendRequest, SimilarRequest
 from serving.trend import LiveTrend
 
 POOL = 200
+PLAIN = {"user_id", "k", "explain"}
+"""Fields of a request whose list is kept with the interest."""
+INTERESTS = 5_000
+"""Interests that are kept."""
 FRESH_SECONDS = 30.0
 """How long an interest counts without a new event: meanwhile only the time that passes moves it."""
 
@@ -68,6 +73,20 @@ class Interest:
     query: Query
     profile: Profile
     told: dict[str, object]
+    lists: "dict[int, Listed]" = field(default_factory=dict)
+    """The latest list that asked for nothing but its length, by that."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list as it is shown, and of what trend and catalogue it was made."""
+
+    items: list[dict[str, object]]
+    rows: np.ndarray
+    noted: list[dict[str, object]]
+    """What the impression says of each item."""
+    trend: np.ndarray
+    catalogue: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ class Ranked:
 
     stored: Stored
     interest: Interest
-    shown: list[Shown]
+    listed: Listed
 
 
 class Recommender:
@@ -102,7 +121,7 @@ class Recommender:
         self.listing = Listing(bundle.items, bundle.row)
         self.users: LiveUsers[Stored] = LiveUsers()
         self._reader = Reader(bundle.row, settings.events, bundle.manifest["encoder"], settings.ranking.history)
-        self._interests: WeakKeyDictionary[Stored, Interest] = WeakKeyDictionary()
+        self._interests: Recent[Stored, Interest] = Recent(INTERESTS)
         self._categories = CategoryIndex(bundle.items["category"])
 
     def recommend(self, request: RecommendRequest, variant: str) -> Answer:
@@ -112,13 +131,12 @@ class Recommender:
         request_id = uuid.uuid4().hex
         ranked = self._rank(session, request, now, request_id)
         interest = ranked.interest
-        items = self._items(ranked.shown)
+        items = ranked.listed.items
         if request.explain:
-            rows = np.array([item.row for item in ranked.shown], dtype=np.int64)
-            reasons = self._explainer.why(rows, interest.state, interest.query, interest.profile)
+            reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         if ranked.stored.allowed:
-            self._note(request_id, request.user_id, variant, items, [item.placed for item in ranked.shown], now)
+            self._note(request_id, request.user_id, variant, ranked.listed, now)
         user_state = _user_state(ranked.stored, request)
         long_share = float(interest.query.long_share[0])
         self._count(user_state, long_share)
@@ -131,12 +149,21 @@ class Recommender:
             "interest": interest.told,
             "items": items,
         }
-        return Answer(body, request_id, [self._ids[item.row] for item in ranked.shown])
+        return Answer(body, request_id, [self._ids[row] for row in ranked.listed.rows])
+
+    def happened(self, user_id: str, events: Sequence[Behaviour]) -> None:
+        """Events of a user that Postgres has now, all of which are new to it."""
+        self.users.update(user_id, lambda stored: self._reader.after(stored, events))
+
+    def gone(self, user_id: str | None) -> None:
+        """Nothing of a user, or with None of any, may stay in memory."""
+        self.users.gone(user_id)
+        self._interests.clear()
 
     def rank(self, request: RecommendRequest) -> list[str]:
         """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
         ranked = self._rank(Session(self._database, self._metrics), request, time.time())
-        return [self._ids[item.row] for item in ranked.shown]
+        return [self._ids[row] for row in ranked.listed.rows]
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
         """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
@@ -165,8 +192,37 @@ class Recommender:
         stored = self._stored(session, request.user_id)
         interest = self._interest(stored, request, now)
         share = self._settings.ranking.exploration
-        exploration = Exploration(share, request_id) if share and request_id and stored.allowed else None
-        return Ranked(stored, interest, self._choose(request, stored, interest.query, exploration))
+        if share and request_id and stored.allowed:
+            listed = self._list(request, stored, interest.query, Exploration(share, request_id))
+        elif request.model_fields_set <= PLAIN:
+            listed = self._known_list(request, stored, interest)
+        else:
+            listed = self._list(request, stored, interest.query)
+        return Ranked(stored, interest, listed)
+
+    def _known_list(self, request: RecommendRequest, stored: Stored, interest: Interest) -> Listed:
+        """The list of before, where neither the trend nor the catalogue is another one."""
+        k = request.k or self._settings.ranking.k
+        known = interest.lists.get(k)
+        if known and known.trend is self.trend.now and known.catalogue == self.listing.version:
+            return known
+        listed = self._list(request, stored, interest.query)
+        interest.lists.clear()
+        interest.lists[k] = listed
+        return listed
+
+    def _list(
+        self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None = None
+    ) -> Listed:
+        trend, catalogue = self.trend.now, self.listing.version
+        shown = self._choose(request, stored, query, exploration)
+        rows = np.array([item.row for item in shown], dtype=np.int64)
+        items = self._items(shown)
+        noted = [
+            {name: item[name] for name in ("item_id", "rank", "score")} | one.placed._asdict()
+            for item, one in zip(items, shown, strict=True)
+        ]
+        return Listed(items, rows, noted, trend, catalogue)
 
     def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
@@ -178,7 +234,7 @@ class Recommender:
         profile = self._explainer.profile(state)
         interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
         if usual:
-            self._interests[stored] = interest
+            self._interests.put(stored, interest)
         return interest
 
     def _stored(self, session: Session, user_id: str) -> Stored:
@@ -263,22 +319,10 @@ class Recommender:
             for rank, item in enumerate(shown, start=1)
         ]
 
-    def _note(
-        self,
-        request_id: str,
-        user_id: str,
-        variant: str,
-        items: list[dict[str, object]],
-        placed: list[Placed],
-        now: float,
-    ) -> None:
+    def _note(self, request_id: str, user_id: str, variant: str, listed: Listed, now: float) -> None:
         """Has the impression written."""
-        shown = [
-            {name: item[name] for name in ("item_id", "rank", "score")} | how._asdict()
-            for item, how in zip(items, placed, strict=True)
-        ]
         served_at = datetime.fromtimestamp(now, UTC)
-        self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, shown))
+        self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, listed.noted))
 
     def _count(self, user_state: str, long_share: float) -> None:
         self._metrics.recommended.labels(user_state).inc()

@@ -135,7 +135,7 @@ class Runtime:
         people = People(database, privacy, variants, impressions)
         followers: list[Follower | Changes | Impressions] = [
             impressions,
-            Changes(settings.database_url, variants),
+            Changes(settings.database_url, variants, database.servers),
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
         ]

@@ -12,24 +12,27 @@ from components.store.trend import count_wanted
 
 
 class LiveTrend:
-    """The trend of now, of one bundle's items; that of the bundle until it is told. Any thread may ask and tell."""
+    """The trend of now, of one bundle's items; that of the bundle until it is told. Any thread may ask and tell.
+
+    now: float32 (1, items), never changed in place.
+    """
 
     def __init__(self, rows: Mapping[str, int], counts: np.ndarray) -> None:
         """rows: of the bundle, by item; counts: positive events of the last days before its cut, (items,)."""
         self._rows = rows
-        self._scores = trend_scores(counts[None])
+        self.now = trend_scores(counts[None])
 
     def scores(self, moments: np.ndarray) -> np.ndarray:
         """Float32 (1, items): all moments are now."""
-        return self._scores
+        return self.now
 
     def tell(self, wanted: Mapping[str, int]) -> None:
         """wanted: positive events of the last days, by item; items that the bundle lacks do not count."""
-        counts = np.zeros(self._scores.shape[1])
+        counts = np.zeros(self.now.shape[1])
         for item, count in wanted.items():
             if (row := self._rows.get(item)) is not None:
                 counts[row] = count
-        self._scores = trend_scores(counts[None])
+        self.now = trend_scores(counts[None])
 
 
 def read_trend(connection: Connection, settings: EventSettings) -> dict[str, int]:

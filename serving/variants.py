@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
+from components.store.history import Behaviour
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
 from serving.database import Database
@@ -81,10 +82,15 @@ class Variants:
         for recommender in self._recommenders.values():
             recommender.users.changed(user_id)
 
+    def happened(self, user_id: str, events: Sequence[Behaviour]) -> None:
+        """Events of a user that this process has stored, all of them new."""
+        for recommender in self._recommenders.values():
+            recommender.happened(user_id, events)
+
     def users_gone(self, user_id: str | None) -> None:
         """Nothing of a user, or with None of any, may stay in memory."""
         for recommender in self._recommenders.values():
-            recommender.users.gone(user_id)
+            recommender.gone(user_id)
 
     def items_changed(self, *item_ids: str | None) -> None:
         """Reads items again, with None all of them. Raises DatabaseAway."""

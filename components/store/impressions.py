@@ -1,11 +1,11 @@
 """What the service showed, to whom, when and how likely; and what a shadow would have shown."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -46,7 +46,7 @@ def record_impressions(connection: Connection, answers: Sequence[Answered]) -> N
             "versions": [one.model_version for one in answers],
             "variants": [one.variant for one in answers],
             "moments": [one.served_at for one in answers],
-            "items": [json.dumps(one.items) for one in answers],
+            "items": [orjson.dumps(one.items).decode() for one in answers],
         },
     )
 

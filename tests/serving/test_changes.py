@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from random import Random
 
 import httpx
 import psycopg
@@ -91,3 +92,31 @@ def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx
     write_events(world, [user], squares("black")[:3])
     soon(lambda: recommend(client, user).user_state == "known")
     soon(lambda: not recommend(client, user).degraded)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_told_bit_by_bit_counts_as_if_it_were_read_at_once(client: httpx.Client, seed: int) -> None:
+    """One user is in memory before each event; of the other everything is read from Postgres."""
+    random = Random(seed)
+    told, read = (f"{name}-{uuid.uuid4().hex}" for name in ("told", "read"))
+    now = time.time()
+    events = [
+        {"item_id": random.choice(NAMES), "event": random.choice(["view", "like", "hide", "purchase"])}
+        | ({"event_id": random.choice("abc")} if random.random() < 0.2 else {})
+        | {"timestamp": now - random.choice([0, 10, 86_400, 1e7])}
+        for _ in range(12)
+    ]
+    batches = [events[start : start + 3] for start in range(0, 12, 3)]
+    for user in (told, read):
+        for batch in batches:
+            if user == told:
+                recommend(client, user)
+            named = [
+                event | {"user_id": user} | ({"event_id": f"{user}-{event['event_id']}"} if "event_id" in event else {})
+                for event in batch
+            ]
+            assert client.post("/feedback", json={"events": named}).status_code == 200
+    one, other = recommend(client, told, k=30), recommend(client, read, k=30)
+    assert ids(one) == ids(other)
+    assert [item.score for item in one.items] == pytest.approx([item.score for item in other.items], abs=1e-4)
+    assert one.interest == other.interest
