@@ -29,6 +29,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
     from components.store.erasure import forget as erase
     from components.store.erasure import read_report
     from infra.client import DeploymentError, run_deployment
+    from serving.spool import open_spool
 
     settings = load_settings()
     with reported():
@@ -36,6 +37,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
         privacy, engine = Privacy(settings), make_engine(platform.database_url)
         with engine.begin() as connection:
             forgotten = erase(connection, privacy, privacy.pseudonym(user))
+        removed = {**forgotten.removed, "spool": open_spool(settings).forget(privacy.pseudonym(user))}
         why = "a training that began before is under way"
         try:
             with out.status("erasing snapshots, training runs and caches"):
@@ -46,14 +48,14 @@ def forget(user: USER, as_json: JSON = False) -> None:
             files = read_report(connection, forgotten.erasure_id)
         engine.dispose()
     if as_json:
-        print_json({"erasure_id": forgotten.erasure_id, "removed": forgotten.removed, "files": files})
+        print_json({"erasure_id": forgotten.erasure_id, "removed": removed, "files": files})
     else:
-        show(forgotten.removed, files, why)
+        show(removed, files, why)
 
 
 def show(removed: dict[str, int], files: dict[str, Any] | None, why: str) -> None:
     """Prints what went, and what is left."""
-    rows = [[f"table {name}", str(count)] for name, count in removed.items()]
+    rows = [[name.replace("_", " "), str(count)] for name, count in removed.items()]
     rows += [[name.replace("_", " "), str(count)] for name, count in (files or {}).get("erased", {}).items()]
     table("erased", ["what", "count"], rows)
     if files is None:
@@ -79,12 +81,14 @@ def export(
     from components.store.engine import make_engine
     from components.store.export import export_user
     from infra.local.platform import Platform
+    from serving.spool import open_spool
 
     settings = load_settings()
     with reported():
         privacy, engine = Privacy(settings), make_engine(Platform(settings).database_url)
+        spooled = [row.export() for row in open_spool(settings).of(privacy.pseudonym(user))]
         with engine.connect() as connection:
-            found = export_user(connection, privacy, privacy.pseudonym(user))
+            found = {**export_user(connection, privacy, privacy.pseudonym(user)), "spooled": spooled}
         engine.dispose()
     with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         json.dump(found, stream, indent=1, ensure_ascii=False)

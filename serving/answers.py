@@ -60,7 +60,8 @@ class RecommendAnswer(Answer):
     model_version: str
     variant: str
     degraded: bool
-    """True when the database did not answer: the list then knows no history, or was not noted as shown."""
+    """True when the database did not answer, so that the list knows what was known last, or is not noted yet as
+    shown; and while feedback of this user waits for it."""
     user_state: str = Field(json_schema_extra={"enum": ["known", "new", "anonymous"]})
     interest: Interest
     items: list[RecommendedItem]
@@ -72,9 +73,16 @@ class RejectedRow(Answer):
 
 
 class FeedbackAnswer(Answer):
+    """Each row of the batch is counted once."""
+
     accepted: int
+    """Stored in Postgres."""
     duplicates: int
+    """There already."""
     rejected: list[RejectedRow]
+    spooled: int = 0
+    """Safe on the service's disk, since Postgres is away, and used at once; stored as soon as it is back. Of an item
+    that the catalogue lacks, or a user who does not consent, the row is then rejected all the same."""
 
 
 class ItemsAnswer(Answer):
@@ -120,11 +128,12 @@ class KnownUsers(Answer):
 class ForgetAnswer(Answer):
     erasure_id: int
     removed: dict[str, int]
-    """Rows that went, by table. Snapshots, training runs and caches follow within a quarter of an hour."""
+    """Rows that went, by table, and from the spool. Snapshots, training runs and caches follow within a quarter of an
+    hour."""
 
 
 class ExportAnswer(Answer):
-    """The rows of every table that names the user."""
+    """The rows of every table that names the user, and what waits in the spool."""
 
     user_id: str
     """As the store knows the user."""
@@ -135,6 +144,7 @@ class ExportAnswer(Answer):
     interest_vectors: list[dict[str, Any]]
     batch_recommendations: list[dict[str, Any]]
     rejected_rows: list[dict[str, Any]]
+    spooled: list[dict[str, Any]]
 
 
 class ConsentAnswer(Answer):

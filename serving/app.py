@@ -31,9 +31,11 @@ from serving.middleware import LimitedHeaders, Measured, SecurityHeaders
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
 from serving.runtime import Runtime
+from serving.spool import SpoolError
 from serving.trial import stand_trial
 
 logger = logging.getLogger(__name__)
+AWAY = "Postgres is away"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Result = TypeVar("Result")
 
@@ -74,6 +76,7 @@ def make_app(runtime: Runtime) -> Starlette:
         exception_handlers={
             ApiError: _api_error,
             PrivacyError: _privacy_error,
+            SpoolError: _spool_error,
             HTTPException: _http_error,
             Exception: _unexpected,
         },
@@ -99,8 +102,9 @@ class Handlers:
             ),
             (
                 Operation(
-                    "POST", "/feedback", "Store what users did; answered after the commit", answers.FeedbackAnswer,
-                    body=requests.FeedbackRequest, needs_database=True, scope=FEEDBACK,
+                    "POST", "/feedback", "Keep what users did; answered after the commit, or, while Postgres is away, "
+                    "once it is safe on the disk", answers.FeedbackAnswer, body=requests.FeedbackRequest,
+                    unless="Postgres is away and the spool is full", scope=FEEDBACK,
                 ),
                 self.feedback,
             ),
@@ -115,42 +119,42 @@ class Handlers:
                 Operation(
                     "POST", "/items", "Add or replace items of the catalogue; a new one is recommended from the next "
                     "model version on, a changed title or availability from the next answer on", answers.ItemsAnswer,
-                    body=requests.ItemsRequest, needs_database=True, scope=ADMIN,
+                    body=requests.ItemsRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.upsert_items,
             ),
             (
                 Operation(
                     "GET", "/items", "Search the catalogue by title", answers.FoundItems, query=requests.ItemsQuery,
-                    needs_database=True, scope=RECOMMEND,
+                    unless=AWAY, scope=RECOMMEND,
                 ),
                 self.find_items,
             ),
             (
                 Operation(
                     "GET", "/users", "Some known users, the most active first", answers.KnownUsers,
-                    query=requests.UsersQuery, needs_database=True, scope=ADMIN,
+                    query=requests.UsersQuery, unless=AWAY, scope=ADMIN,
                 ),
                 self.users,
             ),
             (
                 Operation(
                     "POST", "/forget", "Erase a user: out of every table at once, then out of the files",
-                    answers.ForgetAnswer, body=requests.PersonRequest, needs_database=True, scope=ADMIN, always=True,
+                    answers.ForgetAnswer, body=requests.PersonRequest, unless=AWAY, scope=ADMIN, always=True,
                 ),
                 self.forget,
             ),
             (
                 Operation(
                     "POST", "/export", "Everything that is held of a user", answers.ExportAnswer,
-                    body=requests.PersonRequest, needs_database=True, scope=ADMIN, always=True,
+                    body=requests.PersonRequest, unless=AWAY, scope=ADMIN, always=True,
                 ),
                 self.export,
             ),
             (
                 Operation(
                     "POST", "/consent", "Whether a user's events may be kept and used", answers.ConsentAnswer,
-                    body=requests.ConsentRequest, needs_database=True, scope=ADMIN, always=True,
+                    body=requests.ConsentRequest, unless=AWAY, scope=ADMIN, always=True,
                 ),
                 self.consent,
             ),
@@ -215,7 +219,7 @@ class Handlers:
         return Json(self.runtime.state(), status_code=503 if self.runtime.missing else 200)
 
     async def metrics(self, _: Request) -> Response:
-        return Response(self.runtime.metrics.text(), media_type=PROMETHEUS)
+        return Response(await run_in_threadpool(self.runtime.metrics.text), media_type=PROMETHEUS)
 
     async def _read(self, question: Callable[[Connection], Result]) -> Result:
         database = self.runtime.parts.database
@@ -259,6 +263,11 @@ async def _privacy_error(_: Request, error: Exception) -> Response:
     ).response()
 
 
+async def _spool_error(_: Request, error: Exception) -> Response:
+    logger.error("%s", error)
+    return unavailable("spool", "the service cannot use its disk; its log says more").response()
+
+
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = {404: ("not_found", f"there is nothing at {request.url.path}; /docs lists the routes")}
@@ -268,5 +277,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """Starlette logs the error itself, with its traceback, and gives it to the server; the caller sees none of it."""
+    """The log has the traceback; the caller sees none of it."""
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return ApiError(500, "internal", "the service failed; its log says why").response()

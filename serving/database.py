@@ -77,7 +77,11 @@ class Session:
             with self._database.begin() as connection:
                 return question(connection)
         except DatabaseAway as error:
-            self.degraded = True
-            self._metrics.degraded.labels(cause).inc()
-            logger.warning("degraded, %s: %s", cause, error)
+            self.lacks(cause, error)
             return otherwise
+
+    def lacks(self, cause: str, error: Exception) -> None:
+        """Notes that the answer is made without something."""
+        self.degraded = True
+        self._metrics.degraded.labels(cause).inc()
+        logger.warning("degraded, %s: %s", cause, error)

@@ -1,7 +1,7 @@
 """What is known of a user at the moment of a request: the stored history, and what happens right now."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import numpy as np
@@ -11,6 +11,7 @@ from components.interests.signals import signal
 from components.ranking.states import UserState
 from components.settings import EventSettings
 from components.store.history import Behaviour, read_documents, read_history
+from components.store.rows import EventRow
 from serving.catalogue import read_seen
 from serving.requests import ContextEvent
 
@@ -30,10 +31,11 @@ NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What Postgres holds of a user.
+    """What Postgres holds of a user, and what waits in the spool.
 
     history: the latest events. seen: int64, rows of all items ever met. documents: LLM(D_l) and LLM(D_s), float32
-    (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user.
+    (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user. waiting: whether
+    some of them wait.
     """
 
     history: History
@@ -41,6 +43,7 @@ class Stored:
     documents: np.ndarray | None = None
     events: int = 0
     allowed: bool = True
+    waiting: bool = False
 
     @property
     def known(self) -> bool:
@@ -77,6 +80,17 @@ class Reader:
         seen = np.union1d(stored.seen, self.known_rows([one.item_id for one in events]))
         history = _merged(stored.history, self.history(events))
         return Stored(history, seen, stored.documents, stored.events + len(events))
+
+    def with_waiting(self, stored: Stored, events: Sequence[EventRow]) -> Stored:
+        """With what waits in the spool, of which Postgres may hold the first part just now."""
+        if not events or not stored.allowed:
+            return stored
+        waiting = self.history(Behaviour(e.item_id, e.event, e.value, e.occurred_at.timestamp()) for e in events)
+        new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
+        added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
+        seen = np.union1d(stored.seen, waiting.items)
+        history, count = _merged(stored.history, added), stored.events + len(events)
+        return replace(stored, history=history, seen=seen, events=count, waiting=True)
 
     def history(self, events: Iterable[Behaviour]) -> History:
         """Events as rows of the bundle."""

@@ -1,5 +1,7 @@
 """What Prometheus reads at /metrics."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -56,6 +58,15 @@ class Metrics:
             buckets=tuple(step / 10 for step in range(11)),
             registry=self._registry,
         )
+
+    def follow_spool(self, size: Callable[[], tuple[float, float]]) -> None:
+        """size: of the spool, rows and the age of the first in seconds."""
+        rows = Gauge(
+            "duotempo_spool_rows", "Feedback that waits for Postgres on this machine.", registry=self._registry
+        )
+        age = Gauge("duotempo_spool_seconds", "How long the first of it has waited.", registry=self._registry)
+        rows.set_function(lambda: size()[0])
+        age.set_function(lambda: size()[1])
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -26,7 +26,8 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     may_miss: bool = False
-    needs_database: bool = False
+    unless: str | None = None
+    """What it cannot answer without, beside a bundle."""
     scope: str | None = None
     """What a key must be for; None: open to all."""
     always: bool = False
@@ -39,7 +40,7 @@ class Operation:
             errors |= {400: "the body is no JSON", 413: "the body is larger than 1 MiB"}
         if self.body or self.query:
             errors[422] = "a field is wrong; `field` says which"
-            errors[503] = "not ready" + (", or Postgres is away" if self.needs_database else "") + "; see Retry-After"
+            errors[503] = "not ready" + (f", or {self.unless}" if self.unless else "") + "; see Retry-After"
         if self.may_miss:
             errors[404] = "no such item"
         if self.scope:

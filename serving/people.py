@@ -10,17 +10,22 @@ from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
 from serving.impressions import Impressions
 from serving.requests import ConsentRequest, PersonRequest
+from serving.spool import Spool
 from serving.variants import Variants
 
 
 class People:
-    """Each answers after the commit. Every method raises ApiError (503) when Postgres is away, PrivacyError."""
+    """Each answers after the commit. Every method raises ApiError (503) when Postgres is away, PrivacyError,
+    SpoolError."""
 
-    def __init__(self, database: Database, privacy: Privacy, variants: Variants, impressions: Impressions) -> None:
+    def __init__(
+        self, database: Database, privacy: Privacy, variants: Variants, impressions: Impressions, spool: Spool
+    ) -> None:
         self._database = database
         self._privacy = privacy
         self._variants = variants
         self._impressions = impressions
+        self._spool = spool
 
     def forget(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /forget. The files follow: see flows/erase.py."""
@@ -31,15 +36,18 @@ class People:
                 forgotten = forget(connection, self._privacy, user_id)
         except DatabaseAway as error:
             raise _away("nothing was erased") from error
+        spooled = self._spool.forget(user_id)
         self._variants.users_gone(user_id)
-        return {"erasure_id": forgotten.erasure_id, "removed": forgotten.removed}
+        return {"erasure_id": forgotten.erasure_id, "removed": {**forgotten.removed, "spool": spooled}}
 
     def export(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /export."""
+        user_id = self._privacy.pseudonym(request.user_id)
         self._impressions.flush()
+        spooled = [row.export() for row in self._spool.of(user_id)]
         try:
             with self._database.begin() as connection:
-                return export_user(connection, self._privacy, self._privacy.pseudonym(request.user_id))
+                return {**export_user(connection, self._privacy, user_id), "spooled": spooled}
         except DatabaseAway as error:
             raise _away("nothing was read") from error
 
@@ -51,6 +59,8 @@ class People:
                 set_consent(connection, self._privacy, user_id, request.consent)
         except DatabaseAway as error:
             raise _away("nothing was changed") from error
+        if not request.consent:
+            self._spool.forget(user_id)
         self._variants.users_gone(user_id)
         return {"consent": request.consent}
 

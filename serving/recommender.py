@@ -25,6 +25,7 @@ from components.settings import Settings
 from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
+from components.store.rows import EventRow
 from serving.catalogue import ListedItem
 from serving.database import Database, Session
 from serving.errors import ApiError
@@ -35,7 +36,9 @@ from serving.live_users import LiveUsers
 from serving.metrics import Metrics
 from serving.recent import Recent
 from serving.requests import RecommendRequest, SimilarRequest
+from serving.spool import Spool, SpoolError
 from serving.trend import LiveTrend
+from serving.waiting import waiting_events
 
 POOL = 200
 PLAIN = {"user_id", "k", "explain"}
@@ -102,7 +105,13 @@ class Recommender:
     """One bundle, ready to answer. Every method may be called from several threads."""
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, database: Database, metrics: Metrics, impressions: Impressions
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        database: Database,
+        metrics: Metrics,
+        impressions: Impressions,
+        spool: Spool,
     ) -> None:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._bundle = bundle
@@ -111,6 +120,7 @@ class Recommender:
         self._database = database
         self._metrics = metrics
         self._impressions = impressions
+        self._spool = spool
         self._ids = list(bundle.row)
         self.trend = LiveTrend(bundle.row, bundle.items["recent"].to_numpy())
         self._scorer = Scorer(bundle, self.trend)
@@ -144,7 +154,7 @@ class Recommender:
             "request_id": request_id,
             "model_version": self.model_version,
             "variant": variant,
-            "degraded": self._is_degraded(session),
+            "degraded": self._is_degraded(session, ranked.stored),
             "user_state": user_state,
             "interest": interest.told,
             "items": items,
@@ -226,7 +236,7 @@ class Recommender:
 
     def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
-        usual = not request.context and request.strategy in (None, self._settings.ranking.strategy)
+        usual = not (request.context or stored.waiting) and request.strategy in (None, self._settings.ranking.strategy)
         if usual and (known := self._interests.get(stored)) and 0 <= now - known.state.now < FRESH_SECONDS:
             return known
         state = self._reader.state(stored, request.context, now)
@@ -238,23 +248,31 @@ class Recommender:
         return interest
 
     def _stored(self, session: Session, user_id: str) -> Stored:
-        """What is known of a user; what was known last, when Postgres is away."""
-        known = self.users.get(user_id)
-        if known is not None:
-            return known
-        last = self.users.last(user_id) or NOTHING
-        return session.ask(
-            "history", lambda connection: self.users.read(user_id, lambda: self._read(connection, user_id)), last
-        )
+        """What is known of a user; what was known last, when Postgres is away. What waits in the spool counts."""
+        waiting = self._waiting(session, user_id)  # before Postgres: what is stored in between is then found there
+        stored = self.users.get(user_id)
+        if stored is None:
+            last = self.users.last(user_id) or NOTHING
+            stored = session.ask(
+                "history", lambda connection: self.users.read(user_id, lambda: self._read(connection, user_id)), last
+            )
+        return self._reader.with_waiting(stored, waiting)
+
+    def _waiting(self, session: Session, user_id: str) -> list[EventRow]:
+        try:
+            return waiting_events(self._spool.of(user_id))
+        except SpoolError as error:
+            session.lacks("spool", error)
+            return []
 
     def _read(self, connection: Connection, user_id: str) -> Stored:
         if refused(connection, self._privacy, [user_id]):
             return REFUSED
         return self._reader.stored(connection, user_id)
 
-    def _is_degraded(self, session: Session) -> bool:
-        """Whether the list may know less than Postgres, or will not be noted soon."""
-        return session.degraded or self._impressions.away or not self.users.following
+    def _is_degraded(self, session: Session, stored: Stored) -> bool:
+        """Whether the list may know less than Postgres, or more, or will not be noted soon."""
+        return session.degraded or stored.waiting or self._impressions.away or not self.users.following
 
     def _choose(
         self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None

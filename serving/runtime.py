@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import logging
+import math
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from components.bundle import Bundle, BundleError
@@ -16,13 +18,15 @@ from serving.bundles import built_champion, bundle_folders
 from serving.changes import Changes
 from serving.database import Database
 from serving.errors import unavailable
-from serving.feedback import Intake
+from serving.feedback import FEEDBACK, Intake
 from serving.follower import Follower
 from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.people import People
 from serving.recommender import Recommender
+from serving.replay import Replay
 from serving.shadow import Shadow
+from serving.spool import Spool, SpoolError, open_spool
 from serving.trend import read_trend
 from serving.variants import Variants
 
@@ -44,7 +48,8 @@ class Parts:
     intake: Intake
     people: People
     privacy: Privacy
-    followers: list[Follower | Changes | Impressions]
+    spool: Spool
+    followers: list[Follower | Changes | Impressions | Replay]
 
 
 class Runtime:
@@ -95,7 +100,7 @@ class Runtime:
         if error is None:
             self.missing = []
             logger.info("ready: model version %s", self.model_version)
-        elif isinstance(error, BundleError | StoreError | ValueError):
+        elif isinstance(error, BundleError | StoreError | SpoolError | ValueError):
             self.missing = [str(error)]
             logger.error("not ready: %s", error)
         else:
@@ -108,6 +113,7 @@ class Runtime:
                 follower.close()
             self._parts.recommender.close()
             self._parts.database.close()
+            self._parts.spool.close()
 
     def _assemble(self, place: Path) -> Parts:
         settings = Settings()
@@ -118,12 +124,14 @@ class Runtime:
         champion = built_champion(place, list(folders))
         database = Database(settings.database_url)
         privacy = Privacy(settings)
+        spool = open_spool(settings)
+        self.metrics.follow_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
-        recommenders = {champion: self._recommender(folders[champion], settings, database, impressions)}
+        recommenders = {champion: self._recommender(folders[champion], settings, database, impressions, spool)}
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
             try:
-                recommenders[version] = self._recommender(folders[version], settings, database, impressions)
+                recommenders[version] = self._recommender(folders[version], settings, database, impressions, spool)
             except Exception as error:  # whatever is wrong with another version costs the champion nothing
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
@@ -131,21 +139,24 @@ class Runtime:
         variants = Variants(
             recommenders, champion, unusable=unusable, database=database, metrics=self.metrics, shadow=shadow
         )
-        intake = Intake(database, settings.events, privacy, self.metrics, variants, impressions)
-        people = People(database, privacy, variants, impressions)
-        followers: list[Follower | Changes | Impressions] = [
+        intake = Intake(database, settings.events, privacy, self.metrics, variants, impressions, spool)
+        people = People(database, privacy, variants, impressions, spool)
+        followers: list[Follower | Changes | Impressions | Replay] = [
             impressions,
+            Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
             Changes(settings.database_url, variants, database.servers),
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
         ]
-        return Parts(settings, database, variants, intake, people, privacy, followers)
+        return Parts(settings, database, variants, intake, people, privacy, spool, followers)
 
     def _recommender(
-        self, folder: Path, settings: Settings, database: Database, impressions: Impressions
+        self, folder: Path, settings: Settings, database: Database, impressions: Impressions, spool: Spool
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
-        recommender = Recommender(bundle, trained_settings(settings, bundle), database, self.metrics, impressions)
+        recommender = Recommender(
+            bundle, trained_settings(settings, bundle), database, self.metrics, impressions, spool
+        )
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender
 
@@ -155,6 +166,15 @@ def trained_settings(settings: Settings, bundle: Bundle) -> Settings:
     events = EventSettings.model_validate(bundle.manifest["events"])
     interests = InterestSettings.model_validate(bundle.manifest["interests"])
     return settings.model_copy(update={"events": events, "interests": interests})
+
+
+def _size(spool: Spool) -> tuple[float, float]:
+    """What of the spool is told; no number when it cannot be read."""
+    try:
+        return spool.size()
+    except SpoolError as error:
+        logger.error("%s", error)
+        return math.nan, math.nan
 
 
 def freeze_heap() -> None:

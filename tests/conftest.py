@@ -46,9 +46,14 @@ class Server:
         options = ["-U", "postgres", "--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--no-sync"]
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         self._run([self.programs / "initdb", "-D", data, *options, *locale])
-        settings = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.home} -c fsync=off"
-        self._run([self.programs / "pg_ctl", "-w", "-D", data, "-l", self.home / "log", "-o", settings, "start"])
+        self.restart()
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def restart(self) -> None:
+        """Starts what was stopped."""
+        settings = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.home} -c fsync=off"
+        data = self.home / "data"
+        self._run([self.programs / "pg_ctl", "-w", "-D", data, "-l", self.home / "log", "-o", settings, "start"])
 
     def stop(self) -> None:
         self._run([self.programs / "pg_ctl", "-w", "-m", "immediate", "-D", self.home / "data", "stop"])

@@ -28,6 +28,7 @@ from components.settings.operation import (
     PrivacySettings,
     RetentionSettings,
     SecuritySettings,
+    ServingSettings,
     ValidationSettings,
 )
 from components.settings.section import Section
@@ -48,6 +49,7 @@ __all__ = [
     "RetentionSettings",
     "Section",
     "SecuritySettings",
+    "ServingSettings",
     "Settings",
     "ValidationSettings",
     "own_presets",
@@ -91,6 +93,7 @@ class Settings(BaseSettings):
     deploy: DeploySettings = DeploySettings()
     retention: RetentionSettings = RetentionSettings()
     platform: PlatformSettings = PlatformSettings()
+    serving: ServingSettings = ServingSettings()
     security: SecuritySettings = SecuritySettings()
     privacy: PrivacySettings = PrivacySettings()
 

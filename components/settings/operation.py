@@ -1,5 +1,6 @@
-"""Settings of what runs for months: validation, monitoring, deployments, retention, the platform, security, privacy."""
+"""Settings of what runs for months: validation, monitoring, deployments, retention, platform, service, privacy."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
@@ -82,6 +83,16 @@ class PlatformSettings(Section):
     """Whether the encoder of the settings is kept loaded here, so that new items are recommended within seconds."""
     schedules: bool = True
     """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch."""
+
+
+class ServingSettings(Section):
+    """How the service goes on while Postgres is away, see docs/reliability.md."""
+
+    spool_folder: Path | None = None
+    """Where feedback waits meanwhile, on a disk of this machine (no network file system); absent: `spool` in the
+    home."""
+    spool_mb: PositiveInt = 256
+    """What may wait there, in MB: half a million events or so. Beyond it `/feedback` answers 503."""
 
 
 class SecuritySettings(Section):

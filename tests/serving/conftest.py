@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import make_url
 
 from infra.migrations import migrate
-from tests.serving.worlds import bento, chessboard, load, squares, wait_until_ready
+from tests.conftest import Server
+from tests.serving.worlds import bento, chessboard, load, postgres_home, squares, wait_until_ready
 
 HISTORIES = {
     "bella": [(name, "purchase", 100.0 - n) for n, name in enumerate(squares("black")[:8])],
@@ -46,6 +47,18 @@ def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             wait_until_ready(address)
             yield World(address, url)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[tuple[Server, str]]:
+    """A server of this module's own, which it may stop."""
+    with postgres_home() as home:
+        server = Server(home)
+        url = server.start()
+        try:
+            yield server, url
+        finally:
+            server.stop()
 
 
 @pytest.fixture

@@ -67,8 +67,8 @@ def test_nothing_met_is_shown_right_after(client: httpx.Client, events: list[tup
 def test_the_same_event_twice_is_stored_once(client: httpx.Client, world: World) -> None:
     user = new_user()
     event = {"event_id": uuid.uuid4().hex, "user_id": user, "item_id": "a1", "event": "click"}
-    assert tell(client, event, event).model_dump() == {"accepted": 1, "duplicates": 1, "rejected": []}
-    assert tell(client, event).model_dump() == {"accepted": 0, "duplicates": 1, "rejected": []}
+    assert tell(client, event, event).model_dump() == {"accepted": 1, "duplicates": 1, "rejected": [], "spooled": 0}
+    assert tell(client, event).model_dump() == {"accepted": 0, "duplicates": 1, "rejected": [], "spooled": 0}
     assert counted(world, user) == 1
 
 

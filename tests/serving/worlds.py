@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -78,9 +78,11 @@ def chessboard() -> Bundle:
     )
 
 
-def load(url: str, bundle: Bundle, histories: dict[str, list[tuple[str, str, float]]]) -> None:
-    """Puts the bundle's items and each user's events (item, event, days ago) into Postgres."""
-    now = datetime.now(UTC)
+def load(
+    url: str, bundle: Bundle, histories: dict[str, list[tuple[str, str, float]]], now: datetime | None = None
+) -> None:
+    """Puts the bundle's items and each user's events (item, event, days ago) into Postgres, by the clock `now`."""
+    now = now or datetime.now(UTC)
     items = bundle.items.select(["item_id", "title", "category", "available"]).to_pylist()
     events = [
         {"user_id": user, "item_id": item, "event": event, "timestamp": now.timestamp() - days * DAY}
@@ -126,6 +128,13 @@ def postgres_home() -> Iterator[Path]:
 @contextmanager
 def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
     """The address of a real Bento in a process of its own, its bundle in `folder`; `settings` are more variables."""
+    with mortal_bento(folder, url, **settings) as (address, _):
+        yield address
+
+
+@contextmanager
+def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """As `bento`, with a function that kills its processes on the spot (SIGKILL)."""
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Duotempo", "--host", "127.0.0.1"]
     environment = os.environ | {
@@ -145,14 +154,19 @@ def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
         try:
             address = f"http://127.0.0.1:{port}"
             wait_for(f"{address}/livez", server)
-            yield address
+            yield address, lambda: _kill(server)
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
             try:
                 server.wait(20)
             except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+                _kill(server)
+
+
+def _kill(server: subprocess.Popen[bytes]) -> None:
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 def wait_until_ready(address: str, seconds: float = 60.0) -> None:

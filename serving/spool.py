@@ -1,0 +1,171 @@
+"""Where feedback waits while Postgres is away: a SQLite file on a disk of this machine, written through (fsync)."""
+
+import fcntl
+import json
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from components.errors import DuotempoError
+from components.settings import Settings
+
+FILE = "feedback.sqlite"
+PAGE_BYTES = 4096
+BUSY_SECONDS = 5.0
+"""How long one process waits for another that writes."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS waiting (
+    place INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT UNIQUE, user_id TEXT, spooled_at REAL NOT NULL,
+    row TEXT NOT NULL, reason TEXT
+);
+CREATE INDEX IF NOT EXISTS waiting_user ON waiting (user_id);
+"""
+_INSERT = "INSERT OR IGNORE INTO waiting (event_id, user_id, spooled_at, row, reason) VALUES (?, ?, ?, ?, ?)"
+_SELECT = "SELECT event_id, user_id, row, reason, place FROM waiting"
+
+
+class SpoolError(DuotempoError):
+    """The spool is full, or cannot be read or written; the message names the file and the mend."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What waits: an event with its event_id, or, with a reason, a row that was rejected and goes to quarantine.
+
+    user_id: as the store knows the user. values: JSON-ready. place: in the order of arrival, told by the spool.
+    """
+
+    event_id: str | None
+    user_id: str | None
+    values: Mapping[str, Any]
+    reason: str | None = None
+    place: int = 0
+
+    def export(self) -> dict[str, Any]:
+        """As its user is told."""
+        return {**self.values, "reason": self.reason}
+
+
+class Spool:
+    """Any thread of any process of this machine may use it. Every method raises SpoolError.
+
+    What was added is on the disk when `add` returns. What was removed is overwritten.
+    """
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self._file = folder / FILE
+        self._lock_file = folder / "replay.lock"
+        self._writing, self._reading = Lock(), Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._told():
+                self._writer, self._reader = self._connect(), self._connect()
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                self._writer.execute("PRAGMA synchronous = FULL")
+                self._writer.execute("PRAGMA secure_delete = ON")
+                self._writer.execute(f"PRAGMA max_page_count = {megabytes * 2**20 // PAGE_BYTES}")
+                self._writer.executescript(_SCHEMA)
+        except OSError as error:
+            raise SpoolError(
+                f"the folder of the spool, {folder}, cannot be made ({error}): "
+                "name one that can be written to in DUOTEMPO_SERVING__SPOOL_FOLDER"
+            ) from error
+
+    def add(self, rows: Sequence[Row]) -> int:
+        """Keeps rows, all or none; how many were kept: an event that waits already is not kept again."""
+        now = time.time()
+        values = [(row.event_id, row.user_id, now, json.dumps(row.values), row.reason) for row in rows]
+        with self._transaction() as connection:
+            return connection.executemany(_INSERT, values).rowcount
+
+    def of(self, user_id: str) -> list[Row]:
+        """What waits of a user, in the order of arrival."""
+        return self._read(f"{_SELECT} WHERE user_id = ? ORDER BY place", user_id)
+
+    def first(self, most: int) -> list[Row]:
+        """The rows that have waited longest, in the order of arrival."""
+        return self._read(f"{_SELECT} ORDER BY place LIMIT ?", most)
+
+    def remove(self, rows: Collection[Row]) -> None:
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM waiting WHERE place = ?", [(row.place,) for row in rows])
+
+    def forget(self, user_id: str) -> int:
+        """Removes what waits of a user: how many rows."""
+        with self._transaction() as connection:
+            gone = connection.execute("DELETE FROM waiting WHERE user_id = ?", (user_id,)).rowcount
+        if gone:
+            self.tidy()
+        return gone
+
+    def tidy(self) -> None:
+        """Empties the log of writes, so that nothing of what was removed is left on the disk."""
+        with self._told(), self._writing:
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def size(self) -> tuple[int, float]:
+        """(rows that wait, seconds that the first of them has waited)."""
+        query = "SELECT count(*), (SELECT spooled_at FROM waiting ORDER BY place LIMIT 1) FROM waiting"
+        with self._told(), self._reading:
+            rows, since = self._reader.execute(query).fetchone()
+        return rows, max(0.0, time.time() - since) if rows else 0.0
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether this process may replay: one of this machine at a time. It lets go even when it is killed."""
+        with self._lock_file.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+
+    def _read(self, query: str, parameter: object) -> list[Row]:
+        with self._told(), self._reading:
+            found = self._reader.execute(query, (parameter,)).fetchall()
+        return [Row(event, user, json.loads(row), reason, place) for event, user, row, reason, place in found]
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._told(), self._writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tells errors of SQLite in our words."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise SpoolError(
+                    f"the spool {self._file} is full: bring Postgres back, "
+                    "free the disk, or raise DUOTEMPO_SERVING__SPOOL_MB"
+                ) from error
+            raise SpoolError(
+                f"the spool {self._file} cannot be used ({error}): move it away, or mend its disk"
+            ) from error
+
+
+def open_spool(settings: Settings) -> Spool:
+    """The spool of this machine. Raises SpoolError."""
+    folder = settings.serving.spool_folder or settings.home / "spool"
+    return Spool(folder.expanduser(), settings.serving.spool_mb)

@@ -1,0 +1,266 @@
+"""Feedback while Postgres is away: safe on the disk, used at once, in Postgres exactly once when it is back."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from components.columns import Columns
+from components.privacy import Privacy
+from components.settings import EventSettings, PrivacySettings, Settings
+from components.store.clean import clean_events
+from components.store.engine import make_engine
+from components.store.erasure import forget
+from components.store.keys import create_key
+from infra.migrations import migrate
+from serving.answers import FeedbackAnswer
+from serving.spool import Spool
+from serving.waiting import spool_events
+from tests.conftest import Server
+from tests.serving.conftest import HISTORIES, World
+from tests.serving.test_feedback import new_user, tell
+from tests.serving.test_http import error_of, metric
+from tests.serving.test_people import SECRET, export
+from tests.serving.test_people import forget as ask_to_forget
+from tests.serving.test_recommend import colours, ids, recommend
+from tests.serving.worlds import NAMES, chessboard, load, mortal_bento, squares, stored, wait_until_ready
+
+EVENTS = "SELECT event_id, item_id FROM events WHERE user_id = %s ORDER BY received_at"
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: tuple[Server, str]) -> World:
+    """The database alone; each test has a Bento of its own."""
+    _, url = postgres
+    migrate(url)
+    load(url, chessboard(), HISTORIES)
+    return World("", url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    chessboard().write(tmp_path / "bundle")
+    return tmp_path
+
+
+@contextmanager
+def service(folder: Path, url: str, **settings: str) -> Iterator[tuple[httpx.Client, Callable[[], None]]]:
+    """A client of a Bento of its own, and a function that kills it. All of this database have one privacy key."""
+    with mortal_bento(folder, url, DUOTEMPO_PRIVACY__KEY=SECRET, **settings) as (address, kill):
+        wait_until_ready(address)
+        with httpx.Client(base_url=address, timeout=30) as client:
+            yield client, kill
+
+
+@contextmanager
+def away(server: Server) -> Iterator[None]:
+    """Postgres stopped; started again at the end."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.restart()
+
+
+def likes(user: str, *items: str) -> list[dict[str, object]]:
+    return [{"event_id": f"{user}-{item}", "user_id": user, "item_id": item, "event": "like"} for item in items]
+
+
+def wait_until_empty(client: httpx.Client) -> None:
+    """Until nothing waits in the spool."""
+    end = time.monotonic() + 30
+    while metric(client, "duotempo_spool_rows"):
+        assert time.monotonic() < end, "something waits for 30 s"
+        time.sleep(0.05)
+
+
+def test_feedback_without_postgres_counts_at_once_and_is_stored_once(
+    postgres: tuple[Server, str], filled: World, folder: Path
+) -> None:
+    server, url = postgres
+    user, white = new_user(), squares("white")[:3]
+    wrong = {"user_id": user, "item_id": "a1", "event": "stare"}
+    strange = {"user_id": user, "item_id": "of another board", "event": "view"}
+    with service(folder, url) as (client, _):
+        shown = recommend(client, user)
+        batch = [*likes(user, *white), {"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9}, strange]
+        batch[0] |= {"request_id": shown.request_id}
+        with away(server):
+            answer = tell(client, *batch, batch[0], wrong)
+            assert (answer.accepted, answer.spooled, answer.duplicates) == (0, 5, 1)
+            assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(6, "unknown_event")]
+            assert tell(client, *batch[:4]).model_dump(exclude={"rejected"}) == {
+                "accepted": 0, "duplicates": 4, "spooled": 0,
+            }  # fmt: skip
+            assert metric(client, "duotempo_spool_rows") == 6
+            assert metric(client, "duotempo_spool_seconds") > 0
+            after = recommend(client, user, k=40, explain=True)
+            assert (after.degraded, after.user_state) == (True, "known")
+            assert colours(recommend(client, user, k=5)) == {"white"}
+            assert not {*white, "a1"} & set(ids(after))
+        wait_until_empty(client)
+        assert {item for _, item in stored(url, EVENTS, user)} == {*white, "a1"}
+        assert len(stored(url, EVENTS, user)) == 4
+        kept = "SELECT split_part(reason, ':', 1) FROM quarantine WHERE \"row\"->>'user_id' = %s ORDER BY 1"
+        assert stored(url, kept, user) == [("unknown_event",), ("unknown_item",)]
+        named = "SELECT model_version, variant, source FROM events WHERE request_id = %s"
+        assert stored(url, named, shown.request_id) == [("7", "champion", "feedback")]
+        assert tell(client, *batch[:4]).duplicates == 4
+        whole = recommend(client, user, k=40)
+        assert set(ids(whole)) == set(ids(after))
+
+
+def test_a_killed_service_loses_nothing_that_it_acknowledged(
+    postgres: tuple[Server, str], filled: World, folder: Path
+) -> None:
+    server, url = postgres
+    user, white = new_user(), squares("white")[:4]
+    with away(server):
+        with service(folder, url) as (client, kill):
+            assert tell(client, *likes(user, *white)).spooled == 4
+            kill()
+        with service(folder, url) as (client, _):
+            again = recommend(client, user, k=5)
+            assert (again.degraded, again.user_state) == (True, "known")
+            assert not set(ids(again)) & set(white)
+            server.restart()
+            wait_until_empty(client)
+            assert [item for _, item in stored(url, EVENTS, user)] == white
+            server.stop()
+
+
+def test_two_services_share_a_spool_and_store_once(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
+    server, url = postgres
+    users = [new_user() for _ in range(20)]
+    with service(folder, url) as (first, _), service(folder, url) as (second, _):
+        with away(server):
+            for user in users:
+                assert tell(first, *likes(user, *NAMES[:30])).spooled == 30
+                assert tell(second, *likes(user, *NAMES[20:50])).model_dump()["spooled"] == 20
+            assert not set(NAMES[:50]) & set(ids(recommend(second, users[0], k=100)))
+        wait_until_empty(first)
+        for user in users:
+            assert [item for _, item in stored(url, EVENTS, user)] == NAMES[:50]
+
+
+def test_a_full_spool_acknowledges_nothing_more(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
+    server, url = postgres
+    with service(folder, url, DUOTEMPO_SERVING__SPOOL_MB="1") as (client, _):
+        with away(server):
+            users = fill(client)
+        assert_stored_once(client, url, users)
+
+
+def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
+    server, url = postgres
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", disk, "-o"]
+    if os.geteuid() != 0 or subprocess.run([*mount, "size=1m"], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        with service(folder, url, DUOTEMPO_SERVING__SPOOL_FOLDER=str(disk)) as (client, _):
+            with away(server):
+                users = fill(client)
+            subprocess.run([*mount, "remount,size=16m"], check=True)
+            assert_stored_once(client, url, users)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def fill(client: httpx.Client) -> list[str]:
+    """Tells feedback until no more is taken: the users of the rows that were acknowledged, one each."""
+    acknowledged: list[str] = []
+    for _ in range(100):
+        users = [new_user() for _ in range(100)]
+        events = [{"user_id": user, "item_id": "a1", "event": "comment", "text": "x" * 200} for user in users]
+        response = client.post("/feedback", json={"events": events})
+        if response.status_code != 200:
+            break
+        assert FeedbackAnswer.model_validate(response.json()).spooled == len(users)
+        acknowledged += users
+    assert (response.status_code, error_of(response).code) == (503, "database_away")
+    assert int(response.headers["retry-after"]) > 0
+    assert recommend(client, acknowledged[0]).user_state == "known"
+    return acknowledged
+
+
+def assert_stored_once(client: httpx.Client, url: str, users: list[str]) -> None:
+    wait_until_empty(client)
+    count = "SELECT user_id FROM events WHERE event = 'comment' AND user_id = ANY(%s)"
+    assert sorted(stored(url, count, users)) == [(user,) for user in sorted(users)]
+
+
+def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
+    postgres: tuple[Server, str], filled: World, folder: Path
+) -> None:
+    server, url = postgres
+    erased, silent, gone = new_user(), new_user(), new_user()
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        _, key = create_key(connection, "the tests of the spool", ["admin"])
+    admin = {"Authorization": f"Bearer {key}"}
+    with service(folder, url) as (client, _):
+        spool = Spool(folder / "home" / "spool", 1)
+        with spool.alone() as alone:
+            assert alone
+            with away(server):
+                for user in (erased, silent, gone):
+                    assert tell(client, *likes(user, "a1", "b1")).spooled == 2
+            wait_until_known(client, admin, erased)
+            exported = export(client, admin, erased)
+            assert [row[Columns.ITEM] for row in exported.spooled] == ["a1", "b1"]
+            assert ask_to_forget(client, admin, erased).removed["spool"] == 2
+            assert export(client, admin, erased).spooled == []
+            assert recommend(client, erased).user_state == "new"
+            said = client.post("/consent", json={"user_id": silent, "consent": False}, headers=admin)
+            assert said.status_code == 200
+            assert export(client, admin, silent).spooled == []
+            with engine.begin() as connection:
+                forget(connection, Privacy(Settings(privacy=PrivacySettings.model_validate({"key": SECRET}))), gone)
+            assert spool.size()[0] == 2
+        wait_until_empty(client)
+        for user in (erased, silent, gone):
+            assert stored(url, EVENTS, user) == []
+        refused = "SELECT \"row\"::text FROM quarantine WHERE reason LIKE 'forgotten_user%%'"
+        assert set(stored(url, refused)) == {("{}",)}
+        left = b"".join(file.read_bytes() for file in (folder / "home" / "spool").iterdir())
+        assert not any(user.encode() in left for user in (erased, silent, gone))
+        spool.close()
+    engine.dispose()
+
+
+def wait_until_known(client: httpx.Client, admin: dict[str, str], user: str) -> None:
+    """Until Postgres and its keys are back."""
+    end = time.monotonic() + 30
+    while client.post("/export", json={"user_id": user}, headers=admin).status_code != 200:
+        assert time.monotonic() < end, "not back within 30 s"
+        time.sleep(0.1)
+
+
+def test_a_clock_that_went_back_costs_nothing(filled: World, folder: Path) -> None:
+    """What was stored and spooled by a clock of two hours later is stored, counts, and leaves the service in order."""
+    url = filled.database
+    ahead, user, spooled = datetime.now(UTC) + timedelta(hours=2), new_user(), new_user()
+    white = squares("white")[:3]
+    load(url, chessboard(), {user: [(name, "like", 0.0) for name in white]}, now=ahead)
+    raw = [{**event, "timestamp": ahead.timestamp()} for event in likes(spooled, *white)]
+    events = clean_events(raw, source="feedback", settings=EventSettings(), known_items=white, now=ahead).rows
+    with service(folder, url) as (client, _):
+        spool = Spool(folder / "home" / "spool", 1)
+        assert spool.add(spool_events(events)) == 3
+        spool.close()
+        wait_until_empty(client)
+        assert len(stored(url, EVENTS, spooled)) == 3
+        for one in (user, spooled):
+            answer = recommend(client, one, k=5, explain=True)
+            assert (answer.user_state, answer.degraded) == ("known", False)
+            assert colours(answer) == {"white"}
+        assert tell(client, *likes(user, "a1")).accepted == 1
+        assert "a1" not in ids(recommend(client, user, k=64))
