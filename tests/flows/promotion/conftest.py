@@ -42,10 +42,9 @@ def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def write_canary(file: Path, seconds: float) -> None:
-    file.write_text(
-        f"[deploy]\ncanary_share = 0.3\nmin_requests = 20\nmax_latency_ratio = 50\ncanary_seconds = {seconds}\n"
-    )
+def write_canary(file: Path, seconds: float, **more: float) -> None:
+    deploy = {"canary_share": 0.3, "min_requests": 20, "max_latency_ratio": 50, "canary_seconds": seconds, **more}
+    file.write_text("\n".join(["[deploy]", *(f"{name} = {value}" for name, value in deploy.items())]))
 
 
 @pytest.fixture
@@ -102,7 +101,8 @@ def register(
     reasons: list[str] | None = None,
     without: str = "",
     schema: int = SCHEMA_VERSION,
-) -> None:
+) -> str:
+    """The number of a new version."""
     bundle = bundle or tiny_bundle()
     bundle.manifest.pop(without, None)
     bundle.write(folder / "bundle")
@@ -111,7 +111,7 @@ def register(
     snapshot = folder / "snapshot"
     snapshot.mkdir(parents=True)
     (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))
-    registry.register(
+    registered = registry.register(
         address,
         bundle=folder / "bundle",
         twin=tiny_bundle().write(folder / "twin"),
@@ -122,6 +122,7 @@ def register(
         reasons=reasons or [],
         reports={},
     )
+    return registered.version
 
 
 def register_without_bundle(client: MlflowClient) -> None:

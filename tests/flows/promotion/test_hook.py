@@ -32,9 +32,9 @@ pytestmark = pytest.mark.timeout(900)
 DEPLOY_SECONDS = 240.0
 
 
-def set_alias(address: str, version: str) -> None:
+def set_alias(address: str, version: str, alias: str = "champion") -> None:
     """As the registry's page does."""
-    MlflowClient(address).set_registered_model_alias(registry.NAME, "champion", version)
+    MlflowClient(address).set_registered_model_alias(registry.NAME, alias, version)
 
 
 def deliver(platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "") -> int:

@@ -1,16 +1,21 @@
 """A version answers a share of the users first: it serves everybody, goes back by itself, or is called off."""
 
+import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
+from typer.testing import CliRunner
 
+from cli.main import app
 from components import registry
 from components.settings import Settings
 from components.store.promotions import list_promotions
@@ -20,7 +25,18 @@ from infra.local.platform import Platform
 from infra.local.sweep import tagged
 from infra.promotion import rollback
 from tests.e2e.shell import eventually
-from tests.flows.promotion.conftest import FRAGILE, NEXT, SOUND, Canary, champion, last_line, served_version
+from tests.flows.promotion.conftest import (
+    FAILED_GATE,
+    FRAGILE,
+    NEXT,
+    SOUND,
+    Canary,
+    champion,
+    last_line,
+    register,
+    served_version,
+    write_canary,
+)
 from tests.flows.promotion.test_hook import DEPLOY_SECONDS, ends, lines_since, set_alias
 
 pytestmark = pytest.mark.timeout(900)
@@ -53,6 +69,13 @@ def ask(platform: Platform, users: list[str], tell: Tell | None = None) -> dict[
         return dict(zip(users, pool.map(one, users), strict=True))
 
 
+def kept(engine: Engine, table: type[Impression | Event], users: list[str]) -> dict[str, tuple[str, str]]:
+    """Variant and version of each user's rows."""
+    columns = select(table.user_id, table.variant, table.model_version).where(table.user_id.in_(users))
+    with Session(engine) as session:
+        return {row.user_id: (row.variant, row.model_version) for row in session.execute(columns)}
+
+
 def canary_of(engine: Engine) -> str | None:
     canary = parts(engine).get("canary")
     return canary.model_version if canary else None
@@ -61,8 +84,13 @@ def canary_of(engine: Engine) -> str | None:
 def begun(platform: Platform, engine: Engine, version: str) -> None:
     """Waits until the service answers somebody by the canary."""
     eventually(lambda: canary_of(engine) == version, seconds=DEPLOY_SECONDS)
-    url = f"{platform.addresses.serving_url}/readyz"
-    eventually(lambda: version in [one["model_version"] for one in httpx.get(url, timeout=20).json()["variants"]])
+    eventually(lambda: version in in_force(platform).values())
+
+
+def in_force(platform: Platform) -> dict[str, str]:
+    """The versions by which the service answers, by variant."""
+    answer = httpx.get(f"{platform.addresses.serving_url}/readyz", timeout=20)
+    return {one["variant"]: one["model_version"] for one in answer.json()["variants"]}
 
 
 def test_a_canary_that_holds_out_serves_everybody(
@@ -80,11 +108,7 @@ def test_a_canary_that_holds_out_serves_everybody(
     served = platform.status()
     assert served["served"]["model_version"] == SOUND
     assert {one["variant"] for one in served["variants"]} == {"champion", "canary"}
-    with Session(engine) as session:
-        for table in (Impression, Event):
-            columns = select(table.user_id, table.variant, table.model_version).where(table.user_id.in_(USERS))
-            kept = {row.user_id: (row.variant, row.model_version) for row in session.execute(columns)}
-            assert kept == given
+    assert kept(engine, Impression, USERS) == kept(engine, Event, USERS) == given
     ends(engine, NEXT, "serving")
     eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
     assert champion(mlflow) == NEXT
@@ -161,3 +185,48 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
     eventually(lambda: (NEXT, "registry", "failed") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
     ends(engine, NEXT, "serving")
     assert (champion(mlflow), canary_of(engine)) == (NEXT, None)
+
+
+@pytest.fixture
+def challenger(settings_file: Path, mlflow: str, tmp_path: Path) -> Iterator[str]:
+    """A version for four users in ten, and a shadow of all requests, from the next deployment on."""
+    write_canary(settings_file, 1.0, challenger_share=0.4, shadow_share=1.0)
+    version = register(mlflow, tmp_path / "8")
+    set_alias(mlflow, version, "challenger")
+    set_alias(mlflow, FAILED_GATE, "shadow")
+    yield version
+    for alias in ("challenger", "shadow"):
+        MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, alias)
+    write_canary(settings_file, 1.0)
+
+
+def test_challenger_and_shadow_stand_beside_the_champion_and_are_reported(
+    settings: Settings, platform: Platform, mlflow: str, engine: Engine, challenger: str
+) -> None:
+    set_alias(mlflow, NEXT)
+    ends(engine, NEXT, "serving")
+    versions = {"champion": NEXT, "challenger": challenger, "shadow": FAILED_GATE}
+    eventually(lambda: in_force(platform) == versions, seconds=30)
+    assert {one["variant"]: one["model_version"] for one in platform.status()["variants"]} == versions
+    users = [f"of two champions {number}" for number in range(120)]
+    given = ask(platform, users, lambda answer: "hide" if answer["variant"] == "challenger" else "like")
+    assert set(given.values()) == {("champion", NEXT), ("challenger", challenger)}
+    assert 30 <= list(given.values()).count(("challenger", challenger)) <= 66, "about 40 % of 120"
+    assert ask(platform, users) == given, "each stays with their variant"
+    assert kept(engine, Event, users) == given
+    eventually(lambda: kept(engine, Impression, users) == given, seconds=30)
+
+    def report() -> dict[str, Any]:
+        answer = CliRunner(env={"DUOTEMPO_HOME": str(settings.home)}).invoke(app, ["report", "online", "--json"])
+        return dict(json.loads(answer.stdout))
+
+    eventually(lambda: [one["model_version"] for one in report()["shadows"]] == [FAILED_GATE], seconds=30)
+    told = report()
+    measured = told["variants"]["challenger"]
+    assert measured["model_version"] == challenger
+    assert measured["impressions"] == 2 * list(given.values()).count(("challenger", challenger))
+    assert measured["metrics"]["liked"]["mean"] == 0.0
+    difference = measured["against_champion"]["liked"]
+    assert difference["low"] <= difference["mean"] <= difference["high"] < 0
+    (shadow,) = told["shadows"]
+    assert shadow["failed"] == 0 < shadow["answers"] and 0 < shadow["overlap"] <= 1
