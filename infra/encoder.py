@@ -18,7 +18,7 @@ from components.interests.texts import item_texts
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors
-from components.store.listening import ITEMS, listen
+from components.store.listening import ITEMS, VECTORS, listen
 
 BATCH = 256
 GATHER_SECONDS = 0.5
@@ -47,14 +47,15 @@ class ResidentEncoder:
             time.sleep(AGAIN_SECONDS)
 
     def _listen(self) -> NoReturn:
-        with listen(self._url, [ITEMS], LISTENER) as connection:
+        with listen(self._url, [ITEMS, VECTORS], LISTENER) as connection:
             log.info("ready: new items get vectors of %s", " or ".join(self._encoders))
             while True:
                 while self._encode_some():
                     pass
                 self._tell_strange()
-                for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                if list(connection.notifies(timeout=LOOK_SECONDS, stop_after=1)):
                     time.sleep(GATHER_SECONDS)
+                    list(connection.notifies(timeout=0))
 
     def _encode_some(self) -> bool:
         """Whether there were any."""

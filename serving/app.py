@@ -117,8 +117,8 @@ class Handlers:
             ),
             (
                 Operation(
-                    "POST", "/items", "Add or replace items of the catalogue; a new one is recommended from the next "
-                    "model version on, a changed title or availability from the next answer on", answers.ItemsAnswer,
+                    "POST", "/items", "Add or replace items of the catalogue; a new one is recommended by its text "
+                    "within seconds, a changed title or availability from the next answer on", answers.ItemsAnswer,
                     body=requests.ItemsRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.upsert_items,

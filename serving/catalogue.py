@@ -25,7 +25,7 @@ def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, L
 def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
     """All items with their ids, a few thousand in memory at a time."""
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
-    for row in connection.execution_options(yield_per=10_000).execute(columns):
+    for row in connection.execute(columns, execution_options={"yield_per": 10_000}):
         yield row.item_id, ListedItem(row.title, list(row.category), row.available)
 
 

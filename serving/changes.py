@@ -8,7 +8,7 @@ from typing import Protocol
 
 import psycopg
 
-from components.store.listening import GONE, ITEMS, USERS, listen
+from components.store.listening import GONE, ITEMS, USERS, VECTORS, listen
 from serving.database import DatabaseAway
 
 LOOK_SECONDS = 1.0
@@ -27,6 +27,9 @@ class Memory(Protocol):
 
     def items_changed(self, *item_ids: str | None) -> None:
         """Items are others now, or gone."""
+
+    def vectors_changed(self) -> None:
+        """Items that came after the training have vectors now, or other ones."""
 
     def followed(self, following: bool) -> None:
         """Whether changes are told from now on. When it becomes true, anything may have changed before."""
@@ -68,7 +71,7 @@ class Changes:
             self._over.wait(LOOK_SECONDS)
 
     def _listen(self) -> None:
-        with listen(self.url, (USERS, GONE, ITEMS), "duotempo changes") as connection:
+        with listen(self.url, (USERS, GONE, ITEMS, VECTORS), "duotempo changes") as connection:
             self.memory.followed(True)
             self._tried.set()
             while not self._over.is_set():
@@ -82,5 +85,7 @@ class Changes:
                 self.memory.users_changed(told)
         elif change.channel == GONE:
             self.memory.users_gone(told)
+        elif change.channel == VECTORS:
+            self.memory.vectors_changed()
         else:
             self.memory.items_changed(told)

@@ -1,6 +1,7 @@
 """The catalogue as it is now, in memory: the bundle's own copy, and where Postgres differs from it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ REMEMBERED = 20_000
 
 
 class Listing:
-    """Of one bundle. Any thread may ask; one at a time may tell.
+    """Of one bundle, and of the items that came after it. Any thread may ask; one at a time may tell.
 
     available, there: bool (items,): what can be had, and what the catalogue has at all. version: another one after
     each change.
@@ -35,29 +36,49 @@ class Listing:
         """How an item is shown."""
         return self._changed.get(row) or self._known(row)
 
-    def refresh(self, connection: Connection) -> None:
-        """Reads the whole catalogue."""
-        there = np.zeros_like(self.there)
+    def extended(self, rows: Mapping[str, int], listed: Sequence[ListedItem]) -> "Listing":
+        """This one with more rows, those of `listed`."""
+        other, size = copy(self), len(self.there)
+        other._rows = rows
+        other._changed = self._changed | dict(enumerate(listed, start=size))
+        other.available = np.append(self.available, np.array([item.available for item in listed], dtype=bool))
+        other.there = np.append(self.there, np.ones(len(listed), dtype=bool))
+        return other
+
+    def refresh(self, connection: Connection) -> set[str]:
+        """Reads the whole catalogue: the items that the bundle lacks."""
+        there, later = np.zeros_like(self.there), set()
         for item_id, listed in stream_items(connection):
-            if (row := self._rows.get(item_id)) is not None:
+            row = self._rows.get(item_id)
+            if row is not None:
                 there[row] = True
                 self._keep(row, listed)
+            if self._is_later(row):
+                later.add(item_id)
         self.there = there
         self.version += 1
+        return later
 
-    def reread(self, connection: Connection, item_ids: Collection[str]) -> None:
-        """Reads some items again."""
-        found = read_items(connection, item_ids)
+    def reread(self, connection: Connection, item_ids: Collection[str]) -> set[str]:
+        """Reads some items again: those of them that the bundle lacks."""
+        found, later = read_items(connection, item_ids), set()
         for item_id in item_ids:
-            if (row := self._rows.get(item_id)) is not None:
+            row = self._rows.get(item_id)
+            if row is not None:
                 self.there[row] = item_id in found
                 if item_id in found:
                     self._keep(row, found[item_id])
+            if item_id in found and self._is_later(row):
+                later.add(item_id)
         self.version += 1
+        return later
+
+    def _is_later(self, row: int | None) -> bool:
+        return row is None or row >= len(self._titles)
 
     def _keep(self, row: int, listed: ListedItem) -> None:
         self.available[row] = listed.available
-        if (listed.title, listed.category) == self._as_trained(row):
+        if not self._is_later(row) and (listed.title, listed.category) == self._as_trained(row):
             self._changed.pop(row, None)
         else:
             self._changed[row] = listed

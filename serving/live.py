@@ -35,7 +35,7 @@ class Stored:
 
     history: the latest events. seen: int64, rows of all items ever met. documents: LLM(D_l) and LLM(D_s), float32
     (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user. waiting: whether
-    some of them wait.
+    some of them wait. unknown: items ever met that the bundle lacks. size: rows of the bundle.
     """
 
     history: History
@@ -44,6 +44,8 @@ class Stored:
     events: int = 0
     allowed: bool = True
     waiting: bool = False
+    unknown: frozenset[str] = frozenset()
+    size: int = 0
 
     @property
     def known(self) -> bool:
@@ -57,9 +59,11 @@ REFUSED = Stored(NO_HISTORY, NO_HISTORY.items, allowed=False)
 
 @dataclass(frozen=True)
 class Reader:
-    """How one bundle reads events. rows: of the bundle, by item; limit: the latest events that count."""
+    """How one bundle reads events. rows: of the bundle, by item; size: their number; limit: the latest events that
+    count."""
 
     rows: Mapping[str, int]
+    size: int
     settings: EventSettings
     encoder: str
     limit: int
@@ -71,15 +75,24 @@ class Reader:
             return NOTHING
         seen = {one.item_id for one in events} if len(events) < self.limit else read_seen(connection, user_id)
         documents = _documents(connection, user_id, self.encoder)
-        return Stored(self.history(events), self.known_rows(seen), documents, len(events))
+        history, rows = self.history(events), self.known_rows(seen)
+        return Stored(history, rows, documents, len(events), unknown=self._unknown(seen), size=self.size)
+
+    def holds(self, stored: Stored) -> bool:
+        """Whether what was read for the bundle with fewer rows, or more, says the same for these."""
+        if stored.size == self.size:
+            return True
+        return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
 
     def after(self, stored: Stored, events: Sequence[Behaviour]) -> Stored | None:
         """What Postgres holds once events were added to it; None where that must be read."""
-        if not stored.allowed or stored.events + len(events) > self.limit:
+        count = stored.events + len(events)
+        if not stored.allowed or count > self.limit or not self.holds(stored):
             return None
-        seen = np.union1d(stored.seen, self.known_rows([one.item_id for one in events]))
+        met = [one.item_id for one in events]
+        seen, unknown = np.union1d(stored.seen, self.known_rows(met)), stored.unknown | self._unknown(met)
         history = _merged(stored.history, self.history(events))
-        return Stored(history, seen, stored.documents, stored.events + len(events))
+        return Stored(history, seen, stored.documents, count, unknown=unknown, size=self.size)
 
     def with_waiting(self, stored: Stored, events: Sequence[EventRow]) -> Stored:
         """With what waits in the spool, of which Postgres may hold the first part just now."""
@@ -103,6 +116,9 @@ class Reader:
             return NO_HISTORY
         items, times, signs = zip(*known, strict=True)
         return History(np.array(items, np.int64), np.array(times), np.array(signs, np.float32))
+
+    def _unknown(self, item_ids: Iterable[str]) -> frozenset[str]:
+        return frozenset(item for item in item_ids if item not in self.rows)
 
     def known_rows(self, item_ids: Collection[str]) -> np.ndarray:
         """Int64: the rows of those items that the bundle has."""

@@ -38,6 +38,12 @@ class Metrics:
         self.model = Gauge(
             "duotempo_model_info", "The models that this service holds.", ["model_version"], registry=self._registry
         )
+        self.items_waiting = Gauge(
+            "duotempo_items_waiting",
+            "New items that have no vector yet, and are in no answer.",
+            ["model_version"],
+            registry=self._registry,
+        )
         self.answers = Counter(
             "duotempo_answers",
             "Lists by variant; a shadow's are not shown.",

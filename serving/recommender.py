@@ -3,8 +3,9 @@
 import math
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 
 from components.bundle import Bundle
 from components.explain import Explainer, Profile
+from components.extended_bundle import ExtendedBundle, extend
 from components.privacy import Privacy
 from components.ranking.candidates import Candidates, Question
 from components.ranking.exploration import CERTAIN, Exploration, Placed
@@ -34,6 +36,7 @@ from serving.listing import Listing
 from serving.live import NOTHING, REFUSED, Reader, Stored
 from serving.live_users import LiveUsers
 from serving.metrics import Metrics
+from serving.newcomers import Newcomers
 from serving.recent import Recent
 from serving.requests import RecommendRequest, SimilarRequest
 from serving.spool import Spool, SpoolError
@@ -130,9 +133,44 @@ class Recommender:
         self._tail = in_tail(bundle.items["popularity"].to_numpy())
         self.listing = Listing(bundle.items, bundle.row)
         self.users: LiveUsers[Stored] = LiveUsers()
-        self._reader = Reader(bundle.row, settings.events, bundle.manifest["encoder"], settings.ranking.history)
+        encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
+        self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history)
+        self.newcomers = Newcomers(encoder)
         self._interests: Recent[Stored, Interest] = Recent(INTERESTS)
         self._categories = CategoryIndex(bundle.items["category"])
+
+    def items_changed(self, connection: Connection, item_ids: Collection[str] | None) -> "Recommender":
+        """Reads items again, with None all: this one, or one that has more of them."""
+        listing = self.listing
+        later = listing.refresh(connection) if item_ids is None else listing.reread(connection, item_ids)
+        return self._grown(self.newcomers.look(connection, later))
+
+    def vectors_changed(self, connection: Connection) -> "Recommender":
+        """Reads the vectors of items that came after the bundle: this one, or one that has more of them."""
+        return self._grown(self.newcomers.look_again(connection))
+
+    def _grown(self, grows: bool) -> "Recommender":
+        """What is asked of this one meanwhile is answered by the rows that it has."""
+        self._metrics.items_waiting.labels(self.model_version).set(self.newcomers.waiting)
+        if not grows:
+            return self
+        other, joined = copy(self), self.newcomers.joined
+        own = self._bundle.own if isinstance(self._bundle, ExtendedBundle) else self._bundle
+        other._bundle = bundle = extend(own, joined)
+        size, added = bundle.items.num_rows, joined[len(self._ids) - own.items.num_rows :]
+        other._ids = self._ids + [item.item_id for item in added]
+        other.trend = self.trend.extended(bundle.row, size)
+        other._scorer = self._scorer.extended(bundle, other.trend)
+        other._candidates = Candidates(bundle, self._settings.ranking.exact_below)
+        other._wanted = MostWanted(other._scorer)
+        other._explainer = Explainer(other._scorer, self._settings.interests)
+        other._tail = np.append(self._tail, np.ones(len(added), dtype=bool))
+        listed = [ListedItem(item.title, item.category, item.available) for item in added]
+        other.listing = self.listing.extended(bundle.row, listed)
+        other._reader = replace(self._reader, rows=bundle.row, size=size)
+        other._interests = Recent(INTERESTS)
+        other._categories = CategoryIndex(bundle.items["category"])
+        return other
 
     def recommend(self, request: RecommendRequest, variant: str) -> Answer:
         """The answer of /recommend. Every event committed before the call counts."""
@@ -180,7 +218,7 @@ class Recommender:
         row = self._scorer.row.get(request.item_id)
         if row is None:
             message = (
-                f"no item {request.item_id!r} in model version {self.model_version}; an item added later is in the next"
+                f"no item {request.item_id!r} in model version {self.model_version}, nor among those that came since"
             )
             raise ApiError(404, "unknown_item", message, "item_id")
         mask = eligible(self._categories, [row]) & self.listing.there & self.listing.available
@@ -195,7 +233,7 @@ class Recommender:
     def at_hand(self, request: RecommendRequest) -> bool:
         """Whether an answer needs neither Postgres nor much time."""
         plain = not (request.explain or request.context or request.filters.category_in)
-        return plain and self.users.get(request.user_id) is not None
+        return plain and self._known(request.user_id) is not None
 
     def _rank(self, session: Session, request: RecommendRequest, now: float, request_id: str | None = None) -> Ranked:
         """request_id: of an answer that may explore, as it does where it can be noted what it showed."""
@@ -250,7 +288,7 @@ class Recommender:
     def _stored(self, session: Session, user_id: str) -> Stored:
         """What is known of a user; what was known last, when Postgres is away. What waits in the spool counts."""
         waiting = self._waiting(session, user_id)  # before Postgres: what is stored in between is then found there
-        stored = self.users.get(user_id)
+        stored = self._known(user_id)
         if stored is None:
             last = self.users.last(user_id) or NOTHING
             stored = session.ask(
@@ -264,6 +302,10 @@ class Recommender:
         except SpoolError as error:
             session.lacks("spool", error)
             return []
+
+    def _known(self, user_id: str) -> Stored | None:
+        known = self.users.get(user_id)
+        return known if known is not None and self._reader.holds(known) else None
 
     def _read(self, connection: Connection, user_id: str) -> Stored:
         if refused(connection, self._privacy, [user_id]):
@@ -279,7 +321,7 @@ class Recommender:
     ) -> list[Shown]:
         """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
         filters, ranking = request.filters, self._settings.ranking
-        named = [*filters.exclude_items, *(event.item_id for event in request.context)]
+        named = [*filters.exclude_items, *(event.item_id for event in request.context), *stored.unknown]
         excluded = np.concatenate([stored.seen, self._reader.known_rows(named)])
         mask = eligible(self._categories, excluded, filters.category_in, filters.category_out) & self.listing.there
         if filters.available_only:

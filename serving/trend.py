@@ -1,12 +1,13 @@
 """What is wanted lately, counted in Postgres every few seconds."""
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from sqlalchemy import Connection
 
-from components.ranking.trends import RECENT_SECONDS, trend_scores
+from components.ranking.trends import RECENT_SECONDS, trend_scores, with_least
 from components.settings import EventSettings
 from components.store.trend import count_wanted
 
@@ -25,6 +26,12 @@ class LiveTrend:
     def scores(self, moments: np.ndarray) -> np.ndarray:
         """Float32 (1, items): all moments are now."""
         return self.now
+
+    def extended(self, rows: Mapping[str, int], size: int) -> "LiveTrend":
+        """This one for a bundle with more rows, which nobody has wanted lately until it is told."""
+        other = copy(self)
+        other._rows, other.now = rows, with_least(self.now, size)
+        return other
 
     def tell(self, wanted: Mapping[str, int]) -> None:
         """wanted: positive events of the last days, by item; items that the bundle lacks do not count."""

@@ -2,8 +2,11 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from threading import Lock
+
+from sqlalchemy import Connection
 
 from components.store.history import Behaviour
 from components.store.variants import CHAMPION, Part
@@ -44,7 +47,8 @@ class Variants:
         self._metrics = metrics
         self._shadow = shadow
         self._parts = {CHAMPION: Part(CHAMPION, champion)}
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+        self._telling = Lock()
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -60,17 +64,23 @@ class Variants:
         """Of the champion."""
         return self._parts[CHAMPION].model_version
 
+    @property
+    def notes(self) -> list[str]:
+        """What was asked for and cannot be, or not yet."""
+        waiting = [note for recommender in self._recommenders.values() for note in recommender.newcomers.notes]
+        return [*self._notes, *dict.fromkeys(waiting)]
+
     def follow(self, wanted: Mapping[str, Part]) -> None:
         """Puts parts in force. One whose version is not here is left out, the champion stays; `notes` say so."""
         known = {variant: part for variant, part in wanted.items() if part.model_version in self._recommenders}
         notes = [self._lack(part.model_version) for part in wanted.values() if part.variant not in known]
-        if notes != self.notes:
+        if notes != self._notes:
             for note in notes:
                 logger.warning("%s", note)
         parts = {CHAMPION: self._parts[CHAMPION], **known}
         if parts != self._parts:
             logger.info("variants: %s", ", ".join(f"{part.variant} {part.model_version}" for part in parts.values()))
-        self._parts, self.notes = parts, notes
+        self._parts, self._notes = parts, notes
 
     def tell(self, wanted: Mapping[str, int]) -> None:
         """Positive events of the last days, by item: the trend of all versions."""
@@ -93,13 +103,19 @@ class Variants:
             recommender.gone(user_id)
 
     def items_changed(self, *item_ids: str | None) -> None:
-        """Reads items again, with None all of them. Raises DatabaseAway."""
-        with self._database.begin() as connection:
-            for recommender in self._recommenders.values():
-                if None in item_ids:
-                    recommender.listing.refresh(connection)
-                else:
-                    recommender.listing.reread(connection, [one for one in item_ids if one is not None])
+        """Reads items again, with None all of them; new ones join each version. Raises DatabaseAway."""
+        named = None if None in item_ids else [one for one in item_ids if one is not None]
+        self._tell_items(lambda recommender, connection: recommender.items_changed(connection, named))
+
+    def vectors_changed(self) -> None:
+        """New items have vectors, or other ones. Raises DatabaseAway."""
+        self._tell_items(lambda recommender, connection: recommender.vectors_changed(connection))
+
+    def _tell_items(self, tell: Callable[[Recommender, Connection], Recommender]) -> None:
+        """One at a time, so that what was read later is not overwritten by what was read before."""
+        with self._telling, self._database.begin() as connection:
+            for version, recommender in self._recommenders.items():
+                self._recommenders[version] = tell(recommender, connection)
 
     def followed(self, following: bool) -> None:
         """Whether changes by others are told from now on. Raises DatabaseAway."""

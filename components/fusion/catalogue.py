@@ -43,9 +43,3 @@ def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pca = PCA(components, svd_solver="covariance_eigh").fit(known.astype(np.float64))
     scale = np.sqrt(np.maximum(pca.explained_variance_, 1e-6) * components)
     return pca.mean_.astype(np.float32), (pca.components_.T / scale).astype(np.float32)
-
-
-def project(texts: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(texts - mean) @ matrix, zero where there is no text."""
-    known = (np.abs(texts).sum(axis=1) > 0)[:, None]
-    return (np.where(known, texts - mean, 0) @ matrix).astype(np.float32)

@@ -4,6 +4,7 @@ The service and the evaluation both score here, with the same bundle, so that wh
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ from components.bundle import Bundle
 from components.ranking.collaborative import recency_weights
 from components.ranking.sparse import columns, product
 from components.ranking.states import StateBatch, UserState, collate
-from components.ranking.trends import FixedTrend, Trend, standardise
+from components.ranking.trends import FixedTrend, Trend, standardise, with_least
 
 Strategy = Literal["content", "collaborative", "hybrid"]
 PARTS: dict[Strategy, tuple[str, ...]] = {
@@ -77,6 +78,13 @@ class Scorer:
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
         self.trend = trend or FixedTrend(bundle.items["recent"].to_numpy())
         self._popularity = standardise(np.log1p(bundle.items["popularity"].to_numpy()[None]))
+
+    def extended(self, bundle: Bundle, trend: Trend) -> "Scorer":
+        """This one for its bundle with more rows, which are as wanted as the least wanted of the others."""
+        other = copy(self)
+        other.bundle, other.row, other.trend = bundle, bundle.row, trend
+        other._popularity = with_least(self._popularity, bundle.items.num_rows)
+        return other
 
     def query(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Query:
         """The users' side of the scores. Raises ValueError for an unknown strategy."""
@@ -171,24 +179,26 @@ class Scorer:
         long, short = self._tower.run(["long", "short"], {k: v for k, v in feed.items() if k in self._inputs})
         return long, short
 
-    def _decayed(self, batch: StateBatch) -> sparse.csr_matrix:
-        """(users, items): each history item's signal, halved every half life."""
-        return self._histories(
-            batch, batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
-        )
+    def _decay(self, batch: StateBatch) -> np.ndarray:
+        """(users, H): each history item's signal, halved every half life."""
+        return batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
 
-    def _histories(self, batch: StateBatch, weights: np.ndarray) -> sparse.csr_matrix:
+    def _histories(self, weights: np.ndarray, items: np.ndarray, count: int) -> sparse.csr_matrix:
+        """(users, count) of the weights (users, H) of `items` (users, H), which are below `count`."""
         users = np.repeat(np.arange(len(weights)), weights.shape[1])
-        shape = (len(weights), self.bundle.items.num_rows)
-        return sparse.csr_matrix((weights.ravel(), (users, batch.items.ravel())), shape=shape)
+        return sparse.csr_matrix((weights.ravel(), (users, items.ravel())), shape=(len(weights), count))
 
     def _collaborative(self, batch: StateBatch) -> sparse.csr_matrix:
-        recent = self._histories(batch, recency_weights(batch.signals, self.bundle.manifest["recency"]))
+        weights = recency_weights(batch.signals, self.bundle.manifest["recency"])
+        recent = self._histories(weights, batch.items, self.bundle.items.num_rows)
         return product(recent, self.bundle.neighbours).astype(np.float32)
 
     def _content(self, batch: StateBatch) -> np.ndarray:
         """(users, encoder dimension): what they read, of unit length."""
-        profile = self._decayed(batch) @ self.bundle.texts + batch.documents.sum(axis=1)
+        items, places = np.unique(batch.items, return_inverse=True)
+        weights = self._decay(batch)
+        read = self._histories(weights, places.reshape(weights.shape), len(items)) @ self.bundle.texts[items]
+        profile = read + batch.documents.sum(axis=1)
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
         return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
 

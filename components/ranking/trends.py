@@ -60,3 +60,9 @@ def standardise(values: np.ndarray) -> np.ndarray:
     centred = values - values.mean(axis=1, keepdims=True)
     deviation = values.std(axis=1, keepdims=True)
     return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0).astype(np.float32)
+
+
+def with_least(scores: np.ndarray, size: int) -> np.ndarray:
+    """Scores (T, size) of scores (T, n): those that are missing are the least of their row."""
+    least = scores.min(axis=1, keepdims=True)
+    return np.hstack([scores, np.repeat(least, size - scores.shape[1], axis=1)])

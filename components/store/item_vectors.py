@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -24,12 +25,42 @@ _WRITE = text(
 )
 
 
-def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> None:
-    """Asks for the vectors of items by an encoder, named by its key. Those asked for already, or gone, stay as they
-    are."""
+@dataclass(frozen=True)
+class VectorOfItem:
+    """An item of the catalogue with the unit vector of its text, float32 (e,), zero where that is empty."""
+
+    item_id: str
+    title: str
+    category: list[str]
+    available: bool
+    published_at: datetime | None
+    content_hash: str
+    vector: np.ndarray
+
+
+def vector_hashes(connection: Connection, encoder: str, item_ids: Collection[str]) -> dict[str, str | None]:
+    """The content_hash of the vectors that were asked for, by item; None where one waits."""
+    of_items = select(ItemVector.item_id, ItemVector.content_hash).where(ItemVector.item_id == func.any(list(item_ids)))
+    return dict(connection.execute(of_items.where(ItemVector.encoder == encoder)).tuples().all())
+
+
+def read_item_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[VectorOfItem]:
+    """Those of the items whose vectors are there, by item_id."""
+    of_item = (Item.item_id, Item.title, Item.category, Item.available, Item.published_at)
+    columns = select(*of_item, ItemVector.content_hash, ItemVector.vector)
+    rows = columns.join(ItemVector, ItemVector.item_id == Item.item_id).where(
+        ItemVector.encoder == encoder, ItemVector.vector.is_not(None), Item.item_id == func.any(list(item_ids))
+    )
+    found = connection.execute(rows.order_by(Item.item_id)).mappings()
+    return [VectorOfItem(**{**row, Columns.VECTOR: np.asarray(row[Columns.VECTOR], np.float32)}) for row in found]
+
+
+def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[str]:
+    """Asks for the vectors of items by an encoder, named by its key: those that were not asked for before. An item
+    that is gone is left out."""
     wanted = select(Item.item_id, literal(encoder)).where(Item.item_id == func.any(list(item_ids)))
     rows = insert(ItemVector).from_select([Columns.ITEM, ENCODER], wanted.order_by(Item.item_id))
-    connection.execute(rows.on_conflict_do_nothing())
+    return list(connection.scalars(rows.on_conflict_do_nothing().returning(ItemVector.item_id)))
 
 
 def wanted_items(connection: Connection, encoders: Collection[str], limit: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Being told of what changes in Postgres, at its commit (LISTEN); the migration 0006 says what is told."""
+"""Being told of what changes in Postgres, at its commit (LISTEN); the migrations 0006 and 0007 say what is told."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 from components.store.engine import CONNECT_TIMEOUT_SECONDS
 
 USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
+VECTORS = "duotempo_vectors"
 """Channels; the payload is the id of who or what changed, empty for more than a hundred at once."""
 KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
 """A server that is gone without a word is missed after some ten seconds."""

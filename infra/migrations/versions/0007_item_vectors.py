@@ -1,4 +1,4 @@
-"""Text vectors of items that came after the training of what is served; every change is told (NOTIFY)."""
+"""Text vectors of items that came after the training of what is served; every change is told, as those of 0006 are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,7 +24,7 @@ def upgrade() -> None:
     for change in CHANGES:
         op.execute(
             f"CREATE TRIGGER item_vectors_{change.lower()}_told AFTER {change} ON item_vectors"
-            " REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION tell_items('duotempo_items')"
+            " REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION tell_items('duotempo_vectors')"
         )
 
 

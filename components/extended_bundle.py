@@ -1,0 +1,62 @@
+"""A bundle with the items that came after its training: in rows after its own, carried by their texts alone."""
+
+from collections import ChainMap
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from components.bundle import Bundle
+from components.columns import Columns
+from components.fusion.projection import project
+from components.stacked import Stacked
+from components.store.item_vectors import VectorOfItem
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendedBundle(Bundle):
+    """own: as it was trained; its arrays and its rows by item are not copied."""
+
+    own: Bundle
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        first = self.own.items.num_rows
+        later = self.items[Columns.ITEM].slice(first).to_pylist()
+        return cast(dict[str, int], ChainMap({item: first + n for n, item in enumerate(later)}, self.own.row))
+
+
+def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
+    """The bundle with `items`, none of which it has, in their order. Nobody wanted them yet: they have no neighbours,
+    no keywords and no popularity."""
+    texts = np.stack([item.vector for item in items])
+    size = bundle.items.num_rows + len(items)
+    parts = {field.name: getattr(bundle, field.name) for field in fields(Bundle)} | {
+        "items": pa.concat_tables([bundle.items, _table(items, bundle.items.schema)]),
+        "vectors": _stacked(bundle.vectors, project(texts, bundle.text_mean, bundle.text_matrix)),
+        "texts": _stacked(bundle.texts, texts),
+        "neighbours": _with_empty_rows(bundle.neighbours, (size, size)),
+        "keywords": _with_empty_rows(bundle.keywords, (size, bundle.keywords.shape[1])),
+    }
+    return ExtendedBundle(**parts, own=bundle)
+
+
+def _table(items: Sequence[VectorOfItem], schema: pa.Schema) -> pa.Table:
+    columns = (Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT)
+    listed = {name: [getattr(item, name) for item in items] for name in columns}
+    unwanted = {"popularity": [0] * len(items), "recent": [0] * len(items), "trained": [False] * len(items)}
+    return pa.table(listed | unwanted, schema=schema)
+
+
+def _stacked(first: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """It stands for an array wherever a recommender reads one."""
+    return cast(np.ndarray, Stacked(first, later.astype(first.dtype, copy=False)))
+
+
+def _with_empty_rows(matrix: sparse.csr_matrix, shape: tuple[int, int]) -> sparse.csr_matrix:
+    ends = np.pad(matrix.indptr, (0, shape[0] - matrix.shape[0]), mode="edge")
+    return sparse.csr_matrix((matrix.data, matrix.indices, ends), shape=shape)

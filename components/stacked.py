@@ -1,0 +1,52 @@
+"""Two arrays that are read as one, without a copy of either."""
+
+from typing import Any
+
+import numpy as np
+
+
+class Stacked:
+    """The rows of `first` (n, d), which may lie on the disk, and after them those of `later` (m, d).
+
+    Rows may be taken of it, and vectors multiplied with all of it (`vectors @ stacked.T`); whoever reads it in another
+    way gets a copy.
+    """
+
+    def __init__(self, first: np.ndarray, later: np.ndarray) -> None:
+        self.first, self.later = first, later
+        self.shape = (len(first) + len(later), first.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.concatenate([self.first, self.later]).astype(dtype or self.first.dtype, copy=False)
+
+    def __getitem__(self, of: Any) -> Any:
+        """The rows at int64 (r,), a copy; of all, the same."""
+        if isinstance(of, slice) and of == slice(None):
+            return self
+        rows = np.asarray(of)
+        young = rows >= len(self.first)
+        if not young.any():
+            return self.first[rows]
+        found = np.empty((*rows.shape, self.shape[1]), self.first.dtype)
+        found[~young], found[young] = self.first[rows[~young]], self.later[rows[young] - len(self.first)]
+        return found
+
+    @property
+    def T(self) -> "Transposed":
+        return Transposed(self)
+
+
+class Transposed:
+    """A stacked array (n + m, d) as the right side of a product."""
+
+    __array_ufunc__ = None  # numpy leaves the product to this class
+
+    def __init__(self, stacked: Stacked) -> None:
+        self._stacked = stacked
+
+    def __rmatmul__(self, left: np.ndarray) -> np.ndarray:
+        """(u, n + m) of `left` (u, d)."""
+        return np.hstack([left @ self._stacked.first.T, left @ self._stacked.later.T])

@@ -1,0 +1,114 @@
+"""A bundle with later items says of its own what it said before, and of the later ones what their texts say."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.catalogues import clustered_bundle, visitors
+from components.bundle import Bundle
+from components.extended_bundle import ExtendedBundle, extend
+from components.ranking.candidates import Candidates
+from components.ranking.indexes import with_indexes
+from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
+from components.ranking.scorer import PARTS, Scorer, Strategy
+from components.ranking.states import UserState
+from components.stacked import Stacked
+from components.store.item_vectors import VectorOfItem
+from serving.trend import LiveTrend
+from tests.worlds import tiny_bundle
+
+OWN, LATER = 40, 3
+NOW = 1_717_200_000.0
+
+
+def later_items(dimension: int, count: int = LATER) -> list[VectorOfItem]:
+    """The last of them has no text."""
+    random = np.random.default_rng(5)
+    texts = random.normal(size=(count, dimension)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    texts[-1] = 0
+    day = datetime(2024, 6, 2, tzinfo=UTC)
+    return [VectorOfItem(f"later{n}", f"New {n}", ["home"], True, day, str(n), text) for n, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="module")
+def plain() -> Bundle:
+    return tiny_bundle(OWN)
+
+
+@pytest.fixture(scope="module")
+def extended(plain: Bundle) -> ExtendedBundle:
+    return extend(plain, later_items(plain.texts.shape[1]))
+
+
+def scorers(plain: Bundle, extended: ExtendedBundle) -> tuple[Scorer, Scorer]:
+    trend = LiveTrend(plain.row, plain.items["recent"].to_numpy())
+    scorer = Scorer(plain, trend)
+    return scorer, scorer.extended(extended, trend.extended(extended.row, extended.items.num_rows))
+
+
+def state(items: list[int]) -> UserState:
+    size = len(items)
+    return UserState(np.array(items), NOW - np.arange(size, 0, -1.0), np.ones(size, np.float32), NOW)
+
+
+def test_the_later_rows_come_after_the_own_ones(plain: Bundle, extended: ExtendedBundle) -> None:
+    assert [extended.row.get(item) for item in ("i0", "i39", "later0", "later2", "nobody")] == [0, 39, 40, 42, None]
+    assert extended.items["item_id"].to_pylist()[OWN:] == ["later0", "later1", "later2"]
+    assert extended.items["popularity"].to_pylist()[OWN:] == [0, 0, 0]
+    assert extended.items.schema == plain.items.schema
+
+
+def test_a_later_item_is_its_text_alone(plain: Bundle, extended: ExtendedBundle) -> None:
+    texts = np.stack([item.vector for item in later_items(plain.texts.shape[1])])
+    rows = np.arange(OWN, OWN + LATER)
+    np.testing.assert_array_equal(extended.texts[rows], texts)
+    expected = (texts - plain.text_mean) @ plain.text_matrix
+    np.testing.assert_allclose(extended.vectors[rows][:-1], expected[:-1], rtol=1e-6)
+    assert not extended.vectors[rows][-1].any()
+
+
+@pytest.mark.parametrize("strategy", PARTS)
+def test_the_own_items_score_as_before(plain: Bundle, extended: ExtendedBundle, strategy: Strategy) -> None:
+    before, after = scorers(plain, extended)
+    asked = [state([3, 7, 20]), state([])]
+    was, now = before.score(asked, strategy), after.score(asked, strategy)
+    np.testing.assert_allclose(now.total[:, :OWN], was.total, atol=1e-5)
+    assert now.total.shape == (2, OWN + LATER)
+    np.testing.assert_allclose(after.totals(asked, strategy)[0], now.total, atol=1e-5)
+    some = np.array([2, 41, 17, 40])
+    np.testing.assert_allclose(after.score(asked, strategy, some).total, now.total[:, some], atol=1e-5)
+
+
+def test_a_later_item_in_a_history_moves_its_likes(plain: Bundle) -> None:
+    """Two items of one text: who liked one of them is shown the other."""
+    first, second, _ = later_items(plain.texts.shape[1])
+    extended = extend(plain, [first, replace(second, vector=first.vector)])
+    after = scorers(plain, extended)[1]
+    for strategy in ("content", "hybrid"):
+        liked, not_liked = (after.score([state(items)], strategy).total[0, OWN + 1] for items in ([OWN], []))
+        assert liked > not_liked
+
+
+def test_likeness_of_later_items(plain: Bundle, extended: ExtendedBundle) -> None:
+    scores = ItemQuestion(extended, OWN).scores(None)
+    assert scores[OWN] == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(ItemQuestion(extended, OWN).scores(np.array([5, 41])), scores[[5, 41]], atol=1e-5)
+    np.testing.assert_allclose(ItemQuestion(plain, 3).scores(None), ItemQuestion(extended, 3).scores(None)[:OWN])
+
+
+def test_later_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
+    with_indexes(clustered_bundle(8_000, width=16), 5_000).write(tmp_path)
+    plain = Bundle.read(tmp_path, mapped=True)
+    (visitor,) = visitors(plain, 1)
+    wanted = plain.vectors[visitor.items].mean(axis=0)
+    later = Stacked(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
+    bundle = replace(extend(plain, later_items(plain.texts.shape[1])), vectors=later)
+    scorer = scorers(plain, bundle)[1]
+    question = UserQuestion(scorer, scorer.query([visitor]), MostWanted(scorer))
+    mask = np.ones(bundle.items.num_rows, dtype=bool)
+    rows, _ = next(Candidates(bundle, 5_000).batches(question, mask, 10))
+    assert {8_000, 8_001} <= set(rows)
