@@ -62,10 +62,11 @@ def soon(engine: Engine, holds: Callable[[Connection], object]) -> None:
         time.sleep(0.05)
 
 
-def put(connection: Connection, title: str, item_id: str = "new") -> pd.DataFrame:
-    rows = clean_items(pd.DataFrame([{"item_id": item_id, "title": title, "category": "kitchen"}]), source="test").rows
-    upsert_items(connection, rows)
-    return rows
+def put(connection: Connection, title: str, item_id: str = "new") -> str:
+    """Stores an item; its text."""
+    cleaned = clean_items([{"item_id": item_id, "title": title, "category": "kitchen"}], source="test")
+    upsert_items(connection, cleaned.rows)
+    return item_texts(pd.DataFrame([{"title": title, "category": ["kitchen"], "description": ""}]))[0]
 
 
 def vector(connection: Connection, encoder: str = KEY) -> np.ndarray | None:
@@ -81,9 +82,9 @@ def test_an_item_that_is_asked_for_gets_the_vector_of_its_text_and_a_new_one_wit
         soon(engine, encoder_listens)
         for title in ("A kettle that boils water", "手冲咖啡壶"):
             with engine.begin() as connection:
-                rows = put(connection, title)
+                written = put(connection, title)
                 want_vectors(connection, KEY, ["new", "an item that is not there"])
-            expected = encoder.encode(item_texts(rows))[0]
+            expected = encoder.encode([written])[0]
             soon(engine, lambda c, e=expected: (v := vector(c)) is not None and np.allclose(v, e, atol=1e-5))
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 1
@@ -104,8 +105,7 @@ def test_items_wait_for_an_encoder_that_is_away(engine: Engine, database: str, t
 
 def test_a_text_without_words_has_no_direction(engine: Engine, database: str, tmp_path: Path) -> None:
     with engine.begin() as connection:
-        rows = pd.DataFrame([{"item_id": "new"}])
-        upsert_items(connection, clean_items(rows, source="test").rows)
+        upsert_items(connection, clean_items([{"item_id": "new"}], source="test").rows)
         want_vectors(connection, KEY, ["new"])
     with resident(database, tmp_path):
         soon(engine, lambda connection: vector(connection) is not None)
@@ -126,14 +126,14 @@ def test_an_encoder_that_the_settings_do_not_give_is_named(engine: Engine, datab
 def test_the_packaged_english_encoder_is_kept_loaded_too(engine: Engine, database: str, tmp_path: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=ENGLISH))
     with engine.begin() as connection:
-        rows = put(connection, "A kettle that boils water")
+        written = put(connection, "A kettle that boils water")
         want_vectors(connection, encoder.key, ["new"])
         want_vectors(connection, KEY, ["new"])
     with resident(database, tmp_path, ENGLISH):
         soon(engine, lambda connection: vector(connection, encoder.key) is not None)
         soon(engine, lambda connection: vector(connection, KEY) is not None)
     with engine.begin() as connection:
-        expected = encoder.encode(item_texts(rows))[0]
+        expected = encoder.encode([written])[0]
         np.testing.assert_allclose(vector(connection, encoder.key), expected, atol=1e-4)
 
 
