@@ -1,0 +1,54 @@
+"""Every command and option that the documents name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from cli.main import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+COMMAND = re.compile(
+    r"(?<![-\w/.=:])(?<!-n )(?<!install )(?<!upgrade )(?<!namespace )(?<!generic )duotempo ([a-z][^&|;#`)\n]*)"
+)
+
+
+def commands(document: Path) -> list[str]:
+    """What follows the word `duotempo` where a document shows code."""
+    shown = [block or inline for block, inline in CODE.findall(document.read_text(encoding="utf-8"))]
+    return [words.strip() for code in shown for words in COMMAND.findall(code.replace("\\|", "/"))]
+
+
+def missing(words: str) -> str | None:
+    """The first word that no command of the product knows, be it a command or an option."""
+    command = get_command(app)
+    for word in re.split(r"[\s\[\]]+", words):
+        inside = getattr(command, "commands", None)
+        if inside is not None:
+            if word not in inside:
+                return word
+            command = inside[word]
+        elif word.startswith("-") and word.partition("=")[0] not in {
+            option for parameter in command.params for option in parameter.opts
+        }:
+            return word
+    return None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_options_of_a_document_are_there(document: Path) -> None:
+    found = commands(document)
+    assert [(words, word) for words in found if (word := missing(words))] == []
+
+
+def test_the_documents_for_operators_show_commands() -> None:
+    """So that the test above has something to look at, and would see what is not there."""
+    shown = {words.split()[0] for document in DOCUMENTS for words in commands(document)}
+    assert {"up", "down", "status", "promote", "rollback", "backup", "restore", "worker", "report", "forget"} <= shown
+    assert missing("promote 3 --force --why TEXT") is None
+    assert (missing("demote 3"), missing("promote 3 --softly"), missing("report offline")) == (
+        "demote", "--softly", "offline",
+    )  # fmt: skip
