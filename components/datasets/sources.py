@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.columns import EVENTS, Columns
-from components.datasets.times import epoch_seconds
 from components.errors import DuotempoError
 from components.store.normalize import BEYOND_SECONDS, clean_id
+from components.times import epoch_seconds
 
 EVENT_FILE = "interactions.parquet"
 ITEM_FILE = "items.parquet"

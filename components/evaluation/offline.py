@@ -15,7 +15,6 @@ from components.bundle import Bundle
 from components.columns import EVENTS, Columns
 from components.datasets.records import as_frame, records
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
-from components.datasets.times import epoch_seconds, moments
 from components.embedding.embed import embed
 from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.errors import EvaluationError
@@ -49,6 +48,7 @@ from components.settings import Settings
 from components.store.clean import clean_items
 from components.store.normalize import BEYOND_SECONDS, clean_id
 from components.store.rows import ItemRow
+from components.times import epoch_seconds, moments
 
 SPLITS = ("loo", "temporal", "rolling")
 PRODUCT = "duotempo"

@@ -9,7 +9,7 @@ from components.columns import Columns
 from components.evaluation.baselines import Popularity
 from components.evaluation.metrics import rank
 from components.evaluation.peers import Peer, interaction_matrix
-from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, epoch_seconds
+from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, event_seconds
 from components.fusion.sequences import Documents
 from components.interests.signals import signals
 from components.ranking.scorer import Scorer
@@ -36,7 +36,7 @@ def user_states(
     """
     events = split.events if isinstance(split, Rolling) else split.train
     items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
-    times = epoch_seconds(events)
+    times = event_seconds(events)
     strengths = signals(events, settings)
     histories = [history[items[history] >= 0] for history in split.histories()]
     if isinstance(split, Rolling):
@@ -63,7 +63,7 @@ def past_trend(split: Split | Rolling, rows: dict[str, int], settings: EventSett
     events = split.events if isinstance(split, Rolling) else split.train
     items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
     counted = (items >= 0) & (signals(events, settings) > 0)
-    return PastTrend(items[counted], epoch_seconds(events)[counted], len(rows))
+    return PastTrend(items[counted], event_seconds(events)[counted], len(rows))
 
 
 def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ def rank_popularity(model: Popularity, split: Split | Rolling, rows: dict[str, i
     """Fits a baseline and ranks: lists (T, k), seen items left out. In `rolling` the counts are as of each target."""
     events = split.events if isinstance(split, Rolling) else split.train
     items = events[Columns.ITEM].map(rows).to_numpy(np.int64)
-    model.fit(events[Columns.USER].to_numpy(dtype=object), items, epoch_seconds(events), len(rows))
+    model.fit(events[Columns.USER].to_numpy(dtype=object), items, event_seconds(events), len(rows))
     moments = split.targets[TIME].to_numpy(np.float64)
     final = None if isinstance(split, Rolling) else model.final_scores()
 

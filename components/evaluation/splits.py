@@ -21,6 +21,7 @@ import pandas as pd
 
 from components.columns import Columns as C
 from components.evaluation.errors import EvaluationError
+from components.times import epoch_seconds
 
 Kind = Literal["loo", "temporal"]
 
@@ -54,7 +55,7 @@ class Split:
     def histories(self) -> list[np.ndarray]:
         """For each target the row numbers in `train` of its user's events, oldest first."""
         ends = np.full(len(self.targets), np.inf)
-        return _events_before(self.train[C.USER], epoch_seconds(self.train), self.targets[C.USER], ends)
+        return _events_before(self.train[C.USER], event_seconds(self.train), self.targets[C.USER], ends)
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Rolling:
     def histories(self) -> list[np.ndarray]:
         """For each target the row numbers in `events` of its user's events strictly before it in time, oldest first."""
         times = self.targets[TIME].to_numpy()
-        return _events_before(self.events[C.USER], epoch_seconds(self.events), self.targets[C.USER], times)
+        return _events_before(self.events[C.USER], event_seconds(self.events), self.targets[C.USER], times)
 
 
-def epoch_seconds(events: pd.DataFrame) -> np.ndarray:
+def event_seconds(events: pd.DataFrame) -> np.ndarray:
     """Times of the events in epoch seconds, float64, from the column `timestamp` or else `occurred_at`.
 
     Raises EvaluationError when neither is there, or a time is missing.
@@ -88,9 +89,7 @@ def epoch_seconds(events: pd.DataFrame) -> np.ndarray:
         )
     if missing := int(events[column].isna().sum()):
         raise EvaluationError(f"{missing} events have no {column!r}: remove them or give them a time")
-    if column == C.TIMESTAMP:
-        return events[column].to_numpy(dtype=np.float64)
-    return pd.to_datetime(events[column], utc=True).dt.as_unit("us").astype("int64").to_numpy() / 1e6
+    return epoch_seconds(events[column])
 
 
 def split(interactions: pd.DataFrame, kind: Kind) -> Split:
@@ -138,7 +137,7 @@ def rolling(events: pd.DataFrame, quantile: float, sample: int, seed: int) -> Ro
 def _sorted(events: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     if events.empty:
         raise EvaluationError("there are no events to split: ingest or name a dataset that has some")
-    times = epoch_seconds(events)
+    times = event_seconds(events)
     order = np.argsort(times, kind="stable")
     return events.iloc[order].reset_index(drop=True), times[order]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from components.columns import Columns
-from components.fusion.sequences import Documents, epoch_seconds
+from components.fusion.sequences import Documents
+from components.times import epoch_seconds
 
 VectorsOf = Callable[[Sequence[str]], np.ndarray]
 """From n texts to float32 (n, e) unit vectors, a zero row for an empty text."""

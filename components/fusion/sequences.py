@@ -11,6 +11,7 @@ from components.columns import Columns
 from components.interests.signals import signals
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, FusionSettings
+from components.times import epoch_seconds
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,6 @@ def build_sequences(
         signals=signals(events, settings)[order],
         anchors=documents.in_force(owners, times),
     )
-
-
-def epoch_seconds(times: pd.Series) -> np.ndarray:
-    """UTC datetimes as float64 epoch seconds."""
-    return times.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[us]").astype("int64").to_numpy() / 1e6
 
 
 @dataclass(frozen=True)

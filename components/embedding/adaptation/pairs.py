@@ -9,11 +9,11 @@ import pandas as pd
 
 from components.columns import Columns
 from components.embedding.adaptation.errors import AdaptationError
-from components.fusion.sequences import epoch_seconds
 from components.interests.signals import signals
 from components.interests.texts import item_texts
 from components.ranking.states import SECONDS_A_DAY
 from components.settings import AdaptationSettings, EventSettings
+from components.times import epoch_seconds
 
 
 @dataclass(frozen=True)

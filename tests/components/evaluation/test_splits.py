@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from components.evaluation.errors import EvaluationError
-from components.evaluation.splits import epoch_seconds, rolling, split
+from components.evaluation.splits import event_seconds, rolling, split
 
 EVENT = st.tuples(
     st.sampled_from("uvwxy"), st.sampled_from("abcdefgh"), st.integers(0, 30), st.sampled_from([1.0, -1.0])
@@ -69,7 +69,7 @@ def test_no_training_event_reaches_the_cut_and_histories_are_the_users_own(rows,
         result = split(frame(rows), kind)
     except EvaluationError:
         assume(False)
-    assert (epoch_seconds(result.train) < result.cut).all()
+    assert (event_seconds(result.train) < result.cut).all()
     for user, history in zip(result.targets["user_id"], result.histories(), strict=True):
         assert history.tolist() == np.flatnonzero(result.train["user_id"] == user).tolist()
 
@@ -82,7 +82,7 @@ def test_rolling_keeps_the_cut_and_predicts_only_new_items(rows, quantile, sampl
     except EvaluationError:
         assume(False)
     ordered = in_time(rows)
-    assert (epoch_seconds(result.train) < result.cut).all()
+    assert (event_seconds(result.train) < result.cut).all()
     assert len(result.train) == sum(row[2] < result.cut for row in ordered)
     wanted = {
         place
@@ -125,7 +125,7 @@ def test_datetimes_split_as_epoch_seconds_do():
     seconds = frame(rows)
     moments = pd.to_datetime(seconds["timestamp"], unit="s", utc=True).astype("datetime64[us, UTC]")
     datetimes = seconds.drop(columns="timestamp").assign(occurred_at=moments)
-    assert epoch_seconds(datetimes).tolist() == seconds["timestamp"].tolist()
+    assert event_seconds(datetimes).tolist() == seconds["timestamp"].tolist()
     one, other = rolling(seconds, 0.5, 30, 0), rolling(datetimes, 0.5, 30, 0)
     pd.testing.assert_frame_equal(one.targets, other.targets)
     assert one.cut == other.cut
