@@ -8,7 +8,7 @@ from typing import Protocol
 
 import psycopg
 
-from components.store.listening import GONE, ITEMS, USERS, VECTORS, listen
+from components.store.listening import GONE, ITEMS, USERS, VECTORS, check_alive, listen
 from serving.database import DatabaseAway
 
 LOOK_SECONDS = 1.0
@@ -77,6 +77,7 @@ class Changes:
             while not self._over.is_set():
                 for change in connection.notifies(timeout=LOOK_SECONDS):
                     self._tell(change)
+                check_alive(connection)
 
     def _tell(self, change: psycopg.Notify) -> None:
         told = change.payload or None

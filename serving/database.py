@@ -1,9 +1,11 @@
 """Postgres as the service sees it: there, or away."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import Connection, event
@@ -12,9 +14,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from components.store.engine import StoreError, make_engine
+from components.store.timed import CONNECT_SECONDS, TimedConnection
+from serving.breaker import Breaker
 from serving.metrics import Metrics
 
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
+PATIENCE = 5.0
+"""Time of a transaction for which nobody waits."""
+LONG = 120.0
+"""Time of one that reads the whole catalogue, or erases."""
+POOL_SECONDS = 2.0
+READERS = 8
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -26,26 +36,60 @@ class DatabaseAway(Exception):
 class Database:
     """Short transactions; a statement that takes longer than 2 s counts as away.
 
-    servers: the server processes (pid) of the open connections.
+    read_seconds: how long `ask` waits. servers: the server processes (pid) of the open connections.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = make_engine(url)
+    def __init__(self, url: str, read_seconds: float) -> None:
+        self._engine = make_engine(url, pool_seconds=POOL_SECONDS)
+        self._read_seconds = read_seconds
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self.breaker = Breaker(read_seconds)
         self.servers: set[int] = set()
+        event.listen(self._engine, "do_connect", _connect)
         event.listen(self._engine, "connect", limit_statements)
         event.listen(self._engine, "connect", self._opened)
         event.listen(self._engine, "close", self._closed)
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """A transaction, committed at the end of the block. Raises DatabaseAway."""
+    def begin(self, seconds: float = PATIENCE) -> Iterator[Connection]:
+        """A transaction, committed at the end of the block, which has so much time. Raises DatabaseAway: whether what
+        was committed last is stored is then unknown."""
+        began = time.monotonic()
         try:
-            with self._engine.begin() as connection:
+            with self._engine.connect() as connection, _timed(connection).within(seconds), connection.begin():
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout, StoreError, psycopg.OperationalError) as error:
+            self.breaker.failed()
             raise DatabaseAway(str(error).splitlines()[0]) from error
+        self.breaker.answered(time.monotonic() - began)
+
+    @contextmanager
+    def begin_if_there(self, seconds: float) -> Iterator[Connection]:
+        """As `begin`, for somebody who waits: while Postgres does not answer in time it is not asked."""
+        if self.breaker.open:
+            raise DatabaseAway("it did not answer in time")
+        with self.begin(seconds) as connection:
+            yield connection
+
+    def ask(self, question: Callable[[Connection], Result]) -> Result:
+        """The answer in a transaction of its own. Raises DatabaseAway after `read_seconds` at most; what was asked goes
+        on, and may still keep what it finds."""
+        if self.breaker.open:
+            raise DatabaseAway("it did not answer in time")
+        asked = self._readers.submit(self._asked, question)
+        try:
+            return asked.result(self._read_seconds)
+        except TimeoutError as error:
+            asked.cancel()
+            self.breaker.failed()
+            raise DatabaseAway(f"no answer within {self._read_seconds:g} s") from error
+
+    def _asked(self, question: Callable[[Connection], Result]) -> Result:
+        with self.begin() as connection:
+            return question(connection)
 
     def close(self) -> None:
+        self._readers.shutdown(cancel_futures=True)
         self._engine.dispose()
 
     def _opened(self, connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
@@ -54,6 +98,17 @@ class Database:
 
     def _closed(self, _: psycopg.Connection, record: ConnectionPoolEntry) -> None:
         self.servers.discard(record.info.get("server", 0))
+
+
+def _connect(*asked: Any) -> TimedConnection:
+    _, _, arguments, named = asked
+    return TimedConnection.connect(*arguments, **{**named, "connect_timeout": CONNECT_SECONDS})
+
+
+def _timed(connection: Connection) -> TimedConnection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, TimedConnection)
+    return driver
 
 
 def limit_statements(connection: psycopg.Connection, _: object) -> None:
@@ -70,12 +125,11 @@ class Session:
         self.degraded = False
 
     def ask(self, cause: str, question: Callable[[Connection], Result], otherwise: Result) -> Result:
-        """The answer to `question` in a transaction of its own, or `otherwise` when Postgres is away."""
+        """The answer to `question` in a transaction of its own, or `otherwise` when Postgres is away, or slow."""
         if self.degraded:
             return otherwise
         try:
-            with self._database.begin() as connection:
-                return question(connection)
+            return self._database.ask(question)
         except DatabaseAway as error:
             self.lacks(cause, error)
             return otherwise

@@ -46,6 +46,7 @@ class Intake:
         variants: Variants,
         impressions: Impressions,
         spool: Spool,
+        write_seconds: float,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -54,6 +55,7 @@ class Intake:
         self._variants = variants
         self._impressions = impressions
         self._spool = spool
+        self._write_seconds = write_seconds
 
     def feedback(self, request: FeedbackRequest) -> dict[str, object]:
         """The answer of /feedback, after the commit, or once it is in the spool.
@@ -66,7 +68,7 @@ class Intake:
             row[Columns.TIMESTAMP] = now if row[Columns.TIMESTAMP] is None else row[Columns.TIMESTAMP]
         items = {item for row in raw if (item := clean_id(row[Columns.ITEM])) and "\x00" not in item}
         try:
-            with self._database.begin() as connection:
+            with self._database.begin_if_there(self._write_seconds) as connection:
                 admission = admit(connection, (row[Columns.USER] for row in raw), self._privacy)
                 cleaned = clean_events(
                     raw,

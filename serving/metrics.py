@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from serving.breaker import Breaker
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -73,6 +75,10 @@ class Metrics:
         age = Gauge("duotempo_spool_seconds", "How long the first of it has waited.", registry=self._registry)
         rows.set_function(lambda: size()[0])
         age.set_function(lambda: size()[1])
+
+    def follow_breaker(self, breaker: Breaker) -> None:
+        gauge = Gauge("duotempo_database_away", "1 while requests do not ask Postgres.", registry=self._registry)
+        gauge.set_function(lambda: breaker.open)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

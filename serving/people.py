@@ -6,7 +6,7 @@ from components.privacy import Privacy
 from components.store.erasure import forget
 from components.store.export import export_user
 from components.store.people import set_consent
-from serving.database import Database, DatabaseAway
+from serving.database import LONG, Database, DatabaseAway
 from serving.errors import unavailable
 from serving.impressions import Impressions
 from serving.requests import ConsentRequest, PersonRequest
@@ -32,7 +32,7 @@ class People:
         user_id = self._privacy.pseudonym(request.user_id)
         self._impressions.flush()
         try:
-            with self._database.begin() as connection:
+            with self._database.begin(LONG) as connection:
                 forgotten = forget(connection, self._privacy, user_id)
         except DatabaseAway as error:
             raise _away("nothing was erased") from error

@@ -122,7 +122,8 @@ class Runtime:
         logging.getLogger("serving").setLevel(settings.log_level)
         folders = bundle_folders(place)
         champion = built_champion(place, list(folders))
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, settings.serving.read_seconds)
+        self.metrics.follow_breaker(database.breaker)
         privacy = Privacy(settings)
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))
@@ -139,7 +140,16 @@ class Runtime:
         variants = Variants(
             recommenders, champion, unusable=unusable, database=database, metrics=self.metrics, shadow=shadow
         )
-        intake = Intake(database, settings.events, privacy, self.metrics, variants, impressions, spool)
+        intake = Intake(
+            database,
+            settings.events,
+            privacy,
+            self.metrics,
+            variants,
+            impressions,
+            spool,
+            settings.serving.write_seconds,
+        )
         people = People(database, privacy, variants, impressions, spool)
         followers: list[Follower | Changes | Impressions | Replay] = [
             impressions,

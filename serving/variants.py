@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from components.store.history import Behaviour
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
-from serving.database import Database
+from serving.database import LONG, Database
 from serving.errors import ApiError
 from serving.metrics import Metrics
 from serving.recommender import Answer, Recommender
@@ -113,7 +113,7 @@ class Variants:
 
     def _tell_items(self, tell: Callable[[Recommender, Connection], Recommender]) -> None:
         """One at a time, so that what was read later is not overwritten by what was read before."""
-        with self._telling, self._database.begin() as connection:
+        with self._telling, self._database.begin(LONG) as connection:
             for version, recommender in self._recommenders.items():
                 self._recommenders[version] = tell(recommender, connection)
 

@@ -86,13 +86,17 @@ class PlatformSettings(Section):
 
 
 class ServingSettings(Section):
-    """How the service goes on while Postgres is away, see docs/reliability.md."""
+    """How the service goes on while Postgres is away, or slow, see docs/reliability.md."""
 
     spool_folder: Path | None = None
     """Where feedback waits meanwhile, on a disk of this machine (no network file system); absent: `spool` in the
     home."""
     spool_mb: PositiveInt = 256
     """What may wait there, in MB: half a million events or so. Beyond it `/feedback` answers 503."""
+    read_seconds: PositiveFloat = 0.5
+    """Time in which Postgres must tell what it holds of a user; later the answer is made of what is in memory."""
+    write_seconds: PositiveFloat = 2.0
+    """Time in which Postgres must store a batch of feedback; later it goes to the spool."""
 
 
 class SecuritySettings(Section):

@@ -1,0 +1,81 @@
+"""A way to Postgres that a test may make slow, cut, or let swallow everything."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from sqlalchemy import make_url
+
+
+class Proxy:
+    """Takes connections on a port of its own and passes on what comes, both ways.
+
+    delay: seconds for which each message to Postgres is held up. swallows: whether nothing is passed on, and nobody is
+    told. cut_after: what, once it was passed to Postgres, ends its connection.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.delay = 0.0
+        self.swallows = False
+        self.cut_after: bytes | None = None
+        self._target = host, port
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Ends all connections."""
+        for pair in list(self._pairs):
+            self._end(pair)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                try:
+                    pair = near, socket.create_connection(self._target)
+                except OSError:
+                    near.close()
+                    continue
+                self._pairs.add(pair)
+                threading.Thread(target=self._pass_on, args=(pair, True), daemon=True).start()
+                threading.Thread(target=self._pass_on, args=(pair, False), daemon=True).start()
+
+    def _pass_on(self, pair: tuple[socket.socket, socket.socket], to_postgres: bool) -> None:
+        source, target = pair if to_postgres else pair[::-1]
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if to_postgres:
+                    time.sleep(self.delay)
+                if self.swallows:
+                    continue
+                target.sendall(data)
+                if to_postgres and self.cut_after and self.cut_after in data:
+                    self.cut_after = None
+                    break
+        self._end(pair)
+
+    def _end(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        self._pairs.discard(pair)
+        for side in pair:
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy before the Postgres of `url`, and the URL that leads through it."""
+    address = make_url(url)
+    proxy = Proxy(address.host or "127.0.0.1", address.port or 5432)
+    try:
+        yield proxy, address.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    finally:
+        proxy.close()

@@ -1,0 +1,124 @@
+"""A Postgres that is slow, frozen or cut off: lists go on, and feedback is stored or spooled, never lost."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from serving.breaker import FAILURES, Breaker
+from tests.serving.conftest import HISTORIES
+from tests.serving.proxy import Proxy, proxied
+from tests.serving.test_feedback import new_user, tell
+from tests.serving.test_http import metric
+from tests.serving.test_outage import wait_until_whole
+from tests.serving.test_recommend import ids, recommend
+from tests.serving.test_spool import EVENTS, likes, wait_until_empty
+from tests.serving.worlds import bento, chessboard, load, squares, stored, wait_until_ready
+
+
+@pytest.fixture(scope="module")
+def way(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, httpx.Client]]:
+    """A service whose Postgres is behind a proxy."""
+    folder = tmp_path_factory.mktemp("slow")
+    chessboard().write(folder / "bundle")
+    load(database, chessboard(), HISTORIES)
+    with proxied(database) as (proxy, url), bento(folder, url) as address:
+        wait_until_ready(address)
+        with httpx.Client(base_url=address, timeout=60) as client:
+            yield proxy, client
+
+
+@pytest.fixture
+def proxy(way: tuple[Proxy, httpx.Client]) -> Iterator[Proxy]:
+    """Sound at the beginning, and at the end."""
+    proxy, client = way
+    yield proxy
+    proxy.delay, proxy.swallows, proxy.cut_after = 0.0, False, None
+    proxy.cut()
+    wait_until_whole(client, "willy")
+    wait_until_empty(client)
+
+
+@pytest.fixture
+def client(way: tuple[Proxy, httpx.Client]) -> httpx.Client:
+    return way[1]
+
+
+@pytest.mark.parametrize("fault", ["slow", "frozen"])
+def test_lists_go_on_and_feedback_is_kept(proxy: Proxy, client: httpx.Client, database: str, fault: str) -> None:
+    known = wait_until_whole(client, "bella", k=5)
+    if fault == "slow":
+        proxy.delay = 2.0
+    else:
+        proxy.swallows = True
+    users, white = [new_user() for _ in range(20)], squares("white")[:3]
+    with ThreadPoolExecutor(10) as pool:
+        lists = list(pool.map(lambda user: recommend(client, user, k=5), users))
+        kept = list(pool.map(lambda user: tell(client, *likes(user, *white)), users))
+    assert all(one.degraded and len(one.items) == 5 for one in lists)
+    assert {(one.accepted, one.spooled) for one in kept} == {(0, 3)}
+    assert metric(client, "duotempo_database_away") == 1
+    assert ids(recommend(client, "bella", k=5)) == ids(known)
+    after = recommend(client, users[0], k=40)
+    assert (after.degraded, after.user_state) == (True, "known")
+    assert not set(ids(after)) & set(white)
+
+    proxy.delay, proxy.swallows = 0.0, False
+    wait_until_empty(client)
+    for user in users:
+        assert [item for _, item in stored(database, EVENTS, user)] == white
+        assert not wait_until_whole(client, user).degraded
+    assert metric(client, "duotempo_database_away") == 0
+    assert tell(client, *likes(users[0], "a1")).accepted == 1
+
+
+def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: httpx.Client, database: str) -> None:
+    user, white = new_user(), squares("white")[:3]
+    assert recommend(client, user).user_state == "new"
+    known = metric(client, "duotempo_feedback_events_total", outcome="duplicate")
+    proxy.cut_after = b"COMMIT"
+    answer = tell(client, *likes(user, *white))
+    assert (answer.accepted, answer.spooled) == (0, 3)
+    assert not set(ids(recommend(client, user, k=40))) & set(white)
+    wait_until_empty(client)
+    assert [item for _, item in stored(database, EVENTS, user)] == white
+    assert metric(client, "duotempo_feedback_events_total", outcome="duplicate") == known + 3
+    assert not set(ids(wait_until_whole(client, user, k=40))) & set(white)
+
+
+def test_what_is_acknowledged_while_the_way_is_cut_is_stored_once(
+    proxy: Proxy, client: httpx.Client, database: str
+) -> None:
+    users = [new_user() for _ in range(200)]
+
+    def send(user: str) -> tuple[int, int]:
+        answer = tell(client, *likes(user, "a1", "b1", "c1"))
+        return answer.accepted + answer.spooled, answer.duplicates
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(send, users)
+        for _ in range(20):
+            proxy.cut()
+            time.sleep(0.05)
+        assert set(answers) == {(3, 0)}
+    wait_until_empty(client)
+    for user in users:
+        assert [item for _, item in stored(database, EVENTS, user)] == ["a1", "b1", "c1"]
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_closes_with_an_answer_in_time() -> None:
+    breaker = Breaker(0.5)
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    breaker.answered(0.1)
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    assert not breaker.open
+    breaker.failed()
+    assert breaker.open
+    breaker.answered(2.0)
+    assert breaker.open
+    breaker.answered(0.1)
+    assert not breaker.open
