@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from components.bundle import Bundle
 from components.interests.categories import listed_categories
 from components.interests.keywords import Keywords
-from components.interests.profile import top_terms
+from components.interests.profile import strongest
 from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
-from components.ranking.sparse import columns
+from components.ranking.sparse import columns, weighted_rows
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import InterestSettings
 
@@ -139,10 +138,8 @@ class Explainer:
 
     def _terms(self, state: UserState, factors: np.ndarray, keywords: Keywords) -> list[tuple[str, float]]:
         """What the history's items are about, strongest first."""
-        part = keywords.matrix[np.unique(state.items)]
-        used, places = np.unique(part.indices, return_inverse=True)
-        narrow = sparse.csr_matrix((part.data, places, part.indptr), shape=(part.shape[0], len(used)))
-        return top_terms(self._sums(state, factors), narrow, [keywords.terms[column] for column in used], PROFILE_TERMS)
+        used, sums = weighted_rows(keywords.matrix, state.items, state.signals * factors)
+        return [(keywords.terms[used[place]], float(sums[place])) for place in strongest(sums, PROFILE_TERMS)]
 
     def _text(self, column: str, row: int) -> str:
         return str(self._bundle.items[column][row].as_py())

@@ -57,10 +57,11 @@ def guarded(operation: Operation, handler: Handler, doors: Doors) -> Handler:
 
 async def in_time(work: Awaitable[Response], seconds: float) -> Response:
     """The answer, or ApiError (503) after so many seconds. A thread that works on it ends by itself, unheard."""
-    task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait([task], timeout=seconds)
-    if done:
-        return task.result()
-    task.cancel()
-    task.add_done_callback(lambda late: late.cancelled() or late.exception())
-    raise unavailable("too_slow", f"no answer within {seconds:g} s; what was sent may have been stored all the same")
+    try:
+        async with asyncio.timeout(seconds) as patience:
+            return await work
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        message = f"no answer within {seconds:g} s; what was sent may have been stored all the same"
+        raise unavailable("too_slow", message) from error

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from components.bundle import Bundle, BundleError
 from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
@@ -89,6 +91,7 @@ class Runtime:
     def load(self) -> None:
         """Reads settings and bundles. Raises what is wrong with them, or with the champion's bundle."""
         self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLES", BESIDE_THE_SOURCE)))
+        threadpool_limits(1, user_api="blas")  # requests are answered side by side: more threads each only wait
         for follower in self._parts.followers:
             follower.start()
         freeze_heap()

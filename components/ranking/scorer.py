@@ -14,7 +14,7 @@ from scipy import sparse
 
 from components.bundle import Bundle
 from components.ranking.collaborative import recency_weights
-from components.ranking.sparse import columns, product
+from components.ranking.sparse import columns, product, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least
 
@@ -99,7 +99,8 @@ class Scorer:
         if strategy == "content":
             content = self._content(batch)
         if strategy in ("collaborative", "hybrid"):
-            collaborative = weight * self._collaborative(batch)
+            collaborative = self._collaborative(batch)
+            collaborative.data *= weight
         return Query(states, strategy, long, short, content, collaborative, share)
 
     def score(
@@ -142,8 +143,8 @@ class Scorer:
         if found is None or not self.bundle.manifest["mixture"]["collaborative"]:
             return total
         if rows is None:
-            added = found.tocoo()
-            total[added.row, added.col] += added.data
+            users = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
+            total[users, found.indices] += found.data
         else:
             total += columns(found, rows)
         return total
@@ -189,9 +190,13 @@ class Scorer:
         return sparse.csr_matrix((weights.ravel(), (users, items.ravel())), shape=(len(weights), count))
 
     def _collaborative(self, batch: StateBatch) -> sparse.csr_matrix:
-        weights = recency_weights(batch.signals, self.bundle.manifest["recency"])
-        recent = self._histories(weights, batch.items, self.bundle.items.num_rows)
-        return product(recent, self.bundle.neighbours).astype(np.float32)
+        weights, neighbours = recency_weights(batch.signals, self.bundle.manifest["recency"]), self.bundle.neighbours
+        if len(weights) != 1:
+            recent = self._histories(weights, batch.items, self.bundle.items.num_rows)
+            return product(recent, neighbours).astype(np.float32)
+        names, sums = weighted_rows(neighbours, batch.items[0], weights[0])
+        ends, shape = np.array([0, len(names)]), (1, neighbours.shape[1])
+        return sparse.csr_matrix((sums.astype(np.float32), names, ends), shape=shape)
 
     def _content(self, batch: StateBatch) -> np.ndarray:
         """(users, encoder dimension): what they read, of unit length."""

@@ -4,6 +4,21 @@ import numpy as np
 from scipy import sparse
 
 
+def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of the `rows`, int (r,), of a matrix, each times its weight, (r,): columns, rising, and float64 values.
+
+    scipy does the same, and takes five times as long where rows are few.
+    """
+    rows, weights = rows[weights != 0], weights[weights != 0]
+    starts = matrix.indptr[rows]
+    counts = matrix.indptr[rows + 1] - starts
+    before = np.cumsum(counts) - counts
+    entries = np.repeat(starts - before, counts) + np.arange(counts.sum())
+    values = matrix.data[entries] * np.repeat(weights, counts)
+    names, places = np.unique(matrix.indices[entries], return_inverse=True)
+    return names, np.bincount(places, values, len(names))
+
+
 def product(left: sparse.csr_matrix, right: sparse.csr_matrix) -> sparse.csr_matrix:
     """left @ right, to the bit. Where few entries of `right` are touched, scipy works on their columns alone."""
     rows = np.unique(left.indices)
