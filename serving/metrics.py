@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from serving.breaker import Breaker
+from serving.spool import Size
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -67,14 +68,14 @@ class Metrics:
             registry=self._registry,
         )
 
-    def follow_spool(self, size: Callable[[], tuple[float, float]]) -> None:
-        """size: of the spool, rows and the age of the first in seconds."""
-        rows = Gauge(
-            "duotempo_spool_rows", "Feedback that waits for Postgres on this machine.", registry=self._registry
-        )
+    def follow_spool(self, size: Callable[[], Size]) -> None:
+        """size: of the spool, now."""
+        rows = Gauge("duotempo_spool_rows", "Feedback that waits for Postgres.", registry=self._registry)
         age = Gauge("duotempo_spool_seconds", "How long the first of it has waited.", registry=self._registry)
-        rows.set_function(lambda: size()[0])
-        age.set_function(lambda: size()[1])
+        used = Gauge("duotempo_spool_used_ratio", "Share of the spool that is taken.", registry=self._registry)
+        rows.set_function(lambda: size().rows)
+        age.set_function(lambda: size().seconds)
+        used.set_function(lambda: size().used)
 
     def follow_breaker(self, breaker: Breaker) -> None:
         gauge = Gauge("duotempo_database_away", "1 while requests do not ask Postgres.", registry=self._registry)

@@ -28,7 +28,7 @@ from serving.people import People
 from serving.recommender import Recommender
 from serving.replay import Replay
 from serving.shadow import Shadow
-from serving.spool import Spool, SpoolError, open_spool
+from serving.spool import Size, Spool, SpoolError, open_spool
 from serving.trend import read_trend
 from serving.variants import Variants
 
@@ -181,13 +181,13 @@ def trained_settings(settings: Settings, bundle: Bundle) -> Settings:
     return settings.model_copy(update={"events": events, "interests": interests})
 
 
-def _size(spool: Spool) -> tuple[float, float]:
+def _size(spool: Spool) -> Size:
     """What of the spool is told; no number when it cannot be read."""
     try:
         return spool.size()
     except SpoolError as error:
         logger.error("%s", error)
-        return math.nan, math.nan
+        return Size(math.nan, math.nan, math.nan)
 
 
 def freeze_heap() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.errors import DuotempoError
 from components.settings import Settings
@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS waiting (
 CREATE INDEX IF NOT EXISTS waiting_user ON waiting (user_id);
 """
 _INSERT = "INSERT OR IGNORE INTO waiting (event_id, user_id, spooled_at, row, reason) VALUES (?, ?, ?, ?, ?)"
+_SIZE = "SELECT count(*), (SELECT spooled_at FROM waiting ORDER BY place LIMIT 1) FROM waiting"
 _SELECT = "SELECT event_id, user_id, row, reason, place FROM waiting"
 
 
@@ -51,6 +52,14 @@ class Row:
         return {**self.values, "reason": self.reason}
 
 
+class Size(NamedTuple):
+    """rows: that wait; seconds: that the first of them has waited; used: share of the room that is taken."""
+
+    rows: float
+    seconds: float
+    used: float
+
+
 class Spool:
     """Any thread of any process of this machine may use it. Every method raises SpoolError.
 
@@ -59,6 +68,7 @@ class Spool:
 
     def __init__(self, folder: Path, megabytes: int) -> None:
         self._file = folder / FILE
+        self._pages = megabytes * 2**20 // PAGE_BYTES
         self._lock_file = folder / "replay.lock"
         self._writing, self._reading = Lock(), Lock()
         try:
@@ -68,7 +78,7 @@ class Spool:
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute("PRAGMA synchronous = FULL")
                 self._writer.execute("PRAGMA secure_delete = ON")
-                self._writer.execute(f"PRAGMA max_page_count = {megabytes * 2**20 // PAGE_BYTES}")
+                self._writer.execute(f"PRAGMA max_page_count = {self._pages}")
                 self._writer.executescript(_SCHEMA)
         except OSError as error:
             raise SpoolError(
@@ -108,12 +118,12 @@ class Spool:
         with self._told(), self._writing:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def size(self) -> tuple[int, float]:
-        """(rows that wait, seconds that the first of them has waited)."""
-        query = "SELECT count(*), (SELECT spooled_at FROM waiting ORDER BY place LIMIT 1) FROM waiting"
+    def size(self) -> Size:
         with self._told(), self._reading:
-            rows, since = self._reader.execute(query).fetchone()
-        return rows, max(0.0, time.time() - since) if rows else 0.0
+            rows, since = self._reader.execute(_SIZE).fetchone()
+            (pages,), (free,) = (self._reader.execute(f"PRAGMA {of}_count").fetchone() for of in ("page", "freelist"))
+        seconds = max(0.0, time.time() - since) if rows else 0.0
+        return Size(rows, seconds, (pages - free) / self._pages)
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

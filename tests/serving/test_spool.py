@@ -154,7 +154,9 @@ def test_a_full_spool_acknowledges_nothing_more(postgres: tuple[Server, str], fi
     with service(folder, url, DUOTEMPO_SERVING__SPOOL_MB="1") as (client, _):
         with away(server):
             users = fill(client)
+            assert 0.9 < metric(client, "duotempo_spool_used_ratio") <= 1
         assert_stored_once(client, url, users)
+        assert metric(client, "duotempo_spool_used_ratio") < 0.1
 
 
 def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
@@ -224,7 +226,7 @@ def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
             assert export(client, admin, silent).spooled == []
             with engine.begin() as connection:
                 forget(connection, Privacy(Settings(privacy=PrivacySettings.model_validate({"key": SECRET}))), gone)
-            assert spool.size()[0] == 2
+            assert spool.size().rows == 2
         wait_until_empty(client)
         for user in (erased, silent, gone):
             assert stored(url, EVENTS, user) == []

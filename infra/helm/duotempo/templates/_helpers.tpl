@@ -71,3 +71,25 @@ securityContext:
 - {name: home, mountPath: /var/lib/duotempo}
 - {name: scratch, mountPath: /tmp}
 {{- end }}
+
+{{/* Feedback that waits while Postgres is away: a disk of the pod's own, which outlives it. SQLite needs a disk of one
+node, so it is not in the home. */}}
+{{- define "duotempo.spool" -}}
+- apiVersion: v1
+  kind: PersistentVolumeClaim
+  metadata: {name: spool}
+  spec:
+    accessModes: [ReadWriteOnce]
+    {{- with .Values.spool.storageClass }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources: {requests: {storage: {{ .Values.spool.size }}}}
+{{- end }}
+
+{{- define "duotempo.spoolFolder" -}}
+{name: DUOTEMPO_SERVING__SPOOL_FOLDER, value: /var/lib/duotempo-spool/feedback}
+{{- end }}
+
+{{- define "duotempo.spoolMount" -}}
+{name: spool, mountPath: /var/lib/duotempo-spool}
+{{- end }}
