@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import NoReturn
 
+import pandas as pd
 import psycopg
 from sqlalchemy import Engine
 
@@ -61,7 +62,7 @@ class ResidentEncoder:
         """Whether there were any."""
         with self._engine.begin() as connection:
             wanted = wanted_items(connection, self._encoders.keys(), BATCH)
-            for key, items in wanted.groupby("encoder"):
+            for key, items in pd.DataFrame(wanted).groupby("encoder") if wanted else ():
                 vectors = self._encoders[str(key)].encode(item_texts(items))
                 write_vectors(connection, str(key), items["item_id"].tolist(), items["content_hash"].tolist(), vectors)
         if len(wanted):

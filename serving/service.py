@@ -1,12 +1,32 @@
 """The Bento: one service, one process, our ASGI app inside."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import bentoml
+from starlette.applications import Starlette
 
-from serving.app import make_app
-from serving.middleware import OwnRoutes
-from serving.runtime import Runtime
+from serving.own_routes import OwnRoutes
 
-app = make_app(Runtime())
+
+class LateApp(Starlette):
+    """Our app, imported when a worker begins: the processes that start the workers have no need of it."""
+
+    def __init__(self) -> None:
+        super().__init__(lifespan=self._live)
+
+    @asynccontextmanager
+    async def _live(self, _: Starlette) -> AsyncIterator[None]:
+        from serving.app import make_app
+        from serving.runtime import Runtime
+
+        app = make_app(Runtime())
+        self.middleware_stack = app
+        async with app.router.lifespan_context(app):
+            yield
+
+
+app = LateApp()
 
 
 @bentoml.service(

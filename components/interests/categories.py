@@ -1,27 +1,26 @@
 """Which item is of which categories."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
 from components.columns import Columns
 from components.interests.keywords import Keywords
 
+if TYPE_CHECKING:  # the service starts sooner without it
+    import pandas as pd
 
-def item_categories(items: pd.DataFrame) -> Keywords:
-    """The categories of each item: a one where the item is of the category; names in alphabetical order."""
-    exploded = items[Columns.CATEGORY].reset_index(drop=True).explode().dropna()
-    codes, names = pd.factorize(exploded, sort=True)
-    ones = np.ones(len(codes), dtype=np.float32)
-    rows = exploded.index.to_numpy(dtype=np.int64)
-    matrix = sparse.csr_matrix((ones, (rows, codes)), shape=(len(items), len(names)))
-    matrix.data[:] = 1.0
-    return Keywords(matrix, [str(name) for name in names])
+
+def item_categories(items: "pd.DataFrame") -> Keywords:
+    """The categories of each item of an items frame."""
+    lists = [names if isinstance(names, list | np.ndarray) else [] for names in items[Columns.CATEGORY]]
+    return listed_categories(pa.chunked_array([pa.array(lists, pa.list_(pa.string()))]))
 
 
 def listed_categories(categories: pa.ChunkedArray) -> Keywords:
-    """`item_categories` of a column of lists, such as a bundle's."""
+    """A one where an item is of a category; names in alphabetical order. categories: lists, as a bundle has them."""
     lists = categories.cast(pa.list_(pa.string())).combine_chunks()
     named = lists.flatten().dictionary_encode()
     rows = lists.value_parent_indices().to_numpy()

@@ -71,11 +71,6 @@ def steps(
         yield history, sparse.csr_matrix((known, (np.arange(len(events)), items[events])), shape=shape)
 
 
-def recency_weights(signals: np.ndarray, recency: float) -> np.ndarray:
-    """signals (B, H), left-padded with 0, times recency^(events since): what an event weighs in a history."""
-    return signals * np.float32(recency) ** np.arange(signals.shape[1] - 1, -1, -1, dtype=np.float32)
-
-
 def keep_largest(weights: np.ndarray, count: int) -> sparse.csr_matrix:
     """The `count` entries of each row with the largest magnitude, as a sparse matrix."""
     if weights.shape[1] > count:

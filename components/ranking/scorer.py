@@ -13,7 +13,7 @@ import onnxruntime
 from scipy import sparse
 
 from components.bundle import Bundle
-from components.ranking.collaborative import recency_weights
+from components.ranking.recency import recency_weights
 from components.ranking.sparse import columns, product, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least

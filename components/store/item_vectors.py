@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import pandas as pd
 from sqlalchemy import Connection, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -16,7 +15,6 @@ from components.store.schema import Item, ItemVector
 ENCODER = "encoder"
 LISTENER = "duotempo encoder"
 """The name of the resident encoder's connection that listens."""
-_WANTED = [Columns.ITEM, ENCODER, Columns.CONTENT_HASH, Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION]
 _WRITE = text(
     "UPDATE item_vectors SET content_hash = made.content_hash, vector = cast(made.vector AS vector)"
     " FROM unnest(cast(:items AS text[]), cast(:hashes AS text[]), cast(:vectors AS text[]))"
@@ -63,7 +61,7 @@ def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]
     return list(connection.scalars(rows.on_conflict_do_nothing().returning(ItemVector.item_id)))
 
 
-def wanted_items(connection: Connection, encoders: Collection[str], limit: int) -> pd.DataFrame:
+def wanted_items(connection: Connection, encoders: Collection[str], limit: int) -> list[dict[str, object]]:
     """At most so many items that wait longest for a vector of one of the encoders, or whose text may have changed:
     item_id, encoder, content_hash, title, category, description. Locked to the end of the transaction; those that
     another has locked are left out."""
@@ -76,7 +74,7 @@ def wanted_items(connection: Connection, encoders: Collection[str], limit: int) 
         .limit(limit)
         .with_for_update(of=ItemVector, skip_locked=True)
     )
-    return pd.DataFrame([tuple(row) for row in connection.execute(waiting)], columns=_WANTED)
+    return [dict(row) for row in connection.execute(waiting).mappings()]
 
 
 def write_vectors(
