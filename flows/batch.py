@@ -17,6 +17,7 @@ from components.columns import Columns
 from components.errors import DuotempoError
 from components.fusion.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
+from components.ranking.exclusion import Exclusion
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import read_all_documents
@@ -50,10 +51,14 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     snapshot = take_snapshot(engine, now, folder, previous=before.path if before else None)
     documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"], loaded.manifest["dimension"]))
     rows = {item: row for row, item in enumerate(loaded.items["item_id"].to_pylist())}
-    sequences = build_sequences(snapshot.events(), rows, settings.events, documents)
+    events = snapshot.events()
+    sequences = build_sequences(events, rows, settings.events, documents)
+    excluded = Exclusion.of(settings.ranking, settings.events).rows(events, rows)
     items = snapshot.items()
     available = set(items.loc[items[Columns.AVAILABLE], Columns.ITEM])
-    table = recommend_all(loaded, sequences, documents, available, settings.ranking, now=now, k=k, show_progress=True)
+    table = recommend_all(
+        loaded, sequences, documents, available, excluded, settings.ranking, now=now, k=k, show_progress=True
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     pq.write_table(table, partial)

@@ -75,10 +75,10 @@ class ResidentEncoder:
         if strange != self._strange:
             for key, count in strange.items():
                 log.warning(
-                    "%d items wait for %s, which the settings `embedding` do not give any more: retrain with these "
+                    "items that wait for %s: %d; the settings `embedding` do not give it any more: retrain with these "
                     "settings, or start the encoder with those of the training",
-                    count,
                     key,
+                    count,
                 )
         self._strange = strange
 

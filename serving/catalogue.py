@@ -3,8 +3,10 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import Connection, and_, distinct, func, or_, select
 
+from components.interests.signals import RATED
+from components.ranking.exclusion import Exclusion
 from components.store.schema import Event, Item, User
 
 
@@ -29,9 +31,11 @@ def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
         yield row.item_id, ListedItem(row.title, list(row.category), row.available)
 
 
-def read_seen(connection: Connection, user_id: str) -> set[str]:
-    """Every item that the user ever had an event with."""
-    return set(connection.scalars(select(distinct(Event.item_id)).where(Event.user_id == user_id)))
+def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) -> set[str]:
+    """Every item that is not shown to the user again."""
+    low = and_(Event.event.in_(RATED), Event.value < exclusion.below)
+    met = select(distinct(Event.item_id)).where(Event.user_id == user_id)
+    return set(connection.scalars(met.where(or_(Event.event.in_(exclusion.kinds), low))))
 
 
 def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:

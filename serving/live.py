@@ -8,11 +8,12 @@ import numpy as np
 from sqlalchemy import Connection
 
 from components.interests.signals import signal
+from components.ranking.exclusion import Exclusion
 from components.ranking.states import UserState
 from components.settings import EventSettings
 from components.store.history import Behaviour, read_documents, read_history
 from components.store.rows import EventRow
-from serving.catalogue import read_seen
+from serving.catalogue import read_excluded
 from serving.requests import ContextEvent
 
 
@@ -33,13 +34,13 @@ NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32)
 class Stored:
     """What Postgres holds of a user, and what waits in the spool.
 
-    history: the latest events. seen: int64, rows of all items ever met. documents: LLM(D_l) and LLM(D_s), float32
-    (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user. waiting: whether
-    some of them wait. unknown: items ever met that the bundle lacks. size: rows of the bundle.
+    history: the latest events. excluded: int64, rows of all items that are not shown again. documents: LLM(D_l) and
+    LLM(D_s), float32 (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user.
+    waiting: whether some of them wait. unknown: items ever met that the bundle lacks. size: rows of the bundle.
     """
 
     history: History
-    seen: np.ndarray
+    excluded: np.ndarray
     documents: np.ndarray | None = None
     events: int = 0
     allowed: bool = True
@@ -60,23 +61,27 @@ REFUSED = Stored(NO_HISTORY, NO_HISTORY.items, allowed=False)
 @dataclass(frozen=True)
 class Reader:
     """How one bundle reads events. rows: of the bundle, by item; size: their number; limit: the latest events that
-    count."""
+    count; exclusion: what is not shown again."""
 
     rows: Mapping[str, int]
     size: int
     settings: EventSettings
     encoder: str
     limit: int
+    exclusion: Exclusion
 
     def stored(self, connection: Connection, user_id: str) -> Stored:
         """Everything committed before this moment."""
         events = read_history(connection, user_id, self.limit)
         if not events:
             return NOTHING
-        seen = {one.item_id for one in events} if len(events) < self.limit else read_seen(connection, user_id)
+        excluded = self._excluded(events)
+        if len(events) >= self.limit:
+            excluded |= read_excluded(connection, user_id, self.exclusion)
         documents = _documents(connection, user_id, self.encoder)
-        history, rows = self.history(events), self.known_rows(seen)
-        return Stored(history, rows, documents, len(events), unknown=self._unknown(seen), size=self.size)
+        unknown = self._unknown(excluded.union(one.item_id for one in events))
+        history, rows = self.history(events), self.known_rows(excluded)
+        return Stored(history, rows, documents, len(events), unknown=unknown, size=self.size)
 
     def holds(self, stored: Stored) -> bool:
         """Whether what was read for the bundle with fewer rows, or more, says the same for these."""
@@ -89,21 +94,22 @@ class Reader:
         count = stored.events + len(events)
         if not stored.allowed or count > self.limit or not self.holds(stored):
             return None
-        met = [one.item_id for one in events]
-        seen, unknown = np.union1d(stored.seen, self.known_rows(met)), stored.unknown | self._unknown(met)
+        excluded = np.union1d(stored.excluded, self.known_rows(self._excluded(events)))
+        unknown = stored.unknown | self._unknown(one.item_id for one in events)
         history = _merged(stored.history, self.history(events))
-        return Stored(history, seen, stored.documents, count, unknown=unknown, size=self.size)
+        return Stored(history, excluded, stored.documents, count, unknown=unknown, size=self.size)
 
     def with_waiting(self, stored: Stored, events: Sequence[EventRow]) -> Stored:
         """With what waits in the spool, of which Postgres may hold the first part just now."""
         if not events or not stored.allowed:
             return stored
-        waiting = self.history(Behaviour(e.item_id, e.event, e.value, e.occurred_at.timestamp()) for e in events)
+        met = [Behaviour(one.item_id, one.event, one.value, one.occurred_at.timestamp()) for one in events]
+        waiting = self.history(met)
         new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
         added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
-        seen = np.union1d(stored.seen, waiting.items)
+        excluded = np.union1d(stored.excluded, self.known_rows(self._excluded(met)))
         history, count = _merged(stored.history, added), stored.events + len(events)
-        return replace(stored, history=history, seen=seen, events=count, waiting=True)
+        return replace(stored, history=history, excluded=excluded, events=count, waiting=True)
 
     def history(self, events: Iterable[Behaviour]) -> History:
         """Events as rows of the bundle."""
@@ -116,6 +122,9 @@ class Reader:
             return NO_HISTORY
         items, times, signs = zip(*known, strict=True)
         return History(np.array(items, np.int64), np.array(times), np.array(signs, np.float32))
+
+    def _excluded(self, events: Iterable[Behaviour]) -> set[str]:
+        return {one.item_id for one in events if self.exclusion.holds(one.event, one.value)}
 
     def _unknown(self, item_ids: Iterable[str]) -> frozenset[str]:
         return frozenset(item for item in item_ids if item not in self.rows)

@@ -40,9 +40,9 @@ class Newcomers:
     def notes(self) -> list[str]:
         """What is wrong, in words."""
         late = sum(time.monotonic() - since > PATIENCE_SECONDS for since in self._waiting.values())
-        notes = [f"{late} new items wait for an encoder: `duotempo status` says whether it is up"] if late else []
+        notes = [f"new items that wait for an encoder: {late}; `duotempo status` says whether it is up"] if late else []
         if self._left_out:
-            notes.append(f"{len(self._left_out)} new items wait for a retraining: a version takes in {MOST:,}")
+            notes.append(f"new items that wait for a retraining: {len(self._left_out)}; a version takes in {MOST:,}")
         return notes
 
     def look(self, connection: Connection, item_ids: Collection[str]) -> bool:

@@ -16,6 +16,7 @@ from components.explain import Explainer, Profile
 from components.extended_bundle import ExtendedBundle, extend
 from components.privacy import Privacy
 from components.ranking.candidates import Candidates, Question
+from components.ranking.exclusion import Exclusion
 from components.ranking.exploration import CERTAIN, Exploration, Placed
 from components.ranking.filters import CategoryIndex, eligible
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
@@ -134,7 +135,8 @@ class Recommender:
         self.listing = Listing(bundle.items, bundle.row)
         self.users: LiveUsers[Stored] = LiveUsers()
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
-        self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history)
+        exclusion = Exclusion.of(settings.ranking, settings.events)
+        self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
         self.newcomers = Newcomers(encoder)
         self._interests: Recent[Stored, Interest] = Recent(INTERESTS)
         self._categories = CategoryIndex(bundle.items["category"])
@@ -319,10 +321,10 @@ class Recommender:
     def _choose(
         self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None
     ) -> list[Shown]:
-        """Filters and re-ranks. Nothing that the user met before, or meets right now, is shown."""
+        """Filters and re-ranks. What the user meets right now is not shown, nor what their events exclude."""
         filters, ranking = request.filters, self._settings.ranking
         named = [*filters.exclude_items, *(event.item_id for event in request.context), *stored.unknown]
-        excluded = np.concatenate([stored.seen, self._reader.known_rows(named)])
+        excluded = np.concatenate([stored.excluded, self._reader.known_rows(named)])
         mask = eligible(self._categories, excluded, filters.category_in, filters.category_out) & self.listing.there
         if filters.available_only:
             mask &= self.listing.available

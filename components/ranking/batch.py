@@ -1,6 +1,6 @@
 """Recommendations for everybody at once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import numpy as np
@@ -18,6 +18,7 @@ from components.ranking.trends import PastTrend
 from components.settings import RankingSettings
 
 CHUNK = 256
+NOTHING = np.zeros(0, dtype=np.int64)
 POOL = 200
 """Candidates that are re-ranked where diversity or a cap asks for it."""
 
@@ -27,6 +28,7 @@ def recommend_all(
     sequences: Sequences,
     documents: Documents,
     available: Collection[str],
+    excluded: Mapping[str, np.ndarray],
     settings: RankingSettings,
     *,
     now: datetime,
@@ -35,8 +37,8 @@ def recommend_all(
 ) -> pa.Table:
     """The k best items of each user with a history: user_id, rank (from 1), item_id, score.
 
-    As in the service, what the user has met is left out, and so is what is not among the `available` items; diversity,
-    the category cap and the share of the tail re-rank.
+    As in the service, what is not to be shown to a user again is left out, `excluded` rows (e,) by user, and so is what
+    is not among the `available` items; diversity, the category cap and the share of the tail re-rank.
     """
     liked = sequences.signals > 0
     trend = PastTrend(sequences.items[liked], sequences.times[liked], bundle.items.num_rows)
@@ -49,7 +51,8 @@ def recommend_all(
         chunk = np.arange(start, min(start + CHUNK, len(sequences.users)))
         states = sequences.states(chunk, np.full(len(chunk), now.timestamp()), documents)
         scores, _ = scorer.totals(states, settings.strategy)
-        lists = choose(bundle, scores, [np.union1d(state.items, gone) for state in states], settings, k)
+        out = [np.union1d(excluded.get(user, NOTHING), gone) for user in sequences.users[chunk]]
+        lists = choose(bundle, scores, out, settings, k)
         row, place = np.nonzero(lists >= 0)
         columns[Columns.USER].append(sequences.users[start + row])
         columns[Columns.RANK].append(place + 1)

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from components.columns import EVENTS
 from components.settings.section import Amount, Part, Section, Share
 
 
@@ -89,6 +90,19 @@ class RankingSettings(Section):
     """Probability, a place, that its item is drawn from all candidates; 0: always the best, see docs/monitoring.md."""
     history: PositiveInt = 1000
     """Latest events of a user that the service reads."""
+    exclude_seen: list[str] = Field(default=[name for name in EVENTS if name not in ("hide", "dislike")])
+    """Events after which an item is not shown to the user again; [] shows what they know, too."""
+    exclude_hidden: bool = True
+    """Whether an item that the user has hidden is not shown to them again."""
+    exclude_disliked: bool = True
+    """Likewise one that they dislike, or have rated or reviewed under `events.dislike_below`."""
+
+    @field_validator("exclude_seen")
+    @classmethod
+    def _names_events(cls, value: list[str]) -> list[str]:
+        if unknown := set(value) - set(EVENTS):
+            raise ValueError(f"{', '.join(sorted(unknown))}: there is no such event; they are {', '.join(EVENTS)}")
+        return value
 
     @model_validator(mode="after")
     def _default_list_is_allowed(self) -> Self:

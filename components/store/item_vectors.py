@@ -39,7 +39,8 @@ class VectorOfItem:
 def vector_hashes(connection: Connection, encoder: str, item_ids: Collection[str]) -> dict[str, str | None]:
     """The content_hash of the vectors that were asked for, by item; None where one waits."""
     of_items = select(ItemVector.item_id, ItemVector.content_hash).where(ItemVector.item_id == func.any(list(item_ids)))
-    return dict(connection.execute(of_items.where(ItemVector.encoder == encoder)).tuples().all())
+    rows = connection.execute(of_items.where(ItemVector.encoder == encoder))
+    return {row.item_id: row.content_hash for row in rows}
 
 
 def read_item_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[VectorOfItem]:
@@ -88,9 +89,9 @@ def write_vectors(
 
 def strange_encoders(connection: Connection, encoders: Collection[str]) -> dict[str, int]:
     """How many items wait for a vector of each encoder that is none of these."""
-    waiting = select(ItemVector.encoder, func.count()).where(ItemVector.vector.is_(None))
+    waiting = select(ItemVector.encoder, func.count().label("items")).where(ItemVector.vector.is_(None))
     strange = waiting.where(ItemVector.encoder.not_in(encoders)).group_by(ItemVector.encoder)
-    return dict(connection.execute(strange).tuples().all())
+    return {row.encoder: row.items for row in connection.execute(strange)}
 
 
 def forget_vectors(connection: Connection, before: datetime) -> int:

@@ -118,7 +118,7 @@ def test_an_encoder_that_the_settings_do_not_give_is_named(engine: Engine, datab
         put(connection, "A lamp")
         want_vectors(connection, "shop/another@0123456789ab", ["new"])
     with resident(database, tmp_path) as log:
-        soon(engine, lambda _: "1 items wait for shop/another@0123456789ab" in log.read_text())
+        soon(engine, lambda _: "items that wait for shop/another@0123456789ab: 1;" in log.read_text())
     with engine.begin() as connection:
         assert vector(connection, "shop/another@0123456789ab") is None
 

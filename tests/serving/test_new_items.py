@@ -128,7 +128,7 @@ def everything(client: httpx.Client, user: str) -> RecommendAnswer:
 
 def test_items_wait_visibly_while_no_encoder_is_there_and_come_with_it(client: httpx.Client, database: str) -> None:
     pan, flute = add(client, "Wok of steel", "kitchen"), add(client, "Silver flute", "music")
-    soon(lambda: any("2 new items wait for an encoder" in note for note in notes(client)))
+    soon(lambda: any("new items that wait for an encoder: 2" in note for note in notes(client)))
     assert waiting(client) == [2.0, 2.0]
     assert not {pan, flute} & set(ids(everything(client, "cook")))
     with resident(database):

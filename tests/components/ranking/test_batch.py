@@ -9,6 +9,7 @@ import pytest
 from components.columns import Columns
 from components.fusion.sequences import Documents, Sequences, build_sequences
 from components.ranking.batch import CHUNK, recommend_all
+from components.ranking.exclusion import Exclusion
 from components.ranking.scorer import Scorer
 from components.ranking.trends import PastTrend
 from components.settings import EventSettings, RankingSettings
@@ -41,8 +42,9 @@ def histories(users: int = USERS) -> Sequences:
 
 
 def table(sequences: Sequences, k: int, settings: RankingSettings | None = None) -> pd.DataFrame:
-    found = recommend_all(BUNDLE, sequences, DOCUMENTS, AVAILABLE, settings or RankingSettings(), now=NOW, k=k)
-    return found.to_pandas()
+    chosen = settings or RankingSettings()
+    excluded = Exclusion.of(chosen, EventSettings()).rows(events(len(sequences.users)), BUNDLE.row)
+    return recommend_all(BUNDLE, sequences, DOCUMENTS, AVAILABLE, excluded, chosen, now=NOW, k=k).to_pandas()
 
 
 def test_everybody_gets_k_items_ranked_from_one() -> None:
@@ -81,6 +83,11 @@ def test_what_was_seen_or_cannot_be_had_is_left_out_however_long_the_list() -> N
         assert items.is_unique
 
 
+def test_what_was_seen_may_come_again_where_the_settings_say_so() -> None:
+    found = table(histories(4), 100, RankingSettings(exclude_seen=[]))
+    assert (found.groupby(Columns.USER).size() == len(AVAILABLE)).all()
+
+
 def test_the_strategy_of_the_settings_is_used() -> None:
     by_content = table(histories(3), 5, RankingSettings(strategy="content"))
     hybrid = table(histories(3), 5)
@@ -91,7 +98,7 @@ def test_the_strategy_of_the_settings_is_used() -> None:
 def test_without_users_the_table_is_empty(k: int) -> None:
     nobody = Documents.none(12)
     empty = build_sequences(events(0), Scorer(BUNDLE).row, EventSettings(), nobody)
-    found = recommend_all(BUNDLE, empty, nobody, AVAILABLE, RankingSettings(), now=NOW, k=k).to_pandas()
+    found = recommend_all(BUNDLE, empty, nobody, AVAILABLE, {}, RankingSettings(), now=NOW, k=k).to_pandas()
     assert len(found) == 0
     assert list(found.columns) == [Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE]
 

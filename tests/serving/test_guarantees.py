@@ -1,0 +1,302 @@
+"""What every list keeps, whatever has happened: the parts of the service in one process, before a real Postgres."""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from benchmarks.catalogues import clustered_bundle
+from components.bundle import Bundle
+from components.privacy import Privacy
+from components.ranking.indexes import with_indexes
+from components.ranking.tail import in_tail
+from components.settings import EventSettings, PrivacySettings, RankingSettings, Settings
+from serving.answers import RecommendAnswer
+from serving.database import Database
+from serving.errors import ApiError
+from serving.feedback import Intake
+from serving.impressions import Impressions
+from serving.metrics import Metrics
+from serving.people import People
+from serving.recommender import Recommender
+from serving.requests import (
+    CatalogueItem,
+    ConsentRequest,
+    FeedbackEvent,
+    FeedbackRequest,
+    ItemsRequest,
+    PersonRequest,
+    RecommendRequest,
+)
+from serving.shadow import Shadow
+from serving.spool import Spool
+from serving.variants import Variants
+from tests.serving.worlds import chessboard, load
+
+STARS = EventSettings(dislike_below=2.5)
+PRIVACY = PrivacySettings(key=SecretStr("the same for every shop: " + "x" * 32))
+EXACT_BELOW = 300
+WATCHED = 24
+"""Items that things happen to."""
+RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RANKINGS = {
+    "as it comes": RankingSettings(),
+    "what was seen may come again": RankingSettings(exclude_seen=[]),
+    "only what was bought is left out": RankingSettings(exclude_seen=["purchase"], exclude_hidden=False),
+    "what is disliked may come again": RankingSettings(exclude_disliked=False),
+    "a cap": RankingSettings(category_cap=2),
+    "a share of the tail": RankingSettings(tail_share=0.4, diversity=0.3),
+    "exploring": RankingSettings(exploration=0.5),
+}
+
+
+def small(_: Path) -> Bundle:
+    return chessboard()
+
+
+def large(folder: Path) -> Bundle:
+    """A catalogue whose candidates come from an index."""
+    with_indexes(clustered_bundle(1_000, width=16), EXACT_BELOW).write(folder)
+    return Bundle.read(folder, mapped=True)
+
+
+@dataclass(repr=False)
+class Shop:
+    """A service with one set of settings."""
+
+    bundle: Bundle
+    ranking: RankingSettings
+    database: Database
+    variants: Variants
+    intake: Intake
+    people: People
+
+    @property
+    def items(self) -> list[str]:
+        return self.bundle.items["item_id"].to_pylist()
+
+    def ask(self, user: str, **wishes: object) -> RecommendAnswer:
+        request = RecommendRequest.model_validate({"user_id": user, **wishes})
+        return RecommendAnswer.model_validate(self.variants.recommend(request))
+
+
+@dataclass
+class World:
+    """What must hold of a user's next list."""
+
+    shop: Shop
+    user: str
+    excluded: set[str] = field(default_factory=set)
+    unavailable: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+
+    def did(self, item: str, kind: str, stars: float | None) -> None:
+        told = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
+        answer = self.shop.intake.feedback(FeedbackRequest(events=[told]))
+        if answer["accepted"] and self.keeps_out(kind, stars):
+            self.excluded.add(item)
+
+    def keeps_out(self, kind: str, stars: float | None) -> bool:
+        ranking = self.shop.ranking
+        disliked = kind == "dislike" or (stars is not None and stars < STARS.dislike_below)
+        hidden = kind == "hide" and ranking.exclude_hidden
+        return kind in ranking.exclude_seen or hidden or (disliked and ranking.exclude_disliked)
+
+    def can_be_had(self, item: str, available: bool) -> None:
+        row = self.shop.bundle.row[item]
+        listed = {name: self.shop.bundle.items[name][row].as_py() for name in ("title", "category")}
+        told = CatalogueItem(item_id=item, available=available, **listed)
+        assert self.shop.intake.items(ItemsRequest(items=[told]))["accepted"] == 1
+        self.deleted.discard(item)
+        (self.unavailable.discard if available else self.unavailable.add)(item)
+
+    def delete(self, item: str, connection: psycopg.Connection) -> None:
+        """As another writer does, of whom the service is told."""
+        connection.execute("DELETE FROM items WHERE item_id = %s", [item])
+        self.shop.variants.items_changed(item)
+        self.deleted.add(item)
+
+    def forget(self) -> None:
+        self.shop.people.forget(PersonRequest(user_id=self.user))
+        self.excluded.clear()
+
+    def come_back(self) -> None:
+        self.shop.people.consent(ConsentRequest(user_id=self.user, consent=True))
+
+    def may_be_shown(self, wishes: dict[str, object]) -> set[str]:
+        filters = dict(wishes.get("filters") or {})
+        items = self.shop.bundle.items.select(["item_id", "category"]).to_pylist()
+        kept = {
+            one["item_id"]
+            for one in items
+            if (not filters.get("category_in") or set(one["category"]) & set(filters["category_in"]))
+            and not set(one["category"]) & set(filters.get("category_out", []))
+        }
+        context = {one["item_id"] for one in wishes.get("context", [])}
+        out = self.excluded | self.deleted | context | set(filters.get("exclude_items", []))
+        return kept - out - (self.unavailable if filters.get("available_only", True) else set())
+
+
+@pytest.fixture(scope="module", params=[small, large])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    made = request.param(tmp_path_factory.mktemp("bundle"))
+    made.manifest["events"] = STARS.model_dump(mode="json")
+    return made
+
+
+@pytest.fixture(scope="module", params=RANKINGS)
+def shop(
+    request: pytest.FixtureRequest, bundle: Bundle, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("home")
+    ranking = RANKINGS[request.param].model_copy(update={"exact_below": EXACT_BELOW})
+    wanted = Settings(database_url=database, home=folder, ranking=ranking, events=STARS, privacy=PRIVACY)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DELETE FROM items")
+    load(database, bundle, {"somebody": [("a1" if "a1" in bundle.row else "i1", "view", 1.0)]})
+    metrics, away = Metrics(), Database(database)
+    privacy, spool = Privacy(wanted), Spool(folder / "spool", 1)
+    impressions = Impressions(away, privacy, metrics)
+    recommender = Recommender(bundle, wanted, away, metrics, impressions, spool)
+    version = recommender.model_version
+    shadow = Shadow(away, metrics)
+    variants = Variants({version: recommender}, version, unusable={}, database=away, metrics=metrics, shadow=shadow)
+    intake = Intake(away, STARS, privacy, metrics, variants, impressions, spool)
+    variants.followed(True)
+    yield Shop(bundle, ranking, away, variants, intake, People(away, privacy, variants, impressions, spool))
+    variants.close()
+    spool.close()
+    away.close()
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+numbers = st.integers(0, WATCHED - 1)
+happenings = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("event"),
+            numbers,
+            st.sampled_from(["view", "click", "purchase", "like", "dislike", "hide", "rating", "review"]),
+            st.sampled_from([1.0, 4.0]),
+        ),
+        st.tuples(st.just("available"), numbers, st.booleans()),
+        st.tuples(st.just("delete"), numbers),
+        st.tuples(st.sampled_from(["forget", "come back"])),
+    ),
+    max_size=10,
+)
+
+
+@st.composite
+def asked(draw: Callable[..., object]) -> dict[str, object]:
+    """A request, items and categories by their number."""
+    some = st.lists(numbers, max_size=3)
+    return {
+        "k": draw(st.sampled_from([1, 5, 20, 100])),
+        "strategy": draw(st.sampled_from([None, "content", "collaborative"])),
+        "diversity": draw(st.sampled_from([None, 0.0, 0.5])),
+        "context": draw(some),
+        "category_in": draw(st.none() | st.lists(numbers, min_size=1, max_size=2)),
+        "category_out": draw(some.map(lambda found: found[:1])),
+        "exclude_items": draw(some),
+        "available_only": draw(st.booleans()),
+    }
+
+
+def wishes_of(shop: Shop, wish: dict[str, object]) -> dict[str, object]:
+    names = shop.items
+    kinds = sorted({name for one in shop.bundle.items["category"].to_pylist() for name in one})
+    filters = {
+        "category_in": wish["category_in"] and [kinds[number % len(kinds)] for number in wish["category_in"]],
+        "category_out": [kinds[number % len(kinds)] for number in wish["category_out"]],
+        "exclude_items": [names[number] for number in wish["exclude_items"]],
+        "available_only": wish["available_only"],
+    }
+    context = [{"item_id": names[number]} for number in wish["context"]]
+    return {name: wish[name] for name in ("k", "strategy", "diversity")} | {"filters": filters, "context": context}
+
+
+def take_place(world: World, happening: tuple[object, ...], connection: psycopg.Connection) -> None:
+    kind, *what = happening
+    if kind in ("forget", "come back"):
+        world.forget() if kind == "forget" else world.come_back()
+        return
+    item = world.shop.items[what[0]]
+    if kind == "event":
+        stars = what[2] if what[1] in ("rating", "review") else None
+        world.did(item, what[1], stars)
+    elif kind == "available":
+        world.can_be_had(item, what[1])
+    else:
+        world.delete(item, connection)
+
+
+def caps_hold(world: World, answer: RecommendAnswer, k: int, allowed: set[str]) -> None:
+    """A list that a cap ends early could not be longer."""
+    ranking, items = world.shop.ranking, answer.items
+    if ranking.category_cap:
+        counts = Counter(name for item in items for name in item.category)
+        assert max(counts.values(), default=0) <= ranking.category_cap
+        left = allowed - {item.item_id for item in items} if len(items) < k else set()
+        kinds = world.shop.bundle.items["category"]
+        for item in left:
+            assert any(counts[name] == ranking.category_cap for name in kinds[world.shop.bundle.row[item]].as_py())
+    if ranking.tail_share:
+        tail = in_tail(world.shop.bundle.items["popularity"].to_numpy())
+        of_tail = [bool(tail[world.shop.bundle.row[item.item_id]]) for item in items]
+        assert all(sum(of_tail[:n]) >= int(ranking.tail_share * n) for n in range(1, len(items) + 1))
+
+
+@RANDOM
+@given(happenings=happenings, wish=asked())
+def test_every_list_keeps_its_promises(
+    shop: Shop, connection: psycopg.Connection, happenings: list[tuple[object, ...]], wish: dict[str, object]
+) -> None:
+    world = World(shop, f"u-{uuid.uuid4().hex}")
+    wishes = wishes_of(shop, wish)
+    shop.ask(world.user)
+    for happening in happenings:
+        take_place(world, happening, connection)
+        answer = shop.ask(world.user, **wishes)
+        shown = [item.item_id for item in answer.items]
+        allowed = world.may_be_shown(wishes)
+        assert not answer.degraded
+        assert set(shown) <= allowed
+        assert len(set(shown)) == len(shown)
+        assert [item.rank for item in answer.items] == list(range(1, len(shown) + 1))
+        caps_hold(world, answer, wishes["k"], allowed)
+        if not (shop.ranking.category_cap or shop.ranking.tail_share):
+            assert len(shown) == min(wishes["k"], len(allowed))
+        diverse = shop.ranking.diversity if wishes["diversity"] is None else wishes["diversity"]
+        if not (diverse or shop.ranking.category_cap or shop.ranking.tail_share or shop.ranking.exploration):
+            scores = [item.score for item in answer.items]
+            assert scores == sorted(scores, reverse=True)
+        if not shop.ranking.exploration:
+            assert [item.item_id for item in shop.ask(world.user, **wishes).items] == shown
+        event(f"{len(shown)} of {wishes['k']}")
+    for item in world.unavailable | world.deleted:
+        world.can_be_had(item, True)
+
+
+def test_nothing_is_kept_of_who_was_forgotten(shop: Shop) -> None:
+    world = World(shop, f"u-{uuid.uuid4().hex}")
+    first = shop.ask(world.user, k=5).items[0].item_id
+    world.did(first, "purchase", None)
+    world.forget()
+    with suppress(ApiError):
+        world.did(first, "purchase", None)
+    assert shop.ask(world.user, k=5).user_state == "new"
+    assert first in {item.item_id for item in shop.ask(world.user, k=5).items} or shop.ranking.exploration
