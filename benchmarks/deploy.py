@@ -9,15 +9,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 
 import httpx
 from mlflow import MlflowClient
 from tqdm import tqdm
 
+from benchmarks.callers import A_SECOND, CALLERS, calling
 from benchmarks.errors import BenchError
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
@@ -29,8 +28,7 @@ from infra.local.platform import Platform
 DATASET = "chinese-sample"
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "deploy"
-CALLERS, A_SECOND = 5, 10
-"""Callers, and what each of them asks a second."""
+USERS = [f"caller {number}" for number in range(100)]
 CHOSEN = {
     "DUOTEMPO_PRESET": "demo",
     "DUOTEMPO_DEPLOY__CANARY_SHARE": "0.5",
@@ -78,7 +76,7 @@ def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
     tell_news(platform)
     step("retrain", "--wait")
     pass_gate(platform, "2")
-    with load(platform.addresses.serving_url) as seen:
+    with calling(platform.addresses.serving_url, USERS) as seen:
         step("promote", "2")
         figures["rollback_s"] = until_answer("1", seen, lambda: duotempo("rollback"))
         bar.update()
@@ -126,34 +124,6 @@ def until_answer(version: str, seen: Counter[str], act: Callable[[], object]) ->
             raise BenchError(f"version {version} did not answer within {LIMIT_SECONDS:.0f} s; seen were {dict(seen)}")
         time.sleep(PAUSE_SECONDS)
     return time.monotonic() - began
-
-
-@contextmanager
-def load(url: str) -> Iterator[Counter[str]]:
-    """Callers that keep their connections and never try twice; counts answers by version, or what went wrong."""
-    seen: Counter[str] = Counter()
-    over = Event()
-
-    def call(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=30) as client:
-            asked = 0
-            while not over.wait(1 / A_SECOND):
-                asked += 1
-                try:
-                    answer = client.post("/recommend", json={"user_id": f"caller {number} {asked % 20}", "k": 3})
-                    seen[answer.json()["model_version"] if answer.is_success else f"status {answer.status_code}"] += 1
-                except httpx.HTTPError as error:
-                    seen[repr(error)] += 1
-
-    threads = [Thread(target=call, args=(number,)) for number in range(CALLERS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
 
 
 def report(figures: dict[str, float]) -> str:

@@ -17,6 +17,8 @@ from components.errors import DuotempoError
 from components.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from infra.local.platform import Platform
 
 out = Console(highlight=False)
@@ -60,6 +62,20 @@ def reported() -> Iterator[None]:
         yield
     except DuotempoError as error:
         fail(str(error).replace("[", r"\["))
+
+
+@contextmanager
+def opened_store(settings: Settings) -> Iterator["Engine"]:
+    """The platform's own database, or that of DUOTEMPO_DATABASE_URL; `reported` is in it."""
+    from components.store.engine import make_engine
+    from infra.local.platform import Platform
+
+    with reported():
+        engine = make_engine(Platform(settings).database_url)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
 
 NUMBERS = {"seconds", "count", "score", "rank", "pid"}

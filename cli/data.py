@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import fail, load_settings, out, reported, table
+from cli.console import fail, load_settings, opened_store, out, reported, table
 
 datasets = typer.Typer(help="Named public datasets.", no_args_is_help=True)
 
@@ -64,9 +64,7 @@ def ingest(
     from datetime import UTC, datetime
 
     from components.datasets.sources import read_files, read_folder
-    from components.store.engine import make_engine
     from components.store.ingest import ingest as load
-    from infra.local.platform import Platform
 
     if (folder is None) == (events is None):
         fail("name a dataset folder, or --events FILE [--items FILE]", code=2)
@@ -79,7 +77,7 @@ def ingest(
         else:
             assert events is not None
             dataset = read_files(events, items, mapping(columns))
-        engine = make_engine(Platform(settings).database_url)
+    with opened_store(settings) as engine:
         report = load(engine, dataset, settings, source=source or dataset.name, now=datetime.now(UTC))
     rows = [["accepted", str(report.accepted)], ["duplicates", str(report.duplicates)]]
     rows += [["items added", str(report.items_added)], ["items updated", str(report.items_updated)]]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import load_settings, out, reported, table
+from cli.console import err, load_settings, opened_store, out, table
 
 keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 KEY_ID = Annotated[str, typer.Argument(help="The public part of a key, as `duotempo keys list` shows it.")]
@@ -79,22 +79,12 @@ def revoke(key_id: KEY_ID) -> None:
 
 def _in_store(action: Any) -> Any:
     """What the action does in a transaction."""
-    from components.store.engine import make_engine
-    from infra.local.platform import Platform
-
-    with reported():
-        engine = make_engine(Platform(load_settings()).database_url)
-        try:
-            with engine.begin() as connection:
-                return action(connection)
-        finally:
-            engine.dispose()
+    with opened_store(load_settings()) as engine, engine.begin() as connection:
+        return action(connection)
 
 
 def _print(made: tuple[str, str]) -> None:
     """The key alone on stdout, for other programs to read."""
-    from cli.console import err
-
     key_id, key = made
     err.print(f"key {key_id}; it is shown this once. Send it as `Authorization: Bearer KEY`")
     typer.echo(key)

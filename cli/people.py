@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import enter_platform, load_settings, out, print_json, reported, table
+from cli.console import enter_platform, load_settings, opened_store, out, print_json, table
+from cli.platform import JSON
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 USER = Annotated[str, typer.Argument(help="A user id.")]
 
 
@@ -25,16 +25,15 @@ def forget(user: USER, as_json: JSON = False) -> None:
     duotempo forget 42
     """
     from components.privacy import Privacy
-    from components.store.engine import make_engine
     from components.store.erasure import forget as erase
     from components.store.erasure import read_report
     from infra.client import DeploymentError, run_deployment
     from serving.spool import open_spool
 
     settings = load_settings()
-    with reported():
-        platform = enter_platform(settings)
-        privacy, engine = Privacy(settings), make_engine(platform.database_url)
+    with opened_store(settings) as engine:
+        enter_platform(settings)
+        privacy = Privacy(settings)
         with engine.begin() as connection:
             forgotten = erase(connection, privacy, privacy.pseudonym(user))
         removed = {**forgotten.removed, "spool": open_spool(settings).forget(privacy.pseudonym(user))}
@@ -46,7 +45,6 @@ def forget(user: USER, as_json: JSON = False) -> None:
             why = str(error)
         with engine.connect() as connection:
             files = read_report(connection, forgotten.erasure_id)
-        engine.dispose()
     if as_json:
         print_json({"erasure_id": forgotten.erasure_id, "removed": removed, "files": files})
     else:
@@ -78,18 +76,15 @@ def export(
     import os
 
     from components.privacy import Privacy
-    from components.store.engine import make_engine
     from components.store.export import export_user
-    from infra.local.platform import Platform
     from serving.spool import open_spool
 
     settings = load_settings()
-    with reported():
-        privacy, engine = Privacy(settings), make_engine(Platform(settings).database_url)
+    with opened_store(settings) as engine:
+        privacy = Privacy(settings)
         spooled = [row.export() for row in open_spool(settings).of(privacy.pseudonym(user))]
         with engine.connect() as connection:
             found = {**export_user(connection, privacy, privacy.pseudonym(user)), "spooled": spooled}
-        engine.dispose()
     with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         json.dump(found, stream, indent=1, ensure_ascii=False)
     out.print(f"{len(found['events'])} events and {len(found['impressions'])} answers: {file}")

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from cli.console import load_settings, out, print_json, reported, table
+from cli.console import load_settings, opened_store, out, print_json, table
 from cli.platform import JSON
-from components.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from components.store.observed import Window
 
 Days = Annotated[int | None, typer.Option(min=1, help="Days back from now.", show_default="monitoring.window_days")]
@@ -39,8 +36,7 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     from components.store.monitoring import online_history
 
     settings = load_settings()
-    with reported():
-        engine = open_engine(settings)
+    with opened_store(settings) as engine:
         report = measure_online(engine, settings, datetime.now(UTC), days or settings.monitoring.window_days)
         history = online_history(engine, report.window.since) if as_json else []
     if as_json:
@@ -93,8 +89,7 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
     from components.store.monitoring import drift_history
 
     settings = load_settings()
-    with reported():
-        engine = open_engine(settings)
+    with opened_store(settings) as engine:
         report = measure_drift(engine, settings, datetime.now(UTC), days or settings.monitoring.window_days)
         history = drift_history(engine, report.window.since) if as_json else []
     if as_json:
@@ -103,14 +98,6 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
         print_json({**windows, "features": features, "history": history})
         return
     show(f"drift: {shown(report.window)}, against the time {shown(report.reference)}", *drift_table(report.drifts))
-
-
-def open_engine(settings: Settings) -> "Engine":
-    """Of the platform's own database, or of DUOTEMPO_DATABASE_URL's."""
-    from components.store.engine import make_engine
-    from infra.local.platform import Platform
-
-    return make_engine(Platform(settings).database_url)
 
 
 def bounds(window: "Window") -> dict[str, str]:

@@ -142,10 +142,10 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, beside
         users = smoke.known_users(engine)
 
         def check(client: httpx.Client) -> None:
-            smoke.smoke_test(client, sorted({version, champion}), users, engine)
+            smoke.smoke_test(client, sorted({version, champion}), users)
             for part in beside:
                 try:
-                    smoke.smoke_test(client, [part.model_version], users, engine)
+                    smoke.smoke_test(client, [part.model_version], users)
                 except SmokeTestFailed as error:
                     raise Unfit(part, error) from error
             if (now := promotion.serving_version(platform, engine)) != before:

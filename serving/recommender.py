@@ -174,18 +174,18 @@ class Recommender:
         other._categories = CategoryIndex(bundle.items["category"])
         return other
 
-    def recommend(self, request: RecommendRequest, variant: str) -> Answer:
-        """The answer of /recommend. Every event committed before the call counts."""
+    def recommend(self, request: RecommendRequest, variant: str, *, noted: bool = True) -> Answer:
+        """The answer of /recommend. Every event committed before the call counts. noted: whether somebody sees it."""
         now = time.time()
         session = Session(self._database, self._metrics)
         request_id = uuid.uuid4().hex
-        ranked = self._rank(session, request, now, request_id)
+        ranked = self._rank(session, request, now, request_id if noted else None)
         interest = ranked.interest
         items = ranked.listed.items
         if request.explain:
             reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
-        if ranked.stored.allowed:
+        if noted and ranked.stored.allowed:
             self._note(request_id, request.user_id, variant, ranked.listed, now)
         user_state = _user_state(ranked.stored, request)
         long_share = float(interest.query.long_share[0])

@@ -137,7 +137,7 @@ class Variants:
     def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """The answer of /recommend by the user's variant. Where that fails, the champion answers in its place."""
         if version := wanted_version.get():
-            return self._recommender(version).recommend(request, ON_TRIAL).body
+            return self._recommender(version).recommend(request, ON_TRIAL, noted=False).body
         parts = self._parts
         part = assigned(parts, request.user_id)
         try:

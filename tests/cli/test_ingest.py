@@ -19,7 +19,7 @@ from tests.worlds import free_port
 def engine(database: str) -> Iterator[Engine]:
     engine = make_engine(database)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, events, event_keys, quarantine"))
+        connection.execute(text("TRUNCATE users, items, item_vectors, events, event_keys, quarantine"))
     yield engine
     engine.dispose()
 

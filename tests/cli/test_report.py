@@ -19,7 +19,7 @@ def engine(database: str) -> Iterator[Engine]:
     engine = make_engine(database)
     with engine.begin() as connection:
         measured = "drift, online_metrics, shadow_answers"
-        connection.execute(text(f"TRUNCATE users, items, events, event_keys, impressions, {measured}"))
+        connection.execute(text(f"TRUNCATE users, items, item_vectors, events, event_keys, impressions, {measured}"))
     yield engine
     engine.dispose()
 

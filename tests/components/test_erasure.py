@@ -63,7 +63,7 @@ def place(database: str, tmp_path: Path) -> Iterator[Place]:
     items = pd.DataFrame({Columns.ITEM: [f"i{n}" for n in range(9)], Columns.TITLE: [f"Lamp {n}" for n in range(9)]})
     engine = make_engine(database)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, events, event_keys"))
+        connection.execute(text("TRUNCATE users, items, item_vectors, events, event_keys"))
     ingest(engine, Dataset("shop", events, items), settings, source="shop", now=NOW)
     run = TrainingRun.open(take_snapshot(engine, NOW, settings.home / "snapshots").path, settings)
     engine.dispose()

@@ -2,16 +2,16 @@
 
 import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import Engine, delete, func, select
 
+from benchmarks.callers import CALLERS, calling
 from components.store.engine import make_engine
 from components.store.schema import AssignedVariant, Impression
 from components.store.variants import put_champion
@@ -25,8 +25,6 @@ from tests.infra.conftest import Started
 from tests.worlds import fill_store, tiny_bundle
 
 pytestmark = pytest.mark.timeout(600)
-CALLERS, A_SECOND = 5, 10
-"""Callers, and what each of them asks a second."""
 
 
 @pytest.fixture(scope="module")
@@ -52,30 +50,8 @@ def engine(started: Started) -> Iterator[Engine]:
     engine.dispose()
 
 
-@contextmanager
-def load(url: str) -> Iterator[Counter[str]]:
-    """Callers that keep their connections and never try twice; counts answers by model version, or what went wrong."""
-    seen: Counter[str] = Counter()
-    over = threading.Event()
-
-    def call(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=30) as client:
-            while not over.wait(1 / A_SECOND):
-                try:
-                    answer = client.post("/recommend", json={"user_id": f"u{number}", "k": 3})
-                    seen[answer.json()["model_version"] if answer.is_success else f"status {answer.status_code}"] += 1
-                except httpx.HTTPError as error:
-                    seen[repr(error)] += 1
-
-    threads = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+def load(platform: Platform) -> AbstractContextManager[Counter[str]]:
+    return calling(platform.addresses.serving_url, [f"u{number}" for number in range(CALLERS)])
 
 
 def version(platform: Platform) -> str:
@@ -84,7 +60,7 @@ def version(platform: Platform) -> str:
 
 def test_no_request_is_lost_at_a_switch(started: Started, tags: list[str]) -> None:
     platform = started.platform
-    with load(platform.addresses.serving_url) as seen:
+    with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)
         platform.serve(tags[1], "2")
         asked = sum(seen.values())
@@ -99,7 +75,7 @@ def test_no_request_is_lost_at_a_switch(started: Started, tags: list[str]) -> No
 def test_a_bento_that_does_not_start_costs_no_request(started: Started, tags: list[str]) -> None:
     platform = started.platform
     with (
-        load(platform.addresses.serving_url) as seen,
+        load(platform) as seen,
         pytest.raises(PlatformError, match="bento-nothing does not start"),
     ):
         platform.serve("duotempo:nothing", "9")
@@ -112,10 +88,10 @@ def test_a_bento_is_asked_before_it_takes_over(started: Started, tags: list[str]
     platform = started.platform
     users = known_users(engine)
     assert {"u0", "u1", "u2"} >= set(users)
-    with load(platform.addresses.serving_url) as seen:
+    with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)
         with pytest.raises(SmokeTestFailed, match=rf"{tags[1]} failed its smoke test: /recommend.*version 3 cannot"):
-            platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2", "3"], users, engine))
+            platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2", "3"], users))
         asked = sum(seen.values())
         eventually(lambda: sum(seen.values()) > asked + 50, seconds=60)
     assert set(seen) == {"1"}, seen
@@ -123,7 +99,7 @@ def test_a_bento_is_asked_before_it_takes_over(started: Started, tags: list[str]
     with engine.connect() as connection:
         kept = select(func.count()).where(Impression.user_id == NEW_USER)
         assert connection.scalar(kept) == 0, "what nobody saw is not kept"
-    platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2"], users, engine))
+    platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2"], users))
     assert version(platform) == "2"
     platform.serve(tags[0], "1")
 
@@ -144,7 +120,7 @@ def test_a_switch_inside_a_bento_loses_no_request(started: Started, tags: list[s
     platform, home = started.platform, started.platform.home.bentoml
     bundles = dict.fromkeys(("1", "2"), bento_folder(tags[0], home) / "src" / "bundles" / "1")
     platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home), "1")
-    with load(platform.addresses.serving_url) as seen:
+    with load(platform) as seen:
         for one in ("2", "1"):
             put_champion(engine, one)
             before = seen[one]

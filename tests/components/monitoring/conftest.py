@@ -12,6 +12,8 @@ from components.store.engine import make_engine
 def store(database: str) -> Iterator[Engine]:
     engine = make_engine(database)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, events, event_keys, impressions, drift, online_metrics"))
+        connection.execute(
+            text("TRUNCATE users, items, item_vectors, events, event_keys, impressions, drift, online_metrics")
+        )
     yield engine
     engine.dispose()

@@ -23,7 +23,9 @@ def engine(database: str) -> Iterator[Engine]:
 @pytest.fixture
 def store(engine: Engine) -> Engine:
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, events, event_keys, quarantine, impressions, user_vectors"))
+        connection.execute(
+            text("TRUNCATE users, items, item_vectors, events, event_keys, quarantine, impressions, user_vectors")
+        )
     return engine
 
 

@@ -1,59 +1,22 @@
-"""A person is forgotten on a whole platform, after a training that met them."""
+"""A person is forgotten on a whole platform, after trainings that met them, answers and feedback."""
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from components.columns import Columns
-from components.settings import Settings
+from components import registry
 from components.store.snapshot import Snapshot
-from tests.e2e.shell import Shell, eventually
-from tests.e2e.test_loop import QUICK
-from tests.infra.conftest import free_ports, remove_data
+from tests.e2e.conftest import USER
+from tests.e2e.shell import Done, Shell, eventually
 
 pytestmark = pytest.mark.timeout(900)
 
-USER = "顾客001"
-
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    folder = tmp_path_factory.mktemp("erasure")
-    settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
-    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if port is not None}
-    shell = Shell(settings, **QUICK, **{name.upper(): port for name, port in ports.items()})
-    try:
-        yield shell
-    finally:
-        shell.platform.down()
-        remove_data(shell.platform.home)
-
-
-@pytest.fixture(scope="module")
-def trained(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Version 1 was trained on everybody: the dataset."""
-    shell.run("up")
-    source = Path(shell.run("data", "get", "chinese-sample").out.splitlines()[-1])
-    shop = tmp_path_factory.mktemp("data") / "shop"
-    shop.mkdir()
-    events = pd.read_parquet(source / "interactions.parquet")
-    hour_ago = int((datetime.now(UTC) - timedelta(hours=1)).timestamp())
-    events[Columns.TIMESTAMP] += hour_ago - events[Columns.TIMESTAMP].max()
-    events.to_parquet(shop / "interactions.parquet", index=False)
-    (shop / "items.parquet").write_bytes((source / "items.parquet").read_bytes())
-    shell.run("ingest", shop)
-    shell.run("retrain", "--wait")
-    return shop
-
-
-@pytest.fixture(scope="module")
-def forgotten(shell: Shell, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def forgotten(shell: Shell, first: Done, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `duotempo forget` said."""
     file = tmp_path_factory.mktemp("export") / "user.json"
     shell.run("export", USER, "--out", file)
@@ -87,14 +50,15 @@ def test_the_files_name_the_user_no_more(shell: Shell, forgotten: dict[str, Any]
         Snapshot.open(manifest.parent)
 
 
-def test_the_report_names_the_model_that_met_the_user(forgotten: dict[str, Any]) -> None:
-    assert [model["version"] for model in forgotten["files"]["models"]] == ["1"]
+def test_the_report_names_the_models_that_met_the_user(shell: Shell, forgotten: dict[str, Any]) -> None:
+    trained = {version.version for version in registry.versions(shell.mlflow_url)}
+    assert {model["version"] for model in forgotten["files"]["models"]} == trained
 
 
 def test_no_table_names_the_user_and_late_events_stay_outside(
-    shell: Shell, trained: Path, forgotten: dict[str, Any]
+    shell: Shell, folder: Path, forgotten: dict[str, Any]
 ) -> None:
-    assert "forgotten_user" in shell.run("ingest", trained, "--source", "late").text
+    assert "forgotten_user" in shell.run("ingest", folder, "--source", "late").text
     for table in ("users", "events", "user_vectors", "quarantine", "erasures"):
         assert shell.sql(f"SELECT count(*) FROM {table} AS t WHERE position(%s IN to_jsonb(t)::text) > 0", USER) == [
             (0,)
@@ -109,7 +73,7 @@ def test_what_a_killed_run_left_is_done_by_the_next(shell: Shell, forgotten: dic
     assert shell.sql("SELECT user_id FROM erasures WHERE user_id IS NOT NULL") == []
 
 
-def test_keys_are_made_listed_rotated_and_revoked(shell: Shell, trained: Path) -> None:
+def test_keys_are_made_listed_rotated_and_revoked(shell: Shell, up: Done) -> None:
     made = shell.run("keys", "create", "--scope", "recommend", "--scope", "feedback", "--name", "shop")
     key = made.out.strip()
     key_id = key.split("_")[1]

@@ -2,13 +2,9 @@
 
 import json
 import re
-import socket
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -21,66 +17,13 @@ from components.datasets.chinese import chinese_sample
 from components.registry import Version
 from components.settings import Settings
 from components.store.snapshot import Snapshot, latest_snapshot
-from infra.local.ports import is_free
-from infra.local.sweep import tagged
+from tests.e2e.conftest import USER
 from tests.e2e.shell import Done, Shell, eventually
-from tests.infra.conftest import free_ports, remove_data
 
 pytestmark = pytest.mark.timeout(900)
 
-USER = "顾客001"
-QUICK = {
-    "DUOTEMPO_PRESET": "demo",
-    "DUOTEMPO_FUSION__EPOCHS": "3",
-    "DUOTEMPO_EVALUATION__BOOTSTRAP": "50",
-}
 MARK = 77.0
 """A loss that no training has: who finds it in a checkpoint knows where that comes from."""
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    folder = tmp_path_factory.mktemp("loop")
-    settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
-    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if port is not None}
-    shell = Shell(settings, **QUICK, **{name.upper(): port for name, port in ports.items()})
-    try:
-        yield shell
-    finally:
-        shell.platform.down()
-        remove_data(shell.platform.home)
-
-
-@pytest.fixture(scope="module")
-def up(shell: Shell) -> Done:
-    """The platform, started while another program listens on the usual port of MLflow."""
-    with socket.create_server(("127.0.0.1", int(shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]))):
-        return shell.run("up")
-
-
-@pytest.fixture(scope="module")
-def folder(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated dataset, its last event an hour ago."""
-    source = Path(shell.run("data", "get", "chinese-sample").out.splitlines()[-1])
-    events = pd.read_parquet(source / "interactions.parquet")
-    hour_ago = int((datetime.now(UTC) - timedelta(hours=1)).timestamp())
-    events[Columns.TIMESTAMP] += hour_ago - events[Columns.TIMESTAMP].max()
-    shop = tmp_path_factory.mktemp("data") / "shop"
-    shop.mkdir()
-    events.to_parquet(shop / "interactions.parquet", index=False)
-    (shop / "items.parquet").write_bytes((source / "items.parquet").read_bytes())
-    return shop
-
-
-@pytest.fixture(scope="module")
-def ingested(shell: Shell, up: Done, folder: Path) -> Done:
-    return shell.run("ingest", folder)
-
-
-@pytest.fixture(scope="module")
-def first(shell: Shell, ingested: Done) -> Done:
-    """The first retraining, waited for."""
-    return shell.run("retrain", "--wait")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +42,7 @@ def answered(shell: Shell, promoted: Done) -> dict[str, Any]:
         for item, kind in zip(before["items"], kinds, strict=False)
     ]
     told = shell.ask("/feedback", {"events": events})
-    assert told == {"accepted": len(kinds), "duplicates": 0, "rejected": []}
+    assert told == {"accepted": len(kinds), "duplicates": 0, "spooled": 0, "rejected": []}
     return before
 
 
@@ -379,11 +322,3 @@ def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -
     (search,) = shell.runs("search")
     rows = json.loads(shell.artifacts(search["id"])["search"]["data"])
     assert [row["gain"] for row in rows] == values
-
-
-def test_down_leaves_no_process_and_no_port(shell: Shell, up: Done) -> None:
-    ports = shell.platform.home.state.ports
-    shell.run("down")
-    assert tagged(shell.platform.home.id) == []
-    assert all(is_free(port) for port in ports.values())
-    assert not any(service["healthy"] for service in shell.status()["services"].values())

@@ -1,0 +1,40 @@
+"""Callers of a service who go on asking, whatever happens to it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from threading import Event, Thread
+
+import httpx
+
+CALLERS, A_SECOND = 5, 10
+"""Callers, and what each of them asks a second."""
+
+
+@contextmanager
+def calling(url: str, users: Sequence[str]) -> Iterator[Counter[str]]:
+    """Callers that keep their connections and never try twice, each for its part of the `users` in turn, at least one
+    a caller; counts answers of /recommend by model version, or what went wrong."""
+    seen: Counter[str] = Counter()
+    over = Event()
+
+    def call(number: int) -> None:
+        asked = cycle(users[number::CALLERS])
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while not over.wait(1 / A_SECOND):
+                try:
+                    answer = client.post("/recommend", json={"user_id": next(asked), "k": 3})
+                    seen[answer.json()["model_version"] if answer.is_success else f"status {answer.status_code}"] += 1
+                except httpx.HTTPError as error:
+                    seen[repr(error)] += 1
+
+    threads = [Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
