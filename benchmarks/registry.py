@@ -24,6 +24,9 @@ BENCHES = {
     ),
     "train": Bench("training speed beside RecTools' SASRec, into docs/performance.md", ("beauty",)),
     "deploy": Bench("a promotion, a rollback and an unchanged retraining, into docs/performance.md"),
+    "serve": Bench("requests a second, their times and the start, beside peers, into docs/performance.md"),
+    "feedback": Bench("rows of feedback a second, beside a bare COPY, into docs/performance.md"),
+    "retrieval": Bench("a million items beside ten thousand, into docs/performance.md"),
 }
 
 

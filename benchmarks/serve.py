@@ -6,42 +6,31 @@ recommendations (k = 10, seen items excluded, the impression stored), one is fee
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.database import temporary_database
-from benchmarks.errors import BenchError
 from benchmarks.load import Load, apply_load
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
+from benchmarks.services import BENTO, DUOTEMPO, UVICORN, service, use_shop
 from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop, zipf_draws
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.local.ports import ELSEWHERE, choose
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "serve"
 ITEMS, USERS, EVENTS = 10_000, 5_000, 40
 CONNECTIONS = 16
-SECONDS, WARM_UP_SECONDS, PACED_SECONDS = 10.0, 5.0, 10.0
+SECONDS, WARM_UP_SECONDS, PACED_SECONDS = 10.0, 10.0, 10.0
 ROUNDS = 3
 """Of each service in turn; the best one counts, as whatever else runs on the machine only takes away."""
-REQUESTS = 20_000
-START_SECONDS = 120.0
-UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",
-           "--log-level", "error", "--port")  # fmt: skip
-BENTO = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
+REQUESTS = 60_000
 EMPTY = """import bentoml
 
 
@@ -61,10 +50,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
         bundle = draw_bundle(ITEMS, settings)
         write_shop(place / "bundles" / "1", bundle, engine, settings, users=USERS, events=EVENTS)
         engine.dispose()
-        os.environ.update(
-            DUOTEMPO_BUNDLES=str(place / "bundles"), DUOTEMPO_DATABASE_URL=url, DUOTEMPO_HOME=str(place / "home"),
-            BENTOML_HOME=str(place / "bentoml"), BENTOML_DO_NOT_TRACK="True", OMP_NUM_THREADS="1",
-        )  # fmt: skip
+        use_shop(place, url)
         figures = measure(place)
     write_between(page, MARKER, report(figures))
     return figures
@@ -75,7 +61,7 @@ def measure(place: Path) -> dict[str, float]:
     commands = {
         "constant": (*UVICORN, "{port}", "benchmarks.peers.constant:app"),
         "plain": (*UVICORN, "{port}", "benchmarks.peers.plain:app"),
-        "duotempo": (*BENTO, "{port}", "serving.service:Duotempo", "--working-dir", str(ROOT)),
+        "duotempo": DUOTEMPO,
     }
     empty = (*BENTO, "{port}", "empty:Empty", "--working-dir", str(place))
     figures: dict[str, float] = {}
@@ -83,11 +69,10 @@ def measure(place: Path) -> dict[str, float]:
         best: dict[str, Load] = {}
         starts: dict[str, list[float]] = {"duotempo": [], "empty": []}
         for number in range(ROUNDS):
-            requests = draw_requests(number)
             for name, command in commands.items():
                 with service(command) as (port, _):
-                    apply_load(port, requests, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
-                    load = apply_load(port, requests, connections=CONNECTIONS, seconds=SECONDS)
+                    apply_load(port, draw_requests(number, 0), connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+                    load = apply_load(port, draw_requests(number, 1), connections=CONNECTIONS, seconds=SECONDS)
                 best[name] = max(best.get(name, load), load, key=lambda one: one.rate)
                 figures[f"{name}_failed"] = figures.get(f"{name}_failed", 0) + load.failed
                 bar.update()
@@ -97,24 +82,24 @@ def measure(place: Path) -> dict[str, float]:
                 bar.update()
         figures |= {f"{name}_rps": load.rate for name, load in best.items()}
         with service(commands["duotempo"]) as (port, _):
-            requests = draw_requests(ROUNDS)
-            apply_load(port, requests, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+            apply_load(port, draw_requests(ROUNDS, 0), connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
             half = apply_load(
-                port, requests, connections=CONNECTIONS, seconds=PACED_SECONDS, rate=best["duotempo"].rate / 2
-            )
+                port, draw_requests(ROUNDS, 1), connections=CONNECTIONS, seconds=PACED_SECONDS,
+                rate=best["duotempo"].rate / 2,
+            )  # fmt: skip
         bar.update()
     figures |= {"half_p50_ms": 1000 * half.p50, "half_p99_ms": 1000 * half.p99, "half_failed": half.failed}
     figures |= {f"{name}_start_s": min(seconds) for name, seconds in starts.items()}
     return figures
 
 
-def draw_requests(seed: int) -> list[tuple[str, str]]:
+def draw_requests(*seed: int) -> list[tuple[str, str]]:
     """(path, body) of requests, feedback with ids of its own."""
-    random = np.random.default_rng([seed, int(time.time())])
+    random = np.random.default_rng([*seed, int(time.time())])
     users, items = user_ids(USERS), item_ids(ITEMS)
     who, what = zipf_draws(random, USERS, REQUESTS), zipf_draws(random, ITEMS, REQUESTS)
     tells = random.random(REQUESTS) < 0.1
-    requests = []
+    requests: list[tuple[str, str]] = []
     for number in range(REQUESTS):
         user = users[who[number]]
         if tells[number]:
@@ -124,36 +109,6 @@ def draw_requests(seed: int) -> list[tuple[str, str]]:
         else:
             requests.append(("/recommend", json.dumps({"user_id": user, "k": 10})))
     return requests
-
-
-@contextmanager
-def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
-    """A service in a process of its own: its port, and the seconds from its start to its first answer of /readyz (of
-    any answer, where it has no such route). Raises BenchError when it does not start."""
-    port = choose(ELSEWHERE.start, ())
-    with tempfile.TemporaryFile("w+") as log:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, *(part.format(port=port) for part in command)],
-            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            while not _is_ready(port):
-                if process.poll() is not None or time.monotonic() - began > START_SECONDS:
-                    log.seek(0)
-                    raise BenchError(f"{command[-1]} does not start:\n{log.read()[-2000:]}")
-                time.sleep(0.02)
-            yield port, time.monotonic() - began
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code in (200, 404)
-    except httpx.HTTPError:
-        return False
 
 
 def report(figures: Mapping[str, float]) -> str:
@@ -167,7 +122,7 @@ def report(figures: Mapping[str, float]) -> str:
         ],
         ["of all its requests failed", f"{figures['duotempo_failed'] + figures['half_failed']:.0f}", ""],
         [
-            "at half of that rate: p50, p99",
+            "/recommend at half of that rate: p50, p99",
             f"{figures['half_p50_ms']:.2f} ms, {figures['half_p99_ms']:.2f} ms",
             f"p99 = {figures['half_p99_ms'] / figures['half_p50_ms']:.1f} x p50",
         ],

@@ -1,0 +1,135 @@
+"""How many rows of feedback a second are stored, beside a bare COPY of the same rows.
+
+Both by the same number of connections, in batches of 100, each committed before the next one: the service validates,
+removes duplicates, keeps its indexes and answers by HTTP; COPY fills a table without any.
+"""
+
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psycopg
+from psycopg import sql
+from tqdm import tqdm
+
+from benchmarks.database import temporary_database
+from benchmarks.load import Load, apply_load
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from benchmarks.services import DUOTEMPO, service, use_shop
+from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop
+from components.settings import EventSettings, Settings
+from components.store.clean import clean_events
+from components.store.engine import make_engine
+from components.store.rows import EventRow
+
+PAGE = ROOT / "docs" / "performance.md"
+MARKER = "feedback"
+ITEMS, USERS, EVENTS = 1_000, 5_000, 10
+BATCH, BATCHES = 100, 4_000
+CONNECTIONS = 4
+SECONDS, WARM_UP_SECONDS = 8.0, 3.0
+ROUNDS = 3
+"""Of each in turn; the best one counts, as whatever else runs on the machine only takes away."""
+
+
+def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
+    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
+        place, engine = Path(folder), make_engine(url)
+        write_shop(place / "bundles" / "1", draw_bundle(ITEMS, settings), engine, settings, users=USERS, events=EVENTS)
+        engine.dispose()
+        use_shop(place, url)
+        figures = measure(url)
+    write_between(page, MARKER, report(figures))
+    return figures
+
+
+def measure(url: str) -> dict[str, float]:
+    loads: list[Load] = []
+    copied: list[float] = []
+    with tqdm(total=2 * ROUNDS, desc="feedback") as bar, service(DUOTEMPO) as (port, _):
+        for number in range(ROUNDS):
+            apply_load(port, _requests(draw_batches(number, 0)), connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+            batches = draw_batches(number, 1)
+            loads.append(apply_load(port, _requests(batches), connections=CONNECTIONS, seconds=SECONDS))
+            bar.update()
+            copied.append(copy_rate(url, batches))
+            bar.update()
+    best = max(loads, key=lambda load: load.rate)
+    return {
+        "rows_per_s": BATCH * best.rate,
+        "copy_rows_per_s": max(copied),
+        "p50_ms": 1000 * best.p50,
+        "p99_ms": 1000 * best.p99,
+        "failed": sum(load.failed for load in loads),
+    }
+
+
+def draw_batches(*seed: int) -> list[list[dict[str, object]]]:
+    random = np.random.default_rng(seed)
+    users, items = user_ids(USERS), item_ids(ITEMS)
+    who, what = random.integers(0, USERS, (BATCHES, BATCH)), random.integers(0, ITEMS, (BATCHES, BATCH))
+    now = time.time()
+    return [
+        [
+            {"event_id": uuid.uuid4().hex, "user_id": users[u], "item_id": items[i], "event": "click", "timestamp": now}
+            for u, i in zip(whom, them, strict=True)
+        ]
+        for whom, them in zip(who, what, strict=True)
+    ]
+
+
+def copy_rate(url: str, batches: Sequence[Sequence[dict[str, object]]]) -> float:
+    """Rows a second of COPY, with a commit after each batch."""
+    now = datetime.now(UTC)
+    known = set(item_ids(ITEMS))
+    rows = [
+        clean_events(batch, source="feedback", settings=EventSettings(), known_items=known, now=now).rows
+        for batch in batches
+    ]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS bare")
+        connection.execute("CREATE TABLE bare (LIKE events)")
+        connection.execute("ALTER TABLE bare ALTER received_at DROP NOT NULL")
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        began = time.perf_counter()
+        done = sum(pool.map(lambda part: _copy(url, rows[part::CONNECTIONS], began + SECONDS), range(CONNECTIONS)))
+        return done / (time.perf_counter() - began)
+
+
+def _copy(url: str, batches: Sequence[Sequence[EventRow]], end: float) -> int:
+    columns = sql.SQL(", ").join(map(sql.Identifier, EventRow._fields))
+    done = 0
+    with psycopg.connect(url) as connection:
+        for batch in batches:
+            with connection.cursor().copy(sql.SQL("COPY bare ({}) FROM STDIN").format(columns)) as copy:
+                for row in batch:
+                    copy.write_row(row)
+            connection.commit()
+            done += len(batch)
+            if time.perf_counter() > end:
+                break
+    return done
+
+
+def _requests(batches: Sequence[Sequence[dict[str, object]]]) -> list[tuple[str, str]]:
+    return [("/feedback", json.dumps({"events": batch})) for batch in batches]
+
+
+def report(figures: dict[str, float]) -> str:
+    ratio = figures["rows_per_s"] / figures["copy_rows_per_s"]
+    rows = [
+        ["rows a second: COPY, a commit a batch", f"{figures['copy_rows_per_s']:,.0f}", ""],
+        ["**rows a second: Duotempo, by HTTP**", f"**{figures['rows_per_s']:,.0f}**", f"{ratio:.2f} x COPY"],
+        ["a batch: p50, p99", f"{figures['p50_ms']:.1f} ms, {figures['p99_ms']:.1f} ms", ""],
+        ["of all its requests failed", f"{figures['failed']:.0f}", ""],
+    ]
+    note = f"Batches of {BATCH}, {CONNECTIONS} connections, the best of {ROUNDS} runs of {SECONDS:.0f} s."
+    return f"{provenance('feedback')} {note}\n\n{table(['what', 'measured', 'ratio'], rows)}"

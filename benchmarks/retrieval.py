@@ -1,0 +1,118 @@
+"""What a hundred times more items cost: the time of an answer, the memory of the service, and the best items found.
+
+Two shops of clustered items, one small enough to be scored item by item, one of a million items behind an index. Each
+user is asked for once, so that nothing of an answer is at hand.
+"""
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+from tqdm import tqdm
+
+from benchmarks.catalogues import clustered_bundle, visitors
+from benchmarks.database import temporary_database
+from benchmarks.load import apply_load
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from benchmarks.services import DUOTEMPO, service, use_shop
+from benchmarks.shop import user_ids, write_shop
+from components.bundle import Bundle
+from components.ranking.candidates import Candidates
+from components.ranking.filters import best_first
+from components.ranking.indexes import with_indexes
+from components.ranking.questions import MostWanted, UserQuestion
+from components.ranking.scorer import PARTS, Scorer
+from components.settings import Settings
+from components.store.engine import make_engine
+
+PAGE = ROOT / "docs" / "performance.md"
+MARKER = "retrieval"
+SIZES = {"small": 10_000, "large": 1_000_000}
+USERS, EVENTS = 2_000, 40
+JUDGED = 200
+"""Users whose best ten are compared with those of all items scored."""
+K = 10
+
+
+def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
+    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    figures: dict[str, float] = {}
+    with tqdm(total=2 * len(SIZES), desc="retrieval") as bar:
+        for name, size in SIZES.items():
+            bundle = with_indexes(clustered_bundle(size), settings.ranking.exact_below)
+            figures |= {f"{name}_{what}": value for what, value in recall(bundle, settings).items()}
+            bar.update()
+            figures |= {f"{name}_{what}": value for what, value in answers(bundle, settings).items()}
+            bar.update()
+    write_between(page, MARKER, report(figures))
+    return figures
+
+
+def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
+    """The share of the best ten that is found, by strategy."""
+    scorer = Scorer(bundle)
+    candidates, wanted = Candidates(bundle, settings.ranking.exact_below), MostWanted(scorer)
+    found: dict[str, list[float]] = {strategy: [] for strategy in PARTS}
+    for state in visitors(bundle, JUDGED):
+        unseen = np.ones(bundle.items.num_rows, dtype=bool)
+        unseen[state.items] = False
+        rows = np.flatnonzero(unseen)
+        for strategy in PARTS:
+            query = scorer.query([state], strategy)
+            best = rows[best_first(scorer.total(query)[0, rows], K)]
+            given, _ = next(candidates.batches(UserQuestion(scorer, query, wanted), unseen, K))
+            found[strategy].append(float(np.isin(best, given).mean()))
+    return {f"recall_{strategy}": float(np.mean(shares)) for strategy, shares in found.items()}
+
+
+def answers(bundle: Bundle, settings: Settings) -> dict[str, float]:
+    """Seconds and bytes of a service that answers each user once."""
+    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
+        place, engine = Path(folder), make_engine(url)
+        named = replace(bundle, manifest=bundle.manifest | {"model_version": "1"})
+        write_shop(place / "bundles" / "1", named, engine, settings, users=USERS, events=EVENTS)
+        engine.dispose()
+        use_shop(place, url)
+        requests = [("/recommend", json.dumps({"user_id": user, "k": K})) for user in user_ids(USERS)]
+        with service(DUOTEMPO) as (port, seconds):
+            apply_load(port, requests[: USERS // 2], connections=1, seconds=3, rate=USERS / 2 / 3)
+            load = apply_load(port, requests[USERS // 2 :], connections=1, seconds=5, rate=USERS / 2 / 5)
+            used = max(_memory(process) for process in psutil.process_iter() if _serves(process))
+        return {
+            "p50_ms": 1000 * load.p50, "p99_ms": 1000 * load.p99, "failed": load.failed,
+            "memory_gb": used / 1e9, "start_s": seconds,
+        }  # fmt: skip
+
+
+def _serves(process: psutil.Process) -> bool:
+    try:
+        return "_bentoml_impl.worker.service" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _memory(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
+
+
+def report(figures: dict[str, float]) -> str:
+    def row(what: str, text: str, compared: str = "") -> list[str]:
+        names = [f"{name}_{what}" for name in SIZES]
+        small, large = (figures[name] for name in names)
+        return [text, f"{small:.4g}", f"{large:.4g}", compared and f"{large / small:.2f} x"]
+
+    rows = [
+        row("p50_ms", "/recommend, a user not asked for before, p50 in ms", "ratio"),
+        row("p99_ms", "p99 in ms", "ratio"),
+        row("memory_gb", "memory of the service in GB, the bundle's mapped files included"),
+        row("start_s", "start to ready in s"),
+        *(row(f"recall_{strategy}", f"recall@10 against all items scored, {strategy}") for strategy in PARTS),
+        row("failed", "failed requests"),
+    ]
+    header = ["what", *(f"{size:,} items" for size in SIZES.values()), "ratio"]
+    note = f"128 dimensions; {USERS:,} users with {EVENTS} events each; recall over {JUDGED} users; one connection."
+    return f"{provenance('retrieval')} {note}\n\n{table(header, rows)}"

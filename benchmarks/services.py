@@ -1,0 +1,61 @@
+"""Services of a bench: Duotempo's and its peers', one process each, over one shop."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.errors import BenchError
+from benchmarks.provenance import ROOT
+from infra.local.ports import ELSEWHERE, choose
+
+START_SECONDS = 120.0
+UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",
+           "--log-level", "error", "--port")  # fmt: skip
+BENTO = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
+DUOTEMPO = (*BENTO, "{port}", "serving.service:Duotempo", "--working-dir", str(ROOT))
+
+
+def use_shop(place: Path, url: str) -> None:
+    """Services that start from now on answer of the bundles in this folder, and of this database."""
+    os.environ.update(
+        DUOTEMPO_BUNDLES=str(place / "bundles"), DUOTEMPO_DATABASE_URL=url, DUOTEMPO_HOME=str(place / "home"),
+        BENTOML_HOME=str(place / "bentoml"), BENTOML_DO_NOT_TRACK="True", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+
+
+@contextmanager
+def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
+    """A service in a process of its own: its port, and the seconds from its start to its first answer of /readyz (of
+    any answer, where it has no such route). Raises BenchError when it does not start."""
+    port = choose(ELSEWHERE.start, ())
+    with tempfile.TemporaryFile("w+") as log:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, *(part.format(port=port) for part in command)],
+            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            while not _is_ready(port):
+                if process.poll() is not None or time.monotonic() - began > START_SECONDS:
+                    log.seek(0)
+                    raise BenchError(f"{command[-1]} does not start:\n{log.read()[-2000:]}")
+                time.sleep(0.02)
+            yield port, time.monotonic() - began
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code in (200, 404)
+    except httpx.HTTPError:
+        return False
