@@ -26,6 +26,7 @@ BENCHES = {
     "deploy": Bench("a promotion, a rollback and an unchanged retraining, into docs/performance.md"),
     "serve": Bench("requests a second, their times and the start, beside peers, into docs/performance.md"),
     "feedback": Bench("rows of feedback a second, beside a bare COPY, into docs/performance.md"),
+    "soak": Bench("memory over an hour's requests, into docs/reliability.md"),
     "retrieval": Bench("a million items beside ten thousand, into docs/performance.md"),
 }
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 from tqdm import tqdm
 
 from benchmarks.catalogues import clustered_bundle, visitors
@@ -18,7 +17,7 @@ from benchmarks.database import temporary_database
 from benchmarks.load import apply_load
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, service, use_shop
+from benchmarks.services import DUOTEMPO, memory, service, use_shop
 from benchmarks.shop import user_ids, write_shop
 from components.bundle import Bundle
 from components.ranking.candidates import Candidates
@@ -81,22 +80,11 @@ def answers(bundle: Bundle, settings: Settings) -> dict[str, float]:
         with service(DUOTEMPO) as (port, seconds):
             apply_load(port, requests[: USERS // 2], connections=1, seconds=3, rate=USERS / 2 / 3)
             load = apply_load(port, requests[USERS // 2 :], connections=1, seconds=5, rate=USERS / 2 / 5)
-            used = max(_memory(process) for process in psutil.process_iter() if _serves(process))
+            used = memory()
         return {
             "p50_ms": 1000 * load.p50, "p99_ms": 1000 * load.p99, "failed": load.failed,
             "memory_gb": used / 1e9, "start_s": seconds,
         }  # fmt: skip
-
-
-def _serves(process: psutil.Process) -> bool:
-    try:
-        return "_bentoml_impl.worker.service" in process.cmdline()
-    except psutil.Error:
-        return False
-
-
-def _memory(process: psutil.Process) -> int:
-    return int(process.memory_info().rss)
 
 
 def report(figures: dict[str, float]) -> str:

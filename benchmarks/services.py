@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT
@@ -21,6 +22,7 @@ UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http",
            "--log-level", "error", "--port")  # fmt: skip
 BENTO = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
 DUOTEMPO = (*BENTO, "{port}", "serving.service:Duotempo", "--working-dir", str(ROOT))
+WORKER = "_bentoml_impl.worker"
 
 
 def use_shop(place: Path, url: str) -> None:
@@ -59,3 +61,9 @@ def _is_ready(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code in (200, 404)
     except httpx.HTTPError:
         return False
+
+
+def memory() -> int:
+    """Resident bytes of the worker of the service that this process has started, mapped files included."""
+    workers = (one for one in psutil.Process().children(recursive=True) if WORKER in " ".join(one.cmdline()))
+    return max(int(worker.memory_info().rss) for worker in workers)

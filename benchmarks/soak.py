@@ -1,0 +1,87 @@
+"""Whether the memory of the service stays flat over as many requests as an hour brings at 50 a second.
+
+Nine of ten ask for recommendations, one tells feedback; of far more users than are kept in memory.
+"""
+
+import json
+import tempfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.database import temporary_database
+from benchmarks.load import apply_load
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from benchmarks.services import DUOTEMPO, memory, service, use_shop
+from benchmarks.shop import draw_bundle, item_ids, write_shop, zipf_draws
+from components.settings import Settings
+from components.store.engine import make_engine
+
+PAGE = ROOT / "docs" / "reliability.md"
+MARKER = "soak"
+ITEMS, USERS, EVENTS = 10_000, 1_000, 40
+VISITORS = 100_000
+REQUESTS, PART_SECONDS = 180_000, 10.0
+CONNECTIONS = 16
+SETTLED = 0.4
+"""Share of the requests after which memory is compared: caches are full by then."""
+
+
+def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
+    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
+        place, engine = Path(folder), make_engine(url)
+        write_shop(place / "bundles" / "1", draw_bundle(ITEMS, settings), engine, settings, users=USERS, events=EVENTS)
+        engine.dispose()
+        use_shop(place, url)
+        figures = measure()
+    write_between(page, MARKER, report(figures))
+    return figures
+
+
+def measure() -> dict[str, float]:
+    done = failed = part = 0
+    sizes: list[tuple[int, int]] = []
+    with tqdm(total=REQUESTS, desc="soak") as bar, service(DUOTEMPO) as (port, _):
+        while done < REQUESTS:
+            load = apply_load(port, draw_requests(part), connections=CONNECTIONS, seconds=PART_SECONDS)
+            done, failed, part = done + load.done, failed + load.failed, part + 1
+            sizes.append((done, memory()))
+            bar.update(min(load.done, bar.total - bar.n))
+    settled = next(size for at, size in sizes if at >= SETTLED * REQUESTS)
+    return {
+        "requests": done,
+        "failed": failed,
+        "first_mb": sizes[0][1] / 1e6,
+        "settled_mb": settled / 1e6,
+        "last_mb": sizes[-1][1] / 1e6,
+        "most_mb": max(size for _, size in sizes) / 1e6,
+    }
+
+
+def draw_requests(seed: int) -> list[tuple[str, str]]:
+    random = np.random.default_rng(seed)
+    count = 30_000
+    who, what = zipf_draws(random, VISITORS, count), zipf_draws(random, ITEMS, count)
+    items, tells = item_ids(ITEMS), random.random(count) < 0.1
+    requests = [("/recommend", json.dumps({"user_id": f"user-{user}", "k": 10})) for user in who]
+    for number in np.flatnonzero(tells):
+        event = {"event_id": uuid.uuid4().hex, "user_id": f"user-{who[number]}", "item_id": items[what[number]]}
+        requests[number] = ("/feedback", json.dumps({"events": [event | {"event": "click"}]}))
+    return requests
+
+
+def report(figures: dict[str, float]) -> str:
+    growth = figures["last_mb"] / figures["settled_mb"] - 1
+    rows = [
+        ["requests", f"{figures['requests']:,.0f}"],
+        ["of them failed", f"{figures['failed']:.0f}"],
+        [f"memory after the first {PART_SECONDS:.0f} s", f"{figures['first_mb']:.0f} MB"],
+        [f"memory after {SETTLED:.0%} of the requests", f"{figures['settled_mb']:.0f} MB"],
+        ["memory at the end", f"{figures['last_mb']:.0f} MB"],
+        ["**growth from there to the end**", f"**{growth:+.1%}**"],
+    ]
+    return f"{provenance('soak')} {VISITORS:,} users by Zipf's law.\n\n{table(['what', 'measured'], rows)}"
