@@ -64,7 +64,8 @@ class Explainer:
         )
 
     def why(self, rows: np.ndarray, state: UserState, query: Query, profile: Profile) -> list[dict[str, object]]:
-        """One object an item: shares of the score's parts, the history items behind it, matching words, a sentence.
+        """One object an item: shares of the score's parts, the history items behind it, matching words, whether it is
+        a trend, the cosine of its text and what the user reads, a sentence.
 
         rows: int64 (k,), the items to explain, none twice; query: of this state alone.
         """
@@ -73,6 +74,7 @@ class Explainer:
         keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
         categories = {name for name, _ in profile.long_categories + profile.short_categories}
         trending = self._trending(state)
+        alike = self._bundle.texts[rows] @ self._scorer.reading([state])[0]
         answers = []
         for position, row in enumerate(rows):
             shares = _shares({name: float(scores.parts[name][0, position]) for name in PARTS[query.strategy]})
@@ -90,7 +92,7 @@ class Explainer:
             text = sentence(shares, [self._text("title", item) for item, _ in contributions[position]], names, trend)
             answers.append(
                 {**shares, "because": because, "keywords": words[:TERMS], "categories": names[:TERMS], "trend": trend,
-                 "text": text}
+                 "text_similarity": round(float(alike[position]), 4), "text": text}
             )  # fmt: skip
         return answers
 
@@ -103,7 +105,7 @@ class Explainer:
         self, rows: np.ndarray, state: UserState, scores: Scores, strategy: Strategy
     ) -> list[list[tuple[int, float]]]:
         """For each row the history items without which its score would fall most, with the fall (leave one out)."""
-        history = self._examined(rows, state)
+        history = self._examined(rows, state, strategy)
         if not len(history):
             return [[] for _ in rows]
         states = [_without(item, state) for item in history]
@@ -116,13 +118,14 @@ class Explainer:
             )
         return answers
 
-    def _examined(self, rows: np.ndarray, state: UserState) -> np.ndarray:
+    def _examined(self, rows: np.ndarray, state: UserState, strategy: Strategy) -> np.ndarray:
         """The history items most likely to matter: nearest by cosine or by neighbour weight, times decayed signal."""
         items = np.unique(state.items)
         if len(items) <= EXAMINED:
             return items
         strength = self._sums(state, self._decay(state))
-        likeness = _cosines(self._bundle.vectors[items], self._bundle.vectors[rows])
+        vectors = self._bundle.texts if strategy == "content" else self._bundle.vectors
+        likeness = _cosines(vectors[items], vectors[rows])
         likeness += columns(self._bundle.neighbours[items], rows)
         order = np.argsort(-(likeness * strength[:, None]).max(axis=1), kind="stable")
         return items[order[:EXAMINED]]

@@ -34,7 +34,9 @@ class Why(Answer):
     """Keywords of the item that are also the user's."""
     categories: list[str]
     trend: bool
-    """The item is among the most wanted of the last 7 days before training."""
+    """The item is among the most wanted of the last 7 days."""
+    text_similarity: float
+    """Cosine of the item's text and what the user reads, -1 to 1; 0 where either has no text."""
     text: str
 
 

@@ -97,7 +97,7 @@ class Scorer:
             long, short = self.user_parts(batch)
             share, weight = long_share(long, short), np.float32(mixture["collaborative"])
         if strategy == "content":
-            content = self._content(batch)
+            content = self._reading(batch)
         if strategy in ("collaborative", "hybrid"):
             collaborative = self._collaborative(batch)
             collaborative.data *= weight
@@ -198,8 +198,11 @@ class Scorer:
         ends, shape = np.array([0, len(names)]), (1, neighbours.shape[1])
         return sparse.csr_matrix((sums.astype(np.float32), names, ends), shape=shape)
 
-    def _content(self, batch: StateBatch) -> np.ndarray:
-        """(users, encoder dimension): what they read, of unit length."""
+    def reading(self, states: Sequence[UserState]) -> np.ndarray:
+        """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""
+        return self._reading(self._collate(states))
+
+    def _reading(self, batch: StateBatch) -> np.ndarray:
         items, places = np.unique(batch.items, return_inverse=True)
         weights = self._decay(batch)
         read = self._histories(weights, places.reshape(weights.shape), len(items)) @ self.bundle.texts[items]

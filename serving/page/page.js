@@ -88,7 +88,8 @@ function details(why) {
   if (why.because.length) rows.push(["Because of", why.because.map((item) => `${item.title} (+${item.contribution.toPrecision(2)})`).join(", ")]);
   if (why.categories.length) rows.push(["Categories", why.categories.join(", ")]);
   if (why.keywords.length) rows.push(["Keywords", why.keywords.join(", ")]);
-  if (why.trend) rows.push(["Trend", "among the most wanted of the last week before training"]);
+  if (why.text_similarity) rows.push(["Text", `${percent(Math.max(why.text_similarity, 0))} like what you read`]);
+  if (why.trend) rows.push(["Trend", "among the most wanted of the last week"]);
   return rows.filter(([, text]) => text).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
 }
 

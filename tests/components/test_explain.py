@@ -78,6 +78,37 @@ def test_words_are_those_that_item_and_user_share() -> None:
     assert "black" in black["text"]
 
 
+@settings(max_examples=25, deadline=None)
+@given(histories, st.sampled_from(sorted(PARTS)))
+def test_text_similarity_is_that_of_the_content_strategy(
+    history: list[tuple[int, float, float]], strategy: Strategy
+) -> None:
+    history = sorted(history, key=lambda event: -event[1])
+    state = state_of([e[0] for e in history], [e[1] for e in history], [e[2] for e in history])
+    content = SCORER.score([state], "content").parts["content"][0]
+    for row, why in zip((3, 20), explain(state, np.array([3, 20]), strategy), strict=True):
+        assert why["text_similarity"] == pytest.approx(content[row], abs=1e-4)
+
+
+@pytest.mark.parametrize("strategy", PARTS)
+def test_of_a_long_history_the_item_that_moved_the_score_most_is_named_first(strategy: Strategy) -> None:
+    """Only some of its items are tried: nearly always the strongest is among them."""
+    random, shares = np.random.default_rng(0), []
+    for _ in range(40):
+        rows = random.choice(64, 50, replace=False)
+        days = np.sort(random.uniform(0, 200, len(rows)))[::-1]
+        state = state_of(list(rows), list(days), list(random.choice([1.0, 0.5, -1.0], len(rows))))
+        target = int(random.choice(np.setdiff1d(np.arange(64), rows)))
+        (why,) = explain(state, np.array([target]), strategy)
+        kept = [state.items != row for row in rows]
+        without = [UserState(state.items[k], state.times[k], state.signals[k], NOW) for k in kept]
+        falls = SCORER.score([state], strategy).total[0, target] - SCORER.score(without, strategy).total[:, target]
+        if falls.max() > 1e-3:
+            shares.append(why["because"][0]["contribution"] / falls.max())
+    assert len(shares) > 20
+    assert np.mean(shares) > 0.97
+
+
 def test_the_profile_parts_what_is_old_from_what_is_new() -> None:
     profile = EXPLAINER.profile(state_of([*BLACK[:5], WHITE[0]], [100, 90, 80, 70, 60, 1]))
     assert profile.long_terms()[0] == "black"

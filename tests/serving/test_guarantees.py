@@ -1,5 +1,7 @@
 """What every list keeps, whatever has happened: the parts of the service in one process, before a real Postgres."""
 
+import math
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,12 +31,14 @@ from serving.requests import (
     RecommendRequest,
 )
 from serving.runtime import Parts, Runtime
-from tests.serving.worlds import chessboard, load
+from tests.serving.worlds import DAY, chessboard, load
 
 STARS = EventSettings(dislike_below=2.5)
 EXACT_BELOW = 300
 WATCHED = 24
 """Items that things happen to."""
+WORTH = 0.05
+"""Contribution of a reason that no other change hides."""
 RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RANKINGS = {
     "as it comes": {},
@@ -292,3 +296,30 @@ def test_nothing_is_kept_of_who_was_forgotten(shop: Shop) -> None:
         world.did(first, "purchase", None)
     assert shop.ask(world.user, k=5).user_state == "new"
     assert first in {item.item_id for item in shop.ask(world.user, k=5).items} or shop.ranking.exploration
+
+
+@RANDOM
+@given(
+    history=st.lists(st.tuples(numbers, st.floats(0.1, 60)), min_size=1, max_size=12),
+    strategy=st.sampled_from(["content", "collaborative"]),
+)
+def test_without_an_item_that_is_named_as_a_reason_the_score_is_lower(
+    shop: Shop, connection: psycopg.Connection, history: list[tuple[int, float]], strategy: str
+) -> None:
+    """In these strategies the trend, which may be told anew meanwhile, is worth less than a reason."""
+    user, now = f"u-{uuid.uuid4().hex}", time.time()
+    events = [
+        FeedbackEvent(user_id=user, item_id=shop.items[number], event="like", timestamp=now - days * DAY)
+        for number, days in history
+    ]
+    shop.parts.intake.feedback(FeedbackRequest(events=events))
+    for item in shop.ask(user, k=5, strategy=strategy, explain=True).items:
+        assert item.why is not None
+        strong = [reason for reason in item.why.because if reason.contribution > WORTH]
+        for reason in strong[:1]:
+            connection.execute("DELETE FROM events WHERE user_id = %s AND item_id = %s", [user, reason.item_id])
+            shop.parts.recommender.users_changed(user)
+            scores = {one.item_id: one.score for one in shop.ask(user, k=100, strategy=strategy).items}
+            assert scores.get(item.item_id, -math.inf) < item.score
+            event("a reason was held against the score")
+            return
