@@ -4,6 +4,10 @@ import numpy as np
 from scipy import sparse
 
 
+SPARSE = 8
+"""Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
+
+
 def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sum of the `rows`, int (r,), of a matrix, each times its weight, (r,): columns, rising, and float64 values.
 
@@ -15,6 +19,10 @@ def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarr
     before = np.cumsum(counts) - counts
     entries = np.repeat(starts - before, counts) + np.arange(counts.sum())
     values = matrix.data[entries] * np.repeat(weights, counts)
+    if matrix.shape[1] <= SPARSE * len(entries):
+        sums = np.bincount(matrix.indices[entries], values, matrix.shape[1])
+        names = np.flatnonzero(sums)
+        return names, sums[names]
     names, places = np.unique(matrix.indices[entries], return_inverse=True)
     return names, np.bincount(places, values, len(names))
 
