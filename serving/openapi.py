@@ -37,7 +37,11 @@ class Operation:
         """The errors that a caller may meet."""
         errors: dict[int, str] = {}
         if self.body:
-            errors |= {400: "the body is no JSON", 413: "the body is larger than 1 MiB"}
+            errors |= {
+                400: "the body is no JSON",
+                413: "the body is larger than 1 MiB",
+                415: "the body is no JSON by its type",
+            }
         if self.body or self.query:
             errors[422] = "a field is wrong; `field` says which"
             errors[503] = "not ready" + (f", or {self.unless}" if self.unless else "") + "; see Retry-After"

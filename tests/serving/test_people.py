@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import httpx
 import pandas as pd
@@ -145,24 +146,32 @@ def test_to_forget_twice_is_one_erasure(service: httpx.Client, world: World, adm
     assert first.erasure_id == second.erasure_id
 
 
-def test_erasures_and_feedback_of_one_user_at_once_leave_no_row(
+def test_ten_erasures_amid_feedback_and_answers_leave_no_row(
     service: httpx.Client, world: World, admin: dict[str, str]
 ) -> None:
+    """Each erasure at once with two batches of feedback and two answers, so that some come before it, some after."""
     for _ in range(3):
         user = new_user()
         tell(service, view(user))
+        together = Barrier(50)
 
-        def talk(number: int, user: str = user) -> None:
-            if number % 3 == 0:
+        def talk(number: int, user: str = user, together: Barrier = together) -> None:
+            together.wait()
+            if number % 5 == 0:
                 forget(service, admin, user)
-            elif number % 3 == 1:
+            elif number % 5 < 3:
                 tell(service, *(view(user, item, timestamp=1.7e9 + number) for item in NAMES[:20]), view(user, "z9"))
             else:
                 recommend(service, user)
 
-        with ThreadPoolExecutor(10) as pool:
-            list(pool.map(talk, range(30)))
-        assert naming(world, user) == {}
+        with ThreadPoolExecutor(50) as pool:
+            list(pool.map(talk, range(50)))
+        later = recommend(service, "somebody-else")
+        soon_stored(world.database, "SELECT 1 FROM impressions WHERE request_id = %s", later.request_id)
+        assert naming(world, user) == {}, "also after the impressions of before were written"
+        held = export(service, admin, user)
+        assert not (held.user or held.events or held.impressions or held.rejected_rows or held.spooled)
+        assert recommend(service, user).user_state == "new"
 
 
 def test_a_yes_lets_a_forgotten_user_come_back(service: httpx.Client, world: World, admin: dict[str, str]) -> None:

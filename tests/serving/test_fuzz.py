@@ -1,0 +1,170 @@
+"""Requests as the OpenAPI allows them, as it forbids them, and worse: none makes the service fail.
+
+DUOTEMPO_TEST_BODIES says how many, a few hundred by default; --log-level=INFO -rP counts the answers.
+"""
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from components.columns import EVENTS
+from components.store.engine import make_engine
+from components.store.keys import create_key
+from serving.answers import ErrorAnswer
+from serving.guard import LOOK_SECONDS
+from tests.serving.conftest import HISTORIES, World
+from tests.serving.test_http import POSTS
+from tests.serving.worlds import NAMES, bento, chessboard, load, wait_until_ready
+
+BODIES = int(os.environ.get("DUOTEMPO_TEST_BODIES", "400"))
+FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck))
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+TOLD = {400, 401, 403, 404, 413, 415, 422}
+"""What a caller is told who asks in a wrong way."""
+log = logging.getLogger(__name__)
+
+
+@pytest.fixture(scope="module")
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A service of this module's own: people are forgotten here, and items come and go."""
+    place = tmp_path_factory.mktemp("fuzz")
+    chessboard().write(place / "bundle")
+    load(database, chessboard(), HISTORIES)
+    with bento(place, database) as address:
+        wait_until_ready(address)
+        yield World(address, database)
+
+
+@pytest.fixture(scope="module")
+def session(world: World) -> Iterator[requests.Session]:
+    """Of a caller who may ask everything."""
+    engine = make_engine(world.database)
+    with engine.begin() as connection:
+        _, key = create_key(connection, "the fuzzer", ["recommend", "feedback", "admin"])
+    engine.dispose()
+    time.sleep(2 * LOOK_SECONDS)
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {key}"
+        yield session
+
+
+@pytest.mark.timeout(3600)
+def test_nothing_that_is_sent_makes_the_service_fail(world: World, session: requests.Session) -> None:
+    document = schemathesis.openapi.from_url(f"{world.address}/openapi.json")
+    operations = [found.ok() for found in document.get_all_operations()]
+    asked: Counter[str] = Counter()
+    answered: Counter[int] = Counter()
+
+    @settings(FUZZ, max_examples=BODIES)
+    @given(st.data())
+    def ask(data: st.DataObject) -> None:
+        operation = data.draw(st.sampled_from(operations))
+        mode = data.draw(st.sampled_from(GenerationMode))
+        case = data.draw(operation.as_strategy(mode))
+        response = case.call(session=session, timeout=60)
+        case.validate_response(response, checks=CHECKS)
+        if response.status_code != 200:
+            assert response.status_code in TOLD, response.text
+            ErrorAnswer.model_validate(response.json())
+        asked[operation.label] += 1
+        answered[response.status_code] += 1
+
+    ask()
+    log.info("%d requests: %s; answers: %s", asked.total(), dict(asked), dict(answered))
+    assert {operation.label for operation in operations} == set(asked)
+    assert {200, 422} <= set(answered)
+    assert session.get(f"{world.address}/readyz", timeout=60).status_code == 200
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
+ids = st.sampled_from(["bella", *NAMES[:3]]) | st.text(max_size=12)
+kinds = st.sampled_from(EVENTS) | st.text(max_size=5)
+
+
+def objects(*needed: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Those that have what is needed, and those whose fields may lack or be anything."""
+    more = {name: value for name, value in fields.items() if name not in needed}
+    whole = st.fixed_dictionaries({name: fields[name] for name in needed}, optional=more)
+    return whole | st.fixed_dictionaries({}, optional={name: value | anything for name, value in fields.items()})
+
+
+bodies = {
+    "/recommend": objects(
+        "user_id",
+        user_id=ids,
+        k=st.integers(-1, 120),
+        context=st.lists(objects("item_id", item_id=ids, event=kinds, timestamp=st.floats()), max_size=3),
+        filters=objects(category_in=st.lists(ids), category_out=st.lists(ids), exclude_items=st.lists(ids)),
+        strategy=st.sampled_from(["content", "collaborative", "hybrid"]),
+        diversity=st.floats(0, 1),
+        explain=st.booleans(),
+    ),
+    "/feedback": objects(
+        "events",
+        events=st.lists(
+            objects(
+                "user_id", "item_id", "event",
+                user_id=ids, item_id=ids, event=kinds, event_id=ids, value=st.floats(), text=st.text(), request_id=ids,
+                timestamp=st.floats() | st.integers() | st.datetimes().map(str),
+            ),
+            max_size=3,
+        )
+    ),
+    "/similar": objects("item_id", item_id=ids, k=st.integers(-1, 120)),
+    "/items": objects(
+        "items",
+        items=st.lists(
+            objects(
+                "item_id",
+                item_id=st.text(min_size=1).map(lambda text: f"fuzz-{text}"), title=st.text(), description=st.text(),
+                category=st.lists(st.text()), available=st.booleans(), image_uri=st.text(),
+                published_at=st.floats() | st.integers() | st.datetimes().map(str),
+            ),
+            max_size=3,
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("path", POSTS)
+def test_no_body_makes_the_service_fail(world: World, session: requests.Session, path: str) -> None:
+    """Fields that are nearly right, any JSON, and what is none."""
+    answered: Counter[int] = Counter()
+    as_json = (bodies[path] | anything).map(lambda body: json.dumps(body).encode())
+    cut = as_json.flatmap(lambda content: st.integers(0, len(content)).map(lambda end: content[:end]))
+
+    @settings(FUZZ, max_examples=BODIES // 2)
+    @given(as_json | cut | st.binary(max_size=200))
+    def post(content: bytes) -> None:
+        headers = {"Content-Type": "application/json"}
+        response = session.post(f"{world.address}{path}", content, headers=headers, timeout=60)
+        answered[response.status_code] += 1
+        if response.status_code != 200:
+            assert response.status_code in TOLD, (content, response.text)
+            ErrorAnswer.model_validate(response.json())
+
+    post()
+    log.info("%d bodies to %s; answers: %s", answered.total(), path, dict(answered))
+    assert {200, 400, 422} <= set(answered)
+    assert session.get(f"{world.address}/readyz", timeout=60).status_code == 200
