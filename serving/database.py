@@ -36,11 +36,13 @@ class DatabaseAway(Exception):
 class Database:
     """Short transactions; a statement that takes longer than 2 s counts as away.
 
+    A connection is lent unchecked: that Postgres went away is told soon, and what finds it first can do without.
+
     read_seconds: how long `ask` waits. servers: the server processes (pid) of the open connections.
     """
 
     def __init__(self, url: str, read_seconds: float) -> None:
-        self._engine = make_engine(url, pool_seconds=POOL_SECONDS)
+        self._engine = make_engine(url, pool_seconds=POOL_SECONDS, checked=False)
         self._read_seconds = read_seconds
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self.breaker = Breaker(read_seconds)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from psycopg import sql
 
 from benchmarks.catalogues import clustered_bundle
 from benchmarks.database import temporary_database
@@ -88,7 +89,8 @@ def _usearch(vectors: np.ndarray) -> tuple[Search, int]:
 def _pgvector(vectors: np.ndarray, url: str) -> tuple[Search, int]:
     """HNSW with half precision, the filter as a column, and scans that go on until enough is found."""
     connection = psycopg.connect(url, autocommit=True)
-    connection.execute("CREATE TABLE items_near (row int PRIMARY KEY, fits boolean, vector halfvec(%d))" % vectors.shape[1])  # type: ignore[arg-type]
+    create = "CREATE TABLE items_near (row int PRIMARY KEY, fits boolean, vector halfvec({}))"
+    connection.execute(sql.SQL(create).format(sql.Literal(vectors.shape[1])))
     mask = np.random.default_rng(2)
     mask.integers(0, len(vectors), (ASKED, 5))
     fits = mask.random(len(vectors)) < LEFT
@@ -102,9 +104,9 @@ def _pgvector(vectors: np.ndarray, url: str) -> tuple[Search, int]:
     size = connection.execute("SELECT pg_relation_size('items_near_vector_idx')").fetchone()
 
     def search(user: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        query = "SELECT row FROM items_near {} ORDER BY vector <#> %s::halfvec LIMIT 100"
-        where = "WHERE fits" if mask is not None else ""
-        found = connection.execute(query.format(where), [json.dumps(user.tolist())]).fetchall()  # type: ignore[arg-type]
+        where = sql.SQL("" if mask is None else "WHERE fits")
+        query = sql.SQL("SELECT row FROM items_near {} ORDER BY vector <#> %s::halfvec LIMIT 100").format(where)
+        found = connection.execute(query, [json.dumps(user.tolist())]).fetchall()
         return np.array([row for (row,) in found], dtype=np.int64)
 
     return search, size[0] if size else 0

@@ -3,7 +3,6 @@
 import numpy as np
 from scipy import sparse
 
-
 SPARSE = 8
 """Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
 

@@ -22,9 +22,9 @@ class StoreError(DuotempoError):
     """Postgres cannot do what was asked; the message names the server and the mend, never the password."""
 
 
-def make_engine(url: str, *, pool_seconds: float = 30.0) -> Engine:
-    """An engine on psycopg 3 for a `postgresql://` URL; it checks a pooled connection before it lends it, and lets
-    wait for one so long.
+def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -> Engine:
+    """An engine on psycopg 3 for a `postgresql://` URL; it checks a pooled connection before it lends it, unless it is
+    told not to, and lets wait for one so long.
 
     Raises StoreError when the URL is none of Postgres. Every use of the engine raises StoreError, naming host and
     port, when the server is down, refuses the login, runs out of resources or lacks Duotempo's tables.
@@ -40,7 +40,7 @@ def make_engine(url: str, *, pool_seconds: float = 30.0) -> Engine:
     parsed = parsed.set(drivername="postgresql+psycopg")
     engine = create_engine(
         parsed,
-        pool_pre_ping=True,
+        pool_pre_ping=checked,
         pool_timeout=pool_seconds,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "duotempo"},
     )

@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 _LOCK = 0x64756F74656D70  # "duotemp": whoever makes partitions holds it
+KNOWN = "partitions"
 
 
 def ensure_partitions(
@@ -17,8 +18,12 @@ def ensure_partitions(
     A new month is built beside the table and then attached, which blocks neither its readers nor its writers; an
     advisory lock, held to the end of the transaction, keeps two writers from making the same month.
     """
-    months = {_month(time) for time in times}
+    known: set[str] = connection.info.setdefault(KNOWN, set())  # by this connection, for as long as it is open
+    months = {month for time in times if _name(table, month := _month(time)) not in known}
+    if not months:
+        return
     if not _missing(connection, table, months):
+        known |= {_name(table, month) for month in months}
         return
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     for month in sorted(_missing(connection, table, months)):
