@@ -13,13 +13,14 @@ class Proxy:
     """Takes connections on a port of its own and passes on what comes, both ways.
 
     delay: seconds for which each message to Postgres is held up. swallows: whether nothing is passed on, and nobody is
-    told. cut_after: what, once it was passed to Postgres, ends its connection.
+    told. cut_commit_of: words of a statement; the commit of the first transaction that has them, once it was passed to
+    Postgres, ends the connection.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.delay = 0.0
         self.swallows = False
-        self.cut_after: bytes | None = None
+        self.cut_commit_of: bytes | None = None
         self._target = host, port
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -50,6 +51,7 @@ class Proxy:
 
     def _pass_on(self, pair: tuple[socket.socket, socket.socket], to_postgres: bool) -> None:
         source, target = pair if to_postgres else pair[::-1]
+        armed = False
         with suppress(OSError):
             while data := source.recv(65536):
                 if to_postgres:
@@ -57,8 +59,9 @@ class Proxy:
                 if self.swallows:
                     continue
                 target.sendall(data)
-                if to_postgres and self.cut_after and self.cut_after in data:
-                    self.cut_after = None
+                if to_postgres and self.cut_commit_of and self.cut_commit_of in data:
+                    armed, self.cut_commit_of = True, None
+                if armed and b"COMMIT" in data:
                     break
         self._end(pair)
 
