@@ -1,0 +1,47 @@
+"""A server dies under a deployment: the old version answers on, and the alias ends in a service of the new one."""
+
+import os
+import signal
+
+import pytest
+from sqlalchemy import Engine
+
+from benchmarks.callers import calling
+from components.store.engine import StoreError
+from components.store.promotions import list_promotions
+from infra.local.platform import Platform
+from tests.e2e.shell import eventually
+from tests.flows.promotion.conftest import NEXT, SOUND, champion, last_line, served_version
+from tests.flows.promotion.test_hook import DEPLOY_SECONDS, ends, set_alias
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.mark.parametrize("server", ["postgres", "mlflow", "prefect"])
+def test_a_server_that_dies_costs_no_answer_and_no_promotion(
+    platform: Platform, mlflow: str, engine: Engine, server: str
+) -> None:
+    before = served_version(platform)
+    wanted = NEXT if before == SOUND else SOUND
+    count = len(list_promotions(engine))
+    with calling(platform.addresses.serving_url, ["u0", "u1", "u2", "u3", "somebody"]) as seen:
+        eventually(lambda: seen[before] > 20, seconds=60)
+        set_alias(mlflow, wanted)
+        eventually(lambda: len(list_promotions(engine)) > count, seconds=60)
+        os.kill(platform.status()["services"][server]["pid"], signal.SIGKILL)
+
+        def over() -> bool:
+            try:
+                return last_line(engine)[4] in ("serving", "failed", "refused")
+            except StoreError:
+                return False
+
+        eventually(over, seconds=DEPLOY_SECONDS)
+        if last_line(engine)[4] == "failed":
+            eventually(lambda: champion(mlflow) is not None, seconds=DEPLOY_SECONDS)
+            set_alias(mlflow, wanted)
+        ends(engine, wanted, "serving")
+        asked = seen.total()
+        eventually(lambda: seen.total() > asked + 50 and seen[wanted], seconds=60)
+    assert set(seen) == {before, wanted}, "an answer to each question"
+    assert champion(mlflow) == wanted
