@@ -1,6 +1,6 @@
 """Who is shown: the attention that each group of items gets, beside the share of the events that it has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from components.evaluation.metrics import EMPTY
 from components.evaluation.results import ModelResult
 from components.ranking.tail import in_tail
 
+HEAD, TAIL, COLD = "head items", "tail items", "cold items"
 LARGEST = 8
 """Categories that are told of, those with most items."""
 
@@ -17,7 +18,7 @@ LARGEST = 8
 def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
     """Masks (n,) by name: head, tail and cold items by their training events (n,), and the largest categories."""
     cold, tail = popularity == 0, in_tail(popularity)
-    groups = {"head items": ~tail & ~cold, "tail items": tail & ~cold, "cold items": cold}
+    groups = {HEAD: ~tail & ~cold, TAIL: tail & ~cold, COLD: cold}
     owners = [(row, name) for row, names in enumerate(categories) for name in dict.fromkeys(names)]
     names, codes, sizes = np.unique([name for _, name in owners], return_inverse=True, return_counts=True)
     rows = np.array([row for row, _ in owners], dtype=np.int64)
@@ -45,6 +46,23 @@ def exposure(
         for name, mask in groups.items()
         if mask.any()
     }
+
+
+def exposure_by_users(
+    results: Sequence[ModelResult], users: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """{slice of users: {group: {model: share}}} of what each slice is shown, by head, tail and cold items; without the
+    slices that are empty. users: masks (T,) by name."""
+    items = len(groups[HEAD])
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, mask in users.items():
+        if mask.any():
+            given = {result.name: _attention(result.lists[mask], items) for result in results}
+            found[name] = {
+                group: {model: _share(attention, groups[group]) for model, attention in given.items()}
+                for group in (HEAD, TAIL, COLD)
+            }
+    return found
 
 
 def _attention(lists: np.ndarray, items: int) -> np.ndarray:

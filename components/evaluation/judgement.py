@@ -13,19 +13,30 @@ from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation import gate, report
 from components.evaluation.baselines import Popularity, RecentPopularity
-from components.evaluation.exposure import exposure, item_groups
+from components.evaluation.exposure import exposure, exposure_by_users, item_groups
 from components.evaluation.metrics import coverage, user_share
 from components.evaluation.peers import interaction_matrix
 from components.evaluation.plots import write_plots
-from components.evaluation.ranking import past_trend, rank_bundle, rank_popularity, target_rows, translate, user_states
+from components.evaluation.ranking import (
+    past_trend,
+    rank_bundle,
+    rank_popularity,
+    rank_served,
+    target_rows,
+    translate,
+    user_states,
+)
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
-from components.evaluation.slices import slices
+from components.evaluation.slices import item_slices, user_slices
 from components.evaluation.splits import TIME, Rolling
 from components.fusion.sequences import Documents
+from components.ranking.batch import reranks
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 
 CHALLENGER, CHAMPION, POPULARITY, RECENT = "duotempo", "champion", "pop", "pop7"
+SERVED = "as served"
+"""The challenger with the re-ranking of the settings: what that costs and brings."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +80,19 @@ def judge(
     if champion:
         lists = champion_lists(rolling, champion, scorer, documents, settings)
         results.append(ModelResult.of(CHAMPION, lists, targets))
+    if reranks(settings.ranking):
+        results.append(ModelResult.of(SERVED, rank_served(scorer, states, settings.ranking, k), targets))
     metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
     sizes = np.array([len(state.items) for state in states])
     popularity = twin.items["popularity"].to_numpy()
-    masks = slices(sizes, targets, popularity, settings.evaluation)
+    groups = item_groups(popularity, twin.items[Columns.CATEGORY].to_pylist())
+    by_user = user_slices(sizes, settings.evaluation)
+    masks = by_user | item_slices(targets, groups)
     parts = summarise_slices(results, masks, users, settings.evaluation, seed)
     verdict = verdict_of(results, users, rolling, champion, settings, critical_failures)
-    shown = exposure(results, popularity, item_groups(popularity, twin.items[Columns.CATEGORY].to_pylist()))
+    shown, shown_to = exposure(results, popularity, groups), exposure_by_users(results, by_user, groups)
     plots = write_plots(folder, results, metrics, parts, shown, popularity, long_share, k)
-    page = report.report("Evaluation on rolling", facts, metrics, parts, shown, verdict, plots, k)
+    page = report.report("Evaluation on rolling", facts, metrics, parts, shown, shown_to, verdict, plots, k)
     (folder / "report.md").write_text(page, encoding="utf-8")
     return Judgement(metrics, parts, verdict.passed, verdict.reasons, page, folder)
 

@@ -18,7 +18,7 @@ from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
 from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.errors import EvaluationError
-from components.evaluation.exposure import exposure, item_groups
+from components.evaluation.exposure import exposure, exposure_by_users, item_groups
 from components.evaluation.metrics import user_share
 from components.evaluation.peers import PEERS, interaction_matrix
 from components.evaluation.ranking import (
@@ -31,7 +31,7 @@ from components.evaluation.ranking import (
     with_signals,
 )
 from components.evaluation.results import ModelResult, summarise, summarise_slices
-from components.evaluation.slices import slices
+from components.evaluation.slices import item_slices, user_slices
 from components.evaluation.splits import Rolling, Split, rolling, split
 from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
@@ -129,21 +129,24 @@ class OfflineEvaluation:
 
     def figures(self, results: Sequence[ModelResult]) -> dict[str, Any]:
         """{"dataset", "split", "test_users", "models": {name: figures}, "slices": {slice: {"targets", "models"}},
-        "exposure": {group: {"items", "events", "models"}}} of ranked models, see `summarise`, `summarise_slices` and
-        `exposure`; a slice without a target is absent."""
+        "exposure": {group: {"items", "events", "models"}}, "exposure_by_users": {slice: {group: {name: share}}}} of
+        ranked models, see `summarise`, `summarise_slices` and `exposure`; a slice without a target is absent."""
         texts = self.prepared.catalogue.texts
         chosen, seed = self.settings.evaluation, self.settings.fusion.seed
         interactions = self.matrix()
         share, popularity = user_share(interactions), interactions.getnnz(axis=0)
         sizes = np.array([len(history) for history in self.split.histories()])
-        masks = slices(sizes, self.targets, popularity, chosen)
+        groups = item_groups(popularity, self.items[Columns.CATEGORY].tolist())
+        by_user = user_slices(sizes, chosen)
+        masks = by_user | item_slices(self.targets, groups)
         return {
             "dataset": self.dataset.name,
             "split": self.kind,
             "test_users": len(self.targets),
             "models": summarise(results, self.users, share, texts if texts.any() else None, chosen, seed),
             "slices": summarise_slices(results, masks, self.users, chosen, seed),
-            "exposure": exposure(results, popularity, item_groups(popularity, self.items[Columns.CATEGORY].tolist())),
+            "exposure": exposure(results, popularity, groups),
+            "exposure_by_users": exposure_by_users(results, by_user, groups),
         }
 
     def result(self, name: str) -> ModelResult:

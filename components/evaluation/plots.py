@@ -34,7 +34,7 @@ def write_plots(
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "metrics": metric_bars(summaries, k),
-        "slices": slice_bars(slices, f"ndcg@{k}"),
+        "slices": slice_bars({name: part for name, part in slices.items() if "category" not in name}, f"ndcg@{k}"),
         "exposure": exposure_bars(exposure),
         "long_tail": long_tail(popularity, results),
     }

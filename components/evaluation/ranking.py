@@ -12,10 +12,11 @@ from components.evaluation.peers import Peer, interaction_matrix
 from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, event_seconds
 from components.fusion.sequences import Documents
 from components.interests.signals import signals
+from components.ranking.batch import CHUNK, choose
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 from components.ranking.trends import PastTrend
-from components.settings import EventSettings
+from components.settings import EventSettings, RankingSettings
 
 INSTANT = 2e-6
 """Seconds after the last event of a history, the moment that a split without a clock asks about."""
@@ -83,6 +84,16 @@ def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np
     lists = rank(score, [state.items for state in alike], k)
     back = np.argsort(order)
     return lists[back], np.concatenate([np.empty(0, np.float32), *shares])[back]
+
+
+def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSettings, k: int) -> np.ndarray:
+    """Lists (T, k) of bundle rows as the service shows them: re-ranked as the settings say, seen items left out."""
+    parts = [states[start : start + CHUNK] for start in range(0, len(states), CHUNK)]
+    lists = [
+        choose(scorer.bundle, scorer.totals(part)[0], [np.unique(state.items) for state in part], settings, k)
+        for part in parts
+    ]
+    return np.concatenate([np.empty((0, k), np.int64), *lists])
 
 
 def translate(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[str, int]) -> np.ndarray:

@@ -22,11 +22,13 @@ def report(
     summaries: dict[str, Summary],
     slices: dict[str, dict[str, Any]],
     exposure: dict[str, dict[str, Any]],
+    exposure_by_users: dict[str, dict[str, dict[str, float]]],
     verdict: Verdict | None,
     plots: Sequence[Path],
     k: int,
 ) -> str:
-    """A page with the gate, the models, the slices, the exposure of item groups, the facts and the plots.
+    """A page with the gate, the models, the slices, the exposure of item groups, to all and by user, the facts and the
+    plots.
 
     facts: what was evaluated, by name (dataset, snapshot, cut, targets…). plots: from `write_plots`, linked by file
     name, so the page belongs into their folder. verdict: absent where no gate was asked.
@@ -38,6 +40,7 @@ def report(
         _models(summaries, k),
         _slices(slices, k),
         _exposure(exposure),
+        _exposure_by_users(exposure_by_users),
         "## What was evaluated\n\n" + _table(["", ""], [[name, str(value)] for name, value in facts.items()]),
         *(f"## {_PLOTS[plot.stem]}\n\n![{_PLOTS[plot.stem]}]({plot.name})" for plot in plots),
     ]
@@ -87,6 +90,17 @@ def _exposure(exposure: dict[str, dict[str, Any]]) -> str:
         "Shares of the items, of the training events, and of what each model shows, a place worth 1 / log2(rank + 1)."
     )
     return f"## Exposure\n\n{note}\n\n" + _table(["items", "of all items", "of the events", *models], rows)
+
+
+def _exposure_by_users(exposure: dict[str, dict[str, dict[str, float]]]) -> str:
+    rows = [
+        [name, group, *(f"{share:.1%}" for share in models.values())]
+        for name, groups in exposure.items()
+        for group, models in groups.items()
+    ]
+    models = list(next(iter(next(iter(exposure.values())).values()))) if exposure else []
+    note = "Shares of what each slice of the users is shown, weighed as above."
+    return f"## Exposure by user\n\n{note}\n\n" + _table(["users", "items", *models], rows)
 
 
 def _bounded(summary: Summary, metric: str, digits: int) -> str:

@@ -1,25 +1,21 @@
-"""Parts of the targets that a mean hides: cold and heavy users; cold, head and tail items."""
+"""Parts of the targets that a mean hides: users by the length of their history, items by group. Masks (T,) by name."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
-from components.ranking.tail import in_tail
+from components.evaluation.exposure import COLD
 from components.settings import EvaluationSettings
 
 
-def slices(
-    history_sizes: np.ndarray, targets: np.ndarray, popularity: np.ndarray, settings: EvaluationSettings
-) -> dict[str, np.ndarray]:
-    """Boolean masks (T,) by name.
+def user_slices(history_sizes: np.ndarray, settings: EvaluationSettings) -> dict[str, np.ndarray]:
+    """Cold users, heavy users and all others. history_sizes: events of the user before the target (T,)."""
+    cold, heavy = history_sizes < settings.cold_user_events, history_sizes >= settings.heavy_user_events
+    return {"cold users": cold, "other users": ~cold & ~heavy, "heavy users": heavy & ~cold}
 
-    history_sizes: events of the user before the target (T,); targets: item rows (T,), -1 where the catalogue lacks the
-    item; popularity: training events of each item (n,).
-    """
-    cold = (targets < 0) | (popularity[targets] == 0)
-    tail = in_tail(popularity)[targets]
-    return {
-        "cold users": history_sizes < settings.cold_user_events,
-        "heavy users": history_sizes >= settings.heavy_user_events,
-        "head items": ~cold & ~tail,
-        "tail items": ~cold & tail,
-        "cold items": cold,
-    }
+
+def item_slices(targets: np.ndarray, groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """targets: item rows (T,), -1 where the catalogue lacks the item, which is cold then; groups: masks (n,) by name,
+    see `item_groups`."""
+    known = targets >= 0
+    return {name: np.where(known, mask[targets], name == COLD) for name, mask in groups.items()}

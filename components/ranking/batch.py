@@ -61,11 +61,16 @@ def recommend_all(
     return pa.table({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
 
 
+def reranks(settings: RankingSettings) -> bool:
+    """Whether the settings ask for other lists than the scores alone give."""
+    return bool(settings.diversity or settings.category_cap or settings.tail_share)
+
+
 def choose(
     bundle: Bundle, scores: np.ndarray, excluded: list[np.ndarray], settings: RankingSettings, k: int
 ) -> np.ndarray:
     """Lists (B, k) of rows by scores (B, n), re-ranked where the settings ask for it; -1 where a list ends early."""
-    if not (settings.diversity or settings.category_cap or settings.tail_share):
+    if not reranks(settings):
         return top_k(scores, k, excluded)
     categories = bundle.items[Columns.CATEGORY].to_pylist()
     tail = in_tail(bundle.items["popularity"].to_numpy())

@@ -21,7 +21,7 @@ def rows(*events: tuple[str, str, int]) -> pd.DataFrame:
 
 
 def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
-    assert set(figures) == {"dataset", "split", "test_users", "models", "slices", "exposure"}
+    assert set(figures) == {"dataset", "split", "test_users", "models", "slices", "exposure", "exposure_by_users"}
     assert (figures["dataset"], figures["split"]) == ("shop", split)
     assert figures["test_users"] > 0
     assert set(figures["models"]) == models

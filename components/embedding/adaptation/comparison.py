@@ -9,13 +9,13 @@ import numpy as np
 from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation.bootstrap import Interval, difference_interval
-from components.evaluation.exposure import exposure, item_groups
+from components.evaluation.exposure import exposure, exposure_by_users, item_groups
 from components.evaluation.gate import WORST_LOSS, Clause, Verdict
 from components.evaluation.judgement import item_share, live_scorer
 from components.evaluation.ranking import rank_bundle, target_rows, user_states
 from components.evaluation.report import report
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
-from components.evaluation.slices import slices
+from components.evaluation.slices import item_slices, user_slices
 from components.ranking.scorer import Scorer
 from components.training_run import TrainingRun
 
@@ -56,7 +56,9 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
 
     seed = base.settings.fusion.seed
     popularity = twin.items["popularity"].to_numpy()
-    masks = {name: mask for name, mask in slices(sizes, targets, popularity, settings).items() if mask.any()}
+    groups = item_groups(popularity, twin.items["category"].to_pylist())
+    by_user = user_slices(sizes, settings)
+    masks = {name: mask for name, mask in (by_user | item_slices(targets, groups)).items() if mask.any()}
     differences = {
         name: difference_interval(results[1].ndcg[mask], results[0].ndcg[mask], users[mask], settings.bootstrap, seed)
         for name, mask in {ALL: np.ones(len(targets), dtype=bool), **masks}.items()
@@ -64,8 +66,8 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
     metrics = summarise(results, users, item_share(rolling, rows), twin.texts, settings, seed)
     parts = summarise_slices(results, masks, users, settings, seed)
     verdict = judge(differences, float(results[0].ndcg.mean()))
-    shown = exposure(results, popularity, item_groups(popularity, twin.items["category"].to_pylist()))
-    page = report("An adapted encoder on rolling", facts, metrics, parts, shown, verdict, [], settings.k)
+    shown, shown_to = exposure(results, popularity, groups), exposure_by_users(results, by_user, groups)
+    page = report("An adapted encoder on rolling", facts, metrics, parts, shown, shown_to, verdict, [], settings.k)
     return Comparison(metrics, parts, differences, verdict.passed, verdict.reasons, page)
 
 

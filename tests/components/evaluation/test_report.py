@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from components.evaluation.exposure import exposure, item_groups
+from components.evaluation.exposure import exposure, exposure_by_users, item_groups
 from components.evaluation.gate import judge
 from components.evaluation.metrics import user_share
 from components.evaluation.plots import write_plots
@@ -71,9 +71,15 @@ def test_the_page_shows_the_gate_the_figures_and_the_plots(results, share, tmp_p
         champion=None, critical_failures=["items: title | empty"], resamples=100, seed=0,
     )  # fmt: skip
     folder = tmp_path / "plots"
-    shown = exposure(results, HAVE.sum(axis=0), item_groups(HAVE.sum(axis=0), [["a"]] * 6 + [["b"]] * 4))
+    groups = item_groups(HAVE.sum(axis=0), [["a"]] * 6 + [["b"]] * 4)
+    shown, shown_to = (
+        exposure(results, HAVE.sum(axis=0), groups),
+        exposure_by_users(results, {"all": USERS >= 0}, groups),
+    )
     plots = write_plots(folder, results, summaries, slices, shown, HAVE.sum(axis=0), np.linspace(0, 1, 60), 3)
-    page = report("Version 3", {"snapshot": "abc", "targets": 60}, summaries, slices, shown, verdict, plots, 3)
+    page = report(
+        "Version 3", {"snapshot": "abc", "targets": 60}, summaries, slices, shown, shown_to, verdict, plots, 3
+    )
     assert [plot.name for plot in plots] == [
         "metrics.png",
         "slices.png",
@@ -89,13 +95,15 @@ def test_the_page_shows_the_gate_the_figures_and_the_plots(results, share, tmp_p
     assert "| duotempo | 1.0000 [1.0000, 1.0000] |" in page
     assert "not measured" in page
     assert "| snapshot | abc |" in page
+    given = [f"{share:.1%}" for share in shown_to["all"]["head items"].values()]
+    assert f"| all | head items | {' | '.join(given)} |" in page
     assert f"| category a | 60.0% | {HAVE[:, :6].sum() / HAVE.sum():.1%} | 60.0% | 100.0% |" in page
 
 
 def test_a_page_and_plots_without_gate_slices_and_long_share(results, share, tmp_path):
     summaries = summarise(results, USERS, share, None, SETTINGS, seed=0)
     plots = write_plots(tmp_path, results, summaries, {}, {}, HAVE.sum(axis=0), None, 3)
-    page = report("Peers", {}, summaries, {}, {}, None, plots, 3)
+    page = report("Peers", {}, summaries, {}, {}, {}, None, plots, 3)
     assert not Path(tmp_path / "long_share.png").exists()
     assert "Gate" not in page
     assert "No target falls into a slice" in page
