@@ -15,12 +15,8 @@ from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.extended_bundle import ExtendedBundle, extend
 from components.privacy import Privacy
-from components.ranking.candidates import Candidates, Question
 from components.ranking.exclusion import Exclusion
-from components.ranking.exploration import CERTAIN, Exploration, Placed
-from components.ranking.filters import CategoryIndex, eligible
-from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
-from components.ranking.rerank import rerank
+from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
@@ -34,6 +30,7 @@ from serving.database import Database, Session
 from serving.errors import ApiError
 from serving.impressions import Impressions
 from serving.listing import Listing
+from serving.lists import Listed, Lists
 from serving.live import NOTHING, REFUSED, Reader, Stored
 from serving.live_users import LiveUsers
 from serving.metrics import Metrics
@@ -44,23 +41,12 @@ from serving.spool import Spool, SpoolError
 from serving.trend import LiveTrend
 from serving.waiting import waiting_events
 
-POOL = 200
 PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""
 INTERESTS = 5_000
 """Interests that are kept."""
 FRESH_SECONDS = 30.0
 """How long an interest counts without a new event: meanwhile only the time that passes moves it."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An item that made the list."""
-
-    row: int
-    score: float
-    listed: ListedItem
-    placed: Placed
 
 
 @dataclass(frozen=True)
@@ -80,20 +66,8 @@ class Interest:
     query: Query
     profile: Profile
     told: dict[str, object]
-    lists: "dict[int, Listed]" = field(default_factory=dict)
+    lists: dict[int, Listed] = field(default_factory=dict)
     """The latest list that asked for nothing but its length, by that."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A list as it is shown, and of what trend and catalogue it was made."""
-
-    items: list[dict[str, object]]
-    rows: np.ndarray
-    noted: list[dict[str, object]]
-    """What the impression says of each item."""
-    trend: np.ndarray
-    catalogue: int
 
 
 @dataclass(frozen=True)
@@ -118,32 +92,31 @@ class Recommender:
         spool: Spool,
     ) -> None:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
-        self._bundle = bundle
         self._settings = settings
         self._privacy = Privacy(settings)
         self._database = database
         self._metrics = metrics
         self._impressions = impressions
         self._spool = spool
-        self._ids = list(bundle.row)
-        self.trend = LiveTrend(bundle.row, bundle.items["recent"].to_numpy())
-        self._scorer = Scorer(bundle, self.trend)
-        self._candidates = Candidates(bundle, settings.ranking.exact_below)
-        self._wanted = MostWanted(self._scorer)
-        self._explainer = Explainer(self._scorer, settings.interests)
-        self._tail = in_tail(bundle.items["popularity"].to_numpy())
-        self.listing = Listing(bundle.items, bundle.row)
+        trend = LiveTrend(bundle.row, bundle.items["recent"].to_numpy())
+        scorer, listing = Scorer(bundle, trend), Listing(bundle.items, bundle.row)
+        tail = in_tail(bundle.items["popularity"].to_numpy())
+        self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
+        self._explainer = Explainer(scorer, settings.interests)
         self.users: LiveUsers[Stored] = LiveUsers()
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
         self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
         self.newcomers = Newcomers(encoder)
         self._interests: Recent[Stored, Interest] = Recent(INTERESTS)
-        self._categories = CategoryIndex(bundle.items["category"])
+
+    @property
+    def trend(self) -> LiveTrend:
+        return self._lists.trend
 
     def items_changed(self, connection: Connection, item_ids: Collection[str] | None) -> "Recommender":
         """Reads items again, with None all: this one, or one that has more of them."""
-        listing = self.listing
+        listing = self._lists.listing
         later = listing.refresh(connection) if item_ids is None else listing.reread(connection, item_ids)
         return self._grown(self.newcomers.look(connection, later))
 
@@ -156,22 +129,19 @@ class Recommender:
         self._metrics.items_waiting.labels(self.model_version).set(self.newcomers.waiting)
         if not grows:
             return self
-        other, joined = copy(self), self.newcomers.joined
-        own = self._bundle.own if isinstance(self._bundle, ExtendedBundle) else self._bundle
-        other._bundle = bundle = extend(own, joined)
-        size, added = bundle.items.num_rows, joined[len(self._ids) - own.items.num_rows :]
-        other._ids = self._ids + [item.item_id for item in added]
-        other.trend = self.trend.extended(bundle.row, size)
-        other._scorer = self._scorer.extended(bundle, other.trend)
-        other._candidates = Candidates(bundle, self._settings.ranking.exact_below)
-        other._wanted = MostWanted(other._scorer)
-        other._explainer = Explainer(other._scorer, self._settings.interests)
-        other._tail = np.append(self._tail, np.ones(len(added), dtype=bool))
-        listed = [ListedItem(item.title, item.category, item.available) for item in added]
-        other.listing = self.listing.extended(bundle.row, listed)
+        other, lists, joined = copy(self), self._lists, self.newcomers.joined
+        own = lists.bundle.own if isinstance(lists.bundle, ExtendedBundle) else lists.bundle
+        bundle = extend(own, joined)
+        size, added = bundle.items.num_rows, joined[len(lists.ids) - own.items.num_rows :]
+        trend = lists.trend.extended(bundle.row, size)
+        listing = lists.listing.extended(
+            bundle.row, [ListedItem(item.title, item.category, item.available) for item in added]
+        )
+        scorer, tail = lists.scorer.extended(bundle, trend), np.append(lists.tail, np.ones(len(added), dtype=bool))
+        other._lists = Lists(bundle, scorer, trend, listing, tail, self._settings.ranking)
+        other._explainer = Explainer(scorer, self._settings.interests)
         other._reader = replace(self._reader, rows=bundle.row, size=size)
         other._interests = Recent(INTERESTS)
-        other._categories = CategoryIndex(bundle.items["category"])
         return other
 
     def recommend(self, request: RecommendRequest, variant: str, *, noted: bool = True) -> Answer:
@@ -199,7 +169,7 @@ class Recommender:
             "interest": interest.told,
             "items": items,
         }
-        return Answer(body, request_id, [self._ids[row] for row in ranked.listed.rows])
+        return Answer(body, request_id, [self._lists.ids[row] for row in ranked.listed.rows])
 
     def happened(self, user_id: str, events: Sequence[Behaviour]) -> None:
         """Events of a user that Postgres has now, all of which are new to it."""
@@ -213,23 +183,21 @@ class Recommender:
     def rank(self, request: RecommendRequest) -> list[str]:
         """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
         ranked = self._rank(Session(self._database, self._metrics), request, time.time())
-        return [self._ids[row] for row in ranked.listed.rows]
+        return [self._lists.ids[row] for row in ranked.listed.rows]
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
         """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
-        row = self._scorer.row.get(request.item_id)
+        row = self._lists.scorer.row.get(request.item_id)
         if row is None:
             message = (
                 f"no item {request.item_id!r} in model version {self.model_version}, nor among those that came since"
             )
             raise ApiError(404, "unknown_item", message, "item_id")
-        mask = eligible(self._categories, [row]) & self.listing.there & self.listing.available
-        shown = self._fill(ItemQuestion(self._bundle, row), mask, request.k or self._settings.ranking.k)
         return {
             "model_version": self.model_version,
             "item_id": request.item_id,
             "degraded": not self.users.following,
-            "items": self._items(shown),
+            "items": self._lists.like(row, request.k).items,
         }
 
     def at_hand(self, request: RecommendRequest) -> bool:
@@ -254,7 +222,7 @@ class Recommender:
         """The list of before, where neither the trend nor the catalogue is another one."""
         k = request.k or self._settings.ranking.k
         known = interest.lists.get(k)
-        if known and known.trend is self.trend.now and known.catalogue == self.listing.version:
+        if known and self._lists.is_as_now(known):
             return known
         listed = self._list(request, stored, interest.query)
         interest.lists.clear()
@@ -264,15 +232,10 @@ class Recommender:
     def _list(
         self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None = None
     ) -> Listed:
-        trend, catalogue = self.trend.now, self.listing.version
-        shown = self._choose(request, stored, query, exploration)
-        rows = np.array([item.row for item in shown], dtype=np.int64)
-        items = self._items(shown)
-        noted = [
-            {name: item[name] for name in ("item_id", "rank", "score")} | one.placed._asdict()
-            for item, one in zip(items, shown, strict=True)
-        ]
-        return Listed(items, rows, noted, trend, catalogue)
+        """What the user meets right now is not shown, nor what their events exclude."""
+        named = [*request.filters.exclude_items, *(event.item_id for event in request.context), *stored.unknown]
+        excluded = np.concatenate([stored.excluded, self._reader.known_rows(named)])
+        return self._lists.for_user(request, excluded, query, exploration)
 
     def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
@@ -280,7 +243,7 @@ class Recommender:
         if usual and (known := self._interests.get(stored)) and 0 <= now - known.state.now < FRESH_SECONDS:
             return known
         state = self._reader.state(stored, request.context, now)
-        query = self._scorer.query([state], request.strategy or self._settings.ranking.strategy)
+        query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy)
         profile = self._explainer.profile(state)
         interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
         if usual:
@@ -317,69 +280,6 @@ class Recommender:
     def _is_degraded(self, session: Session, stored: Stored) -> bool:
         """Whether the list may know less than Postgres, or more, or will not be noted soon."""
         return session.degraded or stored.waiting or self._impressions.away or not self.users.following
-
-    def _choose(
-        self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None
-    ) -> list[Shown]:
-        """Filters and re-ranks. What the user meets right now is not shown, nor what their events exclude."""
-        filters, ranking = request.filters, self._settings.ranking
-        named = [*filters.exclude_items, *(event.item_id for event in request.context), *stored.unknown]
-        excluded = np.concatenate([stored.excluded, self._reader.known_rows(named)])
-        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out) & self.listing.there
-        if filters.available_only:
-            mask &= self.listing.available
-        return self._fill(
-            UserQuestion(self._scorer, query, self._wanted),
-            mask,
-            request.k or ranking.k,
-            diversity=ranking.diversity if request.diversity is None else request.diversity,
-            category_cap=ranking.category_cap,
-            tail_share=ranking.tail_share,
-            exploration=exploration,
-        )
-
-    def _fill(
-        self,
-        question: Question,
-        mask: np.ndarray,
-        k: int,
-        *,
-        diversity: float = 0.0,
-        category_cap: int = 0,
-        tail_share: float = 0.0,
-        exploration: Exploration | None = None,
-    ) -> list[Shown]:
-        """The first k under the mask, re-ranked; looks as far down as it takes."""
-        plain = not (diversity or category_cap or tail_share or exploration)
-        rows, scores, listed = np.zeros(0, np.int64), np.zeros(0, np.float32), list[ListedItem]()
-        chosen: Sequence[int] = []
-        for more, theirs in self._candidates.batches(question, mask, k if plain else POOL):
-            rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
-            listed += [self.listing[row] for row in more]
-            chosen = range(min(k, len(rows))) if plain else rerank(
-                scores, self._bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
-                category_cap=category_cap, tail=self._tail[rows], tail_share=tail_share,
-                above=chosen, pick=exploration.pick if exploration else np.argmax,
-            )  # fmt: skip
-            if len(chosen) >= k:
-                break
-        placed = exploration.places if exploration else [CERTAIN] * len(chosen)
-        return [
-            Shown(int(rows[position]), float(scores[position]), listed[position], how)
-            for position, how in zip(chosen, placed, strict=True)
-        ]
-
-    def _items(self, shown: list[Shown]) -> list[dict[str, object]]:
-        return [
-            {
-                "item_id": self._ids[item.row],
-                "title": item.listed.title,
-                "category": item.listed.category,
-                "score": item.score,
-                "rank": rank,
-            }
-            for rank, item in enumerate(shown, start=1)
-        ]
 
     def _note(self, request_id: str, user_id: str, variant: str, listed: Listed, now: float) -> None:
         """Has the impression written."""

@@ -1,0 +1,147 @@
+"""Lists of the items of one bundle: what may be shown, best first, re-ranked, as an answer shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.bundle import Bundle
+from components.ranking.candidates import Candidates, Question
+from components.ranking.exploration import CERTAIN, Exploration, Placed
+from components.ranking.filters import CategoryIndex, eligible
+from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
+from components.ranking.rerank import rerank
+from components.ranking.scorer import Query, Scorer
+from components.settings import RankingSettings
+from serving.catalogue import ListedItem
+from serving.listing import Listing
+from serving.requests import RecommendRequest
+from serving.trend import LiveTrend
+
+POOL = 200
+"""Candidates that are re-ranked, or as many more as it takes."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list as it is shown, and of what trend and catalogue it was made."""
+
+    items: list[dict[str, object]]
+    rows: np.ndarray
+    noted: list[dict[str, object]]
+    """What the impression says of each item."""
+    trend: np.ndarray
+    catalogue: int
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An item that made the list."""
+
+    row: int
+    score: float
+    listed: ListedItem
+    placed: Placed
+
+
+class Lists:
+    """Any thread may ask."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        scorer: Scorer,
+        trend: LiveTrend,
+        listing: Listing,
+        tail: np.ndarray,
+        settings: RankingSettings,
+    ) -> None:
+        """trend: what the scorer goes by. tail: bool (items,), which of them are the tail."""
+        self.bundle = bundle
+        self.scorer = scorer
+        self.trend = trend
+        self.listing = listing
+        self.tail = tail
+        self.ids = list(bundle.row)
+        self._settings = settings
+        self._candidates = Candidates(bundle, settings.exact_below)
+        self._wanted = MostWanted(scorer)
+        self._categories = CategoryIndex(bundle.items["category"])
+
+    def for_user(
+        self, request: RecommendRequest, excluded: np.ndarray, query: Query, exploration: Exploration | None = None
+    ) -> Listed:
+        """excluded: int64 rows that are not shown; query: of this user alone."""
+        filters, ranking = request.filters, self._settings
+        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out) & self.listing.there
+        if filters.available_only:
+            mask &= self.listing.available
+        return self._filled(
+            UserQuestion(self.scorer, query, self._wanted),
+            mask,
+            request.k or ranking.k,
+            diversity=ranking.diversity if request.diversity is None else request.diversity,
+            category_cap=ranking.category_cap,
+            tail_share=ranking.tail_share,
+            exploration=exploration,
+        )
+
+    def like(self, row: int, k: int | None) -> Listed:
+        """Nearest by item vector and by text, in equal parts."""
+        mask = eligible(self._categories, [row]) & self.listing.there & self.listing.available
+        return self._filled(ItemQuestion(self.bundle, row), mask, k or self._settings.k)
+
+    def is_as_now(self, listed: Listed) -> bool:
+        """Whether trend and catalogue are those that the list was made of."""
+        return listed.trend is self.trend.now and listed.catalogue == self.listing.version
+
+    def _filled(
+        self,
+        question: Question,
+        mask: np.ndarray,
+        k: int,
+        *,
+        diversity: float = 0.0,
+        category_cap: int = 0,
+        tail_share: float = 0.0,
+        exploration: Exploration | None = None,
+    ) -> Listed:
+        """The first k under the mask, re-ranked; looks as far down as it takes."""
+        trend, catalogue = self.trend.now, self.listing.version
+        plain = not (diversity or category_cap or tail_share or exploration)
+        rows, scores, listed = np.zeros(0, np.int64), np.zeros(0, np.float32), list[ListedItem]()
+        chosen: Sequence[int] = []
+        for more, theirs in self._candidates.batches(question, mask, k if plain else POOL):
+            rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
+            listed += [self.listing[row] for row in more]
+            chosen = range(min(k, len(rows))) if plain else rerank(
+                scores, self.bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
+                category_cap=category_cap, tail=self.tail[rows], tail_share=tail_share,
+                above=chosen, pick=exploration.pick if exploration else np.argmax,
+            )  # fmt: skip
+            if len(chosen) >= k:
+                break
+        placed = exploration.places if exploration else [CERTAIN] * len(chosen)
+        shown = [
+            _Shown(int(rows[position]), float(scores[position]), listed[position], how)
+            for position, how in zip(chosen, placed, strict=True)
+        ]
+        return Listed(*self._told(shown), trend, catalogue)
+
+    def _told(self, shown: Sequence[_Shown]) -> tuple[list[dict[str, object]], np.ndarray, list[dict[str, object]]]:
+        """items, rows and noted of `Listed`."""
+        items: list[dict[str, object]] = [
+            {
+                "item_id": self.ids[one.row],
+                "title": one.listed.title,
+                "category": one.listed.category,
+                "score": one.score,
+                "rank": rank,
+            }
+            for rank, one in enumerate(shown, start=1)
+        ]
+        noted = [
+            {name: item[name] for name in ("item_id", "rank", "score")} | one.placed._asdict()
+            for item, one in zip(items, shown, strict=True)
+        ]
+        return items, np.array([one.row for one in shown], dtype=np.int64), noted
