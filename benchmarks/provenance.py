@@ -13,9 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def provenance(command: str) -> str:
+def provenance(bench: str) -> str:
     """One sentence for the head of a table."""
-    return f"`duotempo bench {command}`, commit {commit()}, {datetime.now(UTC):%Y-%m-%d}, {machine()}."
+    return sentence(f"duotempo bench {bench}")
+
+
+def sentence(command: str) -> str:
+    """The command that a table comes from, and what it ran on."""
+    return f"`{command}`, commit {commit()}, {datetime.now(UTC):%Y-%m-%d}, {machine()}."
 
 
 def commit() -> str:

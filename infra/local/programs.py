@@ -47,7 +47,7 @@ def programs(
     if cluster:
         user = cluster.user.pw_name if cluster.user else None
         listed.append(
-            Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12, start_seconds=3)
+            Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12, start_seconds=1)
         )
     launch = [python, "-m", "infra.local.launch"]
     if "prefect" in ports:

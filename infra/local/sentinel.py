@@ -1,36 +1,58 @@
 """`python -m infra.local.sentinel HOME`: watches the supervisor that runs it, which in turn restarts the sentinel.
 
 When the supervisor dies it sweeps what that left behind and starts it again; a program that the supervisor has given up
-is tried again from time to time, so that a disk that was full for a minute needs no hand.
+is tried again, soon and then less and less often, so that neither a second kill nor a disk that was full for a minute
+needs a hand.
 """
 
 import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.local.home import Home
-from infra.local.supervisor import Supervisor
+from infra.local.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 0.5
-RETRY_SECONDS = 30.0
+FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
+"""Between a program's end and its next try: twice as long each time, until it has run for a while."""
+
+
+class Retries:
+    """When to try the programs again that have ended."""
+
+    def __init__(self) -> None:
+        self._pauses: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+
+    def due(self, processes: Mapping[str, Process], now: float) -> list[str]:
+        """Those whose pause is over, by what is known of all programs at `now`, in seconds."""
+        for name, process in processes.items():
+            if process.settled:
+                self._pauses.pop(name, None)
+            if not process.ended:
+                self._due.pop(name, None)
+            elif name not in self._due:
+                pause = self._pauses.get(name, FIRST_SECONDS)
+                self._due[name] = now + pause
+                self._pauses[name] = min(2 * pause, LONGEST_SECONDS)
+        return [name for name, at in self._due.items() if now >= at and name in processes]
 
 
 def main(home: Home) -> None:
     log = logging.FileHandler(home.log("sentinel"))  # the pipe to the supervisor breaks with it
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[log])
-    supervisor = Supervisor(home)
+    supervisor, retries = Supervisor(home), Retries()
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)
-    retry_at = time.monotonic() + RETRY_SECONDS
     while os.getppid() == parent:
         time.sleep(WATCH_SECONDS)
-        if time.monotonic() > retry_at:
+        for name in retries.due(supervisor.processes(), time.monotonic()):
             with home.locked("start"):
-                supervisor.start_stopped()
-            retry_at = time.monotonic() + RETRY_SECONDS
+                supervisor.start_program(name)
     LOG.warning("the supervisor is gone: starting it again")
     with home.locked("start"):
         if not supervisor.alive():

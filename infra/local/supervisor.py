@@ -35,6 +35,15 @@ class Process:
     def given_up(self) -> bool:
         return self.state == ProcessStates.FATAL
 
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has run longer than a failed start takes."""
+        return self.state == ProcessStates.RUNNING
+
 
 class Supervisor:
     def __init__(self, home: Home) -> None:
@@ -86,9 +95,12 @@ class Supervisor:
     def start_stopped(self) -> None:
         """Starts the programs that were stopped or given up."""
         for name, process in self.processes().items():
-            if process.state in ENDED:
-                LOG.info("starting %s again", name)
-                self._try("startProcess", name, False)
+            if process.ended:
+                self.start_program(name)
+
+    def start_program(self, name: str) -> None:
+        LOG.info("starting %s again", name)
+        self._try("startProcess", name, False)
 
     def stop(self) -> None:
         """Stops the sentinel, then all together, Postgres last, then supervisord; and sweeps what outlives it."""
@@ -104,7 +116,7 @@ class Supervisor:
 
     def _stop(self, names: list[str]) -> None:
         """Asks again until they have ended: one that was between two lives at the first time begins another."""
-        while running := [n for n, one in self.processes().items() if n in names and one.state not in ENDED]:
+        while running := [n for n, one in self.processes().items() if n in names and not one.ended]:
             for name in running:
                 self._try("stopProcess", name, False)
             time.sleep(PAUSE_SECONDS)

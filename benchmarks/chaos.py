@@ -1,0 +1,205 @@
+"""Kills Postgres, the Bento and the promotion hook at random moments, under load, and counts what that costs.
+
+On a platform of its own, with a shop that is made up. A kill is SIGKILL, so nothing can be tidied up; what the service
+acknowledged must be in Postgres once when all is over.
+"""
+
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from tqdm import tqdm
+
+from benchmarks.errors import BenchError
+from benchmarks.ledger import Ledger, callers
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, commit, machine, sentence
+from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop
+from components.settings import Settings
+from components.store.engine import make_engine
+from infra.bento import build_bento
+from infra.local import health
+from infra.local.bento import program_name
+from infra.local.platform import Platform
+from infra.local.supervisor import Supervisor
+
+PAGE = ROOT / "docs" / "reliability.md"
+MARKER = "chaos"
+ITEMS, USERS, EVENTS = 1000, 500, 20
+VICTIMS = {"postgres": signal.SIGINT, "bento": signal.SIGTERM, "hook": signal.SIGTERM}
+"""With the signal that ends each in good order."""
+STARTS = 3
+"""Normal starts that are measured of each."""
+CALM_SECONDS = 3.0
+"""Between two rounds at most."""
+LIMIT_SECONDS = 120.0
+LOOK_SECONDS = 0.02
+CHOSEN = {"DUOTEMPO_PLATFORM__SCHEDULES": "false", "DUOTEMPO_PLATFORM__ENCODER": "false"}
+
+
+@dataclass
+class Times:
+    """Seconds from an end to ready again, by victim."""
+
+    normal: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
+    """After an end in good order, counted from when the process was gone."""
+    killed: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
+
+    def figures(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, killed in self.killed.items():
+            normal = median(self.normal[name])
+            found |= {f"{name}_kills": len(killed), f"{name}_normal_s": normal}
+            if killed:
+                within = sum(seconds <= 2 * normal for seconds in killed) / len(killed)
+                found |= {f"{name}_median_s": median(killed), f"{name}_worst_s": max(killed)}
+                found |= {f"{name}_ratio": median(killed) / normal, f"{name}_within_two": within}
+        return found
+
+
+def run(settings: Settings, rounds: int, seed: int = 0) -> dict[str, Any]:
+    """`{"bench", "commit", "machine", "figures": {name: number}}`. Raises BenchError if one does not come back."""
+    with tempfile.TemporaryDirectory(prefix="duotempo-chaos-") as home:
+        os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
+        platform = Platform(Settings(database_url=None))
+        try:
+            serve_shop(platform, Path(home))
+            figures = measure(platform, rounds, random.Random(seed))
+        finally:
+            platform.down()
+            platform.remove()
+    return {"bench": "chaos", "commit": commit(), "machine": machine(), "figures": figures}
+
+
+def serve_shop(platform: Platform, place: Path) -> None:
+    """Starts the platform, and a Bento of a made-up shop on it."""
+    platform.up()
+    engine = make_engine(platform.database_url)
+    bundle = place / "bundle"
+    write_shop(bundle, draw_bundle(ITEMS, platform.settings), engine, platform.settings, users=USERS, events=EVENTS)
+    engine.dispose()
+    tag = build_bento({"1": bundle}, newest="1", champion="1", bentoml_home=platform.home.bentoml)
+    platform.serve(tag, "1")
+
+
+def measure(platform: Platform, rounds: int, drawn: random.Random) -> dict[str, float]:
+    times = Times()
+    at = platform.addresses
+    with (
+        callers(at.serving_url, user_ids(USERS), item_ids(ITEMS)) as ledger,
+        tqdm(total=STARTS * len(VICTIMS) + rounds, desc="chaos") as bar,
+    ):
+        for name, gently in VICTIMS.items():
+            for _ in range(STARTS):
+                times.normal[name].append(end(platform, name, gently))
+                bar.update()
+        for _ in range(rounds):
+            time.sleep(drawn.uniform(0, CALM_SECONDS))
+            name = drawn.choice(list(VICTIMS))
+            times.killed[name].append(end(platform, name, signal.SIGKILL))
+            bar.update()
+    until(lambda: spooled(at.serving_url) == 0, "the spool is not empty")
+    lost, duplicated = ledger.check(platform.database_url)
+    return counted(ledger, lost, duplicated) | times.figures()
+
+
+def end(platform: Platform, name: str, how: signal.Signals) -> float:
+    """Ends a service: the seconds until another process of it answers, counted from when this one was gone."""
+    victim = psutil.Process(pid_of(platform, name))
+    victim.send_signal(how)
+    victim.wait(LIMIT_SECONDS)
+    began = time.monotonic()
+    until(lambda: pid_of(platform, name) != victim.pid and answers(platform, name), f"{name} does not come back")
+    return time.monotonic() - began
+
+
+def pid_of(platform: Platform, name: str) -> int:
+    """0 while it has no process."""
+    served = platform.served()
+    program = program_name(served["bento_tag"]) if name == "bento" and served else name
+    process = Supervisor(platform.home).processes().get(program)
+    return process.pid or 0 if process else 0
+
+
+def answers(platform: Platform, name: str) -> bool:
+    at = platform.addresses
+    if name == "postgres":
+        return platform.databases.answers()
+    return health.http(f"{at.serving_url}/readyz" if name == "bento" else f"{at.hook_url}/livez")
+
+
+def spooled(url: str) -> float:
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == "duotempo_spool_rows")
+
+
+def until(holds: Callable[[], object], problem: str) -> None:
+    """Raises BenchError when it does not come true in time."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while not holds():
+        if time.monotonic() > end:
+            raise BenchError(f"{problem} within {LIMIT_SECONDS:.0f} s")
+        time.sleep(LOOK_SECONDS)
+
+
+def counted(ledger: Ledger, lost: int, duplicated: int) -> dict[str, float]:
+    """What was asked and told, and what came of it."""
+    requests = {
+        f"{path[1:]}_{outcome}": ledger.seen[f"{path} {outcome}"]
+        for path in ("/recommend", "/feedback")
+        for outcome in ("answered", "failed")
+    }
+    kept = {"acknowledged": len(ledger.events), "spooled": ledger.seen["spooled"]}
+    return {**kept, "lost": lost, "duplicated": duplicated, **requests}
+
+
+def report(figures: Mapping[str, float], rounds: int) -> str:
+    """Two tables in Markdown: what was lost, and how soon each was ready again."""
+    asked = figures["recommend_answered"] + figures["recommend_failed"]
+    told = figures["feedback_answered"] + figures["feedback_failed"]
+    rows = [
+        ["events acknowledged, of them by the spool", f"{figures['acknowledged']:,.0f}, {figures['spooled']:,.0f}"],
+        ["**of them lost**", f"**{figures['lost']:.0f}**"],
+        ["**of them stored more than once**", f"**{figures['duplicated']:.0f}**"],
+        ["lists asked for, of these requests failed", f"{asked:,.0f}, {figures['recommend_failed']:.0f}"],
+        ["batches of feedback told, of these requests failed", f"{told:,.0f}, {figures['feedback_failed']:.0f}"],
+    ]
+    header = [
+        "killed",
+        "times",
+        "a normal start",
+        "ready again, median",
+        "worst",
+        "median in normal starts",
+        "within 2",
+    ]
+    ready = [
+        [
+            name,
+            f"{figures[f'{name}_kills']:.0f}",
+            f"{figures[f'{name}_normal_s']:.1f} s",
+            f"{figures[f'{name}_median_s']:.1f} s",
+            f"{figures[f'{name}_worst_s']:.1f} s",
+            f"{figures[f'{name}_ratio']:.2f}",
+            f"{figures[f'{name}_within_two']:.0%}",
+        ]
+        for name in VICTIMS
+        if figures[f"{name}_kills"]
+    ]
+    head = sentence(f"duotempo chaos --rounds {rounds}")
+    return f"{head}\n\n{table(['what', 'measured'], rows)}\n\n{table(header, ready)}"
+
+
+def write(figures: Mapping[str, float], rounds: int, page: Path = PAGE) -> None:
+    """Puts the tables into the page."""
+    write_between(page, MARKER, report(figures, rounds))

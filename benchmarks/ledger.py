@@ -1,0 +1,93 @@
+"""Callers that tell and ask a service without a pause, and a ledger of what it has acknowledged."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import psycopg
+
+CALLERS, A_SECOND = 4, 20
+"""Callers, and what each of them asks a second; one request in ten is feedback, of five events."""
+EVENTS = 5
+ANSWER_SECONDS = 60.0
+
+
+@dataclass
+class Ledger:
+    """events: the ids that were acknowledged. seen: requests by what came of them."""
+
+    events: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    """All ids that were sent."""
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def check(self, url: str) -> tuple[int, int]:
+        """How many acknowledged events are not in Postgres, and how many events are there more than once."""
+        with psycopg.connect(url) as connection:
+            rows = connection.execute("SELECT event_id FROM events WHERE event_id = ANY(%s)", [list(self.told)])
+            stored = [event_id for (event_id,) in rows]
+        return len(self.events - set(stored)), len(stored) - len(set(stored))
+
+
+@contextmanager
+def callers(url: str, users: Sequence[str], items: Sequence[str]) -> Iterator[Ledger]:
+    """Callers in threads, each with its own ledger, until the end of the context; feedback that failed is told again,
+    with the same event_id, as an honest client does."""
+    ledger, over = Ledger(), Event()
+    ledgers = [Ledger() for _ in range(CALLERS)]
+    threads = [Thread(target=_call, args=(n, url, users, items, own, over)) for n, own in enumerate(ledgers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield ledger
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        for own in ledgers:
+            ledger.events |= own.events
+            ledger.told |= own.told
+            ledger.seen += own.seen
+
+
+def _call(number: int, url: str, users: Sequence[str], items: Sequence[str], ledger: Ledger, over: Event) -> None:
+    drawn = random.Random(number)
+    again: list[dict[str, object]] = []
+    with httpx.Client(base_url=url, timeout=ANSWER_SECONDS) as client:
+        while not over.wait(1 / A_SECOND):
+            user = drawn.choice(users)
+            if not again and drawn.random() >= 0.1:
+                _ask(client, ledger, "/recommend", {"user_id": user, "k": 10})
+                continue
+            events = again or [
+                _event(user, drawn.choice(items), f"{number}-{time.time_ns()}-{n}") for n in range(EVENTS)
+            ]
+            names = {str(event["event_id"]) for event in events}
+            ledger.told |= names
+            if answer := _ask(client, ledger, "/feedback", {"events": events}):
+                if not answer["rejected"]:
+                    ledger.events |= names
+                ledger.seen["spooled"] += answer["spooled"]
+                again = []
+            else:
+                again = events
+
+
+def _event(user: str, item: str, event_id: str) -> dict[str, object]:
+    return {"event_id": event_id, "user_id": user, "item_id": item, "event": "click"}
+
+
+def _ask(client: httpx.Client, ledger: Ledger, path: str, body: dict[str, object]) -> dict[str, Any] | None:
+    try:
+        answer = client.post(path, json=body)
+    except httpx.HTTPError:
+        ledger.seen[f"{path} failed"] += 1
+        return None
+    ledger.seen[f"{path} {'answered' if answer.is_success else 'failed'}"] += 1
+    return dict(answer.json()) if answer.is_success else None
