@@ -23,9 +23,11 @@ from serving.answers import FeedbackAnswer
 from serving.spool import Spool
 from serving.waiting import spool_events
 from tests.conftest import Server
+from tests.serving.clock import make_clock
 from tests.serving.conftest import HISTORIES, World
 from tests.serving.test_feedback import new_user, tell
 from tests.serving.test_http import error_of, metric
+from tests.serving.test_outage import wait_until_whole
 from tests.serving.test_people import SECRET, export
 from tests.serving.test_people import forget as ask_to_forget
 from tests.serving.test_recommend import colours, ids, recommend
@@ -244,6 +246,30 @@ def wait_until_known(client: httpx.Client, admin: dict[str, str], user: str) -> 
     while client.post("/export", json={"user_id": user}, headers=admin).status_code != 200:
         assert time.monotonic() < end, "not back within 30 s"
         time.sleep(0.1)
+
+
+def test_a_clock_that_goes_back_under_a_running_service_costs_nothing(
+    postgres: tuple[Server, str], filled: World, folder: Path
+) -> None:
+    server, url = postgres
+    clock, user, white = make_clock(folder), new_user(), squares("white")[:3]
+    with service(folder, url, **clock.environment) as (client, _):
+        assert tell(client, *likes(user, *white)).accepted == 3
+        assert recommend(client, user).user_state == "known"
+        with away(server):
+            assert tell(client, *likes(user, "c1")).spooled == 1
+            clock.turn(-7200)
+            assert tell(client, *likes(user, "e1")).spooled == 1
+            assert metric(client, "duotempo_spool_seconds") >= 0
+            assert not {"c1", "e1", *white} & set(ids(recommend(client, user, k=64)))
+        wait_until_empty(client)
+        assert tell(client, *likes(user, "g1")).accepted == 1
+        answer = wait_until_whole(client, user, k=64)
+        assert answer.user_state == "known"
+        assert not {"c1", "e1", "g1", *white} & set(ids(answer))
+        assert [item for _, item in stored(url, EVENTS, user)] == [*white, "c1", "e1", "g1"]
+        ages = "SELECT item_id FROM events WHERE user_id = %s AND occurred_at < now() - interval '1 hour' ORDER BY 1"
+        assert stored(url, ages, user) == [("e1",), ("g1",)]
 
 
 def test_a_clock_that_went_back_costs_nothing(filled: World, folder: Path) -> None:
