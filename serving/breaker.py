@@ -1,9 +1,11 @@
 """Whether Postgres is worth asking by somebody who waits."""
 
+import logging
 from threading import Lock
 
 FAILURES = 3
 """In a row, from which on it is not."""
+logger = logging.getLogger(__name__)
 
 
 class Breaker:
@@ -24,8 +26,13 @@ class Breaker:
     def failed(self) -> None:
         with self._lock:
             self._failures += 1
+            if self._failures == FAILURES:
+                logger.warning("Postgres does not answer in time: requests do without it")
 
     def answered(self, seconds: float) -> None:
-        if seconds <= self._seconds:
-            with self._lock:
-                self._failures = 0
+        if seconds > self._seconds:
+            return
+        with self._lock:
+            if self.open:
+                logger.warning("Postgres answers again")
+            self._failures = 0

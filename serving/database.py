@@ -137,7 +137,8 @@ class Session:
             return otherwise
 
     def lacks(self, cause: str, error: Exception) -> None:
-        """Notes that the answer is made without something."""
+        """Notes that the answer is made without something; the breaker tells the log of what lasts."""
         self.degraded = True
         self._metrics.degraded.labels(cause).inc()
-        logger.warning("degraded, %s: %s", cause, error)
+        if not self._database.breaker.open:
+            logger.warning("degraded, %s: %s", cause, error)

@@ -82,7 +82,8 @@ class Intake:
                 accepted = append_events(connection, rows)
                 quarantine(connection, FEEDBACK, cleaned.rejected)
         except DatabaseAway as error:
-            logger.warning("feedback goes to the spool: %s", error)
+            if not self._database.breaker.open:
+                logger.warning("feedback goes to the spool: %s", error)
             return self._spooled(raw, items, now)
         self._tell_users(cleaned.rows, all_new=accepted == len(cleaned.rows))
         duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
