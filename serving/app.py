@@ -167,7 +167,8 @@ class Handlers:
         parts = self.runtime.parts
         asked = await read_body(request, requests.RecommendRequest, parts)
         self.doors.guard.admit_users(request.state.caller, [asked.user_id])
-        asked = asked.model_copy(update={"user_id": parts.privacy.pseudonym(asked.user_id)})
+        if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
+            asked = asked.model_copy(update={"user_id": user_id})
         if parts.recommender.at_hand(asked):
             return Json(parts.recommender.recommend(asked))
         return Json(await run_in_threadpool(parts.recommender.recommend, asked))

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -116,6 +117,7 @@ def is_local(request: HTTPConnection) -> bool:
     return request.client is not None and _loopback(request.client.host) and (host == "localhost" or _loopback(host))
 
 
+@lru_cache(1024)
 def _loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
