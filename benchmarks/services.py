@@ -1,7 +1,6 @@
 """Services of a bench: Duotempo's and its peers', one process each, over one shop."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT
 from infra.local.ports import ELSEWHERE, choose
 
-START_SECONDS = 120.0
+START_SECONDS, END_SECONDS = 120.0, 15.0
 UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",
            "--log-level", "error", "--port")  # fmt: skip
 BENTO = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
@@ -52,8 +51,17 @@ def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
                 time.sleep(0.02)
             yield port, time.monotonic() - began
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            _end(psutil.Process(process.pid))
+
+
+def _end(service: psutil.Process) -> None:
+    """With its workers, which have sessions of their own."""
+    family = [service, *service.children(recursive=True)]
+    service.terminate()
+    _, left = psutil.wait_procs(family, END_SECONDS)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left)
 
 
 def _is_ready(port: int) -> bool:
