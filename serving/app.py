@@ -170,8 +170,11 @@ class Handlers:
         if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
             asked = asked.model_copy(update={"user_id": user_id})
         if parts.recommender.at_hand(asked):
-            return Json(parts.recommender.recommend(asked))
-        return Json(await run_in_threadpool(parts.recommender.recommend, asked))
+            told = parts.recommender.recommend(asked)
+        else:
+            told = await run_in_threadpool(parts.recommender.recommend, asked)
+        request.state.told = told
+        return Json(told)
 
     async def similar(self, request: Request) -> Response:
         parts = self.runtime.parts
@@ -182,7 +185,8 @@ class Handlers:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
         self.doors.guard.admit_users(request.state.caller, (event.user_id for event in told.events))
-        return Json(await run_in_threadpool(parts.intake.feedback, told))
+        request.state.told = answer = await run_in_threadpool(parts.intake.feedback, told)
+        return Json(answer)
 
     async def upsert_items(self, request: Request) -> Response:
         parts = self.runtime.parts

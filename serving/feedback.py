@@ -68,7 +68,7 @@ class Intake:
             row[Columns.TIMESTAMP] = now if row[Columns.TIMESTAMP] is None else row[Columns.TIMESTAMP]
         items = {item for row in raw if (item := clean_id(row[Columns.ITEM])) and "\x00" not in item}
         try:
-            with self._database.begin_if_there(self._write_seconds) as connection:
+            with self._metrics.stage("store"), self._database.begin_if_there(self._write_seconds) as connection:
                 admission = admit(connection, (row[Columns.USER] for row in raw), self._privacy)
                 cleaned = clean_events(
                     raw,

@@ -32,6 +32,8 @@ class Listed:
     """What the impression says of each item."""
     trend: np.ndarray
     catalogue: int
+    scored: int
+    """How many items were scored for it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,19 @@ class _Shown:
     score: float
     listed: ListedItem
     placed: Placed
+
+
+class _Counted:
+    """A question, and how many items it was asked of."""
+
+    def __init__(self, question: Question, items: int) -> None:
+        self._question, self._items = question, items
+        self.scored = 0
+        self.near = question.near
+
+    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+        self.scored += self._items if rows is None else len(rows)
+        return self._question.scores(rows)
 
 
 class Lists:
@@ -107,11 +122,11 @@ class Lists:
         exploration: Exploration | None = None,
     ) -> Listed:
         """The first k under the mask, re-ranked; looks as far down as it takes."""
-        trend, catalogue = self.trend.now, self.listing.version
+        trend, catalogue, counted = self.trend.now, self.listing.version, _Counted(question, len(mask))
         plain = not (diversity or category_cap or tail_share or exploration)
         rows, scores, listed = np.zeros(0, np.int64), np.zeros(0, np.float32), list[ListedItem]()
         chosen: Sequence[int] = []
-        for more, theirs in self._candidates.batches(question, mask, k if plain else POOL):
+        for more, theirs in self._candidates.batches(counted, mask, k if plain else POOL):
             rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
             listed += [self.listing[row] for row in more]
             chosen = range(min(k, len(rows))) if plain else rerank(
@@ -126,7 +141,7 @@ class Lists:
             _Shown(int(rows[position]), float(scores[position]), listed[position], how)
             for position, how in zip(chosen, placed, strict=True)
         ]
-        return Listed(*self._told(shown), trend, catalogue)
+        return Listed(*self._told(shown), trend, catalogue, counted.scored)
 
     def _told(self, shown: Sequence[_Shown]) -> tuple[list[dict[str, object]], np.ndarray, list[dict[str, object]]]:
         """items, rows and noted of `Listed`."""

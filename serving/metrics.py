@@ -1,12 +1,17 @@
 """What Prometheus reads at /metrics."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from serving.breaker import Breaker
 from serving.spool import Size
 
+STAGES = ("history", "interest", "list", "reasons", "store")
+"""What an answer takes: the user's history out of Postgres; from it the interest; candidates, scores, filters and
+re-ranking; the reasons; feedback into Postgres."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -60,6 +65,20 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self.stage_seconds = Histogram(
+            "duotempo_stage_seconds",
+            "Time of what an answer takes, where it is not known from before.",
+            ["stage"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._stages = {name: self.stage_seconds.labels(name) for name in STAGES}
+        self.candidates = Histogram(
+            "duotempo_candidates",
+            "Items that were scored for a list.",
+            buckets=tuple(10.0**power for power in range(1, 8)),
+            registry=self._registry,
+        )
         self.shadow_overlap = Histogram(
             "duotempo_shadow_overlap",
             "Share of the shown list that the shadow would have shown too.",
@@ -67,6 +86,13 @@ class Metrics:
             buckets=tuple(step / 10 for step in range(11)),
             registry=self._registry,
         )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measures one of STAGES, if it ends well."""
+        started = time.perf_counter()
+        yield
+        self._stages[name].observe(time.perf_counter() - started)
 
     def follow_spool(self, size: Callable[[], Size]) -> None:
         """size: of the spool, now."""

@@ -1,11 +1,13 @@
 """What happens to every request on its way through: measured, and answered with safe headers."""
 
 import time
+import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError
+from serving.logs import request_id, tell_request
 from serving.metrics import Metrics
 
 HEADERS = {
@@ -53,7 +55,8 @@ class LimitedHeaders:
 
 
 class Measured:
-    """Counts requests by route, method and status, and the time they take by route."""
+    """Gives each request an id, which the answer's header tells, counts it by route, method and status, and measures
+    its time by route."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -65,11 +68,14 @@ class Measured:
             return
         started = time.perf_counter()
         status = 500
+        own_id = uuid.uuid4().hex
+        request_id.set(own_id)
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", own_id.encode())]
             await send(message)
 
         try:
@@ -78,4 +84,6 @@ class Measured:
             route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
             method = scope["method"] if scope["method"] in METHODS else "other"
             self._metrics.requests.labels(route, method, str(status)).inc()
-            self._metrics.latency.labels(route).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.latency.labels(route).observe(seconds)
+            tell_request(method, route, status, seconds, scope.get("state", {}).get("told", {}))

@@ -25,6 +25,7 @@ from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.rows import EventRow
+from serving import logs
 from serving.catalogue import ListedItem
 from serving.database import Database, Session
 from serving.errors import ApiError
@@ -148,12 +149,13 @@ class Recommender:
         """The answer of /recommend. Every event committed before the call counts. noted: whether somebody sees it."""
         now = time.time()
         session = Session(self._database, self._metrics)
-        request_id = uuid.uuid4().hex
+        request_id = (noted and logs.request_id.get()) or uuid.uuid4().hex
         ranked = self._rank(session, request, now, request_id if noted else None)
         interest = ranked.interest
         items = ranked.listed.items
         if request.explain:
-            reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
+            with self._metrics.stage("reasons"):
+                reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
         if noted and ranked.stored.allowed:
             self._note(request_id, request.user_id, variant, ranked.listed, now)
@@ -235,17 +237,21 @@ class Recommender:
         """What the user meets right now is not shown, nor what their events exclude."""
         named = [*request.filters.exclude_items, *(event.item_id for event in request.context), *stored.unknown]
         excluded = np.concatenate([stored.excluded, self._reader.known_rows(named)])
-        return self._lists.for_user(request, excluded, query, exploration)
+        with self._metrics.stage("list"):
+            listed = self._lists.for_user(request, excluded, query, exploration)
+        self._metrics.candidates.observe(listed.scored)
+        return listed
 
     def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
         usual = not (request.context or stored.waiting) and request.strategy in (None, self._settings.ranking.strategy)
         if usual and (known := self._interests.get(stored)) and 0 <= now - known.state.now < FRESH_SECONDS:
             return known
-        state = self._reader.state(stored, request.context, now)
-        query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy)
-        profile = self._explainer.profile(state)
-        interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
+        with self._metrics.stage("interest"):
+            state = self._reader.state(stored, request.context, now)
+            query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy)
+            profile = self._explainer.profile(state)
+            interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
         if usual:
             self._interests.put(stored, interest)
         return interest
@@ -256,9 +262,10 @@ class Recommender:
         stored = self._known(user_id)
         if stored is None:
             last = self.users.last(user_id) or NOTHING
-            stored = session.ask(
-                "history", lambda connection: self.users.read(user_id, lambda: self._read(connection, user_id)), last
-            )
+            with self._metrics.stage("history"):
+                stored = session.ask(
+                    "history", lambda asked: self.users.read(user_id, lambda: self._read(asked, user_id)), last
+                )
         return self._reader.with_waiting(stored, waiting)
 
     def _waiting(self, session: Session, user_id: str) -> list[EventRow]:

@@ -5,6 +5,7 @@ import gc
 import logging
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,9 @@ class Parts:
 class Runtime:
     """Loaded in the background, so that /livez and /readyz answer meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, set_up: Callable[[Settings], None] = lambda _: None) -> None:
+        """set_up: what else this process does by the settings."""
+        self._set_up = set_up
         self.metrics = Metrics()
         self.missing = ["the bundle is still being read"]
         self.loading = True
@@ -122,7 +125,7 @@ class Runtime:
         settings = Settings()
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
-        logging.getLogger("serving").setLevel(settings.log_level)
+        self._set_up(settings)
         folders = bundle_folders(place)
         champion = built_champion(place, list(folders))
         database = Database(settings.database_url, settings.serving.read_seconds)

@@ -17,10 +17,11 @@ class LateApp(Starlette):
 
     @asynccontextmanager
     async def _live(self, _: Starlette) -> AsyncIterator[None]:
+        from serving import logs
         from serving.app import make_app
         from serving.runtime import Runtime
 
-        app = make_app(Runtime())
+        app = make_app(Runtime(logs.set_up))
         self.middleware_stack = app
         async with app.router.lifespan_context(app):
             yield

@@ -1,7 +1,7 @@
 """Settings of what runs for months: validation, monitoring, deployments, retention, platform, service, privacy."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 
@@ -86,7 +86,7 @@ class PlatformSettings(Section):
 
 
 class ServingSettings(Section):
-    """How the service goes on while Postgres is away, or slow, see docs/reliability.md."""
+    """How the service goes on while Postgres is away, or slow, see docs/reliability.md; and its log."""
 
     spool_folder: Path | None = None
     """Where feedback waits meanwhile, on a disk of this machine (no network file system); absent: `spool` in the
@@ -95,6 +95,8 @@ class ServingSettings(Section):
     """What may wait there, in MB: half a million events or so. Beyond it `/feedback` answers 503."""
     read_seconds: PositiveFloat = 0.5
     """Time in which Postgres must tell what it holds of a user; later the answer is made of what is in memory."""
+    log_format: Literal["plain", "json"] = "plain"
+    """How the service writes its log. From `log_level` INFO on it has a line for each request."""
     write_seconds: PositiveFloat = 2.0
     """Time in which Postgres must store a batch of feedback; later it goes to the spool."""
 

@@ -1,0 +1,113 @@
+"""What a running service tells of itself: stages and candidates in its metrics, a line a request in its log."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving.conftest import HISTORIES
+from tests.serving.test_http import metric
+from tests.serving.test_recommend import recommend
+from tests.serving.worlds import NAMES, bento, chessboard, load, squares, wait_until_ready
+
+SECRET = "what-nobody-should-read"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("observed")
+
+
+@pytest.fixture(scope="module")
+def address(database: str, folder: Path) -> Iterator[str]:
+    """A service that logs each request as JSON."""
+    bundle = chessboard()
+    bundle.write(folder / "bundle")
+    load(database, bundle, HISTORIES)
+    with bento(folder, database, DUOTEMPO_LOG_LEVEL="INFO", DUOTEMPO_SERVING__LOG_FORMAT="json") as address:
+        wait_until_ready(address)
+        yield address
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+def lines(folder: Path, request_id: str) -> list[dict[str, Any]]:
+    """What the log says of a request."""
+    told = [line for line in (folder / "bento.log").read_text().splitlines() if line.startswith("{")]
+    return [line for line in map(json.loads, told) if line["request_id"] == request_id]
+
+
+def test_every_stage_of_an_answer_is_measured(client: httpx.Client) -> None:
+    def counts() -> dict[str, float]:
+        stages = ("history", "interest", "list", "reasons", "store")
+        return {stage: metric(client, "duotempo_stage_seconds_count", stage=stage) for stage in stages}
+
+    user, before = f"u-{uuid.uuid4().hex}", counts()
+    recommend(client, user, explain=True, k=7)
+    first = counts()
+    assert {stage: first[stage] - before[stage] for stage in first} == {
+        "history": 1, "interest": 1, "list": 1, "reasons": 1, "store": 0,
+    }  # fmt: skip
+    recommend(client, user, k=7)
+    assert counts() == first
+    events = [{"user_id": user, "item_id": "a1", "event": "like"}]
+    client.post("/feedback", json={"events": events}).raise_for_status()
+    recommend(client, user, k=7)
+    after = counts()
+    assert {stage: after[stage] - first[stage] for stage in after} == {
+        "history": 0, "interest": 1, "list": 1, "reasons": 0, "store": 1,
+    }  # fmt: skip
+
+
+def test_candidates_are_the_items_that_were_scored(client: httpx.Client) -> None:
+    scored, lists = (metric(client, f"duotempo_candidates_{what}") for what in ("sum", "count"))
+    recommend(client, f"u-{uuid.uuid4().hex}", k=3)
+    assert metric(client, "duotempo_candidates_count") == lists + 1
+    assert metric(client, "duotempo_candidates_sum") == scored + len(NAMES)
+
+
+def test_a_request_is_one_line_under_the_id_of_its_answer(client: httpx.Client, folder: Path) -> None:
+    response = client.post("/recommend", json={"user_id": "bella", "k": 3})
+    answer = response.json()
+    assert response.headers["x-request-id"] == answer["request_id"]
+    (line,) = lines(folder, answer["request_id"])
+    assert (line["level"], line["logger"]) == ("INFO", "serving.requests")
+    told = ("method", "route", "status", "model_version", "variant", "user_state", "degraded")
+    assert [line[name] for name in told] == ["POST", "/recommend", 200, "7", "champion", "known", False]
+    assert 0 < line["seconds"] < 60
+
+
+def test_a_refusal_is_a_line_too(client: httpx.Client, folder: Path) -> None:
+    for path, body, status in (("/recommend", {"user_id": ""}, 422), ("/nix", {}, 404)):
+        response = client.post(path, json=body)
+        (line,) = lines(folder, response.headers["x-request-id"])
+        assert (line["status"], line["route"]) == (status, path if path == "/recommend" else "unknown")
+
+
+def test_nothing_that_a_user_wrote_nor_a_key_is_in_the_log(client: httpx.Client, folder: Path) -> None:
+    key = {"Authorization": f"Bearer {SECRET}"}
+    event = {"user_id": f"user-{SECRET}", "item_id": squares("black")[0], "event": "comment", "text": f"text {SECRET}"}
+    client.post("/feedback", json={"events": [event, event | {"item_id": SECRET}]}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{SECRET}", "strategy": SECRET}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{SECRET}"}, headers=key).raise_for_status()
+    client.get(f"/items?query={SECRET}", headers=key)
+    client.post(f"/{SECRET}", json={SECRET: SECRET}, headers=key)
+    assert len(lines(folder, client.get("/items?query=x").headers["x-request-id"])) == 1
+    assert SECRET not in (folder / "bento.log").read_text()
+
+
+def test_plain_lines_bear_the_id_too(database: str, tmp_path: Path) -> None:
+    chessboard().write(tmp_path / "bundle")
+    with bento(tmp_path, database, DUOTEMPO_LOG_LEVEL="INFO") as address:
+        wait_until_ready(address)
+        number = httpx.post(f"{address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
+    (line,) = [line for line in (tmp_path / "bento.log").read_text().splitlines() if number in line]
+    assert f"INFO serving.requests {number} POST /recommend 200 in " in line
