@@ -32,6 +32,7 @@ from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
 from serving.runtime import Runtime
 from serving.spool import SpoolError
+from serving.tracing import Traced, wanted
 from serving.trial import stand_trial
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def make_app(runtime: Runtime) -> Starlette:
         routes=[*_routes(operations, doors), Route("/openapi.json", description), *page_routes()],
         middleware=[
             Middleware(Measured, metrics=runtime.metrics),
+            *([Middleware(Traced, traces=runtime.traces)] if wanted() else []),
             Middleware(SecurityHeaders),
             Middleware(LimitedHeaders),
             Middleware(ClosesWhenDraining, drain=drain),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import psycopg
@@ -17,6 +18,7 @@ from components.store.engine import StoreError, make_engine
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.breaker import Breaker
 from serving.metrics import Metrics
+from serving.tracing import Traces
 
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
 PATIENCE = 5.0
@@ -52,6 +54,10 @@ class Database:
         event.listen(self._engine, "connect", self._opened)
         event.listen(self._engine, "close", self._closed)
 
+    def traced_by(self, traces: Traces) -> None:
+        """Has each statement of a request told."""
+        traces.watch(self._engine)
+
     @contextmanager
     def begin(self, seconds: float = PATIENCE) -> Iterator[Connection]:
         """A transaction, committed at the end of the block, which has so much time. Raises DatabaseAway: whether what
@@ -78,7 +84,7 @@ class Database:
         on, and may still keep what it finds."""
         if self.breaker.open:
             raise DatabaseAway("it did not answer in time")
-        asked = self._readers.submit(self._asked, question)
+        asked = self._readers.submit(copy_context().run, self._asked, question)
         try:
             return asked.result(self._read_seconds)
         except TimeoutError as error:

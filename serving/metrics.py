@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from serving.breaker import Breaker
 from serving.spool import Size
+from serving.tracing import Traces
 
 STAGES = ("history", "interest", "list", "reasons", "store")
 """What an answer takes: the user's history out of Postgres; from it the interest; candidates, scores, filters and
@@ -18,8 +19,10 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class Metrics:
     """One registry of our own, so that nothing of another library mixes in."""
 
-    def __init__(self) -> None:
+    def __init__(self, traces: Traces | None = None) -> None:
+        """traces: that tell of each stage too."""
         disable_created_metrics()
+        self._traces = traces or Traces()
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "duotempo_requests", "Answered requests.", ["route", "method", "status"], registry=self._registry
@@ -91,7 +94,8 @@ class Metrics:
     def stage(self, name: str) -> Iterator[None]:
         """Measures one of STAGES, if it ends well."""
         started = time.perf_counter()
-        yield
+        with self._traces.span(name):
+            yield
         self._stages[name].observe(time.perf_counter() - started)
 
     def follow_spool(self, size: Callable[[], Size]) -> None:

@@ -30,6 +30,7 @@ from serving.recommender import Recommender
 from serving.replay import Replay
 from serving.shadow import Shadow
 from serving.spool import Size, Spool, SpoolError, open_spool
+from serving.tracing import Traces
 from serving.trend import read_trend
 from serving.variants import Variants
 
@@ -61,7 +62,8 @@ class Runtime:
     def __init__(self, set_up: Callable[[Settings], None] = lambda _: None) -> None:
         """set_up: what else this process does by the settings."""
         self._set_up = set_up
-        self.metrics = Metrics()
+        self.traces = Traces()
+        self.metrics = Metrics(self.traces)
         self.missing = ["the bundle is still being read"]
         self.loading = True
         self._parts: Parts | None = None
@@ -120,15 +122,18 @@ class Runtime:
             self._parts.recommender.close()
             self._parts.database.close()
             self._parts.spool.close()
+            self.traces.close()
 
     def _assemble(self, place: Path) -> Parts:
         settings = Settings()
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
         self._set_up(settings)
+        self.traces.start()
         folders = bundle_folders(place)
         champion = built_champion(place, list(folders))
         database = Database(settings.database_url, settings.serving.read_seconds)
+        database.traced_by(self.traces)
         self.metrics.follow_breaker(database.breaker)
         privacy = Privacy(settings)
         spool = open_spool(settings)

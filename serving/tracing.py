@@ -1,0 +1,142 @@
+"""Traces of requests by OpenTelemetry: through the stages of an answer to each statement that Postgres gets.
+
+The standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and so on) say where they
+go, how many, under which name. Without an endpoint there are none: nothing of it is imported, and nothing is watched.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, event
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.logs import request_id
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Tracer
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+PROTOCOL = "http/protobuf"
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+CLOSE_SECONDS = 2.0
+"""How long the end of the process waits for a collector that does not answer."""
+POSTGRES = {"db.system.name": "postgresql"}
+
+
+def wanted() -> bool:
+    """Whether the variables name a collector."""
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    return not off and any(os.environ.get(name) for name in ENDPOINTS)
+
+
+class Traces:
+    """Spans on their way to a collector, or none at all."""
+
+    def __init__(self) -> None:
+        self._provider: TracerProvider | None = None
+        self._tracer: Tracer | None = None
+
+    def start(self) -> None:
+        """Begins to trace, where that is wanted. Raises ValueError for a protocol that is not spoken here."""
+        if not wanted():
+            return
+        for variable in PROTOCOLS:
+            if (told := os.environ.get(variable, PROTOCOL)) != PROTOCOL:
+                raise ValueError(f"{variable} is {told!r}, and only {PROTOCOL} is spoken here: set it so, or unset it")
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        name = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "duotempo"}
+        self._provider = TracerProvider(resource=Resource.create(name))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("duotempo.serving")
+
+    def close(self) -> None:
+        """Sends what waits, if the collector takes it soon."""
+        if self._provider:
+            ending = Thread(target=self._provider.shutdown, daemon=True)
+            ending.start()
+            ending.join(CLOSE_SECONDS)
+
+    def span(self, name: str, attributes: dict[str, str] | None = None) -> AbstractContextManager[Any]:
+        """A part of the request that is being traced, if one is."""
+        if self._tracer is None:
+            return nullcontext()
+        from opentelemetry.trace import get_current_span
+
+        if not get_current_span().is_recording():
+            return nullcontext()
+        return self._tracer.start_as_current_span(name, attributes=attributes)
+
+    @contextmanager
+    def request(self, scope: Scope) -> Iterator[Any]:
+        """The whole of a request, a part of the caller's trace where its header `traceparent` names one."""
+        if self._tracer is None or scope["type"] != "http" or scope["path"] in PROBES:
+            yield None
+            return
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        parent = TraceContextTextMapPropagator().extract(headers)
+        attributes = {"http.request.method": scope["method"], "duotempo.request_id": request_id.get()}
+        with self._tracer.start_as_current_span(
+            scope["method"], context=parent, kind=SpanKind.SERVER, attributes=attributes
+        ) as span:
+            yield span
+
+    def watch(self, engine: Engine) -> None:
+        """A span for each statement, without its parameters."""
+        if self._tracer is None:
+            return
+
+        def before(connection: Any, _: Any, statement: str, *__: Any) -> None:
+            span = self.span(statement.split(None, 1)[0], {**POSTGRES, "db.query.text": statement})
+            connection.info.setdefault("spans", []).append(span)
+            span.__enter__()
+
+        def after(connection: Any, *_: Any) -> None:
+            connection.info["spans"].pop().__exit__(None, None, None)
+
+        def failed(context: Any) -> None:
+            if context.connection is not None and context.connection.info.get("spans"):
+                error = context.original_exception
+                context.connection.info["spans"].pop().__exit__(type(error), error, None)
+
+        event.listen(engine, "before_cursor_execute", before)
+        event.listen(engine, "after_cursor_execute", after)
+        event.listen(engine, "handle_error", failed, insert=True)  # before one that raises
+
+
+class Traced:
+    """Makes each request a span, named by its route."""
+
+    def __init__(self, app: ASGIApp, traces: Traces) -> None:
+        self._app = app
+        self._traces = traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._traces.request(scope) as span:
+            if span is None:
+                await self._app(scope, receive, send)
+                return
+            from opentelemetry.trace import StatusCode
+
+            async def watch(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        span.set_status(StatusCode.ERROR)
+                await send(message)
+
+            await self._app(scope, receive, watch)
+            route = getattr(scope.get("route"), "path", "unknown")
+            span.update_name(f"{scope['method']} {route}")
+            span.set_attribute("http.route", route)
