@@ -14,7 +14,7 @@ from tests.serving.test_http import metric
 from tests.serving.test_recommend import recommend
 from tests.serving.worlds import NAMES, bento, chessboard, load, squares, wait_until_ready
 
-SECRET = "what-nobody-should-read"
+WORDS = "what-nobody-should-read"
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +93,15 @@ def test_a_refusal_is_a_line_too(client: httpx.Client, folder: Path) -> None:
 
 
 def test_nothing_that_a_user_wrote_nor_a_key_is_in_the_log(client: httpx.Client, folder: Path) -> None:
-    key = {"Authorization": f"Bearer {SECRET}"}
-    event = {"user_id": f"user-{SECRET}", "item_id": squares("black")[0], "event": "comment", "text": f"text {SECRET}"}
-    client.post("/feedback", json={"events": [event, event | {"item_id": SECRET}]}, headers=key)
-    client.post("/recommend", json={"user_id": f"user-{SECRET}", "strategy": SECRET}, headers=key)
-    client.post("/recommend", json={"user_id": f"user-{SECRET}"}, headers=key).raise_for_status()
-    client.get(f"/items?query={SECRET}", headers=key)
-    client.post(f"/{SECRET}", json={SECRET: SECRET}, headers=key)
+    key = {"Authorization": f"Bearer {WORDS}"}
+    event = {"user_id": f"user-{WORDS}", "item_id": squares("black")[0], "event": "comment", "text": f"text {WORDS}"}
+    client.post("/feedback", json={"events": [event, event | {"item_id": WORDS}]}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{WORDS}", "strategy": WORDS}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{WORDS}"}, headers=key).raise_for_status()
+    client.get(f"/items?query={WORDS}", headers=key)
+    client.post(f"/{WORDS}", json={WORDS: WORDS}, headers=key)
     assert len(lines(folder, client.get("/items?query=x").headers["x-request-id"])) == 1
-    assert SECRET not in (folder / "bento.log").read_text()
+    assert WORDS not in (folder / "bento.log").read_text()
 
 
 def test_plain_lines_bear_the_id_too(database: str, tmp_path: Path) -> None:

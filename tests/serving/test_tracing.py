@@ -17,7 +17,7 @@ from tests.serving.conftest import HISTORIES
 from tests.serving.worlds import bento, chessboard, load, wait_until_ready
 from tests.worlds import free_port
 
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACE, PARENT = uuid.uuid4().hex, uuid.uuid4().hex[:16]
 PATIENCE = 20.0
 
 
