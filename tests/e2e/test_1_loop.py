@@ -322,3 +322,12 @@ def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -
     (search,) = shell.runs("search")
     rows = json.loads(shell.artifacts(search["id"])["search"]["data"])
     assert [row["gain"] for row in rows] == values
+
+
+def test_an_item_that_is_new_is_recommended_within_what_is_promised(shell: Shell, answered: dict[str, Any]) -> None:
+    """Also where the encoder is not the one of the settings, but the one that took over for Chinese texts."""
+    item = {"item_id": "just in", "title": "降噪蓝牙耳机 新款", "category": ["just in"]}
+    assert shell.status()["services"]["encoder"]["healthy"]
+    assert shell.ask("/items", {"items": [item]})["accepted"] == 1
+    wish = {"user_id": USER, "k": 5, "filters": {"category_in": ["just in"]}}
+    eventually(lambda: [one["item_id"] for one in shell.ask("/recommend", wish)["items"]] == ["just in"], 10)
