@@ -16,6 +16,8 @@ from components.settings import Settings
 
 FILE = "feedback.sqlite"
 PAGE_BYTES = 4096
+SETTLED_NS = 100_000_000
+"""Far more than the grain of a file system's times."""
 BUSY_SECONDS = 5.0
 """How long one process waits for another that writes."""
 _SCHEMA = """
@@ -70,6 +72,8 @@ class Spool:
         self._file = folder / FILE
         self._pages = megabytes * 2**20 // PAGE_BYTES
         self._lock_file = folder / "replay.lock"
+        self._log = folder / f"{FILE}-wal"
+        self._empty_since: tuple[int, int] | None = None
         self._writing, self._reading = Lock(), Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,7 +99,13 @@ class Spool:
 
     def of(self, user_id: str) -> list[Row]:
         """What waits of a user, in the order of arrival."""
-        return self._read(f"{_SELECT} WHERE user_id = ? ORDER BY place", user_id)
+        written = self._last_write()
+        if written and written == self._empty_since:
+            return []
+        rows = self._read(f"{_SELECT} WHERE user_id = ? ORDER BY place", user_id)
+        if not rows and not self.size()[0]:
+            self._empty_since = written
+        return rows
 
     def first(self, most: int) -> list[Row]:
         """The rows that have waited longest, in the order of arrival."""
@@ -139,6 +149,14 @@ class Spool:
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
+
+    def _last_write(self) -> tuple[int, int] | None:
+        """Another one after each write by any process; None just after one, as the next may bear the same time."""
+        try:
+            log = self._log.stat()
+        except FileNotFoundError:
+            return None
+        return (log.st_mtime_ns, log.st_size) if time.time_ns() - log.st_mtime_ns > SETTLED_NS else None
 
     def _read(self, query: str, parameter: object) -> list[Row]:
         with self._told(), self._reading:

@@ -20,7 +20,7 @@ from components.store.erasure import forget
 from components.store.keys import create_key
 from infra.migrations import migrate
 from serving.answers import FeedbackAnswer
-from serving.spool import Spool
+from serving.spool import Row, Spool
 from serving.waiting import spool_events
 from tests.conftest import Server
 from tests.serving.clock import make_clock
@@ -292,3 +292,17 @@ def test_a_clock_that_went_back_costs_nothing(filled: World, folder: Path) -> No
             assert colours(answer) == {"white"}
         assert tell(client, *likes(user, "a1")).accepted == 1
         assert "a1" not in ids(recommend(client, user, k=64))
+
+
+def test_what_another_process_adds_to_an_empty_spool_is_found(tmp_path: Path) -> None:
+    one, other = Spool(tmp_path, 1), Spool(tmp_path, 1)
+    for number in range(3):
+        time.sleep(0.15)
+        assert one.of("user") == []
+        assert one.of("user") == []
+        other.add([Row(f"event-{number}", "user", {"number": number})])
+        (found,) = one.of("user")
+        assert found.values == {"number": number}
+        other.remove([found])
+    one.close()
+    other.close()
