@@ -11,12 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
-import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 
@@ -36,10 +36,9 @@ from infra.local.supervisor import Supervisor
 PAGE = ROOT / "docs" / "reliability.md"
 MARKER = "chaos"
 ITEMS, USERS, EVENTS = 1000, 500, 20
-VICTIMS = {"postgres": signal.SIGINT, "bento": signal.SIGTERM, "hook": signal.SIGTERM}
-"""With the signal that ends each in good order."""
-STARTS = 3
-"""Normal starts that are measured of each."""
+VICTIMS = ("postgres", "bento", "hook")
+ROUNDS_A_START = 5
+"""After so many kills a normal start is measured, of each victim in turn, beside one of each at the beginning."""
 CALM_SECONDS = 3.0
 """Between two rounds at most."""
 LIMIT_SECONDS = 120.0
@@ -49,11 +48,12 @@ CHOSEN = {"DUOTEMPO_PLATFORM__SCHEDULES": "false", "DUOTEMPO_PLATFORM__ENCODER":
 
 @dataclass
 class Times:
-    """Seconds from an end to ready again, by victim."""
+    """Seconds until ready, by victim."""
 
     normal: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
-    """After an end in good order, counted from when the process was gone."""
+    """From a start after an end in good order."""
     killed: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
+    """From SIGKILL."""
 
     def figures(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -97,38 +97,53 @@ def measure(platform: Platform, rounds: int, drawn: random.Random) -> dict[str, 
     at = platform.addresses
     with (
         callers(at.serving_url, user_ids(USERS), item_ids(ITEMS)) as ledger,
-        tqdm(total=STARTS * len(VICTIMS) + rounds, desc="chaos") as bar,
+        tqdm(total=rounds, desc="chaos") as bar,
     ):
-        for name, gently in VICTIMS.items():
-            for _ in range(STARTS):
-                times.normal[name].append(end(platform, name, gently))
-                bar.update()
-        for _ in range(rounds):
+        for name in VICTIMS:
+            times.normal[name].append(start_anew(platform, name))
+        calm = cycle(VICTIMS)
+        for number in range(1, rounds + 1):
             time.sleep(drawn.uniform(0, CALM_SECONDS))
-            name = drawn.choice(list(VICTIMS))
-            times.killed[name].append(end(platform, name, signal.SIGKILL))
+            name = drawn.choice(VICTIMS)
+            times.killed[name].append(kill(platform, name))
+            if number % ROUNDS_A_START == 0:
+                name = next(calm)
+                times.normal[name].append(start_anew(platform, name))
             bar.update()
     until(lambda: spooled(at.serving_url) == 0, "the spool is not empty")
     lost, duplicated = ledger.check(platform.database_url)
     return counted(ledger, lost, duplicated) | times.figures()
 
 
-def end(platform: Platform, name: str, how: signal.Signals) -> float:
-    """Ends a service: the seconds until another process of it answers, counted from when this one was gone."""
-    victim = psutil.Process(pid_of(platform, name))
-    victim.send_signal(how)
-    victim.wait(LIMIT_SECONDS)
+def kill(platform: Platform, name: str) -> float:
+    """Kills a service: the seconds until another process of it answers."""
+    until(lambda: pid_of(platform, name), f"{name} has no process")
+    victim = pid_of(platform, name)
     began = time.monotonic()
-    until(lambda: pid_of(platform, name) != victim.pid and answers(platform, name), f"{name} does not come back")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: pid_of(platform, name) not in (0, victim) and answers(platform, name), f"{name} does not come back")
+    return time.monotonic() - began
+
+
+def start_anew(platform: Platform, name: str) -> float:
+    """Ends a service in good order and starts it: the seconds from the start until it answers."""
+    supervisor, program = Supervisor(platform.home), program_of(platform, name)
+    supervisor.stop_program(program)
+    began = time.monotonic()
+    supervisor.start_program(program)
+    until(lambda: pid_of(platform, name) and answers(platform, name), f"{name} does not start")
     return time.monotonic() - began
 
 
 def pid_of(platform: Platform, name: str) -> int:
     """0 while it has no process."""
-    served = platform.served()
-    program = program_name(served["bento_tag"]) if name == "bento" and served else name
-    process = Supervisor(platform.home).processes().get(program)
+    process = Supervisor(platform.home).processes().get(program_of(platform, name))
     return process.pid or 0 if process else 0
+
+
+def program_of(platform: Platform, name: str) -> str:
+    served = platform.served()
+    return program_name(served["bento_tag"]) if name == "bento" and served else name
 
 
 def answers(platform: Platform, name: str) -> bool:

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from infra.local.home import Home
@@ -18,7 +18,7 @@ from infra.local.supervisor import Process, Supervisor
 LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 0.5
 FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
-"""Between a program's end and its next try: twice as long each time, until it has run for a while."""
+"""Between a program's end and its next try: twice as long each time, until it is well for once."""
 
 
 class Retries:
@@ -28,10 +28,11 @@ class Retries:
         self._pauses: dict[str, float] = {}
         self._due: dict[str, float] = {}
 
-    def due(self, processes: Mapping[str, Process], now: float) -> list[str]:
-        """Those whose pause is over, by what is known of all programs at `now`, in seconds."""
+    def due(self, processes: Mapping[str, Process], well: Container[str], now: float) -> list[str]:
+        """Those whose pause is over, by what is known of all programs at `now`, in seconds. well: what has started as
+        it should, and so is tried again soon when it ends."""
         for name, process in processes.items():
-            if process.settled:
+            if name in well:
                 self._pauses.pop(name, None)
             if not process.ended:
                 self._due.pop(name, None)
@@ -50,7 +51,11 @@ def main(home: Home) -> None:
     LOG.info("watching the supervisor, process %d", parent)
     while os.getppid() == parent:
         time.sleep(WATCH_SECONDS)
-        for name in retries.due(supervisor.processes(), time.monotonic()):
+        processes = supervisor.processes()
+        well = {
+            name for name, one in processes.items() if one.settled or (one.pid and home.ready_file(one.pid).is_file())
+        }
+        for name in retries.due(processes, well, time.monotonic()):
             with home.locked("start"):
                 supervisor.start_program(name)
     LOG.warning("the supervisor is gone: starting it again")

@@ -98,6 +98,10 @@ class Supervisor:
             if process.ended:
                 self.start_program(name)
 
+    def stop_program(self, name: str) -> None:
+        """Ends it in good order; returns when it has ended."""
+        self._stop([name])
+
     def start_program(self, name: str) -> None:
         LOG.info("starting %s again", name)
         self._try("startProcess", name, False)
