@@ -70,7 +70,7 @@ class Explainer:
         rows: int64 (k,), the items to explain, none twice; query: of this state alone.
         """
         scores = self._scorer.answer(query, rows)
-        contributions = self._contributions(rows, state, scores, query.strategy)
+        contributions = self._contributions(rows, state, scores, query)
         keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
         categories = {name for name, _ in profile.long_categories + profile.short_categories}
         trending = self._trending(state)
@@ -102,14 +102,15 @@ class Explainer:
         return (scores > scores.min()) & (scores >= np.quantile(scores, TREND_QUANTILE))
 
     def _contributions(
-        self, rows: np.ndarray, state: UserState, scores: Scores, strategy: Strategy
+        self, rows: np.ndarray, state: UserState, scores: Scores, query: Query
     ) -> list[list[tuple[int, float]]]:
         """For each row the history items without which its score would fall most, with the fall (leave one out)."""
-        history = self._examined(rows, state, strategy)
+        history = self._examined(rows, state, query.strategy)
         if not len(history):
             return [[] for _ in rows]
         states = [_without(item, state) for item in history]
-        falls = scores.total[0] - self._scorer.score(states, strategy, rows).total
+        without = self._scorer.query(states, query.strategy, query.among)
+        falls = scores.total[0] - self._scorer.answer(without, rows).total
         answers = []
         for position in range(len(rows)):
             order = np.argsort(-falls[:, position], kind="stable")[:BECAUSE]

@@ -101,6 +101,11 @@ class Lists:
             exploration=exploration,
         )
 
+    def of_their_categories(self, rows: np.ndarray) -> np.ndarray | None:
+        """bool (items,): which items are of a category that one of the `rows` has; None where they have none."""
+        names = {name for row in rows for name in self.listing[row].category}
+        return self._categories.mask(names) if names else None
+
     def like(self, row: int, k: int | None) -> Listed:
         """Nearest by item vector and by text, in equal parts."""
         mask = eligible(self._categories, [row]) & self.listing.there & self.listing.available

@@ -249,7 +249,8 @@ class Recommender:
             return known
         with self._metrics.stage("interest"):
             state = self._reader.state(stored, request.context, now)
-            query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy)
+            among = None if stored.known else self._lists.of_their_categories(state.items[state.signals > 0])
+            query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy, among)
             profile = self._explainer.profile(state)
             interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
         if usual:

@@ -1,5 +1,7 @@
 """What is asked of a catalogue: what a user may like, and what is like an item."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 
@@ -22,15 +24,15 @@ class MostWanted:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._found: dict[Strategy, tuple[np.ndarray, np.ndarray]] = {}
+        self._found: dict[tuple[Strategy, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     def rows(self, query: Query) -> np.ndarray:
         """Int64 rows, the most wanted first, at most REMEMBERED."""
-        trend = self._scorer.trend.scores(np.array([query.states[0].now]))
-        known = self._found.get(query.strategy)
+        (state,), trend = query.states, self._scorer.trend.scores(np.array([query.states[0].now]))
+        known = self._found.get((query.strategy, state.blank))
         if known is None or known[0] is not trend:
-            known = trend, best_first(self._scorer.prior(query)[0], REMEMBERED)
-            self._found[query.strategy] = known
+            known = trend, best_first(self._scorer.prior(replace(query, among=None))[0], REMEMBERED)
+            self._found[query.strategy, state.blank] = known
         return known[1]
 
 
@@ -49,6 +51,8 @@ class UserQuestion:
         query, indexes = self._query, self._scorer.bundle.indexes
         wanted = self._wanted.rows(query)
         found = [wanted[mask[wanted]][: max(WANTED, count)], _young(self._scorer.bundle)]
+        if query.among is not None:
+            found.append(wanted[(mask & query.among)[wanted]][: max(WANTED, count)])
         if query.long is not None and query.short is not None:
             found.append(indexes["vectors"].search(np.append(query.long[0] + query.short[0], 1.0), count, mask))
         if query.content is not None:

@@ -30,6 +30,8 @@ PRIORS = ("popularity", "recent")
 """What is wanted over all time, and lately: a part of the score together."""
 EVEN = dict.fromkeys(PRIORS, 0.005)
 """Their weights in the strategies that have no learned mixture: they only break ties."""
+ALONE = {"popularity": 0.5, "recent": 1.0}
+"""Their weights for whom nothing is known. A learned mixture corrects an interest by them, maybe with a minus."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Query:
 
     long, short: float32 (users, width), the parts of U; content: float32 (users, encoder dimension); collaborative:
     sparse float32 (users, items), weighted; each None where the strategy does without. long_share: as in `Scores`.
+    among: bool (items,), the only items for which it counts that they are much wanted; None for all.
     """
 
     states: Sequence[UserState]
@@ -60,6 +63,7 @@ class Query:
     content: np.ndarray | None
     collaborative: sparse.csr_matrix | None
     long_share: np.ndarray
+    among: np.ndarray | None = None
 
 
 class Scorer:
@@ -86,7 +90,9 @@ class Scorer:
         other._popularity = with_least(self._popularity, bundle.items.num_rows)
         return other
 
-    def query(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> Query:
+    def query(
+        self, states: Sequence[UserState], strategy: Strategy = "hybrid", among: np.ndarray | None = None
+    ) -> Query:
         """The users' side of the scores. Raises ValueError for an unknown strategy."""
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
@@ -101,7 +107,7 @@ class Scorer:
         if strategy in ("collaborative", "hybrid"):
             collaborative = self._collaborative(batch)
             collaborative.data *= weight
-        return Query(states, strategy, long, short, content, collaborative, share)
+        return Query(states, strategy, long, short, content, collaborative, share, among)
 
     def score(
         self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: np.ndarray | None = None
@@ -159,10 +165,13 @@ class Scorer:
         return self.bundle.manifest["mixture"] if strategy == "hybrid" else EVEN
 
     def prior(self, query: Query, of: slice | np.ndarray = ALL) -> np.ndarray:
-        """Of all items or of some, the sum of the PRIORS that have a weight; (1, rows) zeros without any."""
-        weights, priors = self.prior_weights(query.strategy), self.priors(query.states)
-        weighted = [np.float32(weights[name]) * part[:, of] for name, part in priors.items() if weights[name]]
-        return np.asarray(sum(weighted, start=np.zeros_like(self._popularity[:, of])))
+        """Of all items or of some, the sum of the PRIORS that have a weight, (users, rows), or (1, rows) where it is
+        the same for all; zeros without any."""
+        priors = {name: part[:, of] for name, part in self.priors(query.states).items()}
+        found, blank = _weighted(priors, self.prior_weights(query.strategy)), [state.blank for state in query.states]
+        if any(blank):
+            found = np.where(np.array(blank)[:, None], _weighted(priors, ALONE), found)
+        return found if query.among is None else np.where(query.among[of], found, np.minimum(found, 0))
 
     def _collate(self, states: Sequence[UserState]) -> StateBatch:
         manifest = self.bundle.manifest
@@ -209,6 +218,12 @@ class Scorer:
         profile = read + batch.documents.sum(axis=1)
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
         return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
+
+
+def _weighted(priors: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """The sum of the parts (T, n) that have a weight; (1, n) zeros without any."""
+    parts = [np.float32(weights[name]) * part for name, part in priors.items() if weights[name]]
+    return np.asarray(sum(parts, start=np.zeros((1, priors["popularity"].shape[1]), np.float32)))
 
 
 def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:

@@ -19,6 +19,11 @@ class UserState:
     now: float
     documents: np.ndarray | None = None
 
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is known that an interest could be read from."""
+        return not len(self.items) and self.documents is None
+
 
 @dataclass(frozen=True)
 class StateBatch:

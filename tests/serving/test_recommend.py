@@ -1,5 +1,6 @@
 """/recommend and /similar."""
 
+import time
 import uuid
 
 import httpx
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 from serving.answers import ErrorAnswer, RecommendAnswer, SimilarAnswer
 from tests.serving.conftest import HISTORIES, World
-from tests.serving.worlds import NAMES, soon_stored, squares, stored
+from tests.serving.worlds import DAY, NAMES, soon_stored, squares, stored
 
+DRIFT = 1e-3
+"""More than a score moves while a test runs."""
 REUSED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -70,6 +73,32 @@ def test_a_new_user_gets_what_is_popular_and_is_told_so(client: httpx.Client) ->
         assert item.why is not None
         assert item.why.popularity == 1.0
         assert "Many people" in item.why.text
+
+
+def test_for_a_new_user_what_is_wanted_lately_comes_first_in_every_category(client: httpx.Client) -> None:
+    whole = recommend(client, "nobody yet", k=64)
+    for colour in ("black", "white"):
+        within = recommend(client, "nobody yet", k=64, filters={"category_in": [colour]})
+        assert ids(within) == [item.item_id for item in whole.items if item.category == [colour]]
+
+
+def test_in_an_anonymous_session_it_counts_what_is_wanted_in_the_categories_of_the_context(
+    client: httpx.Client,
+) -> None:
+    """A known user with the same events has the same scores, but for what is wanted elsewhere, which counts there."""
+    context = [
+        {"item_id": item, "event": event, "timestamp": time.time() - days * DAY}
+        for item, event, days in HISTORIES["willy"]
+    ]
+    known = {item.item_id: item.score for item in recommend(client, "willy", k=64, strategy="content").items}
+    session = {
+        item.item_id: item.score
+        for item in recommend(client, "passer-by", k=64, strategy="content", context=context).items
+    }
+    assert known.keys() == session.keys()
+    assert all(session[name] < known[name] + DRIFT for name in squares("black"))
+    assert any(session[name] < known[name] - DRIFT for name in squares("black"))
+    assert all(abs(session[name] - known[name]) < DRIFT for name in known.keys() & set(squares("white")))
 
 
 def test_context_counts_and_is_not_stored(client: httpx.Client, world: World) -> None:

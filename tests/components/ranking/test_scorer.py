@@ -1,5 +1,7 @@
 """R = recommender(U, D): scores and their parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,13 +69,32 @@ def test_content_reads_the_documents_too() -> None:
     assert np.abs(with_documents - without).max() > 0.01
 
 
-def test_without_a_history_popularity_alone_decides() -> None:
-    scores = SCORER.score([NOBODY])
+@pytest.mark.parametrize("strategy", PARTS)
+@pytest.mark.parametrize("learned", [0.1, -0.5])
+def test_for_whom_nothing_is_known_the_trend_decides_and_then_popularity(strategy: Strategy, learned: float) -> None:
+    """Whatever a mixture has learned of popularity beside an interest."""
+    mixture = {"collaborative": 0.5, "popularity": learned, "recent": 0.1}
+    scorer = Scorer(replace(BUNDLE, manifest=BUNDLE.manifest | {"mixture": mixture}))
+    scores = scorer.score([NOBODY], strategy)
     popularity, recent = (trend_scores(BUNDLE.items[name].to_numpy()[None])[0] for name in ("popularity", "recent"))
-    prior = 0.1 * popularity + 0.1 * recent
+    prior = 0.5 * popularity + recent
     assert scores.total[0].argmax() == prior.argmax()
     np.testing.assert_allclose(scores.total[0], prior, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scorer.totals([NOBODY], strategy)[0][0], prior, rtol=1e-5, atol=1e-6)
     assert np.isnan(scores.long_share[0])
+
+
+@pytest.mark.parametrize("strategy", PARTS)
+def test_that_an_item_is_wanted_counts_only_among_the_items_that_are_asked_for(strategy: Strategy) -> None:
+    among = np.arange(40) % 3 == 0
+    plain, narrow = SCORER.query([state(4)], strategy), SCORER.query([state(4)], strategy, among)
+    prior, within = SCORER.prior(plain)[0], SCORER.prior(narrow)[0]
+    np.testing.assert_array_equal(within[among], prior[among])
+    np.testing.assert_array_equal(within[~among], np.minimum(prior[~among], 0))
+    rows = np.array([3, 4, 5, 12])
+    np.testing.assert_allclose(SCORER.total(narrow)[0, rows], SCORER.total(narrow, rows)[0], rtol=1e-5, atol=1e-5)
+    expected = SCORER.total(plain)[0] - prior + within
+    np.testing.assert_allclose(SCORER.total(narrow)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_neighbours_in_a_batch_do_not_matter() -> None:
