@@ -234,7 +234,8 @@ def test_feedback_is_stored_and_changes_the_next_answer(shell: Shell, answered: 
     rows = shell.sql("SELECT item_id, event FROM events WHERE request_id = %s ORDER BY received_at, event", request)
     shown = [item["item_id"] for item in answered["items"]]
     assert sorted(rows) == sorted(zip(shown, ("like", "dislike", "click", "hide"), strict=False))
-    assert shell.sql("SELECT user_id, model_version FROM impressions WHERE request_id = %s", request) == [(USER, "1")]
+    noted = "SELECT user_id, model_version FROM impressions WHERE request_id = %s"
+    eventually(lambda: shell.sql(noted, request) == [(USER, "1")], seconds=10)
     after = shell.ask("/recommend", {"user_id": USER, "k": 10})
     assert not {item for item, _ in rows} & {item["item_id"] for item in after["items"]}
 

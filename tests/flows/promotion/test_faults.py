@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine
@@ -15,6 +16,15 @@ from tests.flows.promotion.conftest import NEXT, SOUND, champion, last_line, ser
 from tests.flows.promotion.test_hook import DEPLOY_SECONDS, ends, set_alias
 
 pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sound_again(platform: Platform, mlflow: str, engine: Engine) -> Iterator[None]:
+    """What the other tests of promotion begin with serves at the end."""
+    yield
+    if champion(mlflow) != SOUND:
+        set_alias(mlflow, SOUND)
+        ends(engine, SOUND, "serving")
 
 
 @pytest.mark.parametrize("server", ["postgres", "mlflow", "prefect"])
