@@ -13,8 +13,8 @@ class Proxy:
     """Takes connections on a port of its own and passes on what comes, both ways.
 
     delay: seconds for which each message to Postgres is held up. swallows: whether nothing is passed on, and nobody is
-    told. cut_commit_of: words of a statement; the commit of the first transaction that has them, once it was passed to
-    Postgres, ends the connection.
+    told. cut_commit_of: a parameter; the commit of the first transaction that has it, once it was passed to Postgres,
+    ends the connection.
     """
 
     def __init__(self, host: str, port: int) -> None:

@@ -78,7 +78,7 @@ def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: 
     user, white = new_user(), squares("white")[:3]
     assert recommend(client, user).user_state == "new"
     known = metric(client, "duotempo_feedback_events_total", outcome="duplicate")
-    proxy.cut_commit_of = b"INSERT INTO events"
+    proxy.cut_commit_of = f"{user}-{white[0]}".encode()  # an event_id
     answer = tell(client, *likes(user, *white))
     assert (answer.accepted, answer.spooled) == (0, 3)
     assert not set(ids(recommend(client, user, k=40))) & set(white)
