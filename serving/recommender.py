@@ -46,7 +46,7 @@ PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""
 INTERESTS = 5_000
 """Interests that are kept."""
-FRESH_SECONDS = 30.0
+FRESH_SECONDS = 300.0
 """How long an interest counts without a new event: meanwhile only the time that passes moves it."""
 
 
