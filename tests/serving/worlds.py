@@ -8,13 +8,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import psycopg
 import pyarrow as pa
 from scipy import sparse
@@ -165,7 +166,13 @@ def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str,
 
 
 def _kill(server: subprocess.Popen[bytes]) -> None:
+    """With its worker, which has a session of its own."""
+    workers = psutil.Process(server.pid).children(recursive=True)
     os.killpg(server.pid, signal.SIGKILL)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    psutil.wait_procs(workers)
     server.wait()
 
 
