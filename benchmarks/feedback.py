@@ -5,7 +5,6 @@ removes duplicates, keeps its indexes and answers by HTTP; COPY fills a table wi
 """
 
 import json
-import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -18,15 +17,13 @@ import psycopg
 from psycopg import sql
 from tqdm import tqdm
 
-from benchmarks.database import temporary_database
 from benchmarks.load import Load, apply_load
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, service, use_shop
-from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop
+from benchmarks.services import DUOTEMPO, open_shop, service
+from benchmarks.shop import draw_bundle, item_ids, user_ids
 from components.settings import EventSettings, Settings
 from components.store.clean import clean_events
-from components.store.engine import make_engine
 from components.store.rows import EventRow
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -41,11 +38,7 @@ ROUNDS = 3
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
-    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
-        place, engine = Path(folder), make_engine(url)
-        write_shop(place / "bundles" / "1", draw_bundle(ITEMS, settings), engine, settings, users=USERS, events=EVENTS)
-        engine.dispose()
-        use_shop(place, url)
+    with open_shop(draw_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (_, url):
         figures = measure(url)
     write_between(page, MARKER, report(figures))
     return figures

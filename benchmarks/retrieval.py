@@ -5,7 +5,6 @@ user is asked for once, so that nothing of an answer is at hand.
 """
 
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.catalogues import clustered_bundle, visitors
-from benchmarks.database import temporary_database
 from benchmarks.load import apply_load
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, memory, service, use_shop
-from benchmarks.shop import user_ids, write_shop
+from benchmarks.services import DUOTEMPO, memory, open_shop, service
+from benchmarks.shop import user_ids
 from components.bundle import Bundle
 from components.ranking.candidates import Candidates
 from components.ranking.filters import best_first
@@ -26,7 +24,6 @@ from components.ranking.indexes import with_indexes
 from components.ranking.questions import MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer
 from components.settings import Settings
-from components.store.engine import make_engine
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "retrieval"
@@ -70,12 +67,8 @@ def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
 
 def answers(bundle: Bundle, settings: Settings) -> dict[str, float]:
     """Seconds and bytes of a service that answers each user once."""
-    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
-        place, engine = Path(folder), make_engine(url)
-        named = replace(bundle, manifest=bundle.manifest | {"model_version": "1"})
-        write_shop(place / "bundles" / "1", named, engine, settings, users=USERS, events=EVENTS)
-        engine.dispose()
-        use_shop(place, url)
+    named = replace(bundle, manifest=bundle.manifest | {"model_version": "1"})
+    with open_shop(named, settings, users=USERS, events=EVENTS):
         requests = [("/recommend", json.dumps({"user_id": user, "k": K})) for user in user_ids(USERS)]
         with service(DUOTEMPO) as (port, seconds):
             apply_load(port, requests[: USERS // 2], connections=1, seconds=3, rate=USERS / 2 / 3)

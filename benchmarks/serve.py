@@ -6,7 +6,6 @@ recommendations (k = 10, seen items excluded, the impression stored), one is fee
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +13,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.database import temporary_database
 from benchmarks.load import Load, apply_load
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import BENTO, DUOTEMPO, UVICORN, service, use_shop
-from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop, zipf_draws
+from benchmarks.services import BENTO, DUOTEMPO, UVICORN, open_shop, service
+from benchmarks.shop import draw_bundle, item_ids, user_ids, zipf_draws
 from components.settings import Settings
-from components.store.engine import make_engine
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "serve"
@@ -44,13 +41,7 @@ class Empty:
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
-    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
-        place = Path(folder)
-        engine = make_engine(url)
-        bundle = draw_bundle(ITEMS, settings)
-        write_shop(place / "bundles" / "1", bundle, engine, settings, users=USERS, events=EVENTS)
-        engine.dispose()
-        use_shop(place, url)
+    with open_shop(draw_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (place, _):
         figures = measure(place)
     write_between(page, MARKER, report(figures))
     return figures

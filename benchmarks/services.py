@@ -12,8 +12,13 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks.database import temporary_database
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT
+from benchmarks.shop import write_shop
+from components.bundle import Bundle
+from components.settings import Settings
+from components.store.engine import make_engine
 from infra.local.ports import ELSEWHERE, choose
 
 START_SECONDS, END_SECONDS = 120.0, 15.0
@@ -24,12 +29,19 @@ DUOTEMPO = (*BENTO, "{port}", "serving.service:Duotempo", "--working-dir", str(R
 WORKER = "_bentoml_impl.worker"
 
 
-def use_shop(place: Path, url: str) -> None:
-    """Services that start from now on answer of the bundles in this folder, and of this database."""
-    os.environ.update(
-        DUOTEMPO_BUNDLES=str(place / "bundles"), DUOTEMPO_DATABASE_URL=url, DUOTEMPO_HOME=str(place / "home"),
-        BENTOML_HOME=str(place / "bentoml"), BENTOML_DO_NOT_TRACK="True", OMP_NUM_THREADS="1",
-    )  # fmt: skip
+@contextmanager
+def open_shop(bundle: Bundle, settings: Settings, *, users: int, events: int) -> Iterator[tuple[Path, str]]:
+    """A folder with the bundle and a database with its shop, (folder, URL): services that start meanwhile answer of
+    both."""
+    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
+        place, engine = Path(folder), make_engine(url)
+        write_shop(place / "bundles" / "1", bundle, engine, settings, users=users, events=events)
+        engine.dispose()
+        os.environ.update(
+            DUOTEMPO_BUNDLES=str(place / "bundles"), DUOTEMPO_DATABASE_URL=url, DUOTEMPO_HOME=str(place / "home"),
+            BENTOML_HOME=str(place / "bentoml"), BENTOML_DO_NOT_TRACK="True", OMP_NUM_THREADS="1",
+        )  # fmt: skip
+        yield place, url
 
 
 @contextmanager

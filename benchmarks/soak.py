@@ -4,21 +4,18 @@ Nine of ten ask for recommendations, one tells feedback; of far more users than 
 """
 
 import json
-import tempfile
 import uuid
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.database import temporary_database
 from benchmarks.load import apply_load
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, memory, service, use_shop
-from benchmarks.shop import draw_bundle, item_ids, write_shop, zipf_draws
+from benchmarks.services import DUOTEMPO, memory, open_shop, service
+from benchmarks.shop import draw_bundle, item_ids, zipf_draws
 from components.settings import Settings
-from components.store.engine import make_engine
 
 PAGE = ROOT / "docs" / "reliability.md"
 MARKER = "soak"
@@ -32,11 +29,7 @@ SETTLED = 0.4
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
-    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
-        place, engine = Path(folder), make_engine(url)
-        write_shop(place / "bundles" / "1", draw_bundle(ITEMS, settings), engine, settings, users=USERS, events=EVENTS)
-        engine.dispose()
-        use_shop(place, url)
+    with open_shop(draw_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS):
         figures = measure()
     write_between(page, MARKER, report(figures))
     return figures
