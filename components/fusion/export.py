@@ -27,7 +27,7 @@ class Serving(nn.Module):
         self, vectors: Tensor, ages: Tensor, signals: Tensor, documents: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
         read = self.tower.read(documents[:, None], present[:, None])
-        long, short = self.tower(vectors, ages, signals, ages[:, -self.tower.window :], read)
+        long, short = self.tower(vectors, ages, signals, ages[:, -1:], read)
         return long[:, -1], short[:, -1]
 
 
@@ -44,7 +44,7 @@ def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
     axes = {name: {0: "batch"} for name in (*INPUTS, "long", "short")}
     for name in INPUTS[:3]:
         axes[name][1] = "history"
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         graph = Path(folder) / "user_tower.onnx"
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(

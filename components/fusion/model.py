@@ -56,18 +56,18 @@ class UserTower(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The two parts of U after each of the last L events.
 
-        vectors (B, H, width); ages in days before any one moment (B, H); signals (B, H), 0 = padding; gaps (B, L): days
-        from each of the last L events to the moment that is asked about; documents: what `read` gives for the anchor in
-        force, each (B, L or 1, width), or none. Returns two tensors (B, L, width).
+        vectors (B, H, width); ages in days before any one moment (B, H); signals (B, H), 0 = padding; gaps (B, L), L at
+        most the window: days from each of the last L events to the moment that is asked about; documents: what `read`
+        gives for the anchor in force, each (B, L or 1, width), or none. Returns two tensors (B, L, width).
 
         The short-term interest halves with every exp(fade) days that pass without an event.
         """
-        window = gaps.shape[1]
-        long = self.long(vectors, ages, signals, window)
-        valid = signals[:, -window:] > 0
-        short = self.short(vectors[:, -window:], ages[:, -window:], valid)
+        asked = gaps.shape[1]
+        long = self.long(vectors, ages, signals, asked)
+        valid = signals[:, -self.window :] > 0
+        short = self.short(vectors[:, -self.window :], ages[:, -self.window :], valid, asked)
         if documents:
             long, short = long + documents[0], short + documents[1]
         short = short * torch.exp(-math.log(2) * gaps / self.fade.exp())[..., None]
-        known = torch.cumsum((signals != 0).to(vectors.dtype), dim=1)[:, -window:]
+        known = torch.cumsum((signals != 0).to(vectors.dtype), dim=1)[:, -asked:]
         return self.fusion(long, short, torch.stack([torch.log1p(gaps), torch.log1p(known)], dim=-1))

@@ -110,22 +110,28 @@ class ShortTower(nn.Module):
 
     def __init__(self, width: int, blocks: int, heads: int, dropout: float) -> None:
         super().__init__()
+        self.scale = width**0.5
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, vectors: Tensor, ages: Tensor, valid: Tensor) -> Tensor:
-        """vectors (B, L, width), ages in days (B, L), valid bool (B, L) to (B, L, width); zero before a first event."""
+    def forward(self, vectors: Tensor, ages: Tensor, valid: Tensor, asked: int) -> Tensor:
+        """The interest after each of the last `asked` events; zero before a first one.
+
+        vectors (B, L, width), ages in days (B, L), valid bool (B, L) to (B, asked, width).
+        """
         length = vectors.shape[1]
         order = torch.arange(length, device=vectors.device)
         distance = (order[:, None] - order[None, :]).clamp(0, POSITIONS - 1)
         gaps = gap_bucket(ages[:, None, :] - ages[:, :, None])
         causal = order[None, :] <= order[:, None]
         visible = causal[None] & valid[:, None, :]
-        hidden = self.dropout(vectors * valid[..., None] * vectors.shape[-1] ** 0.5)
-        for block in self.blocks:
-            hidden = block(hidden, distance, gaps, visible)
-        known = torch.cumsum(valid.to(vectors.dtype), dim=1) > 0
+        hidden = self.dropout(vectors * valid[..., None] * self.scale)
+        *earlier, last = self.blocks
+        for block in earlier:
+            hidden = block(hidden, distance, gaps, visible, length)
+        hidden = last(hidden, distance[-asked:], gaps[:, -asked:], visible[:, -asked:], asked)
+        known = torch.cumsum(valid.to(vectors.dtype), dim=1)[:, -asked:] > 0
         return self.norm(hidden) * known[..., None]
 
 
@@ -134,7 +140,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.width, self.heads = width, heads
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -147,31 +153,36 @@ class Block(nn.Module):
         for bias in (self.by_distance, self.by_gap):
             nn.init.zeros_(bias.weight)
 
-    def forward(self, hidden: Tensor, distance: Tensor, gaps: Tensor, visible: Tensor) -> Tensor:
-        batch, length, width = hidden.shape
-        shape = (batch, length, self.heads, width // self.heads)
-        query, key, value = (
-            part.reshape(shape).transpose(1, 2)
-            for part in self.query_key_value(self.attention_norm(hidden)).chunk(3, dim=-1)
-        )
+    def forward(self, hidden: Tensor, distance: Tensor, gaps: Tensor, visible: Tensor, asked: int) -> Tensor:
+        """What becomes of the last `asked` positions: hidden (B, L, width) to (B, asked, width).
+
+        distance (asked, L), gaps (B, asked, L), visible bool (B, asked, L): of each of them to each position.
+        """
+        parts = self.query_key_value(self.attention_norm(hidden))
+        parts = parts.reshape(*parts.shape[:2], 3 * self.heads, -1)
+        query, key, value = parts.transpose(1, 2).split(self.heads, dim=1)
         bias = self.by_distance(distance).permute(2, 0, 1) + look_up(self.by_gap.weight, gaps)
         bias = bias.masked_fill(~visible[:, None], -1e9)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        hidden = hidden + self.dropout(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
-        gate, content = self.expand(self.forward_norm(hidden)).chunk(2, dim=-1)
+        scale = (self.width // self.heads) ** -0.5
+        attended = F.scaled_dot_product_attention(query[:, :, -asked:], key, value, attn_mask=bias, scale=scale)
+        attended = attended.transpose(1, 2)
+        hidden = hidden[:, -asked:] + self.dropout(self.out(attended.reshape(*attended.shape[:2], self.width)))
+        gate, content = self.expand(self.forward_norm(hidden)).split(2 * self.width, dim=-1)
         return hidden + self.dropout(self.contract(F.silu(gate) * content))
 
 
 def look_up(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of a small table (n, heads) for index (B, L, L), as (B, heads, L, L).
+    """Rows of a small table (n, heads) for index (B, K, L), as (B, heads, K, L).
 
-    The same as an embedding; the gradient of a gather is many times faster on a CPU.
+    An embedding; where there is a gradient as a gather, which has it many times faster on a CPU.
     """
-    batch, length, _ = index.shape
+    if not torch.is_grad_enabled():
+        return F.embedding(index, table).permute(0, 3, 1, 2)
+    batch, asked, length = index.shape
     heads = table.shape[1]
     rows = table.T[None].expand(batch, heads, table.shape[0])
-    places = index.reshape(batch, 1, length * length).expand(batch, heads, length * length)
-    return rows.gather(2, places).reshape(batch, heads, length, length)
+    places = index.reshape(batch, 1, asked * length).expand(batch, heads, asked * length)
+    return rows.gather(2, places).reshape(batch, heads, asked, length)
 
 
 def gap_bucket(days: Tensor) -> Tensor:
