@@ -187,7 +187,7 @@ class Handlers:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
         self.doors.guard.admit_users(request.state.caller, (event.user_id for event in told.events))
-        request.state.told = answer = await run_in_threadpool(parts.intake.feedback, told)
+        request.state.told = answer = await parts.intake.feedback(told)
         return Json(answer)
 
     async def upsert_items(self, request: Request) -> Response:

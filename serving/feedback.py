@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,16 +13,16 @@ from components.columns import Columns
 from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import Admission, admit
-from components.store.clean import clean_events, clean_items
-from components.store.history import Behaviour
+from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine, upsert_items
 from components.store.normalize import clean_id
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
-from serving.catalogue import read_items
+from serving.catalogue import known_items
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
+from serving.group_commit import GroupCommit
 from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.requests import FeedbackRequest, ItemsRequest
@@ -31,11 +32,32 @@ from serving.waiting import spool_events, spool_rejected
 
 FEEDBACK = "feedback"
 CATALOGUE = "api"
+MOST_AT_ONCE = 2000
+"""Events in one transaction, but for a request that brings more."""
+Answer = dict[str, object]
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What one request tells. raw: its events, each with a time. now: epoch seconds when it came; due: until when it
+    must be stored, by time.monotonic()."""
+
+    raw: Sequence[Mapping[str, Any]]
+    now: float
+    due: float
+
+    @property
+    def items(self) -> set[str]:
+        """Ids that Postgres may be asked for."""
+        return {item for row in self.raw if (item := clean_id(row[Columns.ITEM])) and "\x00" not in item}
+
+
 class Intake:
-    """Takes feedback and items in: cleaned by the rules of ingest, one transaction a batch, rejected rows kept."""
+    """Takes feedback and items in, cleaned by the rules of ingest; rejected rows are kept.
+
+    Feedback is answered after the commit of a transaction that it shares with whoever else waits.
+    """
 
     def __init__(
         self,
@@ -56,50 +78,71 @@ class Intake:
         self._impressions = impressions
         self._spool = spool
         self._write_seconds = write_seconds
+        self.writer: GroupCommit[_Batch, Answer] = GroupCommit(
+            FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE
+        )
 
-    def feedback(self, request: FeedbackRequest) -> dict[str, object]:
+    async def feedback(self, request: FeedbackRequest) -> Answer:
         """The answer of /feedback, after the commit, or once it is in the spool.
 
-        Raises ApiError (503) when nothing was kept.
+        Raises ApiError (503) when nothing was kept, PrivacyError.
         """
         now = time.time()
-        raw = [event.model_dump() for event in request.events]
-        for row in raw:
-            row[Columns.TIMESTAMP] = now if row[Columns.TIMESTAMP] is None else row[Columns.TIMESTAMP]
-        items = {item for row in raw if (item := clean_id(row[Columns.ITEM])) and "\x00" not in item}
+        raw = [
+            row if row[Columns.TIMESTAMP] is not None else row | {Columns.TIMESTAMP: now}
+            for row in map(vars, request.events)
+        ]
+        return await self.writer.ask(_Batch(raw, now, time.monotonic() + self._write_seconds))
+
+    def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
+        """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
         try:
-            with self._metrics.stage("store"), self._database.begin_if_there(self._write_seconds) as connection:
-                admission = admit(connection, (row[Columns.USER] for row in raw), self._privacy)
-                cleaned = clean_events(
-                    raw,
-                    source=FEEDBACK,
-                    settings=self._settings,
-                    known_items=read_items(connection, items),
-                    now=datetime.fromtimestamp(now, UTC),
-                    admission=admission,
-                )
-                rows = self._attributed(cleaned.rows, self._shown(connection, cleaned.rows))
-                accepted = append_events(connection, rows)
-                quarantine(connection, FEEDBACK, cleaned.rejected)
+            with self._metrics.stage("store"), self._database.begin_if_there(_patience(batches)) as connection:
+                cleaned, new, known = self._store(connection, batches)
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback goes to the spool: %s", error)
-            return self._spooled(raw, items, now)
-        self._tell_users(cleaned.rows, all_new=accepted == len(cleaned.rows))
-        duplicates = cleaned.duplicates + len(cleaned.rows) - accepted
-        return self._answer(accepted, duplicates, cleaned.rejected)
+            return [self._spooled(batch) for batch in batches]
+        self._tell_users(new.values())
+        for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in known}:
+            self._variants.users_changed(user)
+        return [self._answer(sum(new.get(row.event_id) is row for row in one.rows), one) for one in cleaned]
 
-    def _spooled(self, raw: Sequence[Mapping[str, Any]], items: Collection[str], now: float) -> dict[str, object]:
-        """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
-        users = {user for row in raw if (user := clean_id(row[Columns.USER]))}
-        cleaned = clean_events(
-            raw,
+    def _store(
+        self, connection: Connection, batches: Sequence[_Batch]
+    ) -> tuple[list[Cleaned[EventRow]], dict[str, EventRow], set[str]]:
+        """What became of each, the new events by event_id, and the event_ids that were there. What comes twice is new
+        where it comes first."""
+        users = (row[Columns.USER] for batch in batches for row in batch.raw)
+        admission = admit(connection, users, self._privacy)
+        items = known_items(connection, {item for batch in batches for item in batch.items})
+        cleaned = [self._cleaned(batch, items, admission) for batch in batches]
+        new: dict[str, EventRow] = {}
+        for one in cleaned:
+            for row in one.rows:
+                new.setdefault(row.event_id, row)
+        rows = list(new.values())
+        known = append_events(connection, self._attributed(rows, self._shown(connection, rows)))
+        quarantine(connection, FEEDBACK, [row for one in cleaned for row in one.rejected])
+        for event_id in known:
+            del new[event_id]
+        return cleaned, new, known
+
+    def _cleaned(self, batch: _Batch, items: Container[str], admission: Admission) -> Cleaned[EventRow]:
+        return clean_events(
+            batch.raw,
             source=FEEDBACK,
             settings=self._settings,
             known_items=items,
-            now=datetime.fromtimestamp(now, UTC),
-            admission=Admission({user: self._privacy.pseudonym(user) for user in users}, {}),
+            now=datetime.fromtimestamp(batch.now, UTC),
+            admission=admission,
         )
+
+    def _spooled(self, batch: _Batch) -> Answer | Exception:
+        """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
+        users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
+        names = {user: self._privacy.pseudonym(user) for user in users}
+        cleaned = self._cleaned(batch, batch.items, Admission(names, {}))
         for user in {row.user_id for row in cleaned.rows}:
             self._variants.users_changed(user)  # the commit may have been all that arrived
         shown = self._impressions.answerers({row.request_id for row in cleaned.rows if row.request_id})
@@ -108,20 +151,26 @@ class Intake:
             spooled = self._spool.add([*spool_events(rows), *spool_rejected(cleaned.rejected)])
         except SpoolError as error:
             logger.error("%s", error)
-            raise unavailable(
+            refusal = unavailable(
                 "database_away",
                 "nothing was stored: Postgres is away, and the spool takes no more; send the same batch again",
-            ) from error
-        spooled -= len(cleaned.rejected)
-        return self._answer(0, len(rows) + cleaned.duplicates - spooled, cleaned.rejected, spooled)
+            )
+            refusal.__cause__ = error
+            return refusal
+        return self._answer(0, cleaned, spooled - len(cleaned.rejected))
 
-    def _answer(
-        self, accepted: int, duplicates: int, rejected: Sequence[Rejected], spooled: int = 0
-    ) -> dict[str, object]:
-        counts = {"accepted": accepted, "duplicate": duplicates, "rejected": len(rejected), "spooled": spooled}
+    def _answer(self, accepted: int, cleaned: Cleaned[EventRow], spooled: int = 0) -> Answer:
+        duplicates = cleaned.duplicates + len(cleaned.rows) - accepted - spooled
+        rejected = len(cleaned.rejected)
+        counts = {"accepted": accepted, "duplicate": duplicates, "rejected": rejected, "spooled": spooled}
         for outcome, count in counts.items():
             self._metrics.feedback.labels(outcome).inc(count)
-        return {"accepted": accepted, "duplicates": duplicates, "rejected": _told(rejected), "spooled": spooled}
+        return {
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "rejected": _told(cleaned.rejected),
+            "spooled": spooled,
+        }
 
     def _shown(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
         named = {row.request_id for row in rows if row.request_id}
@@ -150,23 +199,27 @@ class Intake:
         self._tell_items(item.item_id for item in cleaned.rows)
         return {"accepted": len(cleaned.rows), "rejected": _told(cleaned.rejected)}
 
-    def _tell_users(self, rows: Iterable[EventRow], *, all_new: bool) -> None:
+    def _tell_users(self, rows: Iterable[EventRow]) -> None:
         """Has what is in memory of their users follow: what Postgres tells of them is of this process, and ignored."""
-        by_user: dict[str, list[Behaviour]] = {}
+        by_user: dict[str, list[EventRow]] = {}
         for row in rows:
-            behaviour = Behaviour(row.item_id, row.event, row.value, row.occurred_at.timestamp())
-            by_user.setdefault(row.user_id, []).append(behaviour)
+            by_user.setdefault(row.user_id, []).append(row)
         for user, events in by_user.items():
-            if all_new:
-                self._variants.happened(user, events)
-            else:
-                self._variants.users_changed(user)
+            self._variants.happened(user, events)
 
     def _tell_items(self, item_ids: Iterable[str]) -> None:
         try:
             self._variants.items_changed(*item_ids)
         except DatabaseAway as error:
             logger.warning("changed items are known once Postgres is back: %s", error)
+
+
+def _patience(batches: Sequence[_Batch]) -> float:
+    """Seconds until the first of them is due. Raises DatabaseAway when it was."""
+    seconds = min(batch.due for batch in batches) - time.monotonic()
+    if seconds <= 0:
+        raise DatabaseAway("it keeps those waiting who came before")
+    return seconds
 
 
 def _told(rejected: Sequence[Rejected]) -> list[dict[str, object]]:

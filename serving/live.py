@@ -34,9 +34,10 @@ NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32)
 class Stored:
     """What Postgres holds of a user, and what waits in the spool.
 
-    history: the latest events. excluded: int64, rows of all items that are not shown again. documents: LLM(D_l) and
-    LLM(D_s), float32 (2, e), or None. events: how many were read. allowed: whether anything may be kept of this user.
-    waiting: whether some of them wait. unknown: items ever met that the bundle lacks. size: rows of the bundle.
+    history: the latest events. excluded: int64, rows of all items that are not shown again, some of them twice.
+    documents: LLM(D_l) and LLM(D_s), float32 (2, e), or None. events: how many were read. allowed: whether anything
+    may be kept of this user. waiting: whether some of them wait. unknown: items ever met that the bundle lacks. size:
+    rows of the bundle.
     """
 
     history: History
@@ -89,25 +90,31 @@ class Reader:
             return True
         return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
 
-    def after(self, stored: Stored, events: Sequence[Behaviour]) -> Stored | None:
+    def after(self, stored: Stored, events: Sequence[EventRow]) -> Stored | None:
         """What Postgres holds once events were added to it; None where that must be read."""
         count = stored.events + len(events)
         if not stored.allowed or count > self.limit or not self.holds(stored):
             return None
-        excluded = np.union1d(stored.excluded, self.known_rows(self._excluded(events)))
-        unknown = stored.unknown | self._unknown(one.item_id for one in events)
-        history = _merged(stored.history, self.history(events))
-        return Stored(history, excluded, stored.documents, count, unknown=unknown, size=self.size)
+        met = _met(events)
+        excluded, unknown = self._excluded(met), self._unknown(one.item_id for one in met)
+        return Stored(
+            _merged(stored.history, self.history(met)),
+            np.concatenate([stored.excluded, self.known_rows(excluded)]) if excluded else stored.excluded,
+            stored.documents,
+            count,
+            unknown=stored.unknown | unknown if unknown else stored.unknown,
+            size=self.size,
+        )
 
     def with_waiting(self, stored: Stored, events: Sequence[EventRow]) -> Stored:
         """With what waits in the spool, of which Postgres may hold the first part just now."""
         if not events or not stored.allowed:
             return stored
-        met = [Behaviour(one.item_id, one.event, one.value, one.occurred_at.timestamp()) for one in events]
+        met = _met(events)
         waiting = self.history(met)
         new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
         added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
-        excluded = np.union1d(stored.excluded, self.known_rows(self._excluded(met)))
+        excluded = np.concatenate([stored.excluded, self.known_rows(self._excluded(met))])
         history, count = _merged(stored.history, added), stored.events + len(events)
         return replace(stored, history=history, excluded=excluded, events=count, waiting=True)
 
@@ -142,10 +149,19 @@ class Reader:
 
 
 def _merged(first: History, second: History) -> History:
-    times = np.concatenate([first.times, second.times])
-    order = np.argsort(times, kind="stable")
+    """Both by time; what is of one time keeps its order, the first ones first."""
+    if not len(second.times):
+        return first
     items, signs = np.concatenate([first.items, second.items]), np.concatenate([first.signals, second.signals])
+    times = np.concatenate([first.times, second.times])
+    if not len(first.times) or first.times[-1] <= second.times[0]:
+        return History(items, times, signs)
+    order = np.argsort(times, kind="stable")
     return History(items[order], times[order], signs[order])
+
+
+def _met(events: Iterable[EventRow]) -> list[Behaviour]:
+    return [Behaviour(one.item_id, one.event, one.value, one.occurred_at.timestamp()) for one in events]
 
 
 def _documents(connection: Connection, user_id: str, encoder: str) -> np.ndarray | None:

@@ -21,7 +21,6 @@ from components.ranking.scorer import Query, Scorer
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import Settings
-from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.rows import EventRow
@@ -173,7 +172,7 @@ class Recommender:
         }
         return Answer(body, request_id, [self._lists.ids[row] for row in ranked.listed.rows])
 
-    def happened(self, user_id: str, events: Sequence[Behaviour]) -> None:
+    def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
         """Events of a user that Postgres has now, all of which are new to it."""
         self.users.update(user_id, lambda stored: self._reader.after(stored, events))
 

@@ -13,7 +13,7 @@ from components.store.admission import Admission, admit
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
 from components.store.rows import EventRow, Rejected
-from serving.catalogue import read_items
+from serving.catalogue import known_items
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
 from serving.spool import Row, Spool, SpoolError
@@ -102,10 +102,10 @@ class Replay:
     def _write(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """How many events were new, and how many not; those that only Postgres could reject count as rejected."""
         admission = admit(connection, (row.user_id for row in rows), self._privacy)
-        known = read_items(connection, {row.values[Columns.ITEM] for row in rows if row.reason is None})
+        known = known_items(connection, {row.values[Columns.ITEM] for row in rows if row.reason is None})
         judged = [_judged(row, admission, known) for row in rows]
         events = waiting_events(judged)
-        accepted = append_events(connection, _attributed(connection, events))
+        accepted = len(events) - len(append_events(connection, _attributed(connection, events)))
         rejected = [
             Rejected(place, dict(row.values), row.reason) for place, row in enumerate(judged) if row.reason is not None
         ]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -24,6 +25,7 @@ from serving.database import Database
 from serving.errors import unavailable
 from serving.feedback import FEEDBACK, Intake
 from serving.follower import Follower
+from serving.group_commit import GroupCommit
 from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.people import People
@@ -56,7 +58,7 @@ class Parts:
     people: People
     privacy: Privacy
     spool: Spool
-    followers: list[Follower | Changes | Impressions | Replay]
+    followers: list[Follower | Changes | Impressions | Replay | GroupCommit[Any, Any]]
 
 
 class Runtime:
@@ -166,7 +168,8 @@ class Runtime:
             settings.serving.write_seconds,
         )
         people = People(database, privacy, variants, impressions, spool)
-        followers: list[Follower | Changes | Impressions | Replay] = [
+        followers: list[Follower | Changes | Impressions | Replay | GroupCommit[Any, Any]] = [
+            intake.writer,
             impressions,
             Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
             Changes(settings.database_url, variants, database.servers),

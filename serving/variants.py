@@ -8,7 +8,7 @@ from threading import Lock
 
 from sqlalchemy import Connection
 
-from components.store.history import Behaviour
+from components.store.rows import EventRow
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
 from serving.database import LONG, Database
@@ -92,7 +92,7 @@ class Variants:
         for recommender in self._recommenders.values():
             recommender.users.changed(user_id)
 
-    def happened(self, user_id: str, events: Sequence[Behaviour]) -> None:
+    def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
         """Events of a user that this process has stored, all of them new."""
         for recommender in self._recommenders.values():
             recommender.happened(user_id, events)

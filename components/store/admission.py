@@ -25,9 +25,9 @@ def admit(connection: Connection, user_ids: Iterable[object], privacy: Privacy) 
     """Who of these may come in. They stay locked to the end of the transaction, so that an erasure and a writer never
     miss each other. Raises PrivacyError."""
     users = {user for user_id in user_ids if (user := clean_id(user_id))}
-    if privacy.pseudonyms:
-        claim_key(connection, privacy)
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
     known_as = names.values() if privacy.pseudonyms else users
     lock_users(connection, known_as)
+    if privacy.pseudonyms:
+        claim_key(connection, privacy)
     return Admission(names, refused(connection, privacy, known_as))

@@ -171,7 +171,7 @@ def _required(name: str, cleaned: str | None) -> str:
 def _sound_id(name: str, cleaned: str | None) -> str | None:
     if cleaned is not None and len(cleaned) > MAX_ID:
         raise _Unsound(f"bad_{name}: {_quoted(cleaned)} has more than {MAX_ID} characters")
-    if cleaned is not None and UNSTORABLE.search(cleaned):
+    if cleaned is not None and not cleaned.isprintable() and UNSTORABLE.search(cleaned):
         raise _Unsound(f"bad_{name}: {_quoted(cleaned)} holds control characters")
     return cleaned
 
@@ -192,6 +192,8 @@ def _sound_time(written: object, latest: float) -> float:
 
 
 def _sound_value(written: object) -> float | None:
+    if written is None:
+        return None
     value = number(written)
     if math.isinf(value):
         raise _Unsound(f"non_finite_value: {_quoted(written)} is not finite")

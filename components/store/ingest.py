@@ -52,7 +52,7 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
             now=now,
             admission=_admission(connection, dataset, Privacy(settings)),
         )
-        accepted = append_events(connection, events.rows)
+        accepted = len(events.rows) - len(append_events(connection, events.rows))
         rejected = [*items.rejected, *events.rejected]
         quarantine(connection, source, rejected)
     duplicates = events.duplicates + len(events.rows) - accepted

@@ -1,11 +1,13 @@
 """Cleaned rows to Postgres, rejected ones to quarantine, once each however often they come."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, text
 
+from components.store.arrays import number_array, text_array, time_array
 from components.store.bulk import copy_rows
 from components.store.partitions import ensure_partitions
 from components.store.rows import EventRow, ItemRow, Rejected
@@ -13,6 +15,7 @@ from components.store.rows import EventRow, ItemRow, Rejected
 AT_ONCE = 20_000
 """Events in one statement."""
 _TYPES = {"value": "float8", "occurred_at": "timestamptz"}
+_ARRAYS: dict[str, Callable[[Any], str | None]] = {"value": number_array, "occurred_at": time_array}
 _EVENTS = ", ".join(EventRow._fields)
 _INCOMING = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in EventRow._fields)
 _APPEND = text(
@@ -21,9 +24,10 @@ _APPEND = text(
     " people AS (INSERT INTO users (user_id)"
     " SELECT DISTINCT user_id FROM incoming ORDER BY 1 ON CONFLICT DO NOTHING),"
     " fresh AS (INSERT INTO event_keys (event_id, occurred_at)"
-    " SELECT event_id, occurred_at FROM incoming ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id)"
-    f" INSERT INTO events ({_EVENTS}, received_at)"
-    f" SELECT {_EVENTS}, now() + arrival * interval '1 microsecond' FROM incoming JOIN fresh USING (event_id)"
+    " SELECT event_id, occurred_at FROM incoming ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id),"
+    f" stored AS (INSERT INTO events ({_EVENTS}, received_at)"
+    f" SELECT {_EVENTS}, now() + arrival * interval '1 microsecond' FROM incoming JOIN fresh USING (event_id))"
+    " SELECT event_id FROM incoming WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_id = incoming.event_id)"
 )
 _ITEMS = ", ".join(ItemRow._fields)
 _CHANGED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ItemRow._fields if name != "item_id")
@@ -36,21 +40,22 @@ _QUARANTINE = text(
 )  # fmt: skip
 
 
-def append_events(connection: Connection, rows: Sequence[EventRow]) -> int:
-    """Stores events (event_id unique among them) and the users they name; how many events were new.
+def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
+    """Stores events (event_id unique among them) and the users they name; the event_ids that were there before.
 
     received_at grows by a microsecond a row, so that it keeps the order of arrival among events of one time.
     """
     if not rows:
-        return 0
+        return set()
     ensure_partitions(connection, {row.occurred_at for row in rows})
     arrived = sorted(enumerate(rows), key=lambda one: one[1].event_id)  # one order for all writers: no deadlock
-    appended = 0
+    known: set[str] = set()
     for batch in _batches(arrived):
         arrival, events = zip(*batch, strict=True)
-        columns = dict(zip(EventRow._fields, map(list, zip(*events, strict=True)), strict=True))
-        appended += connection.execute(_APPEND, columns | {"arrival": list(arrival)}).rowcount
-    return appended
+        columns = zip(EventRow._fields, zip(*events, strict=True), strict=True)
+        arrays = {name: _ARRAYS.get(name, text_array)(values) for name, values in columns}
+        known.update(connection.scalars(_APPEND, arrays | {"arrival": number_array(arrival)}))
+    return known
 
 
 def upsert_items(connection: Connection, rows: Sequence[ItemRow], *, replace: bool = True) -> tuple[int, int]:

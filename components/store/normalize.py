@@ -29,6 +29,8 @@ def is_missing(value: object) -> bool:
 
 def clean_id(value: object) -> str | None:
     """An id as text; a whole float loses its `.0` (a column with gaps turns whole numbers into floats)."""
+    if isinstance(value, str) and value.isascii():
+        return value.strip() or None
     if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -40,6 +42,8 @@ def clean_text(value: object) -> str:
     """Readable text: HTML entities decoded, control characters and runs of white space made one space, NFC."""
     if is_missing(value):
         return ""
+    if isinstance(value, str) and value.isalnum() and value.isascii():
+        return value
     text = UNSTORABLE.sub(" ", html.unescape(str(value)))
     return " ".join(unicodedata.normalize("NFC", text).split())
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from components.privacy import Privacy, PrivacyError
+from components.store.arrays import number_array, text_array
 from components.store.normalize import UNSTORABLE
 from components.store.schema import PrivacyKey, Tombstone, User
 
@@ -15,19 +16,20 @@ FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets 
 BUCKETS = 256
 """Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
 _SPACE = 0x70656F70
-_LOCK = "SELECT pg_advisory_xact_lock{how}(:space, bucket) FROM unnest(cast(:buckets AS int[])) AS bucket"
-_SAID = (
-    "SELECT true AS of_user, user_id AS said FROM users WHERE user_id = ANY(:users) AND NOT consent"
+_LOCK = "SELECT pg_advisory_xact_lock{how}(:space, bucket) FROM unnest(CAST(:buckets AS int[])) AS bucket"
+_ALONE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
+_SAID = text(
+    "SELECT true AS of_user, user_id AS said FROM users WHERE user_id = ANY(CAST(:users AS text[])) AND NOT consent"
     " UNION ALL SELECT false, key_id FROM privacy_key"
 )
+_KEY = text("SELECT key_id FROM privacy_key")
 
 
 def lock_users(connection: Connection, user_ids: Iterable[str], *, alone: bool = False) -> None:
     """Held to the end of the transaction. Writers of a user's rows share it; who erases them, or changes the consent,
     holds it alone: what was written before is seen, what comes after sees the tombstone. Take it before other locks."""
     buckets = sorted({zlib.crc32(user.encode()) % BUCKETS for user in user_ids})
-    how = "" if alone else "_shared"
-    connection.execute(text(_LOCK.format(how=how)), {"space": _SPACE, "buckets": buckets})
+    connection.execute(_ALONE if alone else _SHARED, {"space": _SPACE, "buckets": number_array(buckets)})
 
 
 def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str]) -> dict[str, str]:
@@ -36,7 +38,7 @@ def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str])
     Raises PrivacyError when the store was filled with another key.
     """
     storable = [user for user in user_ids if not UNSTORABLE.search(user)]
-    said = connection.execute(text(_SAID), {"users": storable}).all()
+    said = connection.execute(_SAID, {"users": text_array(storable)}).all()
     reasons = {user: NO_CONSENT for of_user, user in said if of_user}
     keys = [key for of_user, key in said if not of_user]
     if keys:
@@ -49,8 +51,9 @@ def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str])
 
 def claim_key(connection: Connection, privacy: Privacy) -> None:
     """Ties the store to the key of the keyed hashes. Raises PrivacyError when it is tied to another one."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": _SPACE})
-    key = connection.scalar(select(PrivacyKey.key_id))
+    if (key := connection.scalar(_KEY)) is None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": _SPACE})
+        key = connection.scalar(_KEY)
     if key is None:
         connection.execute(insert(PrivacyKey).values(key_id=privacy.key_id))
     else:

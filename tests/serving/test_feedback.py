@@ -1,8 +1,11 @@
 """/feedback and /items: stored before the answer, and seen by the next one."""
 
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,6 +82,69 @@ def test_an_event_without_id_is_known_by_its_content(client: httpx.Client, world
     assert tell(client, event).duplicates == 1
     assert tell(client, event | {"value": 5}).accepted == 1
     assert counted(world, user) == 2
+
+
+def together(world: World, client: httpx.Client, batches: list[list[dict[str, object]]]) -> list[httpx.Response]:
+    """The answers to requests that wait for the same moment."""
+    with ThreadPoolExecutor(len(batches) + 1) as pool, psycopg.connect(world.database) as blocking:
+        blocking.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        pool.submit(tell, client, {"user_id": new_user(), "item_id": "a1", "event": "view"})
+        time.sleep(0.2)
+        asked = [pool.submit(client.post, "/feedback", json={"events": batch}) for batch in batches]
+        time.sleep(0.5)
+        blocking.rollback()
+        return [one.result() for one in asked]
+
+
+def test_who_waits_together_is_stored_together_and_answered_apart(client: httpx.Client, world: World) -> None:
+    users = [new_user() for _ in range(10)]
+    batches = [[{"user_id": user, "item_id": name, "event": "view"} for name in NAMES[:12]] for user in users]
+    for number, batch in enumerate(batches):
+        batch[number] |= {"item_id": f"z{number}"}
+    told = [FeedbackAnswer.model_validate(one.json()) for one in together(world, client, batches)]
+    assert [one.accepted for one in told] == [11] * 10
+    for number, one in enumerate(told):
+        assert [row.index for row in one.rejected] == [number]
+        assert f"'z{number}'" in one.rejected[0].reason
+    query = "SELECT count(*), count(DISTINCT xmin::text) FROM events WHERE user_id = ANY(%s)"
+    ((events, transactions),) = stored(world.database, query, users)
+    assert events == 110
+    assert isinstance(transactions, int) and transactions < len(users)
+
+
+def test_what_many_tell_at_once_is_stored_and_counted_once(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    events = [{"event_id": uuid.uuid4().hex, "user_id": user, "item_id": name, "event": "view"} for name in NAMES[:20]]
+    batches = [[*events[start:], *events[:start]] for start in range(0, 20, 2)]
+    told = [FeedbackAnswer.model_validate(one.json()) for one in together(world, client, batches)]
+    assert sum(one.accepted for one in told) == 20
+    assert {one.accepted + one.duplicates for one in told} == {20}
+    assert counted(world, user) == 20
+
+
+def test_what_postgres_refuses_of_one_costs_the_others_nothing(client: httpx.Client, world: World) -> None:
+    users, shut = [new_user() for _ in range(6)], new_user()
+    batches = [[{"user_id": user, "item_id": "a1", "event": "view"}] for user in [*users[:3], shut, *users[3:]]]
+    with psycopg.connect(world.database, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE events ADD CONSTRAINT shut CHECK (user_id <> '{shut}') NOT VALID".encode())
+        try:
+            told = together(world, client, batches)
+        finally:
+            connection.execute("ALTER TABLE events DROP CONSTRAINT shut")
+    assert told.pop(3).status_code == 500
+    assert [one.json()["accepted"] for one in told] == [1] * 6
+    assert [counted(world, user) for user in users] == [1] * 6
+    assert counted(world, shut) == 0
+
+
+def test_of_one_event_id_by_two_people_the_first_is_kept(client: httpx.Client) -> None:
+    first, second = new_user(), new_user()
+    for user in (first, second):
+        recommend(client, user)
+    event = {"event_id": uuid.uuid4().hex, "item_id": "a1", "event": "view"}
+    answer = tell(client, event | {"user_id": first}, event | {"user_id": second})
+    assert (answer.accepted, answer.duplicates) == (1, 1)
+    assert [recommend(client, user).user_state for user in (first, second)] == ["known", "new"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Who asks while others are being written shares the next write, and gets an answer of its own."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from serving.group_commit import GroupCommit
+
+
+class Doubler:
+    """Writes numbers slowly, and keeps which were written together; -1 spoils a group, and 0 is refused."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+
+    def write(self, numbers: Sequence[int]) -> list[int | Exception]:
+        time.sleep(0.02)
+        if -1 in numbers:
+            raise ValueError("spoilt")
+        self.groups.append(list(numbers))
+        return [2 * number if number else LookupError("refused") for number in numbers]
+
+
+def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[object], list[list[int]]]:
+    """What all were answered who asked at once, and the groups that were written."""
+    doubler = Doubler()
+
+    async def ask() -> list[object]:
+        commit = GroupCommit("test", doubler.write, size=lambda number: 1, most=most)
+        commit.start()
+        told = await asyncio.gather(*map(commit.ask, numbers), return_exceptions=True)
+        commit.close()
+        return told
+
+    return asyncio.run(ask()), doubler.groups
+
+
+def test_each_gets_its_own_answer_out_of_a_few_writes() -> None:
+    told, groups = answers(range(1, 51))
+    assert told == [2 * number for number in range(1, 51)]
+    assert [number for group in groups for number in group] == list(range(1, 51))
+    assert len(groups) <= 3
+
+
+def test_a_group_is_not_larger_than_it_may_be() -> None:
+    _, groups = answers(range(1, 21), most=8)
+    assert max(map(len, groups)) <= 8
+
+
+@pytest.mark.parametrize(("bad", "error"), [(-1, ValueError), (0, LookupError)])
+def test_what_is_wrong_with_one_costs_the_others_nothing(bad: int, error: type[Exception]) -> None:
+    told, _ = answers([1, 2, bad, 3])
+    assert isinstance(told.pop(2), error)
+    assert told == [2, 4, 6]
+
+
+def test_who_waits_at_the_end_is_answered() -> None:
+    doubler = Doubler()
+
+    async def end() -> list[int]:
+        commit: GroupCommit[int, int] = GroupCommit("test", doubler.write, size=lambda number: 1, most=2)
+        asked = [asyncio.create_task(commit.ask(number)) for number in range(1, 10)]
+        await asyncio.sleep(0)
+        commit.start()
+        commit.close()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(end()) == [2 * number for number in range(1, 10)]
+
+
+def test_who_gave_up_disturbs_nobody() -> None:
+    doubler = Doubler()
+
+    async def give_up() -> int:
+        commit: GroupCommit[int, int] = GroupCommit("test", doubler.write, size=lambda number: 1, most=100)
+        commit.start()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(commit.ask(1), 0.001)
+        told = await commit.ask(2)
+        commit.close()
+        return told
+
+    assert asyncio.run(give_up()) == 4
+    assert [number for group in doubler.groups for number in group] == [1, 2]
