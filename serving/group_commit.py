@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -61,7 +62,8 @@ class GroupCommit(Generic[Asked, Told]):
         while first := self._queue.get():
             group = self._gathered(first)
             outcomes = self._outcomes(group)
-            first.answer.get_loop().call_soon_threadsafe(_tell, group, outcomes)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                first.answer.get_loop().call_soon_threadsafe(_tell, group, outcomes)
 
     def _gathered(self, first: _Waiting[Asked, Told]) -> list[_Waiting[Asked, Told]]:
         group, size = [first], self._size(first.asked)

@@ -1,5 +1,6 @@
 """What every list keeps, whatever has happened: the parts of the service in one process, before a real Postgres."""
 
+import asyncio
 import math
 import time
 import uuid
@@ -93,7 +94,7 @@ class World:
 
     def did(self, item: str, kind: str, stars: float | None) -> None:
         told = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
-        answer = self.shop.parts.intake.feedback(FeedbackRequest(events=[told]))
+        answer = asyncio.run(self.shop.parts.intake.feedback(FeedbackRequest(events=[told])))
         if answer["accepted"] and self.keeps_out(kind, stars):
             self.excluded.add(item)
 
@@ -312,7 +313,7 @@ def test_without_an_item_that_is_named_as_a_reason_the_score_is_lower(
         FeedbackEvent(user_id=user, item_id=shop.items[number], event="like", timestamp=now - days * DAY)
         for number, days in history
     ]
-    shop.parts.intake.feedback(FeedbackRequest(events=events))
+    asyncio.run(shop.parts.intake.feedback(FeedbackRequest(events=events)))
     for item in shop.ask(user, k=5, strategy=strategy, explain=True).items:
         assert item.why is not None
         strong = [reason for reason in item.why.because if reason.contribution > WORTH]
