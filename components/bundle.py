@@ -118,8 +118,8 @@ class Bundle:
                 mean, matrix = projection["mean"], projection["matrix"]
             return cls(
                 items=pq.read_table(folder / "items.parquet"),
-                vectors=np.load(folder / "vectors.npy", mmap_mode=mode),
-                texts=np.load(folder / "texts.npy", mmap_mode=mode),
+                vectors=np.asarray(np.load(folder / "vectors.npy", mmap_mode=mode)),
+                texts=np.asarray(np.load(folder / "texts.npy", mmap_mode=mode)),
                 neighbours=sparse.load_npz(folder / "neighbours.npz").tocsr(),
                 keywords=sparse.load_npz(folder / "keywords.npz").tocsr(),
                 terms=json.loads((folder / "terms.json").read_text(encoding="utf-8")),

@@ -9,7 +9,7 @@ from components.interests.categories import listed_categories
 from components.interests.keywords import Keywords
 from components.interests.profile import strongest
 from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
-from components.ranking.sparse import columns, weighted_rows
+from components.ranking.sparse import columns, entries, weighted_rows
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import InterestSettings
 
@@ -52,16 +52,12 @@ class Explainer:
 
     def profile(self, state: UserState) -> Profile:
         """The user's interests in words: decayed over the whole history, and in the recent window."""
-        decay = self._decay(state)
         recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
         recent[: -self._settings.short_items] = False
-        short = recent.astype(np.float64)
-        return Profile(
-            long_keywords=self._terms(state, decay, self._keywords),
-            long_categories=self._terms(state, decay, self._categories),
-            short_keywords=self._terms(state, short, self._keywords),
-            short_categories=self._terms(state, short, self._categories),
-        )
+        factors = np.stack([self._decay(state), recent]) * state.signals
+        long_keywords, short_keywords = _terms(state.items, factors, self._keywords)
+        long_categories, short_categories = _terms(state.items, factors, self._categories)
+        return Profile(long_keywords, long_categories, short_keywords, short_categories)
 
     def why(self, rows: np.ndarray, state: UserState, query: Query, profile: Profile) -> list[dict[str, object]]:
         """One object an item: shares of the score's parts, the history items behind it, matching words, whether it is
@@ -140,11 +136,6 @@ class Explainer:
         _, places = np.unique(state.items, return_inverse=True)
         return np.bincount(places, weights=state.signals * factors)
 
-    def _terms(self, state: UserState, factors: np.ndarray, keywords: Keywords) -> list[tuple[str, float]]:
-        """What the history's items are about, strongest first."""
-        used, sums = weighted_rows(keywords.matrix, state.items, state.signals * factors)
-        return [(keywords.terms[used[place]], float(sums[place])) for place in strongest(sums, PROFILE_TERMS)]
-
     def _text(self, column: str, row: int) -> str:
         return str(self._bundle.items[column][row].as_py())
 
@@ -171,6 +162,18 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left @ right.T / lengths[0][:, None] / lengths[1]
 
 
+def _terms(items: np.ndarray, factors: np.ndarray, keywords: Keywords) -> list[list[tuple[str, float]]]:
+    """What the items (h,) are about, strongest first, for each of the factors (f, h)."""
+    found = weighted_rows(keywords.matrix, items, factors)
+    terms = []
+    for row in range(len(factors)):
+        names, sums = entries(found, row)
+        best = strongest(sums, PROFILE_TERMS)
+        pairs = zip(names[best].tolist(), sums[best].tolist(), strict=True)
+        terms.append([(keywords.terms[name], weight) for name, weight in pairs])
+    return terms
+
+
 def _row_terms(keywords: Keywords, row: int) -> list[str]:
     """The terms of one item by falling weight."""
     start, end = keywords.matrix.indptr[row], keywords.matrix.indptr[row + 1]
@@ -194,5 +197,7 @@ def _merged(first: list[tuple[str, float]], second: list[tuple[str, float]], cou
     """Half of the terms from each; a word that stands in two cases stands once, as it comes first."""
     terms: dict[str, str] = {}
     for term, _ in first[: count // 2] + second:
+        if len(terms) == count:
+            break
         terms.setdefault(term.casefold(), term)
-    return list(terms.values())[:count]
+    return list(terms.values())

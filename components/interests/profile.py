@@ -19,9 +19,7 @@ def strongest(values: np.ndarray, k: int) -> np.ndarray:
 
     Values are compared to six digits of the largest one, so that the order in which a sum was formed decides nothing.
     """
-    peak = np.abs(values).max(initial=0.0)
-    if peak == 0.0:
-        return np.zeros(0, dtype=np.int64)
-    scaled = np.round(values / peak, 6)
-    positive = np.flatnonzero(scaled > 0)
-    return positive[np.argsort(-scaled[positive], kind="stable")[:k]]
+    positive = np.flatnonzero(values > 0)
+    scaled = np.round(values[positive] / np.abs(values).max(initial=0.0), 6)
+    best = np.argsort(-scaled, kind="stable")[:k]
+    return positive[best[scaled[best] > 0]]

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
 
 from components.bundle import Bundle
 from components.ranking.filters import best_first
 from components.ranking.scorer import Query, Scorer, Strategy
+from components.ranking.sparse import Weights, entries
 
 LED_TO = 5_000
 """Most candidates that a history leads to."""
@@ -87,7 +87,8 @@ def _young(bundle: Bundle) -> np.ndarray:
     return np.arange(bundle.indexes["vectors"].size, bundle.items.num_rows)
 
 
-def _led_to(collaborative: sparse.csr_matrix) -> np.ndarray:
-    """The columns of a matrix (1, items) with the largest values above 0."""
-    above = collaborative.data > 0
-    return collaborative.indices[above][best_first(collaborative.data[above], LED_TO)].astype(np.int64)
+def _led_to(collaborative: Weights) -> np.ndarray:
+    """The columns of weights (1, items) with the largest ones above 0."""
+    names, weights = entries(collaborative, 0)
+    above = weights > 0
+    return names[above][best_first(weights[above], LED_TO)].astype(np.int64)

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from components.bundle import Bundle
 from components.ranking.recency import recency_weights
-from components.ranking.sparse import columns, product, weighted_rows
+from components.ranking.sparse import Weights, add, columns, product, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least
 
@@ -52,7 +52,7 @@ class Query:
     """What some users ask of every item: the same whichever items are then scored.
 
     long, short: float32 (users, width), the parts of U; content: float32 (users, encoder dimension); collaborative:
-    sparse float32 (users, items), weighted; each None where the strategy does without. long_share: as in `Scores`.
+    float32 (users, items); each None where the strategy does without. long_share: as in `Scores`.
     among: bool (items,), the only items for which it counts that they are much wanted; None for all.
     """
 
@@ -61,7 +61,7 @@ class Query:
     long: np.ndarray | None
     short: np.ndarray | None
     content: np.ndarray | None
-    collaborative: sparse.csr_matrix | None
+    collaborative: Weights | None
     long_share: np.ndarray
     among: np.ndarray | None = None
 
@@ -82,12 +82,13 @@ class Scorer:
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
         self.trend = trend or FixedTrend(bundle.items["recent"].to_numpy())
         self._popularity = standardise(np.log1p(bundle.items["popularity"].to_numpy()[None]))
+        self._priors: dict[tuple[float, ...], tuple[np.ndarray, np.ndarray]] = {}
 
     def extended(self, bundle: Bundle, trend: Trend) -> "Scorer":
         """This one for its bundle with more rows, which are as wanted as the least wanted of the others."""
         other = copy(self)
         other.bundle, other.row, other.trend = bundle, bundle.row, trend
-        other._popularity = with_least(self._popularity, bundle.items.num_rows)
+        other._popularity, other._priors = with_least(self._popularity, bundle.items.num_rows), {}
         return other
 
     def query(
@@ -105,8 +106,7 @@ class Scorer:
         if strategy == "content":
             content = self._reading(batch)
         if strategy in ("collaborative", "hybrid"):
-            collaborative = self._collaborative(batch)
-            collaborative.data *= weight
+            collaborative = self._collaborative(batch, weight)
         return Query(states, strategy, long, short, content, collaborative, share, among)
 
     def score(
@@ -126,8 +126,7 @@ class Scorer:
         if query.content is not None:
             parts["content"] = query.content @ self.bundle.texts[of].T
         if query.collaborative is not None:
-            found = query.collaborative
-            parts["collaborative"] = found.toarray() if rows is None else columns(found, rows)
+            parts["collaborative"] = columns(query.collaborative, rows)
         parts["popularity"] = np.broadcast_to(self.prior(query, of), (len(query.states), width))
         total = sum((parts[name] for name in PARTS[query.strategy]), start=np.float32(0))
         return Scores(np.asarray(total), parts, query.long_share)
@@ -145,14 +144,8 @@ class Scorer:
         of = ALL if rows is None else rows
         total = (query.long + query.short) @ self.bundle.vectors[of].T
         total += self.prior(query, of)
-        found = query.collaborative
-        if found is None or not self.bundle.manifest["mixture"]["collaborative"]:
-            return total
-        if rows is None:
-            users = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
-            total[users, found.indices] += found.data
-        else:
-            total += columns(found, rows)
+        if query.collaborative is not None and self.bundle.manifest["mixture"]["collaborative"]:
+            add(total, query.collaborative, rows)
         return total
 
     def priors(self, states: Sequence[UserState]) -> dict[str, np.ndarray]:
@@ -167,11 +160,21 @@ class Scorer:
     def prior(self, query: Query, of: slice | np.ndarray = ALL) -> np.ndarray:
         """Of all items or of some, the sum of the PRIORS that have a weight, (users, rows), or (1, rows) where it is
         the same for all; zeros without any."""
-        priors = {name: part[:, of] for name, part in self.priors(query.states).items()}
-        found, blank = _weighted(priors, self.prior_weights(query.strategy)), [state.blank for state in query.states]
+        priors, blank = self.priors(query.states), [state.blank for state in query.states]
+        found = self._weighted(priors, self.prior_weights(query.strategy))[:, of]
         if any(blank):
-            found = np.where(np.array(blank)[:, None], _weighted(priors, ALONE), found)
+            found = np.where(np.array(blank)[:, None], self._weighted(priors, ALONE)[:, of], found)
         return found if query.among is None else np.where(query.among[of], found, np.minimum(found, 0))
+
+    def _weighted(self, priors: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+        """The sum of the priors that have a weight, (T, items); the same one for as long as the trend is the same."""
+        trend, key = priors["recent"], tuple(weights[name] for name in PRIORS)
+        known = self._priors.get(key)
+        if known is None or known[0] is not trend:
+            parts = [np.float32(weights[name]) * part for name, part in priors.items() if weights[name]]
+            known = trend, np.asarray(sum(parts, start=np.zeros_like(self._popularity)))
+            self._priors[key] = known
+        return known[1]
 
     def _collate(self, states: Sequence[UserState]) -> StateBatch:
         manifest = self.bundle.manifest
@@ -198,14 +201,13 @@ class Scorer:
         users = np.repeat(np.arange(len(weights)), weights.shape[1])
         return sparse.csr_matrix((weights.ravel(), (users, items.ravel())), shape=(len(weights), count))
 
-    def _collaborative(self, batch: StateBatch) -> sparse.csr_matrix:
-        weights, neighbours = recency_weights(batch.signals, self.bundle.manifest["recency"]), self.bundle.neighbours
-        if len(weights) != 1:
-            recent = self._histories(weights, batch.items, self.bundle.items.num_rows)
-            return product(recent, neighbours).astype(np.float32)
-        names, sums = weighted_rows(neighbours, batch.items[0], weights[0])
-        ends, shape = np.array([0, len(names)]), (1, neighbours.shape[1])
-        return sparse.csr_matrix((sums.astype(np.float32), names, ends), shape=shape)
+    def _collaborative(self, batch: StateBatch, weight: np.float32) -> Weights:
+        weights = recency_weights(batch.signals, self.bundle.manifest["recency"]) * weight
+        neighbours = self.bundle.neighbours
+        if len(weights) == 1:
+            return weighted_rows(neighbours, batch.items[0], weights).astype(np.float32)
+        recent = self._histories(weights, batch.items, self.bundle.items.num_rows)
+        return product(recent, neighbours).astype(np.float32)
 
     def reading(self, states: Sequence[UserState]) -> np.ndarray:
         """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""
@@ -218,12 +220,6 @@ class Scorer:
         profile = read + batch.documents.sum(axis=1)
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
         return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
-
-
-def _weighted(priors: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """The sum of the parts (T, n) that have a weight; (1, n) zeros without any."""
-    parts = [np.float32(weights[name]) * part for name, part in priors.items() if weights[name]]
-    return np.asarray(sum(parts, start=np.zeros((1, priors["popularity"].shape[1]), np.float32)))
 
 
 def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:

@@ -57,5 +57,5 @@ def collate(states: list[UserState], *, history: int, dimension: int) -> StateBa
             signals[position, -kept:] = state.signals[-kept:]
         if state.documents is not None:
             documents[position] = state.documents
-    present = (np.abs(documents).sum(axis=2) > 0).astype(np.float32)
+    present = np.asarray(documents.any(axis=2), dtype=np.float32)
     return StateBatch(items, ages, signals, documents, present)

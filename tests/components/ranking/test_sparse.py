@@ -1,0 +1,44 @@
+"""Sums of a few rows of a sparse matrix, dense or sparse as takes least, and what is read of them."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from components.ranking.sparse import DENSE, FEW, SPARSE, add, columns, entries, weighted_rows
+
+ENTRIES, ROWS = 3_000, np.array([5, 0, 5, 7])
+WEIGHTS = np.array([[0.5, -1.0, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+SIZES = {"array": FEW, "looked at": len(ROWS) * ENTRIES * (DENSE + 1), "sorted": len(ROWS) * ENTRIES * (SPARSE + 1)}
+
+
+@pytest.fixture(params=SIZES)
+def matrix(request: pytest.FixtureRequest) -> sparse.csr_matrix:
+    """Ten rows of as many entries, so many columns that each way of summing them has its turn."""
+    random, size = np.random.default_rng(0), SIZES[request.param]
+    found = np.concatenate([np.sort(random.choice(size, ENTRIES, replace=False)) for _ in range(10)])
+    starts = np.arange(11) * ENTRIES
+    return sparse.csr_matrix((random.normal(size=len(found)).astype(np.float32), found, starts), (10, size))
+
+
+def test_rows_are_summed_by_their_weights(matrix: sparse.csr_matrix) -> None:
+    found = weighted_rows(matrix, ROWS, WEIGHTS)
+    expected = WEIGHTS @ matrix[ROWS].toarray()
+    assert isinstance(found, np.ndarray) == (matrix.shape[1] == FEW)
+    np.testing.assert_allclose(columns(found, None), expected, atol=1e-6)
+    wanted = np.array([7, 3, matrix.shape[1] - 1, 0, *matrix[5].indices[:3]])
+    np.testing.assert_allclose(columns(found, wanted), expected[:, wanted], atol=1e-6)
+    for of in (None, wanted):
+        total = np.ones_like(expected if of is None else expected[:, of])
+        add(total, found, of)
+        np.testing.assert_allclose(total, 1 + (expected if of is None else expected[:, of]), atol=1e-6)
+    for row in range(len(WEIGHTS)):
+        names, sums = entries(found, row)
+        assert np.all(np.diff(names) > 0)
+        assert set(np.flatnonzero(expected[row])) <= set(names.tolist())
+        np.testing.assert_allclose(sums, expected[row, names], atol=1e-6)
+
+
+def test_no_rows_sum_to_nothing(matrix: sparse.csr_matrix) -> None:
+    found = weighted_rows(matrix, ROWS[:0], np.zeros((2, 0)))
+    assert found.shape == (2, matrix.shape[1])
+    assert not columns(found, None).any()
