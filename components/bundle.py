@@ -84,8 +84,8 @@ class Bundle:
         pq.write_table(self.items, folder / "items.parquet")
         np.save(folder / "vectors.npy", self.vectors.astype(np.float32))
         np.save(folder / "texts.npy", self.texts.astype(np.float32))
-        sparse.save_npz(folder / "neighbours.npz", self.neighbours)
-        sparse.save_npz(folder / "keywords.npz", self.keywords)
+        sparse.save_npz(folder / "neighbours.npz", self.neighbours, compressed=False)
+        sparse.save_npz(folder / "keywords.npz", self.keywords, compressed=False)
         np.savez(folder / "text_projection.npz", mean=self.text_mean, matrix=self.text_matrix)
         for name in INDEXED:
             (folder / f"{name}.index").unlink(missing_ok=True)
@@ -117,7 +117,7 @@ class Bundle:
             with np.load(folder / "text_projection.npz") as projection:
                 mean, matrix = projection["mean"], projection["matrix"]
             return cls(
-                items=pq.read_table(folder / "items.parquet"),
+                items=pq.ParquetFile(folder / "items.parquet").read(),
                 vectors=np.asarray(np.load(folder / "vectors.npy", mmap_mode=mode)),
                 texts=np.asarray(np.load(folder / "texts.npy", mmap_mode=mode)),
                 neighbours=sparse.load_npz(folder / "neighbours.npz").tocsr(),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
+from components.arrow import numbers
 from serving.catalogue import ListedItem, read_items, stream_items
 
 REMEMBERED = 20_000
@@ -28,7 +29,7 @@ class Listing:
         self._rows = rows
         self._changed: dict[int, ListedItem] = {}
         self._as_trained = lru_cache(REMEMBERED)(self._read)
-        self.available = items["available"].to_numpy().copy()
+        self.available = numbers(items["available"])
         self.there = np.ones(items.num_rows, dtype=bool)
         self.version = 0
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 from sqlalchemy import Connection
 
+from components.arrow import numbers
 from components.bundle import Bundle
 from components.explain import Explainer, Profile
 from components.extended_bundle import ExtendedBundle, extend
@@ -98,9 +99,9 @@ class Recommender:
         self._metrics = metrics
         self._impressions = impressions
         self._spool = spool
-        trend = LiveTrend(bundle.row, bundle.items["recent"].to_numpy())
+        trend = LiveTrend(bundle.row, numbers(bundle.items["recent"]))
         scorer, listing = Scorer(bundle, trend), Listing(bundle.items, bundle.row)
-        tail = in_tail(bundle.items["popularity"].to_numpy())
+        tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = Explainer(scorer, settings.interests)
         self.users: LiveUsers[Stored] = LiveUsers()

@@ -1,7 +1,6 @@
 """What the service is made of once it is ready, and what it still waits for."""
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -19,6 +18,7 @@ from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from components.store.variants import read_parts
+from serving import heap
 from serving.bundles import built_champion, bundle_folders
 from serving.changes import Changes
 from serving.database import Database
@@ -43,7 +43,6 @@ VARIANTS_SECONDS = 1.0
 TREND_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
 """How long a thread may make the others wait: a tenth of Python's own, which is seen in the tail of latency."""
-GC_THRESHOLD = (50_000, 20, 100)
 logger = logging.getLogger(__name__)
 
 
@@ -105,7 +104,7 @@ class Runtime:
         threadpool_limits(1, user_api="blas")  # requests are answered side by side: more threads each only wait
         for follower in self._parts.followers:
             follower.start()
-        freeze_heap()
+        heap.freeze()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
         """Notes how the loading ended: what is missing is what /readyz shows."""
@@ -203,10 +202,3 @@ def _size(spool: Spool) -> Size:
     except SpoolError as error:
         logger.error("%s", error)
         return Size(math.nan, math.nan, math.nan)
-
-
-def freeze_heap() -> None:
-    """Takes what lives as long as the process out of the garbage collector's walks: they are the tail of latency."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLD)

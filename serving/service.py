@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import bentoml
 from starlette.applications import Starlette
 
+from serving import heap
 from serving.own_routes import OwnRoutes
 
 
@@ -17,6 +18,7 @@ class LateApp(Starlette):
 
     @asynccontextmanager
     async def _live(self, _: Starlette) -> AsyncIterator[None]:
+        heap.expect_much()
         from serving import logs
         from serving.app import make_app
         from serving.runtime import Runtime

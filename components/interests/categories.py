@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
+from components.arrow import numbers
 from components.columns import Columns
 from components.interests.keywords import Keywords
 
@@ -23,10 +24,10 @@ def listed_categories(categories: pa.ChunkedArray) -> Keywords:
     """A one where an item is of a category; names in alphabetical order. categories: lists, as a bundle has them."""
     lists = categories.cast(pa.list_(pa.string())).combine_chunks()
     named = lists.flatten().dictionary_encode()
-    rows = lists.value_parent_indices().to_numpy()
+    rows = numbers(lists.value_parent_indices())
     names = np.array(named.dictionary.to_pylist(), dtype=object)
     order = np.argsort(names)
-    codes = np.argsort(order)[named.indices.to_numpy()]
+    codes = np.argsort(order)[numbers(named.indices)]
     ones = np.ones(len(codes), dtype=np.float32)
     matrix = sparse.csr_matrix((ones, (rows, codes)), shape=(len(categories), len(names)))
     matrix.data[:] = 1.0

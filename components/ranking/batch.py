@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from components.arrow import numbers
 from components.bundle import Bundle
 from components.columns import Columns
 from components.evaluation.metrics import top_k
@@ -73,7 +74,7 @@ def choose(
     if not reranks(settings):
         return top_k(scores, k, excluded)
     categories = bundle.items[Columns.CATEGORY].to_pylist()
-    tail = in_tail(bundle.items["popularity"].to_numpy())
+    tail = in_tail(numbers(bundle.items["popularity"]))
     lists = np.full((len(scores), k), -1, dtype=np.int64)
     for user, found in enumerate(top_k(scores, max(k, POOL), excluded)):
         pool = found[found >= 0]

@@ -5,6 +5,8 @@ from collections.abc import Collection
 import numpy as np
 import pyarrow as pa
 
+from components.arrow import numbers
+
 
 class CategoryIndex:
     """The rows of each category."""
@@ -13,9 +15,9 @@ class CategoryIndex:
         """categories: a list of names for each row of the bundle."""
         lists = categories.cast(pa.list_(pa.string())).combine_chunks()
         named = lists.flatten().dictionary_encode()
-        codes = named.indices.to_numpy()
+        codes = numbers(named.indices)
         self._codes: dict[str, int] = {name: code for code, name in enumerate(named.dictionary.to_pylist())}
-        self._rows = lists.value_parent_indices().to_numpy().astype(np.int32)[np.argsort(codes, kind="stable")]
+        self._rows = numbers(lists.value_parent_indices()).astype(np.int32)[np.argsort(codes, kind="stable")]
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(self._codes)))])
         self.size = len(categories)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from components.arrow import numbers
 from components.bundle import Bundle
 from components.ranking.nearest import NearestItems
 from components.ranking.scorer import PRIORS
@@ -32,5 +33,5 @@ def with_indexes(bundle: Bundle, exact_below: int) -> Bundle:
 def hybrid_prior(bundle: Bundle) -> np.ndarray:
     """Float32 (items,): what popularity adds to the score of the hybrid strategy at the bundle's cut."""
     weights = bundle.manifest["mixture"]
-    parts = [weights[name] * trend_scores(bundle.items[name].to_numpy()[None])[0] for name in PRIORS]
+    parts = [weights[name] * trend_scores(numbers(bundle.items[name])[None])[0] for name in PRIORS]
     return np.asarray(sum(parts), dtype=np.float32)

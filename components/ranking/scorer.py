@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from scipy import sparse
 
+from components.arrow import numbers
 from components.bundle import Bundle
 from components.ranking.recency import recency_weights
 from components.ranking.sparse import Weights, add, columns, product, weighted_rows
@@ -80,8 +81,8 @@ class Scorer:
         self.row = bundle.row
         self._tower = onnxruntime.InferenceSession(bundle.tower, options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
-        self.trend = trend or FixedTrend(bundle.items["recent"].to_numpy())
-        self._popularity = standardise(np.log1p(bundle.items["popularity"].to_numpy()[None]))
+        self.trend = trend or FixedTrend(numbers(bundle.items["recent"]))
+        self._popularity = standardise(np.log1p(numbers(bundle.items["popularity"])[None]))
         self._priors: dict[tuple[float, ...], tuple[np.ndarray, np.ndarray]] = {}
 
     def extended(self, bundle: Bundle, trend: Trend) -> "Scorer":
