@@ -171,11 +171,7 @@ class Handlers:
         self.doors.guard.admit_users(request.state.caller, [asked.user_id])
         if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
             asked = asked.model_copy(update={"user_id": user_id})
-        if parts.recommender.at_hand(asked):
-            told = parts.recommender.recommend(asked)
-        else:
-            told = await run_in_threadpool(parts.recommender.recommend, asked)
-        request.state.told = told
+        request.state.told = told = await parts.recommender.recommend(asked)
         return Json(told)
 
     async def similar(self, request: Request) -> Response:

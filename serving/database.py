@@ -1,12 +1,9 @@
 """Postgres as the service sees it: there, or away."""
 
-import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, event
@@ -17,7 +14,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from components.store.engine import StoreError, make_engine
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.breaker import Breaker
-from serving.metrics import Metrics
 from serving.tracing import Traces
 
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
@@ -26,9 +22,6 @@ PATIENCE = 5.0
 LONG = 120.0
 """Time of one that reads the whole catalogue, or erases."""
 POOL_SECONDS = 2.0
-READERS = 8
-Result = TypeVar("Result")
-logger = logging.getLogger(__name__)
 
 
 class DatabaseAway(Exception):
@@ -40,13 +33,12 @@ class Database:
 
     A connection is lent unchecked: that Postgres went away is told soon, and what finds it first can do without.
 
-    read_seconds: how long `ask` waits. servers: the server processes (pid) of the open connections.
+    read_seconds: an answer that takes longer is none to who waits. servers: the server processes (pid) of the open
+    connections.
     """
 
     def __init__(self, url: str, read_seconds: float) -> None:
         self._engine = make_engine(url, pool_seconds=POOL_SECONDS, checked=False)
-        self._read_seconds = read_seconds
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self.breaker = Breaker(read_seconds)
         self.servers: set[int] = set()
         event.listen(self._engine, "do_connect", _connect)
@@ -79,25 +71,7 @@ class Database:
         with self.begin(seconds) as connection:
             yield connection
 
-    def ask(self, question: Callable[[Connection], Result]) -> Result:
-        """The answer in a transaction of its own. Raises DatabaseAway after `read_seconds` at most; what was asked goes
-        on, and may still keep what it finds."""
-        if self.breaker.open:
-            raise DatabaseAway("it did not answer in time")
-        asked = self._readers.submit(copy_context().run, self._asked, question)
-        try:
-            return asked.result(self._read_seconds)
-        except TimeoutError as error:
-            asked.cancel()
-            self.breaker.failed()
-            raise DatabaseAway(f"no answer within {self._read_seconds:g} s") from error
-
-    def _asked(self, question: Callable[[Connection], Result]) -> Result:
-        with self.begin() as connection:
-            return question(connection)
-
     def close(self) -> None:
-        self._readers.shutdown(cancel_futures=True)
         self._engine.dispose()
 
     def _opened(self, connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
@@ -122,29 +96,3 @@ def _timed(connection: Connection) -> TimedConnection:
 def limit_statements(connection: psycopg.Connection, _: object) -> None:
     connection.execute(STATEMENT_LIMIT)
     connection.commit()
-
-
-class Session:
-    """The database during one request that can do without it: away once, it is not asked again, and that shows."""
-
-    def __init__(self, database: Database, metrics: Metrics) -> None:
-        self._database = database
-        self._metrics = metrics
-        self.degraded = False
-
-    def ask(self, cause: str, question: Callable[[Connection], Result], otherwise: Result) -> Result:
-        """The answer to `question` in a transaction of its own, or `otherwise` when Postgres is away, or slow."""
-        if self.degraded:
-            return otherwise
-        try:
-            return self._database.ask(question)
-        except DatabaseAway as error:
-            self.lacks(cause, error)
-            return otherwise
-
-    def lacks(self, cause: str, error: Exception) -> None:
-        """Notes that the answer is made without something; the breaker tells the log of what lasts."""
-        self.degraded = True
-        self._metrics.degraded.labels(cause).inc()
-        if not self._database.breaker.open:
-            logger.warning("degraded, %s: %s", cause, error)

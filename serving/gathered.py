@@ -1,6 +1,5 @@
 """Work for Postgres that gathers while other such work is under way, and is then done at once."""
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context, copy_context
@@ -9,9 +8,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
+from serving.database import DatabaseAway
+
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Gathered(Generic[Asked, Told]):
             thread.start()
 
     def ask(self, asked: Asked) -> "Future[Told]":
-        """To be done soon. Whatever is wrong with the work of those it was done with is told to each of them."""
+        """To be done soon. What is wrong with one of those that are done at once costs the others nothing."""
         waiting = Waiting[Asked, Told](asked)
         self._queue.put(waiting)
         return waiting.told
@@ -75,8 +75,12 @@ class Gathered(Generic[Asked, Told]):
         try:
             told = batch[0].context.run(self._work, [one.asked for one in batch])
         except Exception as error:  # noqa: BLE001  # those who wait are told, whatever it is
-            for one in batch:
-                one.told.set_exception(error)
+            if len(batch) == 1 or isinstance(error, DatabaseAway):
+                for one in batch:
+                    one.told.set_exception(error)
+            else:
+                for one in batch:
+                    self._do([one])
             return
         for one, answer in zip(batch, told, strict=True):
             one.told.set_result(answer)

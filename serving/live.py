@@ -11,7 +11,7 @@ from components.interests.signals import signal
 from components.ranking.exclusion import Exclusion
 from components.ranking.states import UserState
 from components.settings import EventSettings
-from components.store.history import Behaviour, read_documents, read_history
+from components.store.history import Behaviour, read_documents, read_histories
 from components.store.rows import EventRow
 from serving.catalogue import read_excluded
 from serving.requests import ContextEvent
@@ -71,15 +71,22 @@ class Reader:
     limit: int
     exclusion: Exclusion
 
-    def stored(self, connection: Connection, user_id: str) -> Stored:
-        """Everything committed before this moment."""
-        events = read_history(connection, user_id, self.limit)
-        if not events:
-            return NOTHING
-        excluded = self._excluded(events)
-        if len(events) >= self.limit:
-            excluded |= read_excluded(connection, user_id, self.exclusion)
-        documents = _documents(connection, user_id, self.encoder)
+    def stored(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, Stored]:
+        """Everything committed before this moment, by user."""
+        histories = read_histories(connection, user_ids, self.limit)
+        met = [user for user, events in histories.items() if events]
+        documents = read_documents(connection, met, self.encoder) if met else {}
+        excluded = {
+            user: read_excluded(connection, user, self.exclusion) for user in met if len(histories[user]) >= self.limit
+        }
+        return {
+            user: self._read(events, excluded.get(user, set()), documents.get(user)) if events else NOTHING
+            for user, events in histories.items()
+        }
+
+    def _read(self, events: Sequence[Behaviour], excluded: set[str], documents: np.ndarray | None) -> Stored:
+        """excluded: by events that may be older."""
+        excluded = excluded | self._excluded(events)
         unknown = self._unknown(excluded.union(one.item_id for one in events))
         history, rows = self.history(events), self.known_rows(excluded)
         return Stored(history, rows, documents, len(events), unknown=unknown, size=self.size)
@@ -162,14 +169,6 @@ def _merged(first: History, second: History) -> History:
 
 def _met(events: Iterable[EventRow]) -> list[Behaviour]:
     return [Behaviour(one.item_id, one.event, one.value, one.occurred_at.timestamp()) for one in events]
-
-
-def _documents(connection: Connection, user_id: str, encoder: str) -> np.ndarray | None:
-    found = read_documents(connection, user_id, encoder)
-    if found is None:
-        return None
-    _, long, short = found
-    return np.stack([long, np.zeros_like(long) if short is None else short]).astype(np.float32)
 
 
 def _behaviours(context: Sequence[ContextEvent], now: float) -> list[Behaviour]:

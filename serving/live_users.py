@@ -1,7 +1,7 @@
 """What is known of the users who asked lately, in memory, and whether it still holds."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -40,23 +40,22 @@ class LiveUsers(Generic[Known]):
         """What was known of a user last, whether or not it holds."""
         return self._known.get(user_id)
 
-    def read(self, user_id: str, read: Callable[[], Known]) -> Known:
-        """Reads and keeps what is known of a user; what changed meanwhile is kept as what does not hold."""
+    def read(self, user_ids: Sequence[str], read: Callable[[], Mapping[str, Known]]) -> Mapping[str, Known]:
+        """Reads and keeps what is known of users; what changed meanwhile is kept as what does not hold."""
         ticket = object()
         with self._lock:
-            self._reading[user_id] = ticket
+            self._reading |= dict.fromkeys(user_ids, ticket)
+        found: Mapping[str, Known] = {}
         try:
-            known = read()
-        except BaseException:
+            found = read()
+        finally:
             with self._lock:
-                if self._reading.get(user_id) is ticket:
-                    del self._reading[user_id]
-            raise
-        with self._lock:
-            if self._reading.get(user_id) is ticket:
-                del self._reading[user_id]
-                self._keep(user_id, known)
-        return known
+                for user_id in user_ids:
+                    if self._reading.get(user_id) is ticket:
+                        del self._reading[user_id]
+                        if user_id in found:
+                            self._keep(user_id, found[user_id])
+        return found
 
     def update(self, user_id: str, after: Callable[[Known], Known | None]) -> None:
         """What is known of a user becomes what `after` makes of it, which is all that changed. Where it does not hold,

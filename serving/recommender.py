@@ -3,13 +3,14 @@
 import math
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
 
 from components.arrow import numbers
 from components.bundle import Bundle
@@ -27,7 +28,6 @@ from components.store.people import refused
 from components.store.rows import EventRow
 from serving import logs
 from serving.catalogue import ListedItem
-from serving.database import Database, Session
 from serving.errors import ApiError
 from serving.impressions import Impressions
 from serving.listing import Listing
@@ -36,6 +36,7 @@ from serving.live import NOTHING, REFUSED, Reader, Stored
 from serving.live_users import LiveUsers
 from serving.metrics import Metrics
 from serving.newcomers import Newcomers
+from serving.reads import Reads, Session
 from serving.recent import Recent
 from serving.requests import RecommendRequest, SimilarRequest
 from serving.spool import Spool, SpoolError
@@ -75,7 +76,6 @@ class Interest:
 class Ranked:
     """A list, and what it was made of."""
 
-    stored: Stored
     interest: Interest
     listed: Listed
 
@@ -87,7 +87,7 @@ class Recommender:
         self,
         bundle: Bundle,
         settings: Settings,
-        database: Database,
+        reads: Reads,
         metrics: Metrics,
         impressions: Impressions,
         spool: Spool,
@@ -95,7 +95,7 @@ class Recommender:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._settings = settings
         self._privacy = Privacy(settings)
-        self._database = database
+        self._reads = reads
         self._metrics = metrics
         self._impressions = impressions
         self._spool = spool
@@ -145,28 +145,42 @@ class Recommender:
         other._interests = Recent(INTERESTS)
         return other
 
-    def recommend(self, request: RecommendRequest, variant: str, *, noted: bool = True) -> Answer:
+    async def recommend(self, request: RecommendRequest, variant: str, *, noted: bool = True) -> Answer:
         """The answer of /recommend. Every event committed before the call counts. noted: whether somebody sees it."""
         now = time.time()
-        session = Session(self._database, self._metrics)
+        session = Session(self._reads, self._metrics)
+        stored = await self._stored(session, request.user_id)
+        if _is_quick(request):
+            return self._answer(session, request, stored, now, variant, noted=noted)
+        return await run_in_threadpool(self._answer, session, request, stored, now, variant, noted=noted)
+
+    async def rank(self, request: RecommendRequest) -> list[str]:
+        """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
+        now = time.time()
+        stored = await self._stored(Session(self._reads, self._metrics), request.user_id)
+        return [self._lists.ids[row] for row in self._rank(request, stored, now).listed.rows]
+
+    def _answer(
+        self, session: Session, request: RecommendRequest, stored: Stored, now: float, variant: str, *, noted: bool
+    ) -> Answer:
         request_id = (noted and logs.request_id.get()) or uuid.uuid4().hex
-        ranked = self._rank(session, request, now, request_id if noted else None)
+        ranked = self._rank(request, stored, now, request_id if noted else None)
         interest = ranked.interest
         items = ranked.listed.items
         if request.explain:
             with self._metrics.stage("reasons"):
                 reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
             items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
-        if noted and ranked.stored.allowed:
+        if noted and stored.allowed:
             self._note(request_id, request.user_id, variant, ranked.listed, now)
-        user_state = _user_state(ranked.stored, request)
+        user_state = _user_state(stored, request)
         long_share = float(interest.query.long_share[0])
         self._count(user_state, long_share)
         body = {
             "request_id": request_id,
             "model_version": self.model_version,
             "variant": variant,
-            "degraded": self._is_degraded(session, ranked.stored),
+            "degraded": self._is_degraded(session, stored),
             "user_state": user_state,
             "interest": interest.told,
             "items": items,
@@ -181,11 +195,6 @@ class Recommender:
         """Nothing of a user, or with None of any, may stay in memory."""
         self.users.gone(user_id)
         self._interests.clear()
-
-    def rank(self, request: RecommendRequest) -> list[str]:
-        """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
-        ranked = self._rank(Session(self._database, self._metrics), request, time.time())
-        return [self._lists.ids[row] for row in ranked.listed.rows]
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
         """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
@@ -202,14 +211,8 @@ class Recommender:
             "items": self._lists.like(row, request.k).items,
         }
 
-    def at_hand(self, request: RecommendRequest) -> bool:
-        """Whether an answer needs neither Postgres nor much time."""
-        plain = not (request.explain or request.context or request.filters.category_in)
-        return plain and self._known(request.user_id) is not None
-
-    def _rank(self, session: Session, request: RecommendRequest, now: float, request_id: str | None = None) -> Ranked:
+    def _rank(self, request: RecommendRequest, stored: Stored, now: float, request_id: str | None = None) -> Ranked:
         """request_id: of an answer that may explore, as it does where it can be noted what it showed."""
-        stored = self._stored(session, request.user_id)
         interest = self._interest(stored, request, now)
         share = self._settings.ranking.exploration
         if share and request_id and stored.allowed:
@@ -218,7 +221,7 @@ class Recommender:
             listed = self._known_list(request, stored, interest)
         else:
             listed = self._list(request, stored, interest.query)
-        return Ranked(stored, interest, listed)
+        return Ranked(interest, listed)
 
     def _known_list(self, request: RecommendRequest, stored: Stored, interest: Interest) -> Listed:
         """The list of before, where neither the trend nor the catalogue is another one."""
@@ -257,16 +260,14 @@ class Recommender:
             self._interests.put(stored, interest)
         return interest
 
-    def _stored(self, session: Session, user_id: str) -> Stored:
+    async def _stored(self, session: Session, user_id: str) -> Stored:
         """What is known of a user; what was known last, when Postgres is away. What waits in the spool counts."""
         waiting = self._waiting(session, user_id)  # before Postgres: what is stored in between is then found there
         stored = self._known(user_id)
         if stored is None:
             last = self.users.last(user_id) or NOTHING
             with self._metrics.stage("history"):
-                stored = session.ask(
-                    "history", lambda asked: self.users.read(user_id, lambda: self._read(asked, user_id)), last
-                )
+                stored = await session.ask("history", self._read, user_id, last)
         return self._reader.with_waiting(stored, waiting)
 
     def _waiting(self, session: Session, user_id: str) -> list[EventRow]:
@@ -280,10 +281,12 @@ class Recommender:
         known = self.users.get(user_id)
         return known if known is not None and self._reader.holds(known) else None
 
-    def _read(self, connection: Connection, user_id: str) -> Stored:
-        if refused(connection, self._privacy, [user_id]):
-            return REFUSED
-        return self._reader.stored(connection, user_id)
+    def _read(self, connection: Connection, user_ids: Sequence[str]) -> Mapping[str, Stored]:
+        return self.users.read(user_ids, lambda: self._found(connection, user_ids))
+
+    def _found(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, Stored]:
+        out = dict.fromkeys(refused(connection, self._privacy, user_ids), REFUSED)
+        return out | self._reader.stored(connection, [user for user in user_ids if user not in out])
 
     def _is_degraded(self, session: Session, stored: Stored) -> bool:
         """Whether the list may know less than Postgres, or more, or will not be noted soon."""
@@ -298,6 +301,11 @@ class Recommender:
         self._metrics.recommended.labels(user_state).inc()
         if not math.isnan(long_share):
             self._metrics.long_share.observe(long_share)
+
+
+def _is_quick(request: RecommendRequest) -> bool:
+    """Whether a thread of its own would take longer than the answer."""
+    return not (request.explain or request.context or request.filters.category_in)
 
 
 def _user_state(stored: Stored, request: RecommendRequest) -> str:

@@ -29,6 +29,7 @@ from serving.group_commit import GroupCommit
 from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.people import People
+from serving.reads import Reads
 from serving.recommender import Recommender
 from serving.replay import Replay
 from serving.shadow import Shadow
@@ -52,6 +53,7 @@ class Parts:
 
     settings: Settings
     database: Database
+    reads: Reads
     recommender: Variants
     intake: Intake
     people: People
@@ -125,6 +127,7 @@ class Runtime:
             for follower in self._parts.followers:
                 follower.close()
             self._parts.recommender.close()
+            self._parts.reads.close()
             self._parts.database.close()
             self._parts.spool.close()
             self.traces.close()
@@ -144,11 +147,12 @@ class Runtime:
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
-        recommenders = {champion: self._recommender(folders[champion], settings, database, impressions, spool)}
+        reads = Reads(database, settings.serving.read_seconds)
+        recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, spool)}
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
             try:
-                recommenders[version] = self._recommender(folders[version], settings, database, impressions, spool)
+                recommenders[version] = self._recommender(folders[version], settings, reads, impressions, spool)
             except Exception as error:  # whatever is wrong with another version costs the champion nothing
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
@@ -175,15 +179,13 @@ class Runtime:
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
         ]
-        return Parts(settings, database, variants, intake, people, privacy, spool, followers)
+        return Parts(settings, database, reads, variants, intake, people, privacy, spool, followers)
 
     def _recommender(
-        self, folder: Path, settings: Settings, database: Database, impressions: Impressions, spool: Spool
+        self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, spool: Spool
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
-        recommender = Recommender(
-            bundle, trained_settings(settings, bundle), database, self.metrics, impressions, spool
-        )
+        recommender = Recommender(bundle, trained_settings(settings, bundle), reads, self.metrics, impressions, spool)
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender
 

@@ -1,5 +1,6 @@
 """What another version would have answered, found out after the answer and never shown."""
 
+import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +41,7 @@ class Shadow:
         started = time.perf_counter()
         overlap, error = None, None
         try:
-            listed = recommender.rank(request)
+            listed = asyncio.run(recommender.rank(request))
             overlap = len(set(listed) & set(shown.item_ids)) / max(1, len(shown.item_ids))
         except Exception as failure:
             logger.exception("shadow %s failed", recommender.model_version)

@@ -124,29 +124,23 @@ class Variants:
         for recommender in self._recommenders.values():
             recommender.users.followed(following)
 
-    def at_hand(self, request: RecommendRequest) -> bool:
-        """Whether an answer needs neither Postgres nor much time."""
-        parts = self._parts
-        version = wanted_version.get() or assigned(parts, request.user_id).model_version
-        return version in self._recommenders and self._recommenders[version].at_hand(request)
-
     def assigned(self, user_id: str) -> Part:
         """The part that answers a user now."""
         return assigned(self._parts, user_id)
 
-    def recommend(self, request: RecommendRequest) -> dict[str, object]:
+    async def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """The answer of /recommend by the user's variant. Where that fails, the champion answers in its place."""
         if version := wanted_version.get():
-            return self._recommender(version).recommend(request, ON_TRIAL, noted=False).body
+            return (await self._recommender(version).recommend(request, ON_TRIAL, noted=False)).body
         parts = self._parts
         part = assigned(parts, request.user_id)
         try:
-            answer = self._answer(part, request)
+            answer = await self._answer(part, request)
         except Exception:
             if part.variant == CHAMPION:
                 raise
             logger.exception("%s %s failed, the champion answers instead", part.variant, part.model_version)
-            answer = self._answer(parts[CHAMPION], request)
+            answer = await self._answer(parts[CHAMPION], request)
         if shadow := shadowed(parts, answer.request_id):
             self._shadow.compare(self._recommenders[shadow.model_version], request, answer)
         return answer.body
@@ -158,11 +152,11 @@ class Variants:
     def close(self) -> None:
         self._shadow.close()
 
-    def _answer(self, part: Part, request: RecommendRequest) -> Answer:
+    async def _answer(self, part: Part, request: RecommendRequest) -> Answer:
         labels = (part.variant, part.model_version)
         started = time.perf_counter()
         try:
-            answer = self._recommenders[part.model_version].recommend(request, part.variant)
+            answer = await self._recommenders[part.model_version].recommend(request, part.variant)
         except Exception:
             self._metrics.answers.labels(*labels, "error").inc()
             raise

@@ -1,21 +1,27 @@
 """What the store knows of one person: the latest events, and the vectors of their documents."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, bindparam, func, select, text
 
 from components.store.bulk import copy_rows
 from components.store.people import lock_users
 from components.store.schema import Event, UserVector
 
 _VECTORS = ("user_id", "encoder", "as_of", "document_long", "document_short")
-_HISTORY = text(
-    "SELECT item_id, event, value, occurred_at FROM events WHERE user_id = :user"
-    " ORDER BY occurred_at DESC, received_at DESC, event_id DESC LIMIT :limit"
+_HISTORIES = text(
+    "SELECT asked.user_id, one.item_id, one.event, one.value, extract(epoch FROM one.occurred_at)::float8"
+    " FROM unnest(CAST(:users AS text[])) AS asked (user_id) CROSS JOIN LATERAL"
+    " (SELECT * FROM events WHERE events.user_id = asked.user_id"
+    " ORDER BY occurred_at DESC, received_at DESC, event_id DESC LIMIT :limit) AS one"
+    " ORDER BY one.occurred_at, one.received_at, one.event_id"
+)
+_DOCUMENTS = select(UserVector.user_id, UserVector.document_long, UserVector.document_short).where(
+    UserVector.user_id == func.any(bindparam("users")), UserVector.encoder == bindparam("encoder")
 )
 
 
@@ -28,24 +34,18 @@ class Behaviour(NamedTuple):
     at: float
 
 
-def read_history(connection: Connection, user_id: str, limit: int) -> list[Behaviour]:
-    """The last `limit` events of a user, oldest first."""
-    rows = connection.execute(_HISTORY, {"user": user_id, "limit": limit}).all()
-    return [Behaviour(item, event, value, moment.timestamp()) for item, event, value, moment in reversed(rows)]
+def read_histories(connection: Connection, user_ids: Collection[str], limit: int) -> dict[str, list[Behaviour]]:
+    """The last `limit` events of each user, oldest first."""
+    histories: dict[str, list[Behaviour]] = {user: [] for user in user_ids}
+    for user, *event in connection.execute(_HISTORIES, {"users": list(user_ids), "limit": limit}):
+        histories[user].append(Behaviour(*event))
+    return histories
 
 
-def read_documents(
-    connection: Connection, user_id: str, encoder: str
-) -> tuple[datetime, np.ndarray, np.ndarray | None] | None:
-    """(as_of, LLM(D_l) (e,), LLM(D_s) (e,) or None), float32; None for a user without vectors of this encoder."""
-    query = select(UserVector.as_of, UserVector.document_long, UserVector.document_short).where(
-        UserVector.user_id == user_id, UserVector.encoder == encoder
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    as_of, long, short = row
-    return as_of, np.asarray(long, np.float32), None if short is None else np.asarray(short, np.float32)
+def read_documents(connection: Connection, user_ids: Collection[str], encoder: str) -> dict[str, np.ndarray]:
+    """LLM(D_l) and LLM(D_s) of each user who has vectors of this encoder, float32 (2, e), a zero row being absent."""
+    rows = connection.execute(_DOCUMENTS, {"users": list(user_ids), "encoder": encoder})
+    return {user: _stacked(long, short) for user, long, short in rows}
 
 
 def write_documents(
@@ -79,6 +79,10 @@ def write_documents(
                 " WHERE EXCLUDED.as_of >= user_vectors.as_of"
             )
         ).rowcount
+
+
+def _stacked(long: Sequence[float], short: Sequence[float] | None) -> np.ndarray:
+    return np.array([long, np.zeros(len(long)) if short is None else short], dtype=np.float32)
 
 
 def read_all_documents(engine: Engine, encoder: str, dimension: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

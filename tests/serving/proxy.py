@@ -58,10 +58,13 @@ class Proxy:
                     time.sleep(self.delay)
                 if self.swallows:
                     continue
-                target.sendall(data)
                 if to_postgres and self.cut_commit_of and self.cut_commit_of in data:
                     armed, self.cut_commit_of = True, None
-                if armed and b"COMMIT" in data:
+                last = armed and b"COMMIT" in data
+                if last:
+                    source.shutdown(socket.SHUT_RDWR)  # before Postgres can answer
+                target.sendall(data)
+                if last:
                     break
         self._end(pair)
 

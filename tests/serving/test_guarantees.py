@@ -79,7 +79,7 @@ class Shop:
 
     def ask(self, user: str, **wishes: object) -> RecommendAnswer:
         request = RecommendRequest.model_validate({"user_id": user, **wishes})
-        return RecommendAnswer.model_validate(self.parts.recommender.recommend(request))
+        return RecommendAnswer.model_validate(asyncio.run(self.parts.recommender.recommend(request)))
 
 
 @dataclass
