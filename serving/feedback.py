@@ -22,7 +22,7 @@ from components.store.variants import Part
 from serving.catalogue import known_items
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
-from serving.group_commit import GroupCommit
+from serving.gathered import Gathered
 from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.requests import FeedbackRequest, ItemsRequest
@@ -78,7 +78,7 @@ class Intake:
         self._impressions = impressions
         self._spool = spool
         self._write_seconds = write_seconds
-        self.writer: GroupCommit[_Batch, Answer] = GroupCommit(
+        self.writer: Gathered[_Batch, Answer] = Gathered(
             FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE
         )
 

@@ -1,86 +1,98 @@
-"""Work for Postgres that gathers while other such work is under way, and is then done at once."""
+"""Many requests, one transaction: what comes while one is under way gathers, and shares the next."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-from serving.database import DatabaseAway
-
+logger = logging.getLogger(__name__)
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
 
 
 @dataclass(frozen=True)
-class Waiting(Generic[Asked, Told]):
-    """One that asked, and what it will be told."""
-
+class _Waiting(Generic[Asked, Told]):
     asked: Asked
-    told: "Future[Told]" = field(default_factory=Future)
-    context: Context = field(default_factory=copy_context)
+    answer: asyncio.Future[Told]
+    context: Context
 
 
 class Gathered(Generic[Asked, Told]):
-    """Threads of its own, each of which takes all that waits, up to `most`, and does it as one."""
+    """One thread of its own works for all who ask, from any event loop.
+
+    work: does what a group asked, and gives the answer, or what went wrong, of each. Where it raises, it is done for
+    each of the group alone, so that what is wrong with one costs the others nothing. A group has `most` of `size`
+    together, or one who asks for more.
+    """
 
     def __init__(
-        self, name: str, work: Callable[[Sequence[Asked]], Sequence[Told]], *, threads: int = 1, most: int = 64
+        self,
+        name: str,
+        work: Callable[[Sequence[Asked]], Sequence[Told | Exception]],
+        *,
+        size: Callable[[Asked], int],
+        most: int,
     ) -> None:
-        """work: what each one is told, in their order. It runs in the context of the first of them."""
-        self._work, self._most = work, most
-        self._queue: SimpleQueue[Waiting[Asked, Told] | None] = SimpleQueue()
-        self._threads = [Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._work = work
+        self._size = size
+        self._most = most
+        self._queue: SimpleQueue[_Waiting[Asked, Told] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
 
-    def ask(self, asked: Asked) -> "Future[Told]":
-        """To be done soon. What is wrong with one of those that are done at once costs the others nothing."""
-        waiting = Waiting[Asked, Told](asked)
-        self._queue.put(waiting)
-        return waiting.told
+    def start(self) -> None:
+        self._thread.start()
 
     def close(self) -> None:
-        """Does what waits, and ends."""
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
+        """Does what waits."""
+        self._queue.put(None)
+        self._thread.join()
+
+    async def ask(self, asked: Asked) -> Told:
+        """The answer, once it is done. It is done all the same for who is cancelled meanwhile."""
+        answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Waiting(asked, answer, copy_context()))
+        return await answer
 
     def _run(self) -> None:
-        going = True
-        while going:
-            batch, going = self._batch()
-            batch = [one for one in batch if one.told.set_running_or_notify_cancel()]
-            if batch:
-                self._do(batch)
+        while first := self._queue.get():
+            group = self._gathered(first)
+            for one, outcome in zip(group, self._outcomes(group), strict=True):
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    one.answer.get_loop().call_soon_threadsafe(_tell, one.answer, outcome)
 
-    def _batch(self) -> tuple[list[Waiting[Asked, Told]], bool]:
-        """What waits, and whether more may come."""
-        batch: list[Waiting[Asked, Told]] = []
-        try:
-            one = self._queue.get()
-            while one is not None:
-                batch.append(one)
-                if len(batch) == self._most:
-                    return batch, True
-                one = self._queue.get_nowait()
-        except Empty:
-            return batch, True
-        return batch, False
+    def _gathered(self, first: _Waiting[Asked, Told]) -> list[_Waiting[Asked, Told]]:
+        group, size = [first], self._size(first.asked)
+        while size < self._most:
+            try:
+                another = self._queue.get_nowait()
+            except Empty:
+                break
+            if another is None:
+                self._queue.put(None)
+                break
+            group.append(another)
+            size += self._size(another.asked)
+        return group
 
-    def _do(self, batch: Sequence[Waiting[Asked, Told]]) -> None:
+    def _outcomes(self, group: Sequence[_Waiting[Asked, Told]]) -> Sequence[Told | Exception]:
         try:
-            told = batch[0].context.run(self._work, [one.asked for one in batch])
-        except Exception as error:  # noqa: BLE001  # those who wait are told, whatever it is
-            if len(batch) == 1 or isinstance(error, DatabaseAway):
-                for one in batch:
-                    one.told.set_exception(error)
-            else:
-                for one in batch:
-                    self._do([one])
-            return
-        for one, answer in zip(batch, told, strict=True):
-            one.told.set_result(answer)
+            return group[0].context.run(self._work, [one.asked for one in group])
+        except Exception as error:
+            if len(group) == 1:
+                return [error]
+            logger.exception("%d requests cannot be done together", len(group))
+            return [outcome for one in group for outcome in self._outcomes([one])]
+
+
+def _tell(answer: asyncio.Future[Told], outcome: Told | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

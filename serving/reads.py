@@ -11,11 +11,12 @@ from serving.database import Database, DatabaseAway
 from serving.gathered import Gathered
 from serving.metrics import Metrics
 
-READERS = 2
-"""So that one connection which hangs does not keep everybody waiting."""
+MOST_AT_ONCE = 64
+"""Users of one transaction."""
 Result = TypeVar("Result")
 Question = Callable[[Connection, Sequence[str]], Mapping[str, Result]]
 """What is asked of some users, none of them twice; the answer by user."""
+_Asked = tuple[Question[Any], str]
 logger = logging.getLogger(__name__)
 
 
@@ -25,7 +26,7 @@ class Reads:
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
         self._seconds = seconds
-        self._gathered: Gathered[tuple[Question[Any], str], Any] = Gathered("reader", self._read, threads=READERS)
+        self.reader: Gathered[_Asked, Any] = Gathered("reads", self._read, size=lambda _: 1, most=MOST_AT_ONCE)
 
     @property
     def away(self) -> bool:
@@ -36,23 +37,23 @@ class Reads:
         """Raises DatabaseAway after `seconds` at most; what was asked may go on, and keep what it finds."""
         if self.away:
             raise DatabaseAway("it did not answer in time")
-        told = self._gathered.ask((question, user_id))
         try:
             async with asyncio.timeout(self._seconds):
-                return await asyncio.wrap_future(told)
+                answer: Result = await self.reader.ask((question, user_id))
+                return answer
         except TimeoutError as error:
             self._database.breaker.failed()
             raise DatabaseAway(f"no answer within {self._seconds:g} s") from error
 
-    def close(self) -> None:
-        self._gathered.close()
-
-    def _read(self, asked: Sequence[tuple[Question[Any], str]]) -> list[Any]:
+    def _read(self, asked: Sequence[_Asked]) -> list[Any]:
         users: dict[Question[Any], dict[str, None]] = {}
         for question, user_id in asked:
             users.setdefault(question, {})[user_id] = None
-        with self._database.begin() as connection:
-            found = {question: question(connection, list(them)) for question, them in users.items()}
+        try:
+            with self._database.begin() as connection:
+                found = {question: question(connection, list(them)) for question, them in users.items()}
+        except DatabaseAway as error:
+            return [error] * len(asked)
         return [found[question][user_id] for question, user_id in asked]
 
 

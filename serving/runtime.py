@@ -25,7 +25,7 @@ from serving.database import Database
 from serving.errors import unavailable
 from serving.feedback import FEEDBACK, Intake
 from serving.follower import Follower
-from serving.group_commit import GroupCommit
+from serving.gathered import Gathered
 from serving.impressions import Impressions
 from serving.metrics import Metrics
 from serving.people import People
@@ -53,13 +53,12 @@ class Parts:
 
     settings: Settings
     database: Database
-    reads: Reads
     recommender: Variants
     intake: Intake
     people: People
     privacy: Privacy
     spool: Spool
-    followers: list[Follower | Changes | Impressions | Replay | GroupCommit[Any, Any]]
+    followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any]]
 
 
 class Runtime:
@@ -127,7 +126,6 @@ class Runtime:
             for follower in self._parts.followers:
                 follower.close()
             self._parts.recommender.close()
-            self._parts.reads.close()
             self._parts.database.close()
             self._parts.spool.close()
             self.traces.close()
@@ -171,7 +169,8 @@ class Runtime:
             settings.serving.write_seconds,
         )
         people = People(database, privacy, variants, impressions, spool)
-        followers: list[Follower | Changes | Impressions | Replay | GroupCommit[Any, Any]] = [
+        followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any]] = [
+            reads.reader,
             intake.writer,
             impressions,
             Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
@@ -179,7 +178,7 @@ class Runtime:
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
         ]
-        return Parts(settings, database, reads, variants, intake, people, privacy, spool, followers)
+        return Parts(settings, database, variants, intake, people, privacy, spool, followers)
 
     def _recommender(
         self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, spool: Spool

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.group_commit import GroupCommit
+from serving.gathered import Gathered
 
 
 class Doubler:
@@ -28,7 +28,7 @@ def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[object], list
     doubler = Doubler()
 
     async def ask() -> list[object]:
-        commit = GroupCommit("test", doubler.write, size=lambda number: 1, most=most)
+        commit = Gathered("test", doubler.write, size=lambda number: 1, most=most)
         commit.start()
         told = await asyncio.gather(*map(commit.ask, numbers), return_exceptions=True)
         commit.close()
@@ -60,7 +60,7 @@ def test_who_waits_at_the_end_is_answered() -> None:
     doubler = Doubler()
 
     async def end() -> list[int]:
-        commit: GroupCommit[int, int] = GroupCommit("test", doubler.write, size=lambda number: 1, most=2)
+        commit: Gathered[int, int] = Gathered("test", doubler.write, size=lambda number: 1, most=2)
         asked = [asyncio.create_task(commit.ask(number)) for number in range(1, 10)]
         await asyncio.sleep(0)
         commit.start()
@@ -74,7 +74,7 @@ def test_who_gave_up_disturbs_nobody() -> None:
     doubler = Doubler()
 
     async def give_up() -> int:
-        commit: GroupCommit[int, int] = GroupCommit("test", doubler.write, size=lambda number: 1, most=100)
+        commit: Gathered[int, int] = Gathered("test", doubler.write, size=lambda number: 1, most=100)
         commit.start()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(commit.ask(1), 0.001)
