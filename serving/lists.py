@@ -1,6 +1,6 @@
 """Lists of the items of one bundle: what may be shown, best first, re-ranked, as an answer shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
-from serving.catalogue import ListedItem
 from serving.listing import Listing
 from serving.requests import RecommendRequest
 from serving.trend import LiveTrend
@@ -34,16 +33,6 @@ class Listed:
     catalogue: int
     scored: int
     """How many items were scored for it."""
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """An item that made the list."""
-
-    row: int
-    score: float
-    listed: ListedItem
-    placed: Placed
 
 
 class _Counted:
@@ -129,39 +118,36 @@ class Lists:
         """The first k under the mask, re-ranked; looks as far down as it takes."""
         trend, catalogue, counted = self.trend.now, self.listing.version, _Counted(question, len(mask))
         plain = not (diversity or category_cap or tail_share or exploration)
-        rows, scores, listed = np.zeros(0, np.int64), np.zeros(0, np.float32), list[ListedItem]()
+        rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
         chosen: Sequence[int] = []
         for more, theirs in self._candidates.batches(counted, mask, k if plain else POOL):
             rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
-            listed += [self.listing[row] for row in more]
             chosen = range(min(k, len(rows))) if plain else rerank(
-                scores, self.bundle.texts[rows], [one.category for one in listed], k, diversity=diversity,
-                category_cap=category_cap, tail=self.tail[rows], tail_share=tail_share,
+                scores, self.bundle.texts[rows], [self.listing[row].category for row in rows.tolist()], k,
+                diversity=diversity, category_cap=category_cap, tail=self.tail[rows], tail_share=tail_share,
                 above=chosen, pick=exploration.pick if exploration else np.argmax,
             )  # fmt: skip
             if len(chosen) >= k:
                 break
-        placed = exploration.places if exploration else [CERTAIN] * len(chosen)
-        shown = [
-            _Shown(int(rows[position]), float(scores[position]), listed[position], how)
-            for position, how in zip(chosen, placed, strict=True)
-        ]
-        return Listed(*self._told(shown), trend, catalogue, counted.scored)
+        rows, scores = rows[chosen], scores[chosen]
+        items = [self._told(*one) for one in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)]
+        placed = exploration.places if exploration else [CERTAIN] * len(items)
+        noted = [_noted(item, how) for item, how in zip(items, placed, strict=True)]
+        return Listed(items, rows, noted, trend, catalogue, counted.scored)
 
-    def _told(self, shown: Sequence[_Shown]) -> tuple[list[dict[str, object]], np.ndarray, list[dict[str, object]]]:
-        """items, rows and noted of `Listed`."""
-        items: list[dict[str, object]] = [
-            {
-                "item_id": self.ids[one.row],
-                "title": one.listed.title,
-                "category": one.listed.category,
-                "score": one.score,
-                "rank": rank,
-            }
-            for rank, one in enumerate(shown, start=1)
-        ]
-        noted = [
-            {name: item[name] for name in ("item_id", "rank", "score")} | one.placed._asdict()
-            for item, one in zip(items, shown, strict=True)
-        ]
-        return items, np.array([one.row for one in shown], dtype=np.int64), noted
+    def _told(self, rank: int, found: tuple[int, float]) -> dict[str, object]:
+        """An item of the list: its row and its score."""
+        row, score = found
+        listed = self.listing[row]
+        return {
+            "item_id": self.ids[row], "title": listed.title, "category": listed.category, "score": score, "rank": rank
+        }  # fmt: skip
+
+
+def _noted(item: Mapping[str, object], placed: Placed) -> dict[str, object]:
+    """What the impression says of an item of the list."""
+    propensity, greedy = placed
+    return {
+        "item_id": item["item_id"], "rank": item["rank"], "score": item["score"], "propensity": propensity,
+        "greedy": greedy,
+    }  # fmt: skip
