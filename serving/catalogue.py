@@ -3,14 +3,11 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, distinct, func, or_, select, text
+from sqlalchemy import Connection, and_, distinct, func, or_, select
 
 from components.interests.signals import RATED
 from components.ranking.exclusion import Exclusion
-from components.store.arrays import text_array
 from components.store.schema import Event, Item, User
-
-_KNOWN = text("SELECT item_id FROM items WHERE item_id = ANY(CAST(:items AS text[]))")
 
 
 @dataclass(frozen=True)
@@ -25,11 +22,6 @@ def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, L
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
     rows = connection.execute(columns.where(Item.item_id == func.any(list(item_ids))))
     return {row.item_id: ListedItem(row.title, list(row.category), row.available) for row in rows}
-
-
-def known_items(connection: Connection, item_ids: Collection[str]) -> set[str]:
-    """Those of the items that the catalogue has."""
-    return set(connection.scalars(_KNOWN, {"items": text_array(list(item_ids))}))
 
 
 def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:

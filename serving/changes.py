@@ -1,4 +1,4 @@
-"""What other writers change in Postgres, told at their commit (LISTEN); see the migration 0006."""
+"""What other writers change in Postgres, told at their commit (LISTEN); see the migrations 0006 and 0008."""
 
 import logging
 from collections.abc import Container
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Protocol
 
+import orjson
 import psycopg
 
 from components.store.listening import GONE, ITEMS, USERS, VECTORS, check_alive, listen
@@ -80,13 +81,12 @@ class Changes:
                 check_alive(connection)
 
     def _tell(self, change: psycopg.Notify) -> None:
-        told = change.payload or None
-        if change.channel == USERS:
-            if change.pid not in self.own:
-                self.memory.users_changed(told)
-        elif change.channel == GONE:
-            self.memory.users_gone(told)
+        ids: list[str | None] = orjson.loads(change.payload) if change.payload else [None]
+        if change.channel == ITEMS:
+            self.memory.items_changed(*ids)
         elif change.channel == VECTORS:
             self.memory.vectors_changed()
-        else:
-            self.memory.items_changed(told)
+        elif change.channel == GONE or change.pid not in self.own:
+            tell = self.memory.users_gone if change.channel == GONE else self.memory.users_changed
+            for user_id in ids:
+                tell(user_id)

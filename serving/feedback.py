@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,6 @@ from components.store.load import append_events, quarantine, upsert_items
 from components.store.normalize import clean_id
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
-from serving.catalogue import known_items
 from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
 from serving.gathered import Gathered
@@ -114,9 +113,8 @@ class Intake:
         """What became of each, the new events by event_id, and the event_ids that were there. What comes twice is new
         where it comes first."""
         users = (row[Columns.USER] for batch in batches for row in batch.raw)
-        admission = admit(connection, users, self._privacy)
-        items = known_items(connection, {item for batch in batches for item in batch.items})
-        cleaned = [self._cleaned(batch, items, admission) for batch in batches]
+        admission = admit(connection, users, self._privacy, {item for batch in batches for item in batch.items})
+        cleaned = [self._cleaned(batch, admission) for batch in batches]
         new: dict[str, EventRow] = {}
         for one in cleaned:
             for row in one.rows:
@@ -128,12 +126,12 @@ class Intake:
             del new[event_id]
         return cleaned, new, known
 
-    def _cleaned(self, batch: _Batch, items: Container[str], admission: Admission) -> Cleaned[EventRow]:
+    def _cleaned(self, batch: _Batch, admission: Admission) -> Cleaned[EventRow]:
         return clean_events(
             batch.raw,
             source=FEEDBACK,
             settings=self._settings,
-            known_items=items,
+            known_items=admission.items,
             now=datetime.fromtimestamp(batch.now, UTC),
             admission=admission,
         )
@@ -142,7 +140,7 @@ class Intake:
         """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
         users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
         names = {user: self._privacy.pseudonym(user) for user in users}
-        cleaned = self._cleaned(batch, batch.items, Admission(names, {}))
+        cleaned = self._cleaned(batch, Admission(names, {}, batch.items))
         for user in {row.user_id for row in cleaned.rows}:
             self._variants.users_changed(user)  # the commit may have been all that arrived
         shown = self._impressions.answerers({row.request_id for row in cleaned.rows if row.request_id})

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from components.privacy import Privacy
 from components.store.impressions import Answered, record_impressions
-from components.store.people import lock_users, refused
+from components.store.people import locked
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
@@ -107,7 +107,5 @@ class Impressions:
 
     def _allowed(self, connection: Connection, batch: Sequence[Answered]) -> list[Answered]:
         """Those of people of whom something may be kept, who stay so to the end of the transaction."""
-        users = {one.user_id for one in batch}
-        lock_users(connection, users)
-        out = refused(connection, self._privacy, users)
+        out, _ = locked(connection, self._privacy, {one.user_id for one in batch})
         return [one for one in batch if one.user_id not in out]

@@ -1,7 +1,7 @@
 """The way back: what waits in the spool goes into Postgres, in the order it came, once each."""
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -13,7 +13,6 @@ from components.store.admission import Admission, admit
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
 from components.store.rows import EventRow, Rejected
-from serving.catalogue import known_items
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
 from serving.spool import Row, Spool, SpoolError
@@ -101,9 +100,9 @@ class Replay:
 
     def _write(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """How many events were new, and how many not; those that only Postgres could reject count as rejected."""
-        admission = admit(connection, (row.user_id for row in rows), self._privacy)
-        known = known_items(connection, {row.values[Columns.ITEM] for row in rows if row.reason is None})
-        judged = [_judged(row, admission, known) for row in rows]
+        items = {row.values[Columns.ITEM] for row in rows if row.reason is None}
+        admission = admit(connection, (row.user_id for row in rows), self._privacy, items)
+        judged = [_judged(row, admission) for row in rows]
         events = waiting_events(judged)
         accepted = len(events) - len(append_events(connection, _attributed(connection, events)))
         rejected = [
@@ -114,11 +113,11 @@ class Replay:
         return {"accepted": accepted, "duplicate": len(events) - accepted, "rejected": sound - len(events)}
 
 
-def _judged(row: Row, admission: Admission, known: Container[str]) -> Row:
+def _judged(row: Row, admission: Admission) -> Row:
     """The row with a reason, if Postgres knows one. Of a refused user the reason alone is kept."""
     if refusal := admission.refused.get(row.user_id or ""):
         return replace(row, values={}, reason=refusal)
-    if row.reason is None and (item := row.values[Columns.ITEM]) not in known:
+    if row.reason is None and (item := row.values[Columns.ITEM]) not in admission.items:
         return replace(row, reason=f"unknown_item: {item!r} is not in the catalogue; load the item first")
     return row
 

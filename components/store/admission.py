@@ -1,33 +1,37 @@
 """The door for events: users get their pseudonyms, and rows of people of whom nothing may be kept stay outside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from components.privacy import Privacy
 from components.store.normalize import clean_id
-from components.store.people import claim_key, lock_users, refused
+from components.store.people import claim_key, locked
 
 
 @dataclass(frozen=True)
 class Admission:
-    """names: what the store calls users, by their cleaned ids, where that differs. refused: the reasons, by name."""
+    """names: what the store calls users, by their cleaned ids, where that differs. refused: the reasons, by name.
+    items: those of the catalogue that were asked for."""
 
     names: Mapping[str, str]
     refused: Mapping[str, str]
+    items: Collection[str] = ()
 
 
 EVERYBODY = Admission({}, {})
 
 
-def admit(connection: Connection, user_ids: Iterable[object], privacy: Privacy) -> Admission:
+def admit(
+    connection: Connection, user_ids: Iterable[object], privacy: Privacy, item_ids: Collection[str] = ()
+) -> Admission:
     """Who of these may come in. They stay locked to the end of the transaction, so that an erasure and a writer never
     miss each other. Raises PrivacyError."""
     users = {user for user_id in user_ids if (user := clean_id(user_id))}
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
     known_as = names.values() if privacy.pseudonyms else users
-    lock_users(connection, known_as)
+    refused, items = locked(connection, privacy, known_as, item_ids)
     if privacy.pseudonyms:
         claim_key(connection, privacy)
-    return Admission(names, refused(connection, privacy, known_as))
+    return Admission(names, refused, items)

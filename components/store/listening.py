@@ -1,4 +1,4 @@
-"""Being told of what changes in Postgres, at its commit (LISTEN); the migrations 0006 and 0007 say what is told."""
+"""Being told of what changes in Postgres, at its commit (LISTEN); the migrations 0006 to 0008 say what is told."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from components.store.timed import TimedConnection
 
 USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
 VECTORS = "duotempo_vectors"
-"""Channels; the payload is the id of who or what changed, empty for more than a hundred at once."""
+"""Channels; the payload is a JSON array of the ids of who or what changed, empty for more than it can hold."""
 ALIVE_SECONDS = 2.0
 KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
 """A server that is gone without a word is missed after some ten seconds."""

@@ -47,7 +47,7 @@ def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
     """
     if not rows:
         return set()
-    ensure_partitions(connection, {row.occurred_at for row in rows})
+    ensure_partitions(connection, (row.occurred_at for row in rows))
     arrived = sorted(enumerate(rows), key=lambda one: one[1].event_id)  # one order for all writers: no deadlock
     known: set[str] = set()
     for batch in _batches(arrived):

@@ -19,7 +19,7 @@ def ensure_partitions(
     advisory lock, held to the end of the transaction, keeps two writers from making the same month.
     """
     known: set[str] = connection.info.setdefault(KNOWN, set())  # by this connection, for as long as it is open
-    months = {month for time in times if _name(table, month := _month(time)) not in known}
+    months = {month for month in _months(times) if _name(table, month) not in known}
     if not months:
         return
     if not _missing(connection, table, months):
@@ -40,6 +40,12 @@ def _missing(connection: Connection, table: str, months: set[datetime]) -> list[
     query = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND pg_table_is_visible(oid)")
     there = set(connection.scalars(query, {"names": list(names)}))
     return [month for name, month in names.items() if name not in there]
+
+
+def _months(times: Iterable[datetime]) -> set[datetime]:
+    times = set(times)
+    ends = {_month(min(times)), _month(max(times))} if times else set()
+    return ends if len(ends) < 2 else set(map(_month, times))
 
 
 def _month(time: datetime) -> datetime:

@@ -1,9 +1,9 @@
 """What people have said about their data: who does not consent, who was forgotten; and the lock that both hold by."""
 
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, Row, delete, text
 from sqlalchemy.dialects.postgresql import insert
 
 from components.privacy import Privacy, PrivacyError
@@ -16,20 +16,27 @@ FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets 
 BUCKETS = 256
 """Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
 _SPACE = 0x70656F70
-_LOCK = "SELECT pg_advisory_xact_lock{how}(:space, bucket) FROM unnest(CAST(:buckets AS int[])) AS bucket"
-_ALONE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
-_SAID = text(
-    "SELECT true AS of_user, user_id AS said FROM users WHERE user_id = ANY(CAST(:users AS text[])) AND NOT consent"
-    " UNION ALL SELECT false, key_id FROM privacy_key"
+_CONSENT, _KEY, _ITEM = "no_consent", "key", "item"
+"""What is said of the rows of `admitted`, see the migration 0009."""
+_LOCK = (  # in their order; no row is told of any
+    "SELECT FROM unnest(CAST(:buckets AS int[])) AS bucket WHERE pg_advisory_xact_lock{how}(:space, bucket) IS NULL"
 )
-_KEY = text("SELECT key_id FROM privacy_key")
+_ALONE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
+_ADMITTED = text(
+    "SELECT what, said FROM admitted(:space, CAST(:buckets AS int[]), CAST(:users AS text[]), CAST(:items AS text[]))"
+)
+_SAID = text(
+    f"SELECT '{_CONSENT}' AS what, user_id AS said FROM users WHERE user_id = ANY(CAST(:users AS text[]))"
+    f" AND NOT consent UNION ALL SELECT '{_KEY}', key_id FROM privacy_key"
+)
+_BURIED = text("SELECT user_hash FROM tombstones WHERE user_hash = ANY(CAST(:hashes AS text[]))")
+_KEY_ID = text("SELECT key_id FROM privacy_key")
 
 
 def lock_users(connection: Connection, user_ids: Iterable[str], *, alone: bool = False) -> None:
     """Held to the end of the transaction. Writers of a user's rows share it; who erases them, or changes the consent,
     holds it alone: what was written before is seen, what comes after sees the tombstone. Take it before other locks."""
-    buckets = sorted({zlib.crc32(user.encode()) % BUCKETS for user in user_ids})
-    connection.execute(_ALONE if alone else _SHARED, {"space": _SPACE, "buckets": number_array(buckets)})
+    connection.execute(_ALONE if alone else _SHARED, {"space": _SPACE, "buckets": _buckets(user_ids)})
 
 
 def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str]) -> dict[str, str]:
@@ -37,23 +44,27 @@ def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str])
 
     Raises PrivacyError when the store was filled with another key.
     """
-    storable = [user for user in user_ids if not UNSTORABLE.search(user)]
+    storable = _storable(user_ids)
     said = connection.execute(_SAID, {"users": text_array(storable)}).all()
-    reasons = {user: NO_CONSENT for of_user, user in said if of_user}
-    keys = [key for of_user, key in said if not of_user]
-    if keys:
-        _check(keys[0], privacy)
-        hashes = {privacy.tombstone(user): user for user in storable}
-        found = connection.scalars(select(Tombstone.user_hash).where(Tombstone.user_hash.in_(list(hashes))))
-        reasons |= {hashes[one]: FORGOTTEN for one in found}
-    return reasons
+    return _refused(connection, privacy, storable, said)
+
+
+def locked(
+    connection: Connection, privacy: Privacy, user_ids: Collection[str], item_ids: Collection[str] = ()
+) -> tuple[dict[str, str], set[str]]:
+    """`lock_users`, then `refused`, and those of the items that the catalogue has: in one go. Raises PrivacyError."""
+    storable = _storable(user_ids)
+    asked = {"users": text_array(storable), "items": text_array(list(item_ids))}
+    said = connection.execute(_ADMITTED, {"space": _SPACE, "buckets": _buckets(user_ids)} | asked).all()
+    items = {name for what, name in said if what == _ITEM}
+    return _refused(connection, privacy, storable, said), items
 
 
 def claim_key(connection: Connection, privacy: Privacy) -> None:
     """Ties the store to the key of the keyed hashes. Raises PrivacyError when it is tied to another one."""
-    if (key := connection.scalar(_KEY)) is None:
+    if (key := connection.scalar(_KEY_ID)) is None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": _SPACE})
-        key = connection.scalar(_KEY)
+        key = connection.scalar(_KEY_ID)
     if key is None:
         connection.execute(insert(PrivacyKey).values(key_id=privacy.key_id))
     else:
@@ -70,6 +81,27 @@ def set_consent(connection: Connection, privacy: Privacy, user_id: str, consent:
         connection.execute(delete(Tombstone).where(Tombstone.user_hash == privacy.tombstone(user_id)))
     said = insert(User).values(user_id=user_id, consent=consent)
     connection.execute(said.on_conflict_do_update(index_elements=[User.user_id], set_={"consent": consent}))
+
+
+def _buckets(user_ids: Iterable[str]) -> str | None:
+    return number_array(sorted({zlib.crc32(user.encode()) % BUCKETS for user in user_ids}))
+
+
+def _storable(user_ids: Iterable[str]) -> list[str]:
+    return [user for user in user_ids if user.isprintable() or not UNSTORABLE.search(user)]
+
+
+def _refused(
+    connection: Connection, privacy: Privacy, user_ids: Sequence[str], said: Sequence[Row[str, str]]
+) -> dict[str, str]:
+    reasons = {name: NO_CONSENT for what, name in said if what == _CONSENT}
+    keys = [name for what, name in said if what == _KEY]
+    if keys:
+        _check(keys[0], privacy)
+        hashes = {privacy.tombstone(user): user for user in user_ids}
+        found = connection.scalars(_BURIED, {"hashes": text_array(list(hashes))})
+        reasons |= {hashes[one]: FORGOTTEN for one in found}
+    return reasons
 
 
 def _check(key: str, privacy: Privacy) -> None:

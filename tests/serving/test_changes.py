@@ -43,7 +43,7 @@ def write_events(world: World, users: list[str], items: list[str]) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("others", [0, 200], ids=["one user", "more users than are named"])
+@pytest.mark.parametrize("others", [0, 200, 2000], ids=["one user", "many users", "more users than are named"])
 def test_events_of_other_writers_count(client: httpx.Client, world: World, others: int) -> None:
     user = f"watched-{uuid.uuid4().hex}"
     assert recommend(client, user, k=20).user_state == "new"
