@@ -113,11 +113,15 @@ def is_local(request: HTTPConnection) -> bool:
     The name counts too: a foreign page whose name was made to point here (DNS rebinding), and a proxy on this machine
     that speaks for others, ask by another one.
     """
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    return request.client is not None and _loopback(request.client.host) and (host == "localhost" or _loopback(host))
+    return request.client is not None and _is_local(request.client.host, request.headers.get("host", ""))
 
 
-@lru_cache(1024)
+@lru_cache(128)
+def _is_local(caller: str, named: str) -> bool:
+    host = urlsplit(f"//{named}").hostname or ""
+    return _loopback(caller) and (host == "localhost" or _loopback(host))
+
+
 def _loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

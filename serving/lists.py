@@ -34,6 +34,10 @@ class Listed:
     scored: int
     """How many items were scored for it."""
 
+    @property
+    def item_ids(self) -> list[str]:
+        return [str(item["item_id"]) for item in self.items]
+
 
 class _Counted:
     """A question, and how many items it was asked of."""

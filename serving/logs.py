@@ -4,6 +4,7 @@ No line holds a user's text or id, nor a key.
 """
 
 import logging
+import random
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -44,6 +45,11 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
+
+
+def new_request_id() -> str:
+    """128 random bits as hexadecimal digits: unlike any other one, but no secret."""
+    return f"{random.getrandbits(128):032x}"
 
 
 def set_up(settings: Settings) -> None:

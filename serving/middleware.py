@@ -1,13 +1,12 @@
 """What happens to every request on its way through: measured, and answered with safe headers."""
 
 import time
-import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError
-from serving.logs import request_id, tell_request
+from serving.logs import new_request_id, request_id, tell_request
 from serving.metrics import Metrics
 
 HEADERS = {
@@ -68,7 +67,7 @@ class Measured:
             return
         started = time.perf_counter()
         status = 500
-        own_id = uuid.uuid4().hex
+        own_id = new_request_id()
         request_id.set(own_id)
 
         async def watch(message: Message) -> None:

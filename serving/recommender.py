@@ -2,7 +2,6 @@
 
 import math
 import time
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,7 @@ from serving.listing import Listing
 from serving.lists import Listed, Lists
 from serving.live import NOTHING, REFUSED, Reader, Stored
 from serving.live_users import LiveUsers
+from serving.logs import new_request_id
 from serving.metrics import Metrics
 from serving.newcomers import Newcomers
 from serving.reads import Reads, Session
@@ -57,7 +57,7 @@ class Answer:
 
     body: dict[str, object]
     request_id: str
-    item_ids: list[str]
+    listed: Listed
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,12 @@ class Recommender:
         """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
         now = time.time()
         stored = await self._stored(Session(self._reads, self._metrics), request.user_id)
-        return [self._lists.ids[row] for row in self._rank(request, stored, now).listed.rows]
+        return self._rank(request, stored, now).listed.item_ids
 
     def _answer(
         self, session: Session, request: RecommendRequest, stored: Stored, now: float, variant: str, *, noted: bool
     ) -> Answer:
-        request_id = (noted and logs.request_id.get()) or uuid.uuid4().hex
+        request_id = (noted and logs.request_id.get()) or new_request_id()
         ranked = self._rank(request, stored, now, request_id if noted else None)
         interest = ranked.interest
         items = ranked.listed.items
@@ -185,7 +185,7 @@ class Recommender:
             "interest": interest.told,
             "items": items,
         }
-        return Answer(body, request_id, [self._lists.ids[row] for row in ranked.listed.rows])
+        return Answer(body, request_id, ranked.listed)
 
     def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
         """Events of a user that Postgres has now, all of which are new to it."""

@@ -59,13 +59,16 @@ class RecommendFilters(Body):
     available_only: bool = True
 
 
+NO_FILTERS = RecommendFilters.model_validate({})
+
+
 class RecommendRequest(Body):
     user_id: Identifier
     k: ListLength | None = None
     """How many items, up to the setting `ranking.max_k`; the setting `ranking.k`, when absent."""
     context: list[ContextEvent] = Field([], max_length=MAX_CONTEXT)
     """What the user does right now; counts in this answer and is not stored."""
-    filters: RecommendFilters = Field(default_factory=lambda: RecommendFilters.model_validate({}))
+    filters: RecommendFilters = Field(default_factory=lambda: NO_FILTERS)
     strategy: Strategy | None = None
     diversity: float | None = Field(None, ge=0, le=1)
     """Weight of variety against score; the setting `ranking.diversity`, when absent."""

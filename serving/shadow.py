@@ -42,7 +42,7 @@ class Shadow:
         overlap, error = None, None
         try:
             listed = asyncio.run(recommender.rank(request))
-            overlap = len(set(listed) & set(shown.item_ids)) / max(1, len(shown.item_ids))
+            overlap = len(set(listed) & set(shown.listed.item_ids)) / max(1, len(shown.listed.item_ids))
         except Exception as failure:
             logger.exception("shadow %s failed", recommender.model_version)
             error = f"{type(failure).__name__}: {failure}"

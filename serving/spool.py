@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -16,8 +17,8 @@ from components.settings import Settings
 
 FILE = "feedback.sqlite"
 PAGE_BYTES = 4096
-SETTLED_NS = 100_000_000
-"""Far more than the grain of a file system's times."""
+HEADER_BYTES = 48
+"""Of the index of the log, other ones after each write by any process: https://www.sqlite.org/walformat.html."""
 BUSY_SECONDS = 5.0
 """How long one process waits for another that writes."""
 _SCHEMA = """
@@ -72,8 +73,7 @@ class Spool:
         self._file = folder / FILE
         self._pages = megabytes * 2**20 // PAGE_BYTES
         self._lock_file = folder / "replay.lock"
-        self._log = folder / f"{FILE}-wal"
-        self._empty_since: tuple[int, int] | None = None
+        self._empty_since: bytes | None = None
         self._writing, self._reading = Lock(), Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,6 +84,9 @@ class Spool:
                 self._writer.execute("PRAGMA secure_delete = ON")
                 self._writer.execute(f"PRAGMA max_page_count = {self._pages}")
                 self._writer.executescript(_SCHEMA)
+            # never closed before SQLite's own: a process that closes a file loses its locks of it
+            self._index_file = (folder / f"{FILE}-shm").open("rb")
+            self._index = mmap(self._index_file.fileno(), HEADER_BYTES, access=ACCESS_READ)
         except OSError as error:
             raise SpoolError(
                 f"the folder of the spool, {folder}, cannot be made ({error}): "
@@ -99,8 +102,8 @@ class Spool:
 
     def of(self, user_id: str) -> list[Row]:
         """What waits of a user, in the order of arrival."""
-        written = self._last_write()
-        if written and written == self._empty_since:
+        written = self._index[:HEADER_BYTES]
+        if written == self._empty_since:
             return []
         rows = self._read(f"{_SELECT} WHERE user_id = ? ORDER BY place", user_id)
         if not rows and not self.size()[0]:
@@ -149,14 +152,8 @@ class Spool:
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
-
-    def _last_write(self) -> tuple[int, int] | None:
-        """Another one after each write by any process; None just after one, as the next may bear the same time."""
-        try:
-            log = self._log.stat()
-        except FileNotFoundError:
-            return None
-        return (log.st_mtime_ns, log.st_size) if time.time_ns() - log.st_mtime_ns > SETTLED_NS else None
+        self._index.close()
+        self._index_file.close()
 
     def _read(self, query: str, parameter: object) -> list[Row]:
         with self._told(), self._reading:
