@@ -178,10 +178,7 @@ class Intake:
     def _attributed(self, rows: Sequence[EventRow], shown: Mapping[tuple[str, str], Part]) -> list[EventRow]:
         """The rows with version and variant: of the user's answer that they name, else of who answers the user now."""
         by = (shown.get((row.request_id or "", row.user_id)) or self._variants.assigned(row.user_id) for row in rows)
-        return [
-            row._replace(model_version=part.model_version, variant=part.variant)
-            for row, part in zip(rows, by, strict=True)
-        ]
+        return [row.shown_by(part.model_version, part.variant) for row, part in zip(rows, by, strict=True)]
 
     def items(self, request: ItemsRequest) -> dict[str, object]:
         """The answer of /items: an item that is there already is replaced. Raises ApiError (503)."""

@@ -127,6 +127,5 @@ def _attributed(connection: Connection, events: Sequence[EventRow]) -> list[Even
     shown = read_answerers(connection, {one.request_id for one in events if one.request_id})
     parts = (shown.get((one.request_id or "", one.user_id)) for one in events)
     return [
-        one._replace(model_version=part.model_version, variant=part.variant) if part else one
-        for one, part in zip(events, parts, strict=True)
+        one.shown_by(part.model_version, part.variant) if part else one for one, part in zip(events, parts, strict=True)
     ]

@@ -1,6 +1,6 @@
 """The door for events: users get their pseudonyms, and rows of people of whom nothing may be kept stay outside."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -17,21 +17,21 @@ class Admission:
 
     names: Mapping[str, str]
     refused: Mapping[str, str]
-    items: Collection[str] = ()
+    items: Set[str] = frozenset()
 
 
 EVERYBODY = Admission({}, {})
 
 
 def admit(
-    connection: Connection, user_ids: Iterable[object], privacy: Privacy, item_ids: Collection[str] = ()
+    connection: Connection, user_ids: Iterable[object], privacy: Privacy, item_ids: Set[str] = frozenset()
 ) -> Admission:
     """Who of these may come in. They stay locked to the end of the transaction, so that an erasure and a writer never
     miss each other. Raises PrivacyError."""
     users = {user for user_id in user_ids if (user := clean_id(user_id))}
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
     known_as = names.values() if privacy.pseudonyms else users
-    refused, items = locked(connection, privacy, known_as, item_ids)
+    refused, unknown = locked(connection, privacy, known_as, item_ids)
     if privacy.pseudonyms:
         claim_key(connection, privacy)
-    return Admission(names, refused, items)
+    return Admission(names, refused, item_ids - unknown)

@@ -16,14 +16,14 @@ FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets 
 BUCKETS = 256
 """Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
 _SPACE = 0x70656F70
-_CONSENT, _KEY, _ITEM = "no_consent", "key", "item"
-"""What is said of the rows of `admitted`, see the migration 0009."""
+_CONSENT, _KEY, _UNKNOWN = "no_consent", "key", "unknown_item"
+"""What the rows of `admission` say, see the migration 0009."""
 _LOCK = (  # in their order; no row is told of any
     "SELECT FROM unnest(CAST(:buckets AS int[])) AS bucket WHERE pg_advisory_xact_lock{how}(:space, bucket) IS NULL"
 )
 _ALONE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
-_ADMITTED = text(
-    "SELECT what, said FROM admitted(:space, CAST(:buckets AS int[]), CAST(:users AS text[]), CAST(:items AS text[]))"
+_ADMISSION = text(
+    "SELECT what, said FROM admission(:space, CAST(:buckets AS int[]), CAST(:users AS text[]), CAST(:items AS text[]))"
 )
 _SAID = text(
     f"SELECT '{_CONSENT}' AS what, user_id AS said FROM users WHERE user_id = ANY(CAST(:users AS text[]))"
@@ -52,12 +52,12 @@ def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str])
 def locked(
     connection: Connection, privacy: Privacy, user_ids: Collection[str], item_ids: Collection[str] = ()
 ) -> tuple[dict[str, str], set[str]]:
-    """`lock_users`, then `refused`, and those of the items that the catalogue has: in one go. Raises PrivacyError."""
+    """`lock_users`, then `refused`, and those of the items that the catalogue lacks: in one go. Raises PrivacyError."""
     storable = _storable(user_ids)
     asked = {"users": text_array(storable), "items": text_array(list(item_ids))}
-    said = connection.execute(_ADMITTED, {"space": _SPACE, "buckets": _buckets(user_ids)} | asked).all()
-    items = {name for what, name in said if what == _ITEM}
-    return _refused(connection, privacy, storable, said), items
+    said = connection.execute(_ADMISSION, {"space": _SPACE, "buckets": _buckets(user_ids)} | asked).all()
+    unknown = {name for what, name in said if what == _UNKNOWN}
+    return _refused(connection, privacy, storable, said), unknown
 
 
 def claim_key(connection: Connection, privacy: Privacy) -> None:

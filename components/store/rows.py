@@ -19,6 +19,10 @@ class EventRow(NamedTuple):
     variant: str | None
     source: str
 
+    def shown_by(self, model_version: str, variant: str) -> "EventRow":
+        """With these; `_replace` takes several times as long."""
+        return EventRow(*self[:9], model_version, variant, self.source)
+
 
 class ItemRow(NamedTuple):
     item_id: str

@@ -8,14 +8,15 @@ branch_labels = None
 depends_on = None
 
 FUNCTION = """
-CREATE FUNCTION admitted(space int, buckets int[], users_asked text[], items_asked text[])
+CREATE FUNCTION admission(space int, buckets int[], users_asked text[], items_asked text[])
 RETURNS TABLE (what text, said text) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(space, bucket) FROM unnest(buckets) AS bucket;
     RETURN QUERY  -- sees what was committed before the locks were had
         SELECT 'no_consent', user_id FROM users WHERE user_id = ANY(users_asked) AND NOT consent
         UNION ALL SELECT 'key', key_id FROM privacy_key
-        UNION ALL SELECT 'item', item_id FROM items WHERE item_id = ANY(items_asked);
+        UNION ALL SELECT 'unknown_item', asked FROM unnest(items_asked) AS asked
+        WHERE NOT EXISTS (SELECT FROM items WHERE item_id = asked);
 END $$
 """
 
@@ -25,4 +26,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION admitted")
+    op.execute("DROP FUNCTION admission")
