@@ -1,7 +1,7 @@
 """The schema that Duotempo owns in Postgres (SQLAlchemy 2, typed). Alembic's migrations make it.
 
 `events` and `impressions` are partitioned by month; a partitioned table's unique key must hold its partition column, so
-`event_keys` keeps event_id unique and makes a retry harmless.
+`event_keys` keeps event_id unique, without a key of `events` itself, and makes a retry harmless.
 """
 
 from datetime import datetime
@@ -46,7 +46,7 @@ class Item(Base):
 
 
 class Event(Base):
-    """A behaviour, a feedback or a text. Has no key of its own: see EventKey."""
+    """A behaviour, a feedback or a text. The table has no key of its own, as the mapper must: see EventKey."""
 
     __tablename__ = "events"
     event_id: Mapped[str] = mapped_column(primary_key=True)
