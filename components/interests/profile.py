@@ -19,7 +19,7 @@ def strongest(values: np.ndarray, k: int) -> np.ndarray:
 
     Values are compared to six digits of the largest one, so that the order in which a sum was formed decides nothing.
     """
-    positive = np.flatnonzero(values > 0)
-    scaled = np.round(values[positive] / np.abs(values).max(initial=0.0), 6)
-    best = np.argsort(-scaled, kind="stable")[:k]
+    (positive,) = np.nonzero(values > 0)
+    scaled = (values[positive] / np.abs(values).max(initial=0.0)).round(6)
+    best = (-scaled).argsort(kind="stable")[:k]
     return positive[best[scaled[best] > 0]]

@@ -225,6 +225,6 @@ class Scorer:
 
 def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:
     """|long| / (|long| + |short|) of each user; NaN where both are zero. Shapes (users, width) to (users,)."""
-    sizes = np.linalg.norm(long, axis=1), np.linalg.norm(short, axis=1)
-    both = sizes[0] + sizes[1]
-    return np.where(both > 0, sizes[0] / np.where(both > 0, both, 1.0), np.nan).astype(np.float32)
+    length = np.sqrt(np.vecdot(long, long))
+    both = length + np.sqrt(np.vecdot(short, short))
+    return np.divide(length, both, out=np.full(len(long), np.nan, np.float32), where=both > 0, casting="same_kind")

@@ -50,6 +50,7 @@ def collate(states: list[UserState], *, history: int, dimension: int) -> StateBa
     ages = np.zeros((len(states), length), dtype=np.float32)
     signals = np.zeros((len(states), length), dtype=np.float32)
     documents = np.zeros((len(states), 2, dimension), dtype=np.float32)
+    present = np.zeros((len(states), 2), dtype=np.float32)
     for position, state in enumerate(states):
         if kept := min(len(state.items), length):
             items[position, -kept:] = state.items[-kept:]
@@ -57,5 +58,5 @@ def collate(states: list[UserState], *, history: int, dimension: int) -> StateBa
             signals[position, -kept:] = state.signals[-kept:]
         if state.documents is not None:
             documents[position] = state.documents
-    present = np.asarray(documents.any(axis=2), dtype=np.float32)
+            present[position] = state.documents.any(axis=1)
     return StateBatch(items, ages, signals, documents, present)
