@@ -26,7 +26,8 @@ class LiveUsers(Generic[Known]):
         self.following = False
 
     def __len__(self) -> int:
-        return len(self._known)
+        """How many are known as they are now."""
+        return len(self._holds) if self.following else 0
 
     def get(self, user_id: str) -> Known | None:
         """What is known of a user, if it holds."""

@@ -49,6 +49,9 @@ class Metrics:
         self.model = Gauge(
             "duotempo_model_info", "The models that this service holds.", ["model_version"], registry=self._registry
         )
+        self.users = Gauge(
+            "duotempo_users", "Users in memory, as they are now.", ["model_version"], registry=self._registry
+        )
         self.items_waiting = Gauge(
             "duotempo_items_waiting",
             "New items that have no vector yet, and are in no answer.",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from sqlalchemy import Connection
@@ -105,6 +106,7 @@ class Recommender:
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = Explainer(scorer, settings.interests)
         self.users: LiveUsers[Stored] = LiveUsers()
+        metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
         self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
@@ -190,6 +192,10 @@ class Recommender:
     def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
         """Events of a user that Postgres has now, all of which are new to it."""
         self.users.update(user_id, lambda stored: self._reader.after(stored, events))
+
+    def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
+        """Brings users into memory who are not there, or not as they are now."""
+        self._read(connection, [user for user in user_ids if self._known(user) is None])
 
     def gone(self, user_id: str | None) -> None:
         """Nothing of a user, or with None of any, may stay in memory."""

@@ -19,6 +19,7 @@ from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from components.store.variants import read_parts
 from serving import heap
+from serving.ahead import Ahead
 from serving.bundles import built_champion, bundle_folders
 from serving.changes import Changes
 from serving.database import Database
@@ -58,7 +59,7 @@ class Parts:
     people: People
     privacy: Privacy
     spool: Spool
-    followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any]]
+    followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any] | Ahead]
 
 
 class Runtime:
@@ -169,12 +170,13 @@ class Runtime:
             settings.serving.write_seconds,
         )
         people = People(database, privacy, variants, impressions, spool)
-        followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any]] = [
+        followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any] | Ahead] = [
             reads.reader,
             intake.writer,
             impressions,
             Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
             Changes(settings.database_url, variants, database.servers),
+            Ahead(database, variants),
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
         ]

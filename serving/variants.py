@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from threading import Lock
+from threading import Event, Lock
 
 from sqlalchemy import Connection
 
@@ -49,6 +49,8 @@ class Variants:
         self._parts = {CHAMPION: Part(CHAMPION, champion)}
         self._notes: list[str] = []
         self._telling = Lock()
+        self.followed_anew = Event()
+        """Set when changes begin to be told: what is in memory of users does not hold then."""
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -123,6 +125,13 @@ class Variants:
             self.items_changed(None)
         for recommender in self._recommenders.values():
             recommender.users.followed(following)
+        if following:
+            self.followed_anew.set()
+
+    def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
+        """Brings users into memory."""
+        for recommender in self._recommenders.values():
+            recommender.read(connection, user_ids)
 
     def assigned(self, user_id: str) -> Part:
         """The part that answers a user now."""

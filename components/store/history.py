@@ -25,6 +25,12 @@ _DOCUMENTS = select(UserVector.user_id, UserVector.document_long, UserVector.doc
 )
 
 
+_LATELY = text(
+    "SELECT user_id FROM events WHERE occurred_at >= :since"
+    " GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT :most"
+)
+
+
 class Behaviour(NamedTuple):
     """What a user did to an item. at: epoch seconds."""
 
@@ -40,6 +46,11 @@ def read_histories(connection: Connection, user_ids: Collection[str], limit: int
     for user, *event in connection.execute(_HISTORIES, {"users": list(user_ids), "limit": limit}):
         histories[user].append(Behaviour(*event))
     return histories
+
+
+def read_users_since(connection: Connection, since: datetime, most: int) -> Sequence[str]:
+    """Users with events from `since` on, at most so many, the one with the latest first."""
+    return connection.scalars(_LATELY, {"since": since, "most": most}).all()
 
 
 def read_documents(connection: Connection, user_ids: Collection[str], encoder: str) -> dict[str, np.ndarray]:

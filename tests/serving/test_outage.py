@@ -15,6 +15,7 @@ from serving.answers import Ready, RecommendAnswer
 from serving.app import make_app
 from serving.runtime import Runtime
 from tests.conftest import Server
+from tests.e2e.shell import eventually
 from tests.serving.conftest import HISTORIES, World
 from tests.serving.test_http import error_of, metric
 from tests.serving.test_recommend import colours, ids, recommend
@@ -26,21 +27,26 @@ def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], t
     migrate(url)
     bundle = chessboard()
     bundle.write(tmp_path / "bundle")
-    load(url, bundle, HISTORIES)
+    long_ago = [(name, "purchase", 100.0) for name in squares("black")[:8]]
+    load(url, bundle, HISTORIES | {"penny": long_ago})
     with bento(tmp_path, url) as address, httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(address)
         whole = recommend(client, "bella", k=5)
         assert not whole.degraded
+        eventually(lambda: metric(client, "duotempo_users") == 3, 10)  # two were there lately
 
         server.stop()
+        lately = recommend(client, "willy", k=40)
+        assert (lately.degraded, lately.user_state) == (True, "known")
+        assert not {item for item, *_ in HISTORIES["willy"]} & set(ids(lately))
         remembered = recommend(client, "bella", k=5)
         assert (remembered.degraded, remembered.user_state) == (True, "known")
         assert ids(remembered) == ids(whole)
-        popular = recommend(client, "turner", k=5, explain=True)
+        popular = recommend(client, "penny", k=5, explain=True)
         assert (popular.degraded, popular.user_state) == (True, "new")
         assert len(popular.items) == 5
         context = [{"item_id": name, "event": "like"} for name in squares("white")[:3]]
-        moved = recommend(client, "turner", k=5, context=context)
+        moved = recommend(client, "penny", k=5, context=context)
         assert moved.degraded
         assert moved.user_state == "anonymous"
         assert colours(moved) == {"white"}
