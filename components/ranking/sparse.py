@@ -11,6 +11,8 @@ FEW = 10_000
 """Columns up to which an array of all costs less than the search for those that are touched."""
 DENSE = 2
 """Columns for each entry, up to which an array of all takes no more room."""
+LONG = 64
+"""Entries a row, from which on rows are copied in less time than their entries are looked up."""
 SPARSE = 8
 """Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
 
@@ -21,11 +23,9 @@ def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarr
 
     scipy does the same, and takes five times as long where rows are few.
     """
-    starts, ends = matrix.indptr[rows], matrix.indptr[rows + 1]
-    parts = [slice(0, 0), *map(slice, starts.tolist(), ends.tolist())]
-    names = np.concatenate(list(map(matrix.indices.__getitem__, parts)))
-    values = np.concatenate(list(map(matrix.data.__getitem__, parts)))
-    shares = np.repeat(weights, ends - starts, axis=1) * values
+    starts, counts = matrix.indptr[rows], matrix.indptr[rows + 1] - matrix.indptr[rows]
+    names, values = (_of_rows(array, starts, counts) for array in (matrix.indices, matrix.data))
+    shares = np.repeat(weights, counts, axis=1) * values
     size = matrix.shape[1]
     if size <= max(FEW, SPARSE * len(names)):
         sums = np.stack([np.bincount(names, share, size) for share in shares])
@@ -38,6 +38,15 @@ def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarr
         sums = np.stack([np.bincount(places, share, len(names)) for share in shares])
     starts = np.arange(len(sums) + 1) * len(names)
     return sparse.csr_matrix((sums.ravel(), np.tile(names, len(sums)), starts), (len(sums), size))
+
+
+def _of_rows(array: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """So many entries from each of the starts on, one after the other."""
+    ends = counts.cumsum()
+    if len(ends) and ends[-1] > LONG * len(ends):
+        parts = map(slice, starts.tolist(), (starts + counts).tolist())
+        return np.concatenate(list(map(array.__getitem__, parts)))
+    return array[np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())]
 
 
 def product(left: sparse.csr_matrix, right: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -74,10 +83,9 @@ def columns(weights: Weights, wanted: np.ndarray | None) -> np.ndarray:
 
 
 def entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and weights of a row, all that are not 0; of `weighted_rows` the columns rise."""
+    """Columns and weights of a row, all that are not 0 among them; of `weighted_rows` the columns rise."""
     if isinstance(weights, np.ndarray):
-        names = np.flatnonzero(weights[row])
-        return names, weights[row, names]
+        return np.arange(weights.shape[1]), weights[row]
     part = slice(weights.indptr[row], weights.indptr[row + 1])
     return weights.indices[part], weights.data[part]
 

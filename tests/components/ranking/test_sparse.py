@@ -6,17 +6,24 @@ from scipy import sparse
 
 from components.ranking.sparse import DENSE, FEW, SPARSE, add, columns, entries, weighted_rows
 
-ENTRIES, ROWS = 3_000, np.array([5, 0, 5, 7])
+ROWS = np.array([5, 0, 5, 7])
 WEIGHTS = np.array([[0.5, -1.0, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
-SIZES = {"array": FEW, "looked at": len(ROWS) * ENTRIES * (DENSE + 1), "sorted": len(ROWS) * ENTRIES * (SPARSE + 1)}
+LONG, SHORT = 3_000, 4
+SIZES = {
+    "array": (LONG, FEW),
+    "looked at": (LONG, len(ROWS) * LONG * (DENSE + 1)),
+    "sorted": (LONG, len(ROWS) * LONG * (SPARSE + 1)),
+    "short array": (SHORT, FEW),
+    "short sorted": (SHORT, 2 * FEW),
+}
 
 
 @pytest.fixture(params=SIZES)
 def matrix(request: pytest.FixtureRequest) -> sparse.csr_matrix:
-    """Ten rows of as many entries, so many columns that each way of summing them has its turn."""
-    random, size = np.random.default_rng(0), SIZES[request.param]
-    found = np.concatenate([np.sort(random.choice(size, ENTRIES, replace=False)) for _ in range(10)])
-    starts = np.arange(11) * ENTRIES
+    """Ten rows of so many entries, and so many columns, that each way of summing them has its turn."""
+    random, (count, size) = np.random.default_rng(0), SIZES[request.param]
+    found = np.concatenate([np.sort(random.choice(size, count, replace=False)) for _ in range(10)])
+    starts = np.arange(11) * count
     return sparse.csr_matrix((random.normal(size=len(found)).astype(np.float32), found, starts), (10, size))
 
 
