@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from components.store.arrays import text_array, time_array
 from components.store.partitions import ensure_partitions
 from components.store.schema import Impression, ShadowAnswer
 from components.store.variants import Part
@@ -41,12 +42,12 @@ def record_impressions(connection: Connection, answers: Sequence[Answered]) -> N
     connection.execute(
         _INSERT,
         {
-            "request_ids": [one.request_id for one in answers],
-            "users": [one.user_id for one in answers],
-            "versions": [one.model_version for one in answers],
-            "variants": [one.variant for one in answers],
-            "moments": [one.served_at for one in answers],
-            "items": [orjson.dumps(one.items).decode() for one in answers],
+            "request_ids": text_array([one.request_id for one in answers]),
+            "users": text_array([one.user_id for one in answers]),
+            "versions": text_array([one.model_version for one in answers]),
+            "variants": text_array([one.variant for one in answers]),
+            "moments": time_array(one.served_at for one in answers),
+            "items": text_array([orjson.dumps(one.items).decode() for one in answers]),
         },
     )
 
