@@ -26,8 +26,8 @@ from serving.catalogue import active_users, search_items
 from serving.database import DatabaseAway
 from serving.doors import Doors, Handler, guarded
 from serving.errors import ApiError, unavailable
-from serving.handover import READY_FILE, ClosesWhenDraining, Drain, tell_ready
-from serving.middleware import LimitedHeaders, Measured, SecurityHeaders
+from serving.handover import READY_FILE, Drain, tell_ready
+from serving.middleware import Watched
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
 from serving.runtime import Runtime
@@ -69,11 +69,8 @@ def make_app(runtime: Runtime) -> Starlette:
     return Starlette(
         routes=[*_routes(operations, doors), Route("/openapi.json", description), *page_routes()],
         middleware=[
-            Middleware(Measured, metrics=runtime.metrics),
+            Middleware(Watched, metrics=runtime.metrics, drain=drain),
             *([Middleware(Traced, traces=runtime.traces)] if wanted() else []),
-            Middleware(SecurityHeaders),
-            Middleware(LimitedHeaders),
-            Middleware(ClosesWhenDraining, drain=drain),
         ],
         exception_handlers={
             ApiError: _api_error,

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DRAIN_SECONDS = 6.0
 """Longer than a server keeps an idle connection open, so that each is closed with an answer or by that."""
@@ -56,19 +54,3 @@ async def _drain(server: uvicorn.Server, end: Callable[[], object]) -> None:
     while server.server_state.connections and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(LOOK_SECONDS)
     end()
-
-
-class ClosesWhenDraining:
-    """Tells callers to open their next connection anew, which another Bento then accepts."""
-
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
-        self._app = app
-        self._drain = drain
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_last(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._drain.begun:
-                MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
-        await self._app(scope, receive, send_last)

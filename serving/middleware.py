@@ -1,65 +1,42 @@
-"""What happens to every request on its way through: measured, and answered with safe headers."""
+"""What happens to every request on its way through: named, measured, and answered with safe headers."""
 
 import time
+from collections.abc import Iterable
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError
+from serving.handover import Drain
 from serving.logs import new_request_id, request_id, tell_request
 from serving.metrics import Metrics
 
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+SAFE = {
+    b"content-security-policy": (
+        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
 }
+"""They keep a browser from doing more with an answer than it should."""
+CLOSE = (b"connection", b"close")
 MAX_HEADERS = 32 * 1024
 UNKNOWN_ROUTE = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+Headers = Iterable[tuple[bytes, bytes]]
 
 
-class SecurityHeaders:
-    """Adds the headers that keep a browser from doing more with an answer than it should."""
+class Watched:
+    """Gives each request an id, which the answer's header tells; refuses one whose headers take more than 32 KiB; adds
+    safe headers; counts it by route, method and status, and measures its time by route.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    While the process drains it tells callers to open their next connection anew, which another Bento then accepts.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-class LimitedHeaders:
-    """Refuses a request whose headers take more than 32 KiB together."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
-            refusal = ApiError(431, "headers_too_large", f"the headers are larger than {MAX_HEADERS} bytes")
-            await refusal.response()(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-
-class Measured:
-    """Gives each request an id, which the answer's header tells, counts it by route, method and status, and measures
-    its time by route."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:
         self._app = app
         self._metrics = metrics
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,15 +51,35 @@ class Measured:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", own_id.encode())]
+                message["headers"] = self._answered(message.get("headers", ()), own_id)
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            app = self._app if _size(scope["headers"]) <= MAX_HEADERS else _refuse_headers
+            await app(scope, receive, watch)
         finally:
-            route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
-            method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(route, method, str(status)).inc()
-            seconds = time.perf_counter() - started
-            self._metrics.latency.labels(route).observe(seconds)
-            tell_request(method, route, status, seconds, scope.get("state", {}).get("told", {}))
+            self._tell(scope, status, time.perf_counter() - started)
+
+    def _answered(self, headers: Headers, own_id: str) -> list[tuple[bytes, bytes]]:
+        given = [*headers, (b"x-request-id", own_id.encode())]
+        names = {name for name, _ in given}
+        given += [(name, value) for name, value in SAFE.items() if name not in names]
+        if self._drain.begun:
+            given.append(CLOSE)
+        return given
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.latency.labels(route).observe(seconds)
+        tell_request(method, route, status, seconds, scope.get("state", {}).get("told", {}))
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+async def _refuse_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    refusal = ApiError(431, "headers_too_large", f"the headers are larger than {MAX_HEADERS} bytes")
+    await refusal.response()(scope, receive, send)

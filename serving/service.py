@@ -1,5 +1,6 @@
 """The Bento: one service, one process, our ASGI app inside."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ class LateApp(Starlette):
     @asynccontextmanager
     async def _live(self, _: Starlette) -> AsyncIterator[None]:
         heap.expect_much()
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
         from serving import logs
         from serving.app import make_app
         from serving.runtime import Runtime
