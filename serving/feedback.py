@@ -33,6 +33,8 @@ FEEDBACK = "feedback"
 CATALOGUE = "api"
 MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
+HELPED_FROM = 100
+"""Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
 Answer = dict[str, object]
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class Intake:
         self._spool = spool
         self._write_seconds = write_seconds
         self.writer: Gathered[_Batch, Answer] = Gathered(
-            FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE
+            FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE, helped_from=HELPED_FROM
         )
 
     async def feedback(self, request: FeedbackRequest) -> Answer:

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Thread
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -22,12 +23,22 @@ class _Waiting(Generic[Asked, Told]):
     context: Context
 
 
+class _Worker:
+    """enough: from what waiting `size` on it works."""
+
+    def __init__(self, name: str, enough: int, run: Callable[["_Worker"], None]) -> None:
+        self.enough = enough
+        self.idle = False
+        self.woken: SimpleQueue[None] = SimpleQueue()
+        self.thread = Thread(target=run, args=(self,), name=name, daemon=True)
+
+
 class Gathered(Generic[Asked, Told]):
     """One thread of its own works for all who ask, from any event loop.
 
     work: does what a group asked, and gives the answer, or what went wrong, of each. Where it raises, it is done for
     each of the group alone, so that what is wrong with one costs the others nothing. A group has `most` of `size`
-    together, or one who asks for more.
+    together, or one who asks for more. helped_from: while so much waits a second thread works too.
     """
 
     def __init__(
@@ -37,46 +48,66 @@ class Gathered(Generic[Asked, Told]):
         *,
         size: Callable[[Asked], int],
         most: int,
+        helped_from: int | None = None,
     ) -> None:
         self._work = work
         self._size = size
         self._most = most
-        self._queue: SimpleQueue[_Waiting[Asked, Told] | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._waiting: deque[_Waiting[Asked, Told]] = deque()
+        self._waiting_size = 0
+        self._over = False
+        self._lock = Lock()
+        self._workers = [_Worker(name, enough, self._run) for enough in (1, helped_from) if enough]
 
     def start(self) -> None:
-        self._thread.start()
+        for worker in self._workers:
+            worker.thread.start()
 
     def close(self) -> None:
         """Does what waits."""
-        self._queue.put(None)
-        self._thread.join()
+        with self._lock:
+            self._over = True
+        for worker in self._workers:
+            worker.woken.put(None)
+        for worker in self._workers:
+            worker.thread.join()
 
     async def ask(self, asked: Asked) -> Told:
         """The answer, once it is done. It is done all the same for who is cancelled meanwhile."""
         answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Waiting(asked, answer, copy_context()))
+        with self._lock:
+            self._waiting.append(_Waiting(asked, answer, copy_context()))
+            self._waiting_size += self._size(asked)
+            able = (one for one in self._workers if one.idle and one.enough <= self._waiting_size)
+            if worker := next(able, None):
+                worker.idle = False
+                worker.woken.put(None)
         return await answer
 
-    def _run(self) -> None:
-        while first := self._queue.get():
-            group = self._gathered(first)
+    def _run(self, worker: _Worker) -> None:
+        while group := self._next(worker):
             for one, outcome in zip(group, self._outcomes(group), strict=True):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     one.answer.get_loop().call_soon_threadsafe(_tell, one.answer, outcome)
 
-    def _gathered(self, first: _Waiting[Asked, Told]) -> list[_Waiting[Asked, Told]]:
-        group, size = [first], self._size(first.asked)
-        while size < self._most:
-            try:
-                another = self._queue.get_nowait()
-            except Empty:
-                break
-            if another is None:
-                self._queue.put(None)
-                break
-            group.append(another)
-            size += self._size(another.asked)
+    def _next(self, worker: _Worker) -> list[_Waiting[Asked, Told]]:
+        """What the worker does next, once there is enough; nothing at the end."""
+        while True:
+            with self._lock:
+                if self._waiting_size >= worker.enough:
+                    return self._gathered()
+                if self._over:
+                    return []
+                worker.idle = True
+            worker.woken.get()
+
+    def _gathered(self) -> list[_Waiting[Asked, Told]]:
+        group, size = [], 0
+        while self._waiting and size < self._most:
+            one = self._waiting.popleft()
+            group.append(one)
+            size += self._size(one.asked)
+        self._waiting_size -= size
         return group
 
     def _outcomes(self, group: Sequence[_Waiting[Asked, Told]]) -> Sequence[Told | Exception]:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from threading import Event, Lock
 
 import pytest
 
@@ -84,3 +85,36 @@ def test_who_gave_up_disturbs_nobody() -> None:
 
     assert asyncio.run(give_up()) == 4
     assert [number for group in doubler.groups for number in group] == [1, 2]
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(10, 2), (9, 1)], ids=["enough", "not enough"])
+def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> None:
+    busy, most_busy, lock, first_may_end = 0, 0, Lock(), Event()
+
+    def work(sizes: Sequence[int]) -> list[int | Exception]:
+        nonlocal busy, most_busy
+        with lock:
+            busy += 1
+            most_busy = max(most_busy, busy)
+        if 1 in sizes:
+            first_may_end.wait(10)
+        with lock:
+            busy -= 1
+        return list(sizes)
+
+    async def ask() -> list[int]:
+        gathered: Gathered[int, int] = Gathered("test", work, size=lambda one: one, most=100, helped_from=10)
+        gathered.start()
+        first = asyncio.create_task(gathered.ask(1))
+        while not busy:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(gathered.ask(size))
+        await asyncio.wait([second], timeout=10 if at_once == 2 else 0.1)
+        assert second.done() is (at_once == 2)
+        first_may_end.set()
+        told = [await first, await second]
+        gathered.close()
+        return told
+
+    assert asyncio.run(ask()) == [1, size]
+    assert most_busy == at_once
