@@ -35,6 +35,7 @@ MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
 HELPED_FROM = 100
 """Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
+OUTCOMES = ("accepted", "duplicate", "rejected", "spooled")
 Answer = dict[str, object]
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Intake:
         self._impressions = impressions
         self._spool = spool
         self._write_seconds = write_seconds
+        self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
         self.writer: Gathered[_Batch, Answer] = Gathered(
             FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE, helped_from=HELPED_FROM
         )
@@ -164,7 +166,7 @@ class Intake:
         rejected = len(cleaned.rejected)
         counts = {"accepted": accepted, "duplicate": duplicates, "rejected": rejected, "spooled": spooled}
         for outcome, count in counts.items():
-            self._metrics.feedback.labels(outcome).inc(count)
+            self._counted[outcome].inc(count)
         return {
             "accepted": accepted,
             "duplicates": duplicates,

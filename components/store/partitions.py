@@ -43,7 +43,7 @@ def _missing(connection: Connection, table: str, months: set[datetime]) -> list[
 
 
 def _months(times: Iterable[datetime]) -> set[datetime]:
-    times = set(times)
+    times = list(times)
     ends = {_month(min(times)), _month(max(times))} if times else set()
     return ends if len(ends) < 2 else set(map(_month, times))
 
