@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
 from components.store.arrays import text_array, time_array
 from components.store.partitions import ensure_partitions
-from components.store.schema import Impression, ShadowAnswer
+from components.store.schema import ShadowAnswer
 from components.store.variants import Part
 
 _INSERT = text(
@@ -19,6 +19,10 @@ _INSERT = text(
     " SELECT * FROM unnest(CAST(:request_ids AS text[]), CAST(:users AS text[]), CAST(:versions AS text[]),"
     " CAST(:variants AS text[]), CAST(:moments AS timestamptz[]), CAST(:items AS jsonb[]))"
     " ON CONFLICT DO NOTHING"
+)
+_ANSWERERS = text(
+    "SELECT request_id, user_id, variant, model_version FROM impressions"
+    " WHERE request_id = ANY(CAST(:request_ids AS text[]))"
 )
 
 
@@ -56,9 +60,8 @@ def read_answerers(connection: Connection, request_ids: Collection[str]) -> dict
     """Variant and version of the answers, by (request_id, user_id); those that were not kept are missing."""
     if not request_ids:
         return {}
-    columns = select(Impression.request_id, Impression.user_id, Impression.variant, Impression.model_version)
-    rows = connection.execute(columns.where(Impression.request_id == func.any(list(request_ids))))
-    return {(row.request_id, row.user_id): Part(row.variant, row.model_version) for row in rows}
+    rows = connection.execute(_ANSWERERS, {"request_ids": text_array(list(request_ids))})
+    return {(request, user): Part(variant, version) for request, user, variant, version in rows}
 
 
 def record_shadow(
