@@ -26,6 +26,10 @@ class History:
     times: np.ndarray
     signals: np.ndarray
 
+    def latest(self, count: int) -> "History":
+        """So many of them at most."""
+        return self if len(self.items) <= count else History(*(part[-count:] for part in vars(self).values()))
+
 
 NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32))
 
@@ -99,17 +103,17 @@ class Reader:
 
     def after(self, stored: Stored, events: Sequence[EventRow]) -> Stored | None:
         """What Postgres holds once events were added to it; None where that must be read."""
-        count = stored.events + len(events)
-        if not stored.allowed or count > self.limit or not self.holds(stored):
+        count, met = stored.events + len(events), _met(events)
+        unknown = stored.unknown | self._unknown(one.item_id for one in met)
+        if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
-        met = _met(events)
-        excluded, unknown = self._excluded(met), self._unknown(one.item_id for one in met)
+        excluded = self.known_rows(self._excluded(met))
         return Stored(
-            _merged(stored.history, self.history(met)),
-            np.concatenate([stored.excluded, self.known_rows(excluded)]) if excluded else stored.excluded,
+            _merged(stored.history, self.history(met)).latest(self.limit),
+            np.concatenate([stored.excluded, excluded[~np.isin(excluded, stored.excluded)]]),
             stored.documents,
-            count,
-            unknown=stored.unknown | unknown if unknown else stored.unknown,
+            min(count, self.limit),
+            unknown=unknown,
             size=self.size,
         )
 

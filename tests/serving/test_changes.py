@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from random import Random
 
@@ -16,7 +16,7 @@ from components.store.engine import make_engine
 from components.store.load import append_events
 from tests.serving.conftest import World
 from tests.serving.test_recommend import colours, ids, recommend
-from tests.serving.worlds import NAMES, squares
+from tests.serving.worlds import NAMES, bento, chessboard, squares, wait_until_ready
 
 SOON = 5.0
 """Far above what is promised (a second): it tells late from never."""
@@ -94,9 +94,26 @@ def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx
     soon(lambda: not recommend(client, user).degraded)
 
 
+@pytest.fixture(scope="module")
+def forgetful(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that reads the latest five events of each."""
+    folder = tmp_path_factory.mktemp("forgetful")
+    chessboard().write(folder / "bundle")
+    with (
+        bento(folder, world.database, DUOTEMPO_RANKING__HISTORY="5") as address,
+        httpx.Client(base_url=address, timeout=30) as client,
+    ):
+        wait_until_ready(address)
+        yield client
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_told_bit_by_bit_counts_as_if_it_were_read_at_once(client: httpx.Client, seed: int) -> None:
+@pytest.mark.parametrize("service", ["client", "forgetful"])
+def test_what_is_told_bit_by_bit_counts_as_if_it_were_read_at_once(
+    request: pytest.FixtureRequest, service: str, seed: int
+) -> None:
     """One user is in memory before each event; of the other everything is read from Postgres."""
+    client: httpx.Client = request.getfixturevalue(service)
     random = Random(seed)
     told, read = (f"{name}-{uuid.uuid4().hex}" for name in ("told", "read"))
     now = time.time()
