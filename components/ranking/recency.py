@@ -1,6 +1,16 @@
 """How much each event of a history weighs in its collaborative part."""
 
+import math
+
 import numpy as np
+
+LEAST = 1e-8
+"""What an event weighs beside the latest one, from which on float32 does not tell."""
+
+
+def reach(recency: float, history: int) -> int:
+    """How many of the latest events of a history weigh anything."""
+    return min(history, 1 + math.ceil(math.log(LEAST) / math.log(recency)))
 
 
 def recency_weights(signals: np.ndarray, recency: float) -> np.ndarray:

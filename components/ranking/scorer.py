@@ -14,7 +14,7 @@ from scipy import sparse
 
 from components.arrow import numbers
 from components.bundle import Bundle
-from components.ranking.recency import recency_weights
+from components.ranking.recency import reach, recency_weights
 from components.ranking.sparse import Weights, add, columns, product, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least
@@ -203,11 +203,12 @@ class Scorer:
         return sparse.csr_matrix((weights.ravel(), (users, items.ravel())), shape=(len(weights), count))
 
     def _collaborative(self, batch: StateBatch, weight: np.float32) -> Weights:
-        weights = recency_weights(batch.signals, self.bundle.manifest["recency"]) * weight
-        neighbours = self.bundle.neighbours
+        recency, neighbours = self.bundle.manifest["recency"], self.bundle.neighbours
+        latest = slice(-reach(recency, batch.items.shape[1]), None)
+        items, weights = batch.items[:, latest], recency_weights(batch.signals[:, latest], recency) * weight
         if len(weights) == 1:
-            return weighted_rows(neighbours, batch.items[0], weights).astype(np.float32)
-        recent = self._histories(weights, batch.items, self.bundle.items.num_rows)
+            return weighted_rows(neighbours, items[0], weights).astype(np.float32)
+        recent = self._histories(weights, items, self.bundle.items.num_rows)
         return product(recent, neighbours).astype(np.float32)
 
     def reading(self, states: Sequence[UserState]) -> np.ndarray:
