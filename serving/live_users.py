@@ -7,14 +7,19 @@ from typing import Generic, TypeVar
 
 MOST = 20_000
 """Users who are remembered; the one who asked longest ago goes first."""
+MOST_EVENTS = 10
+"""Events of a user that wait for the next time they ask."""
 Known = TypeVar("Known")
+Event = TypeVar("Event")
+After = Callable[[Known, Sequence[Event]], Known | None]
 
 
-class LiveUsers(Generic[Known]):
+class LiveUsers(Generic[Known, Event]):
     """Any thread may ask and tell.
 
     What was read holds until the user is told to have changed, as long as changes are told at all (`following`). What
-    holds no more is kept for the time when Postgres is away; of a user who is gone nothing is kept.
+    holds no more is kept for the time when Postgres is away; of a user who is gone nothing is kept. What happened is
+    added when the user is asked for next: `after` says what is known with these events, None where that must be read.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -22,6 +27,7 @@ class LiveUsers(Generic[Known]):
         self._lock = Lock()
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._holds: set[str] = set()
+        self._happened: dict[str, list[Event]] = {}
         self._reading: dict[str, object] = {}
         self.following = False
 
@@ -29,17 +35,22 @@ class LiveUsers(Generic[Known]):
         """How many are known as they are now."""
         return len(self._holds) if self.following else 0
 
-    def get(self, user_id: str) -> Known | None:
+    def get(self, user_id: str, after: After[Known, Event]) -> Known | None:
         """What is known of a user, if it holds."""
         with self._lock:
             if not self.following or user_id not in self._holds:
                 return None
             self._known.move_to_end(user_id)
+            if not self._add(user_id, after):
+                self._stop_holding(user_id)
+                return None
             return self._known[user_id]
 
-    def last(self, user_id: str) -> Known | None:
+    def last(self, user_id: str, after: After[Known, Event]) -> Known | None:
         """What was known of a user last, whether or not it holds."""
-        return self._known.get(user_id)
+        with self._lock:
+            self._add(user_id, after)
+            return self._known.get(user_id)
 
     def read(self, user_ids: Sequence[str], read: Callable[[], Mapping[str, Known]]) -> Mapping[str, Known]:
         """Reads and keeps what is known of users; what changed meanwhile is kept as what does not hold."""
@@ -58,17 +69,16 @@ class LiveUsers(Generic[Known]):
                             self._keep(user_id, found[user_id])
         return found
 
-    def update(self, user_id: str, after: Callable[[Known], Known | None]) -> None:
-        """What is known of a user becomes what `after` makes of it, which is all that changed. Where it does not hold,
-        or `after` gives None, the user is not as known."""
+    def happened(self, user_id: str, events: Sequence[Event], after: After[Known, Event]) -> None:
+        """Events that are all that changed of a user."""
         with self._lock:
             self._reading.pop(user_id, None)
-            holds = self.following and user_id in self._holds
-            known = after(self._known[user_id]) if holds else None
-            if known is None:
+            if not self.following or user_id not in self._holds:
+                return
+            waiting = self._happened.setdefault(user_id, [])
+            waiting.extend(events)
+            if len(waiting) > MOST_EVENTS and not self._add(user_id, after):
                 self._stop_holding(user_id)
-            else:
-                self._known[user_id] = known
 
     def changed(self, user_id: str | None) -> None:
         """A user, or with None each of them, is not as known."""
@@ -81,8 +91,10 @@ class LiveUsers(Generic[Known]):
             self._stop_holding(user_id)
             if user_id is None:
                 self._known.clear()
+                self._happened.clear()
             else:
                 self._known.pop(user_id, None)
+                self._happened.pop(user_id, None)
 
     def followed(self, following: bool) -> None:
         """Whether changes are told from now on; those before may have been missed."""
@@ -93,10 +105,22 @@ class LiveUsers(Generic[Known]):
     def _keep(self, user_id: str, known: Known) -> None:
         self._known[user_id] = known
         self._known.move_to_end(user_id)
+        self._happened.pop(user_id, None)
         self._holds.add(user_id)
         if len(self._known) > self._most:
             oldest, _ = self._known.popitem(last=False)
+            self._happened.pop(oldest, None)
             self._holds.discard(oldest)
+
+    def _add(self, user_id: str, after: After[Known, Event]) -> bool:
+        """Adds what happened, if that can be done."""
+        events = self._happened.pop(user_id, None)
+        if not events:
+            return True
+        known = after(self._known[user_id], events)
+        if known is not None:
+            self._known[user_id] = known
+        return known is not None
 
     def _stop_holding(self, user_id: str | None) -> None:
         if user_id is None:

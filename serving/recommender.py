@@ -105,7 +105,7 @@ class Recommender:
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = Explainer(scorer, settings.interests)
-        self.users: LiveUsers[Stored] = LiveUsers()
+        self.users: LiveUsers[Stored, EventRow] = LiveUsers()
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
@@ -191,7 +191,7 @@ class Recommender:
 
     def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
         """Events of a user that Postgres has now, all of which are new to it."""
-        self.users.update(user_id, lambda stored: self._reader.after(stored, events))
+        self.users.happened(user_id, events, self._reader.after)
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
         """Brings users into memory who are not there, or not as they are now."""
@@ -271,7 +271,7 @@ class Recommender:
         waiting = self._waiting(session, user_id)  # before Postgres: what is stored in between is then found there
         stored = self._known(user_id)
         if stored is None:
-            last = self.users.last(user_id) or NOTHING
+            last = self.users.last(user_id, self._reader.after) or NOTHING
             with self._metrics.stage("history"):
                 stored = await session.ask("history", self._read, user_id, last)
         return self._reader.with_waiting(stored, waiting)
@@ -284,7 +284,7 @@ class Recommender:
             return []
 
     def _known(self, user_id: str) -> Stored | None:
-        known = self.users.get(user_id)
+        known = self.users.get(user_id, self._reader.after)
         return known if known is not None and self._reader.holds(known) else None
 
     def _read(self, connection: Connection, user_ids: Sequence[str]) -> Mapping[str, Stored]:
