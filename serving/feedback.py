@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -100,13 +101,15 @@ class Intake:
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
         """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
         try:
-            with self._metrics.stage("store"), self._database.begin_if_there(_patience(batches)) as connection:
-                cleaned, new, known = self._store(connection, batches)
+            with ExitStack() as writing:
+                with self._metrics.stage("store"), self._database.begin_if_there(_patience(batches)) as connection:
+                    cleaned, new, known = self._store(connection, batches)
+                    writing.enter_context(self._variants.writing({row.user_id for row in new.values()}))
+                self._tell_users(new.values())
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback goes to the spool: %s", error)
             return [self._spooled(batch) for batch in batches]
-        self._tell_users(new.values())
         for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in known}:
             self._variants.users_changed(user)
         return [self._answer(sum(new.get(row.event_id) is row for row in one.rows), one) for one in cleaned]

@@ -1,7 +1,8 @@
 """What is known of the users who asked lately, in memory, and whether it still holds."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -29,6 +30,7 @@ class LiveUsers(Generic[Known, Event]):
         self._holds: set[str] = set()
         self._happened: dict[str, list[Event]] = {}
         self._reading: dict[str, object] = {}
+        self._writing: Counter[str] = Counter()
         self.following = False
 
     def __len__(self) -> int:
@@ -53,7 +55,7 @@ class LiveUsers(Generic[Known, Event]):
             return self._known.get(user_id)
 
     def read(self, user_ids: Sequence[str], read: Callable[[], Mapping[str, Known]]) -> Mapping[str, Known]:
-        """Reads and keeps what is known of users; what changed meanwhile is kept as what does not hold."""
+        """Reads what is known of users, and keeps it of those of whom nothing changes meanwhile."""
         ticket = object()
         with self._lock:
             self._reading |= dict.fromkeys(user_ids, ticket)
@@ -65,9 +67,23 @@ class LiveUsers(Generic[Known, Event]):
                 for user_id in user_ids:
                     if self._reading.get(user_id) is ticket:
                         del self._reading[user_id]
-                        if user_id in found:
+                        if user_id in found and not self._writing[user_id]:
                             self._keep(user_id, found[user_id])
         return found
+
+    @contextmanager
+    def writing(self, user_ids: Collection[str]) -> Iterator[None]:
+        """For the time from before a commit to `happened`: whether the events are in what is read is then unknown."""
+        with self._lock:
+            self._writing.update(user_ids)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for user_id in user_ids:
+                    self._writing[user_id] -= 1
+                    if not self._writing[user_id]:
+                        del self._writing[user_id]
 
     def happened(self, user_id: str, events: Sequence[Event], after: After[Known, Event]) -> None:
         """Events that are all that changed of a user."""

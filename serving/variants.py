@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from threading import Event, Lock
 
@@ -93,6 +94,14 @@ class Variants:
         """A user, or with None each of them, is not as known."""
         for recommender in self._recommenders.values():
             recommender.users.changed(user_id)
+
+    @contextmanager
+    def writing(self, user_ids: Collection[str]) -> Iterator[None]:
+        """For the time from before the commit of events of these users until they are told to have happened."""
+        with ExitStack() as stack:
+            for recommender in self._recommenders.values():
+                stack.enter_context(recommender.users.writing(user_ids))
+            yield
 
     def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
         """Events of a user that this process has stored, all of them new."""

@@ -1,0 +1,53 @@
+"""Users in memory, while others write and erase at the same time."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from serving.live_users import LiveUsers
+
+
+def after(known: str, events: Sequence[str]) -> str:
+    return known + "".join(events)
+
+
+@pytest.fixture
+def users() -> LiveUsers[str, str]:
+    users = LiveUsers[str, str]()
+    users.followed(True)
+    users.read(["ann", "bob"], lambda: {"ann": "a", "bob": "b"})
+    return users
+
+
+def test_what_happened_is_added_once(users: LiveUsers[str, str]) -> None:
+    with users.writing({"ann"}):
+        users.happened("ann", ["x"], after)
+    assert (users.get("ann", after), users.get("ann", after), users.get("bob", after)) == ("ax", "ax", "b")
+
+
+def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: LiveUsers[str, str]) -> None:
+    users.changed("ann")
+    with users.writing({"ann"}):
+        assert users.read(["ann"], lambda: {"ann": "ax"}) == {"ann": "ax"}
+        users.happened("ann", ["x"], after)
+    assert users.get("ann", after) is None
+    users.read(["ann"], lambda: {"ann": "ax"})
+    assert users.get("ann", after) == "ax"
+
+
+def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: LiveUsers[str, str]) -> None:
+    with users.writing({"ann"}):
+        users.gone("ann")
+        users.read(["ann"], lambda: {"ann": ""})
+        users.happened("ann", ["x"], after)
+    assert users.get("ann", after) is None
+    assert users.last("ann", after) is None
+
+
+def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: LiveUsers[str, str]) -> None:
+    users.changed("ann")
+    with users.writing({"ann"}):
+        with users.writing({"ann"}):
+            pass
+        users.read(["ann"], lambda: {"ann": "ax"})
+        assert users.get("ann", after) is None
