@@ -107,10 +107,10 @@ class Reader:
         unknown = stored.unknown | self._unknown(one.item_id for one in met)
         if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
-        excluded = self.known_rows(self._excluded(met))
+        excluded = [row for row in self.known_rows(self._excluded(met)) if not (stored.excluded == row).any()]
         return Stored(
             _merged(stored.history, self.history(met)).latest(self.limit),
-            np.concatenate([stored.excluded, excluded[~np.isin(excluded, stored.excluded)]]),
+            np.append(stored.excluded, np.array(excluded, np.int64)) if excluded else stored.excluded,
             stored.documents,
             min(count, self.limit),
             unknown=unknown,
