@@ -34,12 +34,15 @@ class LiveTrend:
         return other
 
     def tell(self, wanted: Mapping[str, int]) -> None:
-        """wanted: positive events of the last days, by item; items that the bundle lacks do not count."""
+        """wanted: positive events of the last days, by item; items that the bundle lacks do not count. A trend that is
+        as before stays the same array."""
         counts = np.zeros(self.now.shape[1])
         for item, count in wanted.items():
             if (row := self._rows.get(item)) is not None:
                 counts[row] = count
-        self.now = trend_scores(counts[None])
+        scores = trend_scores(counts[None])
+        if not np.array_equal(scores, self.now):
+            self.now = scores
 
 
 def read_trend(connection: Connection, settings: EventSettings) -> dict[str, int]:
