@@ -37,7 +37,13 @@ def start_demo(home: Path, database_url: str, *words: str | Path) -> subprocess.
     return subprocess.Popen(
         [sys.executable, "-m", "cli.main", "demo", *map(str, words)],
         env={**kept, **ports, **places}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_heed_interrupts,
     )  # fmt: skip
+
+
+def _heed_interrupts() -> None:
+    """What a shell runs in the background ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def names(url: str) -> set[str]:
