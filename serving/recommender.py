@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,13 +14,12 @@ from starlette.concurrency import run_in_threadpool
 
 from components.arrow import numbers
 from components.bundle import Bundle
-from components.explain import Explainer, Profile
+from components.explain import Explainer
 from components.extended_bundle import ExtendedBundle, extend
 from components.privacy import Privacy
 from components.ranking.exclusion import Exclusion
 from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
-from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import Settings
 from components.store.impressions import Answered
@@ -34,9 +33,9 @@ from serving.listing import Listing
 from serving.lists import Listed, Lists
 from serving.live import NOTHING, REFUSED, Reader, Stored
 from serving.live_users import LiveUsers
-from serving.logs import new_request_id
 from serving.metrics import Metrics
 from serving.newcomers import Newcomers
+from serving.ranked import Answer, Interest, Ranked, in_words
 from serving.reads import Reads, Session
 from serving.recent import Recent
 from serving.requests import RecommendRequest, SimilarRequest
@@ -50,35 +49,6 @@ INTERESTS = 5_000
 """Interests that are kept."""
 FRESH_SECONDS = 300.0
 """How long an interest counts without a new event: meanwhile only the time that passes moves it."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What /recommend answers, and what others want to know of it."""
-
-    body: dict[str, object]
-    request_id: str
-    listed: Listed
-
-
-@dataclass(frozen=True)
-class Interest:
-    """What a user wants, as the model reads it, and in words."""
-
-    state: UserState
-    query: Query
-    profile: Profile
-    told: dict[str, object]
-    lists: dict[int, Listed] = field(default_factory=dict)
-    """The latest list that asked for nothing but its length, by that."""
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A list, and what it was made of."""
-
-    interest: Interest
-    listed: Listed
 
 
 class Recommender:
@@ -165,7 +135,7 @@ class Recommender:
     def _answer(
         self, session: Session, request: RecommendRequest, stored: Stored, now: float, variant: str, *, noted: bool
     ) -> Answer:
-        request_id = (noted and logs.request_id.get()) or new_request_id()
+        request_id = (noted and logs.request_id.get()) or logs.new_request_id()
         ranked = self._rank(request, stored, now, request_id if noted else None)
         interest = ranked.interest
         items = ranked.listed.items
@@ -261,7 +231,7 @@ class Recommender:
             among = None if stored.known else self._lists.of_their_categories(state.items[state.signals > 0])
             query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy, among)
             profile = self._explainer.profile(state)
-            interest = Interest(state, query, profile, _told(float(query.long_share[0]), profile))
+            interest = Interest(state, query, profile, in_words(float(query.long_share[0]), profile))
         if usual:
             self._interests.put(stored, interest)
         return interest
@@ -318,13 +288,3 @@ def _user_state(stored: Stored, request: RecommendRequest) -> str:
     if stored.known:
         return "known"
     return "anonymous" if request.context else "new"
-
-
-def _told(long_share: float, profile: Profile) -> dict[str, object]:
-    known = not math.isnan(long_share)
-    return {
-        "long_weight": round(long_share, 4) if known else 0.0,
-        "short_weight": round(1.0 - long_share, 4) if known else 0.0,
-        "long": profile.long_terms(),
-        "short": profile.short_terms(),
-    }

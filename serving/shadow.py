@@ -10,7 +10,8 @@ from threading import Semaphore
 from components.store.impressions import record_shadow
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
-from serving.recommender import Answer, Recommender
+from serving.ranked import Answer
+from serving.recommender import Recommender
 from serving.requests import RecommendRequest
 
 WAITING = 32

@@ -15,7 +15,8 @@ from serving.assignment import assigned, shadowed
 from serving.database import LONG, Database
 from serving.errors import ApiError
 from serving.metrics import Metrics
-from serving.recommender import Answer, Recommender
+from serving.ranked import Answer
+from serving.recommender import Recommender
 from serving.requests import RecommendRequest, SimilarRequest
 from serving.shadow import Shadow
 

@@ -21,7 +21,7 @@ def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarr
     """The sum of the `rows`, int (r,), of a matrix (m, n), each times its weight, for each of the `weights` (w, r):
     float64 (w, n).
 
-    scipy does the same, and takes five times as long where rows are few.
+    scipy does the same, and takes longer where rows are few.
     """
     starts, counts = matrix.indptr[rows], matrix.indptr[rows + 1] - matrix.indptr[rows]
     names, values = (_of_rows(array, starts, counts) for array in (matrix.indices, matrix.data))

@@ -20,7 +20,7 @@ class EventRow(NamedTuple):
     source: str
 
     def shown_by(self, model_version: str, variant: str) -> "EventRow":
-        """With these; `_replace` takes several times as long."""
+        """With these; `_replace` takes longer."""
         return EventRow(*self[:9], model_version, variant, self.source)
 
 

@@ -1,5 +1,5 @@
-"""No unique index of `events` itself: `event_keys` keeps event_id unique, nobody looks events up by it, and it cost a
-sixth of an insert."""
+"""No unique index of `events` itself: `event_keys` keeps event_id unique, nobody looks events up by it, and every
+insert paid for it."""
 
 from alembic import op
 
