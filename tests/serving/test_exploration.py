@@ -91,6 +91,7 @@ def test_who_does_not_consent_meets_no_exploration(client: httpx.Client, world: 
 
 def test_the_report_tells_what_lists_without_exploration_bring(client: httpx.Client, world: World) -> None:
     """Everybody takes the first item if it is the best one, and the second one always."""
+    noted(world, recommend(client, "the last one before", k=1))  # impressions are written in turn: no earlier one waits
     engine = make_engine(world.database)
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE impressions"))
