@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import orjson
 
 from components.bundle import Bundle
 from components.ranking.candidates import Candidates, Question
@@ -13,6 +15,7 @@ from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
+from serving.answering import as_json
 from serving.listing import Listing
 from serving.requests import RecommendRequest
 from serving.trend import LiveTrend
@@ -33,6 +36,11 @@ class Listed:
     catalogue: int
     scored: int
     """How many items were scored for it."""
+
+    @cached_property
+    def told(self) -> orjson.Fragment:
+        """The items as an answer's JSON has them, written once for as long as the list is kept."""
+        return orjson.Fragment(as_json(self.items))
 
     @property
     def item_ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from functools import cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +36,8 @@ class Watched:
 
     def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = cache(metrics.requests.labels)
+        self._latency = cache(metrics.latency.labels)
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,8 +73,8 @@ class Watched:
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.requests.labels(route, method, str(status)).inc()
-        self._metrics.latency.labels(route).observe(seconds)
+        self._requests(route, method, str(status)).inc()
+        self._latency(route).observe(seconds)
         tell_request(method, route, status, seconds, scope.get("state", {}).get("told", {}))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from sqlalchemy import Connection
@@ -76,6 +76,7 @@ class Recommender:
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = Explainer(scorer, settings.interests)
         self.users: LiveUsers[Stored, EventRow] = LiveUsers()
+        self._counted = cache(metrics.recommended.labels)
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
@@ -138,11 +139,11 @@ class Recommender:
         request_id = (noted and logs.request_id.get()) or logs.new_request_id()
         ranked = self._rank(request, stored, now, request_id if noted else None)
         interest = ranked.interest
-        items = ranked.listed.items
+        items: object = ranked.listed.told
         if request.explain:
             with self._metrics.stage("reasons"):
                 reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
-            items = [item | {"why": why} for item, why in zip(items, reasons, strict=True)]
+            items = [item | {"why": why} for item, why in zip(ranked.listed.items, reasons, strict=True)]
         if noted and stored.allowed:
             self._note(request_id, request.user_id, variant, ranked.listed, now)
         user_state = _user_state(stored, request)
@@ -274,7 +275,7 @@ class Recommender:
         self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, listed.noted))
 
     def _count(self, user_state: str, long_share: float) -> None:
-        self._metrics.recommended.labels(user_state).inc()
+        self._counted(user_state).inc()
         if not math.isnan(long_share):
             self._metrics.long_share.observe(long_share)
 

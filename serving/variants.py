@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from threading import Event, Lock
 
 from sqlalchemy import Connection
@@ -46,7 +47,8 @@ class Variants:
         self._database = database
         self._recommenders = dict(recommenders)
         self._unusable = dict(unusable)
-        self._metrics = metrics
+        self._answers = cache(metrics.answers.labels)
+        self._seconds = cache(metrics.answer_seconds.labels)
         self._shadow = shadow
         self._parts = {CHAMPION: Part(CHAMPION, champion)}
         self._notes: list[str] = []
@@ -177,10 +179,10 @@ class Variants:
         try:
             answer = await self._recommenders[part.model_version].recommend(request, part.variant)
         except Exception:
-            self._metrics.answers.labels(*labels, "error").inc()
+            self._answers(*labels, "error").inc()
             raise
-        self._metrics.answer_seconds.labels(*labels).observe(time.perf_counter() - started)
-        self._metrics.answers.labels(*labels, "ok").inc()
+        self._seconds(*labels).observe(time.perf_counter() - started)
+        self._answers(*labels, "ok").inc()
         return answer
 
     def _recommender(self, version: str) -> Recommender:
