@@ -1,5 +1,6 @@
-"""A Postgres of a bench's own, gone with it."""
+"""A Postgres of a bench's own, gone with it. Its port is a random one: two benches may start at once."""
 
+import random
 import secrets
 import shutil
 import signal
@@ -14,6 +15,7 @@ import psycopg
 
 from benchmarks.errors import BenchError
 from infra.local.home import Home
+from infra.local.ports import ELSEWHERE as PORTS
 from infra.local.ports import choose
 from infra.local.postgres import ELSEWHERE, locate
 from infra.migrations import migrate
@@ -28,7 +30,7 @@ def temporary_database() -> Iterator[str]:
         Path(folder).chmod(0o755)
         home = Home(Path(folder))
         home.make()
-        cluster, password, port = locate(home), secrets.token_hex(16), choose(5432, ())
+        cluster, password, port = locate(home), secrets.token_hex(16), choose(random.choice(PORTS), ())
         cluster.initialise(password)
         identity = (
             {"user": cluster.user.pw_uid, "group": cluster.user.pw_gid, "extra_groups": []} if cluster.user else {}

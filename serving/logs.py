@@ -58,6 +58,7 @@ def set_up(settings: Settings) -> None:
     handler.addFilter(OfRequest())
     handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else logging.Formatter(PLAIN))
     logging.getLogger().handlers = [handler]
+    logging.getLogger("uvicorn.access").propagate = False  # a request has its line by `tell_request`
     for name in OURS:
         logging.getLogger(name).setLevel(settings.log_level)
 

@@ -66,7 +66,7 @@ class RecommendRequest(Body):
     user_id: Identifier
     k: ListLength | None = None
     """How many items, up to the setting `ranking.max_k`; the setting `ranking.k`, when absent."""
-    context: list[ContextEvent] = Field([], max_length=MAX_CONTEXT)
+    context: list[ContextEvent] = Field(default_factory=list, max_length=MAX_CONTEXT)
     """What the user does right now; counts in this answer and is not stored."""
     filters: RecommendFilters = Field(default_factory=lambda: NO_FILTERS)
     strategy: Strategy | None = None

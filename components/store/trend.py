@@ -16,4 +16,4 @@ def count_wanted(connection: Connection, since: datetime, settings: EventSetting
     counted = select(Event.item_id, func.count()).where(
         Event.occurred_at >= since, Event.event.in_(positive), not_(disliked)
     )
-    return dict(connection.execute(counted.group_by(Event.item_id)).tuples().all())
+    return dict(connection.execute(counted.group_by(Event.item_id)).all())
