@@ -6,6 +6,7 @@ from threading import Event, Thread
 
 from components.ranking.trends import RECENT_SECONDS
 from components.store.history import read_users_since
+from serving import heap
 from serving.database import Database, DatabaseAway
 from serving.variants import Variants
 
@@ -50,3 +51,4 @@ class Ahead:
                 return
             with self._database.begin() as connection:
                 self._variants.read(connection, users[start : start + AT_ONCE])
+        heap.freeze()

@@ -5,16 +5,18 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
 
 class Json(Response):
-    """What `as_json` writes."""
+    """By orjson: a time as ISO 8601, a number that is not finite as null."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return as_json(content)
+        return orjson.dumps(content, option=OPTIONS)
 
 
-def as_json(content: Any) -> bytes:
-    """By orjson: a time as ISO 8601, a number that is not finite as null."""
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+def as_fragment(content: Any) -> orjson.Fragment:
+    """JSON that is written once, to be a part of many answers."""
+    return orjson.Fragment(orjson.dumps(content, option=OPTIONS))

@@ -4,8 +4,8 @@ import gc
 
 LOADING = (50_000, 20, 100)
 """Few walks."""
-ANSWERING = (2_000, 20, 100)
-"""Short ones: a walk of the youngest objects takes less time than an answer."""
+ANSWERING = (2_000, 5, 400)
+"""Short ones: a walk of the youngest objects takes less time than an answer, and few are walked over again at once."""
 
 
 def expect_much() -> None:
@@ -15,7 +15,8 @@ def expect_much() -> None:
 
 
 def freeze() -> None:
-    """Takes all that is there now out of the walks, and has many short ones from now on."""
+    """Takes all that is there now out of the walks, and has many short ones from now on. Without a cycle it is freed
+    all the same when nobody needs it."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*ANSWERING)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import orjson
@@ -15,7 +14,7 @@ from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
-from serving.answering import as_json
+from serving.answering import as_fragment
 from serving.listing import Listing
 from serving.requests import RecommendRequest
 from serving.trend import LiveTrend
@@ -26,21 +25,23 @@ POOL = 200
 
 @dataclass(frozen=True)
 class Listed:
-    """A list as it is shown, and of what trend and catalogue it was made."""
+    """A list as it is shown, and of what trend and catalogue it was made; many of them are kept, so as JSON."""
 
-    items: list[dict[str, object]]
     rows: np.ndarray
-    noted: list[dict[str, object]]
+    told: orjson.Fragment
+    """The items as an answer has them."""
+    noted: orjson.Fragment
     """What the impression says of each item."""
     trend: np.ndarray
     catalogue: int
     scored: int
     """How many items were scored for it."""
 
-    @cached_property
-    def told(self) -> orjson.Fragment:
-        """The items as an answer's JSON has them, written once for as long as the list is kept."""
-        return orjson.Fragment(as_json(self.items))
+    @property
+    def items(self) -> list[dict[str, object]]:
+        """What `told` says."""
+        items: list[dict[str, object]] = orjson.loads(orjson.dumps(self.told))
+        return items
 
     @property
     def item_ids(self) -> list[str]:
@@ -145,7 +146,7 @@ class Lists:
         items = [self._told(*one) for one in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)]
         placed = exploration.places if exploration else [CERTAIN] * len(items)
         noted = [_noted(item, how) for item, how in zip(items, placed, strict=True)]
-        return Listed(items, rows, noted, trend, catalogue, counted.scored)
+        return Listed(rows, as_fragment(items), as_fragment(noted), trend, catalogue, counted.scored)
 
     def _told(self, rank: int, found: tuple[int, float]) -> dict[str, object]:
         """An item of the list: its row and its score."""

@@ -28,14 +28,14 @@ _ANSWERERS = text(
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer of the service; `items` are {item_id, rank, score, propensity, greedy}."""
+    """One answer of the service; `items` are {item_id, rank, score, propensity, greedy}, or the JSON of them."""
 
     request_id: str
     user_id: str
     model_version: str
     variant: str
     served_at: datetime
-    items: Sequence[dict[str, Any]]
+    items: Sequence[dict[str, Any]] | orjson.Fragment
 
 
 def record_impressions(connection: Connection, answers: Sequence[Answered]) -> None:

@@ -20,6 +20,7 @@ from components.bundle import Bundle
 from components.ranking.indexes import with_indexes
 from components.ranking.tail import in_tail
 from components.settings import EventSettings, RankingSettings
+from serving.answering import Json
 from serving.answers import RecommendAnswer
 from serving.errors import ApiError
 from serving.requests import (
@@ -79,7 +80,8 @@ class Shop:
 
     def ask(self, user: str, **wishes: object) -> RecommendAnswer:
         request = RecommendRequest.model_validate({"user_id": user, **wishes})
-        return RecommendAnswer.model_validate(asyncio.run(self.parts.recommender.recommend(request)))
+        answer = Json(asyncio.run(self.parts.recommender.recommend(request)))
+        return RecommendAnswer.model_validate_json(answer.body)
 
 
 @dataclass
