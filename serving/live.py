@@ -107,10 +107,11 @@ class Reader:
         unknown = stored.unknown | self._unknown(one.item_id for one in met)
         if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
-        excluded = [row for row in self.known_rows(self._excluded(met)) if not (stored.excluded == row).any()]
+        excluded = self.known_rows(self._excluded(met))
+        new = excluded[~(excluded[:, None] == stored.excluded).any(axis=1)]
         return Stored(
             _merged(stored.history, self.history(met)).latest(self.limit),
-            np.append(stored.excluded, np.array(excluded, np.int64)) if excluded else stored.excluded,
+            np.concatenate([stored.excluded, new]) if len(new) else stored.excluded,
             stored.documents,
             min(count, self.limit),
             unknown=unknown,

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 MOST = 20_000
 """Users who are remembered; the one who asked longest ago goes first."""
-MOST_EVENTS = 10
+MOST_EVENTS = 30
 """Events of a user that wait for the next time they ask."""
 Known = TypeVar("Known")
 Event = TypeVar("Event")

@@ -33,5 +33,5 @@ def number_array(values: Sequence[float | None]) -> str | None:
 
 
 def time_array(values: Iterable[datetime]) -> str:
-    """A timestamptz[]; the times are aware."""
-    return f"{{{','.join(map(datetime.isoformat, values))}}}"
+    """A float8[] of epoch seconds for `to_timestamp`, to the microsecond until the year 2106; the times are aware."""
+    return f"{{{','.join(map(repr, map(datetime.timestamp, values)))}}}"

@@ -130,9 +130,9 @@ def _event(
     if event_id is None:
         parts = ("" if value is None else str(value), text or "")
         event_id = _sha256(source, user, item, kind, str(round(seconds * 1e6)), *parts)
-    session, request, version, variant = (
+    session, request, version, variant = [
         None if (given := raw.get(name)) is None else clean_text(given) or None for name in _CONTEXT
-    )
+    ]
     return EventRow(
         event_id, user, item, kind, value, text, moment(seconds), session, request, version, variant, source
     )

@@ -42,6 +42,7 @@ def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -
         parsed,
         pool_pre_ping=checked,
         pool_timeout=pool_seconds,
+        pool_use_lifo=True,  # few connections work much: each has its plans ready
         hide_parameters=True,  # an error may be logged, and they hold what people wrote
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "duotempo"},
     )

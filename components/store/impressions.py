@@ -16,8 +16,10 @@ from components.store.variants import Part
 
 _INSERT = text(
     "INSERT INTO impressions (request_id, user_id, model_version, variant, served_at, items)"
-    " SELECT * FROM unnest(CAST(:request_ids AS text[]), CAST(:users AS text[]), CAST(:versions AS text[]),"
-    " CAST(:variants AS text[]), CAST(:moments AS timestamptz[]), CAST(:items AS jsonb[]))"
+    " SELECT request_id, user_id, model_version, variant, to_timestamp(moment), items"
+    " FROM unnest(CAST(:request_ids AS text[]), CAST(:users AS text[]), CAST(:versions AS text[]),"
+    " CAST(:variants AS text[]), CAST(:moments AS float8[]), CAST(:items AS jsonb[]))"
+    " AS given (request_id, user_id, model_version, variant, moment, items)"
     " ON CONFLICT DO NOTHING"
 )
 _ANSWERERS = text(

@@ -14,13 +14,14 @@ from components.store.rows import EventRow, ItemRow, Rejected
 
 AT_ONCE = 20_000
 """Events in one statement."""
-_TYPES = {"value": "float8", "occurred_at": "timestamptz"}
+_TYPES = {"value": "float8", "occurred_at": "float8"}
 _ARRAYS: dict[str, Callable[[Any], str | None]] = {"value": number_array, "occurred_at": time_array}
 _EVENTS = ", ".join(EventRow._fields)
+_GIVEN = _EVENTS.replace("occurred_at", "to_timestamp(occurred_at) AS occurred_at")
 _INCOMING = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in EventRow._fields)
 _APPEND = text(
     "WITH incoming AS MATERIALIZED"
-    f" (SELECT * FROM unnest({_INCOMING}, CAST(:arrival AS bigint[])) AS given ({_EVENTS}, arrival)),"
+    f" (SELECT {_GIVEN}, arrival FROM unnest({_INCOMING}, CAST(:arrival AS bigint[])) AS given ({_EVENTS}, arrival)),"
     " people AS (INSERT INTO users (user_id)"
     " SELECT DISTINCT user_id FROM incoming"
     " WHERE NOT EXISTS (SELECT FROM users WHERE users.user_id = incoming.user_id) ORDER BY 1 ON CONFLICT DO NOTHING),"

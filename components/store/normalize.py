@@ -57,6 +57,8 @@ def clean_categories(value: object) -> list[str]:
 
 def number(value: object) -> float:
     """NaN where there is none. Numeric text counts as a number."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return math.nan
     try:
@@ -88,7 +90,7 @@ def storable(seconds: float) -> bool:
 
 def moment(seconds: float) -> datetime:
     """Epoch seconds as a time in UTC, to the microsecond. Raises OverflowError unless `storable`."""
-    return _EPOCH + timedelta(microseconds=round(seconds * 1e6))
+    return _EPOCH + timedelta(0, 0, round(seconds * 1e6))
 
 
 def json_safe(row: Mapping[str, Any]) -> dict[str, Any]:

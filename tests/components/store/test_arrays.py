@@ -12,7 +12,7 @@ from components.store.arrays import number_array, text_array, time_array
 REUSED = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 NASTY = st.sampled_from(["", "NULL", 'a"b', "a\\b", "\\", "{a,b}", ",", " a ", "\n"])
-TIMES = st.datetimes(datetime(1970, 1, 1), datetime(5000, 1, 1), timezones=st.just(UTC))
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2106, 1, 1), timezones=st.just(UTC))
 
 
 def read(store: Engine, kind: str, written: str | None) -> object:
@@ -34,15 +34,21 @@ def test_numbers_come_back(store: Engine, values: list[float | None]) -> None:
     assert read(store, "float8", number_array(values)) == (None if nothing else values)
 
 
+def read_times(store: Engine, written: str) -> object:
+    with store.connect() as connection:
+        query = text("SELECT array_agg(to_timestamp(one)) FROM unnest(CAST(:written AS float8[])) AS one")
+        return connection.scalar(query, {"written": written})
+
+
 @REUSED
 @given(values=st.lists(TIMES, min_size=1))
 def test_times_come_back(store: Engine, values: list[datetime]) -> None:
-    assert read(store, "timestamptz", time_array(values)) == values
+    assert read_times(store, time_array(values)) == values
 
 
 def test_a_time_of_another_zone_is_the_same_moment(store: Engine) -> None:
     moment = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    assert read(store, "timestamptz", time_array([moment])) == [moment]
+    assert read_times(store, time_array([moment])) == [moment]
 
 
 def test_what_postgres_cannot_hold_is_an_error() -> None:
