@@ -64,9 +64,11 @@ class Impressions:
         return {(one.request_id, one.user_id): Part(one.variant, one.model_version) for one in waiting}
 
     def flush(self) -> None:
-        """Writes what waits, unless Postgres is away; it then goes on waiting."""
+        """Writes what waits, unless Postgres is away; it then goes on waiting. What comes meanwhile waits its turn."""
         with self._writing:
-            while batch := self._batch():
+            full = True
+            while full and (batch := self._batch()):
+                full = len(batch) == MOST_AT_ONCE
                 try:
                     self._write(batch)
                 except DatabaseAway as error:
