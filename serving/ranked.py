@@ -7,6 +7,7 @@ from components.explain import Profile
 from components.ranking.scorer import Query
 from components.ranking.states import UserState
 from serving.lists import Listed
+from serving.live import Stored
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Interest:
-    """What a user wants, as the model reads it, and in words."""
+    """What a user wants, as the model reads it, and in words. stored: what it was read from."""
 
+    stored: Stored
     state: UserState
     query: Query
     profile: Profile

@@ -82,7 +82,7 @@ class Recommender:
         exclusion = Exclusion.of(settings.ranking, settings.events)
         self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
         self.newcomers = Newcomers(encoder)
-        self._interests: Recent[Stored, Interest] = Recent(INTERESTS)
+        self._interests: Recent[str | None, Interest] = Recent(INTERESTS)
 
     @property
     def trend(self) -> LiveTrend:
@@ -225,16 +225,19 @@ class Recommender:
     def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
         usual = not (request.context or stored.waiting) and request.strategy in (None, self._settings.ranking.strategy)
-        if usual and (known := self._interests.get(stored)) and 0 <= now - known.state.now < FRESH_SECONDS:
-            return known
+        user = request.user_id if stored.known else None  # of whom nothing is known have one for all of them
+        before = self._interests.get(user) if usual else None
+        if before and before.stored is stored and 0 <= now - before.state.now < FRESH_SECONDS:
+            return before
         with self._metrics.stage("interest"):
             state = self._reader.state(stored, request.context, now)
             among = None if stored.known else self._lists.of_their_categories(state.items[state.signals > 0])
-            query = self._lists.scorer.query([state], request.strategy or self._settings.ranking.strategy, among)
+            strategy = request.strategy or self._settings.ranking.strategy
+            query = self._lists.scorer.query([state], strategy, among, before.query if before else None)
             profile = self._explainer.profile(state)
-            interest = Interest(state, query, profile, in_words(float(query.long_share[0]), profile))
+            interest = Interest(stored, state, query, profile, in_words(float(query.long_share[0]), profile))
         if usual:
-            self._interests.put(stored, interest)
+            self._interests.put(user, interest)
         return interest
 
     async def _stored(self, session: Session, user_id: str) -> Stored:

@@ -15,7 +15,7 @@ from scipy import sparse
 from components.arrow import numbers
 from components.bundle import Bundle
 from components.ranking.recency import reach, recency_weights
-from components.ranking.sparse import Weights, add, columns, product, weighted_rows
+from components.ranking.sparse import Weights, add, columns, plus, product, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least
 
@@ -55,6 +55,7 @@ class Query:
     long, short: float32 (users, width), the parts of U; content: float32 (users, encoder dimension); collaborative:
     float32 (users, items); each None where the strategy does without. long_share: as in `Scores`.
     among: bool (items,), the only items for which it counts that they are much wanted; None for all.
+    added: events that the collaborative sum was moved on by since all of it was summed.
     """
 
     states: Sequence[UserState]
@@ -65,6 +66,7 @@ class Query:
     collaborative: Weights | None
     long_share: np.ndarray
     among: np.ndarray | None = None
+    added: int = 0
 
 
 class Scorer:
@@ -93,13 +95,22 @@ class Scorer:
         return other
 
     def query(
-        self, states: Sequence[UserState], strategy: Strategy = "hybrid", among: np.ndarray | None = None
+        self,
+        states: Sequence[UserState],
+        strategy: Strategy = "hybrid",
+        among: np.ndarray | None = None,
+        before: Query | None = None,
     ) -> Query:
-        """The users' side of the scores. Raises ValueError for an unknown strategy."""
+        """The users' side of the scores. Raises ValueError for an unknown strategy.
+
+        before: what was asked for this user alone at an earlier moment; of a history that has only grown since, just
+        what is new is summed, which is the same to the rounding.
+        """
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
         batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
         long = short = content = collaborative = None
+        added = 0
         share, weight = np.full(len(states), np.nan, np.float32), np.float32(1)
         if strategy == "hybrid":
             long, short = self.user_parts(batch)
@@ -107,8 +118,9 @@ class Scorer:
         if strategy == "content":
             content = self._reading(batch)
         if strategy in ("collaborative", "hybrid"):
-            collaborative = self._collaborative(batch, weight)
-        return Query(states, strategy, long, short, content, collaborative, share, among)
+            moved = before and self._moved_on(before, states, strategy, weight)
+            collaborative, added = moved or (self._collaborative(batch, weight), 0)
+        return Query(states, strategy, long, short, content, collaborative, share, among, added)
 
     def score(
         self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: np.ndarray | None = None
@@ -210,6 +222,29 @@ class Scorer:
             return weighted_rows(neighbours, items[0], weights).astype(np.float32)
         recent = self._histories(weights, items, self.bundle.items.num_rows)
         return product(recent, neighbours).astype(np.float32)
+
+    def _moved_on(
+        self, before: Query, states: Sequence[UserState], strategy: Strategy, weight: np.float32
+    ) -> tuple[Weights, int] | None:
+        """The collaborative sum with what was added to the history since, and `Query.added`; None where all of it must
+        be summed: it is another history, or one cut off, or so much was added that nothing else weighs anything."""
+        (state,), (earlier,), total = states, before.states, before.collaborative
+        manifest, new = self.bundle.manifest, slice(len(earlier.items), None)
+        items, recency = state.items[new], manifest["recency"]
+        added = before.added + len(items)
+        if (
+            total is None
+            or before.strategy != strategy
+            or not state.continues(earlier)
+            or len(state.items) > manifest["history"]
+            or added >= reach(recency, manifest["history"])
+        ):
+            return None
+        if not len(items):
+            return total, added
+        weights = recency_weights(state.signals[None, new], recency) * weight
+        faded = total * np.float32(recency ** len(items))
+        return plus(faded, weighted_rows(self.bundle.neighbours, items, weights).astype(np.float32)), added
 
     def reading(self, states: Sequence[UserState]) -> np.ndarray:
         """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""

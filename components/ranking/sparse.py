@@ -65,6 +65,16 @@ def product(left: sparse.csr_matrix, right: sparse.csr_matrix) -> sparse.csr_mat
     return sparse.csr_matrix((found.data, names[found.indices], found.indptr), shape=(left.shape[0], right.shape[1]))
 
 
+def plus(left: Weights, right: Weights) -> Weights:
+    """Their sum, sparse where both are; an array among them may be the one that holds it."""
+    if not isinstance(left, np.ndarray):
+        if not isinstance(right, np.ndarray):
+            return left + right
+        left, right = right, left
+    add(left, right, None)
+    return left
+
+
 def columns(weights: Weights, wanted: np.ndarray | None) -> np.ndarray:
     """The columns `wanted`, int64 (c,) without repetition, or all, as an array (r, c)."""
     if isinstance(weights, np.ndarray):

@@ -24,6 +24,13 @@ class UserState:
         """Whether nothing is known that an interest could be read from."""
         return not len(self.items) and self.documents is None
 
+    def continues(self, earlier: "UserState") -> bool:
+        """Whether this history begins with all of the earlier one."""
+        known = len(earlier.items)
+        return len(self.items) >= known and bool(
+            (self.items[:known] == earlier.items).all() and (self.signals[:known] == earlier.signals).all()
+        )
+
 
 @dataclass(frozen=True)
 class StateBatch:

@@ -50,6 +50,35 @@ def test_every_later_event_takes_from_what_an_item_weighs_in_the_collaborative_p
     np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("recency", [0.5, 0.9])
+def test_a_history_that_grows_is_summed_as_one_read_anew(recency: float) -> None:
+    scorer = Scorer(replace(BUNDLE, manifest=BUNDLE.manifest | {"recency": recency, "history": 60}))
+    random = np.random.default_rng(0)
+    items, signals = random.integers(0, 40, 70), random.choice([-1.0, 1.0, 3.0], 70).tolist()
+    before, ends, added = None, [0, 1, 1, 2, 5, 6, *range(8, 70)], []
+    for end in ends:
+        whole = state(*items[:end], signals=signals[:end])
+        before = scorer.query([whole], before=before)
+        added.append(before.added)
+        np.testing.assert_allclose(scorer.total(before), scorer.score([whole]).total, rtol=1e-5, atol=1e-5)
+    assert max(added) > 5
+    assert added.count(0) > 1
+
+
+@pytest.mark.parametrize(
+    "other", [state(1, 2), state(1, 3, 3), state(1, 2, 3, signals=[1.0, 1.0, -1.0]), state(3, 1, 2, 3, 3)]
+)
+def test_another_history_is_read_anew(other: UserState) -> None:
+    before = SCORER.query([state(1, 2, 3)])
+    again = SCORER.query([other], before=before)
+    assert again.added == 0
+    np.testing.assert_array_equal(SCORER.total(again), SCORER.total(SCORER.query([other])))
+    collaborative = SCORER.query([state(1, 2, 3, 4)], "collaborative", before=before)
+    np.testing.assert_array_equal(
+        SCORER.total(collaborative), SCORER.total(SCORER.query([state(1, 2, 3, 4)], "collaborative"))
+    )
+
+
 @pytest.mark.parametrize("strategy", PARTS)
 def test_totals_are_the_sum_of_the_parts(strategy: Strategy) -> None:
     states = [state(1, 2, 3), state(4, signals=[-1.0]), NOBODY]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from components.ranking.sparse import DENSE, FEW, SPARSE, add, columns, entries, weighted_rows
+from components.ranking.sparse import DENSE, FEW, SPARSE, add, columns, entries, plus, weighted_rows
 
 ROWS = np.array([5, 0, 5, 7])
 WEIGHTS = np.array([[0.5, -1.0, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
@@ -43,6 +43,15 @@ def test_rows_are_summed_by_their_weights(matrix: sparse.csr_matrix) -> None:
         assert np.all(np.diff(names) > 0)
         assert set(np.flatnonzero(expected[row])) <= set(names.tolist())
         np.testing.assert_allclose(sums, expected[row, names], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_sums_are_added(matrix: sparse.csr_matrix, count: int) -> None:
+    """Of few rows and of many, each of which may be an array or not."""
+    expected = WEIGHTS @ matrix[ROWS].toarray() + WEIGHTS[:, :count] @ matrix[ROWS[:count]].toarray()
+    for turn in (1, -1):
+        parts = [weighted_rows(matrix, ROWS, WEIGHTS), weighted_rows(matrix, ROWS[:count], WEIGHTS[:, :count])][::turn]
+        np.testing.assert_allclose(columns(plus(*parts), None), expected, atol=1e-6)
 
 
 def test_no_rows_sum_to_nothing(matrix: sparse.csr_matrix) -> None:
