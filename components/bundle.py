@@ -26,7 +26,7 @@ from scipy import sparse
 from components.errors import DuotempoError
 from components.ranking.nearest import NearestItems
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 INDEXED = ("vectors", "texts")
 """The arrays that may have an index, a file of their name."""
 

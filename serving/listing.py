@@ -32,6 +32,7 @@ class Listing:
         self.available = numbers(items["available"])
         self.there = np.ones(items.num_rows, dtype=bool)
         self.version = 0
+        self._shown: dict[bool, tuple[int, np.ndarray]] = {}
 
     def __getitem__(self, row: int) -> ListedItem:
         """How an item is shown."""
@@ -44,7 +45,17 @@ class Listing:
         other._changed = self._changed | dict(enumerate(listed, start=size))
         other.available = np.append(self.available, np.array([item.available for item in listed], dtype=bool))
         other.there = np.append(self.there, np.ones(len(listed), dtype=bool))
+        other._shown = {}
         return other
+
+    def shown(self, *, available_only: bool) -> np.ndarray:
+        """bool (items,): what may be in a list; nobody writes into it."""
+        version, mask = self._shown.get(available_only, (-1, self.there))
+        if version != self.version:
+            version = self.version  # before the look, so that a change meanwhile has it done again
+            mask = self.there & self.available if available_only else self.there.copy()
+            self._shown[available_only] = version, mask
+        return mask
 
     def refresh(self, connection: Connection) -> set[str]:
         """Reads the whole catalogue: the items that the bundle lacks."""

@@ -90,9 +90,8 @@ class Lists:
     ) -> Listed:
         """excluded: int64 rows that are not shown; query: of this user alone."""
         filters, ranking = request.filters, self._settings
-        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out) & self.listing.there
-        if filters.available_only:
-            mask &= self.listing.available
+        shown = self.listing.shown(available_only=filters.available_only)
+        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out, shown)
         return self._filled(
             UserQuestion(self.scorer, query, self._wanted),
             mask,
@@ -110,7 +109,7 @@ class Lists:
 
     def like(self, row: int, k: int | None) -> Listed:
         """Nearest by item vector and by text, in equal parts."""
-        mask = eligible(self._categories, [row]) & self.listing.there & self.listing.available
+        mask = eligible(self._categories, [row], among=self.listing.shown(available_only=True))
         return self._filled(ItemQuestion(self.bundle, row), mask, k or self._settings.k)
 
     def is_as_now(self, listed: Listed) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from components.bundle import Bundle
 from components.ranking.filters import best_first
 
-DEPTH = 2_000
+DEPTH = 500
 """Items that an index is asked for at least, and BREADTH times as many as are wanted."""
 BREADTH = 10
 FURTHEST = 1_000
@@ -54,8 +54,8 @@ class Candidates:
         left = mask.copy()
         if self._large and np.count_nonzero(left) >= self._exact_below:
             while size < FURTHEST:
-                rows = np.unique(question.near(left, max(DEPTH, BREADTH * size)))
-                rows = rows[left[rows]]
+                rows = np.sort(question.near(left, max(DEPTH, BREADTH * size)))
+                rows = rows[left[rows] & (np.diff(rows, prepend=-1) > 0)]
                 if len(rows) < size:
                     break
                 scores = question.scores(rows)

@@ -35,13 +35,16 @@ def eligible(
     excluded: Collection[int] | np.ndarray,
     category_in: Collection[str] | None = None,
     category_out: Collection[str] = (),
+    among: np.ndarray | None = None,
 ) -> np.ndarray:
     """bool (items,): True where an item may be recommended.
 
     excluded: rows that must not be (seen, disliked, hidden, named by the caller); category_in: at least one of these,
-    None for no such wish; category_out: none of these.
+    None for no such wish; category_out: none of these; among: bool (items,), what may be at all, None for everything.
     """
-    mask = np.ones(index.size, dtype=bool) if category_in is None else index.mask(category_in)
+    mask = np.ones(index.size, dtype=bool) if among is None else among.copy()
+    if category_in is not None:
+        mask &= index.mask(category_in)
     if category_out:
         mask &= ~index.mask(category_out)
     mask[np.array(excluded if isinstance(excluded, np.ndarray) else list(excluded), dtype=np.int64)] = False

@@ -1,8 +1,11 @@
 """The items nearest to a vector by inner product, without a look at all of them.
 
-faiss' inverted file (Jégou et al. 2011, Product Quantization for Nearest Neighbor Search) with codes of 4 bits for each
-two dimensions (André et al. 2015, Cache Locality is not Enough): it reads some of the lists, and is a rough sieve, so
-ask for more than is wanted and score what comes back.
+faiss' inverted file (Jégou et al. 2011, Product Quantization for Nearest Neighbor Search) with codes of 4 bits (André
+et al. 2015, Cache Locality is not Enough) for what a vector has beside the mean of its list: it reads some of the
+lists, and is a rough sieve, so ask for more than is wanted and score what comes back.
+
+Lists are made by distance, so that what lies together is read together, and chosen by the inner product with their
+mean, which is the mean of their items' inner products.
 """
 
 import math
@@ -15,8 +18,8 @@ import numpy as np
 
 LISTS = 4
 """Lists of an index, times the root of its size."""
-SHARE = 1 / 6
-"""Share of the lists that are read."""
+READ = 200
+"""Lists that are read."""
 TRAINED = 50
 """Vectors a list that the lists are learned from."""
 CHUNK = 100_000
@@ -31,18 +34,22 @@ class NearestItems:
         self.size: int = index.ntotal
 
     @classmethod
-    def build(cls, size: int, vectors: Callable[[np.ndarray], np.ndarray]) -> "NearestItems":
-        """vectors: the float32 vectors (r, d) of int64 rows (r,); they are asked for in chunks."""
+    def build(cls, size: int, vectors: Callable[[np.ndarray], np.ndarray], coded: int = 2) -> "NearestItems":
+        """vectors: the float32 vectors (r, d) of int64 rows (r,); they are asked for in chunks. coded: how many
+        dimensions share a code, 1 or 2."""
         faiss = _faiss()
         lists = max(1, int(LISTS * math.sqrt(size)))
         sample = np.random.default_rng(0).choice(size, min(size, TRAINED * lists), replace=False)
         learned = _even(vectors(np.sort(sample)))
         width = learned.shape[1]
-        index = faiss.index_factory(width, f"IVF{lists},PQ{width // 2}x4fs", faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(width, f"IVF{lists},PQ{width // coded}x4fsr", faiss.METRIC_INNER_PRODUCT)
+        index.quantizer.metric_type = faiss.METRIC_L2
+        index.cp.spherical = False
         index.cp.max_points_per_centroid = TRAINED
         index.train(learned)
         for start in range(0, size, CHUNK):
             index.add(_even(vectors(np.arange(start, min(start + CHUNK, size)))))
+        index.quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
         return cls(index)
 
     def write(self, file: Path) -> None:
@@ -65,7 +72,7 @@ class NearestItems:
         """
         faiss = _faiss()
         open_share = max(np.count_nonzero(mask[: self.size]) / self.size, 1 / self.size)
-        probed = min(self._index.nlist, math.ceil(self._index.nlist * SHARE / open_share))
+        probed = min(self._index.nlist, math.ceil(READ / open_share))
         bits = np.packbits(mask[: self.size], bitorder="little")
         wanted = faiss.SearchParametersIVF(nprobe=probed, sel=faiss.IDSelectorBitmap(bits))
         _, rows = self._index.search(_even(vector[None]), min(count, self.size), params=wanted)

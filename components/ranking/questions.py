@@ -6,14 +6,15 @@ import numpy as np
 
 from components.bundle import Bundle
 from components.ranking.filters import best_first
+from components.ranking.indexes import asked
 from components.ranking.scorer import Query, Scorer, Strategy
 from components.ranking.sparse import Weights, entries
 
 LED_TO = 5_000
 """Most candidates that a history leads to."""
-WANTED = 1_000
+WANTED = 500
 """Most wanted candidates."""
-TEXTS = 2
+TEXTS = 4
 """Texts asked for, times as many as vectors: nothing but them makes the order, and the codes of an index are rough."""
 REMEMBERED = 10_000
 """Most wanted items that are known by heart, so that a filter leaves some of them."""
@@ -54,7 +55,7 @@ class UserQuestion:
         if query.among is not None:
             found.append(wanted[(mask & query.among)[wanted]][: max(WANTED, count)])
         if query.long is not None and query.short is not None:
-            found.append(indexes["vectors"].search(np.append(query.long[0] + query.short[0], 1.0), count, mask))
+            found.append(indexes["vectors"].search(asked(query.long[0] + query.short[0]), count, mask))
         if query.content is not None:
             found.append(indexes["texts"].search(query.content[0], TEXTS * count, mask))
         if query.collaborative is not None:
