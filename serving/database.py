@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -39,6 +39,7 @@ class Database:
 
     def __init__(self, url: str, read_seconds: float) -> None:
         self._engine = make_engine(url, pool_seconds=POOL_SECONDS, checked=False)
+        self._at_once = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.breaker = Breaker(read_seconds)
         self.servers: set[int] = set()
         event.listen(self._engine, "do_connect", _connect)
@@ -54,22 +55,25 @@ class Database:
     def begin(self, seconds: float = PATIENCE) -> Iterator[Connection]:
         """A transaction, committed at the end of the block, which has so much time. Raises DatabaseAway: whether what
         was committed last is stored is then unknown."""
+        with self._connected(self._engine, seconds) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def at_once(self, seconds: float = PATIENCE) -> Iterator[Connection]:
+        """As `begin`, but each statement is a transaction of its own: two ways to the server and back less."""
+        with self._connected(self._at_once, seconds) as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, engine: Engine, seconds: float) -> Iterator[Connection]:
         began = time.monotonic()
         try:
-            with self._engine.connect() as connection, _timed(connection).within(seconds), connection.begin():
+            with engine.connect() as connection, _timed(connection).within(seconds):
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout, StoreError, psycopg.OperationalError) as error:
             self.breaker.failed()
             raise DatabaseAway(str(error).splitlines()[0]) from error
         self.breaker.answered(time.monotonic() - began)
-
-    @contextmanager
-    def begin_if_there(self, seconds: float) -> Iterator[Connection]:
-        """As `begin`, for somebody who waits: while Postgres does not answer in time it is not asked."""
-        if self.breaker.open:
-            raise DatabaseAway("it did not answer in time")
-        with self.begin(seconds) as connection:
-            yield connection
 
     def close(self) -> None:
         self._engine.dispose()

@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,11 +12,14 @@ from sqlalchemy import Connection
 from components.columns import Columns
 from components.privacy import Privacy
 from components.settings import EventSettings
-from components.store.admission import Admission, admit
+from components.store.admission import Admission
 from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.impressions import read_answerers
-from components.store.load import append_events, quarantine, upsert_items
+from components.store.intake import Taken, take_in
+from components.store.load import quarantine, upsert_items
 from components.store.normalize import clean_id
+from components.store.partitions import ensure_partitions, missing_months
+from components.store.people import claim_key
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway
@@ -81,6 +83,8 @@ class Intake:
         self._impressions = impressions
         self._spool = spool
         self._write_seconds = write_seconds
+        self._claimed = not privacy.pseudonyms
+        self._keyed = privacy.pseudonyms  # whether the store is tied to a key, and tombstones may be there
         self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
         self.writer: Gathered[_Batch, Answer] = Gathered(
             FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE, helped_from=HELPED_FROM
@@ -100,38 +104,57 @@ class Intake:
 
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
         """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
+        users = {user for batch in batches for row in batch.raw if (user := clean_id(row[Columns.USER]))}
+        admission = Admission(self._names(users), {}, {item for batch in batches for item in batch.items})
         try:
-            with ExitStack() as writing:
-                with self._metrics.stage("store"), self._database.begin_if_there(_patience(batches)) as connection:
-                    cleaned, new, known = self._store(connection, batches)
-                    writing.enter_context(self._variants.writing({row.user_id for row in new.values()}))
-                self._tell_users(new.values())
+            while True:  # at first all may come in, until Postgres tells whom and what it refuses
+                cleaned = [self._cleaned(batch, admission) for batch in batches]
+                new = _first_of_each(cleaned)
+                asked = {admission.names.get(user, user) for user in users} - admission.refused.keys()
+                with self._variants.writing({row.user_id for row in new.values()}):
+                    taken = self._take_in(asked, cleaned, list(new.values()), _patience(batches))
+                    if taken.stored:
+                        for event_id in taken.known:
+                            del new[event_id]
+                        self._tell_users(new.values())
+                        break
+                admission = admission.without(taken.refused, taken.unknown)
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback goes to the spool: %s", error)
             return [self._spooled(batch) for batch in batches]
-        for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in known}:
+        for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in taken.known}:
             self._variants.users_changed(user)
         return [self._answer(sum(new.get(row.event_id) is row for row in one.rows), one) for one in cleaned]
 
-    def _store(
-        self, connection: Connection, batches: Sequence[_Batch]
-    ) -> tuple[list[Cleaned[EventRow]], dict[str, EventRow], set[str]]:
-        """What became of each, the new events by event_id, and the event_ids that were there. What comes twice is new
-        where it comes first."""
-        users = (row[Columns.USER] for batch in batches for row in batch.raw)
-        admission = admit(connection, users, self._privacy, {item for batch in batches for item in batch.items})
-        cleaned = [self._cleaned(batch, admission) for batch in batches]
-        new: dict[str, EventRow] = {}
-        for one in cleaned:
-            for row in one.rows:
-                new.setdefault(row.event_id, row)
-        rows = list(new.values())
-        known = append_events(connection, self._attributed(rows, self._shown(connection, rows)))
-        quarantine(connection, FEEDBACK, [row for one in cleaned for row in one.rejected])
-        for event_id in known:
-            del new[event_id]
-        return cleaned, new, known
+    def _take_in(
+        self, users: Collection[str], cleaned: Sequence[Cleaned[EventRow]], rows: Sequence[EventRow], seconds: float
+    ) -> Taken:
+        """One statement, but for rejected rows, which are kept together with the events. Raises DatabaseAway."""
+        if self._database.breaker.open:
+            raise DatabaseAway("it did not answer in time")
+        rejected = [row for one in cleaned for row in one.rejected]
+        with self._metrics.stage("store"):
+            if not self._claimed:
+                with self._database.begin(seconds) as connection:
+                    claim_key(connection, self._privacy)
+                self._claimed = True
+            with (self._database.begin if rejected else self._database.at_once)(seconds) as connection:
+                self._ensure_partitions(connection, rows)
+                attributed = self._attributed(rows, self._shown(connection, rows))
+                taken = take_in(connection, self._privacy, users, attributed, keyed=self._keyed)
+                if taken.stored:
+                    quarantine(connection, FEEDBACK, rejected)
+        self._keyed |= taken.keyed
+        return taken
+
+    def _ensure_partitions(self, connection: Connection, rows: Sequence[EventRow]) -> None:
+        if months := missing_months(connection, [row.occurred_at for row in rows]):
+            with self._database.begin() as making:
+                ensure_partitions(making, months)
+
+    def _names(self, users: Iterable[str]) -> dict[str, str]:
+        return {user: self._privacy.pseudonym(user) for user in users} if self._privacy.pseudonyms else {}
 
     def _cleaned(self, batch: _Batch, admission: Admission) -> Cleaned[EventRow]:
         return clean_events(
@@ -146,8 +169,7 @@ class Intake:
     def _spooled(self, batch: _Batch) -> Answer | Exception:
         """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
         users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
-        names = {user: self._privacy.pseudonym(user) for user in users}
-        cleaned = self._cleaned(batch, Admission(names, {}, batch.items))
+        cleaned = self._cleaned(batch, Admission(self._names(users), {}, batch.items))
         for user in {row.user_id for row in cleaned.rows}:
             self._variants.users_changed(user)  # the commit may have been all that arrived
         shown = self._impressions.answerers({row.request_id for row in cleaned.rows if row.request_id})
@@ -214,6 +236,15 @@ class Intake:
             self._variants.items_changed(*item_ids)
         except DatabaseAway as error:
             logger.warning("changed items are known once Postgres is back: %s", error)
+
+
+def _first_of_each(cleaned: Sequence[Cleaned[EventRow]]) -> dict[str, EventRow]:
+    """The events by event_id: what comes twice counts where it comes first."""
+    events: dict[str, EventRow] = {}
+    for one in cleaned:
+        for row in one.rows:
+            events.setdefault(row.event_id, row)
+    return events
 
 
 def _patience(batches: Sequence[_Batch]) -> float:

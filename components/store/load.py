@@ -1,8 +1,7 @@
 """Cleaned rows to Postgres, rejected ones to quarantine, once each however often they come."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -14,23 +13,11 @@ from components.store.rows import EventRow, ItemRow, Rejected
 
 AT_ONCE = 20_000
 """Events in one statement."""
-_TYPES = {"value": "float8", "occurred_at": "float8"}
+_TYPES = {"value": "float8", "occurred_at": "float8", "arrival": "bigint"}
 _ARRAYS: dict[str, Callable[[Any], str | None]] = {"value": number_array, "occurred_at": time_array}
-_EVENTS = ", ".join(EventRow._fields)
-_GIVEN = _EVENTS.replace("occurred_at", "to_timestamp(occurred_at) AS occurred_at")
-_INCOMING = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in EventRow._fields)
-_APPEND = text(
-    "WITH incoming AS MATERIALIZED"
-    f" (SELECT {_GIVEN}, arrival FROM unnest({_INCOMING}, CAST(:arrival AS bigint[])) AS given ({_EVENTS}, arrival)),"
-    " people AS (INSERT INTO users (user_id)"
-    " SELECT DISTINCT user_id FROM incoming"
-    " WHERE NOT EXISTS (SELECT FROM users WHERE users.user_id = incoming.user_id) ORDER BY 1 ON CONFLICT DO NOTHING),"
-    " fresh AS (INSERT INTO event_keys (event_id, occurred_at)"
-    " SELECT event_id, occurred_at FROM incoming ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id),"
-    f" stored AS (INSERT INTO events ({_EVENTS}, received_at)"
-    f" SELECT {_EVENTS}, now() + arrival * interval '1 microsecond' FROM incoming JOIN fresh USING (event_id))"
-    " SELECT event_id FROM incoming WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_id = incoming.event_id)"
-)
+EVENT_ARRAYS = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in (*EventRow._fields, "arrival"))
+"""The parameters of `append_events` and `take_in`, see the migration 0011; `event_arrays` gives them."""
+_APPEND = text(f"SELECT append_events({EVENT_ARRAYS})")
 _ITEMS = ", ".join(ItemRow._fields)
 _CHANGED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ItemRow._fields if name != "item_id")
 _QUARANTINE = text(
@@ -50,14 +37,26 @@ def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
     if not rows:
         return set()
     ensure_partitions(connection, (row.occurred_at for row in rows))
-    arrived = sorted(enumerate(rows), key=lambda one: one[1].event_id)  # one order for all writers: no deadlock
     known: set[str] = set()
-    for batch in _batches(arrived):
-        arrival, events = zip(*batch, strict=True)
-        columns = zip(EventRow._fields, zip(*events, strict=True), strict=True)
-        arrays = {name: _ARRAYS.get(name, text_array)(values) for name, values in columns}
-        known.update(connection.scalars(_APPEND, arrays | {"arrival": number_array(arrival)}))
+    arrived = in_order(rows)
+    for start in range(0, len(rows), AT_ONCE):
+        known.update(connection.scalars(_APPEND, event_arrays(arrived[start : start + AT_ONCE])))
     return known
+
+
+def in_order(rows: Sequence[EventRow]) -> list[tuple[int, EventRow]]:
+    """Events with their places, in the order in which all writers store them: no deadlock."""
+    return sorted(enumerate(rows), key=lambda one: one[1].event_id)
+
+
+def event_arrays(arrived: Sequence[tuple[int, EventRow]]) -> dict[str, str | None]:
+    """Some of `in_order` as the parameters `EVENT_ARRAYS`."""
+    if not arrived:
+        return dict.fromkeys((*EventRow._fields, "arrival"))
+    arrival, events = zip(*arrived, strict=True)
+    columns = zip(EventRow._fields, zip(*events, strict=True), strict=True)
+    arrays = {name: _ARRAYS.get(name, text_array)(values) for name, values in columns}
+    return arrays | {"arrival": number_array(arrival)}
 
 
 def upsert_items(connection: Connection, rows: Sequence[ItemRow], *, replace: bool = True) -> tuple[int, int]:
@@ -89,9 +88,3 @@ def quarantine(connection: Connection, source: str, rejected: Sequence[Rejected]
         return
     rows, reasons = [json.dumps(one.row) for one in rejected], [one.reason for one in rejected]
     connection.execute(_QUARANTINE, {"source": source, "rows": rows, "reasons": reasons})
-
-
-def _batches(rows: Sequence[tuple[int, EventRow]]) -> Iterator[list[tuple[int, EventRow]]]:
-    left = iter(rows)
-    while batch := list(islice(left, AT_ONCE)):
-        yield batch

@@ -18,12 +18,8 @@ def ensure_partitions(
     A new month is built beside the table and then attached, which blocks neither its readers nor its writers; an
     advisory lock, held to the end of the transaction, keeps two writers from making the same month.
     """
-    known: set[str] = connection.info.setdefault(KNOWN, set())  # by this connection, for as long as it is open
-    months = {month for month in _months(times) if _name(table, month) not in known}
+    months = missing_months(connection, times, table)
     if not months:
-        return
-    if not _missing(connection, table, months):
-        known |= {_name(table, month) for month in months}
         return
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     for month in sorted(_missing(connection, table, months)):
@@ -32,6 +28,17 @@ def ensure_partitions(
         connection.execute(
             text(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{month}') TO ('{following}')")
         )
+
+
+def missing_months(
+    connection: Connection, times: Iterable[datetime], table: Literal["events", "impressions"] = "events"
+) -> set[datetime]:
+    """The months of these times (aware) that have no partition."""
+    known: set[str] = connection.info.setdefault(KNOWN, set())  # by this connection, for as long as it is open
+    months = {month for month in _months(times) if _name(table, month) not in known}
+    missing = set(_missing(connection, table, months)) if months else set()
+    known |= {_name(table, month) for month in months - missing}
+    return missing
 
 
 def _missing(connection: Connection, table: str, months: set[datetime]) -> list[datetime]:

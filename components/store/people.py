@@ -15,7 +15,7 @@ NO_CONSENT = "no_consent: this user does not consent; nothing was stored"
 FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets events in again"
 BUCKETS = 256
 """Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
-_SPACE = 0x70656F70
+SPACE = 0x70656F70
 _CONSENT, _KEY, _UNKNOWN = "no_consent", "key", "unknown_item"
 """What the rows of `admission` say, see the migration 0009."""
 _LOCK = (  # in their order; no row is told of any
@@ -36,7 +36,7 @@ _KEY_ID = text("SELECT key_id FROM privacy_key")
 def lock_users(connection: Connection, user_ids: Iterable[str], *, alone: bool = False) -> None:
     """Held to the end of the transaction. Writers of a user's rows share it; who erases them, or changes the consent,
     holds it alone: what was written before is seen, what comes after sees the tombstone. Take it before other locks."""
-    connection.execute(_ALONE if alone else _SHARED, {"space": _SPACE, "buckets": _buckets(user_ids)})
+    connection.execute(_ALONE if alone else _SHARED, {"space": SPACE, "buckets": buckets(user_ids)})
 
 
 def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str]) -> dict[str, str]:
@@ -44,31 +44,31 @@ def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str])
 
     Raises PrivacyError when the store was filled with another key.
     """
-    storable = _storable(user_ids)
-    said = connection.execute(_SAID, {"users": text_array(storable)}).all()
-    return _refused(connection, privacy, storable, said)
+    users = storable(user_ids)
+    said = connection.execute(_SAID, {"users": text_array(users)}).all()
+    return _refused(connection, privacy, users, said)
 
 
 def locked(
     connection: Connection, privacy: Privacy, user_ids: Collection[str], item_ids: Collection[str] = ()
 ) -> tuple[dict[str, str], set[str]]:
     """`lock_users`, then `refused`, and those of the items that the catalogue lacks: in one go. Raises PrivacyError."""
-    storable = _storable(user_ids)
-    asked = {"users": text_array(storable), "items": text_array(list(item_ids))}
-    said = connection.execute(_ADMISSION, {"space": _SPACE, "buckets": _buckets(user_ids)} | asked).all()
+    users = storable(user_ids)
+    asked = {"users": text_array(users), "items": text_array(list(item_ids))}
+    said = connection.execute(_ADMISSION, {"space": SPACE, "buckets": buckets(user_ids)} | asked).all()
     unknown = {name for what, name in said if what == _UNKNOWN}
-    return _refused(connection, privacy, storable, said), unknown
+    return _refused(connection, privacy, users, said), unknown
 
 
 def claim_key(connection: Connection, privacy: Privacy) -> None:
     """Ties the store to the key of the keyed hashes. Raises PrivacyError when it is tied to another one."""
     if (key := connection.scalar(_KEY_ID)) is None:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": _SPACE})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": SPACE})
         key = connection.scalar(_KEY_ID)
     if key is None:
         connection.execute(insert(PrivacyKey).values(key_id=privacy.key_id))
     else:
-        _check(key, privacy)
+        check_key(key, privacy)
 
 
 def set_consent(connection: Connection, privacy: Privacy, user_id: str, consent: bool) -> None:
@@ -83,11 +83,13 @@ def set_consent(connection: Connection, privacy: Privacy, user_id: str, consent:
     connection.execute(said.on_conflict_do_update(index_elements=[User.user_id], set_={"consent": consent}))
 
 
-def _buckets(user_ids: Iterable[str]) -> str | None:
+def buckets(user_ids: Iterable[str]) -> str | None:
+    """The locks of users, as an int[]."""
     return number_array(sorted({zlib.crc32(user.encode()) % BUCKETS for user in user_ids}))
 
 
-def _storable(user_ids: Iterable[str]) -> list[str]:
+def storable(user_ids: Iterable[str]) -> list[str]:
+    """Those whom Postgres can be asked about."""
     return [user for user in user_ids if user.isprintable() or not UNSTORABLE.search(user)]
 
 
@@ -97,14 +99,15 @@ def _refused(
     reasons = {name: NO_CONSENT for what, name in said if what == _CONSENT}
     keys = [name for what, name in said if what == _KEY]
     if keys:
-        _check(keys[0], privacy)
+        check_key(keys[0], privacy)
         hashes = {privacy.tombstone(user): user for user in user_ids}
         found = connection.scalars(_BURIED, {"hashes": text_array(list(hashes))})
         reasons |= {hashes[one]: FORGOTTEN for one in found}
     return reasons
 
 
-def _check(key: str, privacy: Privacy) -> None:
+def check_key(key: str, privacy: Privacy) -> None:
+    """Raises PrivacyError unless it is the key of this process."""
     if key != privacy.key_id:
         raise PrivacyError(
             "this process has another privacy key than the store was filled with: give all of them the same "

@@ -13,14 +13,13 @@ class Proxy:
     """Takes connections on a port of its own and passes on what comes, both ways.
 
     delay: seconds for which each message to Postgres is held up. swallows: whether nothing is passed on, and nobody is
-    told. cut_commit_of: a parameter; the commit of the first transaction that has it, once it was passed to Postgres,
-    ends the connection.
+    told. cut_at: a parameter; the first statement that has it, once it was passed to Postgres, ends the connection.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.delay = 0.0
         self.swallows = False
-        self.cut_commit_of: bytes | None = None
+        self.cut_at: bytes | None = None
         self._target = host, port
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -51,17 +50,15 @@ class Proxy:
 
     def _pass_on(self, pair: tuple[socket.socket, socket.socket], to_postgres: bool) -> None:
         source, target = pair if to_postgres else pair[::-1]
-        armed = False
         with suppress(OSError):
             while data := source.recv(65536):
                 if to_postgres:
                     time.sleep(self.delay)
                 if self.swallows:
                     continue
-                if to_postgres and self.cut_commit_of and self.cut_commit_of in data:
-                    armed, self.cut_commit_of = True, None
-                last = armed and b"COMMIT" in data
+                last = to_postgres and self.cut_at is not None and self.cut_at in data
                 if last:
+                    self.cut_at = None
                     source.shutdown(socket.SHUT_RDWR)  # before Postgres can answer
                 target.sendall(data)
                 if last:

@@ -35,7 +35,7 @@ def proxy(way: tuple[Proxy, httpx.Client]) -> Iterator[Proxy]:
     """Sound at the beginning, and at the end."""
     proxy, client = way
     yield proxy
-    proxy.delay, proxy.swallows, proxy.cut_commit_of = 0.0, False, None
+    proxy.delay, proxy.swallows, proxy.cut_at = 0.0, False, None
     proxy.cut()
     wait_until_whole(client, "willy")
     wait_until_empty(client)
@@ -78,7 +78,7 @@ def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: 
     user, white = new_user(), squares("white")[:3]
     assert recommend(client, user).user_state == "new"
     known = metric(client, "duotempo_feedback_events_total", outcome="duplicate")
-    proxy.cut_commit_of = f"{user}-{white[0]}".encode()  # an event_id
+    proxy.cut_at = f"{user}-{white[0]}".encode()  # an event_id
     answer = tell(client, *likes(user, *white))
     assert (answer.accepted, answer.spooled) == (0, 3)
     assert not set(ids(recommend(client, user, k=40))) & set(white)
