@@ -86,4 +86,7 @@ def _faiss() -> Any:
 
 def _even(vectors: np.ndarray) -> np.ndarray:
     """The vectors (r, d), with a zero behind each where d is odd: codes stand for pairs of dimensions."""
-    return np.pad(vectors, ((0, 0), (0, vectors.shape[1] % 2))).astype(np.float32, copy=False)
+    count, width = vectors.shape
+    even = np.zeros((count, width + width % 2), dtype=np.float32)
+    even[:, :width] = vectors
+    return even

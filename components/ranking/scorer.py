@@ -18,6 +18,7 @@ from components.ranking.recency import reach, recency_weights
 from components.ranking.sparse import Weights, add, columns, plus, product, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least
+from components.stacked import rows_of
 
 Strategy = Literal["content", "collaborative", "hybrid"]
 PARTS: dict[Strategy, tuple[str, ...]] = {
@@ -133,11 +134,11 @@ class Scorer:
         of, width = (ALL, self.bundle.items.num_rows) if rows is None else (rows, len(rows))
         parts: dict[str, np.ndarray] = {}
         if query.long is not None and query.short is not None:
-            vectors = self.bundle.vectors[of]
+            vectors = rows_of(self.bundle.vectors, of)
             parts["long"] = query.long @ vectors.T
             parts["short"] = query.short @ vectors.T
         if query.content is not None:
-            parts["content"] = query.content @ self.bundle.texts[of].T
+            parts["content"] = query.content @ rows_of(self.bundle.texts, of).T
         if query.collaborative is not None:
             parts["collaborative"] = columns(query.collaborative, rows)
         parts["popularity"] = np.broadcast_to(self.prior(query, of), (len(query.states), width))
@@ -155,7 +156,7 @@ class Scorer:
         if query.long is None or query.short is None:
             return self.answer(query, rows).total
         of = ALL if rows is None else rows
-        total = (query.long + query.short) @ self.bundle.vectors[of].T
+        total = (query.long + query.short) @ rows_of(self.bundle.vectors, of).T
         total += self.prior(query, of)
         if query.collaborative is not None and self.bundle.manifest["mixture"]["collaborative"]:
             add(total, query.collaborative, rows)
@@ -219,7 +220,7 @@ class Scorer:
         latest = slice(-reach(recency, batch.items.shape[1]), None)
         items, weights = batch.items[:, latest], recency_weights(batch.signals[:, latest], recency) * weight
         if len(weights) == 1:
-            return weighted_rows(neighbours, items[0], weights).astype(np.float32)
+            return weighted_rows(neighbours, items[0], weights, np.float32)
         recent = self._histories(weights, items, self.bundle.items.num_rows)
         return product(recent, neighbours).astype(np.float32)
 
@@ -244,7 +245,7 @@ class Scorer:
             return total, added
         weights = recency_weights(state.signals[None, new], recency) * weight
         faded = total * np.float32(recency ** len(items))
-        return plus(faded, weighted_rows(self.bundle.neighbours, items, weights).astype(np.float32)), added
+        return plus(faded, weighted_rows(self.bundle.neighbours, items, weights, np.float32)), added
 
     def reading(self, states: Sequence[UserState]) -> np.ndarray:
         """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""

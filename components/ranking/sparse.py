@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy import sparse
 
 Weights: TypeAlias = np.ndarray | sparse.csr_matrix
@@ -17,9 +18,11 @@ SPARSE = 8
 """Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
 
 
-def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> Weights:
+def weighted_rows(
+    matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray, dtype: DTypeLike = np.float64
+) -> Weights:
     """The sum of the `rows`, int (r,), of a matrix (m, n), each times its weight, for each of the `weights` (w, r):
-    float64 (w, n).
+    (w, n), added up in float64.
 
     scipy does the same, and takes longer where rows are few.
     """
@@ -30,14 +33,16 @@ def weighted_rows(matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarr
     if size <= max(FEW, SPARSE * len(names)):
         sums = np.stack([np.bincount(names, share, size) for share in shares])
         if size <= max(FEW, DENSE * len(names)):
-            return sums
+            return sums.astype(dtype, copy=False)
         names = np.flatnonzero(sums.any(axis=0))
         sums = sums[:, names]
     else:
         names, places = np.unique(names, return_inverse=True)
         sums = np.stack([np.bincount(places, share, len(names)) for share in shares])
     starts = np.arange(len(sums) + 1) * len(names)
-    return sparse.csr_matrix((sums.ravel(), np.tile(names, len(sums)), starts), (len(sums), size))
+    return sparse.csr_matrix(
+        (sums.ravel().astype(dtype, copy=False), np.tile(names, len(sums)), starts), (len(sums), size)
+    )
 
 
 def _of_rows(array: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -85,10 +90,9 @@ def columns(weights: Weights, wanted: np.ndarray | None) -> np.ndarray:
     if not len(wanted):
         return dense
     order = np.argsort(wanted)
-    found = weights.tocoo()
-    places = order[np.minimum(np.searchsorted(wanted, found.col, sorter=order), len(wanted) - 1)]
-    hit = wanted[places] == found.col
-    dense[found.row[hit], places[hit]] = found.data[hit]
+    places = order[np.minimum(np.searchsorted(wanted, weights.indices, sorter=order), len(wanted) - 1)]
+    hit = wanted[places] == weights.indices
+    dense[_rows(weights)[hit], places[hit]] = weights.data[hit]
     return dense
 
 
@@ -103,7 +107,11 @@ def entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
 def add(total: np.ndarray, weights: Weights, wanted: np.ndarray | None) -> None:
     """Adds `columns` to the total (r, c)."""
     if wanted is None and not isinstance(weights, np.ndarray):
-        rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
-        total[rows, weights.indices] += weights.data
+        total[_rows(weights), weights.indices] += weights.data
     else:
         total += columns(weights, wanted)
+
+
+def _rows(matrix: sparse.csr_matrix) -> np.ndarray:
+    """The row of each entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
