@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
 from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -21,16 +20,6 @@ class _Waiting(Generic[Asked, Told]):
     asked: Asked
     answer: asyncio.Future[Told]
     context: Context
-
-
-class _Worker:
-    """enough: from what waiting `size` on it works."""
-
-    def __init__(self, name: str, enough: int, run: Callable[["_Worker"], None]) -> None:
-        self.enough = enough
-        self.idle = False
-        self.woken: SimpleQueue[None] = SimpleQueue()
-        self.thread = Thread(target=run, args=(self,), name=name, daemon=True)
 
 
 class Gathered(Generic[Asked, Told]):
@@ -57,20 +46,21 @@ class Gathered(Generic[Asked, Told]):
         self._waiting_size = 0
         self._over = False
         self._lock = Lock()
-        self._workers = [_Worker(name, enough, self._run) for enough in (1, helped_from) if enough]
+        self._turns = {enough: Condition(self._lock) for enough in (1, helped_from) if enough}
+        self._threads = [Thread(target=self._run, args=turn, name=name, daemon=True) for turn in self._turns.items()]
 
     def start(self) -> None:
-        for worker in self._workers:
-            worker.thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Does what waits."""
         with self._lock:
             self._over = True
-        for worker in self._workers:
-            worker.woken.put(None)
-        for worker in self._workers:
-            worker.thread.join()
+            for turn in self._turns.values():
+                turn.notify()
+        for thread in self._threads:
+            thread.join()
 
     async def ask(self, asked: Asked) -> Told:
         """The answer, once it is done. It is done all the same for who is cancelled meanwhile."""
@@ -78,28 +68,22 @@ class Gathered(Generic[Asked, Told]):
         with self._lock:
             self._waiting.append(_Waiting(asked, answer, copy_context()))
             self._waiting_size += self._size(asked)
-            able = (one for one in self._workers if one.idle and one.enough <= self._waiting_size)
-            if worker := next(able, None):
-                worker.idle = False
-                worker.woken.put(None)
+            for enough, turn in self._turns.items():
+                if enough <= self._waiting_size:
+                    turn.notify()
         return await answer
 
-    def _run(self, worker: _Worker) -> None:
-        while group := self._next(worker):
+    def _run(self, enough: int, turn: Condition) -> None:
+        while group := self._next(enough, turn):
             for one, outcome in zip(group, self._outcomes(group), strict=True):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     one.answer.get_loop().call_soon_threadsafe(_tell, one.answer, outcome)
 
-    def _next(self, worker: _Worker) -> list[_Waiting[Asked, Told]]:
-        """What the worker does next, once there is enough; nothing at the end."""
-        while True:
-            with self._lock:
-                if self._waiting_size >= worker.enough:
-                    return self._gathered()
-                if self._over:
-                    return []
-                worker.idle = True
-            worker.woken.get()
+    def _next(self, enough: int, turn: Condition) -> list[_Waiting[Asked, Told]]:
+        """What is done next, once there is enough; nothing at the end."""
+        with self._lock:
+            turn.wait_for(lambda: self._over or self._waiting_size >= enough)
+            return self._gathered()
 
     def _gathered(self) -> list[_Waiting[Asked, Told]]:
         group, size = [], 0
