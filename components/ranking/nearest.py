@@ -23,6 +23,8 @@ READ = 200
 TRAINED = 50
 """Vectors a list that the lists are learned from."""
 CHUNK = 100_000
+ONE_BY_ONE = 11
+"""faiss' code for reading list after list for one vector: its default is made for many at once."""
 
 
 class NearestItems:
@@ -50,6 +52,7 @@ class NearestItems:
         for start in range(0, size, CHUNK):
             index.add(_even(vectors(np.arange(start, min(start + CHUNK, size)))))
         index.quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
+        index.implem = ONE_BY_ONE
         return cls(index)
 
     def write(self, file: Path) -> None:
