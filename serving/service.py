@@ -1,49 +1,28 @@
 """The Bento: one service, one process, our ASGI app inside."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import bentoml
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from serving import heap
-from serving.own_routes import OwnRoutes
 
 
-class LateApp(Starlette):
-    """Our app, imported when a worker begins: the processes that start the workers have no need of it."""
+class OwnApp(bentoml.Service):
+    """A service whose worker answers by our app alone, past BentoML's routes and middlewares, which would take longer
+    to load than most of our own, and longer than most answers. What begins and ends the processes is BentoML's."""
 
-    def __init__(self) -> None:
-        super().__init__(lifespan=self._live)
-
-    @asynccontextmanager
-    async def _live(self, _: Starlette) -> AsyncIterator[None]:
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Imports the app here, as the process that starts the worker has no need of it."""
         heap.expect_much()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
         from serving import logs
         from serving.app import make_app
         from serving.runtime import Runtime
 
-        app = make_app(Runtime(logs.set_up))
-        self.middleware_stack = app
-        async with app.router.lifespan_context(app):
-            yield
+        return make_app(Runtime(logs.set_up))
 
 
-app = LateApp()
-
-
-@bentoml.service(
-    name="duotempo",
-    workers=1,
-    traffic={"timeout": 30},
-    metrics={"enabled": False},
-    logging={"access": {"enabled": False}},
-)
-@bentoml.asgi_app(app)
+@bentoml.service(name="duotempo", workers=1, service_class=OwnApp)
 class Duotempo:
     """Recommendations that fuse a person's long-term and short-term interests."""
-
-
-Duotempo.add_asgi_middleware(OwnRoutes, own=app)  # type: ignore[attr-defined]  # the decorator makes it a Service
