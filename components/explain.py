@@ -50,16 +50,17 @@ class Explainer:
         self._half_life = float(self._bundle.manifest["half_life_days"])
         self._categories = listed_categories(self._bundle.items["category"])
 
-    def profile(self, state: UserState) -> Profile:
-        """The user's interests in words: decayed over the whole history, and in the recent window."""
+    def profile(self, state: UserState, count: int = PROFILE_TERMS) -> Profile:
+        """The user's interests in words, at most so many of each kind: decayed over the whole history, and in the
+        recent window."""
         recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
         recent[: -self._settings.short_items] = False
         factors = np.stack([self._decay(state), recent]) * state.signals
-        long_keywords, short_keywords = _terms(state.items, factors, self._keywords)
-        long_categories, short_categories = _terms(state.items, factors, self._categories)
+        long_keywords, short_keywords = _terms(state.items, factors, self._keywords, count)
+        long_categories, short_categories = _terms(state.items, factors, self._categories, count)
         return Profile(long_keywords, long_categories, short_keywords, short_categories)
 
-    def why(self, rows: np.ndarray, state: UserState, query: Query, profile: Profile) -> list[dict[str, object]]:
+    def why(self, rows: np.ndarray, state: UserState, query: Query) -> list[dict[str, object]]:
         """One object an item: shares of the score's parts, the history items behind it, matching words, whether it is
         a trend, the cosine of its text and what the user reads, a sentence.
 
@@ -67,6 +68,7 @@ class Explainer:
         """
         scores = self._scorer.answer(query, rows)
         contributions = self._contributions(rows, state, scores, query)
+        profile = self.profile(state)
         keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
         categories = {name for name, _ in profile.long_categories + profile.short_categories}
         trending = self._trending(state)
@@ -162,13 +164,13 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left @ right.T / lengths[0][:, None] / lengths[1]
 
 
-def _terms(items: np.ndarray, factors: np.ndarray, keywords: Keywords) -> list[list[tuple[str, float]]]:
-    """What the items (h,) are about, strongest first, for each of the factors (f, h)."""
+def _terms(items: np.ndarray, factors: np.ndarray, keywords: Keywords, count: int) -> list[list[tuple[str, float]]]:
+    """What the items (h,) are about, the `count` strongest first, for each of the factors (f, h)."""
     found = weighted_rows(keywords.matrix, items, factors)
     terms = []
     for row in range(len(factors)):
         names, sums = entries(found, row)
-        best = strongest(sums, PROFILE_TERMS)
+        best = strongest(sums, count)
         pairs = zip(names[best].tolist(), sums[best].tolist(), strict=True)
         terms.append([(keywords.terms[name], weight) for name, weight in pairs])
     return terms

@@ -26,7 +26,6 @@ class Interest:
     stored: Stored
     state: UserState
     query: Query
-    profile: Profile
     told: dict[str, object]
     lists: dict[int, Listed] = field(default_factory=dict)
     """The latest list that asked for nothing but its length, by that."""

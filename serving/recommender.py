@@ -45,6 +45,8 @@ from serving.waiting import waiting_events
 
 PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""
+TOLD = 20
+"""Terms of each kind of which an answer tells the first."""
 INTERESTS = 5_000
 """Interests that are kept."""
 FRESH_SECONDS = 300.0
@@ -142,7 +144,7 @@ class Recommender:
         items: object = ranked.listed.told
         if request.explain:
             with self._metrics.stage("reasons"):
-                reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query, interest.profile)
+                reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query)
             items = [item | {"why": why} for item, why in zip(ranked.listed.items, reasons, strict=True)]
         if noted and stored.allowed:
             self._note(request_id, request.user_id, variant, ranked.listed, now)
@@ -234,8 +236,8 @@ class Recommender:
             among = None if stored.known else self._lists.of_their_categories(state.items[state.signals > 0])
             strategy = request.strategy or self._settings.ranking.strategy
             query = self._lists.scorer.query([state], strategy, among, before.query if before else None)
-            profile = self._explainer.profile(state)
-            interest = Interest(stored, state, query, profile, in_words(float(query.long_share[0]), profile))
+            profile = self._explainer.profile(state, TOLD)
+            interest = Interest(stored, state, query, in_words(float(query.long_share[0]), profile))
         if usual:
             self._interests.put(user, interest)
         return interest

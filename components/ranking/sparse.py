@@ -1,5 +1,6 @@
 """Sparse products and columns whose cost follows what is touched, not the size of the catalogue."""
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -26,32 +27,35 @@ def weighted_rows(
 
     scipy does the same, and takes longer where rows are few.
     """
-    starts, counts = matrix.indptr[rows], matrix.indptr[rows + 1] - matrix.indptr[rows]
-    names, values = (_of_rows(array, starts, counts) for array in (matrix.indices, matrix.data))
-    shares = np.repeat(weights, counts, axis=1) * values
+    starts = matrix.indptr[rows]
+    counts = matrix.indptr[rows + 1] - starts
+    names, values = _of_rows((matrix.indices, matrix.data), starts, counts)
+    shares = weights.repeat(counts, axis=1) * values
     size = matrix.shape[1]
     if size <= max(FEW, SPARSE * len(names)):
-        sums = np.stack([np.bincount(names, share, size) for share in shares])
+        sums = np.array([np.bincount(names, share, size) for share in shares])
         if size <= max(FEW, DENSE * len(names)):
             return sums.astype(dtype, copy=False)
         names = np.flatnonzero(sums.any(axis=0))
         sums = sums[:, names]
     else:
         names, places = np.unique(names, return_inverse=True)
-        sums = np.stack([np.bincount(places, share, len(names)) for share in shares])
+        sums = np.array([np.bincount(places, share, len(names)) for share in shares])
     starts = np.arange(len(sums) + 1) * len(names)
     return sparse.csr_matrix(
         (sums.ravel().astype(dtype, copy=False), np.tile(names, len(sums)), starts), (len(sums), size)
     )
 
 
-def _of_rows(array: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """So many entries from each of the starts on, one after the other."""
+def _of_rows(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+    """Of each array so many entries from each of the starts on, one after the other."""
     ends = counts.cumsum()
     if len(ends) and ends[-1] > LONG * len(ends):
-        parts = map(slice, starts.tolist(), (starts + counts).tolist())
-        return np.concatenate(list(map(array.__getitem__, parts)))
-    return array[np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())]
+        parts = [slice(start, start + count) for start, count in zip(starts.tolist(), counts.tolist(), strict=True)]
+        return [np.concatenate([array[part] for part in parts]) for array in arrays]
+    places = (starts - ends + counts).repeat(counts)
+    places += np.arange(len(places))
+    return [array[places] for array in arrays]
 
 
 def product(left: sparse.csr_matrix, right: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -24,7 +24,7 @@ def state_of(rows: list[int], days_ago: list[float], signals: list[float] | None
 
 
 def explain(state: UserState, rows: np.ndarray, strategy: Strategy = "hybrid") -> list[dict[str, object]]:
-    return EXPLAINER.why(rows, state, SCORER.query([state], strategy), EXPLAINER.profile(state))
+    return EXPLAINER.why(rows, state, SCORER.query([state], strategy))
 
 
 histories = st.lists(
