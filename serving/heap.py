@@ -14,9 +14,14 @@ def expect_much() -> None:
     gc.set_threshold(*LOADING)
 
 
-def freeze() -> None:
-    """Takes all that is there now out of the walks, and has many short ones from now on. Without a cycle it is freed
-    all the same when nobody needs it."""
-    gc.collect()
+def expect_requests() -> None:
+    """After much was loaded: takes it out of the walks without a last one, as next to none of it is garbage, and has
+    many short ones from now on."""
     gc.freeze()
     gc.set_threshold(*ANSWERING)
+
+
+def freeze() -> None:
+    """Takes all that came since out of the walks. Without a cycle it is freed all the same when nobody needs it."""
+    gc.collect()
+    gc.freeze()

@@ -106,7 +106,7 @@ class Runtime:
         threadpool_limits(1, user_api="blas")  # requests are answered side by side: more threads each only wait
         for follower in self._parts.followers:
             follower.start()
-        heap.freeze()
+        heap.expect_requests()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
         """Notes how the loading ended: what is missing is what /readyz shows."""

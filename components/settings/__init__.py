@@ -62,9 +62,8 @@ class Settings(BaseSettings):
     """Everything that a person may set; see the module's docstring for where it is read from."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DUOTEMPO_", env_nested_delimiter="__", extra="forbid", use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )  # fmt: skip
+        env_prefix="DUOTEMPO_", env_nested_delimiter="__", extra="forbid", hide_input_in_errors=True
+    )
 
     preset: str = ""
     """Name of the preset in force: `DUOTEMPO_PRESET`."""

@@ -13,4 +13,4 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Section(BaseModel):
     """A group of settings; an unknown name is an error, so that a typing error never passes silently."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
