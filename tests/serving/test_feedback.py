@@ -147,6 +147,16 @@ def test_of_one_event_id_by_two_people_the_first_is_kept(client: httpx.Client) -
     assert [recommend(client, user).user_state for user in (first, second)] == ["known", "new"]
 
 
+def test_what_is_refused_leaves_its_event_id_to_the_next(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    event = {"event_id": uuid.uuid4().hex, "user_id": user, "event": "view"}
+    answer = tell(client, event | {"item_id": "nowhere"}, event | {"item_id": "a1"}, event | {"item_id": "b1"})
+    assert (answer.accepted, answer.duplicates, [one.index for one in answer.rejected]) == (1, 1, [0])
+    assert stored(world.database, "SELECT item_id FROM events WHERE user_id = %s", user) == [("a1",)]
+    kept = "SELECT split_part(reason, ':', 1) FROM quarantine WHERE \"row\" ->> 'user_id' = %s"
+    assert stored(world.database, kept, user) == [("unknown_item",)]
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
