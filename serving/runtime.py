@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,8 +105,9 @@ class Runtime:
         self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLES", BESIDE_THE_SOURCE)))
         sys.setswitchinterval(SWITCH_SECONDS)
         threadpool_limits(1, user_api="blas")  # requests are answered side by side: more threads each only wait
-        for follower in self._parts.followers:
-            follower.start()
+        with ThreadPoolExecutor() as starting:  # most of them wait for Postgres first
+            for started in [starting.submit(follower.start) for follower in self._parts.followers]:
+                started.result()
         heap.expect_requests()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
