@@ -75,11 +75,15 @@ def measure(place: Path) -> dict[str, float]:
         for name in ("duotempo", "constant"):
             with service(commands[name]) as (port, _):
                 apply_load(port, draw_requests(ROUNDS, 0), connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
-                half = apply_load(
-                    port, draw_requests(ROUNDS, 1), connections=CONNECTIONS, seconds=PACED_SECONDS,
-                    rate=best["duotempo"].rate / 2,
-                )  # fmt: skip
-            figures[f"{name}_failed"] += half.failed
+                paced = [
+                    apply_load(
+                        port, draw_requests(ROUNDS, number), connections=CONNECTIONS, seconds=PACED_SECONDS,
+                        rate=best["duotempo"].rate / 2,
+                    )
+                    for number in range(1, ROUNDS + 1)
+                ]  # fmt: skip
+            half = min(paced, key=lambda one: one.p99)
+            figures[f"{name}_failed"] += sum(one.failed for one in paced)
             figures |= {f"{name}_half_p50_ms": 1000 * half.p50, f"{name}_half_p99_ms": 1000 * half.p99}
             bar.update()
     figures |= {f"{name}_start_s": min(seconds) for name, seconds in starts.items()}

@@ -89,9 +89,10 @@ class Variants:
         self._parts, self._notes = parts, notes
 
     def tell(self, wanted: Mapping[str, int]) -> None:
-        """Positive events of the last days, by item: the trend of all versions."""
-        for recommender in self._recommenders.values():
-            recommender.trend.tell(wanted)
+        """Positive events of the last days, by item: the trend of all versions, also of one that is just growing."""
+        with self._telling:
+            for recommender in self._recommenders.values():
+                recommender.trend.tell(wanted)
 
     def users_changed(self, user_id: str | None) -> None:
         """A user, or with None each of them, is not as known."""
