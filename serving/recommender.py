@@ -187,7 +187,7 @@ class Recommender:
             "model_version": self.model_version,
             "item_id": request.item_id,
             "degraded": not self.users.following,
-            "items": self._lists.like(row, request.k).items,
+            "items": self._lists.like(row, request.k).told,
         }
 
     def _rank(self, request: RecommendRequest, stored: Stored, now: float, request_id: str | None = None) -> Ranked:
