@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Because(Answer):
@@ -20,29 +20,25 @@ class Because(Answer):
 class Why(Answer):
     """Why this item for this person. The shares are of the positive parts of the score and add up to 1."""
 
-    long: float
-    """Share of the long-term interest."""
-    short: float
-    """Share of the short-term interest."""
-    content: float
-    """Share of the likeness of texts (strategy content)."""
-    collaborative: float
-    """Share of people who had the same items."""
+    long: float = Field(description="Share of the long-term interest.")
+    short: float = Field(description="Share of the short-term interest.")
+    content: float = Field(description="Share of the likeness of texts (strategy content).")
+    collaborative: float = Field(description="Share of people who had the same items.")
     popularity: float
     because: list[Because]
-    keywords: list[str]
-    """Keywords of the item that are also the user's."""
+    keywords: list[str] = Field(description="Keywords of the item that are also the user's.")
     categories: list[str]
-    trend: bool
-    """The item is among the most wanted of the last 7 days."""
-    text_similarity: float
-    """Cosine of the item's text and what the user reads, -1 to 1; 0 where either has no text."""
+    trend: bool = Field(description="The item is among the most wanted of the last 7 days.")
+    text_similarity: float = Field(
+        description="Cosine of the item's text and what the user reads, -1 to 1; 0 where either has no text."
+    )
     text: str
 
 
 class Interest(Answer):
-    long_weight: float
-    """How much of this answer is long-term interest; 0 when nothing is known of the user."""
+    long_weight: float = Field(
+        description="How much of this answer is long-term interest; 0 when nothing is known of the user."
+    )
     short_weight: float
     long: list[str]
     short: list[str]
@@ -61,9 +57,10 @@ class RecommendAnswer(Answer):
     request_id: str
     model_version: str
     variant: str
-    degraded: bool
-    """True when the database did not answer, so that the list knows what was known last, or is not noted yet as
-    shown; and while feedback of this user waits for it."""
+    degraded: bool = Field(
+        description="True when the database did not answer, so that the list knows what was known last, or is not"
+        " noted yet as shown; and while feedback of this user waits for it."
+    )
     user_state: str = Field(json_schema_extra={"enum": ["known", "new", "anonymous"]})
     interest: Interest
     items: list[RecommendedItem]
@@ -77,14 +74,15 @@ class RejectedRow(Answer):
 class FeedbackAnswer(Answer):
     """Each row of the batch is counted once."""
 
-    accepted: int
-    """Stored in Postgres."""
-    duplicates: int
-    """There already."""
+    accepted: int = Field(description="Stored in Postgres.")
+    duplicates: int = Field(description="There already.")
     rejected: list[RejectedRow]
-    spooled: int = 0
-    """Safe on the service's disk, since Postgres is away, and used at once; stored as soon as it is back. Of an item
-    that the catalogue lacks, or a user who does not consent, the row is then rejected all the same."""
+    spooled: int = Field(
+        0,
+        description="Safe on the service's disk, since Postgres is away, and used at once; stored as soon as it "
+        "is back. Of an item that the catalogue lacks, or a user who does not consent, the row is "
+        "then rejected all the same.",
+    )
 
 
 class ItemsAnswer(Answer):
@@ -129,16 +127,16 @@ class KnownUsers(Answer):
 
 class ForgetAnswer(Answer):
     erasure_id: int
-    removed: dict[str, int]
-    """Rows that went, by table, and from the spool. Snapshots, training runs and caches follow within a quarter of an
-    hour."""
+    removed: dict[str, int] = Field(
+        description="Rows that went, by table, and from the spool. Snapshots, training runs and caches follow "
+        "within a quarter of an hour."
+    )
 
 
 class ExportAnswer(Answer):
     """The rows of every table that names the user, and what waits in the spool."""
 
-    user_id: str
-    """As the store knows the user."""
+    user_id: str = Field(description="As the store knows the user.")
     nothing_is_kept_because: str | None
     user: list[dict[str, Any]]
     events: list[dict[str, Any]]
@@ -156,23 +154,19 @@ class ConsentAnswer(Answer):
 class InForce(Answer):
     variant: str = Field(json_schema_extra={"enum": ["champion", "canary", "challenger", "shadow"]})
     model_version: str
-    share: float
-    """Of the users; of the requests for a shadow. The champion has all who are left."""
+    share: float = Field(description="Of the users; of the requests for a shadow. The champion has all who are left.")
 
 
 class Ready(Answer):
     ready: bool
-    model_version: str | None
-    """Of the champion."""
-    missing: list[str]
-    """What the service waits for, in words."""
-    loading: bool
-    """It is still being read whether anything is missing."""
-    versions: list[str]
-    """Those that can answer."""
+    model_version: str | None = Field(description="Of the champion.")
+    missing: list[str] = Field(description="What the service waits for, in words.")
+    loading: bool = Field(description="It is still being read whether anything is missing.")
+    versions: list[str] = Field(description="Those that can answer.")
     variants: list[InForce]
-    notes: list[str]
-    """What was asked for and cannot be, such as a version that this service does not hold."""
+    notes: list[str] = Field(
+        description="What was asked for and cannot be, such as a version that this service does not hold."
+    )
 
 
 class Live(Answer):

@@ -40,21 +40,22 @@ ListLength = Annotated[int, Field(ge=1), AfterValidator(_at_most_max_k)]
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class ContextEvent(Body):
     item_id: Identifier
     event: EventName = "view"
-    timestamp: Seconds | None = None
-    """Seconds since 1970; now, when absent."""
+    timestamp: Seconds | None = Field(None, description="Seconds since 1970; now, when absent.")
 
 
 class RecommendFilters(Body):
-    category_in: list[Identifier] | None = Field(None, min_length=1, max_length=MAX_FILTER)
-    """Only items with at least one of these categories."""
-    category_out: list[Identifier] = Field([], max_length=MAX_FILTER)
-    """No item with one of these categories."""
+    category_in: list[Identifier] | None = Field(
+        None, min_length=1, max_length=MAX_FILTER, description="Only items with at least one of these categories."
+    )
+    category_out: list[Identifier] = Field(
+        [], max_length=MAX_FILTER, description="No item with one of these categories."
+    )
     exclude_items: list[Identifier] = Field([], max_length=MAX_FILTER)
     available_only: bool = True
 
@@ -64,14 +65,19 @@ NO_FILTERS = RecommendFilters.model_validate({})
 
 class RecommendRequest(Body):
     user_id: Identifier
-    k: ListLength | None = None
-    """How many items, up to the setting `ranking.max_k`; the setting `ranking.k`, when absent."""
-    context: list[ContextEvent] = Field(default_factory=list, max_length=MAX_CONTEXT)
-    """What the user does right now; counts in this answer and is not stored."""
+    k: ListLength | None = Field(
+        None, description="How many items, up to the setting `ranking.max_k`; the setting `ranking.k`, when absent."
+    )
+    context: list[ContextEvent] = Field(
+        default_factory=list,
+        max_length=MAX_CONTEXT,
+        description="What the user does right now; counts in this answer and is not stored.",
+    )
     filters: RecommendFilters = Field(default_factory=lambda: NO_FILTERS)
     strategy: Strategy | None = None
-    diversity: float | None = Field(None, ge=0, le=1)
-    """Weight of variety against score; the setting `ranking.diversity`, when absent."""
+    diversity: float | None = Field(
+        None, ge=0, le=1, description="Weight of variety against score; the setting `ranking.diversity`, when absent."
+    )
     explain: bool = False
 
 
@@ -85,16 +91,25 @@ class FeedbackEvent(Body):
 
     user_id: str
     item_id: str
-    event: str
-    """One of the event kinds: view, click, cart, purchase, rating, review, like, dislike, hide, comment, post."""
-    event_id: str | None = None
-    """Makes a retry harmless: the same id is stored once. Derived from the content and the time when absent."""
+    event: str = Field(
+        description="One of the event kinds: view, click, cart, purchase, rating, review, like, dislike, hide, "
+        "comment, post."
+    )
+    event_id: str | None = Field(
+        None,
+        description="Makes a retry harmless: the same id is stored once. Derived from the content and the time "
+        "when absent.",
+    )
     value: float | None = None
     text: str | None = None
-    timestamp: float | str | None = None
-    """Seconds since 1970 or ISO 8601; now, when absent: a retry then needs an `event_id` to be harmless."""
-    request_id: str | None = None
-    """The `request_id` of the answer of /recommend that showed the item."""
+    timestamp: float | str | None = Field(
+        None,
+        description="Seconds since 1970 or ISO 8601; now, when absent: a retry then needs an `event_id` to be "
+        "harmless.",
+    )
+    request_id: str | None = Field(
+        None, description="The `request_id` of the answer of /recommend that showed the item."
+    )
 
 
 class FeedbackRequest(Body):
@@ -109,8 +124,7 @@ class CatalogueItem(Body):
     description: str = ""
     category: list[str] = []
     available: bool = True
-    published_at: float | str | None = None
-    """Seconds since 1970 or ISO 8601."""
+    published_at: float | str | None = Field(None, description="Seconds since 1970 or ISO 8601.")
     image_uri: str | None = None
 
 
@@ -123,8 +137,9 @@ class UsersQuery(Body):
 
 
 class ItemsQuery(Body):
-    query: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""
-    """Part of a title; all items, when empty."""
+    query: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = Field(
+        "", description="Part of a title; all items, when empty."
+    )
     limit: int = Field(20, ge=1, le=MAX_BATCH)
 
 
@@ -134,5 +149,6 @@ class PersonRequest(Body):
 
 class ConsentRequest(Body):
     user_id: Identifier
-    consent: bool
-    """Whether this user's events may be kept and used. True also lets a forgotten user come back."""
+    consent: bool = Field(
+        description="Whether this user's events may be kept and used. True also lets a forgotten user come back."
+    )

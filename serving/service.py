@@ -2,10 +2,11 @@
 
 import os
 
-import bentoml
-from starlette.types import ASGIApp
-
 from serving import heap
+
+heap.expect_much()  # BentoML is much
+import bentoml  # noqa: E402
+from starlette.types import ASGIApp  # noqa: E402
 
 
 class OwnApp(bentoml.Service):
@@ -14,7 +15,6 @@ class OwnApp(bentoml.Service):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Imports the app here, as the process that starts the worker has no need of it."""
-        heap.expect_much()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
         from serving import logs
         from serving.app import make_app
