@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from components.store.rows import EventRow
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "feedback"
+FEEDBACK = "/feedback"
 ITEMS, USERS, EVENTS = 1_000, 5_000, 10
 BATCH, BATCHES = 100, 6_000
 CONNECTIONS = 16
@@ -48,10 +50,11 @@ def measure(url: str) -> dict[str, float]:
     loads: list[Load] = []
     copied: list[float] = []
     with tqdm(total=2 * ROUNDS, desc="feedback") as bar, service(DUOTEMPO) as (port, _):
+        tell = partial(apply_load, port, connections=CONNECTIONS, timed=FEEDBACK)
         for number in range(ROUNDS):
-            apply_load(port, _requests(draw_batches(number, 0)), connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+            tell(_requests(draw_batches(number, 0)), seconds=WARM_UP_SECONDS)
             batches = draw_batches(number, 1)
-            loads.append(apply_load(port, _requests(batches), connections=CONNECTIONS, seconds=SECONDS))
+            loads.append(tell(_requests(batches), seconds=SECONDS))
             bar.update()
             copied.append(copy_rate(url, batches))
             bar.update()
@@ -113,7 +116,7 @@ def _copy(url: str, batches: Sequence[Sequence[EventRow]], end: float) -> int:
 
 
 def _requests(batches: Sequence[Sequence[dict[str, object]]]) -> list[tuple[str, str]]:
-    return [("/feedback", json.dumps({"events": batch})) for batch in batches]
+    return [(FEEDBACK, json.dumps({"events": batch})) for batch in batches]
 
 
 def report(figures: dict[str, float]) -> str:

@@ -43,7 +43,7 @@ from serving.variants import Variants
 BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundles"
 VARIANTS_SECONDS = 1.0
 """A switch between versions that this Bento holds is one transaction on the table `variants`, seen within this time."""
-TREND_SECONDS = 30.0
+TREND_SECONDS = 60.0
 SWITCH_SECONDS = 0.0005
 """How long a thread may make the others wait: a tenth of Python's own, which is seen in the tail of latency."""
 logger = logging.getLogger(__name__)

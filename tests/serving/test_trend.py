@@ -15,7 +15,7 @@ from tests.serving.conftest import HISTORIES
 from tests.serving.test_recommend import ids, recommend
 from tests.serving.worlds import bento, chessboard, load, wait_until_ready
 
-PATIENCE = 6 * TREND_SECONDS
+PATIENCE = 3 * TREND_SECONDS
 DATABASE = "serving_trend"
 
 
