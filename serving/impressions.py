@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from components.privacy import Privacy
 from components.store.impressions import Answered, record_impressions
-from components.store.people import locked
+from components.store.partitions import ensure_partitions, missing_months
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
@@ -89,8 +89,9 @@ class Impressions:
 
     def _write(self, batch: Sequence[Answered]) -> None:
         try:
-            with self._database.begin() as connection:
-                record_impressions(connection, self._allowed(connection, batch))
+            with self._database.at_once() as connection:
+                self._ensure_partitions(connection, batch)
+                record_impressions(connection, self._privacy, batch)
         except DatabaseAway:
             raise
         except Exception:  # whatever is wrong with one of them must not keep the others, nor later ones, from it
@@ -107,7 +108,7 @@ class Impressions:
             while self._waiting and self._waiting[0].request_id in written:
                 self._by_request.pop(self._waiting.popleft().request_id, None)
 
-    def _allowed(self, connection: Connection, batch: Sequence[Answered]) -> list[Answered]:
-        """Those of people of whom something may be kept, who stay so to the end of the transaction."""
-        out, _ = locked(connection, self._privacy, {one.user_id for one in batch})
-        return [one for one in batch if one.user_id not in out]
+    def _ensure_partitions(self, connection: Connection, batch: Sequence[Answered]) -> None:
+        if months := missing_months(connection, [one.served_at for one in batch], "impressions"):
+            with self._database.begin() as making:
+                ensure_partitions(making, months, "impressions")

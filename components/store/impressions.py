@@ -9,19 +9,19 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
+from components.privacy import Privacy
 from components.store.arrays import text_array, time_array
-from components.store.partitions import ensure_partitions
+from components.store.people import SPACE, buckets, check_key
 from components.store.schema import ShadowAnswer
 from components.store.variants import Part
 
-_INSERT = text(
-    "INSERT INTO impressions (request_id, user_id, model_version, variant, served_at, items)"
-    " SELECT request_id, user_id, model_version, variant, to_timestamp(moment), items"
-    " FROM unnest(CAST(:request_ids AS text[]), CAST(:users AS text[]), CAST(:versions AS text[]),"
-    " CAST(:variants AS text[]), CAST(:moments AS float8[]), CAST(:items AS jsonb[]))"
-    " AS given (request_id, user_id, model_version, variant, moment, items)"
-    " ON CONFLICT DO NOTHING"
+_NOTE = text(
+    "SELECT note_answers(:space, CAST(:buckets AS int[]), :key, CAST(:hashes AS text[]), CAST(:request_ids AS text[]),"
+    " CAST(:users AS text[]), CAST(:versions AS text[]), CAST(:variants AS text[]), CAST(:moments AS float8[]), :lists)"
 )
+_NO_TOMBSTONES = {"key": None, "hashes": None}
+KEYED = "keyed"
+"""Whether the store may hold tombstones, as a connection knows for as long as it is open."""
 _ANSWERERS = text(
     "SELECT request_id, user_id, variant, model_version FROM impressions"
     " WHERE request_id = ANY(CAST(:request_ids AS text[]))"
@@ -40,22 +40,30 @@ class Answered:
     items: Sequence[dict[str, Any]] | orjson.Fragment
 
 
-def record_impressions(connection: Connection, answers: Sequence[Answered]) -> None:
-    """Keeps answers; the same answer twice is kept once."""
-    if not answers:
-        return
-    ensure_partitions(connection, {one.served_at for one in answers}, "impressions")
-    connection.execute(
-        _INSERT,
-        {
-            "request_ids": text_array([one.request_id for one in answers]),
-            "users": text_array([one.user_id for one in answers]),
-            "versions": text_array([one.model_version for one in answers]),
-            "variants": text_array([one.variant for one in answers]),
-            "moments": time_array(one.served_at for one in answers),
-            "items": text_array([orjson.dumps(one.items).decode() for one in answers]),
-        },
-    )
+def record_impressions(connection: Connection, privacy: Privacy, answers: Sequence[Answered]) -> None:
+    """Keeps answers to people of whom something may be kept, by one statement; the same answer twice is kept once. The
+    partitions must be there. Raises PrivacyError."""
+    users = [one.user_id for one in answers]
+    asked = {
+        "space": SPACE,
+        "buckets": buckets(users),
+        "request_ids": text_array([one.request_id for one in answers]),
+        "users": text_array(users),
+        "versions": text_array([one.model_version for one in answers]),
+        "variants": text_array([one.variant for one in answers]),
+        "moments": time_array(one.served_at for one in answers),
+        "lists": b"\n".join([orjson.dumps(one.items) for one in answers]).decode(),
+    }
+    keyed = connection.info.get(KEYED, privacy.pseudonyms)
+    key = connection.scalar(_NOTE, asked | (_tombstones(privacy, users) if keyed else _NO_TOMBSTONES))
+    if key is not None:
+        check_key(key, privacy)
+        connection.info[KEYED] = True
+        connection.execute(_NOTE, asked | _tombstones(privacy, users))
+
+
+def _tombstones(privacy: Privacy, user_ids: Sequence[str]) -> dict[str, str | None]:
+    return {"key": privacy.key_id, "hashes": text_array([privacy.tombstone(user) for user in user_ids])}
 
 
 def read_answerers(connection: Connection, request_ids: Collection[str]) -> dict[tuple[str, str], Part]:

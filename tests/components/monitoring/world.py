@@ -7,11 +7,13 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from components.datasets.records import records
+from components.privacy import Privacy
 from components.settings import Settings
 from components.store.clean import clean_events, clean_items
 from components.store.impressions import Answered, record_impressions
 from components.store.load import append_events, upsert_items
 from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
+from components.store.partitions import ensure_partitions
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 CATEGORIES = ("home", "play")
@@ -55,9 +57,11 @@ def show(
         {"item_id": item, "rank": rank, "score": 1 - rank / 10, "propensity": propensity, "greedy": greedy}
         for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)
     ]
+    served_at = now - timedelta(days=days_ago)
     with engine.begin() as connection:
-        answered = Answered(request, user, version, variant, now - timedelta(days=days_ago), shown)
-        record_impressions(connection, [answered])
+        ensure_partitions(connection, [served_at], "impressions")
+        answered = Answered(request, user, version, variant, served_at, shown)
+        record_impressions(connection, Privacy(Settings()), [answered])
 
 
 def tell(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW) -> None:

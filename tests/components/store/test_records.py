@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, func, select
 
+from components.privacy import Privacy
+from components.settings import Settings
 from components.store.impressions import Answered, record_impressions
+from components.store.partitions import ensure_partitions
 from components.store.promotions import (
     FAILED,
     SERVING,
@@ -18,6 +21,8 @@ from components.store.promotions import (
 )
 from components.store.schema import Impression
 
+PRIVACY = Privacy(Settings())
+
 
 def test_promotions_are_listed_in_their_order(store: Engine) -> None:
     record_promotion(store, "1", None, "registry", "gate passed", "promoted")
@@ -27,11 +32,12 @@ def test_promotions_are_listed_in_their_order(store: Engine) -> None:
 
 
 def test_an_impression_is_kept_once(store: Engine) -> None:
-    items = [{"item_id": "a", "rank": 1, "score": 0.5, "propensity": 1.0}]
+    items = [{"item_id": 'a "\\\n,{}', "rank": 1, "score": 0.5, "propensity": 1.0}]
     served_at = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC)
     for _ in range(2):
         with store.begin() as connection:
-            record_impressions(connection, [Answered("r1", "u", "3", "champion", served_at, items)])
+            ensure_partitions(connection, [served_at], "impressions")
+            record_impressions(connection, PRIVACY, [Answered("r1", "u", "3", "champion", served_at, items)])
     with store.connect() as connection:
         kept = connection.execute(select(Impression.request_id, Impression.served_at, Impression.items)).all()
     assert [tuple(row) for row in kept] == [("r1", served_at, items)]
@@ -49,7 +55,8 @@ def test_the_first_impressions_of_a_month_may_come_all_at_once(store: Engine) ->
                     barrier.wait(timeout=30)
                     moment = datetime(2031, month, 1, tzinfo=UTC)
                     answered = Answered(f"at once {number} {month}", "u", "1", "champion", moment, [])
-                    record_impressions(connection, [answered])
+                    ensure_partitions(connection, [moment], "impressions")
+                    record_impressions(connection, PRIVACY, [answered])
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))
