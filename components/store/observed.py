@@ -21,7 +21,7 @@ FEEDBACK_COLUMNS = [Columns.REQUEST, Columns.ITEM, Columns.EVENT, Columns.VALUE]
 _EXPOSURES = """
     SELECT request_id, user_id, model_version, variant, shown.item_id, shown.rank, shown.score, shown.propensity,
         coalesce(shown.greedy, shown.propensity = 1) AS greedy
-    FROM impressions LEFT JOIN users USING (user_id) LEFT JOIN LATERAL jsonb_to_recordset(items)
+    FROM impressions LEFT JOIN users USING (user_id) LEFT JOIN LATERAL json_to_recordset(items)
         AS shown(item_id text, rank float8, score float8, propensity float8, greedy bool) ON true
     WHERE served_at >= :since AND served_at < :until AND coalesce(consent, true)
     ORDER BY served_at, request_id, shown.rank"""
@@ -36,7 +36,7 @@ _SCORES = """
         SELECT items FROM impressions LEFT JOIN users USING (user_id)
         WHERE served_at >= :since AND served_at < :until AND coalesce(consent, true) AND model_version = :version
         ORDER BY request_id LIMIT :answers
-    ) AS answers, jsonb_array_elements(items) AS shown WHERE shown->>'score' IS NOT NULL"""
+    ) AS answers, json_array_elements(items) AS shown WHERE shown->>'score' IS NOT NULL"""
 _SERVING_VERSION = """
     SELECT model_version FROM impressions WHERE served_at >= :since AND served_at < :until
     ORDER BY variant = 'champion' DESC, served_at DESC LIMIT 1"""

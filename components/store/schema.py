@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -84,7 +84,7 @@ class Impression(Base):
     user_id: Mapped[str]
     model_version: Mapped[str]
     variant: Mapped[str]
-    items: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    items: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     __table_args__ = (
         Index("impressions_user_time", "user_id", "served_at"),
         {"postgresql_partition_by": "RANGE (served_at)"},

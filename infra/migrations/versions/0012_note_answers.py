@@ -1,4 +1,8 @@
-"""Impressions are stored by one statement, which is its own transaction: whose may be kept is asked in it."""
+"""Impressions are stored by one statement, which is its own transaction: whose may be kept is asked in it. Their items
+stay as they were written: jsonb took a third of the time of storing them, and only reports read them.
+
+The table is rewritten.
+"""
 
 from alembic import op
 
@@ -17,7 +21,7 @@ BEGIN
     RETURN QUERY SELECT key_id FROM privacy_key WHERE key_id IS DISTINCT FROM key_held;
     IF NOT FOUND THEN  -- sees what was committed before the locks were had
         INSERT INTO impressions (request_id, user_id, model_version, variant, served_at, items)
-        SELECT request, given.user_id, version, variant, to_timestamp(second), list::jsonb
+        SELECT request, given.user_id, version, variant, to_timestamp(second), list::json
         FROM unnest(requests, users_given, hashes, versions, variants, seconds, string_to_array(lists, E'\n'))
             AS given (request, user_id, hash, version, variant, second, list)
         WHERE NOT EXISTS (SELECT FROM users WHERE users.user_id = given.user_id AND NOT consent)
@@ -29,8 +33,10 @@ END $$
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE impressions ALTER items TYPE json USING items::json")
     op.execute(NOTE)
 
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION note_answers")
+    op.execute("ALTER TABLE impressions ALTER items TYPE jsonb USING items::jsonb")
