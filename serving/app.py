@@ -179,7 +179,7 @@ class Handlers:
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
-        self.doors.guard.admit_users(request.state.caller, (event.user_id for event in told.events))
+        self.doors.guard.admit_users(request.state.caller, (event["user_id"] for event in told.events))
         request.state.told = answer = await parts.intake.feedback(told)
         return Json(answer)
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import Admission
 from components.store.clean import Cleaned, clean_events, clean_items
+from components.store.history import Behaviour
 from components.store.impressions import read_answerers
 from components.store.intake import Taken, take_in
 from components.store.load import quarantine, upsert_items
@@ -26,6 +28,7 @@ from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
 from serving.gathered import Gathered
 from serving.impressions import Impressions
+from serving.live import behaviour
 from serving.metrics import Metrics
 from serving.requests import FeedbackRequest, ItemsRequest
 from serving.spool import Spool, SpoolError
@@ -96,10 +99,7 @@ class Intake:
         Raises ApiError (503) when nothing was kept, PrivacyError.
         """
         now = time.time()
-        raw = [
-            row if row[Columns.TIMESTAMP] is not None else row | {Columns.TIMESTAMP: now}
-            for row in map(vars, request.events)
-        ]
+        raw = [event if event.get("timestamp") is not None else {**event, "timestamp": now} for event in request.events]
         return await self.writer.ask(_Batch(raw, now, time.monotonic() + self._write_seconds))
 
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
@@ -225,11 +225,10 @@ class Intake:
 
     def _tell_users(self, rows: Iterable[EventRow]) -> None:
         """Has what is in memory of their users follow: what Postgres tells of them is of this process, and ignored."""
-        by_user: dict[str, list[EventRow]] = {}
+        happened: dict[str, list[Behaviour]] = defaultdict(list)
         for row in rows:
-            by_user.setdefault(row.user_id, []).append(row)
-        for user, events in by_user.items():
-            self._variants.happened(user, events)
+            happened[row.user_id].append(behaviour(row))
+        self._variants.happened(happened)
 
     def _tell_items(self, item_ids: Iterable[str]) -> None:
         try:

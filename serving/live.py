@@ -101,16 +101,16 @@ class Reader:
             return True
         return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
 
-    def after(self, stored: Stored, events: Sequence[EventRow]) -> Stored | None:
+    def after(self, stored: Stored, events: Sequence[Behaviour]) -> Stored | None:
         """What Postgres holds once events were added to it; None where that must be read."""
-        count, met = stored.events + len(events), _met(events)
-        unknown = stored.unknown | self._unknown(one.item_id for one in met)
+        count = stored.events + len(events)
+        unknown = stored.unknown | self._unknown(one.item_id for one in events)
         if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
-        excluded = self.known_rows(self._excluded(met))
-        new = excluded[~(excluded[:, None] == stored.excluded).any(axis=1)]
+        excluded = self.known_rows(self._excluded(events))
+        new = excluded[~np.isin(excluded, stored.excluded)]
         return Stored(
-            _merged(stored.history, self.history(met)).latest(self.limit),
+            _merged(stored.history, self.history(events)).latest(self.limit),
             np.concatenate([stored.excluded, new]) if len(new) else stored.excluded,
             stored.documents,
             min(count, self.limit),
@@ -122,7 +122,7 @@ class Reader:
         """With what waits in the spool, of which Postgres may hold the first part just now."""
         if not events or not stored.allowed:
             return stored
-        met = _met(events)
+        met = [behaviour(one) for one in events]
         waiting = self.history(met)
         new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
         added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
@@ -172,8 +172,8 @@ def _merged(first: History, second: History) -> History:
     return History(items[order], times[order], signs[order])
 
 
-def _met(events: Iterable[EventRow]) -> list[Behaviour]:
-    return [Behaviour(one.item_id, one.event, one.value, one.occurred_at.timestamp()) for one in events]
+def behaviour(event: EventRow) -> Behaviour:
+    return Behaviour(event.item_id, event.event, event.value, event.occurred_at.timestamp())
 
 
 def _behaviours(context: Sequence[ContextEvent], now: float) -> list[Behaviour]:

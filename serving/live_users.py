@@ -85,16 +85,21 @@ class LiveUsers(Generic[Known, Event]):
                     if not self._writing[user_id]:
                         del self._writing[user_id]
 
-    def happened(self, user_id: str, events: Sequence[Event], after: After[Known, Event]) -> None:
-        """Events that are all that changed of a user."""
+    def happened(self, events: Mapping[str, Sequence[Event]], after: After[Known, Event]) -> None:
+        """Events by user that are all that changed of them."""
+        many: list[str] = []
         with self._lock:
-            self._reading.pop(user_id, None)
-            if not self.following or user_id not in self._holds:
-                return
-            waiting = self._happened.setdefault(user_id, [])
-            waiting.extend(events)
-            if len(waiting) > MOST_EVENTS and not self._add(user_id, after):
-                self._stop_holding(user_id)
+            for user_id in self._reading.keys() & events.keys():
+                del self._reading[user_id]
+            for user_id in events.keys() & self._holds if self.following else ():
+                waiting = self._happened.setdefault(user_id, [])
+                waiting.extend(events[user_id])
+                if len(waiting) > MOST_EVENTS:
+                    many.append(user_id)
+        for user_id in many:
+            with self._lock:  # anew for each, so that who asks meanwhile does not wait for all of them
+                if not self._add(user_id, after):
+                    self._stop_holding(user_id)
 
     def changed(self, user_id: str | None) -> None:
         """A user, or with None each of them, is not as known."""

@@ -1,8 +1,9 @@
 """What the service accepts. An unknown field is an error, so that a typing error never passes silently."""
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, with_config
+from typing_extensions import TypedDict
 
 from components.columns import EVENTS
 from components.ranking.scorer import Strategy
@@ -39,8 +40,11 @@ EventName = Annotated[str, AfterValidator(_known_event), Field(json_schema_extra
 ListLength = Annotated[int, Field(ge=1), AfterValidator(_at_most_max_k)]
 
 
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = STRICT
 
 
 class ContextEvent(Body):
@@ -86,33 +90,43 @@ class SimilarRequest(Body):
     k: ListLength | None = None
 
 
-class FeedbackEvent(Body):
+@with_config(STRICT)
+class FeedbackEvent(TypedDict):
     """Typed loosely on purpose: a bad row is rejected alone, by the same rules as at ingest."""
 
     user_id: str
     item_id: str
-    event: str = Field(
-        description="One of the event kinds: view, click, cart, purchase, rating, review, like, dislike, hide, "
-        "comment, post."
-    )
-    event_id: str | None = Field(
-        None,
-        description="Makes a retry harmless: the same id is stored once. Derived from the content and the time "
-        "when absent.",
-    )
-    value: float | None = None
-    text: str | None = None
-    timestamp: float | str | None = Field(
-        None,
-        description="Seconds since 1970 or ISO 8601; now, when absent: a retry then needs an `event_id` to be "
-        "harmless.",
-    )
-    request_id: str | None = Field(
-        None, description="The `request_id` of the answer of /recommend that showed the item."
-    )
+    event: Annotated[
+        str,
+        Field(
+            description="One of the event kinds: view, click, cart, purchase, rating, review, like, dislike, hide, "
+            "comment, post."
+        ),
+    ]
+    event_id: Annotated[
+        NotRequired[str | None],
+        Field(
+            description="Makes a retry harmless: the same id is stored once. Derived from the content and the time "
+            "when absent."
+        ),
+    ]
+    value: NotRequired[float | None]
+    text: NotRequired[str | None]
+    timestamp: Annotated[
+        NotRequired[float | str | None],
+        Field(
+            description="Seconds since 1970 or ISO 8601; now, when absent: a retry then needs an `event_id` to be "
+            "harmless."
+        ),
+    ]
+    request_id: Annotated[
+        NotRequired[str | None], Field(description="The `request_id` of the answer of /recommend that showed the item.")
+    ]
 
 
 class FeedbackRequest(Body):
+    model_config = ConfigDict(cache_strings="keys")  # few of the values come again soon
+
     events: list[FeedbackEvent] = Field(min_length=1, max_length=MAX_BATCH)
 
 

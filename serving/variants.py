@@ -10,7 +10,7 @@ from threading import Event, Lock
 
 from sqlalchemy import Connection
 
-from components.store.rows import EventRow
+from components.store.history import Behaviour
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
 from serving.database import LONG, Database
@@ -107,10 +107,10 @@ class Variants:
                 stack.enter_context(recommender.users.writing(user_ids))
             yield
 
-    def happened(self, user_id: str, events: Sequence[EventRow]) -> None:
-        """Events of a user that this process has stored, all of them new."""
+    def happened(self, events: Mapping[str, Sequence[Behaviour]]) -> None:
+        """Events by user that this process has stored, all of them new."""
         for recommender in self._recommenders.values():
-            recommender.happened(user_id, events)
+            recommender.happened(events)
 
     def users_gone(self, user_id: str | None) -> None:
         """Nothing of a user, or with None of any, may stay in memory."""
