@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from scipy import sparse
 
 from components.bundle import Bundle
+from components.ranking.sparse import picked
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, InterestSettings
 
@@ -83,7 +84,7 @@ def visitors(bundle: Bundle, count: int, seed: int = 1) -> list[UserState]:
     for _ in range(count):
         rows: list[int] = []
         for start in random.integers(0, bundle.items.num_rows, VISITS):
-            follow = bundle.neighbours[[start]].indices
+            follow = picked(bundle.neighbours, np.array([start])).indices
             rows += [start, *random.choice(follow, min(FOLLOWED - 1, len(follow)), replace=False)]
         items = np.array(rows, dtype=np.int64)
         times = now - SECONDS_A_DAY * np.sort(random.exponential(30, len(items)))[::-1]

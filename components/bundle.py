@@ -4,8 +4,8 @@ manifest.json       schema version, encoder, cut, settings of the scoring, file 
 items.parquet       one row an item; its position is the item's row in every array below
 vectors.npy         (items, width) item vectors of the fusion model
 texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
-neighbours.npz      (items, items) sparse item-item weights: row = item of the history, column = candidate
-keywords.npz        (items, terms) sparse keyword weights; terms.json names the terms
+neighbours.*.npy    (items, items) sparse item-item weights: row = item of the history, column = candidate
+keywords.*.npy      (items, terms) sparse keyword weights; terms.json names the terms
 vectors.index       of a large catalogue: what finds the items nearest to a user, see components/ranking/indexes.py
 texts.index         likewise, by text
 text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
@@ -16,19 +16,22 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy import sparse
 
 from components.errors import DuotempoError
 from components.ranking.nearest import NearestItems
+from components.ranking.sparse import Csr, Rows
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")
 """The arrays that may have an index, a file of their name."""
+CSR = ("data", "indices", "indptr")
+Mode: TypeAlias = Literal["r"] | None
+"""How numpy opens a file: mapped, or read."""
 
 
 class BundleError(DuotempoError):
@@ -53,8 +56,8 @@ class Bundle:
     items: pa.Table
     vectors: np.ndarray
     texts: np.ndarray
-    neighbours: sparse.csr_matrix
-    keywords: sparse.csr_matrix
+    neighbours: Csr
+    keywords: Csr
     terms: list[str]
     text_mean: np.ndarray
     text_matrix: np.ndarray
@@ -84,8 +87,8 @@ class Bundle:
         pq.write_table(self.items, folder / "items.parquet")
         np.save(folder / "vectors.npy", self.vectors.astype(np.float32))
         np.save(folder / "texts.npy", self.texts.astype(np.float32))
-        sparse.save_npz(folder / "neighbours.npz", self.neighbours, compressed=False)
-        sparse.save_npz(folder / "keywords.npz", self.keywords, compressed=False)
+        _write_sparse(folder, "neighbours", self.neighbours)
+        _write_sparse(folder, "keywords", self.keywords)
         np.savez(folder / "text_projection.npz", mean=self.text_mean, matrix=self.text_matrix)
         for name in INDEXED:
             (folder / f"{name}.index").unlink(missing_ok=True)
@@ -100,8 +103,8 @@ class Bundle:
     def read(cls, folder: Path, *, mapped: bool = False) -> "Bundle":
         """Reads a bundle. Raises BundleError when a file is missing or the schema version is unknown.
 
-        mapped: vectors and texts stay on the disk and come into memory as they are asked for; nobody may write into
-        the folder then.
+        mapped: arrays stay on the disk and come into memory as they are asked for; nobody may write into the folder
+        then.
         """
         manifest_file = folder / "manifest.json"
         if not manifest_file.is_file():
@@ -112,17 +115,19 @@ class Bundle:
                 f"{folder} has schema version {manifest.get('schema_version')}, this code reads {SCHEMA_VERSION}: "
                 "retrain, or serve it with the code that wrote it"
             )
-        mode: Literal["r"] | None = "r" if mapped else None
+        mode: Mode = "r" if mapped else None
         try:
             with np.load(folder / "text_projection.npz") as projection:
                 mean, matrix = projection["mean"], projection["matrix"]
+            items = pq.ParquetFile(folder / "items.parquet").read()
+            terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
             return cls(
-                items=pq.ParquetFile(folder / "items.parquet").read(),
-                vectors=np.asarray(np.load(folder / "vectors.npy", mmap_mode=mode)),
-                texts=np.asarray(np.load(folder / "texts.npy", mmap_mode=mode)),
-                neighbours=sparse.load_npz(folder / "neighbours.npz").tocsr(),
-                keywords=sparse.load_npz(folder / "keywords.npz").tocsr(),
-                terms=json.loads((folder / "terms.json").read_text(encoding="utf-8")),
+                items=items,
+                vectors=_read_array(folder / "vectors.npy", mode),
+                texts=_read_array(folder / "texts.npy", mode),
+                neighbours=_read_sparse(folder, "neighbours", items.num_rows, mode),
+                keywords=_read_sparse(folder, "keywords", len(terms), mode),
+                terms=terms,
                 text_mean=mean,
                 text_matrix=matrix,
                 tower=(folder / "user_tower.onnx").read_bytes(),
@@ -135,3 +140,17 @@ class Bundle:
             )
         except (OSError, ValueError, KeyError) as error:
             raise BundleError(f"{folder} is damaged ({error}): register the version again") from error
+
+
+def _write_sparse(folder: Path, name: str, matrix: Csr) -> None:
+    for part in CSR:
+        np.save(folder / f"{name}.{part}.npy", getattr(matrix, part))
+
+
+def _read_sparse(folder: Path, name: str, width: int, mode: Mode) -> Rows:
+    data, indices, indptr = (_read_array(folder / f"{name}.{part}.npy", mode) for part in CSR)
+    return Rows(data, indices, indptr, (len(indptr) - 1, width))
+
+
+def _read_array(file: Path, mode: Mode) -> np.ndarray:
+    return np.asarray(np.load(file, mmap_mode=mode))

@@ -6,10 +6,9 @@ import numpy as np
 
 from components.bundle import Bundle
 from components.interests.categories import listed_categories
-from components.interests.keywords import Keywords
-from components.interests.profile import strongest
+from components.interests.profile import Keywords, strongest
 from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
-from components.ranking.sparse import columns, entries, weighted_rows
+from components.ranking.sparse import columns, entries, picked, weighted_rows
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import InterestSettings
 
@@ -125,7 +124,7 @@ class Explainer:
         strength = self._sums(state, self._decay(state))
         vectors = self._bundle.texts if strategy == "content" else self._bundle.vectors
         likeness = _cosines(vectors[items], vectors[rows])
-        likeness += columns(self._bundle.neighbours[items], rows)
+        likeness += columns(picked(self._bundle.neighbours, items), rows)
         order = np.argsort(-(likeness * strength[:, None]).max(axis=1), kind="stable")
         return items[order[:EXAMINED]]
 

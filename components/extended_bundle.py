@@ -8,11 +8,11 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
-from scipy import sparse
 
 from components.bundle import Bundle
 from components.columns import Columns
 from components.fusion.projection import project
+from components.ranking.sparse import Csr, Rows
 from components.stacked import Stacked
 from components.store.item_vectors import VectorOfItem
 
@@ -57,6 +57,6 @@ def _stacked(first: np.ndarray, later: np.ndarray) -> np.ndarray:
     return cast(np.ndarray, Stacked(first, later.astype(first.dtype, copy=False)))
 
 
-def _with_empty_rows(matrix: sparse.csr_matrix, shape: tuple[int, int]) -> sparse.csr_matrix:
+def _with_empty_rows(matrix: Csr, shape: tuple[int, int]) -> Rows:
     ends = np.pad(matrix.indptr, (0, shape[0] - matrix.shape[0]), mode="edge")
-    return sparse.csr_matrix((matrix.data, matrix.indices, ends), shape=shape)
+    return Rows(matrix.data, matrix.indices, ends, shape)

@@ -22,11 +22,16 @@ from sqlalchemy import Engine
 from benchmarks.catalogues import adding_tower
 from components.bundle import Bundle
 from components.datasets.sources import Dataset
+from components.ranking.sparse import Csr
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.ingest import ingest
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
 CATEGORIES = ("home", "play", "wear")
+
+
+def as_scipy(matrix: Csr) -> sparse.csr_matrix:
+    return sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:00+00:00") -> Bundle:

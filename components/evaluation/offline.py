@@ -41,7 +41,8 @@ from components.fusion.sequences import Documents
 from components.fusion.training import Progress
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
-from components.interests.keywords import Keywords, extract_keywords
+from components.interests.keywords import extract_keywords
+from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings

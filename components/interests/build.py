@@ -10,10 +10,11 @@ from components.columns import Columns
 from components.interests.categories import item_categories
 from components.interests.documents import document_long, document_short
 from components.interests.history import Histories
-from components.interests.keywords import Keywords, tokenize
+from components.interests.keywords import tokenize
 from components.interests.long_term import LongTerm, long_term
-from components.interests.profile import strongest
+from components.interests.profile import Keywords, strongest
 from components.interests.short_term import ShortTerm, short_term
+from components.ranking.sparse import Csr
 from components.settings import EventSettings, InterestSettings
 
 FAVOURITES = 8
@@ -61,7 +62,7 @@ class _Writer:
         self._categories = item_categories(items)
         repeated = {word for name in self._categories.terms for word in tokenize(name)}
         own = np.flatnonzero([term not in repeated for term in keywords.terms])
-        self._own_keywords = Keywords(keywords.matrix[:, own], [keywords.terms[column] for column in own])
+        self._own_keywords = Keywords(_scipy(keywords.matrix)[:, own], [keywords.terms[column] for column in own])
 
     def rows(self, histories: Histories, anchors: range) -> list[tuple[list[str] | str, ...]]:
         """The rows of these anchors, from long_keywords to document_short."""
@@ -103,9 +104,13 @@ def _top(interests: Sequence[LongTerm] | Sequence[ShortTerm], terms: Keywords, k
     indices = np.concatenate([interest.items for interest in interests])
     weights = np.concatenate([interest.weights for interest in interests])
     people = sparse.csr_matrix((weights, indices, ends), shape=(len(interests), terms.matrix.shape[0]))
-    profiles = (people @ terms.matrix).tocsr()
+    profiles = (people @ _scipy(terms.matrix)).tocsr()
     profiles.sort_indices()
     slices = (slice(*profiles.indptr[row : row + 2]) for row in range(len(interests)))
     return [
         [terms.terms[column] for column in profiles.indices[part][strongest(profiles.data[part], k)]] for part in slices
     ]
+
+
+def _scipy(matrix: Csr) -> sparse.csr_matrix:
+    return sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)

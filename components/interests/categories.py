@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from scipy import sparse
 
 from components.arrow import numbers
 from components.columns import Columns
-from components.interests.keywords import Keywords
+from components.interests.profile import Keywords
+from components.ranking.sparse import Rows
 
 if TYPE_CHECKING:  # the service starts sooner without it
     import pandas as pd
@@ -28,7 +28,8 @@ def listed_categories(categories: pa.ChunkedArray) -> Keywords:
     names = np.array(named.dictionary.to_pylist(), dtype=object)
     order = np.argsort(names)
     codes = np.argsort(order)[numbers(named.indices)]
-    ones = np.ones(len(codes), dtype=np.float32)
-    matrix = sparse.csr_matrix((ones, (rows, codes)), shape=(len(categories), len(names)))
-    matrix.data[:] = 1.0
+    shape = (len(categories), len(names))
+    cells = np.unique(rows * len(names) + codes)
+    starts = np.searchsorted(cells, np.arange(shape[0] + 1) * len(names))
+    matrix = Rows(np.ones(len(cells), np.float32), cells % max(len(names), 1), starts, shape)
     return Keywords(matrix, names[order].tolist())

@@ -2,22 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
+from components.interests.profile import Keywords
+
 _WORD = re.compile(r"(?P<chinese>[\u3400-\u9fff]+)|(?P<word>[^\W_\u3400-\u9fff]+(?:['’-][^\W_\u3400-\u9fff]+)*)")
 # Parts of speech that carry meaning (ICTCLAS tags): nouns, verbs, adjectives, idioms, abbreviations, foreign words.
 _CONTENT_TAGS = ("n", "v", "a", "i", "l", "j", "b", "eng")
-
-
-@dataclass(frozen=True)
-class Keywords:
-    """matrix: csr float32 (items, terms), the weight of a term for an item; terms: the names of its columns, sorted."""
-
-    matrix: sparse.csr_matrix
-    terms: list[str]
 
 
 def extract_keywords(texts: list[str], per_item: int) -> Keywords:

@@ -1,17 +1,18 @@
-"""The strongest terms of a profile. Light (numpy, scipy): the service imports it."""
+"""The terms of items and the strongest of a profile. Light (numpy): the service imports it."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+
+from components.ranking.sparse import Csr
 
 
-def top_terms(weights: np.ndarray, matrix: sparse.csr_matrix, terms: list[str], k: int) -> list[tuple[str, float]]:
-    """The `k` terms that a person's items have in common.
+@dataclass(frozen=True)
+class Keywords:
+    """matrix: float32 (items, terms), the weight of a term for an item; terms: the names of its columns, sorted."""
 
-    weights: (n,), how much the person is for (or, negative, against) each item; matrix: csr (n, terms).
-    Strongest first, equal ones by column; only terms whose sum of weights is positive.
-    """
-    scores = matrix.T @ weights
-    return [(terms[column], float(scores[column])) for column in strongest(scores, k)]
+    matrix: Csr
+    terms: list[str]
 
 
 def strongest(values: np.ndarray, k: int) -> np.ndarray:

@@ -10,12 +10,11 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime
-from scipy import sparse
 
 from components.arrow import numbers
 from components.bundle import Bundle
 from components.ranking.recency import reach, recency_weights
-from components.ranking.sparse import Weights, add, columns, plus, product, weighted_rows
+from components.ranking.sparse import Weights, add, columns, plus, stacked, times, weighted_rows
 from components.ranking.states import StateBatch, UserState, collate
 from components.ranking.trends import FixedTrend, Trend, standardise, with_least
 from components.stacked import rows_of
@@ -210,19 +209,16 @@ class Scorer:
         """(users, H): each history item's signal, halved every half life."""
         return batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
 
-    def _histories(self, weights: np.ndarray, items: np.ndarray, count: int) -> sparse.csr_matrix:
-        """(users, count) of the weights (users, H) of `items` (users, H), which are below `count`."""
-        users = np.repeat(np.arange(len(weights)), weights.shape[1])
-        return sparse.csr_matrix((weights.ravel(), (users, items.ravel())), shape=(len(weights), count))
-
     def _collaborative(self, batch: StateBatch, weight: np.float32) -> Weights:
         recency, neighbours = self.bundle.manifest["recency"], self.bundle.neighbours
         latest = slice(-reach(recency, batch.items.shape[1]), None)
         items, weights = batch.items[:, latest], recency_weights(batch.signals[:, latest], recency) * weight
         if len(weights) == 1:
             return weighted_rows(neighbours, items[0], weights, np.float32)
-        recent = self._histories(weights, items, self.bundle.items.num_rows)
-        return product(recent, neighbours).astype(np.float32)
+        weigh = weights != 0
+        users = zip(items, weights, weigh, strict=True)
+        sums = [weighted_rows(neighbours, of[some], by[None, some], np.float32) for of, by, some in users]
+        return stacked(sums) if sums else np.zeros((0, self.bundle.items.num_rows), np.float32)
 
     def _moved_on(
         self, before: Query, states: Sequence[UserState], strategy: Strategy, weight: np.float32
@@ -244,7 +240,7 @@ class Scorer:
         if not len(items):
             return total, added
         weights = recency_weights(state.signals[None, new], recency) * weight
-        faded = total * np.float32(recency ** len(items))
+        faded = times(total, np.float32(recency ** len(items)))
         return plus(faded, weighted_rows(self.bundle.neighbours, items, weights, np.float32)), added
 
     def reading(self, states: Sequence[UserState]) -> np.ndarray:
@@ -252,10 +248,9 @@ class Scorer:
         return self._reading(self._collate(states))
 
     def _reading(self, batch: StateBatch) -> np.ndarray:
-        items, places = np.unique(batch.items, return_inverse=True)
-        weights = self._decay(batch)
-        read = self._histories(weights, places.reshape(weights.shape), len(items)) @ self.bundle.texts[items]
-        profile = read + batch.documents.sum(axis=1)
+        profile = batch.documents.sum(axis=1)
+        for user, (weights, items) in enumerate(zip(self._decay(batch), batch.items, strict=True)):
+            profile[user] += weights @ rows_of(self.bundle.texts, items)
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
         return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
 

@@ -1,13 +1,38 @@
 """Sparse products and columns whose cost follows what is touched, not the size of the catalogue."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
-from scipy import sparse
 
-Weights: TypeAlias = np.ndarray | sparse.csr_matrix
+
+class Csr(Protocol):
+    """A sparse matrix (m, n) row by row: of row i the columns indices[indptr[i] : indptr[i + 1]], and what is in each
+    of them, as data. scipy's is one."""
+
+    @property
+    def data(self) -> np.ndarray: ...
+    @property
+    def indices(self) -> np.ndarray: ...
+    @property
+    def indptr(self) -> np.ndarray: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A `Csr` without scipy, which takes as long to load as half of a service's own modules."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    shape: tuple[int, int]
+
+
+Weights: TypeAlias = np.ndarray | Csr
 """A weight (r, n) for each column: an array where that takes no more room, or there are few columns at all."""
 FEW = 10_000
 """Columns up to which an array of all costs less than the search for those that are touched."""
@@ -19,14 +44,9 @@ SPARSE = 8
 """Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
 
 
-def weighted_rows(
-    matrix: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray, dtype: DTypeLike = np.float64
-) -> Weights:
+def weighted_rows(matrix: Csr, rows: np.ndarray, weights: np.ndarray, dtype: DTypeLike = np.float64) -> Weights:
     """The sum of the `rows`, int (r,), of a matrix (m, n), each times its weight, for each of the `weights` (w, r):
-    (w, n), added up in float64.
-
-    scipy does the same, and takes longer where rows are few.
-    """
+    (w, n), added up in float64."""
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts
     names, values = _of_rows((matrix.indices, matrix.data), starts, counts)
@@ -42,9 +62,7 @@ def weighted_rows(
         names, places = np.unique(names, return_inverse=True)
         sums = np.array([np.bincount(places, share, len(names)) for share in shares])
     starts = np.arange(len(sums) + 1) * len(names)
-    return sparse.csr_matrix(
-        (sums.ravel().astype(dtype, copy=False), np.tile(names, len(sums)), starts), (len(sums), size)
-    )
+    return Rows(sums.ravel().astype(dtype, copy=False), np.tile(names, len(sums)), starts, (len(sums), size))
 
 
 def _of_rows(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
@@ -58,45 +76,60 @@ def _of_rows(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np.ndarra
     return [array[places] for array in arrays]
 
 
-def product(left: sparse.csr_matrix, right: sparse.csr_matrix) -> sparse.csr_matrix:
-    """left @ right, to the bit. Where few entries of `right` are touched, scipy works on their columns alone."""
-    rows = np.unique(left.indices)
-    touched = right.indptr[rows + 1] - right.indptr[rows]
-    if touched.sum() >= right.shape[1]:
-        return left @ right
-    part = right[rows]
-    names, places = np.unique(part.indices, return_inverse=True)
-    narrow = sparse.csr_matrix((part.data, places, part.indptr), shape=(len(rows), len(names)))
-    few = sparse.csr_matrix(
-        (left.data, np.searchsorted(rows, left.indices), left.indptr), shape=(left.shape[0], len(rows))
-    )
-    found = few @ narrow
-    return sparse.csr_matrix((found.data, names[found.indices], found.indptr), shape=(left.shape[0], right.shape[1]))
+def picked(matrix: Csr, rows: np.ndarray) -> Rows:
+    """The `rows`, int (r,), as a matrix (r, n)."""
+    starts = matrix.indptr[rows]
+    counts = matrix.indptr[rows + 1] - starts
+    names, values = _of_rows((matrix.indices, matrix.data), starts, counts)
+    return Rows(values, names, np.append(0, counts.cumsum()), (len(rows), matrix.shape[1]))
+
+
+def stacked(parts: Sequence[Weights]) -> Weights:
+    """Weights (1, n) of each as (r, n): an array where one of them is."""
+    lists = [part for part in parts if not isinstance(part, np.ndarray)]
+    if len(lists) < len(parts):
+        return np.concatenate([columns(part, None) for part in parts])
+    ends = np.cumsum([0, *(len(part.data) for part in lists)])
+    names = np.concatenate([part.indices for part in lists])
+    return Rows(np.concatenate([part.data for part in lists]), names, ends, (len(lists), lists[0].shape[1]))
+
+
+def times(weights: Weights, factor: np.float32) -> Weights:
+    """Each weight times the factor."""
+    if isinstance(weights, np.ndarray):
+        return weights * factor
+    return Rows(weights.data * factor, weights.indices, weights.indptr, weights.shape)
 
 
 def plus(left: Weights, right: Weights) -> Weights:
     """Their sum, sparse where both are; an array among them may be the one that holds it."""
-    if not isinstance(left, np.ndarray):
-        if not isinstance(right, np.ndarray):
-            return left + right
-        left, right = right, left
-    add(left, right, None)
-    return left
+    if isinstance(left, np.ndarray):
+        add(left, right, None)
+        return left
+    if isinstance(right, np.ndarray):
+        return plus(right, left)
+    count, size = left.shape
+    cells = np.concatenate([_row_of_each(part) * size + part.indices for part in (left, right)])
+    cells, places = np.unique(cells, return_inverse=True)
+    sums = np.bincount(places, np.concatenate([left.data, right.data]), len(cells))
+    starts = np.searchsorted(cells, np.arange(count + 1) * size)
+    return Rows(sums.astype(left.data.dtype, copy=False), cells % size, starts, left.shape)
 
 
 def columns(weights: Weights, wanted: np.ndarray | None) -> np.ndarray:
     """The columns `wanted`, int64 (c,) without repetition, or all, as an array (r, c)."""
     if isinstance(weights, np.ndarray):
         return weights if wanted is None else weights[:, wanted]
+    dense = np.zeros((weights.shape[0], weights.shape[1] if wanted is None else len(wanted)), weights.data.dtype)
     if wanted is None:
-        return weights.toarray()
-    dense = np.zeros((weights.shape[0], len(wanted)), dtype=weights.dtype)
+        dense[_row_of_each(weights), weights.indices] = weights.data
+        return dense
     if not len(wanted):
         return dense
     order = np.argsort(wanted)
     places = order[np.minimum(np.searchsorted(wanted, weights.indices, sorter=order), len(wanted) - 1)]
     hit = wanted[places] == weights.indices
-    dense[_rows(weights)[hit], places[hit]] = weights.data[hit]
+    dense[_row_of_each(weights)[hit], places[hit]] = weights.data[hit]
     return dense
 
 
@@ -111,11 +144,11 @@ def entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
 def add(total: np.ndarray, weights: Weights, wanted: np.ndarray | None) -> None:
     """Adds `columns` to the total (r, c)."""
     if wanted is None and not isinstance(weights, np.ndarray):
-        total[_rows(weights), weights.indices] += weights.data
+        total[_row_of_each(weights), weights.indices] += weights.data
     else:
         total += columns(weights, wanted)
 
 
-def _rows(matrix: sparse.csr_matrix) -> np.ndarray:
+def _row_of_each(matrix: Csr) -> np.ndarray:
     """The row of each entry."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

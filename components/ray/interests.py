@@ -5,7 +5,7 @@ import pandas as pd
 
 from components.columns import Columns
 from components.interests.build import build_interests
-from components.interests.keywords import Keywords
+from components.interests.profile import Keywords
 from components.ray.cluster import connected, count
 from components.settings import EventSettings, InterestSettings
 

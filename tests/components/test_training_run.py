@@ -31,6 +31,7 @@ from components.training_run import (
     validate_features,
     validate_snapshot,
 )
+from tests.worlds import as_scipy
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 20, 12, 12
@@ -161,7 +162,8 @@ def test_a_bundle_has_learned_nothing_of_later_events(trained: Trained, part: Pa
     assert not items.loc[hidden, ["popularity", "recent", "trained"]].to_numpy().any()
     assert items.loc[BEFORE_TWIN, "popularity"] == USERS
     rows = [position for position, item in enumerate(items.index) if item in hidden]
-    assert bundle.neighbours[rows].nnz == bundle.neighbours[:, rows].nnz == 0
+    neighbours = as_scipy(bundle.neighbours)
+    assert neighbours[rows].nnz == neighbours[:, rows].nnz == 0
 
 
 def test_the_snapshot_is_that_of_a_store_that_never_saw_later_events(run: TrainingRun) -> None:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.interests.build import build_interests
-from components.interests.keywords import Keywords, extract_keywords
+from components.interests.keywords import extract_keywords
+from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.settings import EventSettings, InterestSettings
 from tests.components.interests.worlds import CUT, TITLES, Row, catalogue, event, history, interests

@@ -4,6 +4,7 @@ import pytest
 
 from components.interests.categories import item_categories
 from components.interests.texts import item_texts
+from tests.worlds import as_scipy
 
 ITEMS = pd.DataFrame(
     {
@@ -33,7 +34,7 @@ def test_categories_are_marked_once_an_item() -> None:
     items = ITEMS.assign(category=[["crime", "drama", "crime"], ["drama"], []])
     found = item_categories(items)
     assert found.terms == ["crime", "drama"]
-    assert found.matrix.toarray().tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert as_scipy(found.matrix).toarray().tolist() == [[1, 1], [0, 1], [0, 0]]
 
 
 def test_items_without_categories_have_no_category_columns() -> None:

@@ -20,6 +20,7 @@ from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.ranking.states import UserState
 from components.ranking.trends import trend_scores
+from tests.worlds import as_scipy
 
 ITEMS, EXACT_BELOW, K = 50_000, 5_000, 10
 
@@ -145,7 +146,7 @@ def test_items_behind_the_index_are_found(bundle: Bundle, states: list[UserState
         items=pa.concat_tables([bundle.items, bundle.items.slice(0, 1).set_column(0, "item_id", [["new"]])]),
         vectors=np.vstack([bundle.vectors, liked]),
         texts=np.vstack([bundle.texts, np.zeros_like(bundle.texts[:1])]),
-        neighbours=sparse.csr_matrix(sparse.block_diag([bundle.neighbours, nothing[:, :1]])),
+        neighbours=sparse.csr_matrix(sparse.block_diag([as_scipy(bundle.neighbours), nothing[:, :1]])),
     )
     assert best(Scorer(younger), state, np.append(unseen(state), True))[0] == ITEMS
 

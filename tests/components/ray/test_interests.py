@@ -7,7 +7,8 @@ import pytest
 from components.columns import Columns as C
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
-from components.interests.keywords import Keywords, extract_keywords
+from components.interests.keywords import extract_keywords
+from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.ray.interests import build_interests_together
 from components.settings import EventSettings, InterestSettings
