@@ -108,12 +108,12 @@ class Runtime:
         with ThreadPoolExecutor() as starting:  # most of them wait for Postgres first
             for started in [starting.submit(follower.start) for follower in self._parts.followers]:
                 started.result()
-        heap.expect_requests()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
         """Notes how the loading ended: what is missing is what /readyz shows."""
         error = loading.exception()
         self.loading = False
+        heap.expect_little()
         if error is None:
             self.missing = []
             logger.info("ready: model version %s", self.model_version)

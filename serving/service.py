@@ -15,6 +15,7 @@ class OwnApp(bentoml.Service):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Imports the app here, as the process that starts the worker has no need of it."""
+        heap.expect_much()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
         from serving import logs
         from serving.app import make_app
@@ -26,3 +27,6 @@ class OwnApp(bentoml.Service):
 @bentoml.service(name="duotempo", workers=1, service_class=OwnApp)
 class Duotempo:
     """Recommendations that fuse a person's long-term and short-term interests."""
+
+
+heap.expect_little()  # that is all in the process that starts the worker
