@@ -27,8 +27,9 @@ def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, L
 def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
     """All items with their ids, a few thousand in memory at a time."""
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
-    for row in connection.execute(columns, execution_options={"yield_per": 10_000}):
-        yield row.item_id, ListedItem(row.title, list(row.category), row.available)
+    for part in connection.execute(columns, execution_options={"yield_per": 10_000}).partitions():
+        for item_id, title, category, available in part:
+            yield item_id, ListedItem(title, category, available)
 
 
 def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) -> set[str]:
