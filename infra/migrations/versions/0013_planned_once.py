@@ -1,0 +1,16 @@
+"""What takes feedback in is planned once a connection: an event that comes alone costs Postgres little more than half."""
+
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER FUNCTION take_in SET plan_cache_mode = force_generic_plan")
+
+
+def downgrade() -> None:
+    op.execute("ALTER FUNCTION take_in RESET plan_cache_mode")
