@@ -1,4 +1,4 @@
-"""What takes feedback in is planned once a connection: an event that comes alone costs Postgres little more than half."""
+"""What takes feedback in is planned once a connection: an event alone costs Postgres little more than half."""
 
 from alembic import op
 
