@@ -15,7 +15,6 @@ from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import Admission
 from components.store.clean import Cleaned, clean_events, clean_items
-from components.store.history import Behaviour
 from components.store.impressions import read_answerers
 from components.store.intake import Taken, take_in
 from components.store.load import quarantine, upsert_items
@@ -28,7 +27,6 @@ from serving.database import Database, DatabaseAway
 from serving.errors import unavailable
 from serving.gathered import Gathered
 from serving.impressions import Impressions
-from serving.live import behaviour
 from serving.metrics import Metrics
 from serving.requests import FeedbackRequest, ItemsRequest
 from serving.spool import Spool, SpoolError
@@ -41,6 +39,8 @@ MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
 HELPED_FROM = 100
 """Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
+APART = 0.01
+"""Seconds between two transactions of fewer events: what feedback may wait for company."""
 OUTCOMES = ("accepted", "duplicate", "rejected", "spooled")
 Answer = dict[str, object]
 logger = logging.getLogger(__name__)
@@ -90,7 +90,12 @@ class Intake:
         self._keyed = privacy.pseudonyms  # whether the store is tied to a key, and tombstones may be there
         self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
         self.writer: Gathered[_Batch, Answer] = Gathered(
-            FEEDBACK, self._write, size=lambda batch: len(batch.raw), most=MOST_AT_ONCE, helped_from=HELPED_FROM
+            FEEDBACK,
+            self._write,
+            size=lambda batch: len(batch.raw),
+            most=MOST_AT_ONCE,
+            helped_from=HELPED_FROM,
+            apart=APART,
         )
 
     async def feedback(self, request: FeedbackRequest) -> Answer:
@@ -225,9 +230,9 @@ class Intake:
 
     def _tell_users(self, rows: Iterable[EventRow]) -> None:
         """Has what is in memory of their users follow: what Postgres tells of them is of this process, and ignored."""
-        happened: dict[str, list[Behaviour]] = defaultdict(list)
+        happened: dict[str, list[EventRow]] = defaultdict(list)
         for row in rows:
-            happened[row.user_id].append(behaviour(row))
+            happened[row.user_id].append(row)
         self._variants.happened(happened)
 
     def _tell_items(self, item_ids: Iterable[str]) -> None:

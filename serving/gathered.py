@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,7 +28,9 @@ class Gathered(Generic[Asked, Told]):
 
     work: does what a group asked, and gives the answer, or what went wrong, of each. Where it raises, it is done for
     each of the group alone, so that what is wrong with one costs the others nothing. A group has `most` of `size`
-    together, or one who asks for more. helped_from: while so much waits a second thread works too.
+    together, or one who asks for more. helped_from: while so much waits a second thread works too. apart: seconds
+    between the starts of two groups of the first thread, unless so much waits: a group costs about the same, however
+    many share it.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Gathered(Generic[Asked, Told]):
         size: Callable[[Asked], int],
         most: int,
         helped_from: int | None = None,
+        apart: float = 0.0,
     ) -> None:
         self._work = work
         self._size = size
@@ -47,7 +51,8 @@ class Gathered(Generic[Asked, Told]):
         self._over = False
         self._lock = Lock()
         self._turns = {enough: Condition(self._lock) for enough in (1, helped_from) if enough}
-        self._threads = [Thread(target=self._run, args=turn, name=name, daemon=True) for turn in self._turns.items()]
+        self._apart = dict.fromkeys(self._turns, 0.0) | {1: apart}
+        self._threads = [Thread(target=self._run, args=(turn,), name=name, daemon=True) for turn in self._turns]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -58,7 +63,7 @@ class Gathered(Generic[Asked, Told]):
         with self._lock:
             self._over = True
             for turn in self._turns.values():
-                turn.notify()
+                turn.notify_all()
         for thread in self._threads:
             thread.join()
 
@@ -73,17 +78,24 @@ class Gathered(Generic[Asked, Told]):
                     turn.notify()
         return await answer
 
-    def _run(self, enough: int, turn: Condition) -> None:
-        while group := self._next(enough, turn):
+    def _run(self, enough: int) -> None:
+        while group := self._next(enough):
+            began = time.monotonic()
             for one, outcome in zip(group, self._outcomes(group), strict=True):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     one.answer.get_loop().call_soon_threadsafe(_tell, one.answer, outcome)
+            with self._lock:
+                self._wait(max(self._turns), max(began + self._apart[enough] - time.monotonic(), 0.0))
 
-    def _next(self, enough: int, turn: Condition) -> list[_Waiting[Asked, Told]]:
+    def _next(self, enough: int) -> list[_Waiting[Asked, Told]]:
         """What is done next, once there is enough; nothing at the end."""
         with self._lock:
-            turn.wait_for(lambda: self._over or self._waiting_size >= enough)
+            self._wait(enough)
             return self._gathered()
+
+    def _wait(self, enough: int, seconds: float | None = None) -> None:
+        """Until so much waits, or the end, or so many seconds have passed."""
+        self._turns[enough].wait_for(lambda: self._over or self._waiting_size >= enough, seconds)
 
     def _gathered(self) -> list[_Waiting[Asked, Told]]:
         group, size = [], 0

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 MOST = 20_000
 """Users who are remembered; the one who asked longest ago goes first."""
-MOST_EVENTS = 30
-"""Events of a user that wait for the next time they ask."""
+MOST_EVENTS = 20
+"""Events of a user that wait for the next time they ask; who has more is read then."""
 Known = TypeVar("Known")
 Event = TypeVar("Event")
 After = Callable[[Known, Sequence[Event]], Known | None]
@@ -85,9 +85,8 @@ class LiveUsers(Generic[Known, Event]):
                     if not self._writing[user_id]:
                         del self._writing[user_id]
 
-    def happened(self, events: Mapping[str, Sequence[Event]], after: After[Known, Event]) -> None:
+    def happened(self, events: Mapping[str, Sequence[Event]]) -> None:
         """Events by user that are all that changed of them."""
-        many: list[str] = []
         with self._lock:
             for user_id in self._reading.keys() & events.keys():
                 del self._reading[user_id]
@@ -95,10 +94,6 @@ class LiveUsers(Generic[Known, Event]):
                 waiting = self._happened.setdefault(user_id, [])
                 waiting.extend(events[user_id])
                 if len(waiting) > MOST_EVENTS:
-                    many.append(user_id)
-        for user_id in many:
-            with self._lock:  # anew for each, so that who asks meanwhile does not wait for all of them
-                if not self._add(user_id, after):
                     self._stop_holding(user_id)
 
     def changed(self, user_id: str | None) -> None:

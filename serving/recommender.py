@@ -22,7 +22,6 @@ from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
 from components.ranking.tail import in_tail
 from components.settings import Settings
-from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.rows import EventRow
@@ -78,7 +77,7 @@ class Recommender:
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = Explainer(scorer, settings.interests)
-        self.users: LiveUsers[Stored, Behaviour] = LiveUsers()
+        self.users: LiveUsers[Stored, EventRow] = LiveUsers()
         self._counted = cache(metrics.recommended.labels)
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
@@ -163,9 +162,9 @@ class Recommender:
         }
         return Answer(body, request_id, ranked.listed)
 
-    def happened(self, events: Mapping[str, Sequence[Behaviour]]) -> None:
+    def happened(self, events: Mapping[str, Sequence[EventRow]]) -> None:
         """Events by user that Postgres has now, all of which are new to it."""
-        self.users.happened(events, self._reader.after)
+        self.users.happened(events)
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
         """Brings users into memory who are not there, or not as they are now."""

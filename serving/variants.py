@@ -10,7 +10,7 @@ from threading import Event, Lock
 
 from sqlalchemy import Connection
 
-from components.store.history import Behaviour
+from components.store.rows import EventRow
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
 from serving.database import LONG, Database
@@ -107,7 +107,7 @@ class Variants:
                 stack.enter_context(recommender.users.writing(user_ids))
             yield
 
-    def happened(self, events: Mapping[str, Sequence[Behaviour]]) -> None:
+    def happened(self, events: Mapping[str, Sequence[EventRow]]) -> None:
         """Events by user that this process has stored, all of them new."""
         for recommender in self._recommenders.values():
             recommender.happened(events)

@@ -118,3 +118,29 @@ def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> No
 
     assert asyncio.run(ask()) == [1, size]
     assert most_busy == at_once
+
+
+@pytest.mark.parametrize("size", [9, 10], ids=["waits for company", "is enough by itself"])
+def test_groups_begin_apart_unless_enough_waits(size: int) -> None:
+    groups: list[list[int]] = []
+
+    def work(sizes: Sequence[int]) -> list[int | Exception]:
+        groups.append(list(sizes))
+        return list(sizes)
+
+    async def ask() -> None:
+        gathered: Gathered[int, int] = Gathered("test", work, size=lambda one: one, most=100, helped_from=10, apart=60)
+        gathered.start()
+        await gathered.ask(1)
+        second = asyncio.create_task(gathered.ask(size))
+        await asyncio.wait([second], timeout=10 if size >= 10 else 0.2)
+        assert second.done() is (size >= 10)
+        third = asyncio.create_task(gathered.ask(1))
+        await asyncio.sleep(0)
+        gathered.close()
+        await asyncio.gather(second, third)
+
+    began = time.monotonic()
+    asyncio.run(ask())
+    assert groups == ([[1], [10], [1]] if size >= 10 else [[1], [9, 1]])
+    assert time.monotonic() - began < 30, "what waits is done when it closes"
