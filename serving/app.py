@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from components.privacy import PrivacyError
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND
@@ -165,10 +166,10 @@ class Handlers:
     async def recommend(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.RecommendRequest, parts)
-        self.doors.guard.admit_users(request.state.caller, [asked.user_id])
+        self.doors.guard.admit_users(request.scope["caller"], [asked.user_id])
         if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
             asked = asked.model_copy(update={"user_id": user_id})
-        request.state.told = told = await parts.recommender.recommend(asked)
+        request.scope["told"] = told = await parts.recommender.recommend(asked)
         return Json(told)
 
     async def similar(self, request: Request) -> Response:
@@ -179,8 +180,8 @@ class Handlers:
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
-        self.doors.guard.admit_users(request.state.caller, (event["user_id"] for event in told.events))
-        request.state.told = answer = await parts.intake.feedback(told)
+        self.doors.guard.admit_users(request.scope["caller"], (event["user_id"] for event in told.events))
+        request.scope["told"] = answer = await parts.intake.feedback(told)
         return Json(answer)
 
     async def upsert_items(self, request: Request) -> Response:
@@ -240,14 +241,19 @@ def _routes(operations: Sequence[tuple[Operation, Handler]], doors: Doors) -> li
     for operation, handler in operations:
         way = guarded(operation, handler, doors) if operation.scope else handler
         paths.setdefault(operation.path, {})[operation.method] = way
-    return [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in paths.items()]
+    return [Route(path, _ByMethod(handlers), methods=list(handlers)) for path, handlers in paths.items()]
 
 
-def _by_method(handlers: dict[str, Handler]) -> Handler:
-    async def handle(request: Request) -> Response:
-        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+@dataclass(frozen=True)
+class _ByMethod:
+    """The handlers of a path, as an ASGI app: what they raise is answered once, by the middleware of all routes."""
 
-    return handle
+    handlers: dict[str, Handler]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self.handlers["GET" if scope["method"] == "HEAD" else scope["method"]]
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
