@@ -1,8 +1,9 @@
 """Postgres as the service sees it: there, or away."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from components.store.engine import StoreError, make_engine
+from components.store.partitions import Partitioned, ensure_partitions, missing_months
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.breaker import Breaker
 from serving.tracing import Traces
@@ -74,6 +76,14 @@ class Database:
             self.breaker.failed()
             raise DatabaseAway(str(error).splitlines()[0]) from error
         self.breaker.answered(time.monotonic() - began)
+
+    def ensure_partitions(
+        self, connection: Connection, moments: Sequence[datetime], table: Partitioned = "events"
+    ) -> None:
+        """Has the partitions of these moments made, in a transaction of their own, where the connection lacks one."""
+        if months := missing_months(connection, moments, table):
+            with self.begin() as making:
+                ensure_partitions(making, months, table)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -19,7 +19,6 @@ from components.store.impressions import read_answerers
 from components.store.intake import Taken, take_in
 from components.store.load import quarantine, upsert_items
 from components.store.normalize import clean_id
-from components.store.partitions import ensure_partitions, missing_months
 from components.store.people import claim_key
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
@@ -145,18 +144,13 @@ class Intake:
                     claim_key(connection, self._privacy)
                 self._claimed = True
             with (self._database.begin if rejected else self._database.at_once)(seconds) as connection:
-                self._ensure_partitions(connection, rows)
+                self._database.ensure_partitions(connection, [row.occurred_at for row in rows])
                 attributed = self._attributed(rows, self._shown(connection, rows))
                 taken = take_in(connection, self._privacy, users, attributed, keyed=self._keyed)
                 if taken.stored:
                     quarantine(connection, FEEDBACK, rejected)
         self._keyed |= taken.keyed
         return taken
-
-    def _ensure_partitions(self, connection: Connection, rows: Sequence[EventRow]) -> None:
-        if months := missing_months(connection, [row.occurred_at for row in rows]):
-            with self._database.begin() as making:
-                ensure_partitions(making, months)
 
     def _names(self, users: Iterable[str]) -> dict[str, str]:
         return {user: self._privacy.pseudonym(user) for user in users} if self._privacy.pseudonyms else {}

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from threading import Event, Lock, Thread
 
-from sqlalchemy import Connection
-
 from components.privacy import Privacy
 from components.store.impressions import Answered, record_impressions
-from components.store.partitions import ensure_partitions, missing_months
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
@@ -90,7 +87,7 @@ class Impressions:
     def _write(self, batch: Sequence[Answered]) -> None:
         try:
             with self._database.at_once() as connection:
-                self._ensure_partitions(connection, batch)
+                self._database.ensure_partitions(connection, [one.served_at for one in batch], "impressions")
                 record_impressions(connection, self._privacy, batch)
         except DatabaseAway:
             raise
@@ -107,8 +104,3 @@ class Impressions:
         with self._lock:
             while self._waiting and self._waiting[0].request_id in written:
                 self._by_request.pop(self._waiting.popleft().request_id, None)
-
-    def _ensure_partitions(self, connection: Connection, batch: Sequence[Answered]) -> None:
-        if months := missing_months(connection, [one.served_at for one in batch], "impressions"):
-            with self._database.begin() as making:
-                ensure_partitions(making, months, "impressions")

@@ -8,11 +8,10 @@ from sqlalchemy import Connection, text
 
 _LOCK = 0x64756F74656D70  # "duotemp": whoever makes partitions holds it
 KNOWN = "partitions"
+Partitioned = Literal["events", "impressions"]
 
 
-def ensure_partitions(
-    connection: Connection, times: Iterable[datetime], table: Literal["events", "impressions"] = "events"
-) -> None:
+def ensure_partitions(connection: Connection, times: Iterable[datetime], table: Partitioned = "events") -> None:
     """Makes the partitions that rows of these times (aware) need; one that exists is left alone.
 
     A new month is built beside the table and then attached, which blocks neither its readers nor its writers; an
@@ -30,9 +29,7 @@ def ensure_partitions(
         )
 
 
-def missing_months(
-    connection: Connection, times: Iterable[datetime], table: Literal["events", "impressions"] = "events"
-) -> set[datetime]:
+def missing_months(connection: Connection, times: Iterable[datetime], table: Partitioned = "events") -> set[datetime]:
     """The months of these times (aware) that have no partition."""
     known: set[str] = connection.info.setdefault(KNOWN, set())  # by this connection, for as long as it is open
     months = {month for month in _months(times) if _name(table, month) not in known}
