@@ -24,10 +24,18 @@ def sentence(command: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, with `-dirty` where files differ from it; `none` outside of a checkout."""
-    asked = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else "none"
+    """The commit of the checkout, with `-dirty` where files other than its documents, which hold the tables, differ
+    from it; `none` outside of a checkout."""
+    named = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+    if named is None:
+        return "none"
+    return f"{named}-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs") else named
+
+
+def _git(*asked: str) -> str | None:
+    """What git says of the checkout; None where it cannot."""
+    answer = subprocess.run(["git", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def machine() -> str:
