@@ -57,7 +57,8 @@ def programs(
         mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
         mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
         listed.append(Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow], home.path, stop_group=True))
-    listed.append(Program("hook", [*launch, databases.names[0], "--", python, "-m", "infra.hook"], project))
+    hook = [*launch, databases.names[0], "--", python, "-m", "infra.hook"]
+    listed.append(Program("hook", hook, project, start_seconds=5))
     if encoder:
         listed.append(Program("encoder", [*launch, databases.names[0], "--", python, "-m", "infra.encoder"], project))
     worker = [python, "-m", "infra.local.worker"]
