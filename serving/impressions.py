@@ -13,7 +13,9 @@ from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
 
 SECONDS = 0.02
-"""Between two writes: what a crash of this process can lose."""
+"""From the first answer that waits to the write: what a crash of this process can lose."""
+AWAY_SECONDS = 0.5
+"""Between two tries while Postgres is away."""
 MOST_AT_ONCE = 2000
 MOST_WAITING = 20_000
 """Answers that wait while Postgres is away; more push out the oldest, and that is counted."""
@@ -31,6 +33,7 @@ class Impressions:
         self._by_request: dict[str, Answered] = {}
         self._lock = Lock()
         self._writing = Lock()
+        self._some = Event()
         self._over = Event()
         self._thread = Thread(target=self._run, name="impressions", daemon=True)
         self.away = False
@@ -40,7 +43,9 @@ class Impressions:
 
     def close(self) -> None:
         """Writes what waits."""
-        self._over.set()
+        with self._lock:
+            self._over.set()
+            self._some.set()
         self._thread.join()
         self.flush()
 
@@ -48,6 +53,7 @@ class Impressions:
         """To be written soon."""
         with self._lock:
             self._waiting.append(answered)
+            self._some.set()
             self._by_request[answered.request_id] = answered
             if len(self._waiting) > MOST_WAITING:
                 oldest = self._waiting.popleft()
@@ -77,8 +83,11 @@ class Impressions:
                 self._done(batch)
 
     def _run(self) -> None:
-        while not self._over.wait(SECONDS):
+        while self._some.wait() and not self._over.wait(AWAY_SECONDS if self.away else SECONDS):
             self.flush()
+            with self._lock:
+                if not (self._waiting or self._over.is_set()):
+                    self._some.clear()
 
     def _batch(self) -> list[Answered]:
         with self._lock:
