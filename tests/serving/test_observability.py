@@ -1,6 +1,7 @@
 """What a running service tells of itself: stages and candidates in its metrics, a line a request in its log."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,15 @@ def client(address: str) -> Iterator[httpx.Client]:
 
 
 def lines(folder: Path, request_id: str) -> list[dict[str, Any]]:
-    """What the log says of a request."""
-    told = [line for line in (folder / "bento.log").read_text().splitlines() if line.startswith("{")]
-    return [line for line in map(json.loads, told) if line["request_id"] == request_id]
+    """What the log says of a request, which may be some time after its answer."""
+    end = time.monotonic() + 10
+    while True:
+        whole, _, _ = (folder / "bento.log").read_text().rpartition("\n")
+        told = [line for line in whole.splitlines() if line.startswith("{")]
+        found = [line for line in map(json.loads, told) if line["request_id"] == request_id]
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
 
 
 def test_every_stage_of_an_answer_is_measured(client: httpx.Client) -> None:
