@@ -20,7 +20,7 @@ POLL_SECONDS = 0.5
 PATIENCE = 20
 """Polls in a row that may fail, while the server is started again."""
 SETTLING_POLLS = 10
-"""Polls after a run's end in which the states of its tasks, which Prefect stores a little later, may come in."""
+"""Polls after a run's end in which its tasks and their states, which Prefect stores a little later, may come in."""
 
 Update = Callable[[str, str], None]
 
@@ -74,7 +74,7 @@ def run_deployment(
         started = _start(client, name, parameters, key)
         if again and started.state and (started.state.is_failed() or started.state.is_crashed()):
             _retry(client, started.id)
-        run = _follow(client, started.id, name, timeout, on_update or (lambda what, state: None))
+        run = _follow(client, started.id, name, timeout, on_update)
     assert run.state is not None
     if not run.state.is_completed():
         error = DeploymentLost if run.state.is_crashed() else DeploymentError
@@ -87,14 +87,16 @@ def worker() -> str:
     return os.environ.get("PREFECT__WORKER_NAME", "none")
 
 
-def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: float, on_update: Update) -> "FlowRun":
-    """The run in its final state."""
+def _follow(
+    client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: float, on_update: Update | None
+) -> "FlowRun":
+    """The run in its final state; who is told of its tasks waits a moment for them."""
     from httpx import HTTPError
 
     deadline, failures, settling, seen = time.monotonic() + timeout, 0, 0, dict[str, str]()
     while True:
         try:
-            tasks, run = _tasks(client, run_id), client.read_flow_run(run_id)
+            run, tasks = client.read_flow_run(run_id), _tasks(client, run_id)
             failures = 0
         except HTTPError as error:
             failures += 1
@@ -104,12 +106,13 @@ def _follow(client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: flo
             continue
         over = run.state is not None and run.state.is_final()
         settling += over
-        ends = over and (settling > SETTLING_POLLS or all(task.state and task.state.is_final() for task in tasks))
+        settled = bool(tasks) and all(task.state and task.state.is_final() for task in tasks)
+        ends = over and (settled or on_update is None or settling > SETTLING_POLLS)
         states = {_task_name(task): task.state_name or "Pending" for task in tasks}
         if ends or not over:
             states[name] = run.state_name or "Scheduled"
         for what, state in states.items():
-            if seen.get(what) != state:
+            if on_update and seen.get(what) != state:
                 on_update(what, state)
         seen |= states
         if ends:
