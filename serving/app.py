@@ -166,10 +166,10 @@ class Handlers:
     async def recommend(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.RecommendRequest, parts)
-        self.doors.guard.admit_users(request.scope["caller"], [asked.user_id])
+        self.doors.guard.admit_users(request.state.caller, [asked.user_id])
         if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
             asked = asked.model_copy(update={"user_id": user_id})
-        request.scope["told"] = told = await parts.recommender.recommend(asked)
+        request.state.told = told = await parts.recommender.recommend(asked)
         return Json(told)
 
     async def similar(self, request: Request) -> Response:
@@ -180,8 +180,8 @@ class Handlers:
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
-        self.doors.guard.admit_users(request.scope["caller"], (event["user_id"] for event in told.events))
-        request.scope["told"] = answer = await parts.intake.feedback(told)
+        self.doors.guard.admit_users(request.state.caller, (event["user_id"] for event in told.events))
+        request.state.told = answer = await parts.intake.feedback(told)
         return Json(answer)
 
     async def upsert_items(self, request: Request) -> Response:

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from serving.errors import ApiError, invalid
 from serving.runtime import Parts
@@ -26,17 +26,15 @@ async def read_body(request: Request, model: type[Model], parts: Parts) -> Model
         raise invalid(error) from error
 
 
-async def _bytes(request: Request) -> bytearray:
-    body, more = bytearray(), True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
+async def _bytes(request: Request) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
             raise ApiError(413, "too_large", f"the body is larger than {MAX_BODY} bytes; send smaller batches")
-        more = message.get("more_body", False)
-    return body
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def read_query(request: Request, model: type[Model]) -> Model:

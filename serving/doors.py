@@ -49,7 +49,7 @@ def guarded(operation: Operation, handler: Handler, doors: Doors) -> Handler:
     assert scope
 
     async def handle(request: Request) -> Response:
-        request.scope["caller"] = await doors.guard.admit(request, scope, always=operation.always)
+        request.state.caller = await doors.guard.admit(request, scope, always=operation.always)
         return await in_time(handler(request), doors.seconds)
 
     return handle

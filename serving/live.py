@@ -101,9 +101,9 @@ class Reader:
             return True
         return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
 
-    def after(self, stored: Stored, rows: Sequence[EventRow]) -> Stored | None:
+    def after(self, stored: Stored, events: Sequence[Behaviour]) -> Stored | None:
         """What Postgres holds once events were added to it; None where that must be read."""
-        events, count = [_behaviour(row) for row in rows], stored.events + len(rows)
+        count = stored.events + len(events)
         unknown = stored.unknown | self._unknown(one.item_id for one in events)
         if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
@@ -122,7 +122,7 @@ class Reader:
         """With what waits in the spool, of which Postgres may hold the first part just now."""
         if not events or not stored.allowed:
             return stored
-        met = [_behaviour(one) for one in events]
+        met = [behaviour(one) for one in events]
         waiting = self.history(met)
         new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
         added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
@@ -172,7 +172,7 @@ def _merged(first: History, second: History) -> History:
     return History(items[order], times[order], signs[order])
 
 
-def _behaviour(event: EventRow) -> Behaviour:
+def behaviour(event: EventRow) -> Behaviour:
     return Behaviour(event.item_id, event.event, event.value, event.occurred_at.timestamp())
 
 

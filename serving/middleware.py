@@ -75,7 +75,7 @@ class Watched:
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._requests(route, method, str(status)).inc()
         self._latency(route).observe(seconds)
-        tell_request(method, route, status, seconds, scope.get("told", {}))
+        tell_request(method, route, status, seconds, scope.get("state", {}).get("told", {}))
 
 
 def _size(headers: Headers) -> int:

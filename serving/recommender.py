@@ -22,6 +22,7 @@ from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
 from components.ranking.tail import in_tail
 from components.settings import Settings
+from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.rows import EventRow
@@ -31,7 +32,7 @@ from serving.errors import ApiError
 from serving.impressions import Impressions
 from serving.listing import Listing
 from serving.lists import Listed, Lists
-from serving.live import NOTHING, REFUSED, Reader, Stored
+from serving.live import NOTHING, REFUSED, Reader, Stored, behaviour
 from serving.live_users import LiveUsers
 from serving.metrics import Metrics
 from serving.newcomers import Newcomers
@@ -77,7 +78,7 @@ class Recommender:
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = Explainer(scorer, settings.interests)
-        self.users: LiveUsers[Stored, EventRow] = LiveUsers()
+        self.users: LiveUsers[Stored, Behaviour] = LiveUsers()
         self._counted = cache(metrics.recommended.labels)
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
@@ -163,8 +164,11 @@ class Recommender:
         return Answer(body, request_id, ranked.listed)
 
     def happened(self, events: Mapping[str, Sequence[EventRow]]) -> None:
-        """Events by user that Postgres has now, all of which are new to it."""
-        self.users.happened(events)
+        """Events by user that Postgres has now, all of which are new to it. Their texts are not kept."""
+        held = self.users.holding(events.keys())
+        self.users.happened(
+            {user: [behaviour(row) for row in rows] if user in held else [] for user, rows in events.items()}
+        )
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
         """Brings users into memory who are not there, or not as they are now."""
