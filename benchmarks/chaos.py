@@ -6,7 +6,6 @@ acknowledged must be in Postgres once when all is over.
 
 import os
 import random
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 
@@ -118,20 +118,29 @@ def measure(platform: Platform, rounds: int, drawn: random.Random) -> dict[str, 
 def kill(platform: Platform, name: str) -> float:
     """Kills a service: the seconds until another process of it answers."""
     until(lambda: pid_of(platform, name), f"{name} has no process")
-    victim = pid_of(platform, name)
+    victim = psutil.Process(pid_of(platform, name))
     began = time.monotonic()
-    os.kill(victim, signal.SIGKILL)
-    until(lambda: pid_of(platform, name) not in (0, victim) and answers(platform, name), f"{name} does not come back")
+    victim.kill()
+    until(lambda: ended(victim), f"{name} outlives a kill")
+    until(lambda: answers(platform, name), f"{name} does not come back")
     return time.monotonic() - began
+
+
+def ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def start_anew(platform: Platform, name: str) -> float:
     """Ends a service in good order and starts it: the seconds from the start until it answers."""
     supervisor, program = Supervisor(platform.home), program_of(platform, name)
-    supervisor.stop_program(program)
-    began = time.monotonic()
-    supervisor.start_program(program)
-    until(lambda: pid_of(platform, name) and answers(platform, name), f"{name} does not start")
+    with platform.home.locked("start"):  # or the sentinel starts it
+        supervisor.stop_program(program)
+        began = time.monotonic()
+        supervisor.start_program(program)
+    until(lambda: answers(platform, name), f"{name} does not start")
     return time.monotonic() - began
 
 

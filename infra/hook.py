@@ -6,8 +6,10 @@ POST /alias takes MLflow's webhook. The one platform it belongs to is that of th
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import uvicorn
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -50,10 +52,12 @@ class Deliveries:
 class Hook:
     """The routes and the look-out of one platform."""
 
-    def __init__(self, platform: Platform, engine: Engine, secret: str) -> None:
+    def __init__(self, platform: Platform, engine: Engine, secret: str, ready: Path) -> None:
+        """ready: made once a look has passed, whatever it found."""
         self._platform = platform
         self._engine = engine
         self._secret = secret
+        self._ready = ready
         self._deliveries = Deliveries()
         self._one_at_a_time = asyncio.Lock()
         self._registry = CollectorRegistry()
@@ -118,6 +122,7 @@ class Hook:
                 await self._look()
             except DuotempoError as error:
                 log.warning("look-out: %s", error)
+            self._ready.touch()
             await asyncio.sleep(LOOK_SECONDS)
 
     @asynccontextmanager
@@ -156,7 +161,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = Settings()
     platform = Platform(settings)
-    hook = Hook(platform, make_engine(platform.database_url), platform.home.kept_secret("webhook"))
+    ready = platform.home.ready_file(os.getpid())
+    ready.unlink(missing_ok=True)
+    hook = Hook(platform, make_engine(platform.database_url), platform.home.kept_secret("webhook"), ready)
     uvicorn.run(hook.app(), host=settings.platform.host, port=platform.home.state.ports["hook"], log_level="warning")
 
 

@@ -84,12 +84,12 @@ class Home:
         return self.socket.with_name("trial.sock")
 
     def ready_file(self, pid: int) -> Path:
-        """What a Bento, the process of that id, writes once it is loaded."""
-        return self.supervisor / f"bento-{pid}.ready"
+        """What a Bento or the hook, the process of that id, writes once it does its work."""
+        return self.supervisor / f"{pid}.ready"
 
-    def forget_bentos(self) -> None:
-        """What a stopped platform remembers of Bentos that were ready, or were about to take over."""
-        for file in self.supervisor.glob("bento-*.ready"):
+    def forget_processes(self) -> None:
+        """What a stopped platform remembers of processes that were ready, or were about to take over."""
+        for file in self.supervisor.glob("*.ready"):
             file.unlink()
         self.save(replace(self.state, coming=None, on_trial=None))
 

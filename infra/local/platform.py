@@ -186,7 +186,7 @@ class Platform:
             progress("the settings have changed: starting the platform anew")
             self._supervisor.stop()
         sweep(self.home.id)
-        self.home.forget_bentos()
+        self.home.forget_processes()
         self._assign_ports(progress)
         self._prepare_database(progress)
         variables = self._servers_environment()

@@ -29,6 +29,7 @@ class Program:
     start_seconds: int = 20
     """An end sooner than this is a failed start, tried again with growing pauses: longer than its imports take."""
     start_retries: int = 3
+    """0: the sentinel tries it again, at once if it was well before."""
     stop_group: bool = False
     """Whether its children are told to stop too, as it does not tell them itself."""
 
@@ -47,8 +48,11 @@ def programs(
     if cluster:
         user = cluster.user.pw_name if cluster.user else None
         listed.append(
-            Program("postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12, start_seconds=1)
-        )
+            Program(
+                "postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12,
+                start_seconds=1, start_retries=0,
+            )
+        )  # fmt: skip
     launch = [python, "-m", "infra.local.launch"]
     if "prefect" in ports:
         prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
@@ -58,7 +62,7 @@ def programs(
         mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
         listed.append(Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow], home.path, stop_group=True))
     hook = [*launch, databases.names[0], "--", python, "-m", "infra.hook"]
-    listed.append(Program("hook", hook, project, start_seconds=5))
+    listed.append(Program("hook", hook, project, start_retries=0))
     if encoder:
         listed.append(Program("encoder", [*launch, databases.names[0], "--", python, "-m", "infra.encoder"], project))
     worker = [python, "-m", "infra.local.worker"]
@@ -70,7 +74,7 @@ def programs(
     tags = dict.fromkeys(tag for tag in ((state.served or {}).get("bento_tag"), state.coming) if tag)
     for tag in tags:
         serve = [*launch, "--", python, "-m", "infra.local.bento", tag]
-        listed.append(Program(program_name(tag), serve, project, stop_seconds=20, start_retries=1))
+        listed.append(Program(program_name(tag), serve, project, stop_seconds=20, start_retries=0))
     listed.append(Program("sentinel", [python, "-m", "infra.local.sentinel", str(home.path)], home.path))
     return listed
 

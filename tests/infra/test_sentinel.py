@@ -1,14 +1,17 @@
 """When the sentinel tries a program again that the supervisor has given up."""
 
+import subprocess
+import time
+
 from supervisor.states import ProcessStates
 
-from infra.local.sentinel import FIRST_SECONDS, LONGEST_SECONDS, Retries
+from infra.local.sentinel import FIRST_SECONDS, LONGEST_SECONDS, Retries, await_an_end
 from infra.local.supervisor import Process
 
 STARTING, FATAL = ({"bento": Process(state, None, 0.0)} for state in (ProcessStates.STARTING, ProcessStates.FATAL))
 
 
-def test_it_is_tried_soon_then_less_often_and_soon_again_once_it_was_well() -> None:
+def test_it_is_tried_soon_then_less_often_and_at_once_when_it_was_well() -> None:
     retries, now, pauses = Retries(), 0.0, []
     for _ in range(8):
         ended = now
@@ -19,5 +22,24 @@ def test_it_is_tried_soon_then_less_often_and_soon_again_once_it_was_well() -> N
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
     assert (pauses[0], pauses[-1]) == (FIRST_SECONDS, LONGEST_SECONDS)
     retries.due(STARTING, {"bento"}, now)
-    assert retries.due(FATAL, {}, now) == []
-    assert retries.due(FATAL, {}, now + FIRST_SECONDS) == ["bento"]
+    assert retries.due(FATAL, {}, now) == ["bento"]
+
+
+def test_one_that_was_well_but_ends_at_once_each_time_is_paused_too() -> None:
+    retries = Retries()
+    retries.due(STARTING, {"bento"}, 0.0)
+    assert retries.due(FATAL, {}, 1.0) == ["bento"]
+    retries.due(STARTING, {}, 1.1)
+    assert retries.due(FATAL, {}, 1.2) == []
+    assert retries.due(FATAL, {}, 1.2 + FIRST_SECONDS) == ["bento"]
+
+
+def test_the_end_of_a_process_is_noticed_at_once() -> None:
+    with subprocess.Popen(["sleep", "60"]) as lasting, subprocess.Popen(["sleep", "60"]) as killed:
+        began = time.monotonic()
+        await_an_end([lasting.pid, killed.pid], 0.3)
+        assert time.monotonic() - began >= 0.3
+        killed.kill()
+        await_an_end([lasting.pid, killed.pid], 30)
+        lasting.kill()
+    assert time.monotonic() - began < 30

@@ -30,8 +30,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     runtime = Runtime()
     runtime.metrics.follow_spool(lambda: Size(0, 0, 0))
     runtime.metrics.follow_breaker(Breaker(1.0))
-    platform = Platform(Settings(home=tmp_path_factory.mktemp("home")))
-    hook = Hook(platform, make_engine("postgresql://nobody@127.0.0.1:9/none"), "secret")
+    home = tmp_path_factory.mktemp("home")
+    hook = Hook(Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready")
     texts = [TestClient(app).get("/metrics").text for app in (make_app(runtime), hook.app())]
     labels: dict[str, set[str]] = defaultdict(set)
     for metric in (one for one in vars(runtime.metrics).values() if hasattr(one, "_labelnames")):
