@@ -19,7 +19,7 @@ from infra.local.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 0.5
-FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
+FIRST_SECONDS, LONGEST_SECONDS = 0.25, 30.0
 """Between a program's end and its next try: twice as long each time, until it is well for once."""
 
 

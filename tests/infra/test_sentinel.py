@@ -13,13 +13,13 @@ STARTING, FATAL = ({"bento": Process(state, None, 0.0)} for state in (ProcessSta
 
 def test_it_is_tried_soon_then_less_often_and_at_once_when_it_was_well() -> None:
     retries, now, pauses = Retries(), 0.0, []
-    for _ in range(8):
+    for _ in range(9):
         ended = now
         while not retries.due(FATAL, {}, now):
-            now += 0.5
+            now += 0.25
         pauses.append(now - ended)
         retries.due(STARTING, {}, now)
-    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert pauses == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
     assert (pauses[0], pauses[-1]) == (FIRST_SECONDS, LONGEST_SECONDS)
     retries.due(STARTING, {"bento"}, now)
     assert retries.due(FATAL, {}, now) == ["bento"]
