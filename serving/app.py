@@ -27,7 +27,7 @@ from serving.catalogue import active_users, search_items
 from serving.database import DatabaseAway
 from serving.doors import Doors, Handler, guarded
 from serving.errors import ApiError, unavailable
-from serving.handover import READY_FILE, Drain, tell_ready
+from serving.handover import READY_FILE, Drain, tell_ready, uvicorn_server
 from serving.middleware import Watched
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
@@ -35,6 +35,7 @@ from serving.runtime import Runtime
 from serving.spool import SpoolError
 from serving.tracing import Traced, wanted
 from serving.trial import stand_trial
+from serving.writes import write_together
 
 logger = logging.getLogger(__name__)
 AWAY = "Postgres is away"
@@ -54,7 +55,9 @@ def make_app(runtime: Runtime) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        drain.install()
+        if server := uvicorn_server():
+            drain.install(server)
+            write_together(server)
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(runtime.loaded)
         await stand_trial(app, drain)

@@ -24,19 +24,21 @@ def tell_ready() -> None:
         Path(place).touch()
 
 
+def uvicorn_server() -> uvicorn.Server | None:
+    """The server that this process is, known by its signal handler; None under any other server."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if isinstance(server, uvicorn.Server) else None
+
+
 class Drain:
     """On SIGTERM the process accepts no more connections, ends each one with its next answer, and then ends itself."""
 
     def __init__(self) -> None:
         self.begun = False
 
-    def install(self) -> None:
-        """Comes before the signal handler of uvicorn's server; under any other server nothing changes."""
-        handler = signal.getsignal(signal.SIGTERM)
-        server = getattr(handler, "__self__", None)
-        if not callable(handler) or not isinstance(server, uvicorn.Server):
-            return
-        loop = asyncio.get_running_loop()
+    def install(self, server: uvicorn.Server) -> None:
+        """Comes before the signal handler of the server."""
+        loop, handler = asyncio.get_running_loop(), server.handle_exit
 
         def begin(number: int, frame: FrameType | None) -> None:
             signal.signal(number, handler)

@@ -107,11 +107,10 @@ class Reader:
         unknown = stored.unknown | self._unknown(one.item_id for one in events)
         if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
-        excluded = self.known_rows(self._excluded(events))
-        new = excluded[~np.isin(excluded, stored.excluded)]
+        met = [row for row in self.known_rows(self._excluded(events)) if not (stored.excluded == row).any()]
         return Stored(
             _merged(stored.history, self.history(events)).latest(self.limit),
-            np.concatenate([stored.excluded, new]) if len(new) else stored.excluded,
+            np.append(stored.excluded, met) if met else stored.excluded,
             stored.documents,
             min(count, self.limit),
             unknown=unknown,

@@ -1,0 +1,47 @@
+"""An answer leaves in one write: its head and its body are one call of the system, and one packet."""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+
+
+def write_together(server: uvicorn.Server) -> None:
+    """Has the connections that a server accepts from now on write so; it writes head and body one after the other."""
+    given: Any = server.config.http_protocol_class
+
+    class Protocol(given):
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(Together(transport))
+
+    server.config.http_protocol_class = Protocol
+
+
+class Together:
+    """A transport that holds a write until the next one, or until the loop turns."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._held = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.writelines((held, data))
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held and not self.is_closing():
+            self._transport.write(self._held)
+        self._held = b""
