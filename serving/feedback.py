@@ -38,7 +38,7 @@ MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
 HELPED_FROM = 100
 """Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
-APART = 0.01
+APART = 0.02
 """Seconds between two transactions of fewer events: what feedback may wait for company."""
 OUTCOMES = ("accepted", "duplicate", "rejected", "spooled")
 Answer = dict[str, object]

@@ -12,7 +12,7 @@ from components.store.variants import Part
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
 
-SECONDS = 0.02
+SECONDS = 0.05
 """From the first answer that waits to the write: what a crash of this process can lose."""
 AWAY_SECONDS = 0.5
 """Between two tries while Postgres is away."""
