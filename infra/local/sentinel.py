@@ -18,13 +18,14 @@ from infra.local.home import Home
 from infra.local.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
-WATCH_SECONDS = 0.5
+WATCH_SECONDS, CLOSE_SECONDS = 0.5, 0.02
+"""Between two looks at most, and while the supervisor is about to give a program up."""
 FIRST_SECONDS, LONGEST_SECONDS = 0.25, 30.0
 """Between a program's end and its next try: twice as long each time, until it is well for once."""
 
 
 class Retries:
-    """When to try the programs again that have ended."""
+    """When to try the programs again that were given up."""
 
     def __init__(self) -> None:
         self._pauses: dict[str, float] = {}
@@ -36,13 +37,22 @@ class Retries:
         for name, process in processes.items():
             if name in well:
                 self._pauses[name] = 0.0
-            if not process.ended:
+            if not process.given_up:
                 self._due.pop(name, None)
             elif name not in self._due:
                 pause = self._pauses.get(name, FIRST_SECONDS)
                 self._due[name] = now + pause
                 self._pauses[name] = min(max(2 * pause, FIRST_SECONDS), LONGEST_SECONDS)
-        return [name for name, at in self._due.items() if now >= at and name in processes]
+        self._due = {name: at for name, at in self._due.items() if name in processes}
+        found = [name for name, at in self._due.items() if now >= at]
+        for name in found:
+            del self._due[name]
+        return found
+
+    def wait(self, processes: Mapping[str, Process], now: float) -> float:
+        """Seconds until the next look."""
+        longest = CLOSE_SECONDS if any(one.wavers for one in processes.values()) else WATCH_SECONDS
+        return max(min([longest, *(at - now for at in self._due.values())]), 0.0)
 
 
 def main(home: Home) -> None:
@@ -59,7 +69,8 @@ def main(home: Home) -> None:
         for name in retries.due(processes, well, time.monotonic()):
             with home.locked("start"):
                 supervisor.start_program(name)
-        await_an_end([one.pid for one in processes.values() if one.pid], WATCH_SECONDS)
+        pids = [one.pid for one in processes.values() if one.pid]
+        await_an_end(pids, retries.wait(processes, time.monotonic()))
     LOG.warning("the supervisor is gone: starting it again")
     with home.locked("start"):
         if not supervisor.alive():
@@ -68,15 +79,15 @@ def main(home: Home) -> None:
 
 def await_an_end(pids: Iterable[int], seconds: float) -> None:
     """Returns when one of these processes has ended, or after that time: always then where a system cannot tell."""
-    if not hasattr(os, "pidfd_open"):
-        time.sleep(seconds)
-        return
     with ExitStack() as opened:
         ends = select.poll()
         for pid in pids:
             try:
                 end = os.pidfd_open(pid)
             except ProcessLookupError:
+                return
+            except (AttributeError, OSError):  # a system without it, or a sandbox that forbids it
+                time.sleep(seconds)
                 return
             opened.callback(os.close, end)
             ends.register(end, select.POLLIN)

@@ -40,6 +40,11 @@ class Process:
         return self.state in ENDED
 
     @property
+    def wavers(self) -> bool:
+        """Whether it ended too soon, and the supervisor is about to start it again or to give it up."""
+        return self.state == ProcessStates.BACKOFF
+
+    @property
     def settled(self) -> bool:
         """Whether it has run longer than a failed start takes."""
         return self.state == ProcessStates.RUNNING

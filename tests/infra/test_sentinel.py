@@ -3,9 +3,10 @@
 import subprocess
 import time
 
+import pytest
 from supervisor.states import ProcessStates
 
-from infra.local.sentinel import FIRST_SECONDS, LONGEST_SECONDS, Retries, await_an_end
+from infra.local.sentinel import CLOSE_SECONDS, FIRST_SECONDS, LONGEST_SECONDS, WATCH_SECONDS, Retries, await_an_end
 from infra.local.supervisor import Process
 
 STARTING, FATAL = ({"bento": Process(state, None, 0.0)} for state in (ProcessStates.STARTING, ProcessStates.FATAL))
@@ -32,6 +33,22 @@ def test_one_that_was_well_but_ends_at_once_each_time_is_paused_too() -> None:
     retries.due(STARTING, {}, 1.1)
     assert retries.due(FATAL, {}, 1.2) == []
     assert retries.due(FATAL, {}, 1.2 + FIRST_SECONDS) == ["bento"]
+
+
+def test_the_next_look_is_when_one_is_due_and_soon_while_one_is_about_to_be_given_up() -> None:
+    retries = Retries()
+    assert retries.wait(STARTING, 0.0) == WATCH_SECONDS
+    assert retries.due(FATAL, {}, 0.0) == []
+    assert retries.wait(FATAL, 0.1) == pytest.approx(FIRST_SECONDS - 0.1)
+    assert retries.due(FATAL, {}, FIRST_SECONDS) == ["bento"]
+    assert retries.wait({"bento": Process(ProcessStates.BACKOFF, None, 0.0)}, FIRST_SECONDS) == CLOSE_SECONDS
+
+
+def test_one_whose_start_fails_at_once_is_paused_as_well() -> None:
+    retries, tries = Retries(), 0
+    for tick in range(100):
+        tries += len(retries.due(FATAL, {}, tick / 10))
+    assert tries == 5
 
 
 def test_the_end_of_a_process_is_noticed_at_once() -> None:
