@@ -32,6 +32,7 @@ from infra.local import health
 from infra.local.bento import program_name
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
+from infra.local.sweep import runs
 
 PAGE = ROOT / "docs" / "reliability.md"
 MARKER = "chaos"
@@ -121,16 +122,9 @@ def kill(platform: Platform, name: str) -> float:
     victim = psutil.Process(pid_of(platform, name))
     began = time.monotonic()
     victim.kill()
-    until(lambda: ended(victim), f"{name} outlives a kill")
+    until(lambda: not runs(victim), f"{name} outlives a kill")
     until(lambda: answers(platform, name), f"{name} does not come back")
     return time.monotonic() - began
-
-
-def ended(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 def start_anew(platform: Platform, name: str) -> float:

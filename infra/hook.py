@@ -6,7 +6,6 @@ POST /alias takes MLflow's webhook. The one platform it belongs to is that of th
 import asyncio
 import json
 import logging
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -161,10 +160,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = Settings()
     platform = Platform(settings)
-    ready = platform.home.ready_file(os.getpid())
-    ready.unlink(missing_ok=True)
-    hook = Hook(platform, make_engine(platform.database_url), platform.home.kept_secret("webhook"), ready)
-    uvicorn.run(hook.app(), host=settings.platform.host, port=platform.home.state.ports["hook"], log_level="warning")
+    home = platform.home
+    hook = Hook(platform, make_engine(platform.database_url), home.kept_secret("webhook"), home.own_ready_file())
+    uvicorn.run(hook.app(), host=settings.platform.host, port=home.state.ports["hook"], log_level="warning")
 
 
 if __name__ == "__main__":

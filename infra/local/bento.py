@@ -16,9 +16,7 @@ WORKER = "_bentoml_impl.worker.service"
 
 
 def main(home: Home, tag: str) -> None:
-    ready = home.ready_file(os.getpid())
-    ready.unlink(missing_ok=True)
-    os.environ[READY_FILE] = str(ready)
+    os.environ[READY_FILE] = str(home.own_ready_file())
     if home.state.on_trial == tag:
         home.trial.unlink(missing_ok=True)
         os.environ[SOCKET] = str(home.trial)

@@ -87,6 +87,12 @@ class Home:
         """What a Bento or the hook, the process of that id, writes once it does its work."""
         return self.supervisor / f"{pid}.ready"
 
+    def own_ready_file(self) -> Path:
+        """That of this process, which is not there yet."""
+        file = self.ready_file(os.getpid())
+        file.unlink(missing_ok=True)
+        return file
+
     def forget_processes(self) -> None:
         """What a stopped platform remembers of processes that were ready, or were about to take over."""
         for file in self.supervisor.glob("*.ready"):

@@ -58,7 +58,7 @@ class Retries:
 def main(home: Home) -> None:
     log = logging.FileHandler(home.log("sentinel"))  # the pipe to the supervisor breaks with it
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[log])
-    supervisor, retries = Supervisor(home), Retries()
+    supervisor, retries, told = Supervisor(home), Retries(), tells_of_ends()
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)
     while os.getppid() == parent:
@@ -69,25 +69,37 @@ def main(home: Home) -> None:
         for name in retries.due(processes, well, time.monotonic()):
             with home.locked("start"):
                 supervisor.start_program(name)
-        pids = [one.pid for one in processes.values() if one.pid]
-        await_an_end(pids, retries.wait(processes, time.monotonic()))
+        seconds = retries.wait(processes, time.monotonic())
+        if told:
+            await_an_end([one.pid for one in processes.values() if one.pid], seconds)
+        else:
+            time.sleep(seconds)
     LOG.warning("the supervisor is gone: starting it again")
     with home.locked("start"):
         if not supervisor.alive():
             supervisor.start(dict(os.environ))
 
 
+def tells_of_ends() -> bool:
+    """Whether this system tells when a process ends; there are those without, and sandboxes that forbid it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        LOG.warning(
+            "ends are seen by a look every %s s, as this system does not tell of them: %s", WATCH_SECONDS, error
+        )
+        return False
+    return True
+
+
 def await_an_end(pids: Iterable[int], seconds: float) -> None:
-    """Returns when one of these processes has ended, or after that time: always then where a system cannot tell."""
+    """Returns when one of these processes has ended, or after that time. Needs a system that `tells_of_ends`."""
     with ExitStack() as opened:
         ends = select.poll()
         for pid in pids:
             try:
                 end = os.pidfd_open(pid)
             except ProcessLookupError:
-                return
-            except (AttributeError, OSError):  # a system without it, or a sandbox that forbids it
-                time.sleep(seconds)
                 return
             opened.callback(os.close, end)
             ends.register(end, select.POLLIN)

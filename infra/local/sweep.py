@@ -33,16 +33,16 @@ def _end(processes: list[psutil.Process], gently: signal.Signals, grace: float) 
         LOG.info("ending what was left of the platform: %s", process)
         _signal(process, gently)
     deadline = time.monotonic() + grace
-    while any(_runs(p) for p in processes) and time.monotonic() < deadline:
+    while any(runs(p) for p in processes) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for process in filter(_runs, processes):
+    for process in filter(runs, processes):
         _signal(process, signal.SIGKILL)
         _await_end(process)
 
 
 def _await_end(process: psutil.Process) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
-    while _runs(process) and time.monotonic() < deadline:
+    while runs(process) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -61,7 +61,7 @@ def _is_postgres(process: psutil.Process) -> bool:
         return False
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

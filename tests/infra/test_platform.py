@@ -129,6 +129,19 @@ def test_a_killed_postgres_comes_back_with_its_rows(started: Started) -> None:
         assert connection.execute("SELECT user_id FROM users").fetchall() == [("ada",)]
 
 
+def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: Started) -> None:
+    for _ in range(2):
+        before = pid(started.platform, "hook")
+        assert before
+        os.kill(before, signal.SIGKILL)
+        assert eventually(
+            lambda old=before: pid(started.platform, "hook") not in (None, old) and healthy(started.platform)
+        )
+    now = pid(started.platform, "hook")
+    assert now
+    assert eventually(started.platform.home.ready_file(now).is_file)
+
+
 def test_a_killed_mlflow_comes_back(started: Started) -> None:
     before = pid(started.platform, "mlflow")
     assert before
