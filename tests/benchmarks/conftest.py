@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from components.settings import Settings
-from tests.cli.conftest import catalogue, world, write_dataset
+from tests.support.datasets import catalogue, world, write_dataset
 
 
 @pytest.fixture(scope="module")

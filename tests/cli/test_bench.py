@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks import quality
 from benchmarks.registry import BENCHES
-from tests.cli.conftest import Run, world, write_dataset
+from tests.support.command_line import Run
+from tests.support.datasets import world, write_dataset
 
 QUICK = {
     "DUOTEMPO_PRESET": "demo", "DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__WIDTH": "16",

@@ -15,7 +15,8 @@ from sqlalchemy import make_url
 from components.settings import Settings
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
-from tests.infra.conftest import free_ports, make_project
+from tests.support.platforms import make_project
+from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.timeout(300)
 

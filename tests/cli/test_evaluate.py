@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.cli.conftest import LAST, Run, catalogue, world, write_dataset
+from tests.support.command_line import Run
+from tests.support.datasets import LAST, catalogue, world, write_dataset
 
 QUICK = {
     "DUOTEMPO_PRESET": "demo", "DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__WIDTH": "16",

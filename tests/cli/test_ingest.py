@@ -11,8 +11,9 @@ from sqlalchemy import Engine, func, select, text
 
 from components.store.engine import make_engine
 from components.store.schema import Event, Item, Quarantined
-from tests.cli.conftest import LAST, Answer, Run, catalogue, world, write_dataset
-from tests.worlds import free_port
+from tests.support.command_line import Answer, Run
+from tests.support.datasets import LAST, catalogue, world, write_dataset
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run
-from tests.worlds import free_port
+from tests.support.command_line import Run
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, text
 
 from components.store.engine import make_engine
 from components.store.impressions import record_shadow
-from tests.cli.conftest import Run
-from tests.components.monitoring.world import show, tell
-from tests.worlds import free_port
+from tests.support.command_line import Run
+from tests.support.observed import show, tell
+from tests.support.ports import free_port
 
 
 @pytest.fixture

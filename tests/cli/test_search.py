@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.cli.conftest import Run
+from tests.support.command_line import Run
 
 
 def test_a_packaged_presets_name_is_refused(duotempo: Run, tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from components.bundle import Bundle, BundleError
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_ROOM = """
 import sys
 from pathlib import Path
 from components.bundle import BundleError
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 try:
     tiny_bundle(4000).write(Path(sys.argv[1]))
 except BundleError as error:

@@ -9,7 +9,7 @@ from components.explain import SHARES, Explainer, sentence
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import InterestSettings
-from tests.serving.worlds import COLOURS, NAMES, chessboard
+from tests.support.toy_data import COLOURS, NAMES, chessboard
 
 NOW = 1_700_000_000.0
 SCORER = Scorer(chessboard())

@@ -18,7 +18,7 @@ from components.ranking.states import UserState
 from components.stacked import Stacked
 from components.store.item_vectors import VectorOfItem
 from serving.trend import LiveTrend
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 
 OWN, LATER = 40, 3
 NOW = 1_717_200_000.0

@@ -16,7 +16,9 @@ from components.bundle import Bundle
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 from components.registry.connection import connect
-from tests.worlds import free_port, mlflow_server, tiny_bundle
+from tests.support.mlflow import mlflow_server
+from tests.support.ports import free_port
+from tests.support.toy_data import tiny_bundle
 
 CUT, TWIN_CUT = "2024-06-01T00:00:00+00:00", "2024-05-01T00:00:00+00:00"
 

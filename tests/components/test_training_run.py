@@ -31,7 +31,7 @@ from components.training_run import (
     validate_features,
     validate_snapshot,
 )
-from tests.worlds import as_scipy
+from tests.support.toy_data import as_scipy
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 20, 12, 12

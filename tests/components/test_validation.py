@@ -15,7 +15,7 @@ import pytest
 from components.settings import ValidationSettings
 from components.validation import ValidationError, ValidationReport, embedding_frame, validate
 from components.validation.suites import SUITES
-from tests.components.interests.worlds import CUT, catalogue, event, history, interests
+from tests.support.interests import CUT, catalogue, event, history, interests
 
 NOW: datetime = CUT.to_pydatetime()
 ROWS = [event(f"u{n % 4}", "d1" if n % 2 else "c1", 9 - n / 4, "rating", n % 5 + 1) for n in range(32)]

@@ -11,7 +11,7 @@ from components.fusion.fit import fit
 from components.fusion.fusions import Fusion, make_fusion
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
-from tests.components.fusion import test_contract, world
+from tests.support import board
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "examples" / "own_fusion.py"
@@ -43,7 +43,7 @@ def test_the_links_and_the_files_that_it_names_are_there() -> None:
 
 
 def test_the_contract_covers_it() -> None:
-    assert f"docs.examples.{KIND}" in test_contract.KINDS
+    assert f"docs.examples.{KIND}" in board.KINDS
 
 
 def test_both_interests_make_more_than_their_sum(beside_the_example: None) -> None:
@@ -60,9 +60,16 @@ def test_both_interests_make_more_than_their_sum(beside_the_example: None) -> No
 def test_it_is_trained_and_scores(beside_the_example: None) -> None:
     torch.set_num_threads(1)
     assert isinstance(make_fusion(KIND, 16), Fusion)
-    chosen = world.settings(KIND, epochs=2)
-    bundle = fit(world.events(), world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last").bundle
-    now = world.CUT.timestamp()
+    chosen = board.settings(KIND, epochs=2)
+    bundle = fit(
+        board.events(),
+        board.catalogue(),
+        board.documents(),
+        chosen,
+        cut=board.CUT,
+        held_out="last",
+    ).bundle
+    now = board.CUT.timestamp()
     scores = Scorer(bundle).score([UserState(np.array([0, 2]), np.full(2, now - 60), np.ones(2, np.float32), now)])
     assert np.isfinite(scores.total).all()
     assert 0 < scores.long_share[0] < 1

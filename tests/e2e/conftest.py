@@ -10,10 +10,10 @@ import pytest
 
 from components.columns import Columns
 from components.settings import Settings
-from tests.e2e.shell import Done, Shell
-from tests.infra.conftest import free_ports, remove_data
+from tests.support.platforms import remove_data
+from tests.support.ports import free_ports
+from tests.support.shell import Done, Shell
 
-USER = "顾客001"
 QUICK = {
     "DUOTEMPO_PRESET": "demo",
     "DUOTEMPO_FUSION__EPOCHS": "3",

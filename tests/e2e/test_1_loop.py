@@ -17,8 +17,8 @@ from components.datasets.chinese import chinese_sample
 from components.registry import Version
 from components.settings import Settings
 from components.store.snapshot import Snapshot, latest_snapshot
-from tests.e2e.conftest import USER
-from tests.e2e.shell import Done, Shell, eventually
+from tests.support.shell import USER, Done, Shell
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 

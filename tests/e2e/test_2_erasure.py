@@ -9,8 +9,8 @@ import pytest
 
 from components import registry
 from components.store.snapshot import Snapshot
-from tests.e2e.conftest import USER
-from tests.e2e.shell import Done, Shell, eventually
+from tests.support.shell import USER, Done, Shell
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 

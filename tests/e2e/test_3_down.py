@@ -2,7 +2,7 @@
 
 from infra.local.ports import is_free
 from infra.local.sweep import tagged
-from tests.e2e.shell import Done, Shell
+from tests.support.shell import Done, Shell
 
 
 def test_down_leaves_no_process_and_no_port(shell: Shell, up: Done) -> None:

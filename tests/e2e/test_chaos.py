@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.chaos import VICTIMS
 from components.settings import Settings
-from tests.e2e.shell import Shell
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(900)
 ROUNDS = 5

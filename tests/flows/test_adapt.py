@@ -25,8 +25,8 @@ from components.store.engine import make_engine
 from components.store.ingest import ingest
 from components.store.snapshot import latest_snapshot
 from flows.adapt import adapt
-from tests.components.embedding import tiny_models
-from tests.worlds import mlflow_server
+from tests.support import tiny_models as tiny_models
+from tests.support.mlflow import mlflow_server
 
 pytestmark = pytest.mark.timeout(280)
 NOW = datetime.now(UTC).replace(microsecond=0)

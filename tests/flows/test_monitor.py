@@ -21,8 +21,9 @@ from components.store.engine import make_engine
 from components.store.monitoring import drift_history, online_history
 from flows.monitor import monitor
 from flows.retrain import retrain
-from tests.components.monitoring.world import show, tell
-from tests.worlds import mlflow_server, tiny_bundle
+from tests.support.mlflow import mlflow_server
+from tests.support.observed import show, tell
+from tests.support.toy_data import tiny_bundle
 
 pytestmark = pytest.mark.timeout(280)
 NOW = datetime.now(UTC)

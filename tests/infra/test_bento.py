@@ -17,7 +17,7 @@ from infra.bento import (
     needed_components,
     versions_of,
 )
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 
 PROJECT = Path(__file__).parents[2]
 

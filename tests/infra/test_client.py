@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from infra.client import DeploymentError, run_deployment, start_deployment
-from tests.infra.conftest import Started
+from tests.support.platforms import Started
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
 from infra.local.platform import Platform
 from infra.local.ports import choose, is_free
-from tests.infra.conftest import remove_data
+from tests.support.platforms import remove_data
 
 
 def test_the_socket_of_a_deep_home_is_short(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,7 +17,9 @@ from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.ports import is_free
 from infra.local.sweep import tagged
-from tests.infra.conftest import Started, free_ports, make_project
+from tests.support.platforms import Started, make_project
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 SERVICES = {"postgres", "prefect", "mlflow", "hook", "encoder", "worker-cpu", "worker-gpu"}
 HEAL_SECONDS = 90.0
@@ -27,15 +27,6 @@ HEAL_SECONDS = 90.0
 
 def healthy(platform: Platform) -> bool:
     return all(service["healthy"] for service in platform.status()["services"].values())
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + HEAL_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def pid(platform: Platform, name: str) -> int | None:
@@ -124,7 +115,7 @@ def test_a_killed_postgres_comes_back_with_its_rows(started: Started) -> None:
     before = pid(started.platform, "postgres")
     assert before
     os.kill(before, signal.SIGKILL)
-    assert eventually(lambda: pid(started.platform, "postgres") != before and healthy(started.platform))
+    eventually(lambda: pid(started.platform, "postgres") != before and healthy(started.platform))
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT user_id FROM users").fetchall() == [("ada",)]
 
@@ -134,12 +125,10 @@ def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: S
         before = pid(started.platform, "hook")
         assert before
         os.kill(before, signal.SIGKILL)
-        assert eventually(
-            lambda old=before: pid(started.platform, "hook") not in (None, old) and healthy(started.platform)
-        )
+        eventually(lambda old=before: pid(started.platform, "hook") not in (None, old) and healthy(started.platform))
     now = pid(started.platform, "hook")
     assert now
-    assert eventually(started.platform.home.ready_file(now).is_file)
+    eventually(started.platform.home.ready_file(now).is_file)
 
 
 def test_a_killed_mlflow_comes_back(started: Started) -> None:
@@ -147,14 +136,14 @@ def test_a_killed_mlflow_comes_back(started: Started) -> None:
     assert before
     children = psutil.Process(before).children(recursive=True)
     os.kill(before, signal.SIGKILL)
-    assert eventually(lambda: all(gone(child.pid) for child in children) and healthy(started.platform))
+    eventually(lambda: all(gone(child.pid) for child in children) and healthy(started.platform))
     assert pid(started.platform, "mlflow") != before
 
 
 def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: Started) -> None:
     supervisor, before = supervisor_pid(started.platform), {process.pid for process in tagged(started.platform.home.id)}
     os.kill(supervisor, signal.SIGKILL)
-    assert eventually(lambda: supervisor_pid(started.platform) != supervisor and healthy(started.platform))
+    eventually(lambda: supervisor_pid(started.platform) != supervisor and healthy(started.platform))
     assert all(map(gone, before))
     processes = tagged(started.platform.home.id)
     assert [p.pid for p in processes if "supervisord" in " ".join(p.cmdline())] == [supervisor_pid(started.platform)]

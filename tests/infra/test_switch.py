@@ -20,9 +20,9 @@ from infra.local.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
 from infra.smoke import NEW_USER, known_users, smoke_test
-from tests.e2e.shell import eventually
-from tests.infra.conftest import Started
-from tests.worlds import fill_store, tiny_bundle
+from tests.support.platforms import Started
+from tests.support.toy_data import fill_store, tiny_bundle
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 

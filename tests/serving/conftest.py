@@ -1,34 +1,24 @@
 """A real Bento over HTTP, in front of a real Postgres, on the chessboard."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import httpx
 import psycopg
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import make_url
 
 from infra.migrations import migrate
-from tests.conftest import Server
-from tests.serving.worlds import bento, chessboard, load, postgres_home, squares, wait_until_ready
+from tests.support.postgres import Server, postgres_home
+from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load
 
-HISTORIES = {
-    "bella": [(name, "purchase", 100.0 - n) for n, name in enumerate(squares("black")[:8])],
-    "willy": [(name, "like", 5.0 - n) for n, name in enumerate(squares("white")[:4])],
-    "turner": [
-        *[(name, "purchase", 60.0 - n) for n, name in enumerate(squares("black")[8:14])],
-        *[(name, "click", 0.5) for name in squares("white")[8:11]],
-    ],
-}
-
-
-@dataclass(frozen=True)
-class World:
-    """Where the service and its database are."""
-
-    address: str
-    database: str
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +55,14 @@ def postgres() -> Iterator[tuple[Server, str]]:
 def client(world: World) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=world.address, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium, else playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    installed = next((found for name in names if (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        yield browser
+        browser.close()

@@ -14,9 +14,9 @@ from components.settings import EventSettings
 from components.store.clean import clean_events
 from components.store.engine import make_engine
 from components.store.load import append_events
-from tests.serving.conftest import World
-from tests.serving.test_recommend import colours, ids, recommend
-from tests.serving.worlds import NAMES, bento, chessboard, squares, wait_until_ready
+from tests.support.calls import colours, ids, recommend
+from tests.support.service import World, bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, squares
 
 SOON = 5.0
 """Far above what is promised (a second): it tells late from never."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -16,9 +16,10 @@ from components.ranking.rerank import rerank
 from components.settings import Settings
 from components.store.engine import make_engine
 from serving.answers import RecommendAnswer
-from tests.serving.conftest import HISTORIES, World
-from tests.serving.test_recommend import REUSED, ids, recommend
-from tests.serving.worlds import NAMES, bento, chessboard, load, soon_stored, squares, stored, wait_until_ready
+from tests.support.calls import REUSED, ids, recommend
+from tests.support.postgres import soon_stored, stored
+from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, load, squares
 
 SHARE = 0.5
 
@@ -63,7 +64,7 @@ def test_a_propensity_is_that_of_the_place_given_what_stands_above(client: httpx
         assert item["propensity"] == pytest.approx(drawn + (1 - SHARE) * bool(item["greedy"]))
 
 
-@REUSED
+@settings(REUSED, max_examples=25)
 @given(
     user=st.sampled_from([*HISTORIES, "nobody yet"]),
     k=st.integers(1, 100),

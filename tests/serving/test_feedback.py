@@ -7,32 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.columns import EVENTS
 from serving.answers import ErrorAnswer, FeedbackAnswer, ItemsAnswer
-from tests.serving.conftest import World
-from tests.serving.test_recommend import colours, ids, recommend
-from tests.serving.worlds import NAMES, squares, stored
-
-REUSED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def new_user() -> str:
-    return f"user-{uuid.uuid4().hex}"
-
-
-def tell(client: httpx.Client, *events: dict[str, object]) -> FeedbackAnswer:
-    response = client.post("/feedback", json={"events": list(events)})
-    assert response.status_code == 200, response.text
-    return FeedbackAnswer.model_validate(response.json())
-
-
-def counted(world: World, user: str) -> int:
-    ((number,),) = stored(world.database, "SELECT count(*) FROM events WHERE user_id = %s", user)
-    assert isinstance(number, int)
-    return number
+from tests.support.calls import REUSED, colours, counted, ids, new_user, recommend, tell
+from tests.support.postgres import stored
+from tests.support.service import World
+from tests.support.toy_data import NAMES, squares
 
 
 def test_a_like_changes_the_next_answer(client: httpx.Client, world: World) -> None:
@@ -56,7 +39,7 @@ def test_a_dislike_pushes_its_kind_away(client: httpx.Client) -> None:
     assert colours(recommend(client, user, k=5)) == {"white"}
 
 
-@REUSED
+@settings(REUSED, max_examples=15)
 @given(events=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(EVENTS)), min_size=1, max_size=12))
 def test_nothing_met_is_shown_right_after(client: httpx.Client, events: list[tuple[str, str]]) -> None:
     user = new_user()

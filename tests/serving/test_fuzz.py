@@ -29,9 +29,9 @@ from components.store.engine import make_engine
 from components.store.keys import create_key
 from serving.answers import ErrorAnswer
 from serving.guard import LOOK_SECONDS
-from tests.serving.conftest import HISTORIES, World
-from tests.serving.test_http import POSTS
-from tests.serving.worlds import NAMES, bento, chessboard, load, wait_until_ready
+from tests.support.calls import POSTS
+from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, load
 
 BODIES = int(os.environ.get("DUOTEMPO_TEST_BODIES", "400"))
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck))

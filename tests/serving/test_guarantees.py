@@ -33,7 +33,7 @@ from serving.requests import (
     RecommendRequest,
 )
 from serving.runtime import Parts, Runtime
-from tests.serving.worlds import DAY, chessboard, load
+from tests.support.toy_data import DAY, chessboard, load
 
 STARS = EventSettings(dislike_below=2.5)
 EXACT_BELOW = 300

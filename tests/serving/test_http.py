@@ -1,28 +1,15 @@
 """Routes, limits, error shapes and headers."""
 
 import json
-from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from serving.answers import ErrorAnswer, Ready
+from serving.answers import Ready
 from serving.page.files import FILES
+from tests.support.calls import POSTS, error_of, metric
 
 JSON = {"Content-Type": "application/json"}
-POSTS = ("/recommend", "/feedback", "/similar", "/items")
-
-
-def error_of(response: httpx.Response) -> Any:
-    assert response.headers["content-type"] == "application/json"
-    return ErrorAnswer.model_validate(response.json()).error
-
-
-def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    samples = (sample for family in families for sample in family.samples)
-    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
 
 def test_probes(client: httpx.Client) -> None:

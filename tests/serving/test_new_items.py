@@ -23,9 +23,9 @@ from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
 from components.store.variants import begin_canary, put_champion
 from serving.answers import Ready, RecommendAnswer, SimilarAnswer
-from tests.serving.test_recommend import ids, recommend
-from tests.serving.worlds import ROOT, bento, load, wait_until_ready
-from tests.worlds import adding_tower, tiny_bundle
+from tests.support.calls import ids, recommend
+from tests.support.service import ROOT, bento, wait_until_ready
+from tests.support.toy_data import adding_tower, load, tiny_bundle
 
 PROMISED = 10.0
 """Seconds from the answer of POST /items to the first list with the item."""

@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving.conftest import HISTORIES
-from tests.serving.test_http import metric
-from tests.serving.test_recommend import recommend
-from tests.serving.worlds import NAMES, bento, chessboard, load, squares, wait_until_ready
+from tests.support.calls import metric, recommend
+from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, load, squares
 
 WORDS = "what-nobody-should-read"
 

@@ -1,6 +1,5 @@
 """Postgres stopped and started again; a service that has nothing to serve."""
 
-import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +10,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from infra.migrations import migrate
-from serving.answers import Ready, RecommendAnswer
+from serving.answers import Ready
 from serving.app import make_app
 from serving.runtime import Runtime
-from tests.conftest import Server
-from tests.e2e.shell import eventually
-from tests.serving.conftest import HISTORIES, World
-from tests.serving.test_http import error_of, metric
-from tests.serving.test_recommend import colours, ids, recommend
-from tests.serving.worlds import bento, chessboard, load, squares, wait_until_ready
+from tests.support.calls import colours, error_of, ids, metric, recommend, wait_until_whole
+from tests.support.postgres import Server
+from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load, squares
+from tests.support.waiting import eventually
 
 
 def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], tmp_path: Path) -> None:
@@ -75,15 +73,6 @@ def test_a_slow_postgres_is_not_waited_for(client: httpx.Client, world: World) -
         assert client.post("/feedback", json={"events": [event]}).json()["spooled"] == 1
     assert not wait_until_whole(client, "slow").degraded
     assert client.post("/feedback", json={"events": [event]}).json()["duplicates"] == 1
-
-
-def wait_until_whole(client: httpx.Client, user: str, k: int = 10) -> RecommendAnswer:
-    """The first answer that is not degraded any more."""
-    end = time.monotonic() + 10
-    while (answer := recommend(client, user, k=k)).degraded:
-        assert time.monotonic() < end, "degraded for 10 s"
-        time.sleep(0.05)
-    return answer
 
 
 def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -> None:

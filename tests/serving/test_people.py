@@ -18,15 +18,13 @@ from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
 from components.store.ingest import ingest
 from components.store.keys import create_key
-from serving.answers import ConsentAnswer, ExportAnswer, ForgetAnswer
+from serving.answers import ConsentAnswer
 from serving.guard import LOOK_SECONDS
-from tests.components.store.conftest import NOW
-from tests.serving.conftest import World
-from tests.serving.test_feedback import counted, new_user, tell
-from tests.serving.test_recommend import recommend
-from tests.serving.worlds import NAMES, bento, chessboard, load, soon_stored, stored, wait_until_ready
-
-SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
+from tests.support.calls import SECRET, counted, export, forget, new_user, recommend, tell, view
+from tests.support.postgres import soon_stored, stored
+from tests.support.raw_events import NOW
+from tests.support.service import World, bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, load
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +58,9 @@ def settings(**more: object) -> Settings:
     return Settings(privacy=PrivacySettings.model_validate({"key": SECRET, **more}))
 
 
-def forget(client: httpx.Client, admin: dict[str, str], user: str) -> ForgetAnswer:
-    answer = client.post("/forget", json={"user_id": user}, headers=admin)
-    assert answer.status_code == 200, answer.text
-    return ForgetAnswer.model_validate(answer.json())
-
-
 def consent(client: httpx.Client, admin: dict[str, str], user: str, said: bool) -> None:
     answer = client.post("/consent", json={"user_id": user, "consent": said}, headers=admin)
     assert ConsentAnswer.model_validate(answer.json()).consent is said, answer.text
-
-
-def export(client: httpx.Client, admin: dict[str, str], user: str) -> ExportAnswer:
-    answer = client.post("/export", json={"user_id": user}, headers=admin)
-    assert answer.status_code == 200, answer.text
-    return ExportAnswer.model_validate(answer.json())
 
 
 def naming(world: World, user: str) -> dict[str, int]:
@@ -88,10 +74,6 @@ def naming(world: World, user: str) -> dict[str, int]:
             if rows and table != "erasures":
                 found[str(table)] = rows
     return found
-
-
-def view(user: str, item: str = "a1", **more: object) -> dict[str, object]:
-    return {"user_id": user, "item_id": item, "event": "view", **more}
 
 
 def ingest_view(world: World, user: str) -> dict[str, int]:

@@ -5,30 +5,17 @@ import uuid
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.answers import ErrorAnswer, RecommendAnswer, SimilarAnswer
-from tests.serving.conftest import HISTORIES, World
-from tests.serving.worlds import DAY, NAMES, soon_stored, squares, stored
+from serving.answers import ErrorAnswer, SimilarAnswer
+from tests.support.calls import REUSED, colours, ids, recommend
+from tests.support.postgres import soon_stored, stored
+from tests.support.service import HISTORIES, World
+from tests.support.toy_data import DAY, NAMES, squares
 
 DRIFT = 1e-3
 """More than a score moves while a test runs."""
-REUSED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def recommend(client: httpx.Client, user: str, **wishes: object) -> RecommendAnswer:
-    response = client.post("/recommend", json={"user_id": user, **wishes})
-    assert response.status_code == 200, response.text
-    return RecommendAnswer.model_validate(response.json())
-
-
-def ids(answer: RecommendAnswer) -> list[str]:
-    return [item.item_id for item in answer.items]
-
-
-def colours(answer: RecommendAnswer) -> set[str]:
-    return {name for item in answer.items for name in item.category}
 
 
 def test_a_known_user_gets_what_they_like(client: httpx.Client) -> None:
@@ -147,7 +134,7 @@ def test_diversity_changes_the_order_and_not_the_best(client: httpx.Client) -> N
     assert colours(plain) < colours(diverse)
 
 
-@REUSED
+@settings(REUSED, max_examples=25)
 @given(
     user=st.sampled_from([*HISTORIES, "nobody yet"]),
     k=st.integers(1, 100),

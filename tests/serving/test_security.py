@@ -16,11 +16,10 @@ from components.store.engine import make_engine
 from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
 from infra.migrations import migrate
 from serving.guard import LOOK_SECONDS
-from tests.conftest import Server
-from tests.serving.conftest import World
-from tests.serving.test_http import error_of
-from tests.serving.test_page import browser as browser
-from tests.serving.worlds import bento, chessboard, load, postgres_home, stored, wait_until_ready
+from tests.support.calls import error_of
+from tests.support.postgres import Server, postgres_home, stored
+from tests.support.service import World, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load
 
 BODIES: dict[str, tuple[str, dict[str, object]]] = {
     "recommend": ("/recommend", {"user_id": "bella"}),

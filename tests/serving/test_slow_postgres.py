@@ -8,14 +8,21 @@ import httpx
 import pytest
 
 from serving.breaker import FAILURES, Breaker
-from tests.serving.conftest import HISTORIES
-from tests.serving.proxy import Proxy, proxied
-from tests.serving.test_feedback import new_user, tell
-from tests.serving.test_http import metric
-from tests.serving.test_outage import wait_until_whole
-from tests.serving.test_recommend import ids, recommend
-from tests.serving.test_spool import EVENTS, likes, wait_until_empty
-from tests.serving.worlds import bento, chessboard, load, squares, stored, wait_until_ready
+from tests.support.calls import (
+    EVENTS,
+    ids,
+    likes,
+    metric,
+    new_user,
+    recommend,
+    tell,
+    wait_until_empty,
+    wait_until_whole,
+)
+from tests.support.postgres import stored
+from tests.support.proxy import Proxy, proxied
+from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load, squares
 
 
 @pytest.fixture(scope="module")

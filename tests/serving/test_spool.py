@@ -22,18 +22,26 @@ from infra.migrations import migrate
 from serving.answers import FeedbackAnswer
 from serving.spool import Row, Spool
 from serving.waiting import spool_events
-from tests.conftest import Server
-from tests.serving.clock import make_clock
-from tests.serving.conftest import HISTORIES, World
-from tests.serving.test_feedback import new_user, tell
-from tests.serving.test_http import error_of, metric
-from tests.serving.test_outage import wait_until_whole
-from tests.serving.test_people import SECRET, export
-from tests.serving.test_people import forget as ask_to_forget
-from tests.serving.test_recommend import colours, ids, recommend
-from tests.serving.worlds import NAMES, chessboard, load, mortal_bento, squares, stored, wait_until_ready
-
-EVENTS = "SELECT event_id, item_id FROM events WHERE user_id = %s ORDER BY received_at"
+from tests.support.calls import (
+    EVENTS,
+    SECRET,
+    colours,
+    error_of,
+    export,
+    ids,
+    likes,
+    metric,
+    new_user,
+    recommend,
+    tell,
+    wait_until_empty,
+    wait_until_whole,
+)
+from tests.support.calls import forget as ask_to_forget
+from tests.support.clock import make_clock
+from tests.support.postgres import Server, stored
+from tests.support.service import HISTORIES, World, mortal_bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, load, squares
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +76,6 @@ def away(server: Server) -> Iterator[None]:
         yield
     finally:
         server.restart()
-
-
-def likes(user: str, *items: str) -> list[dict[str, object]]:
-    return [{"event_id": f"{user}-{item}", "user_id": user, "item_id": item, "event": "like"} for item in items]
-
-
-def wait_until_empty(client: httpx.Client) -> None:
-    """Until nothing waits in the spool."""
-    end = time.monotonic() + 30
-    while metric(client, "duotempo_spool_rows"):
-        assert time.monotonic() < end, "something waits for 30 s"
-        time.sleep(0.05)
 
 
 def test_feedback_without_postgres_counts_at_once_and_is_stored_once(

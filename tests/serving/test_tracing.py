@@ -13,9 +13,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from serving.answers import Ready
-from tests.serving.conftest import HISTORIES
-from tests.serving.worlds import bento, chessboard, load, wait_until_ready
-from tests.worlds import free_port
+from tests.support.ports import free_port
+from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load
 
 TRACE, PARENT = uuid.uuid4().hex, uuid.uuid4().hex[:16]
 PATIENCE = 20.0

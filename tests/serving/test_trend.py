@@ -11,9 +11,9 @@ from sqlalchemy import make_url
 
 from infra.migrations import migrate
 from serving.runtime import TREND_SECONDS
-from tests.serving.conftest import HISTORIES
-from tests.serving.test_recommend import ids, recommend
-from tests.serving.worlds import bento, chessboard, load, wait_until_ready
+from tests.support.calls import ids, recommend
+from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load
 
 PATIENCE = 3 * TREND_SECONDS
 DATABASE = "serving_trend"

@@ -21,13 +21,12 @@ from components.store.variants import (
     put_champion,
 )
 from serving.answers import Ready
-from tests.e2e.shell import eventually
-from tests.fragile import fragile
-from tests.serving.conftest import HISTORIES
-from tests.serving.test_feedback import new_user, tell
-from tests.serving.test_http import metric
-from tests.serving.test_recommend import recommend
-from tests.serving.worlds import bento, chessboard, load, squares, stored, wait_until_ready
+from tests.support.calls import metric, new_user, recommend, tell
+from tests.support.fragile_bundle import fragile
+from tests.support.postgres import stored
+from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.toy_data import chessboard, load, squares
+from tests.support.waiting import eventually
 
 OLD, NEW, FRAGILE, BROKEN = "7", "8", "9", "10"
 

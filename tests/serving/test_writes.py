@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.serving.conftest import World
+from tests.support.service import World
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how many packets came")
 PACKETS_IN = 152

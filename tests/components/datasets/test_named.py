@@ -19,7 +19,7 @@ from components.datasets.records import records
 from components.datasets.sources import DatasetError, read_folder
 from components.settings import EventSettings, Settings
 from components.store.clean import clean_events, clean_items
-from tests.components.store.conftest import NOW
+from tests.support.raw_events import NOW
 
 
 @pytest.fixture

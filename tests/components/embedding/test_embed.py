@@ -14,7 +14,7 @@ from components.embedding.embed import embed
 from components.embedding.encoder import make_encoder
 from components.embedding.vectors import text_hash
 from components.settings import EmbeddingSettings
-from tests.components.embedding import tiny_models
+from tests.support import tiny_models as tiny_models
 
 CHINESE = ["降噪蓝牙耳机", "儿童积木玩具", "手冲咖啡壶", "加厚羽绒服"]
 

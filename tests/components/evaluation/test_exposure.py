@@ -10,7 +10,7 @@ from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import RankingSettings
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 
 POPULARITY = np.array([8, 1, 1, 0, 0])
 CATEGORIES = [["a"], ["a", "b"], ["b"], ["b"], []]

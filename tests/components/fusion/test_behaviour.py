@@ -12,24 +12,31 @@ from components.fusion.model import FusionModel
 from components.fusion.towers import LongTower
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
-from tests.components.fusion import world
+from tests.support import board
 
 DAY = 86_400.0
-NOW = world.CUT.timestamp()
+NOW = board.CUT.timestamp()
 
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
     torch.set_num_threads(1)
-    chosen = world.settings("gated")
+    chosen = board.settings("gated")
     return Scorer(
-        fit(world.events(), world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last").bundle
+        fit(
+            board.events(),
+            board.catalogue(),
+            board.documents(),
+            chosen,
+            cut=board.CUT,
+            held_out="last",
+        ).bundle
     )
 
 
 def history(black: int, white: int, white_days_ago: float, signal: float = 1.0) -> UserState:
     """Black squares over the last months, then a burst of white ones."""
-    items = [*np.flatnonzero(world.BLACK)[:black], *np.flatnonzero(~world.BLACK)[:white]]
+    items = [*np.flatnonzero(board.BLACK)[:black], *np.flatnonzero(~board.BLACK)[:white]]
     days = [*np.linspace(90, 30, black), *np.linspace(white_days_ago + 0.01, white_days_ago, white)]
     signals = [1.0] * black + [signal] * white
     return UserState(np.array(items), NOW - DAY * np.array(days), np.array(signals, dtype=np.float32), NOW)
@@ -38,8 +45,8 @@ def history(black: int, white: int, white_days_ago: float, signal: float = 1.0) 
 def leaning_to_white(scorer: Scorer, state: UserState) -> float:
     """Mean score of unseen white squares over that of unseen black ones."""
     total = scorer.score([state]).total[0]
-    unseen = ~np.isin(np.arange(world.ITEMS), state.items)
-    return float(total[unseen & ~world.BLACK].mean() - total[unseen & world.BLACK].mean())
+    unseen = ~np.isin(np.arange(board.ITEMS), state.items)
+    return float(total[unseen & ~board.BLACK].mean() - total[unseen & board.BLACK].mean())
 
 
 def test_a_burst_turns_the_next_answer(scorer: Scorer) -> None:
@@ -62,17 +69,24 @@ def test_a_dislike_lowers_its_neighbours(scorer: Scorer) -> None:
 
 def test_the_documents_are_read(scorer: Scorer) -> None:
     plain = history(3, 3, 5.0)
-    told = replace(plain, documents=np.eye(2, world.DIMENSION, dtype=np.float32))
+    told = replace(plain, documents=np.eye(2, board.DIMENSION, dtype=np.float32))
     totals = scorer.score([plain, told]).total
     assert not np.allclose(totals[0], totals[1], atol=1e-3)
 
 
 def test_a_new_item_is_carried_by_its_text() -> None:
-    events = world.events()
+    events = board.events()
     events = events[events["item_id"] != "i0"]
-    bundle = fit(events, world.catalogue(), world.documents(), world.settings(), cut=world.CUT, held_out="last").bundle
+    bundle = fit(
+        events,
+        board.catalogue(),
+        board.documents(),
+        board.settings(),
+        cut=board.CUT,
+        held_out="last",
+    ).bundle
     assert not bundle.items["trained"][0].as_py()
-    black, white = np.flatnonzero(world.BLACK)[1:7], np.flatnonzero(~world.BLACK)[1:7]
+    black, white = np.flatnonzero(board.BLACK)[1:7], np.flatnonzero(~board.BLACK)[1:7]
     scores = Scorer(bundle).score(
         [UserState(own, np.full(6, NOW - 60), np.ones(6, np.float32), NOW) for own in (black, white)]
     )
@@ -86,7 +100,7 @@ def test_the_service_runs_the_model_that_was_trained() -> None:
     import onnxruntime
 
     torch.manual_seed(0)
-    chosen = world.settings().fusion
+    chosen = board.settings().fusion
     model = FusionModel(
         chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), (torch.randn(2, 6), torch.randn(6, 5)), 30.0
     ).eval()
@@ -107,7 +121,7 @@ def test_the_service_runs_the_model_that_was_trained() -> None:
 
 def test_the_future_never_reaches_an_earlier_position() -> None:
     torch.manual_seed(0)
-    chosen = world.settings().fusion
+    chosen = board.settings().fusion
     model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), None, 30.0).eval()
     window = chosen.window
     vectors, ages = torch.randn(1, window, chosen.width), torch.arange(window, 0, -1.0)[None]

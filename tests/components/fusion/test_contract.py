@@ -1,6 +1,5 @@
 """What every fusion must pass: those of FUSIONS, the tutorial's, and the one that DUOTEMPO_FUSION__KIND names."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +9,26 @@ import torch
 
 from components.bundle import Bundle
 from components.fusion.fit import Fitted, fit
-from components.fusion.fusions import CONTEXT, FUSIONS, Fusion, UnknownFusion, make_fusion
+from components.fusion.fusions import CONTEXT, Fusion, UnknownFusion, make_fusion
 from components.ranking.scorer import PARTS, Scorer
 from components.ranking.states import UserState
-from tests.components.fusion import world
+from tests.support import board
+from tests.support.board import KINDS
 
 HOUR = 3600.0
-KINDS = list(
-    dict.fromkeys([*FUSIONS, "docs.examples.own_fusion:Multiplied", os.environ.get("DUOTEMPO_FUSION__KIND", "gated")])
-)
 
 
 def fitted(kind: str, order: np.ndarray | None = None, seed: int = 0) -> Fitted:
     torch.set_num_threads(1)
-    chosen = world.settings(kind, seed=seed)
-    return fit(world.events(), world.catalogue(order), world.documents(), chosen, cut=world.CUT, held_out="last")
+    chosen = board.settings(kind, seed=seed)
+    return fit(
+        board.events(),
+        board.catalogue(order),
+        board.documents(),
+        chosen,
+        cut=board.CUT,
+        held_out="last",
+    )
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -33,7 +37,7 @@ def trained(request: pytest.FixtureRequest) -> Fitted:
 
 
 def state(items: list[int], hours_ago: float = 1.0, signal: float = 1.0) -> UserState:
-    now = world.CUT.timestamp()
+    now = board.CUT.timestamp()
     times = now - HOUR * (hours_ago + np.arange(len(items))[::-1])
     return UserState(np.array(items, dtype=np.int64), times, np.full(len(items), signal, np.float32), now)
 
@@ -87,7 +91,7 @@ def test_an_unknown_fusion_is_refused_with_the_known_names() -> None:
 
 def test_black_squares_for_people_of_the_black_squares(trained: Fitted) -> None:
     scorer = Scorer(trained.bundle)
-    for colour in (world.BLACK, ~world.BLACK):
+    for colour in (board.BLACK, ~board.BLACK):
         own = np.flatnonzero(colour)
         total = scorer.score([state(own[:6].tolist())]).total[0]
         total[own[:6]] = -np.inf
@@ -133,7 +137,7 @@ def test_saved_and_loaded_it_scores_the_same(trained: Fitted, tmp_path: Path) ->
 
 
 def test_permuted_items_have_permuted_scores(trained: Fitted) -> None:
-    order = np.random.default_rng(3).permutation(world.ITEMS)
+    order = np.random.default_rng(3).permutation(board.ITEMS)
     place = np.argsort(order)
     bundle = trained.bundle
     permuted = replace(
@@ -155,9 +159,9 @@ def test_permuted_items_have_permuted_scores(trained: Fitted) -> None:
 
 def test_trained_with_renumbered_items_it_keeps_its_quality() -> None:
     """Rows carry no meaning: with another numbering the same people still get their colour."""
-    order = np.random.default_rng(3).permutation(world.ITEMS)
+    order = np.random.default_rng(3).permutation(board.ITEMS)
     scorer = Scorer(fitted("gated", order).bundle)
-    black = [scorer.row[f"i{item}"] for item in np.flatnonzero(world.BLACK)]
+    black = [scorer.row[f"i{item}"] for item in np.flatnonzero(board.BLACK)]
     total = scorer.score([state(black[:6])]).total[0]
     total[black[:6]] = -np.inf
     assert np.isin(np.argsort(-total)[:10], black).mean() >= 0.9

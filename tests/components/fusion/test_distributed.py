@@ -18,11 +18,11 @@ from components.fusion.model import FusionModel
 from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler, build_sequences
 from components.fusion.training import Progress, train, train_epoch
 from components.settings import FusionSettings
-from tests.components.fusion import world
-from tests.components.fusion.test_training import sequences
+from tests.support import board
+from tests.support.board import sequences
 
 WORLD = 2
-STILL = world.settings(
+STILL = board.settings(
     dropout=0.0, id_dropout=0.0, item_dropout=0.0, gap_dropout=0.0, anchor_dropout=0.0,
     event_weight=0.5, rarity_weight=0.5,
 ).fusion  # fmt: skip
@@ -31,14 +31,14 @@ STILL = world.settings(
 
 def histories() -> Sequences:
     """Those of the world, without documents."""
-    return build_sequences(world.events(), world.catalogue().rows, world.settings().events, Documents.none())
+    return build_sequences(board.events(), board.catalogue().rows, board.settings().events, Documents.none())
 
 
 def make_model(settings: FusionSettings) -> FusionModel:
     """A model without documents, its weights those of the seed."""
     torch.manual_seed(settings.seed)
-    texts = torch.from_numpy(world.catalogue().texts)
-    return FusionModel(settings, texts, torch.ones(world.ITEMS, dtype=torch.bool), None, 60.0)
+    texts = torch.from_numpy(board.catalogue().texts)
+    return FusionModel(settings, texts, torch.ones(board.ITEMS, dtype=torch.bool), None, 60.0)
 
 
 def the_batch() -> Windows:
@@ -71,8 +71,8 @@ def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) ->
         if progress.epoch == killed_after:
             raise Killed
 
-    learned, validation = hold_out(histories(), world.ITEMS, Documents.none(), "last", seed=0)
-    chosen = world.settings(epochs=6, patience=100).fusion
+    learned, validation = hold_out(histories(), board.ITEMS, Documents.none(), "last", seed=0)
+    chosen = board.settings(epochs=6, patience=100).fusion
     model = make_model(chosen.model_copy(update={"seed": seed}))
     progress = train(
         model, learned, Documents.none(), validation, chosen, history=50, checkpoint=checkpoint, on_epoch=watch

@@ -11,7 +11,7 @@ from components.fusion.fit import fit
 from components.fusion.objective import sampled_softmax_loss, softmax_loss
 from components.fusion.sequences import Sequences, WindowSampler, in_other_order, target_weights
 from components.settings import FusionSettings
-from tests.components.fusion import world
+from tests.support import board
 
 ITEMS, TARGETS = 40, 300
 EQUAL = torch.ones(TARGETS)
@@ -113,9 +113,9 @@ def test_a_purchase_and_a_rare_item_weigh_as_the_settings_say() -> None:
 
 def test_a_batch_without_a_target_is_trained_past() -> None:
     """Only two people are there, and what they like second is hidden from the loss: some batches have nothing."""
-    chosen = world.settings(full_softmax_below=10, negatives=8, in_batch_negatives=8, batch_size=1, epochs=2)
-    events = world.events()
-    quiet = events[Columns.USER].isin([f"u{user}" for user in range(0, world.USERS, 2)])
+    chosen = board.settings(full_softmax_below=10, negatives=8, in_batch_negatives=8, batch_size=1, epochs=2)
+    events = board.events()
+    quiet = events[Columns.USER].isin([f"u{user}" for user in range(0, board.USERS, 2)])
     events.loc[quiet, Columns.EVENT] = "hide"
-    fitted = fit(events, world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last")
+    fitted = fit(events, board.catalogue(), board.documents(), chosen, cut=board.CUT, held_out="last")
     assert np.isfinite(fitted.progress.losses).all()

@@ -19,23 +19,12 @@ from components.fusion.fit import fit
 from components.fusion.holdout import hold_out
 from components.fusion.mixture import choose_mixture
 from components.fusion.packing import item_table, neighbours
-from components.fusion.sequences import Documents, Sequences, WindowSampler, build_sequences
+from components.fusion.sequences import Documents, WindowSampler, build_sequences
 from components.fusion.training import TrainingError
 from components.ranking.scorer import Scorer
 from components.settings import FusionSettings, Settings
-from tests.components.fusion import world
-
-
-def sequences(lengths: list[int], signals: np.ndarray | None = None) -> Sequences:
-    total = sum(lengths)
-    return Sequences(
-        users=np.array([f"u{n}" for n in range(len(lengths))], dtype=object),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        items=np.arange(total),
-        times=np.arange(total, dtype=np.float64),
-        signals=np.ones(total, np.float32) if signals is None else signals,
-        anchors=np.full(total, -1),
-    )
+from tests.support import board
+from tests.support.board import sequences
 
 
 @given(
@@ -64,8 +53,8 @@ def test_each_event_but_the_first_is_learned_once_from_what_came_before(
 
 
 def test_what_is_held_out_is_no_target() -> None:
-    events = build_sequences(world.events(), world.catalogue().rows, Settings().events, Documents.none(4))
-    learned, validation = hold_out(events, world.ITEMS, Documents.none(4), "last", seed=0)
+    events = build_sequences(board.events(), board.catalogue().rows, Settings().events, Documents.none(4))
+    learned, validation = hold_out(events, board.ITEMS, Documents.none(4), "last", seed=0)
     masked = np.flatnonzero(learned.signals == 0)
     assert len(masked) == len(validation.states) > 0
     np.testing.assert_array_equal(events.items[masked], validation.targets)
@@ -86,10 +75,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     checkpoint = tmp_path / "run.checkpoint"
 
     def run(learning_rate: float) -> None:
-        chosen = world.settings(epochs=4, learning_rate=learning_rate)
+        chosen = board.settings(epochs=4, learning_rate=learning_rate)
         fit(
-            world.events(), world.catalogue(), Documents.none(16), chosen,
-            cut=world.CUT, held_out="last", checkpoint=checkpoint,
+            board.events(), board.catalogue(), Documents.none(16), chosen,
+            cut=board.CUT, held_out="last", checkpoint=checkpoint,
         )  # fmt: skip
 
     run(1e-3)
@@ -101,27 +90,39 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
 
 def test_a_damaged_checkpoint_is_left_aside(tmp_path: Path) -> None:
     checkpoint = tmp_path / "run.checkpoint"
-    chosen = world.settings(epochs=2)
-    parts = (world.events(), world.catalogue(), Documents.none(16), chosen)
-    whole = fit(*parts, cut=world.CUT, held_out="last", checkpoint=checkpoint)
+    chosen = board.settings(epochs=2)
+    parts = (board.events(), board.catalogue(), Documents.none(16), chosen)
+    whole = fit(*parts, cut=board.CUT, held_out="last", checkpoint=checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    again = fit(*parts, cut=world.CUT, held_out="last", checkpoint=checkpoint)
+    again = fit(*parts, cut=board.CUT, held_out="last", checkpoint=checkpoint)
     np.testing.assert_array_equal(whole.bundle.vectors, again.bundle.vectors)
 
 
 def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
-    events = world.events().groupby("user_id").head(2)
+    events = board.events().groupby("user_id").head(2)
     fitted = fit(
-        events, world.catalogue(), Documents.none(16), world.settings(epochs=3), cut=world.CUT, held_out="last"
+        events,
+        board.catalogue(),
+        Documents.none(16),
+        board.settings(epochs=3),
+        cut=board.CUT,
+        held_out="last",
     )
     assert fitted.progress.best_epoch == fitted.progress.epoch == 3
     assert fitted.bundle.manifest["mixture"]["popularity"] > 0
 
 
 def test_too_few_events_say_what_is_needed() -> None:
-    events = world.events().groupby("user_id").head(1)
+    events = board.events().groupby("user_id").head(1)
     with pytest.raises(TrainingError, match="ingest more events"):
-        fit(events, world.catalogue(), Documents.none(16), world.settings(), cut=world.CUT, held_out="last")
+        fit(
+            events,
+            board.catalogue(),
+            Documents.none(16),
+            board.settings(),
+            cut=board.CUT,
+            held_out="last",
+        )
 
 
 KILLED = """
@@ -129,10 +130,10 @@ import sys
 from pathlib import Path
 import torch
 from components.fusion.fit import fit
-from tests.components.fusion import world
+from tests.support import board
 torch.set_num_threads(1)
 bundle = fit(
-    world.events(), world.catalogue(), world.documents(), world.settings(epochs=40, patience=100), cut=world.CUT,
+    board.events(), board.catalogue(), board.documents(), board.settings(epochs=40, patience=100), cut=board.CUT,
     held_out="last", checkpoint=Path(sys.argv[1]), on_epoch=lambda progress: print(progress.epoch, flush=True),
 ).bundle
 bundle.write(Path(sys.argv[2]))
@@ -164,15 +165,22 @@ def test_a_killed_training_resumes_and_ends_as_if_it_had_not_been_killed(tmp_pat
 
 def test_large_catalogues_train_with_sampled_negatives() -> None:
     torch.set_num_threads(1)
-    chosen = world.settings(full_softmax_below=10, negatives=20)
-    bundle = fit(world.events(), world.catalogue(), world.documents(), chosen, cut=world.CUT, held_out="last").bundle
-    own = np.flatnonzero(world.BLACK)[:5]
+    chosen = board.settings(full_softmax_below=10, negatives=20)
+    bundle = fit(
+        board.events(),
+        board.catalogue(),
+        board.documents(),
+        chosen,
+        cut=board.CUT,
+        held_out="last",
+    ).bundle
+    own = np.flatnonzero(board.BLACK)[:5]
     from components.ranking.states import UserState
 
-    now = world.CUT.timestamp()
+    now = board.CUT.timestamp()
     total = Scorer(bundle).score([UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)]).total[0]
     total[own] = -np.inf
-    assert world.BLACK[np.argsort(-total)[:8]].mean() >= 0.8
+    assert board.BLACK[np.argsort(-total)[:8]].mean() >= 0.8
 
 
 def replace_fusion(settings: Settings, **changes: object) -> Settings:
@@ -181,16 +189,16 @@ def replace_fusion(settings: Settings, **changes: object) -> Settings:
 
 def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None:
     """The bundle counts the held-out events; its weights are those that a bundle without them would choose."""
-    catalogue, documents, chosen = world.catalogue(), world.documents(), world.settings(epochs=2)
-    everything = build_sequences(world.events(), catalogue.rows, chosen.events, documents)
-    learned, validation = hold_out(everything, world.ITEMS, documents, "last", seed=0)
-    bundle = fit(world.events(), catalogue, documents, chosen, cut=world.CUT, held_out="last").bundle
-    assert bundle.items["popularity"].to_pylist() == np.bincount(everything.items, minlength=world.ITEMS).tolist()
-    assert abs(bundle.neighbours - neighbours(everything, world.ITEMS, chosen)).max() == 0
+    catalogue, documents, chosen = board.catalogue(), board.documents(), board.settings(epochs=2)
+    everything = build_sequences(board.events(), catalogue.rows, chosen.events, documents)
+    learned, validation = hold_out(everything, board.ITEMS, documents, "last", seed=0)
+    bundle = fit(board.events(), catalogue, documents, chosen, cut=board.CUT, held_out="last").bundle
+    assert bundle.items["popularity"].to_pylist() == np.bincount(everything.items, minlength=board.ITEMS).tolist()
+    assert abs(bundle.neighbours - neighbours(everything, board.ITEMS, chosen)).max() == 0
     unfinished = replace_fusion(chosen, finish_epochs=0)
     blind = replace(
-        fit(world.events(), catalogue, documents, unfinished, cut=world.CUT, held_out="last").bundle,
-        items=item_table(catalogue.items, learned, np.ones(world.ITEMS, dtype=bool), world.CUT),
-        neighbours=neighbours(learned, world.ITEMS, chosen),
+        fit(board.events(), catalogue, documents, unfinished, cut=board.CUT, held_out="last").bundle,
+        items=item_table(catalogue.items, learned, np.ones(board.ITEMS, dtype=bool), board.CUT),
+        neighbours=neighbours(learned, board.ITEMS, chosen),
     )
     assert bundle.manifest["mixture"] == pytest.approx(choose_mixture(blind, validation))

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from components.interests.anchors import anchors
-from tests.components.interests.worlds import CUT, event, history
+from tests.support.interests import CUT, event, history
 
 
 def many(user: str, count: int, last_days_ago: float = 1) -> pd.DataFrame:

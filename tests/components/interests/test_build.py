@@ -8,7 +8,7 @@ from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.settings import EventSettings, InterestSettings
-from tests.components.interests.worlds import CUT, TITLES, Row, catalogue, event, history, interests
+from tests.support.interests import CUT, TITLES, Row, catalogue, event, history, interests
 
 DRAMA_FOR_YEARS = [event("ann", f"d{n % 3 + 1}", 300 - 10 * n) for n in range(26)]
 BURST_OF_SPACE = [event("ann", "s1", 3), event("ann", "s2", 2), event("ann", "s3", 1)]

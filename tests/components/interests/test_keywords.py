@@ -3,7 +3,7 @@ import pytest
 
 from components.interests.keywords import extract_keywords, tokenize
 from components.interests.texts import item_texts
-from tests.components.interests.worlds import catalogue
+from tests.support.interests import catalogue
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 
 from components.interests.signals import signals
 from components.settings import EventSettings
-from tests.components.interests.worlds import event, history
+from tests.support.interests import event, history
 
 
 def test_a_signal_is_the_weight_with_the_sign_of_the_event() -> None:

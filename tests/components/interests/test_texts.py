@@ -4,7 +4,7 @@ import pytest
 
 from components.interests.categories import item_categories
 from components.interests.texts import item_texts
-from tests.worlds import as_scipy
+from tests.support.toy_data import as_scipy
 
 ITEMS = pd.DataFrame(
     {

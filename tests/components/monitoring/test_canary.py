@@ -8,7 +8,7 @@ import pytest
 from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against, quantile
 from components.monitoring.online import compare
 from components.settings import DeploySettings, EventSettings
-from tests.components.monitoring.world import exposures, feedback
+from tests.support.observed import exposures, feedback
 
 SETTINGS = DeploySettings(min_requests=20)
 

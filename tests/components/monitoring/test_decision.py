@@ -8,7 +8,7 @@ import pytest
 from components.monitoring.decision import Trainings, decide
 from components.monitoring.drift import Drift
 from components.settings import MonitoringSettings
-from tests.components.monitoring.world import NOW
+from tests.support.observed import NOW
 
 OLD = Trainings(cut=NOW - timedelta(days=9), new_events=10, running=False, last_start=NOW - timedelta(days=9))
 MUCH, LITTLE = [Drift("events", 0.3, "much drift")], [Drift("events", 0.2, "some drift")]

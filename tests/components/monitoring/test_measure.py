@@ -10,8 +10,8 @@ from components.monitoring.measure import measure_drift, measure_online
 from components.settings import MonitoringSettings, Settings
 from components.store.monitoring import drift_history, online_history, record_drift, record_online
 from components.store.observed import Window, count_events_since, count_met, read_exposures, serving_version
-from tests.components.monitoring.world import NOW, show, tell
-from tests.worlds import tiny_bundle
+from tests.support.observed import NOW, show, tell
+from tests.support.toy_data import tiny_bundle
 
 SETTINGS = Settings(monitoring=MonitoringSettings(min_events=100))
 

@@ -8,7 +8,7 @@ from components.monitoring.online import Figure, Online, compare
 from components.ranking.exploration import Exploration
 from components.ranking.rerank import rerank
 from components.settings import EventSettings
-from tests.components.monitoring.world import exposures, feedback
+from tests.support.observed import exposures, feedback
 
 SURE = [("a", 1.0), ("b", 1.0), ("c", 1.0)]
 

@@ -13,7 +13,7 @@ from components.ranking.exclusion import Exclusion
 from components.ranking.scorer import Scorer
 from components.ranking.trends import PastTrend
 from components.settings import EventSettings, RankingSettings
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 GONE = (7, 8)

@@ -20,7 +20,7 @@ from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.ranking.states import UserState
 from components.ranking.trends import trend_scores
-from tests.worlds import as_scipy
+from tests.support.toy_data import as_scipy
 
 ITEMS, EXACT_BELOW, K = 50_000, 5_000, 10
 

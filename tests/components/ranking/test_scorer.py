@@ -8,7 +8,7 @@ import pytest
 from components.ranking.scorer import PARTS, Scorer, Strategy, long_share
 from components.ranking.states import UserState, collate
 from components.ranking.trends import PastTrend, standardise, trend_scores
-from tests.worlds import tiny_bundle
+from tests.support.toy_data import tiny_bundle
 
 NOW = 1_717_200_000.0
 DAY = 86_400.0

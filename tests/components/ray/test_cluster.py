@@ -17,7 +17,7 @@ from components.ray.cluster import RayClusterError, connected, count, devices
 from components.ray.embedding import embed_together
 from components.ray.interests import build_interests_together
 from components.settings import EmbeddingSettings, EventSettings, InterestSettings
-from tests.components.interests import worlds
+from tests.support import interests as toy_interests
 
 METADATA = b"CLUSTER_METADATA", b"cluster"
 
@@ -27,11 +27,11 @@ def embed(address: str, folder: Path) -> None:
 
 
 def interests(address: str, folder: Path) -> None:
-    anchors = pd.DataFrame({"user_id": ["ann"], "as_of": pd.Series([worlds.CUT], dtype="datetime64[us, UTC]")})
-    events = worlds.history(worlds.event("ann", "d1", 1.0))
-    keywords = worlds.extract_keywords(worlds.item_texts(worlds.catalogue()), 8)
+    anchors = pd.DataFrame({"user_id": ["ann"], "as_of": pd.Series([toy_interests.CUT], dtype="datetime64[us, UTC]")})
+    events = toy_interests.history(toy_interests.event("ann", "d1", 1.0))
+    keywords = toy_interests.extract_keywords(toy_interests.item_texts(toy_interests.catalogue()), 8)
     build_interests_together(
-        events, worlds.catalogue(), anchors, keywords, InterestSettings(), EventSettings(), address
+        events, toy_interests.catalogue(), anchors, keywords, InterestSettings(), EventSettings(), address
     )
 
 

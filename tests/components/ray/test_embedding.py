@@ -17,7 +17,7 @@ from components.embedding.embed import Embeddings, embed
 from components.embedding.encoder import EncoderError
 from components.ray.embedding import TEXTS, embed_together
 from components.settings import EmbeddingSettings
-from tests.components.embedding import tiny_models
+from tests.support import tiny_models as tiny_models
 
 ROUNDING = 1e-5
 """Of unit vectors in float32: a text's padding depends on its batch, and with it the order of sums."""

@@ -12,7 +12,7 @@ from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.ray.interests import build_interests_together
 from components.settings import EventSettings, InterestSettings
-from tests.components.interests import worlds
+from tests.support import interests as toy_interests
 
 SETTINGS = InterestSettings(document_events=2)
 PEOPLE = 60
@@ -23,26 +23,31 @@ def events() -> pd.DataFrame:
     """Histories of 1 to 40 events, some with words of their own."""
     rng = np.random.default_rng(0)
     rows = [
-        worlds.event(f"u{user}", str(item), float(days), "rating", float(stars), "much liked" if stars > 4 else None)
+        toy_interests.event(
+            f"u{user}", str(item), float(days), "rating", float(stars), "much liked" if stars > 4 else None
+        )
         for user in range(PEOPLE)
         for size in [int(rng.integers(1, 41))]
         for item, days, stars in zip(
-            rng.choice(list(worlds.TITLES), size), rng.uniform(0, 90, size), rng.integers(1, 6, size), strict=True
+            rng.choice(list(toy_interests.TITLES), size),
+            rng.uniform(0, 90, size),
+            rng.integers(1, 6, size),
+            strict=True,
         )
     ]
-    return worlds.history(*rows)
+    return toy_interests.history(*rows)
 
 
 @pytest.fixture(scope="module")
 def keywords() -> Keywords:
-    return extract_keywords(item_texts(worlds.catalogue()), SETTINGS.item_keywords)
+    return extract_keywords(item_texts(toy_interests.catalogue()), SETTINGS.item_keywords)
 
 
 def test_rows_and_their_order_are_those_of_one_process(events: pd.DataFrame, keywords: Keywords, address: str) -> None:
-    moments = anchors(events, worlds.CUT, per_user=3)
+    moments = anchors(events, toy_interests.CUT, per_user=3)
     strangers = moments.iloc[:2].assign(**{C.USER: ["nobody", "a stranger"]})
     for wanted in (moments, pd.concat([strangers, moments]).sample(frac=1, random_state=0), moments.iloc[:0]):
-        given = (events, worlds.catalogue(), wanted, keywords, SETTINGS, EventSettings())
+        given = (events, toy_interests.catalogue(), wanted, keywords, SETTINGS, EventSettings())
         alone = build_interests(*given)
         pd.testing.assert_frame_equal(build_interests_together(*given, address), alone)
         assert not len(wanted) or alone[C.DOCUMENT_LONG].ne("").sum() > PEOPLE / 2
@@ -52,6 +57,6 @@ def test_an_event_of_an_unknown_item_is_told_as_one_process_tells_it(
     events: pd.DataFrame, keywords: Keywords, address: str
 ) -> None:
     odd = events.assign(**{C.ITEM: events[C.ITEM].replace("d1", "nobody knows")})
-    moments = anchors(odd, worlds.CUT, per_user=1)
+    moments = anchors(odd, toy_interests.CUT, per_user=1)
     with pytest.raises(ValueError, match=r"unknown items such as 'nobody knows'"):
-        build_interests_together(odd, worlds.catalogue(), moments, keywords, SETTINGS, EventSettings(), address)
+        build_interests_together(odd, toy_interests.catalogue(), moments, keywords, SETTINGS, EventSettings(), address)

@@ -28,7 +28,7 @@ from components.store.engine import make_engine
 from components.store.ingest import ingest
 from components.store.snapshot import take_snapshot
 from components.training_run import TrainingRun, extract_interests, train
-from tests.components.fusion import world
+from tests.support import board
 
 WORKERS = 2
 
@@ -37,18 +37,18 @@ WORKERS = 2
 def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A retraining of two workers on the world, before its training."""
     home = tmp_path_factory.mktemp("home")
-    chosen = world.settings(workers=WORKERS, epochs=4).model_copy(update={"home": home})
-    events = world.events().rename(columns={Columns.OCCURRED_AT: "timestamp"})
+    chosen = board.settings(workers=WORKERS, epochs=4).model_copy(update={"home": home})
+    events = board.events().rename(columns={Columns.OCCURRED_AT: "timestamp"})
     events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
-    items = world.catalogue().items[[Columns.ITEM, Columns.TITLE]]
-    items = items.assign(description=np.where(world.BLACK, "black", "white"))
+    items = board.catalogue().items[[Columns.ITEM, Columns.TITLE]]
+    items = items.assign(description=np.where(board.BLACK, "black", "white"))
     engine = make_engine(database)
-    ingest(engine, Dataset("world", events, items), chosen, source="world", now=world.CUT + timedelta(days=1))
-    made = TrainingRun.open(take_snapshot(engine, world.CUT, home / "snapshots").path, chosen)
+    ingest(engine, Dataset("world", events, items), chosen, source="world", now=board.CUT + timedelta(days=1))
+    made = TrainingRun.open(take_snapshot(engine, board.CUT, home / "snapshots").path, chosen)
     engine.dispose()
     texts = pq.read_table(extract_interests(made))[Columns.TEXT].to_pylist()
     colours = pd.Series(texts).str.count("black") - pd.Series(texts).str.count("white")
-    vectors = np.random.default_rng(0).normal(0, 0.2, (len(texts), world.DIMENSION))
+    vectors = np.random.default_rng(0).normal(0, 0.2, (len(texts), board.DIMENSION))
     vectors[:, 0] += np.sign(colours)
     write_vectors(made.vectors_file, [text_hash(text) for text in texts], vectors)
     return made
@@ -64,13 +64,13 @@ def scores(folder: Path) -> np.ndarray:
     """Of all items, for somebody who has just liked five black squares, which are left out."""
     bundle = Bundle.read(folder)
     own = np.flatnonzero(black(bundle))[:5]
-    now = world.CUT.timestamp()
+    now = board.CUT.timestamp()
     state = UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)
     return np.delete(Scorer(bundle).score([state]).total[0], own)
 
 
 def black(bundle: Bundle) -> np.ndarray:
-    return np.array([world.BLACK[int(item[1:])] for item in bundle.items[Columns.ITEM].to_pylist()])
+    return np.array([board.BLACK[int(item[1:])] for item in bundle.items[Columns.ITEM].to_pylist()])
 
 
 def work(rank: int, run: TrainingRun, meeting: Path) -> None:

@@ -16,7 +16,7 @@ from components.store.admission import Admission
 from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.rows import EventRow, ItemRow, Rejected
-from tests.components.store.conftest import NOW, raw_events
+from tests.support.raw_events import NOW, raw_events
 
 KNOWN = {"a", "b", "1"}
 

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from components.settings import Settings
 from components.store.history import Behaviour, read_documents, read_histories, write_documents
 from components.store.ingest import ingest
-from tests.components.store.conftest import NOW, raw_events, shop
+from tests.support.raw_events import NOW, raw_events, shop
 
 MAY, JUNE = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
 

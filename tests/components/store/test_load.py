@@ -15,7 +15,7 @@ from components.store.bulk import copy_rows
 from components.store.engine import StoreError
 from components.store.ingest import IngestReport, ingest
 from components.store.partitions import ensure_partitions
-from tests.components.store.conftest import NOW, raw_events, shop
+from tests.support.raw_events import NOW, raw_events, shop
 
 EVENTS = raw_events(
     [("u", "a", 1_600_000_000, "view"), ("u", "b", 1_600_000_100, "like"), ("v", "a", 1_700_000_000, "hide")]

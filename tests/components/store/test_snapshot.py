@@ -17,7 +17,7 @@ from components.settings import Settings
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.ingest import ingest
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
-from tests.components.store.conftest import NOW, raw_events, shop
+from tests.support.raw_events import NOW, raw_events, shop
 
 CUT = datetime(2024, 5, 1, tzinfo=UTC)
 AT_CUT = CUT.timestamp()

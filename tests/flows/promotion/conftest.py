@@ -1,28 +1,31 @@
 """One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and seven versions."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import Engine
 
-from components import registry
-from components.bundle import SCHEMA_VERSION, Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from infra.promotion import promote
-from tests.fragile import fragile
-from tests.infra.conftest import free_ports
-from tests.worlds import fill_store, tiny_bundle
-
-SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", "2", "3", "4", "5", "6", "7"
-Canary = Callable[[float], None]
+from tests.support.fragile_bundle import fragile
+from tests.support.ports import free_ports
+from tests.support.promotion import (
+    BROKEN,
+    FAILED_GATE,
+    FRAGILE,
+    NEXT,
+    OF_OTHER_CODE,
+    SOUND,
+    Canary,
+    register,
+    register_without_bundle,
+    write_canary,
+)
+from tests.support.toy_data import fill_store, tiny_bundle
 
 
 @pytest.fixture(scope="package")
@@ -40,11 +43,6 @@ def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("settings") / "duotempo.toml"
     write_canary(file, 1.0)
     return file
-
-
-def write_canary(file: Path, seconds: float, **more: float) -> None:
-    deploy = {"canary_share": 0.3, "min_requests": 20, "max_latency_ratio": 50, "canary_seconds": seconds, **more}
-    file.write_text("\n".join(["[deploy]", *(f"{name} = {value}" for name, value in deploy.items())]))
 
 
 @pytest.fixture
@@ -91,61 +89,3 @@ def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_fact
     register(address, folder / FRAGILE, bundle=fragile(tiny_bundle()))
     promote(SOUND, settings=settings, actor="ann", reason="the first")
     return address
-
-
-def register(
-    address: str,
-    folder: Path,
-    *,
-    bundle: Bundle | None = None,
-    reasons: list[str] | None = None,
-    without: str = "",
-    schema: int = SCHEMA_VERSION,
-) -> str:
-    """The number of a new version."""
-    bundle = bundle or tiny_bundle()
-    bundle.manifest.pop(without, None)
-    bundle.write(folder / "bundle")
-    manifest = folder / "bundle" / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": schema}))
-    snapshot = folder / "snapshot"
-    snapshot.mkdir(parents=True)
-    (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))
-    registered = registry.register(
-        address,
-        bundle=folder / "bundle",
-        twin=tiny_bundle().write(folder / "twin"),
-        snapshot=snapshot,
-        metrics={"duotempo/ndcg@10": 0.1},
-        settings={},
-        passed=not reasons,
-        reasons=reasons or [],
-        reports={},
-    )
-    return registered.version
-
-
-def register_without_bundle(client: MlflowClient) -> None:
-    """A version whose artefacts are gone."""
-    run = client.create_run(client.create_experiment("lost")).info
-    source = f"{run.artifact_uri}/model"
-    client.create_model_version(registry.NAME, source=source, run_id=run.run_id, tags={"gate": "passed"})
-
-
-def served_version(platform: Platform) -> str:
-    """The version that the address which callers keep answers from."""
-    answer = httpx.post(f"{platform.addresses.serving_url}/recommend", json={"user_id": "u0", "k": 3}, timeout=20)
-    answer.raise_for_status()
-    body: dict[str, Any] = answer.json()
-    assert len(body["items"]) == 3
-    return str(body["model_version"])
-
-
-def champion(address: str) -> str | None:
-    found = registry.champion(address)
-    return found.version if found else None
-
-
-def last_line(engine: Engine) -> tuple[str, str | None, str, str, str]:
-    line = list_promotions(engine)[-1]
-    return line.version, line.from_version, line.actor, line.reason, line.state

@@ -9,8 +9,8 @@ from infra.bento import build_bento, versions_of
 from infra.client import DeploymentError
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused, promote, rollback
-from tests.e2e.shell import eventually
-from tests.flows.promotion.conftest import BROKEN, FAILED_GATE, SOUND, champion, last_line, served_version
+from tests.support.promotion import BROKEN, FAILED_GATE, SOUND, champion, last_line, served_version
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -11,9 +11,8 @@ from benchmarks.callers import calling
 from components.store.engine import StoreError
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
-from tests.e2e.shell import eventually
-from tests.flows.promotion.conftest import NEXT, SOUND, champion, last_line, served_version
-from tests.flows.promotion.test_hook import DEPLOY_SECONDS, ends, set_alias
+from tests.support.promotion import DEPLOY_SECONDS, NEXT, SOUND, champion, ends, last_line, served_version, set_alias
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -9,32 +9,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from mlflow import MlflowClient
 from sqlalchemy import Engine
 
 from components import registry
 from components.registry.webhook import FRESH_SECONDS, sign
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
-from tests.e2e.shell import eventually
-from tests.flows.promotion.conftest import (
+from tests.support.promotion import (
+    DEPLOY_SECONDS,
     FAILED_GATE,
     NEXT,
     OF_OTHER_CODE,
     SOUND,
     WITHOUT_BUNDLE,
     champion,
+    ends,
     last_line,
+    lines_since,
     served_version,
+    set_alias,
 )
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
-DEPLOY_SECONDS = 240.0
-
-
-def set_alias(address: str, version: str, alias: str = "champion") -> None:
-    """As the registry's page does."""
-    MlflowClient(address).set_registered_model_alias(registry.NAME, alias, version)
 
 
 def deliver(platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "") -> int:
@@ -51,23 +48,6 @@ def deliver(platform: Platform, body: bytes, *, secret: str | None = None, age: 
 
 def told(version: str, alias: str = "champion") -> bytes:
     return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
-
-
-def lines_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
-    return [(line.version, line.actor, line.state) for line in list_promotions(engine)[count:]]
-
-
-def ends(engine: Engine, version: str, state: str) -> None:
-    """Waits until the latest line is that of the version, in that state."""
-
-    def ended() -> bool:
-        line = last_line(engine)
-        return (line[0], line[4]) == (version, state)
-
-    try:
-        eventually(ended, seconds=DEPLOY_SECONDS)
-    except AssertionError as error:
-        raise AssertionError(f"version {version} is not {state}; the last line is {last_line(engine)}") from error
 
 
 def answers_from(platform: Platform, address: str, version: str) -> None:

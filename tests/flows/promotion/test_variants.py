@@ -24,20 +24,23 @@ from components.store.variants import parts
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
 from infra.promotion import rollback
-from tests.e2e.shell import eventually
-from tests.flows.promotion.conftest import (
+from tests.support.promotion import (
+    DEPLOY_SECONDS,
     FAILED_GATE,
     FRAGILE,
     NEXT,
     SOUND,
     Canary,
     champion,
+    ends,
     last_line,
+    lines_since,
     register,
     served_version,
+    set_alias,
     write_canary,
 )
-from tests.flows.promotion.test_hook import DEPLOY_SECONDS, ends, lines_since, set_alias
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 LONG = 600.0

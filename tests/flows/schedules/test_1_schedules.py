@@ -10,7 +10,7 @@ from components.settings import EmbeddingSettings
 from infra.client import DeploymentError, run_deployment
 from infra.local.deployments import Deployments
 from infra.local.programs import PROJECT
-from tests.flows.schedules.conftest import World
+from tests.support.schedules import World
 
 pytestmark = pytest.mark.timeout(300)
 CRONS = {

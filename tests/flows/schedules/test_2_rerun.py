@@ -10,17 +10,11 @@ from mlflow import MlflowClient
 from components import registry
 from flows.fuse import device as torch_device
 from infra.client import run_deployment
-from tests.flows.schedules.conftest import ITEMS, MANY, VISITS, World, eventually, fill
+from tests.support.schedules import ITEMS, MANY, VISITS, World, fill
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse", "evaluate")
-
-
-@pytest.fixture(scope="module")
-def first(world: World) -> dict[str, Any]:
-    """The first retraining of the shop."""
-    fill(world)
-    return dict(run_deployment("retrain/local", {}, timeout=400))
 
 
 def states(world: World) -> dict[str, str]:

@@ -22,7 +22,8 @@ from infra.local.automations import SILENCE_SECONDS
 from infra.local.programs import PROJECT
 from infra.local.sweep import environment_of
 from infra.local.worker import NAME_LABEL, device, report_lost_runs, usual_name
-from tests.flows.schedules.conftest import World, eventually, fill
+from tests.support.schedules import World, fill
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 TEXTS = 1500

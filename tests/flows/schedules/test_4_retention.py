@@ -9,8 +9,7 @@ import pytest
 
 from components import registry
 from infra.client import run_deployment
-from tests.flows.schedules.conftest import World
-from tests.flows.schedules.test_2_rerun import first  # noqa: F401  # one retraining, if nothing was trained before
+from tests.support.schedules import World
 
 pytestmark = pytest.mark.timeout(600)
 LONG_AGO = time.time() - 90 * 86_400

@@ -23,10 +23,10 @@ from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.restore import restore
 from infra.promotion import promote
-from tests.e2e.shell import eventually
-from tests.flows.promotion.conftest import champion, register, served_version
-from tests.infra.conftest import free_ports
-from tests.worlds import fill_store, tiny_bundle
+from tests.support.ports import free_ports
+from tests.support.promotion import champion, register, served_version
+from tests.support.toy_data import fill_store, tiny_bundle
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 OWN = {

@@ -20,9 +20,9 @@ from infra.local.databases import outside
 from infra.local.environment import QUIET
 from infra.local.health import http
 from infra.local.platform import Platform
-from tests.flows.promotion.conftest import register, served_version
-from tests.infra.conftest import free_ports
-from tests.worlds import fill_store, tiny_bundle
+from tests.support.ports import free_ports
+from tests.support.promotion import register, served_version
+from tests.support.toy_data import fill_store, tiny_bundle
 
 START_SECONDS = 90.0
 PROMOTION_SECONDS = 180.0

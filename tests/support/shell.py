@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,10 +107,4 @@ class Shell:
         return answer.json()
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
-    """The first true value of `condition`, asked again and again; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{condition} did not come true in {seconds:.0f} s"
-        time.sleep(0.05)
-    return value
+USER = "顾客001"

@@ -1,5 +1,6 @@
 """A checkerboard: people of the black squares and of the white ones, so that anyone can tell what to recommend."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,7 +9,8 @@ from scipy import sparse
 
 from components.columns import Columns
 from components.fusion.catalogue import Catalogue
-from components.fusion.sequences import Documents
+from components.fusion.fusions import FUSIONS
+from components.fusion.sequences import Documents, Sequences
 from components.settings import Settings
 
 ITEMS = 40
@@ -16,6 +18,10 @@ USERS = 120
 DIMENSION = 16
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 BLACK = np.arange(ITEMS) % 2 == 0
+KINDS = list(
+    dict.fromkeys([*FUSIONS, "docs.examples.own_fusion:Multiplied", os.environ.get("DUOTEMPO_FUSION__KIND", "gated")])
+)
+"""The fusions that keep the contract: the packaged ones, the tutorial's, and the one that the environment names."""
 
 
 def settings(kind: str = "gated", **fusion: object) -> Settings:
@@ -74,3 +80,15 @@ def documents(seed: int = 0) -> Documents:
     vectors += rng.normal(0, 0.05, vectors.shape).astype(np.float32)
     moment = (CUT - timedelta(hours=10)).timestamp()
     return Documents(np.array([f"u{u}" for u in range(USERS)], dtype=object), np.full(USERS, moment), vectors)
+
+
+def sequences(lengths: list[int], signals: np.ndarray | None = None) -> Sequences:
+    total = sum(lengths)
+    return Sequences(
+        users=np.array([f"u{n}" for n in range(len(lengths))], dtype=object),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=np.arange(total),
+        times=np.arange(total, dtype=np.float64),
+        signals=np.ones(total, np.float32) if signals is None else signals,
+        anchors=np.full(total, -1),
+    )

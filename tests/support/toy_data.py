@@ -1,17 +1,7 @@
-"""Small worlds that several tests share."""
+"""Toy catalogues and the people who like them: random items, and a chessboard whose squares are items."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pandas as pd
@@ -24,7 +14,10 @@ from components.bundle import Bundle
 from components.datasets.sources import Dataset
 from components.ranking.sparse import Csr
 from components.settings import EventSettings, InterestSettings, Settings
+from components.store.clean import clean_events, clean_items
+from components.store.engine import make_engine
 from components.store.ingest import ingest
+from components.store.load import append_events, upsert_items
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
 CATEGORIES = ("home", "play", "wear")
@@ -97,45 +90,84 @@ def fill_store(engine: Engine, bundle: Bundle, users: int = 4) -> None:
     ingest(engine, Dataset("tiny", events, columns, ("title", "category")), Settings(), source="tiny", now=now)
 
 
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+SIDE = 8
 
 
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """The address of a real MLflow server that keeps its state in `folder` (SQLite)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "mlflow.log").open("w") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_for(f"{address}/health", server)
-            yield address
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+SQUARES = [(file, rank) for rank in range(SIDE) for file in range(SIDE)]
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
-    """Waits until `url` answers 200."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            raise RuntimeError(f"the server of {url} ended with {server.returncode}")
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (URLError, ConnectionError, TimeoutError):
-            time.sleep(0.3)
-    raise TimeoutError(f"{url} did not answer within {seconds} s")
+NAMES = [f"{'abcdefgh'[file]}{rank + 1}" for file, rank in SQUARES]
+
+
+BLACK = np.array([(file + rank) % 2 == 0 for file, rank in SQUARES])
+
+
+COLOURS = np.where(BLACK, "black", "white")
+
+
+DAY = 86_400.0
+
+
+def squares(colour: str) -> list[str]:
+    """The ids of all squares of a colour."""
+    return [name for name, found in zip(NAMES, COLOURS, strict=True) if found == colour]
+
+
+def chessboard() -> Bundle:
+    """64 items in the categories black and white; vectors, texts and neighbours know the colour, and a bit of noise."""
+    random = np.random.default_rng(7)
+    plain = tiny_bundle(len(NAMES))
+    side = np.where(BLACK, 1.0, -1.0)[:, None]
+    vectors = 0.3 * random.normal(size=plain.vectors.shape)
+    vectors[:, :1] += side
+    texts = 0.3 * random.normal(size=plain.texts.shape)
+    texts[:, :1] += side
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    same = (BLACK[:, None] == BLACK[None, :]) & ~np.eye(len(NAMES), dtype=bool)
+    near = same * random.uniform(0, 0.2, size=same.shape)
+    terms = ["black", "white", *(f"row {rank + 1}" for rank in range(SIDE))]
+    words = np.zeros((len(NAMES), len(terms)), dtype=np.float32)
+    words[np.arange(len(NAMES)), np.where(BLACK, 0, 1)] = 1.0
+    words[np.arange(len(NAMES)), [2 + rank for _, rank in SQUARES]] = 0.5
+    columns = {
+        "item_id": NAMES,
+        "title": [f"{colour.capitalize()} square {name}" for name, colour in zip(NAMES, COLOURS, strict=True)],
+        "category": [[colour] for colour in COLOURS],
+        "available": [True] * len(NAMES),
+        "published_at": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * len(NAMES), pa.timestamp("us", "UTC")),
+        "popularity": random.integers(1, 100, len(NAMES)),
+        "recent": random.integers(0, 10, len(NAMES)),
+        "trained": [True] * len(NAMES),
+    }
+    return replace(
+        plain,
+        items=pa.table(columns),
+        vectors=vectors.astype(np.float32),
+        texts=texts.astype(np.float32),
+        neighbours=sparse.csr_matrix(near.astype(np.float32)),
+        keywords=sparse.csr_matrix(words),
+        terms=terms,
+        manifest=plain.manifest | {"model_version": "7"},
+    )
+
+
+def load(
+    url: str, bundle: Bundle, histories: dict[str, list[tuple[str, str, float]]], now: datetime | None = None
+) -> None:
+    """Puts the bundle's items and each user's events (item, event, days ago) into Postgres, by the clock `now`."""
+    now = now or datetime.now(UTC)
+    items = bundle.items.select(["item_id", "title", "category", "available"]).to_pylist()
+    events = [
+        {"user_id": user, "item_id": item, "event": event, "timestamp": now.timestamp() - days * DAY}
+        for user, history in histories.items()
+        for item, event, days in history
+    ]
+    cleaned = clean_events(
+        events, source="test", settings=EventSettings(), known_items={item["item_id"] for item in items}, now=now
+    )
+    assert not cleaned.rejected
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        upsert_items(connection, clean_items(items, source="test").rows)
+        append_events(connection, cleaned.rows)
+    engine.dispose()

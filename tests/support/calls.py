@@ -1,0 +1,103 @@
+"""Calls to the service, each checked, and what its tests look at."""
+
+import time
+import uuid
+from typing import Any
+
+import httpx
+from hypothesis import HealthCheck, settings
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.answers import ErrorAnswer, ExportAnswer, FeedbackAnswer, ForgetAnswer, RecommendAnswer
+from tests.support.postgres import stored
+from tests.support.service import World
+
+REUSED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+"""For properties of a service that all examples share."""
+
+
+def recommend(client: httpx.Client, user: str, **wishes: object) -> RecommendAnswer:
+    response = client.post("/recommend", json={"user_id": user, **wishes})
+    assert response.status_code == 200, response.text
+    return RecommendAnswer.model_validate(response.json())
+
+
+def ids(answer: RecommendAnswer) -> list[str]:
+    return [item.item_id for item in answer.items]
+
+
+def colours(answer: RecommendAnswer) -> set[str]:
+    return {name for item in answer.items for name in item.category}
+
+
+def new_user() -> str:
+    return f"user-{uuid.uuid4().hex}"
+
+
+def tell(client: httpx.Client, *events: dict[str, object]) -> FeedbackAnswer:
+    response = client.post("/feedback", json={"events": list(events)})
+    assert response.status_code == 200, response.text
+    return FeedbackAnswer.model_validate(response.json())
+
+
+def counted(world: World, user: str) -> int:
+    ((number,),) = stored(world.database, "SELECT count(*) FROM events WHERE user_id = %s", user)
+    assert isinstance(number, int)
+    return number
+
+
+POSTS = ("/recommend", "/feedback", "/similar", "/items")
+
+
+def error_of(response: httpx.Response) -> Any:
+    assert response.headers["content-type"] == "application/json"
+    return ErrorAnswer.model_validate(response.json()).error
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = (sample for family in families for sample in family.samples)
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def wait_until_whole(client: httpx.Client, user: str, k: int = 10) -> RecommendAnswer:
+    """The first answer that is not degraded any more."""
+    end = time.monotonic() + 10
+    while (answer := recommend(client, user, k=k)).degraded:
+        assert time.monotonic() < end, "degraded for 10 s"
+        time.sleep(0.05)
+    return answer
+
+
+SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
+
+
+def forget(client: httpx.Client, admin: dict[str, str], user: str) -> ForgetAnswer:
+    answer = client.post("/forget", json={"user_id": user}, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return ForgetAnswer.model_validate(answer.json())
+
+
+def export(client: httpx.Client, admin: dict[str, str], user: str) -> ExportAnswer:
+    answer = client.post("/export", json={"user_id": user}, headers=admin)
+    assert answer.status_code == 200, answer.text
+    return ExportAnswer.model_validate(answer.json())
+
+
+def view(user: str, item: str = "a1", **more: object) -> dict[str, object]:
+    return {"user_id": user, "item_id": item, "event": "view", **more}
+
+
+EVENTS = "SELECT event_id, item_id FROM events WHERE user_id = %s ORDER BY received_at"
+
+
+def likes(user: str, *items: str) -> list[dict[str, object]]:
+    return [{"event_id": f"{user}-{item}", "user_id": user, "item_id": item, "event": "like"} for item in items]
+
+
+def wait_until_empty(client: httpx.Client) -> None:
+    """Until nothing waits in the spool."""
+    end = time.monotonic() + 30
+    while metric(client, "duotempo_spool_rows"):
+        assert time.monotonic() < end, "something waits for 30 s"
+        time.sleep(0.05)

@@ -1,0 +1,110 @@
+"""Versions in a registry, and what becomes of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from mlflow import MlflowClient
+from sqlalchemy import Engine
+
+from components import registry
+from components.bundle import SCHEMA_VERSION, Bundle
+from components.store.promotions import list_promotions
+from infra.local.platform import Platform
+from tests.support.toy_data import tiny_bundle
+from tests.support.waiting import eventually
+
+SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", "2", "3", "4", "5", "6", "7"
+
+
+Canary = Callable[[float], None]
+
+
+def write_canary(file: Path, seconds: float, **more: float) -> None:
+    deploy = {"canary_share": 0.3, "min_requests": 20, "max_latency_ratio": 50, "canary_seconds": seconds, **more}
+    file.write_text("\n".join(["[deploy]", *(f"{name} = {value}" for name, value in deploy.items())]))
+
+
+def register(
+    address: str,
+    folder: Path,
+    *,
+    bundle: Bundle | None = None,
+    reasons: list[str] | None = None,
+    without: str = "",
+    schema: int = SCHEMA_VERSION,
+) -> str:
+    """The number of a new version."""
+    bundle = bundle or tiny_bundle()
+    bundle.manifest.pop(without, None)
+    bundle.write(folder / "bundle")
+    manifest = folder / "bundle" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": schema}))
+    snapshot = folder / "snapshot"
+    snapshot.mkdir(parents=True)
+    (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))
+    registered = registry.register(
+        address,
+        bundle=folder / "bundle",
+        twin=tiny_bundle().write(folder / "twin"),
+        snapshot=snapshot,
+        metrics={"duotempo/ndcg@10": 0.1},
+        settings={},
+        passed=not reasons,
+        reasons=reasons or [],
+        reports={},
+    )
+    return registered.version
+
+
+def register_without_bundle(client: MlflowClient) -> None:
+    """A version whose artefacts are gone."""
+    run = client.create_run(client.create_experiment("lost")).info
+    source = f"{run.artifact_uri}/model"
+    client.create_model_version(registry.NAME, source=source, run_id=run.run_id, tags={"gate": "passed"})
+
+
+def served_version(platform: Platform) -> str:
+    """The version that the address which callers keep answers from."""
+    answer = httpx.post(f"{platform.addresses.serving_url}/recommend", json={"user_id": "u0", "k": 3}, timeout=20)
+    answer.raise_for_status()
+    body: dict[str, Any] = answer.json()
+    assert len(body["items"]) == 3
+    return str(body["model_version"])
+
+
+def champion(address: str) -> str | None:
+    found = registry.champion(address)
+    return found.version if found else None
+
+
+def last_line(engine: Engine) -> tuple[str, str | None, str, str, str]:
+    line = list_promotions(engine)[-1]
+    return line.version, line.from_version, line.actor, line.reason, line.state
+
+
+DEPLOY_SECONDS = 240.0
+
+
+def set_alias(address: str, version: str, alias: str = "champion") -> None:
+    """As the registry's page does."""
+    MlflowClient(address).set_registered_model_alias(registry.NAME, alias, version)
+
+
+def lines_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
+    return [(line.version, line.actor, line.state) for line in list_promotions(engine)[count:]]
+
+
+def ends(engine: Engine, version: str, state: str) -> None:
+    """Waits until the latest line is that of the version, in that state."""
+
+    def ended() -> bool:
+        line = last_line(engine)
+        return (line[0], line[4]) == (version, state)
+
+    try:
+        eventually(ended, seconds=DEPLOY_SECONDS)
+    except AssertionError as error:
+        raise AssertionError(f"version {version} is not {state}; the last line is {last_line(engine)}") from error

@@ -1,0 +1,22 @@
+"""Rows as a caller brings them."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from components.datasets.sources import Dataset
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+
+
+def raw_events(rows: list[tuple[object, object, object, object]], **columns: object) -> pd.DataFrame:
+    """Rows of (user, item, timestamp, event), and further columns."""
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "event"], dtype=object)
+    return frame.assign(**columns)
+
+
+def shop(events: pd.DataFrame, items: list[str] | None = None) -> Dataset:
+    """A dataset whose items (all that the events name, unless told) have a title."""
+    ids = sorted(set(events["item_id"])) if items is None else items
+    catalogue = pd.DataFrame({"item_id": ids, "title": [f"Title of {item}" for item in ids], "category": "a|b"})
+    return Dataset("shop", events, catalogue)

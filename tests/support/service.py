@@ -1,0 +1,96 @@
+"""A real Bento over HTTP, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.support.ports import free_port
+from tests.support.toy_data import squares
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
+    """The address of a real Bento in a process of its own, its bundle in `folder`; `settings` are more variables."""
+    with mortal_bento(folder, url, **settings) as (address, _):
+        yield address
+
+
+@contextmanager
+def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """As `bento`, with a function that kills its processes on the spot (SIGKILL)."""
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Duotempo", "--host", "127.0.0.1"]
+    environment = os.environ | {
+        "DUOTEMPO_BUNDLES": str(folder),
+        "DUOTEMPO_DATABASE_URL": url,
+        "DUOTEMPO_HOME": str(folder / "home"),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "OMP_NUM_THREADS": "1",
+        **settings,
+    }
+    with (folder / "bento.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--port", str(port), "--working-dir", str(ROOT)],
+            cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(f"{address}/livez", server)
+            yield address, lambda: _kill(server)
+        finally:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                _kill(server)
+
+
+def _kill(server: subprocess.Popen[bytes]) -> None:
+    """With its worker, which has a session of its own."""
+    workers = psutil.Process(server.pid).children(recursive=True)
+    os.killpg(server.pid, signal.SIGKILL)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    psutil.wait_procs(workers)
+    server.wait()
+
+
+def wait_until_ready(address: str, seconds: float = 60.0) -> None:
+    """Until /readyz says 200; what is missing is told when it takes too long."""
+    end = time.monotonic() + seconds
+    while (answer := httpx.get(f"{address}/readyz", timeout=10)).status_code != 200:
+        assert time.monotonic() < end, answer.text
+        time.sleep(0.05)
+
+
+HISTORIES = {
+    "bella": [(name, "purchase", 100.0 - n) for n, name in enumerate(squares("black")[:8])],
+    "willy": [(name, "like", 5.0 - n) for n, name in enumerate(squares("white")[:4])],
+    "turner": [
+        *[(name, "purchase", 60.0 - n) for n, name in enumerate(squares("black")[8:14])],
+        *[(name, "click", 0.5) for name in squares("white")[8:11]],
+    ],
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the service and its database are."""
+
+    address: str
+    database: str

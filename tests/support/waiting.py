@@ -1,0 +1,31 @@
+"""Waiting for what comes true a little later."""
+
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.error import URLError
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+    """Waits until `url` answers 200."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"the server of {url} ended with {server.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (URLError, ConnectionError, TimeoutError):
+            time.sleep(0.3)
+    raise TimeoutError(f"{url} did not answer within {seconds} s")
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
+    """The first true value of `condition`, asked again and again; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{condition} did not come true in {seconds:.0f} s"
+        time.sleep(0.05)
+    return value
