@@ -1,5 +1,7 @@
 """Reasons that hold: each is held against the score itself."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def state_of(rows: list[int], days_ago: list[float], signals: list[float] | None
     return UserState(np.array(rows, dtype=np.int64), times, strengths, NOW)
 
 
-def explain(state: UserState, rows: np.ndarray, strategy: Strategy = "hybrid") -> list[dict[str, object]]:
+def explain(state: UserState, rows: np.ndarray, strategy: Strategy = "hybrid") -> list[dict[str, Any]]:
     return EXPLAINER.why(rows, state, SCORER.query([state], strategy))
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_later_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None
     plain = Bundle.read(tmp_path, mapped=True)
     (visitor,) = visitors(plain, 1)
     wanted = plain.vectors[visitor.items].mean(axis=0)
-    later = Stacked(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
+    later: Any = Stacked(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
     bundle = replace(extend(plain, later_items(plain.texts.shape[1])), vectors=later)
     scorer = scorers(plain, bundle)[1]
     question = UserQuestion(scorer, scorer.query([visitor]), MostWanted(scorer))

@@ -86,6 +86,7 @@ def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, traini
     client = MlflowClient(uri)
     run = client.get_run(registered.run_id)
     assert run.data.params == {"fusion.width": "64", "preset": ""}
+    assert run.inputs is not None
     (dataset,) = run.inputs.dataset_inputs
     assert snapshot_id(training["bundle"].parent).startswith(dataset.dataset.digest)
     assert json.loads(dataset.dataset.source)["uri"] == training["snapshot"].as_uri()

@@ -57,7 +57,14 @@ def snapshot(database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(home: Path, learning_rate: float = USELESS) -> Settings:
     made = Settings(home=home)
-    chosen = {"epochs": 10, "validate_every": 1, "patience": 2, "batch_size": 4, "width": 32, "blocks": 1}
+    chosen: dict[str, float] = {
+        "epochs": 10,
+        "validate_every": 1,
+        "patience": 2,
+        "batch_size": 4,
+        "width": 32,
+        "blocks": 1,
+    }
     chosen["learning_rate"] = learning_rate
     made.fusion = made.fusion.model_copy(update=chosen)
     made.interests = made.interests.model_copy(update={"anchors": 0})

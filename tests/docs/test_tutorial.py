@@ -49,7 +49,9 @@ def test_the_contract_covers_it() -> None:
 def test_both_interests_make_more_than_their_sum(beside_the_example: None) -> None:
     fusion = make_fusion(KIND, 8)
     torch.manual_seed(0)
-    torch.nn.init.normal_(fusion.out.weight)
+    out = fusion.get_submodule("out")
+    assert isinstance(out, torch.nn.Linear)
+    torch.nn.init.normal_(out.weight)
     long, short, context = torch.randn(3, 8), torch.randn(3, 8), torch.rand(3, 2)
     assert not torch.allclose(sum(fusion(long, short, context)), long + short, atol=0.1)
     for alone in ((long, torch.zeros(3, 8)), (torch.zeros(3, 8), short)):

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from prefect.artifacts import Artifact
+from prefect.client.schemas.objects import Artifact as Kept
 from prefect.testing.utilities import prefect_test_harness
 
 from components.datasets.sources import Dataset
@@ -135,7 +136,7 @@ def test_it_is_registered_as_a_model_of_its_own(adapted: Adapted, tmp_path: Path
 
 def test_its_page_shows_both_encoders(adapted: Adapted) -> None:
     page = Artifact.get("adaptation")
-    assert page is not None and isinstance(page.data, str)
+    assert isinstance(page, Kept) and isinstance(page.data, str)
     assert all(word in page.data for word in ("Gate", "| base |", "| adapted |", "cold items", "mrr base"))
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prefect import get_client
 from prefect.artifacts import Artifact
+from prefect.client.schemas.objects import Artifact as Kept
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
@@ -83,8 +84,10 @@ def test_an_empty_shop_is_measured_and_starts_nothing(world: World) -> None:
 
 def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     register(world)
-    even = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + n / 20, None, None) for n in range(400)]
-    odd = [(f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + n / 70, f"r{n}", None) for n in range(400)]
+    even: list[tuple[object, ...]] = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + n / 20, None, None) for n in range(400)]
+    odd: list[tuple[object, ...]] = [
+        (f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + n / 70, f"r{n}", None) for n in range(400)
+    ]
     tell(world.engine, even + odd, now=NOW)
     for number in range(400):
         show(world.engine, f"r{number}", f"u{number}", [("i1", 1.0), ("i3", 1.0)], now=NOW, version="1")
@@ -99,7 +102,8 @@ def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     assert kept["impressions"] == 400
     assert {row["feature"]: row["value"] for row in drift_history(world.engine, began)} == result["drift"]
     page, table = Artifact.get("monitoring"), Artifact.get("drift")
-    assert page is not None and table is not None
+    assert isinstance(page, Kept) and isinstance(page.data, str)
+    assert isinstance(table, Kept) and isinstance(table.data, str)
     assert all(word in page.data for word in ("| champion |", "ctr@10", "much drift", "Retraining started: http"))
     assert [row["feature"] for row in json.loads(table.data)] == list(result["drift"])
 

@@ -32,7 +32,7 @@ def exposures(
     answers: Sequence[tuple[str, str, Sequence[Shown]]], variant: str = "champion", version: str = "1"
 ) -> pd.DataFrame:
     """Answers of (request, user, items) as `read_exposures` gives them; scores fall by 0.1 a rank."""
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (request, user, version, variant, item, float(rank), 1 - rank / 10, propensity, greedy)
         for request, user, items in answers
         for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)

@@ -1,6 +1,8 @@
 """Rows as a caller brings them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 
@@ -9,7 +11,7 @@ from components.datasets.sources import Dataset
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 
-def raw_events(rows: list[tuple[object, object, object, object]], **columns: object) -> pd.DataFrame:
+def raw_events(rows: Sequence[tuple[object, ...]], **columns: Any) -> pd.DataFrame:
     """Rows of (user, item, timestamp, event), and further columns."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "event"], dtype=object)
     return frame.assign(**columns)

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -152,7 +153,7 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
         ("event", [1, 2], "int"),
     ],
 )
-def test_a_column_of_the_wrong_type_is_named(column: str, values: list[object], holds: str, tmp_path: Path) -> None:
+def test_a_column_of_the_wrong_type_is_named(column: str, values: list[Any], holds: str, tmp_path: Path) -> None:
     EVENTS.assign(**{column: values}).to_parquet(tmp_path / "e.parquet")
     assert f"column {column} holds {holds}, it needs one of" in refusal(tmp_path / "e.parquet")
 
@@ -173,7 +174,7 @@ def test_a_bad_dataset_json_is_named(content: str, folder: Path) -> None:
 
 
 def test_times_are_shifted_by_one_constant() -> None:
-    items = ITEMS.assign(published_at=[5, None])
+    items = ITEMS.assign(published_at=pd.Series([5, None]))
     shifted, seconds = shift_to(Dataset("shop", EVENTS, items), LAST)
     assert seconds == LAST.timestamp() - 20
     assert shifted.events["timestamp"].tolist() == [LAST.timestamp() - 10, LAST.timestamp()]
@@ -189,4 +190,4 @@ def test_times_that_cannot_be_read_stay_and_move_nothing() -> None:
     milliseconds = EVENTS.assign(timestamp=[10, 1_700_000_000_000])
     assert shift_to(Dataset("shop", milliseconds, ITEMS), LAST)[1] == seconds
     with pytest.raises(DatasetError, match="no timestamp can be read"):
-        shift_to(Dataset("shop", EVENTS.assign(timestamp=["soon", None]), ITEMS), LAST)
+        shift_to(Dataset("shop", EVENTS.assign(timestamp=pd.Series(["soon", None])), ITEMS), LAST)

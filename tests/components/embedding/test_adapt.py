@@ -128,7 +128,7 @@ def test_training_stops_when_held_out_pairs_gain_no_more(tmp_path: Path, caplog:
     caplog.set_level("INFO")
     told = run(tiny_models.llama(tmp_path / "base"), tmp_path / "new", "lora", epochs=60, patience=2)
     seen = [record.args for record in caplog.records if "mean reciprocal rank" in record.message]
-    reached = [arguments[1] for arguments in seen if isinstance(arguments, tuple)]
+    reached = [float(str(arguments[1])) for arguments in seen if isinstance(arguments, tuple)]
     assert len(reached) == told.epoch + 2 < 60
     assert told.mrr == max(reached) == reached[told.epoch - 1]
 

@@ -20,7 +20,7 @@ ITEMS = 20
 Frames = tuple[pd.DataFrame, pd.DataFrame | None]
 
 
-def shop(users: int = 24, visits: int = 8, **columns: object) -> pd.DataFrame:
+def shop(users: int = 24, visits: int = 8, **columns: Any) -> pd.DataFrame:
     """Interactions of users who each go through items of one parity, an hour between two events."""
     random = np.random.default_rng(0)
     rows = [

@@ -8,14 +8,16 @@ from components.ranking.states import SECONDS_A_DAY
 
 EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=50)
 ITEMS = 7
+Events = list[tuple[int, int, int]]
+"""User, item and day."""
 
 
-def fitted(model, events):
+def fitted(model: Popularity, events: Events) -> Popularity:
     users, items, days = np.array(events).T
     return model.fit(users, items, days * SECONDS_A_DAY, ITEMS)
 
 
-def people(events, since, before):
+def people(events: Events, since: int, before: int) -> np.ndarray:
     counts = np.zeros(ITEMS)
     for item in range(ITEMS):
         counts[item] = len({user for user, what, day in events if what == item and since <= day < before})
@@ -24,7 +26,7 @@ def people(events, since, before):
 
 @settings(deadline=None)
 @given(EVENTS, st.lists(st.integers(0, 50), min_size=1, max_size=10))
-def test_scores_count_the_people_before_each_moment(events, days):
+def test_scores_count_the_people_before_each_moment(events: Events, days: list[int]) -> None:
     moments = np.array(days) * SECONDS_A_DAY
     scores = fitted(Popularity(), events).scores(moments)
     recent = fitted(RecentPopularity(), events).scores(moments)
@@ -35,12 +37,12 @@ def test_scores_count_the_people_before_each_moment(events, days):
 
 @settings(deadline=None)
 @given(EVENTS)
-def test_final_scores_count_back_from_the_last_event(events):
+def test_final_scores_count_back_from_the_last_event(events: Events) -> None:
     last = max(day for _, _, day in events)
     assert fitted(Popularity(), events).final_scores().tolist() == people(events, -1, last + 1).tolist()
     assert fitted(RecentPopularity(), events).final_scores().tolist() == people(events, last - 7, last + 1).tolist()
 
 
-def test_a_person_counts_once_and_moments_keep_their_order():
+def test_a_person_counts_once_and_moments_keep_their_order() -> None:
     model = fitted(Popularity(), [(0, 1, 0), (0, 1, 1), (1, 1, 2)])
     assert model.scores(np.array([3, 1, 2, 0]) * SECONDS_A_DAY)[:, 1] == pytest.approx([2, 1, 1, -np.inf])

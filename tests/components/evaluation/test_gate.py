@@ -1,25 +1,27 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
-from components.evaluation.gate import Champion, judge
+from components.evaluation.gate import Champion, Verdict, judge
 
 USERS = np.arange(400) // 2
 BASE = np.random.default_rng(0).random(400) * 0.2
 
 
-def verdict(**changes):
-    given = {
+def verdict(**changes: Any) -> Verdict:
+    given: dict[str, Any] = {
         "ndcg": BASE + 0.1, "coverage": 80, "users": USERS, "popularity": BASE, "recent_popularity": BASE + 0.02,
         "champion": None, "critical_failures": [], "resamples": 200, "seed": 0,
     }  # fmt: skip
     return judge(**{**given, **changes})
 
 
-def failed(result):
+def failed(result: Verdict) -> list[str]:
     return [clause.name for clause in result.clauses if not clause.passed]
 
 
-def test_a_better_model_passes_and_a_missing_champion_is_said():
+def test_a_better_model_passes_and_a_missing_champion_is_said() -> None:
     result = verdict()
     assert result.passed
     assert [clause.name for clause in result.clauses] == [
@@ -30,7 +32,7 @@ def test_a_better_model_passes_and_a_missing_champion_is_said():
 
 
 @pytest.mark.parametrize("baseline", ["popularity", "recent_popularity"])
-def test_no_clear_gain_over_a_baseline_fails(baseline):
+def test_no_clear_gain_over_a_baseline_fails(baseline: str) -> None:
     noise = np.random.default_rng(1).normal(size=400)
     result = verdict(**{baseline: BASE + 0.1 + noise - noise.mean()})
     assert not result.passed
@@ -38,11 +40,11 @@ def test_no_clear_gain_over_a_baseline_fails(baseline):
     assert len(result.reasons) == 1
 
 
-def test_a_champion_that_is_clearly_better_fails_it_even_by_little():
+def test_a_champion_that_is_clearly_better_fails_it_even_by_little() -> None:
     assert failed(verdict(champion=Champion(BASE + 0.1 + 0.002, 80))) == ["champion"]
 
 
-def test_a_loss_within_the_noise_passes_until_it_is_five_percent():
+def test_a_loss_within_the_noise_passes_until_it_is_five_percent() -> None:
     noise = np.random.default_rng(1).normal(size=400)
     noise -= noise.mean()
     assert verdict(champion=Champion(BASE + 0.1 + 0.002 + noise, 80)).passed
@@ -50,12 +52,12 @@ def test_a_loss_within_the_noise_passes_until_it_is_five_percent():
     assert failed(lost) == ["champion"]
 
 
-def test_half_of_the_champions_coverage_is_enough():
+def test_half_of_the_champions_coverage_is_enough() -> None:
     assert verdict(champion=Champion(BASE, 160)).passed
     assert failed(verdict(champion=Champion(BASE, 161))) == ["coverage"]
 
 
-def test_a_critical_expectation_fails_and_is_named():
+def test_a_critical_expectation_fails_and_is_named() -> None:
     result = verdict(critical_failures=["events: occurred_at before the cut, 3 rows"])
     assert failed(result) == ["validation"]
     assert "3 rows" in result.reasons[0]

@@ -9,7 +9,7 @@ TASTE = 20  # items of a taste
 NO_EVENT = 2 * TASTE
 
 
-def planted(seed=0):
+def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
     """Two tastes: even users take items of the first, odd ones of the second; the last item has no event."""
     random = np.random.default_rng(seed)
     events = [
@@ -20,7 +20,7 @@ def planted(seed=0):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_finds_an_item_that_its_taste_lacks(name):
+def test_a_peer_finds_an_item_that_its_taste_lacks(name: str) -> None:
     users, items, n_items = planted()
     matrix = interaction_matrix(users, items, (60, n_items))
     model = PEERS[name]().fit(users, items, n_items)
@@ -29,7 +29,7 @@ def test_a_peer_finds_an_item_that_its_taste_lacks(name):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_an_item_without_events_is_not_scored_and_a_second_fit_forgets_the_first(name):
+def test_an_item_without_events_is_not_scored_and_a_second_fit_forgets_the_first(name: str) -> None:
     users, items, n_items = planted()
     histories = interaction_matrix(users, items, (60, n_items))
     fresh = PEERS[name]().fit(users, items, n_items).scores(histories)
@@ -38,12 +38,12 @@ def test_an_item_without_events_is_not_scored_and_a_second_fit_forgets_the_first
     np.testing.assert_allclose(again, fresh, rtol=1e-4, atol=1e-4)
 
 
-def test_a_repeated_pair_counts_once():
+def test_a_repeated_pair_counts_once() -> None:
     matrix = interaction_matrix(np.array([0, 0, 1]), np.array([2, 2, 0]), (2, 3))
     assert matrix.toarray().tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
-def test_ease_solves_its_ridge_regression():
+def test_ease_solves_its_ridge_regression() -> None:
     users, items, n_items = planted()
     dense = interaction_matrix(users, items, (60, n_items)).toarray()[:, :NO_EVENT].astype(np.float64)
     scores = Ease().fit(users, items, n_items).scores(sparse.identity(n_items, format="csr", dtype=np.float32))
@@ -55,7 +55,7 @@ def test_ease_solves_its_ridge_regression():
         np.testing.assert_allclose(scores[item, others], weights, rtol=1e-3, atol=1e-5)
 
 
-def test_als_takes_a_known_user_as_fitted_and_folds_in_others():
+def test_als_takes_a_known_user_as_fitted_and_folds_in_others() -> None:
     users, items, n_items = planted()
     histories = interaction_matrix(users, items, (60, n_items))
     model = Als().fit(users, items, n_items)

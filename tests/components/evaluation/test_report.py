@@ -20,7 +20,7 @@ HAVE = np.random.default_rng(0).random((30, 10)) > 0.4
 
 
 @pytest.fixture
-def results():
+def results() -> list[ModelResult]:
     perfect = (TARGETS[:, None] + np.arange(3)) % 10
     constant = np.tile([0, 1, 2], (60, 1))
     return [
@@ -30,11 +30,11 @@ def results():
 
 
 @pytest.fixture
-def share():
+def share() -> np.ndarray:
     return user_share(sparse.csr_matrix(HAVE.astype(np.float32)))
 
 
-def test_summaries_hold_every_figure_with_bounds_and_are_json(results, share):
+def test_summaries_hold_every_figure_with_bounds_and_are_json(results: list[ModelResult], share: np.ndarray) -> None:
     texts = np.eye(10)
     summaries = summarise(results, USERS, share, texts, SETTINGS, seed=0)
     best = json.loads(json.dumps(summaries))["duotempo"]
@@ -49,13 +49,13 @@ def test_summaries_hold_every_figure_with_bounds_and_are_json(results, share):
     assert summaries["popularity"]["hr@3"] == pytest.approx(0.3)
 
 
-def test_diversity_without_texts_is_not_measured(results, share):
+def test_diversity_without_texts_is_not_measured(results: list[ModelResult], share: np.ndarray) -> None:
     summary = summarise(results, USERS, share, None, SETTINGS, seed=0)["duotempo"]
     assert summary["diversity@3"] is None
     assert summary["diversity@3_interval"] is None
 
 
-def test_slices_hold_their_own_targets_and_empty_ones_are_left_out(results):
+def test_slices_hold_their_own_targets_and_empty_ones_are_left_out(results: list[ModelResult]) -> None:
     masks = {"early": TARGETS < 3, "none": np.zeros(60, dtype=bool)}
     table = summarise_slices(results, masks, USERS, SETTINGS, seed=0)
     assert list(table) == ["early"]
@@ -63,7 +63,9 @@ def test_slices_hold_their_own_targets_and_empty_ones_are_left_out(results):
     assert table["early"]["models"]["popularity"]["hr@3"] == 1
 
 
-def test_the_page_shows_the_gate_the_figures_and_the_plots(results, share, tmp_path):
+def test_the_page_shows_the_gate_the_figures_and_the_plots(
+    results: list[ModelResult], share: np.ndarray, tmp_path: Path
+) -> None:
     summaries = summarise(results, USERS, share, None, SETTINGS, seed=0)
     slices = summarise_slices(results, {"early": TARGETS < 3}, USERS, SETTINGS, seed=0)
     verdict = judge(
@@ -100,7 +102,9 @@ def test_the_page_shows_the_gate_the_figures_and_the_plots(results, share, tmp_p
     assert f"| category a | 60.0% | {HAVE[:, :6].sum() / HAVE.sum():.1%} | 60.0% | 100.0% |" in page
 
 
-def test_a_page_and_plots_without_gate_slices_and_long_share(results, share, tmp_path):
+def test_a_page_and_plots_without_gate_slices_and_long_share(
+    results: list[ModelResult], share: np.ndarray, tmp_path: Path
+) -> None:
     summaries = summarise(results, USERS, share, None, SETTINGS, seed=0)
     plots = write_plots(tmp_path, results, summaries, {}, {}, HAVE.sum(axis=0), None, 3)
     page = report("Peers", {}, summaries, {}, {}, {}, None, plots, 3)

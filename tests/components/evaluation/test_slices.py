@@ -9,7 +9,7 @@ from components.settings import EvaluationSettings
 SETTINGS = EvaluationSettings(cold_user_events=5, heavy_user_events=100)
 
 
-def test_users_by_their_history():
+def test_users_by_their_history() -> None:
     masks = user_slices(np.array([0, 4, 5, 99, 100]), SETTINGS)
     assert masks["cold users"].tolist() == [True, True, False, False, False]
     assert masks["other users"].tolist() == [False, False, True, True, False]
@@ -17,12 +17,12 @@ def test_users_by_their_history():
 
 
 @given(st.lists(st.integers(0, 300), max_size=20), st.integers(0, 150), st.integers(1, 150))
-def test_each_user_is_in_one_slice(sizes, cold, heavy):
+def test_each_user_is_in_one_slice(sizes: list[int], cold: int, heavy: int) -> None:
     masks = user_slices(np.array(sizes, int), EvaluationSettings(cold_user_events=cold, heavy_user_events=heavy))
-    assert (sum(mask.astype(int) for mask in masks.values()) == 1).all()
+    assert (np.sum(list(masks.values()), axis=0) == 1).all()
 
 
-def test_targets_by_the_group_of_their_item_and_one_that_nobody_knows_is_cold():
+def test_targets_by_the_group_of_their_item_and_one_that_nobody_knows_is_cold() -> None:
     groups = item_groups(np.array([3, 0]), [["a"], ["a", "b"]])
     masks = item_slices(np.array([0, 1, -1, 1, 0]), groups)
     assert masks["cold items"].tolist() == [False, True, True, True, False]

@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,25 +14,27 @@ EVENT = st.tuples(
     st.sampled_from("uvwxy"), st.sampled_from("abcdefgh"), st.integers(0, 30), st.sampled_from([1.0, -1.0])
 )
 EVENTS = st.lists(EVENT, min_size=1, max_size=60)
+Row = tuple[str, str, int, float]
+"""User, item, time and signal."""
 
 
-def frame(rows):
+def frame(rows: Sequence[tuple[str, str, int | None, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "signal"])
 
 
-def in_time(rows):
+def in_time(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row[2])
 
 
-def pairs(events):
+def pairs(events: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(events["user_id"], events["item_id"], strict=True))
 
 
 @settings(deadline=None)
 @given(EVENTS)
-def test_loo_holds_out_the_last_event_of_users_with_three(rows):
+def test_loo_holds_out_the_last_event_of_users_with_three(rows: list[Row]) -> None:
     ordered = in_time(rows)
-    of_user = {}
+    of_user: dict[str, list[int]] = {}
     for place, row in enumerate(ordered):
         of_user.setdefault(row[0], []).append(place)
     held = sorted(places[-1] for places in of_user.values() if len(places) >= 3)
@@ -45,11 +50,12 @@ def test_loo_holds_out_the_last_event_of_users_with_three(rows):
 
 @settings(deadline=None)
 @given(EVENTS)
-def test_temporal_takes_the_first_later_event_of_a_new_item(rows):
+def test_temporal_takes_the_first_later_event_of_a_new_item(rows: list[Row]) -> None:
     ordered = in_time(rows)
     quantile = ordered[int(np.floor(0.9 * (len(ordered) - 1)))][2]
     train = [row for row in ordered if row[2] <= quantile]
-    seen, users, targets = {row[:2] for row in train}, {row[0] for row in train}, {}
+    seen, users = {row[:2] for row in train}, {row[0] for row in train}
+    targets: dict[str, tuple[str, str]] = {}
     for row in ordered[len(train) :]:
         if row[0] in users and row[:2] not in seen:
             targets.setdefault(row[0], row[:2])
@@ -64,7 +70,9 @@ def test_temporal_takes_the_first_later_event_of_a_new_item(rows):
 
 @settings(deadline=None)
 @given(EVENTS, st.sampled_from(["loo", "temporal"]))
-def test_no_training_event_reaches_the_cut_and_histories_are_the_users_own(rows, kind):
+def test_no_training_event_reaches_the_cut_and_histories_are_the_users_own(
+    rows: list[Row], kind: Literal["loo", "temporal"]
+) -> None:
     try:
         result = split(frame(rows), kind)
     except EvaluationError:
@@ -76,7 +84,9 @@ def test_no_training_event_reaches_the_cut_and_histories_are_the_users_own(rows,
 
 @settings(deadline=None)
 @given(EVENTS, st.floats(0.05, 0.95), st.integers(1, 20), st.integers(0, 3))
-def test_rolling_keeps_the_cut_and_predicts_only_new_items(rows, quantile, sample, seed):
+def test_rolling_keeps_the_cut_and_predicts_only_new_items(
+    rows: list[Row], quantile: float, sample: int, seed: int
+) -> None:
     try:
         result = rolling(frame(rows), quantile, sample, seed)
     except EvaluationError:
@@ -103,7 +113,7 @@ def test_rolling_keeps_the_cut_and_predicts_only_new_items(rows, quantile, sampl
 
 @settings(deadline=None)
 @given(EVENTS)
-def test_the_order_of_rows_matters_only_within_ties(rows):
+def test_the_order_of_rows_matters_only_within_ties(rows: list[Row]) -> None:
     distinct = list({row[2]: row for row in rows}.values())
     try:
         one = rolling(frame(distinct), 0.5, 100, 0)
@@ -114,13 +124,13 @@ def test_the_order_of_rows_matters_only_within_ties(rows):
     pd.testing.assert_frame_equal(one.train, other.train)
 
 
-def test_rolling_sample_depends_on_the_seed_alone():
+def test_rolling_sample_depends_on_the_seed_alone() -> None:
     events = frame([("u", f"i{n}", n, 1.0) for n in range(1000)])
     draws = [rolling(events, 0.5, 50, seed).targets["position"].tolist() for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_datetimes_split_as_epoch_seconds_do():
+def test_datetimes_split_as_epoch_seconds_do() -> None:
     rows = [(f"u{n % 7}", f"i{n % 37}", 1_600_000_000 + n * 3_600, 1.0) for n in range(200)]
     seconds = frame(rows)
     moments = pd.to_datetime(seconds["timestamp"], unit="s", utc=True).astype("datetime64[us, UTC]")
@@ -143,6 +153,6 @@ def test_datetimes_split_as_epoch_seconds_do():
         (frame([("u", "a", 1, 1.0)]).drop(columns="timestamp"), "neither 'timestamp' nor 'occurred_at'"),
     ],
 )
-def test_events_that_cannot_be_split_say_what_they_need(events, message):
+def test_events_that_cannot_be_split_say_what_they_need(events: pd.DataFrame, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         rolling(events, 1.0, 10, 0)

@@ -14,6 +14,7 @@ from components.ranking.scorer import PARTS, Scorer
 from components.ranking.states import UserState
 from tests.support import board
 from tests.support.board import KINDS
+from tests.support.toy_data import as_scipy
 
 HOUR = 3600.0
 
@@ -53,7 +54,7 @@ def stirred(kind: str) -> Fusion:
     fusion = make_fusion(kind, 6).eval()
     with torch.no_grad():
         for weight in fusion.parameters():
-            weight += torch.randn_like(weight) / 3
+            weight.add_(torch.randn_like(weight) / 3)
     return fusion
 
 
@@ -145,8 +146,8 @@ def test_permuted_items_have_permuted_scores(trained: Fitted) -> None:
         items=bundle.items.take(order),
         vectors=bundle.vectors[order],
         texts=bundle.texts[order],
-        neighbours=bundle.neighbours[order][:, order],
-        keywords=bundle.keywords[order],
+        neighbours=as_scipy(bundle.neighbours)[order][:, order],
+        keywords=as_scipy(bundle.keywords)[order],
     )
     moved = [replace(probe, items=place[probe.items]) for probe in probes()]
     for strategy in PARTS:

@@ -109,10 +109,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 
-def assert_equal(found: dict[str, Any], expected: dict[str, Any], **tolerance: float) -> None:
+def assert_equal(found: dict[str, Any], expected: dict[str, Any], *, rtol: float, atol: float) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, **tolerance)
+        torch.testing.assert_close(found[name], value, rtol=rtol, atol=atol)
 
 
 def test_all_processes_end_with_the_same_weights_losses_and_validations(found: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from components.ranking.scorer import PARTS, Scorer, Strategy, long_share
 from components.ranking.states import UserState, collate
 from components.ranking.trends import PastTrend, standardise, trend_scores
-from tests.support.toy_data import tiny_bundle
+from tests.support.toy_data import as_scipy, tiny_bundle
 
 NOW = 1_717_200_000.0
 DAY = 86_400.0
@@ -46,7 +46,7 @@ def test_long_and_short_are_the_parts_of_the_fused_interest() -> None:
 
 def test_every_later_event_takes_from_what_an_item_weighs_in_the_collaborative_part() -> None:
     part = SCORER.score([state(4, 7, 2)], "collaborative").parts["collaborative"][0]
-    wanted = np.array([0.81, 0.9, 1.0]) @ BUNDLE.neighbours[[4, 7, 2]].toarray()
+    wanted = np.array([0.81, 0.9, 1.0]) @ as_scipy(BUNDLE.neighbours)[[4, 7, 2]].toarray()
     np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-6)
 
 

@@ -79,7 +79,7 @@ def test_a_cluster_of_another_version_is_refused(address: str) -> None:
         ):
             pass
     finally:
-        client = ray._raylet.GcsClient(address=address)
+        client = ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
         client.internal_kv_put(METADATA[0], told, True, METADATA[1])
 
 

@@ -174,7 +174,10 @@ def test_no_rows_are_none() -> None:
 
 def test_of_refused_people_the_reason_alone_is_kept() -> None:
     admission = Admission({"v": "u_1", "u": "u_2"}, {"u_1": "no_consent: told"})
-    rows = [{"user_id": user, "item_id": item, "event": "view", "timestamp": 1} for user, item in ["va", "ua", "uz"]]
+    rows = [
+        {"user_id": user, "item_id": item, "event": "view", "timestamp": 1}
+        for user, item in [("v", "a"), ("u", "a"), ("u", "z")]
+    ]
     cleaned = clean_events(
         rows, source="test", settings=EventSettings(), known_items=KNOWN, now=NOW, admission=admission
     )
