@@ -3,8 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What looks like a secret and is none: addresses in examples and tests, and the checksums of datasets.
 EXAMPLES := ((existing|tls)Secret"|postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
+# Each worker starts a platform of its own, so there are four at most.
+AT_ONCE := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check audit infra-check browser peers lock clean
+.PHONY: help setup demo test test-long check audit infra-check browser peers lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +20,11 @@ $(VENV)/.ready: requirements.lock pyproject.toml infra/setup.sh
 demo: setup  ## every stage of the product once, on a platform of its own
 	@$(BIN)/duotempo demo
 
-test: setup browser .venv-infra/.ready  ## all tests, against real parts
-	@$(BIN)/python -m pytest
+test: setup browser .venv-infra/.ready  ## the tests, against real parts, as many at a time as there are cores
+	@$(BIN)/python -m pytest -m "not long" $(AT_ONCE) --durations=25
+
+test-long: setup browser .venv-infra/.ready  ## the tests that take minutes by nature, with their names
+	@$(BIN)/python -m pytest -m long -v --durations=25
 
 check: setup  ## lint, types, the direction of imports, and that no secret is in the repository
 	$(BIN)/ruff check

@@ -74,6 +74,7 @@ def run(settings: Settings, rounds: int, seed: int = 0) -> dict[str, Any]:
         os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
         platform = Platform(Settings(database_url=None))
         try:
+            platform.up()
             serve_shop(platform, Path(home))
             figures = measure(platform, rounds, random.Random(seed))
         finally:
@@ -83,8 +84,7 @@ def run(settings: Settings, rounds: int, seed: int = 0) -> dict[str, Any]:
 
 
 def serve_shop(platform: Platform, place: Path) -> None:
-    """Starts the platform, and a Bento of a made-up shop on it."""
-    platform.up()
+    """Serves a made-up shop on a platform that is up; its files go to the folder `place`."""
     engine = make_engine(platform.database_url)
     bundle = place / "bundle"
     write_shop(bundle, draw_bundle(ITEMS, platform.settings), engine, platform.settings, users=USERS, events=EVENTS)

@@ -163,13 +163,13 @@ def serve_beside(platform: Platform, beside: list[Part]) -> None:
 
 
 @task
-def try_out(platform: Platform, version: str, before: str, settings: Settings) -> str:
+def try_out(platform: Platform, version: str, before: str, share: float) -> str:
     """The version answers some of the users, and is compared with the champion."""
     with store(platform) as engine:
         pair = Pair(version, before, datetime.now(UTC))
-        begin_canary(engine, before, version, settings.deploy.canary_share)
+        begin_canary(engine, before, version, share)
         wanted = partial(check_wanted.fn, platform, version, before, named=True)
-        return watch(platform.addresses.serving_url, engine, pair, settings, wanted)
+        return watch(platform.addresses.serving_url, engine, pair, Settings, wanted)
 
 
 @task(**PATIENT)
@@ -229,7 +229,7 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
         check_wanted(platform, version, before, named=True)
         if before and has_canary:
             record(platform, version, before, actor, reason, CANARY_STATE)
-            get_run_logger().info(try_out(platform, version, before, settings))
+            get_run_logger().info(try_out(platform, version, before, settings.deploy.canary_share))
         serve_all(platform, version, has_canary)
     except Superseded as error:
         take_back(platform, version)

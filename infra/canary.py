@@ -1,5 +1,6 @@
 """Looks at a canary as long as it runs: what the service counts of it, and what people tell of its answers."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from components.store.variants import CANARY
 
 LOOK_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
+log = logging.getLogger(__name__)
 Labels = tuple[str, str, str]
 """Variant, version, and the outcome or the upper bound."""
 
@@ -64,15 +66,18 @@ class Meter:
         return Answered(own.get("ok", 0.0), own.get("error", 0.0), seconds)
 
 
-def watch(url: str, engine: Engine, pair: Pair, settings: Settings, called_off: Callable[[], None]) -> str:
+def watch(
+    url: str, engine: Engine, pair: Pair, read_settings: Callable[[], Settings], called_off: Callable[[], None]
+) -> str:
     """Returns what was seen of a canary that held out. called_off: raises what ends it before its time.
 
-    A look at a service or a server that is down is left out. Raises CanaryWorse: at once for errors, at the end for
-    all else; and StoreError when Postgres is down at the end.
+    The settings are read at each look, so that a canary that runs can be made shorter or longer. A look at a service
+    or a server that is down is left out. Raises CanaryWorse: at once for errors, at the end for all else; and
+    StoreError when Postgres is down at the end.
     """
     meter = Meter(url)
-    end = time.monotonic() + settings.deploy.canary_seconds
-    while (left := end - time.monotonic()) > 0:
+    began, settings = time.monotonic(), read_settings()
+    while (left := began + settings.deploy.canary_seconds - time.monotonic()) > 0:
         try:
             called_off()
             meter.look()
@@ -82,6 +87,10 @@ def watch(url: str, engine: Engine, pair: Pair, settings: Settings, called_off: 
             if why := errors_against(*_both(meter, pair), settings.deploy, enough=ENOUGH):
                 raise CanaryWorse(why)
         time.sleep(min(LOOK_SECONDS, left))
+        try:
+            settings = read_settings()
+        except ValueError as error:
+            log.warning("the canary goes on by the settings that it had: %s", error)
     called_off()
     with suppress(httpx.HTTPError):
         meter.look()

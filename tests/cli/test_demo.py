@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from components.settings import Settings
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
-from tests.support.platforms import make_project
+from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.timeout(300)
@@ -52,12 +52,12 @@ def names(url: str) -> set[str]:
         return {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
 
 
-def test_a_second_demo_leaves_the_first_alone(demo_platform: Platform, database: str) -> None:
-    demo_platform.up()
-    home = demo_platform.home.path.parent
+def test_a_second_demo_leaves_the_first_alone(shared_platform: SharedPlatform, database: str) -> None:
+    shared_platform.renew()
+    home = shared_platform.platform.home.path.parent
     out, err = start_demo(home, database).communicate(timeout=100)
     assert "the stage set-up failed: a demo is running" in err, out + err
-    assert all(service["healthy"] for service in demo_platform.status()["services"].values())
+    assert all(service["healthy"] for service in shared_platform.platform.status()["services"].values())
 
 
 def test_a_failed_demo_on_an_outside_server_leaves_nothing_running_and_the_users_data_alone(

@@ -1,7 +1,5 @@
-"""One platform for the tests of this folder, which run in the order of their files, up to `duotempo down`."""
+"""The platform of the session, on which a person goes through the whole loop."""
 
-import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,36 +7,22 @@ import pandas as pd
 import pytest
 
 from components.columns import Columns
-from components.settings import Settings
-from tests.support.platforms import remove_data
-from tests.support.ports import free_ports
+from tests.support.platforms import SharedPlatform, preset
 from tests.support.shell import Done, Shell
 
-QUICK = {
-    "DUOTEMPO_PRESET": "demo",
-    "DUOTEMPO_FUSION__EPOCHS": "3",
-    "DUOTEMPO_EVALUATION__BOOTSTRAP": "50",
-}
+
+@pytest.fixture(scope="package")
+def shell(shared_platform: SharedPlatform) -> Shell:
+    quick = preset("demo")
+    quick["fusion"]["epochs"], quick["evaluation"]["bootstrap"] = 3, 50
+    shared_platform.renew(quick)
+    return shared_platform.shell
 
 
 @pytest.fixture(scope="package")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    folder = tmp_path_factory.mktemp("loop")
-    settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
-    ports = {f"DUOTEMPO_PLATFORM__{name}": str(port) for name, port in settings.platform if port is not None}
-    shell = Shell(settings, **QUICK, **{name.upper(): port for name, port in ports.items()})
-    try:
-        yield shell
-    finally:
-        shell.platform.down()
-        remove_data(shell.platform.home)
-
-
-@pytest.fixture(scope="package")
-def up(shell: Shell) -> Done:
-    """The platform, started while another program listens on the usual port of MLflow."""
-    with socket.create_server(("127.0.0.1", int(shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]))):
-        return shell.run("up")
+def up(shell: Shell, shared_platform: SharedPlatform) -> Done:
+    """The start of the platform, while another program listened on the usual port of MLflow."""
+    return shared_platform.started
 
 
 @pytest.fixture(scope="package")
@@ -56,11 +40,11 @@ def folder(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def ingested(shell: Shell, up: Done, folder: Path) -> Done:
+def ingested(shell: Shell, folder: Path) -> Done:
     return shell.run("ingest", folder)
 
 
 @pytest.fixture(scope="package")
 def first(shell: Shell, ingested: Done) -> Done:
     """The first retraining, waited for."""
-    return shell.run("retrain", "--wait")
+    return shell.run("retrain", "--wait", apart=True)

@@ -1,27 +1,22 @@
-"""One platform for all tests of this folder: real, on free ports, in a folder of a difficult name."""
+"""The platform of the session, with a project of one flow beside the real ones."""
 
-import socket
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from components.settings import Settings
-from infra.local.platform import Platform
-from tests.support.platforms import Started, make_project, remove_data
-from tests.support.ports import free_ports
+from tests.support.platforms import SharedPlatform, make_project
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    folder = tmp_path_factory.mktemp("platform")
-    settings = Settings(home=folder / "a 100% deep home" / ("x" * 60), database_url=None, platform=free_ports())
-    with socket.create_server(("127.0.0.1", settings.platform.mlflow_port)):
-        project = make_project(folder / "project")
-        platform = Platform(settings, project)
-        started = Started(platform, settings, project, settings.platform.mlflow_port)
-        try:
-            platform.up(started.stages.append)
-            yield started
-        finally:
-            platform.down()
-            remove_data(platform.home)
+def project(shared_platform: SharedPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The flow `hello` on both pools."""
+    project = make_project(tmp_path_factory.mktemp("project"))
+    shared_platform.deploy(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def started(shared_platform: SharedPlatform) -> SharedPlatform:
+    """Empty at the beginning of each module."""
+    shared_platform.renew()
+    return shared_platform

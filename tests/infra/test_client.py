@@ -1,25 +1,27 @@
 """Deployments run by their names, on the platform's workers."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from infra.client import DeploymentError, run_deployment, start_deployment
-from tests.support.platforms import Started
+from tests.support.platforms import SharedPlatform
 
 
 @pytest.fixture
-def _at_the_platform(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in started.platform.environment().items():
-        monkeypatch.setenv(name, value)
+def _at_the_platform(started: SharedPlatform, project: Path) -> Iterator[None]:
+    with started.shell.inside():
+        yield
 
 
 @pytest.mark.usefixtures("_at_the_platform")
-def test_a_run_on_the_gpu_pool_returns_what_its_flow_returned(started: Started) -> None:
+def test_a_run_on_the_gpu_pool_returns_what_its_flow_returned(started: SharedPlatform, project: Path) -> None:
     updates: list[tuple[str, str]] = []
     result = run_deployment("hello/gpu", {}, timeout=100, on_update=lambda what, state: updates.append((what, state)))
-    assert result == {"folder": str(started.project), "home": str(started.platform.home.path)}
+    assert result == {"folder": str(project), "home": str(started.platform.home.path)}
     assert ("look", "Completed") in updates
     assert updates[-1] == ("hello/gpu", "Completed")
     assert len(set(updates)) == len(updates)
@@ -28,7 +30,7 @@ def test_a_run_on_the_gpu_pool_returns_what_its_flow_returned(started: Started) 
 
 
 @pytest.mark.usefixtures("_at_the_platform")
-def test_a_started_run_is_not_waited_for(started: Started) -> None:
+def test_a_started_run_is_not_waited_for(started: SharedPlatform) -> None:
     page = start_deployment("hello/local", {}).page
     assert page.startswith(f"{started.platform.addresses.prefect_url}/runs/flow-run/")
 
@@ -40,7 +42,7 @@ def test_a_failed_run_raises_its_message_and_page() -> None:
 
 
 @pytest.mark.usefixtures("_at_the_platform")
-def test_a_failed_run_of_the_same_key_is_followed_or_run_again(started: Started) -> None:
+def test_a_failed_run_of_the_same_key_is_followed_or_run_again(started: SharedPlatform) -> None:
     parameters = {"fail": True}
     for again, count in ((False, 1), (False, 1), (True, 2)):
         with pytest.raises(DeploymentError, match="this went wrong"):

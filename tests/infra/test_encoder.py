@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from components.store.engine import make_engine
 from components.store.item_vectors import encoder_listens, forget_vectors, want_vectors
 from components.store.load import upsert_items
 from components.store.schema import Item, ItemVector
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
 KEY = make_encoder(EmbeddingSettings(model=MULTILINGUAL)).key
 
 
@@ -53,13 +53,13 @@ def resident(database: str, folder: Path, model: str = MULTILINGUAL) -> Iterator
 
 
 def soon(engine: Engine, holds: Callable[[Connection], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
+    """Waits until it holds in the store."""
+
+    def ask() -> object:
         with engine.begin() as connection:
-            if holds(connection):
-                return
-        assert time.monotonic() < end, "not within a minute"
-        time.sleep(0.05)
+            return holds(connection)
+
+    eventually(ask, 120)
 
 
 def put(connection: Connection, title: str, item_id: str = "new") -> str:
@@ -67,6 +67,11 @@ def put(connection: Connection, title: str, item_id: str = "new") -> str:
     cleaned = clean_items([{"item_id": item_id, "title": title, "category": "kitchen"}], source="test")
     upsert_items(connection, cleaned.rows)
     return item_texts(pd.DataFrame([{"title": title, "category": ["kitchen"], "description": ""}]))[0]
+
+
+def is_near(expected: np.ndarray, connection: Connection) -> bool:
+    found = vector(connection)
+    return found is not None and np.allclose(found, expected, atol=1e-5)
 
 
 def vector(connection: Connection, encoder: str = KEY) -> np.ndarray | None:
@@ -85,7 +90,7 @@ def test_an_item_that_is_asked_for_gets_the_vector_of_its_text_and_a_new_one_wit
                 written = put(connection, title)
                 want_vectors(connection, KEY, ["new", "an item that is not there"])
             expected = encoder.encode([written])[0]
-            soon(engine, lambda c, e=expected: (v := vector(c)) is not None and np.allclose(v, e, atol=1e-5))
+            soon(engine, partial(is_near, expected))
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 1
         connection.execute(delete(Item))
@@ -134,7 +139,9 @@ def test_the_packaged_english_encoder_is_kept_loaded_too(engine: Engine, databas
         soon(engine, lambda connection: vector(connection, KEY) is not None)
     with engine.begin() as connection:
         expected = encoder.encode([written])[0]
-        np.testing.assert_allclose(vector(connection, encoder.key), expected, atol=1e-4)
+        found = vector(connection, encoder.key)
+        assert found is not None
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_old_vectors_are_forgotten(engine: Engine) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.ports import is_free
 from infra.local.sweep import tagged
-from tests.support.platforms import Started, make_project
+from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
@@ -34,6 +35,11 @@ def pid(platform: Platform, name: str) -> int | None:
     return number
 
 
+def back(platform: Platform, name: str, before: int) -> bool:
+    """Whether a service has another process than before, and all is well."""
+    return pid(platform, name) not in (None, before) and healthy(platform)
+
+
 def supervisor_pid(platform: Platform) -> int:
     return int(platform.home.pid_file.read_text())
 
@@ -47,7 +53,7 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_every_service_is_healthy_and_no_password_is_shown(started: Started) -> None:
+def test_every_service_is_healthy_and_no_password_is_shown(started: SharedPlatform) -> None:
     status = started.platform.status()
     assert set(status["services"]) == SERVICES
     assert healthy(started.platform)
@@ -55,11 +61,11 @@ def test_every_service_is_healthy_and_no_password_is_shown(started: Started) -> 
     assert get(f"{started.platform.addresses.mlflow_url}/health") == "OK"
     password = started.platform.home.secret("postgres")
     assert password
-    assert password not in json.dumps(status) + "".join(started.stages)
+    assert password not in json.dumps(status) + started.started.text
     assert (started.platform.home.secrets / "postgres").stat().st_mode & 0o077 == 0
 
 
-def test_no_password_is_in_a_command_line(started: Started) -> None:
+def test_no_password_is_in_a_command_line(started: SharedPlatform) -> None:
     password = started.platform.home.secret("postgres")
     assert password
     lines = [" ".join(process.cmdline()) for process in tagged(started.platform.home.id)]
@@ -67,12 +73,12 @@ def test_no_password_is_in_a_command_line(started: Started) -> None:
     assert not any(password in line for line in lines)
 
 
-def test_a_taken_port_is_left_to_its_owner(started: Started) -> None:
+def test_a_taken_port_is_left_to_its_owner(started: SharedPlatform) -> None:
     assert not started.platform.addresses.mlflow_url.endswith(f":{started.taken_port}")
-    assert any(f"port {started.taken_port} is taken" in stage for stage in started.stages)
+    assert f"port {started.taken_port} is taken" in started.started.text
 
 
-def test_each_tool_has_its_database(started: Started) -> None:
+def test_each_tool_has_its_database(started: SharedPlatform) -> None:
     with psycopg.connect(started.platform.addresses.database_url) as connection:
         names = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
         extensions = {row[0] for row in connection.execute("SELECT extname FROM pg_extension")}
@@ -83,7 +89,7 @@ def test_each_tool_has_its_database(started: Started) -> None:
             assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
 
 
-def test_telemetry_is_off(started: Started) -> None:
+def test_telemetry_is_off(started: SharedPlatform) -> None:
     for name in SERVICES - {"postgres"}:
         environment = psutil.Process(pid(started.platform, name)).environ()
         assert environment["DO_NOT_TRACK"] == "1"
@@ -92,23 +98,24 @@ def test_telemetry_is_off(started: Started) -> None:
         assert environment["HF_HUB_OFFLINE"] == "1"
 
 
-def test_a_second_up_leaves_what_runs_alone(started: Started) -> None:
+def test_a_second_up_leaves_what_runs_alone(started: SharedPlatform) -> None:
     before = started.platform.status()
     stages: list[str] = []
-    Platform(started.settings, started.project).up(stages.append)
+    with started.shell.inside():
+        Platform(started.settings).up(stages.append)
     assert stages[0] == "the platform is already up"
     assert not any("deploying" in stage for stage in stages)
     assert started.platform.status() == before
 
 
-def test_up_from_a_process_of_the_platform_knows_the_database_as_its_own(started: Started) -> None:
+def test_up_from_a_process_of_the_platform_knows_the_database_as_its_own(started: SharedPlatform) -> None:
     url = started.platform.environment()["DUOTEMPO_DATABASE_URL"]
-    inside = Platform(started.settings.model_copy(update={"database_url": url}), started.project)
+    inside = Platform(started.settings.model_copy(update={"database_url": url}))
     assert inside.status() == started.platform.status()
     assert inside.addresses == started.platform.addresses
 
 
-def test_a_killed_postgres_comes_back_with_its_rows(started: Started) -> None:
+def test_a_killed_postgres_comes_back_with_its_rows(started: SharedPlatform) -> None:
     url = started.platform.addresses.database_url
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO users (user_id) VALUES ('ada') ON CONFLICT DO NOTHING")
@@ -120,18 +127,18 @@ def test_a_killed_postgres_comes_back_with_its_rows(started: Started) -> None:
         assert connection.execute("SELECT user_id FROM users").fetchall() == [("ada",)]
 
 
-def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: Started) -> None:
+def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: SharedPlatform) -> None:
     for _ in range(2):
         before = pid(started.platform, "hook")
         assert before
         os.kill(before, signal.SIGKILL)
-        eventually(lambda old=before: pid(started.platform, "hook") not in (None, old) and healthy(started.platform))
+        eventually(partial(back, started.platform, "hook", before))
     now = pid(started.platform, "hook")
     assert now
     eventually(started.platform.home.ready_file(now).is_file)
 
 
-def test_a_killed_mlflow_comes_back(started: Started) -> None:
+def test_a_killed_mlflow_comes_back(started: SharedPlatform) -> None:
     before = pid(started.platform, "mlflow")
     assert before
     children = psutil.Process(before).children(recursive=True)
@@ -140,7 +147,7 @@ def test_a_killed_mlflow_comes_back(started: Started) -> None:
     assert pid(started.platform, "mlflow") != before
 
 
-def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: Started) -> None:
+def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: SharedPlatform) -> None:
     supervisor, before = supervisor_pid(started.platform), {process.pid for process in tagged(started.platform.home.id)}
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: supervisor_pid(started.platform) != supervisor and healthy(started.platform))
@@ -152,6 +159,7 @@ def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: Started) -
 
 SERVICE = """
 import os
+from functools import partial
 from pathlib import Path
 
 import bentoml
@@ -177,7 +185,7 @@ def build_bento(folder: Path, environment: dict[str, str]) -> str:
     return built.stdout.split("TAG ")[1].split()[0]
 
 
-def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: Started, tmp_path: Path) -> None:
+def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: SharedPlatform, tmp_path: Path) -> None:
     platform = started.platform
     with pytest.raises(PlatformError, match="bento-1 does not start"):
         platform.serve("nothing:1", "1")
@@ -194,7 +202,15 @@ def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: Started, tm
     assert platform.status()["services"]["bento"]["healthy"]
 
 
-def test_down_leaves_nothing_and_up_finds_everything_again(started: Started) -> None:
+def test_down_leaves_no_process_and_no_port(started: SharedPlatform) -> None:
+    ports = started.platform.home.state.ports
+    started.shell.run("down", apart=True)
+    assert tagged(started.platform.home.id) == []
+    assert all(is_free(port) for port in ports.values())
+    assert not any(service["healthy"] for service in started.shell.status()["services"].values())
+
+
+def test_down_leaves_nothing_and_up_finds_everything_again(started: SharedPlatform) -> None:
     platform, before = started.platform, started.platform.status()
     addresses = platform.addresses
     platform.down()
@@ -205,7 +221,8 @@ def test_down_leaves_nothing_and_up_finds_everything_again(started: Started) -> 
     assert not any(service["healthy"] or service["pid"] for service in stopped.values())
     platform.down()
 
-    platform.up(started.stages.append)
+    with started.shell.inside():
+        platform.up()
     assert healthy(platform)
     assert platform.addresses == addresses
     assert platform.served() == before["served"]

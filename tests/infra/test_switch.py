@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ from infra.local.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
 from infra.smoke import NEW_USER, known_users, smoke_test
-from tests.support.platforms import Started
+from tests.support.platforms import SharedPlatform
 from tests.support.toy_data import fill_store, tiny_bundle
 from tests.support.waiting import eventually
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def tags(started: Started, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def tags(started: SharedPlatform, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The Bentos of two versions, the first of which serves."""
     platform = started.platform
     engine = make_engine(platform.addresses.database_url)
@@ -42,7 +43,7 @@ def tags(started: Started, tmp_path_factory: pytest.TempPathFactory) -> list[str
 
 
 @pytest.fixture
-def engine(started: Started) -> Iterator[Engine]:
+def engine(started: SharedPlatform) -> Iterator[Engine]:
     engine = make_engine(started.platform.addresses.database_url)
     yield engine
     with engine.begin() as connection:
@@ -54,11 +55,15 @@ def load(platform: Platform) -> AbstractContextManager[Counter[str]]:
     return calling(platform.addresses.serving_url, [f"u{number}" for number in range(CALLERS)])
 
 
+def answered(seen: Counter[str], version: str, more_than: int) -> bool:
+    return seen[version] > more_than
+
+
 def version(platform: Platform) -> str:
     return str(httpx.get(f"{platform.addresses.serving_url}/readyz", timeout=20).json()["model_version"])
 
 
-def test_no_request_is_lost_at_a_switch(started: Started, tags: list[str]) -> None:
+def test_no_request_is_lost_at_a_switch(started: SharedPlatform, tags: list[str]) -> None:
     platform = started.platform
     with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)
@@ -72,7 +77,7 @@ def test_no_request_is_lost_at_a_switch(started: Started, tags: list[str]) -> No
     assert version(platform) == "1"
 
 
-def test_a_bento_that_does_not_start_costs_no_request(started: Started, tags: list[str]) -> None:
+def test_a_bento_that_does_not_start_costs_no_request(started: SharedPlatform, tags: list[str]) -> None:
     platform = started.platform
     with (
         load(platform) as seen,
@@ -84,7 +89,7 @@ def test_a_bento_that_does_not_start_costs_no_request(started: Started, tags: li
     assert platform.status()["services"]["bento"]["healthy"]
 
 
-def test_a_bento_is_asked_before_it_takes_over(started: Started, tags: list[str], engine: Engine) -> None:
+def test_a_bento_is_asked_before_it_takes_over(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
     platform = started.platform
     users = known_users(engine)
     assert {"u0", "u1", "u2"} >= set(users)
@@ -105,7 +110,7 @@ def test_a_bento_is_asked_before_it_takes_over(started: Started, tags: list[str]
 
 
 def test_a_damaged_bundle_is_refused_with_the_services_own_words(
-    started: Started, tags: list[str], tmp_path: Path
+    started: SharedPlatform, tags: list[str], tmp_path: Path
 ) -> None:
     platform = started.platform
     folder = tiny_bundle().write(tmp_path / "bundle")
@@ -116,7 +121,7 @@ def test_a_damaged_bundle_is_refused_with_the_services_own_words(
     assert version(platform) == "1"
 
 
-def test_a_switch_inside_a_bento_loses_no_request(started: Started, tags: list[str], engine: Engine) -> None:
+def test_a_switch_inside_a_bento_loses_no_request(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
     platform, home = started.platform, started.platform.home.bentoml
     bundles = dict.fromkeys(("1", "2"), bento_folder(tags[0], home) / "src" / "bundles" / "1")
     platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home), "1")
@@ -124,12 +129,12 @@ def test_a_switch_inside_a_bento_loses_no_request(started: Started, tags: list[s
         for one in ("2", "1"):
             put_champion(engine, one)
             before = seen[one]
-            eventually(lambda one=one, before=before: seen[one] > before + 50, seconds=60)
+            eventually(partial(answered, seen, one, before + 50), seconds=60)
     assert set(seen) == {"1", "2"}, seen
     platform.serve(tags[0], "1")
 
 
-def test_the_keeper_of_the_address_may_die(started: Started, tags: list[str]) -> None:
+def test_the_keeper_of_the_address_may_die(started: SharedPlatform, tags: list[str]) -> None:
     """The Bento goes on with its socket, and the next one takes over all the same."""
     platform = started.platform
     keeper = Supervisor(platform.home).processes()["address"].pid
@@ -141,7 +146,7 @@ def test_the_keeper_of_the_address_may_die(started: Started, tags: list[str]) ->
     assert version(platform) == "2"
 
 
-def test_a_killed_bento_comes_back(started: Started, tags: list[str]) -> None:
+def test_a_killed_bento_comes_back(started: SharedPlatform, tags: list[str]) -> None:
     platform = started.platform
     pid = platform.status()["services"]["bento"]["pid"]
     os.kill(pid, signal.SIGKILL)

@@ -1,13 +1,26 @@
-"""What tests of a platform need beside it."""
+"""The platform of the session: started once, and emptied for each folder of tests that takes it over."""
 
 import shutil
-from dataclasses import dataclass, field
+import socket
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import tomli_w
+from mlflow import MlflowClient
 
 from components.settings import Settings
+from components.settings.files import PRESETS
 from infra.local import postgres
+from infra.local.deployments import Deployments
 from infra.local.home import Home
 from infra.local.platform import Platform
+from tests.support.ports import free_ports
+from tests.support.shell import Done, Shell
+from tests.support.waiting import eventually
 
 FLOW = """
 import os
@@ -27,8 +40,6 @@ def hello(fail: bool = False):
     look()
     return {"folder": os.getcwd(), "home": os.environ["DUOTEMPO_HOME"]}
 """
-
-
 PREFECT = """
 name: tiny
 pull:
@@ -42,9 +53,12 @@ deployments:
     entrypoint: flows/hello.py:hello
     work_pool: {name: gpu, work_queue_name: embeddings}
 """
+MADE_BY_FLOWS = ("snapshots", "runs", "bundles", "batch", "bentoml", "presets", "encoders", "spool")
+"""What flows and the service keep in the home of a platform."""
 
 
 def make_project(folder: Path) -> Path:
+    """A project of one flow, `hello`."""
     (folder / "flows").mkdir(parents=True)
     (folder / "flows" / "hello.py").write_text(FLOW)
     (folder / "prefect.yaml").write_text(PREFECT)
@@ -56,11 +70,84 @@ def remove_data(home: Home) -> None:
     shutil.rmtree(postgres.ELSEWHERE / home.id, ignore_errors=True)
 
 
-@dataclass
-class Started:
-    platform: Platform
-    settings: Settings
-    project: Path
-    taken_port: int
-    """MLflow's usual port, on which another program listens."""
-    stages: list[str] = field(default_factory=list)
+def preset(name: str) -> dict[str, Any]:
+    """The settings of a packaged preset, by section."""
+    return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+class SharedPlatform:
+    """Real, on free ports, in a folder of a difficult name; its processes read their settings from a file."""
+
+    def __init__(self, folder: Path) -> None:
+        home = folder / "a 100% deep home" / ("x" * 60) / "demo"
+        self.settings = Settings(home=home, cache=folder / "cache", database_url=None, platform=free_ports())
+        self.settings_file = folder / "duotempo.toml"
+        self.settings_file.write_text("")
+        given = {name: str(value) for name, value in self.settings.platform if value is not None}
+        variables = {f"DUOTEMPO_PLATFORM__{name.upper()}": value for name, value in given.items()}
+        self.shell = Shell(self.settings, **variables, DUOTEMPO_SETTINGS_FILE=str(self.settings_file))
+        self.taken_port = self.settings.platform.mlflow_port
+        """MLflow's usual port, on which another program listened at the start."""
+        self.started = self._start()
+
+    @property
+    def platform(self) -> Platform:
+        return self.shell.platform
+
+    def _start(self) -> Done:
+        with socket.create_server(("127.0.0.1", self.taken_port)):
+            return self.shell.run("up", apart=True)
+
+    def stop(self) -> None:
+        self.platform.down()
+        remove_data(self.platform.home)
+
+    def deploy(self, project: Path) -> None:
+        """Makes the deployments of another project known to its Prefect."""
+        Deployments(project).deploy({**self.shell.environment, **self.platform.environment()})
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """What each flow run, a canary that runs and each new Bento read from now on, by section."""
+        part = self.settings_file.with_suffix(".part")
+        part.write_text(tomli_w.dumps(settings))
+        part.replace(self.settings_file)
+
+    def renew(self, settings: Mapping[str, Any] | None = None) -> None:
+        """An empty store and registry, no runs, nothing served; up, if somebody has stopped it."""
+        self.write_settings({})
+        if not self.platform.is_up:
+            with self.shell.inside():
+                self.platform.up()
+        self._empty_prefect()
+        self._empty_registry()
+        self.platform._put(served=None)
+        self._empty_store()
+        for name in MADE_BY_FLOWS:
+            shutil.rmtree(self.platform.home.path / name, ignore_errors=True)
+        self.write_settings(settings or {})
+
+    def _empty_prefect(self) -> None:
+        with httpx.Client(base_url=self.platform.addresses.prefect_api_url, timeout=60) as client:
+
+            def runs(*states: str) -> list[str]:
+                wanted = {"flow_runs": {"state": {"type": {"any_": states}}}} if states else {}
+                found = client.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+                return [run["id"] for run in found]
+
+            eventually(lambda: not runs("PENDING", "RUNNING", "CANCELLING"), 120)
+            while ids := runs():
+                for run_id in ids:
+                    client.delete(f"/flow_runs/{run_id}").raise_for_status()
+
+    def _empty_registry(self) -> None:
+        client = MlflowClient(self.platform.addresses.mlflow_url)
+        for model in client.search_registered_models():
+            client.delete_registered_model(model.name)
+
+    def _empty_store(self) -> None:
+        """With the triggers off that keep `promotions` from being emptied."""
+        with psycopg.connect(self.platform.database_url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            query = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+            tables = {name for (name,) in connection.execute(query)} - {"alembic_version"}
+            connection.execute(f"TRUNCATE {', '.join(sorted(tables))} RESTART IDENTITY CASCADE".encode())

@@ -22,9 +22,10 @@ SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", 
 Canary = Callable[[float], None]
 
 
-def write_canary(file: Path, seconds: float, **more: float) -> None:
-    deploy = {"canary_share": 0.3, "min_requests": 20, "max_latency_ratio": 50, "canary_seconds": seconds, **more}
-    file.write_text("\n".join(["[deploy]", *(f"{name} = {value}" for name, value in deploy.items())]))
+def canary_settings(seconds: float, **more: float) -> dict[str, Any]:
+    """Settings of a canary for three users in ten."""
+    deploy = {"canary_share": 0.3, "min_requests": 20, "max_latency_ratio": 50, "canary_seconds": seconds}
+    return {"deploy": {**deploy, **more}}
 
 
 def register(

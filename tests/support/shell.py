@@ -1,24 +1,34 @@
-"""One platform and its command line, each command in a process of its own."""
+"""One platform and its command line."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import psutil
 import psycopg
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
+from prefect.settings.context import temporary_settings
+from typer.testing import CliRunner
 
+from cli.main import app
 from components.settings import Settings
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
+from tests.support.prefect import Prefect
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 900.0
+USER = "顾客001"
+"""Somebody of the generated dataset."""
 
 
 @dataclass(frozen=True)
@@ -48,38 +58,42 @@ class Shell:
         own = {"DUOTEMPO_HOME": str(settings.home), "DUOTEMPO_CACHE": str(settings.cache), "COLUMNS": "300"}
         self.environment = {**inherited, **own, **environment}
 
-    def run(self, *words: str | Path, fails: bool = False) -> Done:
-        """Runs `duotempo WORDS`, which ends with 0, or with 1 where it `fails`; never with a traceback."""
-        done = self._process([sys.executable, "-m", "cli.main", *map(str, words)], self.environment)
+    def run(self, *words: str | Path, fails: bool = False, apart: bool = False) -> Done:
+        """Runs `duotempo WORDS`, which ends with 0, or with 1 where it `fails`; never with a traceback.
+
+        apart: in a process of its own.
+        """
+        run = self._process if apart else self._call
+        done = run(*map(str, words))
         assert done.code == int(fails), f"duotempo {words}: {done}"
         assert "Traceback" not in done.text
         return done
 
-    def prefect_command(self, *words: str) -> Done:
-        """Runs `prefect WORDS` on the platform's server."""
-        command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
-        return self._process(command, {**self.environment, **self.platform.environment()})
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Gives this process the environment of the shell and of its platform, and Prefect's client its server."""
+        home = self.platform.home.prefect
+        with patch.dict(os.environ, {**self.environment, **self.platform.environment()}, clear=True):
+            settings = {
+                PREFECT_API_URL: self.platform.addresses.prefect_api_url,
+                PREFECT_HOME: home,
+                PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+            }
+            with temporary_settings(settings):
+                yield
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads(self.run("status", "--json").out))
 
-    def prefect(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """What Prefect's server knows."""
-        return list(self._post(f"{self.platform.addresses.prefect_api_url}{path}", body))
-
-    def runs(self, flow: str) -> list[dict[str, Any]]:
-        """The runs of a flow, newest first."""
-        wanted = {"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_DESC"}
-        return self.prefect("/flow_runs/filter", wanted)
-
-    def artifacts(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """The artifacts of a run by their keys."""
-        found = self.prefect("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
-        return {artifact["key"]: artifact for artifact in found}
+    @cached_property
+    def prefect(self) -> Prefect:
+        return Prefect(self.platform.addresses.prefect_api_url)
 
     def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """What the served Bento answers."""
-        return dict(self._post(f"{self.platform.addresses.serving_url}{path}", body))
+        answer = httpx.post(f"{self.platform.addresses.serving_url}{path}", json=body, timeout=60)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query; none of a statement that returns none."""
@@ -91,20 +105,20 @@ class Shell:
         """The processes that work on a flow run."""
         return [p for p in tagged(self.platform.home.id) if p.environ().get("PREFECT__FLOW_RUN_ID") == run_id]
 
-    @cached_property
+    @property
     def mlflow_url(self) -> str:
         return self.platform.addresses.mlflow_url
 
-    def _process(self, command: list[str], environment: dict[str, str]) -> Done:
+    def _process(self, *words: str) -> Done:
         done = subprocess.run(
-            command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+            [sys.executable, "-m", "cli.main", *words], cwd=PROJECT, env=self.environment,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def _post(self, url: str, body: dict[str, Any]) -> Any:
-        answer = httpx.post(url, json=body, timeout=60)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-
-USER = "顾客001"
+    def _call(self, *words: str) -> Done:
+        with self.inside():
+            result = CliRunner().invoke(app, words)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Done(result.exit_code, result.stdout, result.stderr)

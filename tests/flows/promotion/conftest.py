@@ -1,7 +1,6 @@
 """One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and seven versions."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -12,7 +11,7 @@ from components.store.engine import make_engine
 from infra.local.platform import Platform
 from infra.promotion import promote
 from tests.support.fragile_bundle import fragile
-from tests.support.ports import free_ports
+from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
     BROKEN,
     FAILED_GATE,
@@ -21,50 +20,31 @@ from tests.support.promotion import (
     OF_OTHER_CODE,
     SOUND,
     Canary,
+    canary_settings,
     register,
     register_without_bundle,
-    write_canary,
 )
 from tests.support.toy_data import fill_store, tiny_bundle
 
 
 @pytest.fixture(scope="package")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(
-        home=tmp_path_factory.mktemp("home"),
-        cache=tmp_path_factory.mktemp("cache"),
-        platform=free_ports(),
-    )
+def platform(shared_platform: SharedPlatform) -> Iterator[Platform]:
+    """With hardly a canary, but where a test wants one."""
+    shared_platform.renew(canary_settings(1.0))
+    with shared_platform.shell.inside():
+        yield shared_platform.platform
 
 
 @pytest.fixture(scope="package")
-def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What each deployment reads anew: at first there is hardly a canary."""
-    file = tmp_path_factory.mktemp("settings") / "duotempo.toml"
-    write_canary(file, 1.0)
-    return file
+def settings(platform: Platform) -> Settings:
+    return platform.settings
 
 
 @pytest.fixture
-def canary(settings_file: Path) -> Iterator[Canary]:
-    """Sets how long the canaries of a test are."""
-    yield lambda seconds: write_canary(settings_file, seconds)
-    write_canary(settings_file, 1.0)
-
-
-@pytest.fixture(scope="package")
-def platform(settings: Settings, settings_file: Path) -> Iterator[Platform]:
-    platform = Platform(settings)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DUOTEMPO_SETTINGS_FILE", str(settings_file))
-            platform.up()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PREFECT_API_URL", platform.addresses.prefect_api_url)
-            yield platform
-    finally:
-        platform.down()
-        platform.remove()
+def canary(shared_platform: SharedPlatform) -> Iterator[Canary]:
+    """Sets how long the canaries are, also one that runs."""
+    yield lambda seconds: shared_platform.write_settings(canary_settings(seconds))
+    shared_platform.write_settings(canary_settings(1.0))
 
 
 @pytest.fixture(scope="package")

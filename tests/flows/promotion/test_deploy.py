@@ -5,6 +5,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.settings import Settings
+from components.store.promotions import list_promotions
 from infra.bento import build_bento, versions_of
 from infra.client import DeploymentError
 from infra.local.platform import Platform
@@ -18,7 +19,9 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_promoted_version_serves_at_the_address_that_stays(platform: Platform, mlflow: str, engine: Engine) -> None:
     assert served_version(platform) == SOUND
     assert champion(mlflow) == SOUND
-    assert last_line(engine) == (SOUND, None, "ann", "the first", "serving")
+    assert [line.state for line in list_promotions(engine)[:2]] == ["requested", "serving"]
+    first = list_promotions(engine)[1]
+    assert (first.version, first.from_version, first.actor, first.reason) == (SOUND, None, "ann", "the first")
     served = platform.served()
     assert served is not None and served["bento_tag"].startswith(f"duotempo:v{SOUND}-")
 

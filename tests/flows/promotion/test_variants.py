@@ -24,6 +24,7 @@ from components.store.variants import parts
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
 from infra.promotion import rollback
+from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
     DEPLOY_SECONDS,
     FAILED_GATE,
@@ -31,6 +32,7 @@ from tests.support.promotion import (
     NEXT,
     SOUND,
     Canary,
+    canary_settings,
     champion,
     ends,
     last_line,
@@ -38,7 +40,6 @@ from tests.support.promotion import (
     register,
     served_version,
     set_alias,
-    write_canary,
 )
 from tests.support.waiting import eventually
 
@@ -100,7 +101,7 @@ def test_a_canary_that_holds_out_serves_everybody(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     count = len(list_promotions(engine))
-    canary(45.0)
+    canary(LONG)
     set_alias(mlflow, NEXT)
     begun(platform, engine, NEXT)
     given = ask(platform, USERS, lambda answer: "like")
@@ -112,6 +113,7 @@ def test_a_canary_that_holds_out_serves_everybody(
     assert served["served"]["model_version"] == SOUND
     assert {one["variant"] for one in served["variants"]} == {"champion", "canary"}
     assert kept(engine, Impression, USERS) == kept(engine, Event, USERS) == given
+    canary(1.0)
     ends(engine, NEXT, "serving")
     eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
     assert champion(mlflow) == NEXT
@@ -139,11 +141,12 @@ def test_a_canary_that_fails_goes_back_before_its_time(
 def test_a_canary_that_people_like_less_goes_back(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
-    canary(30.0)
+    canary(LONG)
     set_alias(mlflow, NEXT)
     begun(platform, engine, NEXT)
     users = [f"judging {number}" for number in range(160)]
     ask(platform, users, lambda answer: "hide" if answer["variant"] == "canary" else "like")
+    canary(1.0)
     ends(engine, NEXT, "refused")
     assert "its positive_rate is 0.0000" in last_line(engine)[3]
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
@@ -154,9 +157,9 @@ def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: En
     canary(LONG)
     set_alias(mlflow, FRAGILE)
     begun(platform, engine, FRAGILE)
-    canary(1.0)
     set_alias(mlflow, NEXT)
     eventually(lambda: (FRAGILE, "registry", "superseded") in lines_since(engine, count), seconds=60)
+    canary(1.0)
     ends(engine, NEXT, "serving")
     assert champion(mlflow) == NEXT
     assert "refused" not in registry.version(mlflow, FRAGILE).tags, "nothing spoke against it this time"
@@ -183,25 +186,25 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
     begun(platform, engine, NEXT)
     flows = [process for process in tagged(platform.home.id) if "PREFECT__FLOW_RUN_ID" in process.environ()]
     worker = platform.status()["services"]["worker-cpu"]["pid"]
-    canary(1.0)
     for pid in (worker, *(process.pid for process in flows)):
         os.kill(pid, signal.SIGKILL)
+    canary(1.0)
     eventually(lambda: (NEXT, "registry", "failed") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
     ends(engine, NEXT, "serving")
     assert (champion(mlflow), canary_of(engine)) == (NEXT, None)
 
 
 @pytest.fixture
-def challenger(settings_file: Path, mlflow: str, tmp_path: Path) -> Iterator[str]:
+def challenger(shared_platform: SharedPlatform, mlflow: str, tmp_path: Path) -> Iterator[str]:
     """A version for four users in ten, and a shadow of all requests, from the next deployment on."""
-    write_canary(settings_file, 1.0, challenger_share=0.4, shadow_share=1.0)
+    shared_platform.write_settings(canary_settings(1.0, challenger_share=0.4, shadow_share=1.0))
     version = register(mlflow, tmp_path / "8")
     set_alias(mlflow, version, "challenger")
     set_alias(mlflow, FAILED_GATE, "shadow")
     yield version
     for alias in ("challenger", "shadow"):
         MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, alias)
-    write_canary(settings_file, 1.0)
+    shared_platform.write_settings(canary_settings(1.0))
 
 
 def test_challenger_and_shadow_stand_beside_the_champion_and_are_reported(

@@ -23,6 +23,7 @@ from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.restore import restore
 from infra.promotion import promote
+from tests.support.platforms import SharedPlatform
 from tests.support.ports import free_ports
 from tests.support.promotion import champion, register, served_version
 from tests.support.toy_data import fill_store, tiny_bundle
@@ -75,7 +76,7 @@ def deployed(platform: Platform) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Lost:
-    """What a platform was before its backup, and that backup. The platform itself is gone."""
+    """What a platform was before its backup, that backup, and settings for a platform of another place."""
 
     folder: Path
     people: list[list[tuple[object, ...]]]
@@ -85,23 +86,18 @@ class Lost:
 
 
 @pytest.fixture(scope="module")
-def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
-    folder = tmp_path_factory.mktemp("backup")
-    settings = Settings(home=folder / "home", cache=folder / "cache", database_url=None, platform=free_ports())
-    platform = Platform(settings)
-    try:
-        platform.up()
+def lost(shared_platform: SharedPlatform, tmp_path_factory: pytest.TempPathFactory) -> Lost:
+    folder, platform = tmp_path_factory.mktemp("backup"), shared_platform.platform
+    shared_platform.renew({"deploy": {"canary_seconds": 0}})
+    with shared_platform.shell.inside():
         with pytest.raises(PlatformError, match="outside"):
-            backup(platform, settings.home / "inside", progress=told)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PREFECT_API_URL", platform.addresses.prefect_api_url)
-            engine = make_engine(platform.database_url)
-            fill_store(engine, tiny_bundle())
-            engine.dispose()
-            mlflow = platform.addresses.mlflow_url
-            for version in ("1", "2"):
-                register(mlflow, folder / "versions" / version)
-            promote("1", settings=settings, actor="ann")
+            backup(platform, platform.home.path / "inside", progress=told)
+        engine = make_engine(platform.database_url)
+        fill_store(engine, tiny_bundle())
+        engine.dispose()
+        for version in ("1", "2"):
+            register(platform.addresses.mlflow_url, folder / "versions" / version)
+        promote("1", settings=platform.settings, actor="ann")
         assert served_version(platform) == "1"
         noted = "SELECT 1 FROM impressions"
         eventually(lambda: rows(platform, noted), 30)
@@ -109,13 +105,15 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
             (platform.home.path / name).parent.mkdir(parents=True, exist_ok=True)
             (platform.home.path / name).write_text(content)
         backup(platform, folder / "kept", snapshots=True, progress=told)
-        before = Lost(folder / "kept", people(platform), versions(platform), deployed(platform), settings)
+        before = Lost(folder / "kept", people(platform), versions(platform), deployed(platform), elsewhere(platform))
         with pytest.raises(PlatformError, match="is up"):
             restore(platform, folder / "kept", force=True, progress=told)
-    finally:
-        platform.down()
-        platform.remove()
-    yield before
+    return before
+
+
+def elsewhere(platform: Platform) -> Settings:
+    """The settings of a platform beside it."""
+    return platform.settings.model_copy(update={"platform": free_ports()})
 
 
 def versions(platform: Platform) -> list[str]:
@@ -170,13 +168,13 @@ def test_an_outside_server_is_restored_and_emptied_only_by_force(lost: Lost, tmp
     try:
         restore(platform, lost.folder, progress=told)
         assert people(platform) == lost.people
-        elsewhere = Platform(platform.settings.model_copy(update={"home": tmp_path / "another"}))
+        another = Platform(platform.settings.model_copy(update={"home": tmp_path / "another"}))
         with pytest.raises(PlatformError, match="--force"):
-            restore(elsewhere, lost.folder, progress=told)
+            restore(another, lost.folder, progress=told)
         with make_engine(url).begin() as connection:
             connection.execute(text("DELETE FROM events"))
-        restore(elsewhere, lost.folder, force=True, progress=told)
-        assert people(elsewhere) == lost.people
+        restore(another, lost.folder, force=True, progress=told)
+        assert people(another) == lost.people
     finally:
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             for database in platform.databases.names:

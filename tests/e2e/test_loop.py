@@ -1,4 +1,4 @@
-"""The whole loop, as a person goes through it: from a folder of events to a served recommendation and back."""
+"""The whole loop, as a person goes through it: from a folder of events to recommendations, back, and forgotten."""
 
 import json
 import re
@@ -15,8 +15,8 @@ from components import registry
 from components.columns import Columns
 from components.datasets.chinese import chinese_sample
 from components.registry import Version
-from components.settings import Settings
 from components.store.snapshot import Snapshot, latest_snapshot
+from infra.client import start_deployment
 from tests.support.shell import USER, Done, Shell
 from tests.support.waiting import eventually
 
@@ -29,7 +29,7 @@ MARK = 77.0
 @pytest.fixture(scope="module")
 def promoted(shell: Shell, first: Done) -> Done:
     """Version 1 is served, whatever the gate said: the sample is small."""
-    return shell.run("promote", "1", "--force", "--why", "the sample is small")
+    return shell.run("promote", "1", "--force", "--why", "the sample is small", apart=True)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def resumed(shell: Shell, answered: dict[str, Any]) -> dict[str, Any]:
     workers = [psutil.Process(services[f"worker-{pool}"]["pid"]) for pool in ("cpu", "gpu")]
     run_id = shell.run("retrain").out.strip().split("/flow-run/")[1]
     (checkpoint,) = eventually(lambda: [file for file in checkpoints(shell) if file.parent not in done])
-    training = shell.runs("fuse")[0]["id"]
+    training = shell.prefect.runs("fuse")[0]["id"]
     for process in [*workers, *shell.processes(run_id), *shell.processes(training)]:
         process.kill()
     assert len(registry.versions(shell.mlflow_url)) == 1
@@ -70,8 +70,7 @@ def checkpoints(shell: Shell) -> list[Path]:
 
 
 def state(shell: Shell, run_id: str) -> str:
-    (run,) = shell.prefect("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
-    return str(run["state_type"])
+    return str(shell.prefect.run(run_id)["state_type"])
 
 
 def version(shell: Shell, number: str) -> Version:
@@ -135,7 +134,7 @@ def test_a_failed_critical_expectation_stops_before_training(shell: Shell, inges
     assert "nobody knows" in docs.read_text(encoding="utf-8")
     assert registry.versions(shell.mlflow_url) == []
     assert not list(docs.parents[2].glob("*/bundle"))
-    (failed, *_) = shell.runs("retrain")
+    (failed, *_) = shell.prefect.runs("retrain")
     assert failed["state_type"] == "FAILED"
 
 
@@ -154,14 +153,13 @@ def test_the_first_retraining_takes_a_snapshot_and_validates_it(shell: Shell, fi
 def test_chinese_texts_get_the_multilingual_encoder_and_a_warning(shell: Shell, first: Done) -> None:
     assert "warning: packaged:minilm does not know" in first.text
     assert "packaged:multilingual is used instead" in first.text
-    (row,) = json.loads(shell.artifacts(shell.runs("embed")[0]["id"])["embeddings"]["data"])
+    (row,) = json.loads(shell.prefect.artifacts(shell.prefect.runs("embed")[0]["id"])["embeddings"]["data"])
     assert row["computed"] > 0
     assert shell.sql("SELECT DISTINCT encoder FROM user_vectors") == [(row["encoder"],)]
     assert row["encoder"] in first.text
 
 
 def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Done) -> None:
-    from mlflow import MlflowClient
 
     found = version(shell, "1")
     assert found.aliases == ("challenger",)
@@ -182,17 +180,16 @@ def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Done) 
 
 
 def test_its_run_is_completed_with_its_reports(shell: Shell, first: Done) -> None:
-    run = next(run for run in shell.runs("retrain") if run["state_type"] == "COMPLETED")
-    artifacts = shell.artifacts(run["id"])
+    run = next(run for run in shell.prefect.runs("retrain") if run["state_type"] == "COMPLETED")
+    artifacts = shell.prefect.artifacts(run["id"])
     assert {"validation-snapshot", "validation-features", "evaluation"} <= set(artifacts)
-    trained = next(run for run in shell.runs("fuse") if run["state_type"] == "COMPLETED")
-    assert {"fusion", "fusion-twin", "fusion-model"} <= set(shell.artifacts(trained["id"]))
+    trained = next(run for run in shell.prefect.runs("fuse") if run["state_type"] == "COMPLETED")
+    assert {"fusion", "fusion-twin", "fusion-model"} <= set(shell.prefect.artifacts(trained["id"]))
     assert artifacts["evaluation"]["type"] == "markdown"
     assert "ndcg@10" in artifacts["evaluation"]["data"].lower()
 
 
 def test_what_the_gate_failed_is_not_promoted_without_force_and_a_reason(shell: Shell, first: Done) -> None:
-    from mlflow import MlflowClient
 
     client = MlflowClient(shell.mlflow_url)
     client.set_model_version_tag("duotempo", "1", "gate", "failed")
@@ -280,7 +277,7 @@ def test_the_second_version_has_learned_from_the_feedback(
     assert found.tags["snapshot_id"] == snapshot(shell).manifest["id"]
     assert found.aliases == ("challenger",)
     assert {"champion.ndcg@10", "duotempo.ndcg@10"} <= set(found.metrics)
-    (row,) = json.loads(shell.artifacts(shell.runs("embed")[0]["id"])["embeddings"]["data"])
+    (row,) = json.loads(shell.prefect.artifacts(shell.prefect.runs("embed")[0]["id"])["embeddings"]["data"])
     assert row["reused"] > row["computed"]
 
 
@@ -298,33 +295,6 @@ def test_the_second_version_takes_over_and_gives_back(shell: Shell, resumed: dic
     assert serving == [("1",), ("2",), ("1",)]
 
 
-def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -> None:
-    done = shell.run("search", "--trials", "2", "--name", "found", "--wait")
-    assert "DUOTEMPO_PRESET=found duotempo up && DUOTEMPO_PRESET=found duotempo retrain" in done.text
-    client = MlflowClient(shell.mlflow_url)
-    experiment = client.get_experiment_by_name("duotempo-search")
-    assert experiment
-    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert [run.info.run_name for run in trials] == ["trial 0", "trial 1"]
-    values = [run.data.metrics["validation_gain"] for run in trials]
-    assert parent.data.metrics == pytest.approx({"best": max(values), "in_force": values[0]})
-    assert trials[0].data.params.items() <= parent.data.params.items()
-    curve = client.get_metric_history(trials[0].info.run_id, "gain")
-    assert values[0] == max(point.value for point in curve)
-    assert [run.info.status for run in runs] == ["FINISHED"] * 3
-
-    best = trials[values.index(max(values))]
-    found = Settings(preset="found", home=shell.home)
-    assert str(found.fusion.width) == best.data.params["fusion.width"]
-    assert float(best.data.params["fusion.learning_rate"]) == found.fusion.learning_rate
-    assert found.fusion.batch_size == Settings(preset="demo").fusion.batch_size
-    (search,) = shell.runs("search")
-    rows = json.loads(shell.artifacts(search["id"])["search"]["data"])
-    assert [row["gain"] for row in rows] == values
-
-
 def test_an_item_that_is_new_is_recommended_within_what_is_promised(shell: Shell, answered: dict[str, Any]) -> None:
     """Also where the encoder is not the one of the settings, but the one that took over for Chinese texts."""
     item = {"item_id": "just in", "title": "降噪蓝牙耳机 新款", "category": ["just in"]}
@@ -332,3 +302,62 @@ def test_an_item_that_is_new_is_recommended_within_what_is_promised(shell: Shell
     assert shell.ask("/items", {"items": [item]})["accepted"] == 1
     wish = {"user_id": USER, "k": 5, "filters": {"category_in": ["just in"]}}
     eventually(lambda: [one["item_id"] for one in shell.ask("/recommend", wish)["items"]] == ["just in"], 10)
+
+
+@pytest.fixture(scope="module")
+def forgotten(shell: Shell, first: Done, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `duotempo forget` said."""
+    file = tmp_path_factory.mktemp("export") / "user.json"
+    shell.run("export", USER, "--out", file)
+    held = json.loads(file.read_text(encoding="utf-8"))
+    assert held["events"] and held["interest_vectors"]
+    assert file.stat().st_mode & 0o077 == 0
+    return dict(json.loads(shell.run("forget", USER, "--json").out))
+
+
+def naming(home: Path) -> list[Path]:
+    """The files that name the user, Parquet files read as what they are; the database has tests of its own."""
+    found = []
+    for file in home.rglob("*"):
+        if not file.is_file() or "postgres" in file.relative_to(home).parts[0]:
+            continue
+        content = file.read_bytes()
+        if file.suffix == ".parquet":
+            content = pq.read_table(file).to_pandas().to_csv().encode()
+        if USER.encode() in content or json.dumps(USER).strip('"').encode() in content:
+            found.append(file)
+    return found
+
+
+def test_the_files_name_the_user_no_more(shell: Shell, forgotten: dict[str, Any]) -> None:
+    assert forgotten["removed"]["events"] > 0
+    assert forgotten["removed"]["user_vectors"] > 0
+    erased = forgotten["files"]["erased"]
+    assert erased["snapshot_events"] > 0 and erased["interests"] > 0 and erased["cached_vectors"] > 0
+    assert naming(shell.home) == []
+    for manifest in (shell.home / "snapshots").glob("*/manifest.json"):
+        Snapshot.open(manifest.parent)
+
+
+def test_the_report_names_the_models_that_met_the_user(shell: Shell, forgotten: dict[str, Any]) -> None:
+    trained = {version.version for version in registry.versions(shell.mlflow_url)}
+    assert {model["version"] for model in forgotten["files"]["models"]} == trained
+
+
+def test_no_table_names_the_user_and_late_events_stay_outside(
+    shell: Shell, folder: Path, forgotten: dict[str, Any]
+) -> None:
+    assert "forgotten_user" in shell.run("ingest", folder, "--source", "late").text
+    for table in ("users", "events", "user_vectors", "quarantine", "erasures"):
+        assert shell.sql(f"SELECT count(*) FROM {table} AS t WHERE position(%s IN to_jsonb(t)::text) > 0", USER) == [
+            (0,)
+        ]
+
+
+def test_what_a_killed_run_left_is_done_by_the_next(shell: Shell, forgotten: dict[str, Any]) -> None:
+    """The row waits, as `/forget` leaves it, and the flow works it off."""
+    shell.sql("INSERT INTO erasures (user_id, user_hash) SELECT %s, user_hash FROM tombstones LIMIT 1", "left behind")
+    with shell.inside():
+        start_deployment("erase/local", {})
+    eventually(lambda: shell.sql("SELECT 1 FROM erasures WHERE user_id IS NULL AND done_at IS NOT NULL OFFSET 1"), 120)
+    assert shell.sql("SELECT user_id FROM erasures WHERE user_id IS NOT NULL") == []

@@ -3,13 +3,15 @@
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from components import registry
+from components.store.snapshot import take_snapshot
 from infra.client import run_deployment
-from tests.support.schedules import World
+from tests.support.promotion import register
+from tests.support.schedules import World, fill
 
 pytestmark = pytest.mark.timeout(600)
 LONG_AGO = time.time() - 90 * 86_400
@@ -20,10 +22,11 @@ def age(folder: Path) -> None:
         os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-@pytest.mark.usefixtures("first")
-def test_what_nobody_needs_goes_and_stands_on_the_page(world: World) -> None:
+def test_what_nobody_needs_goes_and_stands_on_the_page(world: World, tmp_path: Path) -> None:
     home = world.platform.home.path
-    newest = registry.versions(os.environ["MLFLOW_TRACKING_URI"])[0].version
+    fill(world)
+    take_snapshot(world.engine, datetime.now(UTC), home / "snapshots")
+    newest = register(world.platform.addresses.mlflow_url, tmp_path / "version")
     for version in (newest, "77"):
         folder = home / "bundles" / version
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +39,6 @@ def test_what_nobody_needs_goes_and_stands_on_the_page(world: World) -> None:
     assert not (home / "bundles" / "77").exists()
     assert (home / "bundles" / newest).is_dir()
     assert {path.name for path in (home / "snapshots").iterdir()} == snapshots
-    shown = world.artifacts(world.runs("retention")[0]["id"])["retention"]
+    shown = world.prefect.artifacts(world.prefect.runs("retention")[0]["id"])["retention"]
     assert json.loads(shown["data"]) == result["removed"]
     assert "1 removed, 2 bytes" in shown["description"]

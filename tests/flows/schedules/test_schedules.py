@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.settings import EmbeddingSettings
-from infra.client import DeploymentError, run_deployment
+from components.errors import DuotempoError
+from flows.batch import batch
+from flows.embed import TextsError, embed
+from infra.client import run_deployment
 from infra.local.deployments import Deployments
 from infra.local.programs import PROJECT
 from tests.support.schedules import World
@@ -21,8 +23,8 @@ CRONS = {
 
 def schedules(world: World) -> dict[str, dict[str, Any]]:
     """The only schedule of each flow that has one."""
-    flows = {flow["id"]: flow["name"] for flow in world.prefect("/flows/filter", {})}
-    deployments = world.prefect("/deployments/filter", {})
+    flows = {flow["id"]: flow["name"] for flow in world.prefect.ask("/flows/filter", {})}
+    deployments = world.prefect.ask("/deployments/filter", {})
     return {flows[one["flow_id"]]: one["schedules"][0] for one in deployments if one["schedules"]}
 
 
@@ -41,10 +43,10 @@ def test_one_setting_makes_every_schedule_active(world: World) -> None:
 
 
 def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
-    flows = {flow["id"]: flow["name"] for flow in world.prefect("/flows/filter", {})}
+    flows = {flow["id"]: flow["name"] for flow in world.prefect.ask("/flows/filter", {})}
     limits = {
         flows[one["flow_id"]]: (one["global_concurrency_limit"]["limit"], one["concurrency_options"])
-        for one in world.prefect("/deployments/filter", {})
+        for one in world.prefect.ask("/deployments/filter", {})
         if one["schedules"]
     }
     collisions = {flow: options["collision_strategy"] for flow, (limit, options) in limits.items() if limit == 1}
@@ -60,20 +62,15 @@ def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
 
 def test_the_daily_batch_waits_for_a_champion(world: World) -> None:
     assert run_deployment("batch/local", {}, timeout=200) is None
-    (run,) = world.runs("batch")
+    (run,) = world.prefect.runs("batch")
     assert "no champion yet" in run["state"]["message"]
-    with pytest.raises(DeploymentError, match="duotempo promote"):
-        run_deployment("batch/local", {"file": "somewhere.parquet"}, timeout=200)
+    with pytest.raises(DuotempoError, match="duotempo promote"):
+        batch("somewhere.parquet")
 
 
 def test_what_is_wrong_with_the_input_is_not_tried_again(world: World, tmp_path: Path) -> None:
-    parameters = {
-        "texts_file": str(tmp_path / "missing.parquet"),
-        "out_file": str(tmp_path / "vectors.parquet"),
-        "settings": EmbeddingSettings().model_dump(mode="json"),
-    }
-    with pytest.raises(DeploymentError, match=r"missing\.parquet"):
-        run_deployment("embed/gpu", parameters, timeout=200)
-    run = world.runs("embed")[0]
+    with pytest.raises(TextsError, match=r"missing\.parquet"):
+        embed(str(tmp_path / "missing.parquet"), str(tmp_path / "vectors.parquet"))
+    run = world.prefect.runs("embed")[0]
     assert (run["state_type"], run["run_count"]) == ("FAILED", 1)
-    assert world.tasks(run["id"])["vectors"]["run_count"] == 1
+    assert world.prefect.tasks(run["id"])["vectors"]["run_count"] == 1

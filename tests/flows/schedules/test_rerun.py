@@ -9,6 +9,8 @@ from mlflow import MlflowClient
 
 from components import registry
 from flows.fuse import device as torch_device
+from flows.monitor import monitor
+from flows.retrain import retrain
 from infra.client import run_deployment
 from tests.support.schedules import ITEMS, MANY, VISITS, World, fill
 from tests.support.waiting import eventually
@@ -17,9 +19,17 @@ pytestmark = pytest.mark.timeout(600)
 STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse", "evaluate")
 
 
+@pytest.fixture(scope="module")
+def first(world: World) -> dict[str, Any]:
+    """The first retraining of the shop, by the workers."""
+    fill(world)
+    return dict(run_deployment("retrain/local", {}, timeout=400))
+
+
 def states(world: World) -> dict[str, str]:
     """The states of the latest retraining's tasks."""
-    return {name: task["state_name"] for name, task in world.tasks(world.runs("retrain")[0]["id"]).items()}
+    run_id = world.prefect.runs("retrain")[0]["id"]
+    return {name: task["state_name"] for name, task in world.prefect.tasks(run_id).items()}
 
 
 def numbers(world: World) -> list[str]:
@@ -28,17 +38,17 @@ def numbers(world: World) -> list[str]:
 
 def test_the_training_asks_for_the_gpu_pool_and_tells_its_device(world: World, first: dict[str, Any]) -> None:
     for flow, key in (("embed", "embeddings"), ("fuse", "fusion")):
-        (run,) = [one for one in world.runs(flow) if one["state_type"] == "COMPLETED"]
+        (run,) = [one for one in world.prefect.runs(flow) if one["state_type"] == "COMPLETED"]
         assert run["work_pool_name"] == "gpu"
         worker = run["labels"]["prefect.worker.name"]
         assert worker.startswith("gpu@")
-        (row,) = json.loads(world.artifacts(run["id"])[key]["data"])
+        (row,) = json.loads(world.prefect.artifacts(run["id"])[key]["data"])
         assert row["worker"] == worker
         assert row["device"] in ("cpu", "cuda", torch_device())
 
 
 def test_with_nothing_changed_it_names_the_version_that_is_there(world: World, first: dict[str, Any]) -> None:
-    again = run_deployment("retrain/local", {}, timeout=400)
+    again = retrain()
     assert (first["unchanged"], again["unchanged"]) == (False, True)
     assert again == {**first, "unchanged": True}
     assert numbers(world) == ["1"]
@@ -48,7 +58,7 @@ def test_with_nothing_changed_it_names_the_version_that_is_there(world: World, f
 def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any]) -> None:
     """The version is gone, so that it must be registered again; all that leads to it is still there."""
     MlflowClient(world.platform.addresses.mlflow_url).delete_model_version(registry.NAME, "1")
-    again = run_deployment("retrain/local", {}, timeout=400)
+    again = retrain()
     assert again["version"] == "2"
     assert again["metrics"] == first["metrics"]
     assert numbers(world) == ["2"]
@@ -58,14 +68,14 @@ def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any
 
 
 def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[str, Any]) -> None:
-    known, before = numbers(world), len(world.runs("retrain"))
-    assert run_deployment("monitor/local", {}, timeout=300)["retraining"] is None
+    known, before = numbers(world), len(world.prefect.runs("retrain"))
+    assert monitor()["retraining"] is None
     new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1), after=ITEMS - VISITS)
     assert new >= MANY
     found = run_deployment("monitor/local", {}, timeout=300)
     assert f"{new} events that the newest version does not know" in found["decision"]
     run_id = found["retraining"].rpartition("/")[2]
-    eventually(lambda: world.run(run_id)["state_type"] in ("COMPLETED", "FAILED"), 400)
+    eventually(lambda: world.prefect.run(run_id)["state_type"] in ("COMPLETED", "FAILED"), 400)
     assert numbers(world) == [str(int(known[0]) + 1), *known]
-    assert len(world.runs("retrain")) == before + 1
-    assert run_deployment("monitor/local", {}, timeout=300)["retraining"] is None
+    assert len(world.prefect.runs("retrain")) == before + 1
+    assert monitor()["retraining"] is None

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,7 +43,7 @@ def second(world: World) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def online(world: World) -> set[str]:
-    workers = world.prefect("/work_pools/gpu/workers/filter", {})
+    workers = world.prefect.ask("/work_pools/gpu/workers/filter", {})
     return {one["name"] for one in workers if one["status"] == "ONLINE"}
 
 
@@ -67,7 +66,7 @@ def processes(run_id: str) -> list[psutil.Process]:
 
 def cached(world: World) -> int:
     """Vectors in the cache."""
-    files = (world.settings.cache / "embeddings").rglob("*.parquet")
+    files = (world.platform.settings.cache / "embeddings").rglob("*.parquet")
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
@@ -87,6 +86,7 @@ def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[byte
     assert taken["worker"] == f"{usual_name('gpu')} ({device()})"
 
 
+@pytest.mark.long  # Prefect misses a run after two minutes of silence
 def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
     world: World, second: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -101,28 +101,24 @@ def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
             process.kill()
         second.wait()
         kept = cached(world) - before
-        assert world.run(run_id)["labels"][NAME_LABEL] == SECOND
+        assert world.prefect.run(run_id)["labels"][NAME_LABEL] == SECOND
     finally:
         first.send_signal(signal.SIGCONT)
     report_lost_runs(os.environ["PREFECT_API_URL"], f"{usual_name('gpu')} ({device()})")
-    assert world.run(run_id)["state_type"] == "RUNNING", "another machine's run is none of its business"
+    assert world.prefect.run(run_id)["state_type"] == "RUNNING", "another machine's run is none of its business"
 
-    ended = eventually(lambda: (run := world.run(run_id))["state_type"] == "COMPLETED" and run, SILENCE_SECONDS + 400)
+    ended = eventually(
+        lambda: (run := world.prefect.run(run_id))["state_type"] == "COMPLETED" and run, SILENCE_SECONDS + 400
+    )
     assert ended["run_count"] == 2
-    assert [name for name in states(world, run_id) if name in ("Crashed", "AwaitingRetry")] == [
+    assert [name for name in world.prefect.states(run_id) if name in ("Crashed", "AwaitingRetry")] == [
         "Crashed",
         "AwaitingRetry",
     ]
-    table = world.artifacts(run_id)["embeddings"]["data"]
+    table = world.prefect.artifacts(run_id)["embeddings"]["data"]
     assert f'"reused": {kept}, ' in table
     assert f'"computed": {TEXTS - kept}, ' in table
     assert read_vectors(Path(parameters["out_file"]), ["kettle number 0 of the shop"]).shape[0] == 1
-
-
-def states(world: World, run_id: str) -> list[str]:
-    """The names of all states that a run has had."""
-    answer = httpx.get(f"{world.platform.addresses.prefect_api_url}/flow_run_states/", params={"flow_run_id": run_id})
-    return [state["name"] for state in sorted(answer.raise_for_status().json(), key=lambda state: state["timestamp"])]
 
 
 def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
@@ -130,12 +126,12 @@ def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World
     fill(world)
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
-    fused = len(world.runs("fuse"))
+    fused = len(world.prefect.runs("fuse"))
     run_id = start_deployment("retrain/local", {}).page.rpartition("/")[2]
-    eventually(lambda: len(world.runs("fuse")) > fused)
+    eventually(lambda: len(world.prefect.runs("fuse")) > fused)
     worker = psutil.Process(world.platform.status()["services"]["worker-cpu"]["pid"])
     for process in [worker, *processes(run_id)]:
         process.kill()
-    ended = eventually(lambda: (run := world.run(run_id))["state_type"] in ("COMPLETED", "FAILED") and run, 500)
+    ended = eventually(lambda: (run := world.prefect.run(run_id))["state_type"] in ("COMPLETED", "FAILED") and run, 500)
     assert (ended["state_type"], ended["run_count"]) == ("COMPLETED", 2)
-    assert len(world.runs("fuse")) == fused + 1
+    assert len(world.prefect.runs("fuse")) == fused + 1

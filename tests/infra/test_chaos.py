@@ -1,0 +1,33 @@
+"""Kills at random moments, under load: nothing that was acknowledged is lost, and everything comes back."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos import VICTIMS, measure, serve_shop
+from components.settings import Settings
+from tests.support.platforms import SharedPlatform
+from tests.support.shell import Shell
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def check(figures: dict[str, float], rounds: int) -> None:
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+    assert figures["acknowledged"] > 0
+    assert sum(figures[f"{name}_kills"] for name in VICTIMS) == rounds
+    assert all(figures[f"{name}_normal_s"] > 0 for name in VICTIMS)
+
+
+def test_five_kills_cost_no_acknowledged_event(started: SharedPlatform, tmp_path: Path) -> None:
+    serve_shop(started.platform, tmp_path)
+    check(measure(started.platform, 5, random.Random(0)), 5)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_cost_no_acknowledged_event(tmp_path: Path) -> None:
+    shell = Shell(Settings(home=tmp_path / "home", cache=tmp_path / "cache", database_url=None))
+    check(json.loads(shell.run("chaos", "--rounds", "200", "--json", apart=True).out)["figures"], 200)

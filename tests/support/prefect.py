@@ -1,0 +1,46 @@
+"""What Prefect's server knows of the runs."""
+
+from typing import Any
+
+import httpx
+
+
+class Prefect:
+    """Asks the server at an address."""
+
+    def __init__(self, api_url: str) -> None:
+        self._api_url = api_url
+
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
+        answer = httpx.post(f"{self._api_url}{path}", json=body, timeout=60)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        (found,) = self.ask("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
+        return dict(found)
+
+    def runs(self, flow: str) -> list[dict[str, Any]]:
+        """Newest first, without those that are only scheduled."""
+        wanted = {
+            "flows": {"name": {"any_": [flow]}},
+            "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}},
+            "sort": "EXPECTED_START_TIME_DESC",
+        }
+        return list(self.ask("/flow_runs/filter", wanted))
+
+    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The task runs of a flow run by the names of their tasks."""
+        found = self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200})
+        return {task["name"]: task for task in found}
+
+    def states(self, run_id: str) -> list[str]:
+        """The names of all states that a run has had."""
+        answer = httpx.get(f"{self._api_url}/flow_run_states/", params={"flow_run_id": run_id}, timeout=60)
+        found = answer.raise_for_status().json()
+        return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
+
+    def artifacts(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The artifacts of a run by their keys."""
+        found = self.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+        return {artifact["key"]: artifact for artifact in found}
