@@ -27,8 +27,9 @@ class Doors:
         """Raises ApiError (503) until the service is loaded."""
         if self._guard is None:
             parts = self._runtime.parts
-            self._ring = KeyRing(parts.database)
-            self._guard = Guard(parts.settings.security, self._ring)
+            security = parts.settings.security
+            self._ring = KeyRing(parts.database, security.keys_seconds)
+            self._guard = Guard(security, self._ring)
         return self._guard
 
     @property

@@ -18,8 +18,6 @@ from serving.database import Database, DatabaseAway
 from serving.errors import ApiError, unavailable
 from serving.limits import Buckets
 
-LOOK_SECONDS = 2.0
-"""How often the keys are read: within this time all services know of a revoked one."""
 SCHEME = "bearer"
 LOCAL = "local"
 logger = logging.getLogger(__name__)
@@ -28,8 +26,10 @@ logger = logging.getLogger(__name__)
 class KeyRing:
     """The keys as Postgres had them last. While it is away the last known ones go on, revoked ones too."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seconds: float) -> None:
+        """seconds: between two reads."""
         self._database = database
+        self._seconds = seconds
         self._first = asyncio.Lock()
         self._keys: Mapping[str, Key] | None = None
 
@@ -47,7 +47,7 @@ class KeyRing:
         """Reads them again and again."""
         while True:
             await self._read()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._seconds)
 
     async def _read(self) -> None:
         try:

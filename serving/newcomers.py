@@ -10,8 +10,6 @@ from components.store.item_vectors import VectorOfItem, read_item_vectors, vecto
 
 MOST = 20_000
 """Items that a bundle takes in. A catalogue that grows by more wants a retraining."""
-PATIENCE_SECONDS = 10.0
-"""After so long an item that waits is told of."""
 CHUNK = 1_000
 """Vectors that are read at once."""
 
@@ -19,9 +17,11 @@ CHUNK = 1_000
 class Newcomers:
     """Of one bundle. One thread at a time."""
 
-    def __init__(self, encoder: str) -> None:
-        """encoder: the key of the one that the bundle was trained with."""
+    def __init__(self, encoder: str, patience_seconds: float) -> None:
+        """encoder: the key of the one that the bundle was trained with. patience_seconds: after so long an item that
+        waits is told of."""
         self._encoder = encoder
+        self._patience_seconds = patience_seconds
         self._joined: dict[str, VectorOfItem] = {}
         self._waiting: dict[str, float] = {}
         self._left_out: set[str] = set()
@@ -39,7 +39,7 @@ class Newcomers:
     @property
     def notes(self) -> list[str]:
         """What is wrong, in words."""
-        late = sum(time.monotonic() - since > PATIENCE_SECONDS for since in self._waiting.values())
+        late = sum(time.monotonic() - since > self._patience_seconds for since in self._waiting.values())
         notes = [f"new items that wait for an encoder: {late}; `duotempo status` says whether it is up"] if late else []
         if self._left_out:
             notes.append(f"new items that wait for a retraining: {len(self._left_out)}; a version takes in {MOST:,}")

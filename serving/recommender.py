@@ -84,7 +84,7 @@ class Recommender:
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
         self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
-        self.newcomers = Newcomers(encoder)
+        self.newcomers = Newcomers(encoder, settings.serving.encoder_patience_seconds)
         self._interests: Recent[str | None, Interest] = Recent(INTERESTS)
 
     @property

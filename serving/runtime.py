@@ -43,7 +43,6 @@ from serving.variants import Variants
 BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundles"
 VARIANTS_SECONDS = 1.0
 """A switch between versions that this Bento holds is one transaction on the table `variants`, seen within this time."""
-TREND_SECONDS = 60.0
 SWITCH_SECONDS = 0.0005
 """How long a thread may make the others wait: a tenth of Python's own, which is seen in the tail of latency."""
 logger = logging.getLogger(__name__)
@@ -180,7 +179,12 @@ class Runtime:
             Changes(settings.database_url, variants, database.servers),
             Ahead(database, variants),
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
-            Follower("trend", TREND_SECONDS, database, lambda asked: variants.tell(read_trend(asked, settings.events))),
+            Follower(
+                "trend",
+                settings.serving.trend_seconds,
+                database,
+                lambda asked: variants.tell(read_trend(asked, settings.events)),
+            ),
         ]
         return Parts(settings, database, variants, intake, people, privacy, spool, followers)
 

@@ -86,7 +86,7 @@ class PlatformSettings(Section):
 
 
 class ServingSettings(Section):
-    """How the service goes on while Postgres is away, or slow, see docs/reliability.md; and its log."""
+    """How the service goes on while Postgres is away, or slow, see docs/reliability.md; its log; how fresh it is."""
 
     spool_folder: Path | None = None
     """Where feedback waits meanwhile, on a disk of this machine (no network file system); absent: `spool` in the
@@ -99,6 +99,10 @@ class ServingSettings(Section):
     """How the service writes its log. From `log_level` INFO on it has a line for each request."""
     write_seconds: PositiveFloat = 2.0
     """Time in which Postgres must store a batch of feedback; later it goes to the spool."""
+    trend_seconds: PositiveFloat = 60.0
+    """How often what is wanted lately is counted anew."""
+    encoder_patience_seconds: PositiveFloat = 10.0
+    """After so long `/readyz` tells of a new item that waits for the encoder."""
 
 
 class SecuritySettings(Section):
@@ -118,6 +122,8 @@ class SecuritySettings(Section):
     """...and how many may come at once after a pause."""
     timeout_seconds: PositiveFloat = 30.0
     """A request that takes longer is answered with 503."""
+    keys_seconds: PositiveFloat = 2.0
+    """How often the keys are read: a revoked one works that much longer."""
 
 
 class PrivacySettings(Section):

@@ -1,17 +1,13 @@
 """A real Bento over HTTP, in front of a real Postgres, on the chessboard."""
 
-import secrets
 import shutil
 from collections.abc import Iterator
 
 import httpx
-import psycopg
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from sqlalchemy import make_url
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from infra.migrations import migrate
-from tests.support.postgres import Server, postgres_home
+from tests.support.postgres import Server, fresh_database, postgres_home
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load
 
@@ -27,31 +23,39 @@ def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("serving")
     bundle = chessboard()
     bundle.write(folder / "bundle")
-    name = f"serving_{secrets.token_hex(8)}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-        migrate(url)
+    with fresh_database(postgres_url) as url:
         load(url, bundle, HISTORIES)
         with bento(folder, url) as address:
             wait_until_ready(address)
             yield World(address, url)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[tuple[Server, str]]:
-    """A server of this module's own, which it may stop."""
+@pytest.fixture(scope="session")
+def mortal_server() -> Iterator[tuple[Server, str]]:
+    """A server beside that of the session, and the URL of its first database."""
     with postgres_home() as home:
         server = Server(home)
         url = server.start()
         try:
             yield server, url
         finally:
-            server.stop()
+            if server.runs:
+                server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def postgres(mortal_server: tuple[Server, str]) -> Iterator[tuple[Server, str]]:
+    """A server that this module may stop, and the URL of a migrated database of its own there."""
+    server, first = mortal_server
+    if not server.runs:
+        server.restart()
+    with fresh_database(first) as url:
+        yield server, url
+        if not server.runs:
+            server.restart()
+
+
+@pytest.fixture(scope="module")
 def client(world: World) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=world.address, timeout=30) as client:
         yield client
@@ -60,6 +64,7 @@ def client(world: World) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """An installed Chromium, else playwright's own."""
+    expect.set_options(timeout=60_000)
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((found for name in names if (found := shutil.which(name))), None)
     with sync_playwright() as playwright:

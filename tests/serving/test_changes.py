@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
 
@@ -17,16 +17,7 @@ from components.store.load import append_events
 from tests.support.calls import colours, ids, recommend
 from tests.support.service import World, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, squares
-
-SOON = 5.0
-"""Far above what is promised (a second): it tells late from never."""
-
-
-def soon(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON
-    while not holds():
-        assert time.monotonic() < end, f"not within {SOON:g} s"
-        time.sleep(0.02)
+from tests.support.waiting import eventually
 
 
 def write_events(world: World, users: list[str], items: list[str]) -> None:
@@ -54,7 +45,7 @@ def test_events_of_other_writers_count(client: httpx.Client, world: World, other
     assert recommend(client, user, k=20).user_state == "new"
     bought = squares("white")[:6]
     write_events(world, [user, *others], bought)
-    soon(lambda: recommend(client, user, k=20).user_state == "known")
+    eventually(lambda: recommend(client, user, k=20).user_state == "known")
     after = recommend(client, user, k=5)
     assert not set(ids(after)) & set(bought)
     assert colours(after) == {"white"}
@@ -63,10 +54,10 @@ def test_events_of_other_writers_count(client: httpx.Client, world: World, other
 def test_events_that_are_taken_away_do_not_count_any_more(client: httpx.Client, world: World) -> None:
     user = f"watched-{uuid.uuid4().hex}"
     write_events(world, [user], squares("black")[:3])
-    soon(lambda: recommend(client, user).user_state == "known")
+    eventually(lambda: recommend(client, user).user_state == "known")
     with psycopg.connect(world.database) as connection:
         connection.execute("DELETE FROM events WHERE user_id = %s", [user])
-    soon(lambda: recommend(client, user).user_state == "new")
+    eventually(lambda: recommend(client, user).user_state == "new")
 
 
 def test_an_item_that_cannot_be_had_goes_and_comes_back_under_its_new_name(client: httpx.Client, world: World) -> None:
@@ -76,12 +67,12 @@ def test_an_item_that_cannot_be_had_goes_and_comes_back_under_its_new_name(clien
     with psycopg.connect(world.database, autocommit=True) as connection:
         (before,) = connection.execute("SELECT title FROM items WHERE item_id = %s", [best]).fetchone() or ("",)
         connection.execute(change, [False, before, best])
-        soon(lambda: best not in ids(recommend(client, user, k=64)))
+        eventually(lambda: best not in ids(recommend(client, user, k=64)))
         connection.execute(change, [True, "Another name", best])
-        soon(lambda: best in ids(recommend(client, user, k=64)))
+        eventually(lambda: best in ids(recommend(client, user, k=64)))
         assert recommend(client, user, k=1).items[0].title == "Another name"
         connection.execute(change, [True, before, best])
-        soon(lambda: recommend(client, user, k=1).items[0].title == before)
+        eventually(lambda: recommend(client, user, k=1).items[0].title == before)
 
 
 def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx.Client, world: World) -> None:
@@ -94,8 +85,8 @@ def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx
         ).fetchall()
     assert cut == [(True,)]
     write_events(world, [user], squares("black")[:3])
-    soon(lambda: recommend(client, user).user_state == "known")
-    soon(lambda: not recommend(client, user).degraded)
+    eventually(lambda: recommend(client, user).user_state == "known")
+    eventually(lambda: not recommend(client, user).degraded)
 
 
 @pytest.fixture(scope="module")

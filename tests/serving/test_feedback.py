@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -16,6 +17,7 @@ from tests.support.calls import REUSED, colours, counted, ids, new_user, recomme
 from tests.support.postgres import stored
 from tests.support.service import World
 from tests.support.toy_data import NAMES, squares
+from tests.support.waiting import eventually
 
 
 def test_a_like_changes_the_next_answer(client: httpx.Client, world: World) -> None:
@@ -67,12 +69,18 @@ def test_an_event_without_id_is_known_by_its_content(client: httpx.Client, world
     assert counted(world, user) == 2
 
 
-def together(world: World, client: httpx.Client, batches: list[list[dict[str, object]]]) -> list[httpx.Response]:
+WAITING = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+"""Who waits for a server process."""
+
+
+def together(
+    world: World, client: httpx.Client, batches: Sequence[Sequence[Mapping[str, object]]]
+) -> list[httpx.Response]:
     """The answers to requests that wait for the same moment."""
     with ThreadPoolExecutor(len(batches) + 1) as pool, psycopg.connect(world.database) as blocking:
         blocking.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         pool.submit(tell, client, {"user_id": new_user(), "item_id": "a1", "event": "view"})
-        time.sleep(0.2)
+        eventually(lambda: stored(world.database, WAITING, blocking.info.backend_pid))
         asked = [pool.submit(client.post, "/feedback", json={"events": batch}) for batch in batches]
         time.sleep(0.5)
         blocking.rollback()

@@ -24,11 +24,11 @@ class Doubler:
         return [2 * number if number else LookupError("refused") for number in numbers]
 
 
-def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[object], list[list[int]]]:
+def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[int | BaseException], list[list[int]]]:
     """What all were answered who asked at once, and the groups that were written."""
     doubler = Doubler()
 
-    async def ask() -> list[object]:
+    async def ask() -> list[int | BaseException]:
         commit = Gathered("test", doubler.write, size=lambda number: 1, most=most)
         commit.start()
         told = await asyncio.gather(*map(commit.ask, numbers), return_exceptions=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -42,7 +43,7 @@ WATCHED = 24
 WORTH = 0.05
 """Contribution of a reason that no other change hides."""
 RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-RANKINGS = {
+RANKINGS: dict[str, dict[str, str]] = {
     "as it comes": {},
     "what was seen may come again": {"EXCLUDE_SEEN": "[]"},
     "only what was bought is left out": {"EXCLUDE_SEEN": '["purchase"]', "EXCLUDE_HIDDEN": "false"},
@@ -81,7 +82,7 @@ class Shop:
     def ask(self, user: str, **wishes: object) -> RecommendAnswer:
         request = RecommendRequest.model_validate({"user_id": user, **wishes})
         answer = Json(asyncio.run(self.parts.recommender.recommend(request)))
-        return RecommendAnswer.model_validate_json(answer.body)
+        return RecommendAnswer.model_validate_json(bytes(answer.body))
 
 
 @dataclass
@@ -127,8 +128,8 @@ class World:
     def come_back(self) -> None:
         self.shop.parts.people.consent(ConsentRequest(user_id=self.user, consent=True))
 
-    def may_be_shown(self, wishes: dict[str, object]) -> set[str]:
-        filters = dict(wishes.get("filters") or {})
+    def may_be_shown(self, wishes: dict[str, Any]) -> set[str]:
+        filters = wishes.get("filters") or {}
         items = self.shop.bundle.items.select(["item_id", "category"]).to_pylist()
         kept = {
             one["item_id"]
@@ -199,7 +200,7 @@ happenings = st.lists(
 
 
 @st.composite
-def asked(draw: Callable[..., object]) -> dict[str, object]:
+def asked(draw: Callable[..., Any]) -> dict[str, Any]:
     """A request, items and categories by their number."""
     some = st.lists(numbers, max_size=3)
     return {
@@ -214,7 +215,7 @@ def asked(draw: Callable[..., object]) -> dict[str, object]:
     }
 
 
-def wishes_of(shop: Shop, wish: dict[str, object]) -> dict[str, object]:
+def wishes_of(shop: Shop, wish: dict[str, Any]) -> dict[str, Any]:
     names = shop.items
     kinds = sorted({name for one in shop.bundle.items["category"].to_pylist() for name in one})
     filters = {
@@ -227,7 +228,7 @@ def wishes_of(shop: Shop, wish: dict[str, object]) -> dict[str, object]:
     return {name: wish[name] for name in ("k", "strategy", "diversity")} | {"filters": filters, "context": context}
 
 
-def take_place(world: World, happening: tuple[object, ...], connection: psycopg.Connection) -> None:
+def take_place(world: World, happening: tuple[Any, ...], connection: psycopg.Connection) -> None:
     kind, *what = happening
     if kind in ("forget", "come back"):
         world.forget() if kind == "forget" else world.come_back()
@@ -261,7 +262,7 @@ def caps_hold(world: World, answer: RecommendAnswer, k: int, allowed: set[str]) 
 @RANDOM
 @given(happenings=happenings, wish=asked())
 def test_every_list_keeps_its_promises(
-    shop: Shop, connection: psycopg.Connection, happenings: list[tuple[object, ...]], wish: dict[str, object]
+    shop: Shop, connection: psycopg.Connection, happenings: list[tuple[Any, ...]], wish: dict[str, Any]
 ) -> None:
     world = World(shop, f"u-{uuid.uuid4().hex}")
     wishes = wishes_of(shop, wish)

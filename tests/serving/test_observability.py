@@ -1,7 +1,6 @@
 """What a running service tells of itself: stages and candidates in its metrics, a line a request in its log."""
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.support.calls import metric, recommend
 from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
+from tests.support.waiting import eventually
 
 WORDS = "what-nobody-should-read"
 
@@ -33,7 +33,7 @@ def address(database: str, folder: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address, timeout=30) as client:
         yield client
@@ -41,14 +41,13 @@ def client(address: str) -> Iterator[httpx.Client]:
 
 def lines(folder: Path, request_id: str) -> list[dict[str, Any]]:
     """What the log says of a request, which may be some time after its answer."""
-    end = time.monotonic() + 10
-    while True:
+
+    def told() -> list[dict[str, Any]]:
         whole, _, _ = (folder / "bento.log").read_text().rpartition("\n")
-        told = [line for line in whole.splitlines() if line.startswith("{")]
-        found = [line for line in map(json.loads, told) if line["request_id"] == request_id]
-        if found or time.monotonic() > end:
-            return found
-        time.sleep(0.05)
+        all_lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+        return [line for line in all_lines if line["request_id"] == request_id]
+
+    return list(eventually(told, 60))
 
 
 def test_every_stage_of_an_answer_is_measured(client: httpx.Client) -> None:

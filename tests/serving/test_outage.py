@@ -1,6 +1,7 @@
 """Postgres stopped and started again; a service that has nothing to serve."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
-from infra.migrations import migrate
 from serving.answers import Ready
 from serving.app import make_app
 from serving.runtime import Runtime
@@ -22,7 +22,6 @@ from tests.support.waiting import eventually
 
 def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], tmp_path: Path) -> None:
     server, url = postgres
-    migrate(url)
     bundle = chessboard()
     bundle.write(tmp_path / "bundle")
     long_ago = [(name, "purchase", 100.0) for name in squares("black")[:8]]
@@ -31,7 +30,7 @@ def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], t
         wait_until_ready(address)
         whole = recommend(client, "bella", k=5)
         assert not whole.degraded
-        eventually(lambda: metric(client, "duotempo_users") == 3, 10)  # two were there lately
+        eventually(lambda: metric(client, "duotempo_users") == 3, 60)  # two were there lately
 
         server.stop()
         lately = recommend(client, "willy", k=40)
@@ -80,8 +79,8 @@ def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -
         bento(tmp_path, "postgresql://nobody@127.0.0.1:1/nothing") as address,
         httpx.Client(base_url=address) as client,
     ):
-        while "still being read" in (response := client.get("/readyz")).text:
-            continue
+        wait_until_read(lambda: client.get("/readyz").text)
+        response = client.get("/readyz")
         state = Ready.model_validate(response.json())
         assert (response.status_code, state.ready, state.model_version) == (503, False, None)
         assert "manifest.json is missing" in state.missing[0]
@@ -117,7 +116,12 @@ def test_a_bundle_whose_model_is_broken_is_named(monkeypatch: pytest.MonkeyPatch
 def not_ready() -> str:
     """What a service in this process says it lacks."""
     with TestClient(make_app(Runtime())) as client:
-        while "still being read" in (response := client.get("/readyz")).text:
-            continue
+        wait_until_read(lambda: client.get("/readyz").text)
+        response = client.get("/readyz")
         assert response.status_code == 503
         return Ready.model_validate(response.json()).missing[0]
+
+
+def wait_until_read(ask: Callable[[], str]) -> None:
+    """Until the service is done with the bundle. ask: what /readyz says."""
+    eventually(lambda: "still being read" not in ask(), 60)

@@ -1,6 +1,5 @@
 """Erasure, consent, export and pseudonyms over HTTP, read back past the service."""
 
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,6 @@ from components.store.erasure import expire_tombstones
 from components.store.ingest import ingest
 from components.store.keys import create_key
 from serving.answers import ConsentAnswer
-from serving.guard import LOOK_SECONDS
 from tests.support.calls import SECRET, counted, export, forget, new_user, recommend, tell, view
 from tests.support.postgres import soon_stored, stored
 from tests.support.raw_events import NOW
@@ -28,7 +26,17 @@ from tests.support.toy_data import NAMES, chessboard, load
 
 
 @pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def admin(database: str) -> dict[str, str]:
+    """A key that is there before the service, which reads the keys when it starts."""
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        _, key = create_key(connection, "the tests of people", ["admin"])
+    engine.dispose()
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture(scope="module")
+def world(database: str, admin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A served chessboard with a database of its own: who is forgotten ties it to a privacy key."""
     place = tmp_path_factory.mktemp("people")
     chessboard().write(place / "bundle")
@@ -39,16 +47,6 @@ def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 
 @pytest.fixture(scope="module")
-def admin(world: World) -> dict[str, str]:
-    engine = make_engine(world.database)
-    with engine.begin() as connection:
-        _, key = create_key(connection, "the tests of people", ["admin"])
-    engine.dispose()
-    time.sleep(2 * LOOK_SECONDS)
-    return {"Authorization": f"Bearer {key}"}
-
-
-@pytest.fixture
 def service(world: World) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=world.address, timeout=60) as client:
         yield client

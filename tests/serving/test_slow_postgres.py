@@ -31,7 +31,8 @@ def way(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     folder = tmp_path_factory.mktemp("slow")
     chessboard().write(folder / "bundle")
     load(database, chessboard(), HISTORIES)
-    with proxied(database) as (proxy, url), bento(folder, url) as address:
+    usual = {"DUOTEMPO_SERVING__READ_SECONDS": "0.5", "DUOTEMPO_SERVING__WRITE_SECONDS": "2"}
+    with proxied(database) as (proxy, url), bento(folder, url, **usual) as address:
         wait_until_ready(address)
         with httpx.Client(base_url=address, timeout=60) as client:
             yield proxy, client

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from components.store.clean import clean_events
 from components.store.engine import make_engine
 from components.store.erasure import forget
 from components.store.keys import create_key
-from infra.migrations import migrate
 from serving.answers import FeedbackAnswer
 from serving.spool import Row, Spool
 from serving.waiting import spool_events
@@ -40,23 +39,50 @@ from tests.support.calls import (
 from tests.support.calls import forget as ask_to_forget
 from tests.support.clock import make_clock
 from tests.support.postgres import Server, stored
-from tests.support.service import HISTORIES, World, mortal_bento, wait_until_ready
+from tests.support.service import HISTORIES, mortal_bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def filled(postgres: tuple[Server, str]) -> World:
-    """The database alone; each test has a Bento of its own."""
+def filled(postgres: tuple[Server, str]) -> str:
+    """The URL of a database with the chessboard and who likes it."""
     _, url = postgres
-    migrate(url)
     load(url, chessboard(), HISTORIES)
-    return World("", url)
+    return url
+
+
+def place(folder: Path) -> Path:
+    """The folder, with a bundle in it."""
+    chessboard().write(folder / "bundle")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return place(tmp_path_factory.mktemp("spool"))
+
+
+@pytest.fixture(scope="module")
+def small_spool(filled: str, shared_folder: Path) -> Iterator[httpx.Client]:
+    """A client of a Bento with a small spool."""
+    settings = {"DUOTEMPO_SERVING__SPOOL_MB": "2", "DUOTEMPO_SECURITY__KEYS_SECONDS": "0.2"}
+    with service(shared_folder, filled, **settings) as (client, _):
+        yield client
+
+
+@pytest.fixture
+def shared(small_spool: httpx.Client) -> httpx.Client:
+    """The client for tests that neither kill the Bento nor need other settings; nothing is left of the test before."""
+    wait_until_empty(small_spool)
+    wait_until_whole(small_spool, "willy")
+    return small_spool
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    chessboard().write(tmp_path / "bundle")
-    return tmp_path
+    """Of a Bento of this test's own."""
+    return place(tmp_path)
 
 
 @contextmanager
@@ -79,43 +105,42 @@ def away(server: Server) -> Iterator[None]:
 
 
 def test_feedback_without_postgres_counts_at_once_and_is_stored_once(
-    postgres: tuple[Server, str], filled: World, folder: Path
+    postgres: tuple[Server, str], shared: httpx.Client
 ) -> None:
-    server, url = postgres
+    (server, url), client = postgres, shared
     user, white = new_user(), squares("white")[:3]
     wrong = {"user_id": user, "item_id": "a1", "event": "stare"}
-    strange = {"user_id": user, "item_id": "of another board", "event": "view"}
-    with service(folder, url) as (client, _):
-        shown = recommend(client, user)
-        batch = [*likes(user, *white), {"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9}, strange]
-        batch[0] |= {"request_id": shown.request_id}
-        with away(server):
-            answer = tell(client, *batch, batch[0], wrong)
-            assert (answer.accepted, answer.spooled, answer.duplicates) == (0, 5, 1)
-            assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(6, "unknown_event")]
-            assert tell(client, *batch[:4]).model_dump(exclude={"rejected"}) == {
-                "accepted": 0, "duplicates": 4, "spooled": 0,
-            }  # fmt: skip
-            assert metric(client, "duotempo_spool_rows") == 6
-            assert metric(client, "duotempo_spool_seconds") > 0
-            after = recommend(client, user, k=40, explain=True)
-            assert (after.degraded, after.user_state) == (True, "known")
-            assert colours(recommend(client, user, k=5)) == {"white"}
-            assert not {*white, "a1"} & set(ids(after))
-        wait_until_empty(client)
-        assert {item for _, item in stored(url, EVENTS, user)} == {*white, "a1"}
-        assert len(stored(url, EVENTS, user)) == 4
-        kept = "SELECT split_part(reason, ':', 1) FROM quarantine WHERE \"row\"->>'user_id' = %s ORDER BY 1"
-        assert stored(url, kept, user) == [("unknown_event",), ("unknown_item",)]
-        named = "SELECT model_version, variant, source FROM events WHERE request_id = %s"
-        assert stored(url, named, shown.request_id) == [("7", "champion", "feedback")]
-        assert tell(client, *batch[:4]).duplicates == 4
-        whole = recommend(client, user, k=40)
-        assert set(ids(whole)) == set(ids(after))
+    strange: dict[str, object] = {"user_id": user, "item_id": "of another board", "event": "view"}
+    shown = recommend(client, user)
+    batch = [*likes(user, *white), {"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9}, strange]
+    batch[0]["request_id"] = shown.request_id
+    with away(server):
+        answer = tell(client, *batch, batch[0], wrong)
+        assert (answer.accepted, answer.spooled, answer.duplicates) == (0, 5, 1)
+        assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(6, "unknown_event")]
+        assert tell(client, *batch[:4]).model_dump(exclude={"rejected"}) == {
+            "accepted": 0, "duplicates": 4, "spooled": 0,
+        }  # fmt: skip
+        assert metric(client, "duotempo_spool_rows") == 6
+        assert metric(client, "duotempo_spool_seconds") > 0
+        after = recommend(client, user, k=40, explain=True)
+        assert (after.degraded, after.user_state) == (True, "known")
+        assert colours(recommend(client, user, k=5)) == {"white"}
+        assert not {*white, "a1"} & set(ids(after))
+    wait_until_empty(client)
+    assert {item for _, item in stored(url, EVENTS, user)} == {*white, "a1"}
+    assert len(stored(url, EVENTS, user)) == 4
+    kept = "SELECT split_part(reason, ':', 1) FROM quarantine WHERE \"row\"->>'user_id' = %s ORDER BY 1"
+    assert stored(url, kept, user) == [("unknown_event",), ("unknown_item",)]
+    named = "SELECT model_version, variant, source FROM events WHERE request_id = %s"
+    assert stored(url, named, shown.request_id) == [("7", "champion", "feedback")]
+    assert tell(client, *batch[:4]).duplicates == 4
+    whole = wait_until_whole(client, user, k=40)
+    assert set(ids(whole)) == set(ids(after))
 
 
 def test_a_killed_service_loses_nothing_that_it_acknowledged(
-    postgres: tuple[Server, str], filled: World, folder: Path
+    postgres: tuple[Server, str], filled: str, folder: Path
 ) -> None:
     server, url = postgres
     user, white = new_user(), squares("white")[:4]
@@ -133,10 +158,13 @@ def test_a_killed_service_loses_nothing_that_it_acknowledged(
             server.stop()
 
 
-def test_two_services_share_a_spool_and_store_once(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
-    server, url = postgres
+def test_two_services_share_a_spool_and_store_once(
+    postgres: tuple[Server, str], shared: httpx.Client, shared_folder: Path, folder: Path
+) -> None:
+    (server, url), first = postgres, shared
     users = [new_user() for _ in range(20)]
-    with service(folder, url) as (first, _), service(folder, url) as (second, _):
+    spool = str(shared_folder / "home" / "spool")
+    with service(folder, url, DUOTEMPO_SERVING__SPOOL_FOLDER=spool) as (second, _):
         with away(server):
             for user in users:
                 assert tell(first, *likes(user, *NAMES[:30])).spooled == 30
@@ -147,21 +175,20 @@ def test_two_services_share_a_spool_and_store_once(postgres: tuple[Server, str],
             assert [item for _, item in stored(url, EVENTS, user)] == NAMES[:50]
 
 
-def test_a_full_spool_acknowledges_nothing_more(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
-    server, url = postgres
-    with service(folder, url, DUOTEMPO_SERVING__SPOOL_MB="1") as (client, _):
-        with away(server):
-            users = fill(client)
-            assert 0.9 < metric(client, "duotempo_spool_used_ratio") <= 1
-        assert_stored_once(client, url, users)
-        assert metric(client, "duotempo_spool_used_ratio") < 0.1
+def test_a_full_spool_acknowledges_nothing_more(postgres: tuple[Server, str], shared: httpx.Client) -> None:
+    (server, url), client = postgres, shared
+    with away(server):
+        users = fill(client)
+        assert 0.9 < metric(client, "duotempo_spool_used_ratio") <= 1
+    assert_stored_once(client, url, users)
+    assert metric(client, "duotempo_spool_used_ratio") < 0.1
 
 
-def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], filled: World, folder: Path) -> None:
+def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], filled: str, folder: Path) -> None:
     server, url = postgres
     disk = folder / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "tmpfs", disk, "-o"]
+    mount: list[str | Path] = ["mount", "-t", "tmpfs", "tmpfs", disk, "-o"]
     if os.geteuid() != 0 or subprocess.run([*mount, "size=1m"], check=False, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
@@ -179,7 +206,8 @@ def fill(client: httpx.Client) -> list[str]:
     acknowledged: list[str] = []
     for _ in range(100):
         users = [new_user() for _ in range(100)]
-        events = [{"user_id": user, "item_id": "a1", "event": "comment", "text": "x" * 200} for user in users]
+        comment = {"item_id": "a1", "event": "comment", "text": "x" * 200, "timestamp": 1.7e9}  # too old for a trend
+        events = [comment | {"user_id": user} for user in users]
         response = client.post("/feedback", json={"events": events})
         if response.status_code != 200:
             break
@@ -198,54 +226,55 @@ def assert_stored_once(client: httpx.Client, url: str, users: list[str]) -> None
 
 
 def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
-    postgres: tuple[Server, str], filled: World, folder: Path
+    postgres: tuple[Server, str], shared: httpx.Client, shared_folder: Path
 ) -> None:
-    server, url = postgres
+    (server, url), client = postgres, shared
     erased, silent, gone = new_user(), new_user(), new_user()
     engine = make_engine(url)
     with engine.begin() as connection:
         _, key = create_key(connection, "the tests of the spool", ["admin"])
     admin = {"Authorization": f"Bearer {key}"}
-    with service(folder, url) as (client, _):
-        spool = Spool(folder / "home" / "spool", 1)
-        with spool.alone() as alone:
-            assert alone
-            with away(server):
-                for user in (erased, silent, gone):
-                    assert tell(client, *likes(user, "a1", "b1")).spooled == 2
-            wait_until_known(client, admin, erased)
-            exported = export(client, admin, erased)
-            assert [row[Columns.ITEM] for row in exported.spooled] == ["a1", "b1"]
-            assert ask_to_forget(client, admin, erased).removed["spool"] == 2
-            assert export(client, admin, erased).spooled == []
-            assert recommend(client, erased).user_state == "new"
-            said = client.post("/consent", json={"user_id": silent, "consent": False}, headers=admin)
-            assert said.status_code == 200
-            assert export(client, admin, silent).spooled == []
-            with engine.begin() as connection:
-                forget(connection, Privacy(Settings(privacy=PrivacySettings.model_validate({"key": SECRET}))), gone)
-            assert spool.size().rows == 2
-        wait_until_empty(client)
-        for user in (erased, silent, gone):
-            assert stored(url, EVENTS, user) == []
-        refused = "SELECT \"row\"::text FROM quarantine WHERE reason LIKE 'forgotten_user%%'"
-        assert set(stored(url, refused)) == {("{}",)}
-        left = b"".join(file.read_bytes() for file in (folder / "home" / "spool").iterdir())
-        assert not any(user.encode() in left for user in (erased, silent, gone))
-        spool.close()
+    spool = Spool(shared_folder / "home" / "spool", 2)
+    with ExitStack() as held:
+        assert eventually(lambda: held.enter_context(spool.alone()), 60), "a service holds it whenever it looks"
+        with away(server):
+            for user in (erased, silent, gone):
+                assert tell(client, *likes(user, "a1", "b1")).spooled == 2
+        wait_until_known(client, admin, erased)
+        exported = export(client, admin, erased)
+        assert [row[Columns.ITEM] for row in exported.spooled] == ["a1", "b1"]
+        assert ask_to_forget(client, admin, erased).removed["spool"] == 2
+        assert export(client, admin, erased).spooled == []
+        assert recommend(client, erased).user_state == "new"
+        said = client.post("/consent", json={"user_id": silent, "consent": False}, headers=admin)
+        assert said.status_code == 200
+        assert export(client, admin, silent).spooled == []
+        with engine.begin() as connection:
+            forget(connection, Privacy(Settings(privacy=PrivacySettings.model_validate({"key": SECRET}))), gone)
+        assert spool.size().rows == 2
+    wait_until_empty(client)
+    for user in (erased, silent, gone):
+        assert stored(url, EVENTS, user) == []
+    refused = "SELECT \"row\"::text FROM quarantine WHERE reason LIKE 'forgotten_user%%'"
+    assert set(stored(url, refused)) == {("{}",)}
+    eventually(lambda: not left_of(shared_folder / "home" / "spool", erased, silent, gone), 60)
+    spool.close()
     engine.dispose()
+
+
+def left_of(folder: Path, *users: str) -> list[str]:
+    """The users whose ids are anywhere in the files of the spool."""
+    files = b"".join(file.read_bytes() for file in folder.iterdir())
+    return [user for user in users if user.encode() in files]
 
 
 def wait_until_known(client: httpx.Client, admin: dict[str, str], user: str) -> None:
     """Until Postgres and its keys are back."""
-    end = time.monotonic() + 30
-    while client.post("/export", json={"user_id": user}, headers=admin).status_code != 200:
-        assert time.monotonic() < end, "not back within 30 s"
-        time.sleep(0.1)
+    eventually(lambda: client.post("/export", json={"user_id": user}, headers=admin).status_code == 200, 60)
 
 
 def test_a_clock_that_goes_back_under_a_running_service_costs_nothing(
-    postgres: tuple[Server, str], filled: World, folder: Path
+    postgres: tuple[Server, str], filled: str, folder: Path
 ) -> None:
     server, url = postgres
     clock, user, white = make_clock(folder), new_user(), squares("white")[:3]
@@ -268,26 +297,25 @@ def test_a_clock_that_goes_back_under_a_running_service_costs_nothing(
         assert stored(url, ages, user) == [("e1",), ("g1",)]
 
 
-def test_a_clock_that_went_back_costs_nothing(filled: World, folder: Path) -> None:
+def test_a_clock_that_went_back_costs_nothing(filled: str, shared: httpx.Client, shared_folder: Path) -> None:
     """What was stored and spooled by a clock of two hours later is stored, counts, and leaves the service in order."""
-    url = filled.database
+    url, client = filled, shared
     ahead, user, spooled = datetime.now(UTC) + timedelta(hours=2), new_user(), new_user()
     white = squares("white")[:3]
     load(url, chessboard(), {user: [(name, "like", 0.0) for name in white]}, now=ahead)
     raw = [{**event, "timestamp": ahead.timestamp()} for event in likes(spooled, *white)]
     events = clean_events(raw, source="feedback", settings=EventSettings(), known_items=white, now=ahead).rows
-    with service(folder, url) as (client, _):
-        spool = Spool(folder / "home" / "spool", 1)
-        assert spool.add(spool_events(events)) == 3
-        spool.close()
-        wait_until_empty(client)
-        assert len(stored(url, EVENTS, spooled)) == 3
-        for one in (user, spooled):
-            answer = recommend(client, one, k=5, explain=True)
-            assert (answer.user_state, answer.degraded) == ("known", False)
-            assert colours(answer) == {"white"}
-        assert tell(client, *likes(user, "a1")).accepted == 1
-        assert "a1" not in ids(recommend(client, user, k=64))
+    spool = Spool(shared_folder / "home" / "spool", 2)
+    assert spool.add(spool_events(events)) == 3
+    spool.close()
+    wait_until_empty(client)
+    assert len(stored(url, EVENTS, spooled)) == 3
+    for one in (user, spooled):
+        answer = recommend(client, one, k=5, explain=True)
+        assert (answer.user_state, answer.degraded) == ("known", False)
+        assert colours(answer) == {"white"}
+    assert tell(client, *likes(user, "a1")).accepted == 1
+    assert "a1" not in ids(recommend(client, user, k=64))
 
 
 def test_what_another_process_adds_to_an_empty_spool_is_found(tmp_path: Path) -> None:

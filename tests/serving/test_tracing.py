@@ -1,7 +1,6 @@
 """A service that sends its traces to a collector, which is a real HTTP server here."""
 
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +15,9 @@ from serving.answers import Ready
 from tests.support.ports import free_port
 from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load
+from tests.support.waiting import eventually
 
 TRACE, PARENT = uuid.uuid4().hex, uuid.uuid4().hex[:16]
-PATIENCE = 20.0
 
 
 class Collector(ThreadingHTTPServer):
@@ -35,13 +34,11 @@ class Collector(ThreadingHTTPServer):
 
     def of(self, trace: str) -> dict[str, Span]:
         """By name, once the whole request is there."""
-        end = time.monotonic() + PATIENCE
-        while True:
-            found = {span.name: span for span in self.spans if span.trace_id.hex() == trace}
-            if any(span.kind == Span.SPAN_KIND_SERVER for span in found.values()):
-                return found
-            assert time.monotonic() < end, f"no such trace within {PATIENCE:g} s"
-            time.sleep(0.05)
+        eventually(lambda: any(span.kind == Span.SPAN_KIND_SERVER for span in self._of(trace)), 60)
+        return {span.name: span for span in self._of(trace)}
+
+    def _of(self, trace: str) -> list[Span]:
+        return [span for span in self.spans if span.trace_id.hex() == trace]
 
 
 class Taking(BaseHTTPRequestHandler):
@@ -136,7 +133,8 @@ def test_feedback_is_traced_to_its_statements(client: httpx.Client, collector: C
 def test_no_span_holds_what_a_user_wrote_or_who_they_are(client: httpx.Client, collector: Collector) -> None:
     user, text = f"user-{uuid.uuid4().hex}", f"text-{uuid.uuid4().hex}"
     event = {"user_id": user, "item_id": "a1", "event": "comment", "text": text}
-    for path, body in (("/feedback", {"events": [event]}), ("/recommend", {"user_id": user})):
+    asked: list[tuple[str, dict[str, object]]] = [("/feedback", {"events": [event]}), ("/recommend", {"user_id": user})]
+    for path, body in asked:
         collector.of(ask(client, path, body)[0])
     told = b"".join(span.SerializeToString() for span in collector.spans)
     assert user.encode() not in told
@@ -157,13 +155,15 @@ def test_a_collector_that_is_away_costs_nobody_an_answer(database: str, tmp_path
         assert httpx.post(f"{address}/recommend", json={"user_id": "bella"}).json()["items"]
 
 
+def readiness(address: str) -> Ready:
+    return Ready.model_validate(httpx.get(f"{address}/readyz").json())
+
+
 def test_a_protocol_that_is_not_spoken_is_named(database: str, tmp_path: Path) -> None:
     chessboard().write(tmp_path / "bundle")
     told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     with bento(tmp_path, database, **told) as address:
-        end = time.monotonic() + PATIENCE
-        while (state := Ready.model_validate(httpx.get(f"{address}/readyz").json())).loading:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        eventually(lambda: not readiness(address).loading, 60)
+        state = readiness(address)
         assert not state.ready
         assert "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'" in state.missing[0]

