@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -43,7 +45,9 @@ class Drain:
         def begin(number: int, frame: FrameType | None) -> None:
             signal.signal(number, handler)
             self.begun = True
-            loop.call_soon_threadsafe(lambda: loop.create_task(_drain(server, lambda: handler(number, frame))))
+            ended = partial(handler, number, frame)
+            # not in the context of the request that the signal broke into: the log would name its id
+            loop.call_soon_threadsafe(lambda: loop.create_task(_drain(server, ended)), context=Context())
 
         signal.signal(signal.SIGTERM, begin)
 
