@@ -47,7 +47,11 @@ def test_a_second_run_trains_nothing_and_writes_the_same(settings: Settings, pag
     assert page.read_text() == text
 
 
-def test_a_changed_setting_trains_anew_and_keeps_the_old_cells(settings: Settings, page: Path) -> None:
+def test_a_changed_setting_trains_anew_and_keeps_the_old_cells(
+    settings: Settings, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "DATASETS", {"ml-100k": quality.Plan(("loo",))})
+    settings.cache = tmp_path / "cache"
     quality.run(settings, dataset="ml-100k", page=page)
     before = written(settings)
     settings.fusion.learning_rate /= 2

@@ -18,10 +18,11 @@ QUICK = {
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page that is written instead of the project's own."""
+    """The page that is written instead of the project's own, with one seed a model."""
     file = tmp_path / "quality.md"
     file.write_text("<!-- results -->\n<!-- /results -->\n")
     run = quality.run
+    monkeypatch.setattr(quality, "DATASETS", {"ml-100k": quality.Plan(("loo", "rolling"))})
     monkeypatch.setattr(quality, "run", lambda settings, **options: run(settings, page=file, **options))
     return file
 

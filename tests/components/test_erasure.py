@@ -2,8 +2,8 @@
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import text
 
 from components.columns import Columns
 from components.datasets.sources import Dataset
@@ -49,9 +48,11 @@ class Place:
         return vars(erased)
 
 
-@pytest.fixture
-def place(database: str, tmp_path: Path) -> Iterator[Place]:
-    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+@pytest.fixture(scope="module")
+def made(database: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Made once; the tests erase from copies."""
+    folder = tmp_path_factory.mktemp("made")
+    settings = Settings(home=folder / "home", cache=folder / "cache")
     events = pd.DataFrame(
         [
             (user, f"i{(number * (step + 1)) % 9}", (NOW - timedelta(days=step + 1)).timestamp(), "like")
@@ -62,8 +63,6 @@ def place(database: str, tmp_path: Path) -> Iterator[Place]:
     )
     items = pd.DataFrame({Columns.ITEM: [f"i{n}" for n in range(9)], Columns.TITLE: [f"Lamp {n}" for n in range(9)]})
     engine = make_engine(database)
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, item_vectors, events, event_keys"))
     ingest(engine, Dataset("shop", events, items), settings, source="shop", now=NOW)
     run = TrainingRun.open(take_snapshot(engine, NOW, settings.home / "snapshots").path, settings)
     engine.dispose()
@@ -73,7 +72,16 @@ def place(database: str, tmp_path: Path) -> Iterator[Place]:
     result = settings.home / "prefect" / "storage" / "0123"
     result.parent.mkdir(parents=True)
     result.write_text(ANNA)
-    yield Place(run, settings.cache, result)
+    return Place(run, settings.cache, result)
+
+
+@pytest.fixture
+def place(made: Place, tmp_path: Path) -> Place:
+    settings = made.run.settings.model_copy(update={"home": tmp_path / "home", "cache": tmp_path / "cache"})
+    shutil.copytree(made.home, settings.home)
+    shutil.copytree(made.cache, settings.cache)
+    run = TrainingRun.open(settings.home / made.run.snapshot_path.relative_to(made.home), settings)
+    return Place(run, settings.cache, settings.home / made.result.relative_to(made.home))
 
 
 def documents(run: TrainingRun) -> dict[str, set[str]]:

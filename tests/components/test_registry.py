@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from components import registry
 from components.bundle import Bundle
@@ -33,24 +35,26 @@ def snapshot_id(folder: Path) -> str:
     return hashlib.sha256(str(folder).encode()).hexdigest()
 
 
-@pytest.fixture
-def training(tmp_path: Path) -> dict[str, Path]:
+def trained(folder: Path) -> dict[str, Path]:
     """What a retraining leaves behind: two bundles, a snapshot, reports."""
-    snapshot, report = tmp_path / "snapshot", tmp_path / "evaluation"
+    snapshot, report = folder / "snapshot", folder / "evaluation"
     snapshot.mkdir()
-    (snapshot / "manifest.json").write_text(
-        json.dumps({"id": snapshot_id(tmp_path), "cut": CUT, "rows": {"events": 7}})
-    )
+    (snapshot / "manifest.json").write_text(json.dumps({"id": snapshot_id(folder), "cut": CUT, "rows": {"events": 7}}))
     report.mkdir()
     (report / "report.md").write_text("# Report")
-    (tmp_path / "data_docs.html").write_text("<h1>Data Docs</h1>")
+    (folder / "data_docs.html").write_text("<h1>Data Docs</h1>")
     return {
-        "bundle": tiny_bundle(seed=1, cut=CUT).write(tmp_path / "bundle"),
-        "twin": tiny_bundle(seed=2, cut=TWIN_CUT).write(tmp_path / "twin"),
+        "bundle": tiny_bundle(seed=1, cut=CUT).write(folder / "bundle"),
+        "twin": tiny_bundle(seed=2, cut=TWIN_CUT).write(folder / "twin"),
         "snapshot": snapshot,
         "report": report,
-        "docs": tmp_path / "data_docs.html",
+        "docs": folder / "data_docs.html",
     }
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> dict[str, Path]:
+    return trained(tmp_path)
 
 
 def register(uri: str, training: dict[str, Path], *, reasons: tuple[str, ...] = ()) -> registry.Registered:
@@ -67,6 +71,21 @@ def register(uri: str, training: dict[str, Path], *, reasons: tuple[str, ...] = 
     )
 
 
+@dataclass(frozen=True)
+class Known:
+    """A training and the version that it is registered as."""
+
+    training: dict[str, Path]
+    registered: registry.Registered
+
+
+@pytest.fixture(scope="module")
+def known(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Known:
+    """One that no test changes."""
+    training = trained(tmp_path_factory.mktemp("known"))
+    return Known(training, register(uri, training))
+
+
 def test_a_registered_version_tells_where_it_comes_from(uri: str, training: dict[str, Path]) -> None:
     registered = register(uri, training)
     found = registry.version(uri, registered.version)
@@ -79,10 +98,8 @@ def test_a_registered_version_tells_where_it_comes_from(uri: str, training: dict
     assert registered.url == found.url == f"{uri}/#/models/duotempo/versions/{registered.version}"
 
 
-def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, training: dict[str, Path]) -> None:
-    from mlflow import MlflowClient
-
-    registered = register(uri, training)
+def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, known: Known) -> None:
+    training, registered = known.training, known.registered
     client = MlflowClient(uri)
     run = client.get_run(registered.run_id)
     assert run.data.params == {"fusion.width": "64", "preset": ""}
@@ -94,8 +111,8 @@ def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, traini
     assert {"evaluation", "data_docs", "twin", "snapshot"} <= artifacts
 
 
-def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, training: dict[str, Path], tmp_path: Path) -> None:
-    number = register(uri, training).version
+def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, known: Known, tmp_path: Path) -> None:
+    number = known.registered.version
     bundle = Bundle.read(registry.download_bundle(uri, number, tmp_path / "back" / "bundle"))
     twin = Bundle.read(registry.download_twin(uri, number, tmp_path / "back" / "twin"))
     np.testing.assert_array_equal(bundle.vectors, tiny_bundle(seed=1).vectors)
@@ -105,10 +122,8 @@ def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, training: dict
     assert Bundle.read(again).manifest["cut"] == CUT
 
 
-def test_the_model_recommends_as_the_scorer_does(uri: str, training: dict[str, Path]) -> None:
-    import mlflow
-
-    number = register(uri, training).version
+def test_the_model_recommends_as_the_scorer_does(uri: str, known: Known) -> None:
+    number = known.registered.version
     with connect(uri):
         model = mlflow.pyfunc.load_model(f"models:/duotempo/{number}")
     answer = model.predict(pd.DataFrame({"history": [["i3", "i5", "no such item"], []], "k": [5, 50]}))

@@ -28,6 +28,8 @@ from tests.support.toy_data import tiny_bundle
 
 pytestmark = pytest.mark.timeout(280)
 NOW = datetime.now(UTC)
+EVENTS = 150
+"""Of each kind, and so many answers: above `monitoring.min_events`."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,10 @@ def test_an_empty_shop_is_measured_and_starts_nothing(world: World) -> None:
 
 def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     register(world)
-    even: list[tuple[object, ...]] = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + n / 20, None, None) for n in range(400)]
-    odd: list[tuple[object, ...]] = [
-        (f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + n / 70, f"r{n}", None) for n in range(400)
-    ]
-    tell(world.engine, even + odd, now=NOW)
-    for number in range(400):
+    even = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + 20 * n / EVENTS, None, None) for n in range(EVENTS)]
+    odd = [(f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + 5 * n / EVENTS, f"r{n}", None) for n in range(EVENTS)]
+    tell(world.engine, [*even, *odd], now=NOW)
+    for number in range(EVENTS):
         show(world.engine, f"r{number}", f"u{number}", [("i1", 1.0), ("i3", 1.0)], now=NOW, version="1")
     began = datetime.now(UTC)
     result = monitor()
@@ -99,7 +99,7 @@ def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     assert result["retraining"].endswith(f"/runs/flow-run/{run.id}")
 
     kept = {row["metric"]: row["mean"] for row in online_history(world.engine, began)}
-    assert kept["impressions"] == 400
+    assert kept["impressions"] == EVENTS
     assert {row["feature"]: row["value"] for row in drift_history(world.engine, began)} == result["drift"]
     page, table = Artifact.get("monitoring"), Artifact.get("drift")
     assert isinstance(page, Kept) and isinstance(page.data, str)

@@ -2,16 +2,21 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import sparse
 
 from components.columns import Columns
 from components.fusion.catalogue import Catalogue
+from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS
 from components.fusion.sequences import Documents, Sequences
 from components.settings import Settings
+from tests.support.colours import visits
 
 ITEMS = 40
 USERS = 120
@@ -38,12 +43,10 @@ def settings(kind: str = "gated", **fusion: object) -> Settings:
 
 def events(seed: int = 0) -> pd.DataFrame:
     """Each person's likes of squares of one colour, one an hour, in random order."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for user in range(USERS):
-        own = np.flatnonzero((user % 2 == 0) == BLACK)
-        for step, item in enumerate(rng.permutation(own)[: rng.integers(5, 16)]):
-            rows.append((f"u{user}", f"i{item}", "like", CUT - timedelta(hours=20 - step, minutes=int(user))))
+    rows = [
+        (f"u{user}", f"i{item}", "like", CUT - timedelta(hours=20 - step, minutes=user))
+        for user, item, step in visits(USERS, ITEMS, (5, 16), seed)
+    ]
     frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.EVENT, Columns.OCCURRED_AT])
     frame[Columns.OCCURRED_AT] = frame[Columns.OCCURRED_AT].astype("datetime64[us, UTC]")
     frame = frame.assign(value=np.nan, text=None)
@@ -80,6 +83,18 @@ def documents(seed: int = 0) -> Documents:
     vectors += rng.normal(0, 0.05, vectors.shape).astype(np.float32)
     moment = (CUT - timedelta(hours=10)).timestamp()
     return Documents(np.array([f"u{u}" for u in range(USERS)], dtype=object), np.full(USERS, moment), vectors)
+
+
+def fitted(chosen: Settings, order: np.ndarray | None = None, **options: Any) -> Fitted:
+    """A training on the board, by one thread; options: further ones of `fit`."""
+    torch.set_num_threads(1)
+    return fit(events(), catalogue(order), documents(), chosen, cut=CUT, held_out="last", **options)
+
+
+@cache
+def trained(kind: str = "gated") -> Fitted:
+    """A training with the usual settings, made once for all tests of a process, which leave it as it is."""
+    return fitted(settings(kind))
 
 
 def sequences(lengths: list[int], signals: np.ndarray | None = None) -> Sequences:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tests.support.colours import visits
+
 LAST = 1_717_200_000
 """2024-06-01 00:00 UTC."""
 
@@ -13,19 +15,16 @@ LAST = 1_717_200_000
 DAY = 86_400
 
 
-def world(users: int = 24, items: int = 20, visits: int = 8) -> pd.DataFrame:
-    """Interactions of users who each go through items of one parity, an hour between two events."""
-    random = np.random.default_rng(0)
+def world(users: int = 24) -> pd.DataFrame:
+    """Eight visits of each user to items of one colour, a day and an hour between two."""
     rows = [
-        (f"u{user}", f"i{2 * (place % (items // 2)) + user % 2}", LAST - DAY * (step % 20) - 3600 * step - user, "like")
-        for user in range(users)
-        for step, place in enumerate(random.permutation(items // 2)[:visits])
+        (f"u{user}", f"i{item}", LAST - (DAY + 3600) * step - user, "like") for user, item, step in visits(users, 20, 8)
     ]
     return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "event"]).assign(value=np.nan)
 
 
 def catalogue(items: int = 20) -> pd.DataFrame:
-    """Items whose text tells their parity."""
+    """Items whose text tells their colour."""
     return pd.DataFrame(
         {
             "item_id": [f"i{number}" for number in range(items)],

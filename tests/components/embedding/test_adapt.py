@@ -19,7 +19,7 @@ from components.embedding.adaptation.training import Adaptation, adapt
 from components.embedding.cache import Cache
 from components.embedding.encoder import Encoder, make_encoder
 from components.settings import AdaptationSettings, EmbeddingSettings
-from tests.support import tiny_models as tiny_models
+from tests.support import tiny_models
 
 WORDS = (
     "alder", "birch", "copper", "dune", "ember", "fjord", "grove", "harbor",

@@ -11,7 +11,7 @@ import pytest
 
 from components.embedding.encoder import Encoder, EncoderError, make_encoder
 from components.settings import EmbeddingSettings
-from tests.support import tiny_models as tiny_models
+from tests.support import tiny_models
 
 TEXTS = ["a warm lamp", "a chair", "a kettle that boils water for the desk and the chair", "the wooden desk"]
 POOLINGS: list[Literal["mean", "cls", "last"]] = ["mean", "cls", "last"]

@@ -13,27 +13,25 @@ import torch
 from components.errors import DuotempoError
 from components.evaluation.offline import evaluate_folder
 from components.settings import Settings
+from tests.support import colours
+from tests.support.datasets import LAST
 
-LAST = 1_717_200_000
-"""2024-06-01 00:00 UTC."""
 ITEMS = 20
 Frames = tuple[pd.DataFrame, pd.DataFrame | None]
 
 
 def shop(users: int = 24, visits: int = 8, **columns: Any) -> pd.DataFrame:
-    """Interactions of users who each go through items of one parity, an hour between two events."""
-    random = np.random.default_rng(0)
+    """Interactions of users who each go through items of one colour, an hour between two events."""
     rows = [
-        (f"u{user:02}", f"i{2 * place + user % 2:02}", LAST - 3600 * (visits - step) - user)
-        for user in range(users)
-        for step, place in enumerate(random.permutation(ITEMS // 2)[:visits])
+        (f"u{user:02}", f"i{item:02}", LAST - 3600 * (visits - step) - user)
+        for user, item, step in colours.visits(users, ITEMS, visits)
     ]
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
     return frame.assign(**{"event": "like", "value": np.nan, **columns})
 
 
 def tools(items: int = ITEMS) -> pd.DataFrame:
-    """Items whose text tells their parity."""
+    """Items whose text tells their colour."""
     return pd.DataFrame(
         {
             "item_id": [f"i{number:02}" for number in range(items)],

@@ -20,18 +20,7 @@ NOW = board.CUT.timestamp()
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
-    torch.set_num_threads(1)
-    chosen = board.settings("gated")
-    return Scorer(
-        fit(
-            board.events(),
-            board.catalogue(),
-            board.documents(),
-            chosen,
-            cut=board.CUT,
-            held_out="last",
-        ).bundle
-    )
+    return Scorer(board.trained().bundle)
 
 
 def history(black: int, white: int, white_days_ago: float, signal: float = 1.0) -> UserState:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from components.bundle import Bundle
-from components.fusion.fit import Fitted, fit
+from components.fusion.fit import Fitted
 from components.fusion.fusions import CONTEXT, Fusion, UnknownFusion, make_fusion
 from components.ranking.scorer import PARTS, Scorer
 from components.ranking.states import UserState
@@ -19,22 +19,9 @@ from tests.support.toy_data import as_scipy
 HOUR = 3600.0
 
 
-def fitted(kind: str, order: np.ndarray | None = None, seed: int = 0) -> Fitted:
-    torch.set_num_threads(1)
-    chosen = board.settings(kind, seed=seed)
-    return fit(
-        board.events(),
-        board.catalogue(order),
-        board.documents(),
-        chosen,
-        cut=board.CUT,
-        held_out="last",
-    )
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def trained(request: pytest.FixtureRequest) -> Fitted:
-    return fitted(request.param)
+    return board.trained(request.param)
 
 
 def state(items: list[int], hours_ago: float = 1.0, signal: float = 1.0) -> UserState:
@@ -115,18 +102,20 @@ def test_the_total_is_the_sum_of_its_parts(trained: Fitted) -> None:
     assert ((scores.long_share >= 0) & (scores.long_share <= 1)).all()
 
 
-def test_a_second_fit_starts_anew_and_gives_the_same(trained: Fitted, request: pytest.FixtureRequest) -> None:
-    again = fitted(request.node.callspec.params["trained"])
-    assert again.progress.losses == trained.progress.losses
-    assert again.bundle.tower == trained.bundle.tower
-    np.testing.assert_array_equal(again.bundle.vectors, trained.bundle.vectors)
+@pytest.mark.parametrize("kind", ["gated", "concat"])
+def test_a_second_fit_starts_anew_and_gives_the_same(kind: str) -> None:
+    first, again = board.trained(kind), board.fitted(board.settings(kind))
+    assert again.progress.losses == first.progress.losses
+    assert again.bundle.tower == first.bundle.tower
+    np.testing.assert_array_equal(again.bundle.vectors, first.bundle.vectors)
     np.testing.assert_array_equal(
-        Scorer(again.bundle).score(probes()).total, Scorer(trained.bundle).score(probes()).total
+        Scorer(again.bundle).score(probes()).total, Scorer(first.bundle).score(probes()).total
     )
 
 
 def test_the_seed_decides() -> None:
-    assert not np.array_equal(fitted("gated").bundle.vectors, fitted("gated", seed=1).bundle.vectors)
+    other = board.fitted(board.settings(seed=1))
+    assert not np.array_equal(board.trained().bundle.vectors, other.bundle.vectors)
 
 
 def test_saved_and_loaded_it_scores_the_same(trained: Fitted, tmp_path: Path) -> None:
@@ -161,7 +150,7 @@ def test_permuted_items_have_permuted_scores(trained: Fitted) -> None:
 def test_trained_with_renumbered_items_it_keeps_its_quality() -> None:
     """Rows carry no meaning: with another numbering the same people still get their colour."""
     order = np.random.default_rng(3).permutation(board.ITEMS)
-    scorer = Scorer(fitted("gated", order).bundle)
+    scorer = Scorer(board.fitted(board.settings(), order).bundle)
     black = [scorer.row[f"i{item}"] for item in np.flatnonzero(board.BLACK)]
     total = scorer.score([state(black[:6])]).total[0]
     total[black[:6]] = -np.inf

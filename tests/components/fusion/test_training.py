@@ -1,16 +1,13 @@
 """Windows, hold-out, and a training that can be killed."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,6 +19,7 @@ from components.fusion.packing import item_table, neighbours
 from components.fusion.sequences import Documents, WindowSampler, build_sequences
 from components.fusion.training import TrainingError
 from components.ranking.scorer import Scorer
+from components.ranking.states import UserState
 from components.settings import FusionSettings, Settings
 from tests.support import board
 from tests.support.board import sequences
@@ -128,55 +126,37 @@ def test_too_few_events_say_what_is_needed() -> None:
 KILLED = """
 import sys
 from pathlib import Path
-import torch
-from components.fusion.fit import fit
 from tests.support import board
-torch.set_num_threads(1)
-bundle = fit(
-    board.events(), board.catalogue(), board.documents(), board.settings(epochs=40, patience=100), cut=board.CUT,
-    held_out="last", checkpoint=Path(sys.argv[1]), on_epoch=lambda progress: print(progress.epoch, flush=True),
-).bundle
-bundle.write(Path(sys.argv[2]))
+board.fitted(
+    board.settings(epochs=40, patience=100),
+    checkpoint=Path(sys.argv[1]), on_epoch=lambda progress: print(progress.epoch, flush=True),
+)
 """
 
 
 def test_a_killed_training_resumes_and_ends_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-
-    def start(checkpoint: str, bundle: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", KILLED, str(tmp_path / checkpoint), str(tmp_path / bundle)]
-        return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ})
-
-    whole = start("whole", "a")
-    broken = start("broken", "b")
+    root, checkpoint = Path(__file__).parents[3], tmp_path / "broken"
+    command = [sys.executable, "-c", KILLED, str(checkpoint)]
+    broken = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
     assert broken.stdout is not None
     while int(broken.stdout.readline()) < 5:
-        time.sleep(0)
-    broken.send_signal(signal.SIGKILL)
-    broken.wait()
-    resumed = start("broken", "b")
-    assert resumed.stdout is not None
-    assert int(resumed.stdout.readline()) > 5
-    assert resumed.communicate() and resumed.returncode == 0
-    assert whole.communicate() and whole.returncode == 0
+        pass
+    broken.kill()
+    broken.communicate()
+    assert broken.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    chosen, epochs = board.settings(epochs=40, patience=100), list[int]()
+    resumed = board.fitted(chosen, checkpoint=checkpoint, on_epoch=lambda progress: epochs.append(progress.epoch))
+    assert epochs[0] > 5
+    assert epochs[-1] == 40
+    resumed.bundle.write(tmp_path / "b")
+    board.fitted(chosen, checkpoint=tmp_path / "whole").bundle.write(tmp_path / "a")
     for name in ("vectors.npy", "user_tower.onnx"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_large_catalogues_train_with_sampled_negatives() -> None:
-    torch.set_num_threads(1)
-    chosen = board.settings(full_softmax_below=10, negatives=20)
-    bundle = fit(
-        board.events(),
-        board.catalogue(),
-        board.documents(),
-        chosen,
-        cut=board.CUT,
-        held_out="last",
-    ).bundle
+    bundle = board.fitted(board.settings(full_softmax_below=10, negatives=20)).bundle
     own = np.flatnonzero(board.BLACK)[:5]
-    from components.ranking.states import UserState
-
     now = board.CUT.timestamp()
     total = Scorer(bundle).score([UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)]).total[0]
     total[own] = -np.inf

@@ -1,13 +1,18 @@
 """A Ray cluster of this machine: a head that computes nothing, and two nodes of one CPU each."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from ray.cluster_utils import Cluster
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 
 @pytest.fixture(scope="package")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> "Iterator[Cluster]":
+    from ray.cluster_utils import Cluster
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_health_check_failure_threshold", "2")  # so that a killed node is missed sooner
@@ -22,5 +27,5 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="package")
-def address(cluster: Cluster) -> str:
+def address(cluster: "Cluster") -> str:
     return str(cluster.address)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import ray
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from components.ray import cluster as module
 from components.ray.cluster import RayClusterError, connected, count, devices
@@ -47,7 +45,7 @@ def test_an_address_where_nothing_answers_is_named(work: Callable[[str, Path], N
 def test_what_answers_and_is_no_cluster_does_not_hold_the_work_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STATUS_SECONDS", 5.0)
+    monkeypatch.setattr(module, "STATUS_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(RayClusterError, match=rf"{address} is no Ray cluster.*ray start --head"):
@@ -66,7 +64,11 @@ def test_without_ray_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         embed("head:6379", tmp_path)
 
 
+@pytest.mark.long
 def test_a_cluster_of_another_version_is_refused(address: str) -> None:
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
     with connected(address):
         told = _internal_kv_get(METADATA[0], namespace=METADATA[1])
         _internal_kv_put(
@@ -83,7 +85,10 @@ def test_a_cluster_of_another_version_is_refused(address: str) -> None:
         client.internal_kv_put(METADATA[0], told, True, METADATA[1])
 
 
+@pytest.mark.long
 def test_a_connection_leaves_the_process_as_it_was(address: str) -> None:
+    import ray
+
     before = signal.getsignal(signal.SIGTERM)
     with connected(address):
         assert devices() == ("CPU", 2)

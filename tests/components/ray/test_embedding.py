@@ -1,24 +1,28 @@
 """Vectors made by a cluster are those that one process makes, whatever dies on the way."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import pytest
-from ray._private.node import Node
-from ray.cluster_utils import Cluster
 
 from components.embedding.embed import Embeddings, embed
 from components.embedding.encoder import EncoderError
 from components.ray.embedding import TEXTS, embed_together
 from components.settings import EmbeddingSettings
-from tests.support import tiny_models as tiny_models
+from tests.support import tiny_models
+from tests.support.waiting import eventually
 
+if TYPE_CHECKING:
+    from ray._private.node import Node
+    from ray.cluster_utils import Cluster
+
+pytestmark = pytest.mark.long
 ROUNDING = 1e-5
 """Of unit vectors in float32: a text's padding depends on its batch, and with it the order of sums."""
 WORDS = ("warm", "wooden", "lamp", "chair", "kettle", "desk", "木椅", "台灯")
@@ -74,7 +78,7 @@ def test_what_stops_an_actor_is_told_as_if_it_worked_alone(address: str, tmp_pat
 
 
 @pytest.fixture
-def mortal(cluster: Cluster) -> Iterator[Node]:
+def mortal(cluster: "Cluster") -> Iterator["Node"]:
     """A third node of one CPU."""
     node = cluster.add_node(num_cpus=1)
     yield node
@@ -82,7 +86,7 @@ def mortal(cluster: Cluster) -> Iterator[Node]:
         cluster.remove_node(node)
 
 
-def at_work(node: Node) -> bool:
+def at_work(node: "Node") -> bool:
     """Whether an actor of the node computes a block."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     for child in raylet.children():
@@ -93,15 +97,12 @@ def at_work(node: Node) -> bool:
 
 
 def test_a_killed_node_costs_no_vector(
-    settings: EmbeddingSettings, cluster: Cluster, mortal: Node, address: str, tmp_path: Path
+    settings: EmbeddingSettings, cluster: "Cluster", mortal: "Node", address: str, tmp_path: Path
 ) -> None:
     texts = sentences(24 * TEXTS)
 
     def kill() -> int:
-        deadline = time.monotonic() + 120
-        while not (at_work(mortal) and list(tmp_path.glob("cluster/*/*.parquet"))):
-            assert time.monotonic() < deadline, "the node has no work"
-            time.sleep(0.05)
+        eventually(lambda: at_work(mortal) and list(tmp_path.glob("cluster/*/*.parquet")), seconds=120)
         cluster.remove_node(mortal, allow_graceful=False)
         return len(list(tmp_path.glob("cluster/*/*.parquet")))
 

@@ -14,6 +14,7 @@ from components.ray.interests import build_interests_together
 from components.settings import EventSettings, InterestSettings
 from tests.support import interests as toy_interests
 
+pytestmark = pytest.mark.long
 SETTINGS = InterestSettings(document_events=2)
 PEOPLE = 60
 

@@ -87,6 +87,7 @@ def train_here(run: TrainingRun) -> tuple[Path, list[int]]:
     return train_together(run, "twin", "planted", lambda progress: epochs.append(progress.epoch)), epochs
 
 
+@pytest.mark.long
 def test_two_workers_of_this_machine_make_a_bundle_that_scores(run: TrainingRun) -> None:
     """In a process of its own: one that has had a Ray of its own cannot go back to a cluster that it knew before."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -97,6 +98,7 @@ def test_two_workers_of_this_machine_make_a_bundle_that_scores(run: TrainingRun)
     assert there[np.argsort(-scores(folder))[:8]].mean() >= 0.8
 
 
+@pytest.mark.long
 def test_two_nodes_of_a_cluster_learn_what_two_processes_learn(
     run: TrainingRun, address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,16 +121,19 @@ def test_two_nodes_of_a_cluster_learn_what_two_processes_learn(
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_what_stops_a_worker_is_told_as_if_it_trained_alone(run: TrainingRun, address: str) -> None:
     with pytest.raises(TrainingError, match=r"epoch \d+, batch \d+.*LEARNING_RATE"):
         train_together(at(run, address, learning_rate=1e30), "twin", "planted", lambda progress: None)
 
 
+@pytest.mark.long
 def test_a_cluster_that_is_too_small_is_told(run: TrainingRun, address: str) -> None:
     with pytest.raises(RayClusterError, match=r"has 2 CPU for 10000 workers: add nodes to it, or lower .*WORKERS"):
         train_together(at(run, address, workers=10_000), "model", "planted", lambda progress: None)
 
 
+@pytest.mark.long
 def test_a_run_that_names_a_cluster_extracts_the_same_interests(run: TrainingRun, address: str, tmp_path: Path) -> None:
     extract_interests(replace(at(run, address), folder=tmp_path))
     for name in ("interests.parquet", "texts.parquet"):
@@ -142,6 +147,7 @@ def test_a_run_whose_cluster_is_gone_does_not_fall_back(run: TrainingRun, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_run_that_the_nodes_do_not_see_is_told(run: TrainingRun, address: str, tmp_path: Path) -> None:
     """A file descriptor of this process stands for a disk of this machine: nobody else finds it under this path."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
