@@ -1,6 +1,7 @@
 """What other writers change in Postgres, told at their commit (LISTEN); see the migrations 0006 and 0008."""
 
 import logging
+import time
 from collections.abc import Container
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -13,7 +14,9 @@ from components.store.listening import GONE, ITEMS, USERS, VECTORS, check_alive,
 from serving.database import DatabaseAway
 
 LOOK_SECONDS = 1.0
-"""How long one look takes at most, and the time between two tries."""
+"""Between two looks at whether the server is alive, and between two tries."""
+END_SECONDS = 0.1
+"""How long an end waits for the thread."""
 logger = logging.getLogger(__name__)
 
 
@@ -76,8 +79,10 @@ class Changes:
             self.memory.followed(True)
             self._tried.set()
             while not self._over.is_set():
-                for change in connection.notifies(timeout=LOOK_SECONDS):
-                    self._tell(change)
+                until = time.monotonic() + LOOK_SECONDS
+                while not self._over.is_set() and (left := until - time.monotonic()) > 0:
+                    for change in connection.notifies(timeout=min(left, END_SECONDS)):
+                        self._tell(change)
                 check_alive(connection)
 
     def _tell(self, change: psycopg.Notify) -> None:

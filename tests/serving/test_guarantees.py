@@ -5,7 +5,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ class Shop:
 
     bundle: Bundle
     parts: Parts
+    loop: asyncio.AbstractEventLoop
 
     @property
     def ranking(self) -> RankingSettings:
@@ -79,9 +80,12 @@ class Shop:
     def items(self) -> list[str]:
         return self.bundle.items["item_id"].to_pylist()
 
+    def tell(self, *events: FeedbackEvent) -> Mapping[str, Any]:
+        return self.loop.run_until_complete(self.parts.intake.feedback(FeedbackRequest(events=list(events))))
+
     def ask(self, user: str, **wishes: object) -> RecommendAnswer:
         request = RecommendRequest.model_validate({"user_id": user, **wishes})
-        answer = Json(asyncio.run(self.parts.recommender.recommend(request)))
+        answer = Json(self.loop.run_until_complete(self.parts.recommender.recommend(request)))
         return RecommendAnswer.model_validate_json(bytes(answer.body))
 
 
@@ -97,7 +101,7 @@ class World:
 
     def did(self, item: str, kind: str, stars: float | None) -> None:
         told = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
-        answer = asyncio.run(self.shop.parts.intake.feedback(FeedbackRequest(events=[told])))
+        answer = self.shop.tell(told)
         if answer["accepted"] and self.keeps_out(kind, stars):
             self.excluded.add(item)
 
@@ -107,13 +111,19 @@ class World:
         hidden = kind == "hide" and ranking.exclude_hidden
         return kind in ranking.exclude_seen or hidden or (disliked and ranking.exclude_disliked)
 
-    def can_be_had(self, item: str, available: bool) -> None:
-        row = self.shop.bundle.row[item]
-        listed = {name: self.shop.bundle.items[name][row].as_py() for name in ("title", "category")}
-        told = CatalogueItem(item_id=item, available=available, **listed)
-        assert self.shop.parts.intake.items(ItemsRequest(items=[told]))["accepted"] == 1
-        self.deleted.discard(item)
-        (self.unavailable.discard if available else self.unavailable.add)(item)
+    def can_be_had(self, available: bool, *items: str) -> None:
+        table, row = self.shop.bundle.items.select(["title", "category"]), self.shop.bundle.row
+
+        def listed(item: str) -> dict[str, Any]:
+            (found,) = table.slice(row[item], 1).to_pylist()
+            return dict(found)
+
+        told = [
+            CatalogueItem.model_validate({"item_id": item, "available": available, **listed(item)}) for item in items
+        ]
+        assert self.shop.parts.intake.items(ItemsRequest(items=told))["accepted"] == len(items)
+        self.deleted -= set(items)
+        self.unavailable = self.unavailable - set(items) if available else self.unavailable | set(items)
 
     def delete(self, item: str, connection: psycopg.Connection) -> None:
         """As another writer does, of whom the service is told."""
@@ -172,7 +182,8 @@ def shop(
             environment.setenv(f"DUOTEMPO_{name}", value)
         runtime = Runtime()
         runtime.load()
-        yield Shop(bundle, runtime.parts)
+        with asyncio.Runner() as runner:
+            yield Shop(bundle, runtime.parts, runner.get_loop())
         runtime.close()
 
 
@@ -238,7 +249,7 @@ def take_place(world: World, happening: tuple[Any, ...], connection: psycopg.Con
         stars = what[2] if what[1] in ("rating", "review") else None
         world.did(item, what[1], stars)
     elif kind == "available":
-        world.can_be_had(item, what[1])
+        world.can_be_had(what[1], item)
     else:
         world.delete(item, connection)
 
@@ -287,8 +298,8 @@ def test_every_list_keeps_its_promises(
             again = [[item.item_id for item in shop.ask(world.user, **wishes).items] for _ in range(2)]
             assert shown == again[0] or again[0] == again[1]  # the trend is told anew now and then
         event(f"{len(shown)} of {wishes['k']}")
-    for item in world.unavailable | world.deleted:
-        world.can_be_had(item, True)
+    if gone := world.unavailable | world.deleted:
+        world.can_be_had(True, *gone)
 
 
 def test_nothing_is_kept_of_who_was_forgotten(shop: Shop) -> None:
@@ -316,7 +327,7 @@ def test_without_an_item_that_is_named_as_a_reason_the_score_is_lower(
         FeedbackEvent(user_id=user, item_id=shop.items[number], event="like", timestamp=now - days * DAY)
         for number, days in history
     ]
-    asyncio.run(shop.parts.intake.feedback(FeedbackRequest(events=events)))
+    shop.tell(*events)
     for item in shop.ask(user, k=5, strategy=strategy, explain=True).items:
         assert item.why is not None
         strong = [reason for reason in item.why.because if reason.contribution > WORTH]

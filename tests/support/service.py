@@ -4,17 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import httpx
 import psutil
 
 from tests.support.ports import free_port
 from tests.support.toy_data import squares
-from tests.support.waiting import eventually, wait_for
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 PATIENT = {"DUOTEMPO_SERVING__READ_SECONDS": "1", "DUOTEMPO_SERVING__WRITE_SECONDS": "5"}
@@ -50,7 +52,7 @@ def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str,
         )  # fmt: skip
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_for(f"{address}/livez", server)
+            eventually(lambda: _is_alive(address, server), 120)
             yield address, lambda: _kill(server)
         finally:
             if server.poll() is None:
@@ -59,6 +61,15 @@ def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str,
                 server.wait(20)
             except subprocess.TimeoutExpired:
                 _kill(server)
+
+
+def _is_alive(address: str, server: subprocess.Popen[bytes]) -> bool:
+    assert server.poll() is None, f"the Bento ended with {server.returncode}"
+    try:
+        with urllib.request.urlopen(f"{address}/livez", timeout=30) as answer:
+            return bool(answer.status == 200)
+    except (URLError, ConnectionError, TimeoutError):
+        return False
 
 
 def _kill(server: subprocess.Popen[bytes]) -> None:
