@@ -16,6 +16,7 @@ from components.datasets.named import get
 from components.evaluation.bootstrap import Interval
 from components.evaluation.offline import PRODUCT, SPLITS
 from components.evaluation.plots import INK, LONG
+from components.fusion.fusions import make_fusion
 from components.settings import EvaluationSettings, Settings
 
 PAGE = ROOT / "docs" / "quality.md"
@@ -78,6 +79,8 @@ def run(
     """
     if split is not None and split not in SPLITS:
         raise BenchError(f"--split {split!r} is none of {', '.join(SPLITS)}")
+    if fusion:
+        make_fusion(fusion, settings.fusion.width)  # one that is none is refused before anything is trained
     splits = (split,) if split else DEFAULT_SPLITS
     chosen = {**CELLS, **({fusion: {"fusion.kind": fusion}} if fusion else {})}
     folder = get(dataset, settings)

@@ -72,7 +72,7 @@ def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) ->
             raise Killed
 
     learned, validation = hold_out(histories(), board.ITEMS, Documents.none(), "last", seed=0)
-    chosen = board.settings(epochs=6, patience=100).fusion
+    chosen = board.settings(epochs=4, patience=100).fusion
     model = make_model(chosen.model_copy(update={"seed": seed}))
     progress = train(
         model, learned, Documents.none(), validation, chosen, history=50, checkpoint=checkpoint, on_epoch=watch
@@ -86,7 +86,7 @@ def work(rank: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
     whole = train_world(rank, folder / "whole.checkpoint")
     with pytest.raises(Killed):
-        train_world(rank, folder / "broken.checkpoint", killed_after=3)
+        train_world(rank, folder / "broken.checkpoint", killed_after=2)
     distributed.barrier()
     batch = the_batch()
     third = len(batch.targets) // 3
