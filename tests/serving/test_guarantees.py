@@ -1,7 +1,11 @@
-"""What every list keeps, whatever has happened: the parts of the service in one process, before a real Postgres."""
+"""What every list keeps, whatever has happened: the parts of the service in one process, before a real Postgres.
+
+DUOTEMPO_TEST_EXAMPLES says how many histories are drawn for each set of settings.
+"""
 
 import asyncio
 import math
+import os
 import time
 import uuid
 from collections import Counter
@@ -42,7 +46,9 @@ WATCHED = 24
 """Items that things happen to."""
 WORTH = 0.05
 """Contribution of a reason that no other change hides."""
-RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = int(os.environ.get("DUOTEMPO_TEST_EXAMPLES", "20"))
+"""Of each set of settings, of which there are fourteen."""
+RANDOM = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RANKINGS: dict[str, dict[str, str]] = {
     "as it comes": {},
     "what was seen may come again": {"EXCLUDE_SEEN": "[]"},
