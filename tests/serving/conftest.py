@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,14 +19,19 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service of `world` has its bundle and its log."""
+    return tmp_path_factory.mktemp("serving")
+
+
+@pytest.fixture(scope="session")
+def world(postgres_url: str, world_folder: Path) -> Iterator[World]:
     """A served chessboard that all tests of this folder share: each uses users and items of its own."""
-    folder = tmp_path_factory.mktemp("serving")
     bundle = chessboard()
-    bundle.write(folder / "bundle")
+    bundle.write(world_folder / "bundle")
     with fresh_database(postgres_url) as url:
         load(url, bundle, HISTORIES)
-        with bento(folder, url) as address:
+        with bento(world_folder, url, DUOTEMPO_LOG_LEVEL="INFO") as address:
             wait_until_ready(address)
             yield World(address, url)
 

@@ -15,8 +15,8 @@ from components.store.clean import clean_events
 from components.store.engine import make_engine
 from components.store.load import append_events
 from tests.support.calls import colours, ids, recommend
-from tests.support.service import World, bento, wait_until_ready
-from tests.support.toy_data import NAMES, chessboard, squares
+from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
 
@@ -90,12 +90,13 @@ def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx
 
 
 @pytest.fixture(scope="module")
-def forgetful(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service that reads the latest five events of each."""
+def forgetful(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that reads the latest five events of each. It has a database of its own, as it listens to changes."""
     folder = tmp_path_factory.mktemp("forgetful")
     chessboard().write(folder / "bundle")
+    load(database, chessboard(), HISTORIES)
     with (
-        bento(folder, world.database, DUOTEMPO_RANKING__HISTORY="5") as address,
+        bento(folder, database, DUOTEMPO_RANKING__HISTORY="5") as address,
         httpx.Client(base_url=address, timeout=30) as client,
     ):
         wait_until_ready(address)

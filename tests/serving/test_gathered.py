@@ -17,7 +17,7 @@ class Doubler:
         self.groups: list[list[int]] = []
 
     def write(self, numbers: Sequence[int]) -> list[int | Exception]:
-        time.sleep(0.02)
+        time.sleep(0.05)
         if -1 in numbers:
             raise ValueError("spoilt")
         self.groups.append(list(numbers))

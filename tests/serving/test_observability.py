@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.calls import metric, recommend
-from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.service import HISTORIES, World, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
@@ -109,10 +109,11 @@ def test_nothing_that_a_user_wrote_nor_a_key_is_in_the_log(client: httpx.Client,
     assert WORDS not in (folder / "bento.log").read_text()
 
 
-def test_plain_lines_bear_the_id_too(database: str, tmp_path: Path) -> None:
-    chessboard().write(tmp_path / "bundle")
-    with bento(tmp_path, database, DUOTEMPO_LOG_LEVEL="INFO") as address:
-        wait_until_ready(address)
-        number = httpx.post(f"{address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
-    (line,) = [line for line in (tmp_path / "bento.log").read_text().splitlines() if number in line]
+def test_plain_lines_bear_the_id_too(world: World, world_folder: Path) -> None:
+    number = httpx.post(f"{world.address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
+
+    def told() -> list[str]:
+        return [line for line in (world_folder / "bento.log").read_text().splitlines() if number in line]
+
+    (line,) = eventually(told, 60)
     assert f"INFO serving.requests {number} POST /recommend 200 in " in line

@@ -83,16 +83,14 @@ def soon_stored(url: str, query: str, *parameters: object, seconds: float = 60.0
 
 
 @contextmanager
-def fresh_database(server: str, like: str | None = None) -> Iterator[str]:
-    """The URL of a new migrated database; it is a copy where there is one `like` it, to which nobody is connected."""
+def fresh_database(server: str) -> Iterator[str]:
+    """The URL of a new migrated database."""
     name = f"test_{secrets.token_hex(8)}"
     url = make_url(server).set(database=name).render_as_string(hide_password=False)
-    copied = f"TEMPLATE {make_url(like).database}" if like else ""
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} {copied}".encode())
+        connection.execute(f"CREATE DATABASE {name}".encode())
     try:
-        if not like:
-            migrate(url)
+        migrate(url)
         yield url
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
