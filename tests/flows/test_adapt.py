@@ -1,6 +1,7 @@
 """The adapt flow on a real Prefect, Postgres and MLflow: from a snapshot to a registered encoder of one's own."""
 
 import importlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,6 @@ import yaml
 from mlflow import MlflowClient
 from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import Artifact as Kept
-from prefect.testing.utilities import prefect_test_harness
 
 from components.datasets.sources import Dataset
 from components.embedding.adaptation.run import AdaptationRun, adapt_encoder, collect_pairs
@@ -26,8 +26,8 @@ from components.store.engine import make_engine
 from components.store.ingest import ingest
 from components.store.snapshot import latest_snapshot
 from flows.adapt import adapt
-from tests.support import tiny_models as tiny_models
-from tests.support.mlflow import mlflow_server
+from tests.support import tiny_models
+from tests.support.platforms import SharedPlatform
 
 pytestmark = pytest.mark.timeout(280)
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -61,7 +61,9 @@ class Adapted:
 
 
 @pytest.fixture(scope="module")
-def adapted(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapted]:
+def adapted(
+    shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Adapted]:
     """What the flow did, with a snapshot taken on its way."""
     home = tmp_path_factory.mktemp("home")
     base = tiny_models.llama(home / "base")
@@ -71,16 +73,16 @@ def adapted(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "ADAPTATION__EPOCHS": 2, "ADAPTATION__LEARNING_RATE": 1e-2, "ADAPTATION__HELD_OUT": 0.3,
         "FUSION__EPOCHS": 2, "FUSION__WIDTH": 16, "FUSION__BLOCKS": 1, "EVALUATION__BOOTSTRAP": 100,
     }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch, mlflow_server(home / "mlflow") as address, prefect_test_harness():
+    shared_platform.renew()
+    with shared_platform.shell.inside(), pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(f"DUOTEMPO_{name}", str(value))
-        patch.setenv("MLFLOW_TRACKING_URI", address)
         settings = Settings()
         engine = make_engine(database)
         report = ingest(engine, shop(), settings, source="shop", now=NOW)
         engine.dispose()
         assert report.accepted == PEOPLE * (VISITS + 1)
-        yield Adapted(adapt(), settings, address)
+        yield Adapted(adapt(), settings, os.environ["MLFLOW_TRACKING_URI"])
 
 
 def test_the_encoder_is_judged_on_rolling_and_on_cold_items(adapted: Adapted) -> None:

@@ -22,8 +22,8 @@ from components.store.engine import make_engine
 from components.store.monitoring import drift_history, online_history
 from flows.monitor import monitor
 from flows.retrain import retrain
-from tests.support.mlflow import mlflow_server
 from tests.support.observed import show, tell
+from tests.support.platforms import SharedPlatform
 from tests.support.toy_data import tiny_bundle
 
 pytestmark = pytest.mark.timeout(280)
@@ -43,18 +43,23 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """With a Prefect of its own, which has no worker: a retraining is asked for and never begins."""
     folder = tmp_path_factory.mktemp("monitor")
-    with pytest.MonkeyPatch.context() as patch, mlflow_server(folder / "mlflow") as address, prefect_test_harness(120):
+    shared_platform.renew()
+    address = shared_platform.platform.addresses.mlflow_url
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         for name, value in {"HOME": folder / "home", "DATABASE_URL": database, "MONITORING__MIN_EVENTS": 100}.items():
             patch.setenv(f"DUOTEMPO_{name}", str(value))
         patch.setenv("MLFLOW_TRACKING_URI", address)
-        patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
-        with get_client(sync_client=True) as client:
-            client.create_deployment(client.create_flow(retrain), "local")
-        engine = make_engine(database)
-        yield World(engine, Settings(), address, folder)
-        engine.dispose()
+        with prefect_test_harness(120):
+            patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+            with get_client(sync_client=True) as client:
+                client.create_deployment(client.create_flow(retrain), "local")
+            engine = make_engine(database)
+            yield World(engine, Settings(), address, folder)
+            engine.dispose()
 
 
 def retrainings() -> list[FlowRun]:
