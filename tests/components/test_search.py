@@ -26,7 +26,7 @@ from components.store.snapshot import take_snapshot
 from components.training_run import TrainingRun, extract_interests
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
-USERS, ITEMS, VISITS = 90, 60, 10
+USERS, ITEMS, VISITS = 60, 40, 10
 ENCODER = "words"
 USELESS = 1e-6
 """A learning rate by which nothing is learned in a few epochs."""
@@ -61,7 +61,7 @@ def settings(home: Path, learning_rate: float = USELESS) -> Settings:
         "epochs": 10,
         "validate_every": 1,
         "patience": 2,
-        "batch_size": 4,
+        "batch_size": 8,
         "width": 32,
         "blocks": 1,
     }
