@@ -34,6 +34,7 @@ def demo_platform(tmp_path: Path) -> Iterator[Platform]:
 def start_demo(home: Path, database_url: str, *words: str | Path) -> subprocess.Popen[str]:
     ports = {f"DUOTEMPO_PLATFORM__{name.upper()}": str(port) for name, port in free_ports() if port is not None}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DUOTEMPO_", "PREFECT_"))}
+    ports["DUOTEMPO_PLATFORM__ENCODER"] = "false"
     places = {"DUOTEMPO_HOME": str(home), "DUOTEMPO_CACHE": str(home / "cache"), "DUOTEMPO_DATABASE_URL": database_url}
     return subprocess.Popen(
         [sys.executable, "-m", "cli.main", "demo", *map(str, words)],

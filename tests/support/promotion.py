@@ -20,6 +20,8 @@ SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", 
 
 
 Canary = Callable[[float], None]
+HARDLY = 0.2
+"""Seconds of a canary that nobody looks at."""
 
 
 def canary_settings(seconds: float, **more: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tests.support.promotion import (
     BROKEN,
     FAILED_GATE,
     FRAGILE,
+    HARDLY,
     NEXT,
     OF_OTHER_CODE,
     SOUND,
@@ -30,7 +31,7 @@ from tests.support.toy_data import fill_store, tiny_bundle
 @pytest.fixture(scope="package")
 def platform(shared_platform: SharedPlatform) -> Iterator[Platform]:
     """With hardly a canary, but where a test wants one."""
-    shared_platform.renew(canary_settings(1.0))
+    shared_platform.renew(canary_settings(HARDLY))
     with shared_platform.shell.inside():
         yield shared_platform.platform
 
@@ -44,7 +45,7 @@ def settings(platform: Platform) -> Settings:
 def canary(shared_platform: SharedPlatform) -> Iterator[Canary]:
     """Sets how long the canaries are, also one that runs."""
     yield lambda seconds: shared_platform.write_settings(canary_settings(seconds))
-    shared_platform.write_settings(canary_settings(1.0))
+    shared_platform.write_settings(canary_settings(HARDLY))
 
 
 @pytest.fixture(scope="package")

@@ -29,6 +29,7 @@ from tests.support.promotion import (
     DEPLOY_SECONDS,
     FAILED_GATE,
     FRAGILE,
+    HARDLY,
     NEXT,
     SOUND,
     Canary,
@@ -113,7 +114,7 @@ def test_a_canary_that_holds_out_serves_everybody(
     assert served["served"]["model_version"] == SOUND
     assert {one["variant"] for one in served["variants"]} == {"champion", "canary"}
     assert kept(engine, Impression, USERS) == kept(engine, Event, USERS) == given
-    canary(1.0)
+    canary(HARDLY)
     ends(engine, NEXT, "serving")
     eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
     assert champion(mlflow) == NEXT
@@ -146,7 +147,7 @@ def test_a_canary_that_people_like_less_goes_back(
     begun(platform, engine, NEXT)
     users = [f"judging {number}" for number in range(160)]
     ask(platform, users, lambda answer: "hide" if answer["variant"] == "canary" else "like")
-    canary(1.0)
+    canary(HARDLY)
     ends(engine, NEXT, "refused")
     assert "its positive_rate is 0.0000" in last_line(engine)[3]
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
@@ -159,7 +160,7 @@ def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: En
     begun(platform, engine, FRAGILE)
     set_alias(mlflow, NEXT)
     eventually(lambda: (FRAGILE, "registry", "superseded") in lines_since(engine, count), seconds=60)
-    canary(1.0)
+    canary(HARDLY)
     ends(engine, NEXT, "serving")
     assert champion(mlflow) == NEXT
     assert "refused" not in registry.version(mlflow, FRAGILE).tags, "nothing spoke against it this time"
@@ -188,7 +189,7 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
     worker = platform.status()["services"]["worker-cpu"]["pid"]
     for pid in (worker, *(process.pid for process in flows)):
         os.kill(pid, signal.SIGKILL)
-    canary(1.0)
+    canary(HARDLY)
     eventually(lambda: (NEXT, "registry", "failed") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
     ends(engine, NEXT, "serving")
     assert (champion(mlflow), canary_of(engine)) == (NEXT, None)
@@ -197,14 +198,14 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
 @pytest.fixture
 def challenger(shared_platform: SharedPlatform, mlflow: str, tmp_path: Path) -> Iterator[str]:
     """A version for four users in ten, and a shadow of all requests, from the next deployment on."""
-    shared_platform.write_settings(canary_settings(1.0, challenger_share=0.4, shadow_share=1.0))
+    shared_platform.write_settings(canary_settings(HARDLY, challenger_share=0.4, shadow_share=1.0))
     version = register(mlflow, tmp_path / "8")
     set_alias(mlflow, version, "challenger")
     set_alias(mlflow, FAILED_GATE, "shadow")
     yield version
     for alias in ("challenger", "shadow"):
         MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, alias)
-    shared_platform.write_settings(canary_settings(1.0))
+    shared_platform.write_settings(canary_settings(HARDLY))
 
 
 def test_challenger_and_shadow_stand_beside_the_champion_and_are_reported(

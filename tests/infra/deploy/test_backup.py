@@ -43,9 +43,11 @@ def told(stage: str) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_canary() -> Iterator[None]:
+def quick() -> Iterator[None]:
+    """The restored platform has neither canaries nor an encoder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DUOTEMPO_DEPLOY__CANARY_SECONDS", "0")
+        patch.setenv("DUOTEMPO_PLATFORM__ENCODER", "false")
         yield
 
 
@@ -113,7 +115,7 @@ def lost(shared_platform: SharedPlatform, tmp_path_factory: pytest.TempPathFacto
 
 def elsewhere(platform: Platform) -> Settings:
     """The settings of a platform beside it."""
-    return platform.settings.model_copy(update={"platform": free_ports()})
+    return platform.settings.model_copy(update={"platform": free_ports().model_copy(update={"encoder": False})})
 
 
 def versions(platform: Platform) -> list[str]:
