@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.calls import metric, recommend
+from tests.support.calls import metric, recommend, tell
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
@@ -55,7 +55,9 @@ def test_every_stage_of_an_answer_is_measured(client: httpx.Client) -> None:
         stages = ("history", "interest", "list", "reasons", "store")
         return {stage: metric(client, "duotempo_stage_seconds_count", stage=stage) for stage in stages}
 
-    user, before = f"u-{uuid.uuid4().hex}", counts()
+    user = f"u-{uuid.uuid4().hex}"
+    tell(client, {"user_id": user, "item_id": "b1", "event": "view"})  # what is known of nobody is kept for all
+    before = counts()
     recommend(client, user, explain=True, k=7)
     first = counts()
     assert {stage: first[stage] - before[stage] for stage in first} == {

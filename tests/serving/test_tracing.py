@@ -69,13 +69,18 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def client(database: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def filled(database: str) -> str:
+    """The URL of a database with the chessboard and who likes it."""
+    load(database, chessboard(), HISTORIES)
+    return database
+
+
+@pytest.fixture(scope="module")
+def client(filled: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("traced")
-    bundle = chessboard()
-    bundle.write(folder / "bundle")
-    load(database, bundle, HISTORIES)
+    chessboard().write(folder / "bundle")
     told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with bento(folder, database, **told) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with bento(folder, filled, **told) as address, httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(address)
         yield client
 
@@ -148,9 +153,9 @@ def test_probes_are_not_traced_and_a_refusal_is(client: httpx.Client, collector:
     assert not [span for span in collector.spans if span.trace_id.hex() == TRACE]
 
 
-def test_a_collector_that_is_away_costs_nobody_an_answer(database: str, tmp_path: Path) -> None:
+def test_a_collector_that_is_away_costs_nobody_an_answer(filled: str, tmp_path: Path) -> None:
     chessboard().write(tmp_path / "bundle")
-    with bento(tmp_path, database, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as address:
+    with bento(tmp_path, filled, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as address:
         wait_until_ready(address)
         assert httpx.post(f"{address}/recommend", json={"user_id": "bella"}).json()["items"]
 

@@ -32,8 +32,8 @@ OLD, NEW, FRAGILE, BROKEN = "7", "8", "9", "10"
 
 
 @pytest.fixture(scope="module")
-def client(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service of four versions, the last of which cannot be read."""
+def served(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Ready]]:
+    """A service of four versions, the last of which cannot be read; and its state before any was chosen."""
     folder = tmp_path_factory.mktemp("variants")
     plain = chessboard()
     for version, bundle in ((OLD, plain), (NEW, plain), (FRAGILE, fragile(plain)), (BROKEN, plain)):
@@ -43,7 +43,12 @@ def client(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     load(database, plain, HISTORIES)
     with bento(folder, database) as address, httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(address)
-        yield client
+        yield client, state(client)
+
+
+@pytest.fixture(scope="module")
+def client(served: tuple[httpx.Client, Ready]) -> httpx.Client:
+    return served[0]
 
 
 @pytest.fixture
@@ -72,8 +77,8 @@ def answers(client: httpx.Client, users: list[str]) -> dict[str, tuple[str, str]
     return found
 
 
-def test_the_built_champion_answers_and_what_cannot_is_told(client: httpx.Client) -> None:
-    ready = state(client)
+def test_the_built_champion_answers_and_what_cannot_is_told(served: tuple[httpx.Client, Ready]) -> None:
+    _, ready = served
     assert ready.ready
     assert (ready.model_version, set(ready.versions)) == (OLD, {OLD, NEW, FRAGILE})
 
