@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cli.console import err, out
 from cli.main import app
 from tests.support.command_line import Answer, Run
 
@@ -19,6 +20,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def duotempo(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in an empty folder; further keywords are environment variables. No traceback ever comes out."""
     monkeypatch.chdir(tmp_path)
+    for console in (out, err):
+        monkeypatch.setattr(console, "width", 400)
     clean = {name: None for name in os.environ if name.startswith(("DUOTEMPO_", "PREFECT_", "MLFLOW_"))}
     usual = {"DUOTEMPO_HOME": str(tmp_path / "home"), "DUOTEMPO_CACHE": str(cache), "COLUMNS": "400"}
 
