@@ -151,7 +151,9 @@ def test_a_killed_training_resumes_and_ends_as_if_it_had_not_been_killed(tmp_pat
     assert epochs[0] > 4
     assert epochs[-1] == 12
     resumed.bundle.write(tmp_path / "b")
-    board.fitted(chosen, checkpoint=tmp_path / "whole").bundle.write(tmp_path / "a")
+    whole = board.fitted(chosen, checkpoint=tmp_path / "whole")
+    assert whole.progress.losses == resumed.progress.losses
+    whole.bundle.write(tmp_path / "a")
     for name in ("vectors.npy", "user_tower.onnx"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
