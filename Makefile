@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # What looks like a secret and is none: addresses in examples and tests, and the checksums of datasets.
 EXAMPLES := ((existing|tls)Secret"|postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
 # Each worker starts a platform of its own, so there are four at most.
-AT_ONCE := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+AT_ONCE := --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long check audit infra-check browser peers lock clean
 
@@ -21,7 +21,7 @@ demo: setup  ## every stage of the product once, on a platform of its own
 	@$(BIN)/duotempo demo
 
 test: setup browser .venv-infra/.ready  ## the tests, against real parts, as many at a time as there are cores
-	@$(BIN)/python -m pytest -m "not long" $(AT_ONCE) --durations=25
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" $(AT_ONCE) --durations=40
 
 test-long: setup browser .venv-infra/.ready  ## the tests that take minutes by nature, with their names
 	@$(BIN)/python -m pytest -m long -v --durations=25

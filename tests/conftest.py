@@ -6,10 +6,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
+from xdist.scheduler import LoadScopeScheduling
 
 from infra.migrations import migrate
 from tests.support.platforms import SharedPlatform
@@ -19,16 +21,24 @@ TOGETHER = ("tests/e2e", "tests/flows/promotion", "tests/flows/schedules", "test
 """Folders whose tests share a platform: the longest work, so it begins first."""
 
 
+def unit(nodeid: str) -> str:
+    """What stays on one worker of pytest-xdist: each of these folders, and each module of the others."""
+    module = nodeid.split("::")[0]
+    return next((folder for folder in TOGETHER if module.startswith(folder)), module)
+
+
+class ByUnit(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Its own `loadgroup` loses the groups: it writes them where pytest 9 does not read them."""
+    return ByUnit(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers of pytest-xdist, each of these folders, and each module of the others, stays on one."""
-
-    def group(item: pytest.Item) -> str:
-        module = item.nodeid.split("::")[0]
-        return next((folder for folder in TOGETHER if module.startswith(folder)), module)
-
-    items.sort(key=lambda item: group(item) not in TOGETHER)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: unit(item.nodeid) not in TOGETHER)
 
 
 @pytest.fixture(scope="session")
