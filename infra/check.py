@@ -146,8 +146,9 @@ def rules() -> None:
     """Prometheus takes its configuration, and each alert fires when it should and not else."""
     folder = INFRA / "prometheus"
     run("promtool", "check", "config", "prometheus.yml", folder=folder)
-    run("promtool", "test", "rules", "rules_test.yml", folder=folder)
-    tested = (folder / "rules_test.yml").read_text()
+    tests = sorted(file.name for file in folder.glob("*_test.yml"))
+    run("promtool", "test", "rules", *tests, folder=folder)
+    tested = "".join((folder / name).read_text() for name in tests)
     groups = yaml.safe_load((folder / "rules.yml").read_text())["groups"]
     missing = [rule["alert"] for group in groups for rule in group["rules"] if rule["alert"] not in tested]
     check(not missing, f"no test for {missing}")

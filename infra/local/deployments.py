@@ -1,6 +1,7 @@
 """The deployments of prefect.yaml and the automations, made known to Prefect's server when they are new or changed."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from infra.local.errors import PlatformError
 from infra.local.health import http
 
 DEPLOY_SECONDS = 120
+TEMPLATE = Path(__file__).parents[1] / "pools" / "process.json"
 
 
 class Deployments:
@@ -72,10 +74,12 @@ class Deployments:
             raise PlatformError(f"Prefect does not take the automations ({error}): see the log of `prefect`") from error
 
     def _make_pools(self, prefect_api_url: str) -> None:
-        """Process pools where there are none; one that is there keeps its type. A worker completes what is new."""
+        """Process pools where there are none; one that is there stays as it is."""
         with httpx.Client(base_url=prefect_api_url, timeout=DEPLOY_SECONDS) as client:
             for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
                 if client.get(f"/work_pools/{pool}").status_code == httpx.codes.NOT_FOUND:
-                    made = client.post("/work_pools/", json={"name": pool, "type": "process"})
+                    template = json.loads(TEMPLATE.read_text())
+                    wanted = {"name": pool, "type": "process", "base_job_template": template}
+                    made = client.post("/work_pools/", json=wanted)
                     if made.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):
                         raise PlatformError(f"Prefect does not make the work pool {pool}: {made.text}")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 import httpx
@@ -38,6 +39,8 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     full = f"{name or usual_name(queue or pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
     os.environ.update(environment(Settings()) | dict(os.environ))
+    programs = str(Path(sys.executable).parent)  # `python` of a run is then the worker's own
+    os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
     api = os.environ["PREFECT_API_URL"]
     while not http(f"{api}/health"):
         time.sleep(PAUSE_SECONDS)

@@ -47,7 +47,7 @@ def deployments() -> list[dict[str, Any]]:
     return listed
 
 
-@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+@pytest.mark.parametrize("kind", ["docker", "kubernetes", "process"])
 def test_every_placeholder_is_a_variable_that_a_person_may_set(kind: str) -> None:
     text = json.dumps(template(kind)["job_configuration"])
     used = {part.split("}}")[0].strip() for part in text.split("{{")[1:]}
