@@ -7,7 +7,7 @@ vectors, the checkpoints), so that a run that is retried goes on from them, and 
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
@@ -17,13 +17,15 @@ from components.embedding.adaptation.comparison import Comparison
 from components.embedding.adaptation.pairs import Pairs
 from components.embedding.adaptation.register import register_encoder
 from components.embedding.adaptation.run import AdaptationRun
-from components.embedding.adaptation.training import Adaptation
 from components.registry import Registered
 from components.settings import Settings
 from components.store.snapshot import latest_snapshot
 from components.training_run import TrainingRun
 from flows.policies import COSTLY, PATIENT
 from flows.retrain import snapshot
+
+if TYPE_CHECKING:
+    from components.embedding.adaptation.training import Adaptation
 
 
 @task(task_run_name="pairs", persist_result=False, timeout_seconds=3600)
@@ -35,7 +37,7 @@ def pairs(run: AdaptationRun) -> Pairs:
 
 
 @task(task_run_name="adapt", persist_result=False, timeout_seconds=24 * 3600)
-def train_encoder(run: AdaptationRun, found: Pairs) -> Adaptation:
+def train_encoder(run: AdaptationRun, found: Pairs) -> "Adaptation":
     """Contrastive training; the folder appears whole or not at all."""
     return steps.train_encoder(run, found)
 
@@ -47,7 +49,7 @@ def fuse(run: TrainingRun, which: str) -> Path:
 
 
 @task(task_run_name="compare", persist_result=False, timeout_seconds=3600)
-def compare(run: AdaptationRun, adaptation: Adaptation) -> Comparison:
+def compare(run: AdaptationRun, adaptation: "Adaptation") -> Comparison:
     """Gain or loss on `rolling`, on cold items and on cold users."""
     comparison = steps.compare_encoders(run, adaptation)
     create_markdown_artifact(comparison.report, key="adaptation", description="An adapted encoder on rolling")
@@ -55,7 +57,7 @@ def compare(run: AdaptationRun, adaptation: Adaptation) -> Comparison:
 
 
 @task(task_run_name="register", timeout_seconds=900, **PATIENT)
-def register(run: AdaptationRun, adaptation: Adaptation, comparison: Comparison) -> Registered:
+def register(run: AdaptationRun, adaptation: "Adaptation", comparison: Comparison) -> Registered:
     """The encoder as a version of `duotempo-encoder`."""
     return register_encoder(run, adaptation, comparison, os.environ["MLFLOW_TRACKING_URI"])
 

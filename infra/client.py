@@ -96,7 +96,7 @@ def _follow(
     deadline, failures, settling, seen = time.monotonic() + timeout, 0, 0, dict[str, str]()
     while True:
         try:
-            run, tasks = client.read_flow_run(run_id), _tasks(client, run_id)
+            run, tasks = client.read_flow_run(run_id), _tasks(client, run_id) if on_update else []
             failures = 0
         except HTTPError as error:
             failures += 1

@@ -13,9 +13,9 @@ import yaml
 from infra.local import automations
 from infra.local.errors import PlatformError
 from infra.local.health import http
+from infra.local.worker import TEMPLATE
 
 DEPLOY_SECONDS = 120
-TEMPLATE = Path(__file__).parents[1] / "pools" / "process.json"
 
 
 class Deployments:

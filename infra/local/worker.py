@@ -27,6 +27,8 @@ from infra.local.sweep import environment_of
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
+TEMPLATE = PROJECT / "infra" / "pools" / "process.json"
+"""Of a pool that this worker makes."""
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 NAME_LABEL = "prefect.worker.name"
 """Where Prefect keeps which worker took a run."""
@@ -46,6 +48,7 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
         time.sleep(PAUSE_SECONDS)
     report_lost_runs(api, full)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--type", "process"]
+    command += ["--base-job-template", str(TEMPLATE)]
     of_queue = ["--work-queue", queue] if queue else []
     os.execv(command[0], [*command, "--pool", pool, *of_queue, "--name", full])
 

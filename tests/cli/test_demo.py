@@ -61,6 +61,7 @@ def test_a_second_demo_leaves_the_first_alone(shared_platform: SharedPlatform, d
     assert all(service["healthy"] for service in shared_platform.platform.status()["services"].values())
 
 
+@pytest.mark.long
 def test_a_failed_demo_on_an_outside_server_leaves_nothing_running_and_the_users_data_alone(
     demo_platform: Platform, database: str, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from tests.support.shell import Done, Shell
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.mark.long
 def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -> None:
     done = shell.run("search", "--trials", "2", "--name", "found", "--wait")
     assert "DUOTEMPO_PRESET=found duotempo up && DUOTEMPO_PRESET=found duotempo retrain" in done.text

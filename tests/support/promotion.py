@@ -13,6 +13,7 @@ from components import registry
 from components.bundle import SCHEMA_VERSION, Bundle
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
+from infra.promotion import previous_champion, rollback
 from tests.support.toy_data import tiny_bundle
 from tests.support.waiting import eventually
 
@@ -111,3 +112,15 @@ def ends(engine: Engine, version: str, state: str) -> None:
         eventually(ended, seconds=DEPLOY_SECONDS)
     except AssertionError as error:
         raise AssertionError(f"version {version} is not {state}; the last line is {last_line(engine)}") from error
+
+
+def serve_sound(platform: Platform, address: str, engine: Engine) -> None:
+    """Makes SOUND the champion: by a rollback where that leads there, as it is only a switch, else by the alias."""
+    if champion(address) == SOUND == served_version(platform):
+        return
+    if previous_champion(engine) == SOUND:
+        rollback(settings=platform.settings, actor="test")
+    else:
+        set_alias(address, SOUND)
+        ends(engine, SOUND, "serving")
+    eventually(lambda: served_version(platform) == SOUND, 60)

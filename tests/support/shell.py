@@ -15,7 +15,12 @@ from unittest.mock import patch
 import httpx
 import psutil
 import psycopg
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_LOGGING_TO_API_ENABLED,
+)
 from prefect.settings.context import temporary_settings
 from typer.testing import CliRunner
 
@@ -78,6 +83,7 @@ class Shell:
                 PREFECT_API_URL: self.platform.addresses.prefect_api_url,
                 PREFECT_HOME: home,
                 PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+                PREFECT_LOGGING_TO_API_ENABLED: False,  # or the last lines wait, at the end, for a server that is gone
             }
             with temporary_settings(settings):
                 yield

@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from components.embedding.adaptation.comparison import Comparison
 from components.embedding.adaptation.run import AdaptationRun
-from components.embedding.adaptation.training import Adaptation
 from components.registry.connection import connect, experiment
 from components.registry.register import COMPONENTS, Registered, flatten, git_commit
 from components.registry.versions import AT
+
+if TYPE_CHECKING:
+    from components.embedding.adaptation.training import Adaptation
 
 NAME = "duotempo-encoder"
 """The registered model, and the experiment that its runs belong to."""
@@ -16,7 +19,7 @@ ARTIFACT = "encoder"
 
 
 def register_encoder(
-    run: AdaptationRun, adaptation: Adaptation, comparison: Comparison, tracking_uri: str
+    run: AdaptationRun, adaptation: "Adaptation", comparison: Comparison, tracking_uri: str
 ) -> Registered:
     """Logs one run, with the encoder's folder as its artefact, and registers it as a new version.
 
@@ -47,7 +50,7 @@ def register_encoder(
     return Registered(number, active.info.run_id, url)
 
 
-def metrics_of(adaptation: Adaptation, comparison: Comparison) -> dict[str, float]:
+def metrics_of(adaptation: "Adaptation", comparison: Comparison) -> dict[str, float]:
     """Figures by names that MLflow allows: `adapted.ndcg_at_10`, `adapted.cold_items.ndcg_at_10`,
     `difference.cold_items.low`, `held_out.mrr`…"""
     found = {f"held_out.{name}": asdict(adaptation)[name] for name in ("mrr_base", "mrr")}

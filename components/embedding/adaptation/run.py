@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -17,12 +18,14 @@ import pyarrow.parquet as pq
 from components.columns import Columns
 from components.embedding.adaptation.comparison import Comparison, compare
 from components.embedding.adaptation.pairs import Pairs, make_pairs
-from components.embedding.adaptation.training import Adaptation, adapt
 from components.embedding.embed import embed
 from components.embedding.encoder import make_encoder
 from components.embedding.vectors import text_hash, write_vectors
 from components.settings import Settings
 from components.training_run import TrainingRun, extract_interests, train
+
+if TYPE_CHECKING:
+    from components.embedding.adaptation.training import Adaptation
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +91,10 @@ def collect_pairs(run: AdaptationRun) -> Pairs:
     )
 
 
-def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = True) -> Adaptation:
+def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = True) -> "Adaptation":
     """Adapts the encoder; one that an earlier attempt has finished is kept. Raises AdaptationError, EncoderError."""
+    from components.embedding.adaptation.training import Adaptation, adapt  # with peft, which takes seconds
+
     if run.encoder.is_dir():
         logger.info("%s is there already and is not trained again", run.encoder)
         return Adaptation.read(run.encoder)
@@ -112,7 +117,7 @@ def train_twin(run: TrainingRun, *, show_progress: bool = True) -> Path:
     return train(run, "twin", embedded.encoder)
 
 
-def compare_encoders(run: AdaptationRun, adaptation: Adaptation) -> Comparison:
+def compare_encoders(run: AdaptationRun, adaptation: "Adaptation") -> Comparison:
     """The two twins on `rolling`."""
     manifest = run.base.snapshot.manifest
     facts = {
@@ -129,7 +134,7 @@ def compare_encoders(run: AdaptationRun, adaptation: Adaptation) -> Comparison:
 
 def adapt_encoder(
     snapshot_path: Path, settings: Settings, *, show_progress: bool = True
-) -> tuple[Path, Adaptation, Comparison]:
+) -> tuple[Path, "Adaptation", Comparison]:
     """All of it with no server running: the encoder's folder, how it was made, and what it is worth."""
     run = AdaptationRun.open(snapshot_path, settings)
     adaptation = train_encoder(run, collect_pairs(run), show_progress=show_progress)

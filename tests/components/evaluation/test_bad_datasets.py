@@ -128,6 +128,7 @@ def test_what_cannot_be_trained_or_judged_says_what_it_needs(
         evaluate(events, tools(), split)
 
 
+@pytest.mark.long
 def test_100_000_items_train_with_sampled_negatives_in_bounded_memory(evaluate: Any) -> None:
     """A single matrix of all items by all items would take 40 GB."""
     before = peak_bytes()

@@ -10,10 +10,23 @@ from infra.bento import build_bento, versions_of
 from infra.client import DeploymentError
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused, promote, rollback
-from tests.support.promotion import BROKEN, FAILED_GATE, SOUND, champion, last_line, served_version
+from tests.support.promotion import (
+    BROKEN,
+    FAILED_GATE,
+    SOUND,
+    champion,
+    last_line,
+    serve_sound,
+    served_version,
+)
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+    serve_sound(platform, mlflow, engine)
 
 
 def test_a_promoted_version_serves_at_the_address_that_stays(platform: Platform, mlflow: str, engine: Engine) -> None:

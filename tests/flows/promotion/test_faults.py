@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine
@@ -11,27 +10,31 @@ from benchmarks.callers import calling
 from components.store.engine import StoreError
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
-from tests.support.promotion import DEPLOY_SECONDS, NEXT, SOUND, champion, ends, last_line, served_version, set_alias
+from tests.support.promotion import (
+    DEPLOY_SECONDS,
+    NEXT,
+    SOUND,
+    champion,
+    ends,
+    last_line,
+    serve_sound,
+    set_alias,
+)
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def sound_again(platform: Platform, mlflow: str, engine: Engine) -> Iterator[None]:
-    """What the other tests of promotion begin with serves at the end."""
-    yield
-    if champion(mlflow) != SOUND:
-        set_alias(mlflow, SOUND)
-        ends(engine, SOUND, "serving")
+@pytest.fixture(autouse=True)
+def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+    serve_sound(platform, mlflow, engine)
 
 
 @pytest.mark.parametrize("server", ["postgres", "mlflow", "prefect"])
 def test_a_server_that_dies_costs_no_answer_and_no_promotion(
     platform: Platform, mlflow: str, engine: Engine, server: str
 ) -> None:
-    before = served_version(platform)
-    wanted = NEXT if before == SOUND else SOUND
+    before, wanted = SOUND, NEXT
     count = len(list_promotions(engine))
     with calling(platform.addresses.serving_url, ["u0", "u1", "u2", "u3", "somebody"]) as seen:
         eventually(lambda: seen[before] > 20, seconds=60)

@@ -26,12 +26,18 @@ from tests.support.promotion import (
     ends,
     last_line,
     lines_since,
+    serve_sound,
     served_version,
     set_alias,
 )
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+    serve_sound(platform, mlflow, engine)
 
 
 def deliver(platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "") -> int:

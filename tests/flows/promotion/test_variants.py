@@ -39,6 +39,7 @@ from tests.support.promotion import (
     last_line,
     lines_since,
     register,
+    serve_sound,
     served_version,
     set_alias,
 )
@@ -51,12 +52,9 @@ Tell = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture(autouse=True)
-def sound_serves(settings: Settings, platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     """Each test begins with the first version as the champion."""
-    if served_version(platform) != SOUND:
-        set_alias(mlflow, SOUND)
-        eventually(lambda: served_version(platform) == SOUND, seconds=DEPLOY_SECONDS)
-        ends(engine, SOUND, "serving")
+    serve_sound(platform, mlflow, engine)
 
 
 def ask(platform: Platform, users: list[str], tell: Tell | None = None) -> dict[str, tuple[str, str]]:

@@ -70,6 +70,7 @@ def cached(world: World) -> int:
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
+@pytest.mark.long
 def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[bytes], tmp_path: Path) -> None:
     first = platforms_worker(world)
     first.send_signal(signal.SIGSTOP)
@@ -121,6 +122,7 @@ def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
     assert read_vectors(Path(parameters["out_file"]), ["kettle number 0 of the shop"]).shape[0] == 1
 
 
+@pytest.mark.long
 def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
     """The retraining dies with its worker while the other worker trains: the rerun follows that run."""
     fill(world)

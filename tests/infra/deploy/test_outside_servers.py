@@ -46,6 +46,8 @@ def platform(
             started.up()
             yield started
         finally:
+            prefect = shared_platform.shell.prefect
+            eventually(lambda: all(run["state_type"] == "COMPLETED" for run in prefect.runs("deploy")), 120)
             started.down()
             started.remove()
     MlflowClient(at.mlflow_url).delete_registered_model(registry.NAME)  # the other hook would promote it, too
