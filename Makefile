@@ -23,8 +23,10 @@ demo: setup  ## every stage of the product once, on a platform of its own
 test: setup browser .venv-infra/.ready  ## the tests, against real parts, as many at a time as there are cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" $(AT_ONCE) --durations=40
 
-test-long: setup browser .venv-infra/.ready  ## the tests that take minutes by nature, with their names
+test-long: setup browser .venv-infra/.ready  ## what takes minutes by nature: kills, Ray, ten thousand bodies
 	@$(BIN)/python -m pytest -m long -v --durations=25
+	@DUOTEMPO_TEST_BODIES=10000 DUOTEMPO_TEST_EXAMPLES=200 $(BIN)/python -m pytest -v --durations=25 \
+		tests/serving/test_fuzz.py tests/serving/test_guarantees.py
 
 check: setup  ## lint, types, the direction of imports, and that no secret is in the repository
 	$(BIN)/ruff check

@@ -17,12 +17,14 @@ from infra.migrations import migrate
 from tests.support.platforms import SharedPlatform
 from tests.support.postgres import Server
 
-TOGETHER = ("tests/e2e", "tests/flows/promotion", "tests/flows/schedules", "tests/infra")
-"""Folders whose tests share a platform: the longest work, so it begins first."""
+TOGETHER = ("tests/e2e", "tests/flows/promotion")
+"""Folders whose modules share what they made on the platform."""
+FIRST = (*TOGETHER, "tests/flows", "tests/infra")
+"""The longest work."""
 
 
 def unit(nodeid: str) -> str:
-    """What stays on one worker of pytest-xdist: each of these folders, and each module of the others."""
+    """What stays on one worker of pytest-xdist: each folder of TOGETHER, and each other module."""
     module = nodeid.split("::")[0]
     return next((folder for folder in TOGETHER if module.startswith(folder)), module)
 
@@ -38,7 +40,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: unit(item.nodeid) not in TOGETHER)
+    def place(item: pytest.Item) -> int:
+        return next((at for at, folder in enumerate(FIRST) if item.nodeid.startswith(folder)), len(FIRST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

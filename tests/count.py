@@ -20,8 +20,8 @@ class Count:
     tests: Counter[str] = field(default_factory=Counter)
     """Assertions by the name of the test function."""
     functions: int = 0
-    long: int = 0
-    """Test functions that `make test-long` runs."""
+    long: set[str] = field(default_factory=set)
+    """The tests that `make test-long` runs."""
     assertions: int = 0
     """Of all files, helpers included."""
 
@@ -35,7 +35,8 @@ class Count:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 self.tests[node.name] += count_assertions(node)
                 self.functions += 1
-                self.long += whole or any(map(is_long, node.decorator_list))
+                if whole or any(map(is_long, node.decorator_list)):
+                    self.long.add(node.name)
 
 
 def count_assertions(tree: ast.AST) -> int:
@@ -89,7 +90,7 @@ def main() -> None:
     before, now = of_revision(parser.parse_args().revision), of_working_tree()
     rows = {
         "test functions": (before.functions, now.functions),
-        "of them long": (before.long, now.long),
+        "of them long": (len(before.long), len(now.long)),
         "assertions in tests": (before.tests.total(), now.tests.total()),
         "assertions with helpers": (before.assertions, now.assertions),
     }

@@ -15,6 +15,7 @@ from tests.support.shell import Done, Shell
 def shell(shared_platform: SharedPlatform) -> Shell:
     quick = preset("demo")
     quick["fusion"]["epochs"], quick["evaluation"]["bootstrap"] = 3, 50
+    del quick["embedding"]  # the encoder that is kept loaded has those of the platform's start
     shared_platform.renew(quick)
     return shared_platform.shell
 

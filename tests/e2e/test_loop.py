@@ -296,7 +296,7 @@ def test_the_second_version_takes_over_and_gives_back(shell: Shell, resumed: dic
     assert serving == [("1",), ("2",), ("1",)]
 
 
-def test_an_item_that_is_new_is_recommended(shell: Shell, answered: dict[str, Any]) -> None:
+def test_an_item_that_is_new_is_recommended_within_what_is_promised(shell: Shell, answered: dict[str, Any]) -> None:
     """Also where the encoder is not the one of the settings, but the one that took over for Chinese texts."""
     item = {"item_id": "just in", "title": "降噪蓝牙耳机 新款", "category": ["just in"]}
     assert shell.status()["services"]["encoder"]["healthy"]

@@ -21,6 +21,7 @@ from components.store.engine import make_engine
 from components.store.item_vectors import encoder_listens, forget_vectors, want_vectors
 from components.store.load import upsert_items
 from components.store.schema import Item, ItemVector
+from tests.support.postgres import fresh_database
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def resident(database: str, folder: Path, model: str = MULTILINGUAL) -> Iterator[Path]:
+def resident(database: str, folder: Path, model: str) -> Iterator[Path]:
     """A running encoder; yields its log."""
     environment = os.environ | {"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_EMBEDDING__MODEL": model}
     log = folder / "encoder.log"
@@ -50,6 +51,13 @@ def resident(database: str, folder: Path, model: str = MULTILINGUAL) -> Iterator
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def log(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The log of a running encoder that has both packaged models loaded."""
+    with resident(database, tmp_path_factory.mktemp("encoder"), ENGLISH) as log:
+        yield log
 
 
 def soon(engine: Engine, holds: Callable[[Connection], object]) -> None:
@@ -80,63 +88,62 @@ def vector(connection: Connection, encoder: str = KEY) -> np.ndarray | None:
 
 
 def test_an_item_that_is_asked_for_gets_the_vector_of_its_text_and_a_new_one_with_a_new_text(
-    engine: Engine, database: str, tmp_path: Path
+    engine: Engine, log: Path
 ) -> None:
     encoder = make_encoder(EmbeddingSettings(model=MULTILINGUAL))
-    with resident(database, tmp_path):
-        soon(engine, encoder_listens)
-        for title in ("A kettle that boils water", "手冲咖啡壶"):
-            with engine.begin() as connection:
-                written = put(connection, title)
-                want_vectors(connection, KEY, ["new", "an item that is not there"])
-            expected = encoder.encode([written])[0]
-            soon(engine, partial(is_near, expected))
+    soon(engine, encoder_listens)
+    for title in ("A kettle that boils water", "手冲咖啡壶"):
+        with engine.begin() as connection:
+            written = put(connection, title)
+            want_vectors(connection, KEY, ["new", "an item that is not there"])
+        expected = encoder.encode([written])[0]
+        soon(engine, partial(is_near, expected))
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 1
         connection.execute(delete(Item))
         assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 0
 
 
-def test_items_wait_for_an_encoder_that_is_away(engine: Engine, database: str, tmp_path: Path) -> None:
-    with engine.begin() as connection:
-        for number in range(300):
-            put(connection, f"Lamp {number}", f"lamp-{number}")
-        want_vectors(connection, KEY, [f"lamp-{number}" for number in range(300)])
-        assert not encoder_listens(connection)
-    with resident(database, tmp_path):
-        missing = select(ItemVector.item_id).where(ItemVector.vector.is_(None))
-        soon(engine, lambda connection: connection.execute(missing).first() is None)
+def test_items_wait_for_an_encoder_that_is_away(postgres_url: str, tmp_path: Path) -> None:
+    with fresh_database(postgres_url) as database:
+        engine = make_engine(database)
+        with engine.begin() as connection:
+            for number in range(300):
+                put(connection, f"Lamp {number}", f"lamp-{number}")
+            want_vectors(connection, KEY, [f"lamp-{number}" for number in range(300)])
+            assert not encoder_listens(connection)
+        with resident(database, tmp_path, MULTILINGUAL):
+            missing = select(ItemVector.item_id).where(ItemVector.vector.is_(None))
+            soon(engine, lambda connection: connection.execute(missing).first() is None)
+        engine.dispose()
 
 
-def test_a_text_without_words_has_no_direction(engine: Engine, database: str, tmp_path: Path) -> None:
+def test_a_text_without_words_has_no_direction(engine: Engine, log: Path) -> None:
     with engine.begin() as connection:
         upsert_items(connection, clean_items([{"item_id": "new"}], source="test").rows)
         want_vectors(connection, KEY, ["new"])
-    with resident(database, tmp_path):
-        soon(engine, lambda connection: vector(connection) is not None)
+    soon(engine, lambda connection: vector(connection) is not None)
     with engine.begin() as connection:
         assert not np.any(vector(connection))
 
 
-def test_an_encoder_that_the_settings_do_not_give_is_named(engine: Engine, database: str, tmp_path: Path) -> None:
+def test_an_encoder_that_the_settings_do_not_give_is_named(engine: Engine, log: Path) -> None:
     with engine.begin() as connection:
         put(connection, "A lamp")
         want_vectors(connection, "shop/another@0123456789ab", ["new"])
-    with resident(database, tmp_path) as log:
-        soon(engine, lambda _: "items that wait for shop/another@0123456789ab: 1;" in log.read_text())
+    soon(engine, lambda _: "items that wait for shop/another@0123456789ab: 1;" in log.read_text())
     with engine.begin() as connection:
         assert vector(connection, "shop/another@0123456789ab") is None
 
 
-def test_the_packaged_english_encoder_is_kept_loaded_too(engine: Engine, database: str, tmp_path: Path) -> None:
+def test_the_packaged_english_encoder_is_kept_loaded_too(engine: Engine, log: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=ENGLISH))
     with engine.begin() as connection:
         written = put(connection, "A kettle that boils water")
         want_vectors(connection, encoder.key, ["new"])
         want_vectors(connection, KEY, ["new"])
-    with resident(database, tmp_path, ENGLISH):
-        soon(engine, lambda connection: vector(connection, encoder.key) is not None)
-        soon(engine, lambda connection: vector(connection, KEY) is not None)
+    soon(engine, lambda connection: vector(connection, encoder.key) is not None)
+    soon(engine, lambda connection: vector(connection, KEY) is not None)
     with engine.begin() as connection:
         expected = encoder.encode([written])[0]
         found = vector(connection, encoder.key)

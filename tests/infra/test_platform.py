@@ -147,6 +147,7 @@ def test_a_killed_mlflow_comes_back(started: SharedPlatform) -> None:
     assert pid(started.platform, "mlflow") != before
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: SharedPlatform) -> None:
     supervisor, before = supervisor_pid(started.platform), {process.pid for process in tagged(started.platform.home.id)}
     os.kill(supervisor, signal.SIGKILL)

@@ -30,6 +30,7 @@ def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound(platform, mlflow, engine)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", ["postgres", "mlflow", "prefect"])
 def test_a_server_that_dies_costs_no_answer_and_no_promotion(
     platform: Platform, mlflow: str, engine: Engine, server: str

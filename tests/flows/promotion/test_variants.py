@@ -176,6 +176,7 @@ def test_a_rollback_ends_a_canary(
     assert served_version(platform) == SOUND
 
 
+@pytest.mark.long
 def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:

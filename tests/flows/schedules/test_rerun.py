@@ -67,6 +67,7 @@ def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any
     assert found["register"] == "Completed"
 
 
+@pytest.mark.long
 def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[str, Any]) -> None:
     known, before = numbers(world), len(world.prefect.runs("retrain"))
     assert monitor()["retraining"] is None

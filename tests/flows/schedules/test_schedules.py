@@ -28,6 +28,7 @@ def schedules(world: World) -> dict[str, dict[str, Any]]:
     return {flows[one["flow_id"]]: one["schedules"][0] for one in deployments if one["schedules"]}
 
 
+@pytest.mark.long
 def test_one_setting_makes_every_schedule_active(world: World) -> None:
     assert not any(one["active"] for one in schedules(world).values())
     deployments = Deployments(PROJECT, schedules=True)

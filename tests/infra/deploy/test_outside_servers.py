@@ -17,7 +17,7 @@ from tests.support.promotion import register, served_version
 from tests.support.toy_data import fill_store, tiny_bundle
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
