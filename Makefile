@@ -6,7 +6,7 @@ EXAMPLES := ((existing|tls)Secret"|postgresql(\+[a-z0-9]+)?://(me|user|duotempo)
 # Each worker starts a platform of its own, so there are four at most.
 AT_ONCE := --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check audit infra-check browser peers lock clean
+.PHONY: help setup demo test test-long coverage check audit infra-check browser peers lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-long: setup browser .venv-infra/.ready  ## what takes minutes by nature: ki
 	@$(BIN)/python -m pytest -m long -v --durations=25
 	@DUOTEMPO_TEST_BODIES=10000 DUOTEMPO_TEST_EXAMPLES=200 $(BIN)/python -m pytest -v --durations=25 \
 		tests/serving/test_fuzz.py tests/serving/test_guarantees.py
+
+coverage: setup browser .venv-infra/.ready  ## the share of the code that `make test` runs, in all processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" $(AT_ONCE) --cov
 
 check: setup  ## lint, types, the direction of imports, and that no secret is in the repository
 	$(BIN)/ruff check
