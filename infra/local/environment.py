@@ -62,7 +62,7 @@ def servers(home: Home, databases: Databases, project: Path) -> dict[str, str]:
         "DUOTEMPO_PROJECT": str(project),
         "PREFECT_API_DATABASE_CONNECTION_URL": databases.prefect,
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key(home.kept_secret("webhook")),

@@ -62,7 +62,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DUOTEMPO_PROJECT": str(PROJECT),
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
     }
 

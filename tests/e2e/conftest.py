@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from components.columns import Columns
+from components.embedding.encoder import ENGLISH
 from tests.support.platforms import SharedPlatform, preset
 from tests.support.shell import Done, Shell
 
@@ -15,7 +16,7 @@ from tests.support.shell import Done, Shell
 def shell(shared_platform: SharedPlatform) -> Shell:
     quick = preset("demo")
     quick["fusion"]["epochs"], quick["evaluation"]["bootstrap"] = 3, 50
-    del quick["embedding"]  # the encoder that is kept loaded has those of the platform's start
+    quick["embedding"] = {"model": ENGLISH}  # which takes the other one for these texts, the one that is kept loaded
     shared_platform.renew(quick)
     return shared_platform.shell
 

@@ -12,6 +12,7 @@ import psycopg
 import tomli_w
 from mlflow import MlflowClient
 
+from components.embedding.encoder import MULTILINGUAL
 from components.settings import Settings
 from components.settings.files import PRESETS
 from infra.local import postgres
@@ -53,6 +54,8 @@ deployments:
     entrypoint: flows/hello.py:hello
     work_pool: {name: gpu, work_queue_name: embeddings}
 """
+BASE = {"embedding": {"model": MULTILINGUAL}}
+"""Settings of all tests that have no others of the section: the encoder that is kept loaded starts at once."""
 MADE_BY_FLOWS = ("snapshots", "runs", "bundles", "batch", "bentoml", "presets", "encoders", "spool")
 """What flows and the service keep in the home of a platform."""
 
@@ -82,7 +85,7 @@ class SharedPlatform:
         home = folder / "a 100% deep home" / ("x" * 60) / "demo"
         self.settings = Settings(home=home, cache=folder / "cache", database_url=None, platform=free_ports())
         self.settings_file = folder / "duotempo.toml"
-        self.settings_file.write_text("")
+        self.write_settings({})
         given = {name: str(value) for name, value in self.settings.platform if value is not None}
         variables = {f"DUOTEMPO_PLATFORM__{name.upper()}": value for name, value in given.items()}
         self.shell = Shell(self.settings, **variables, DUOTEMPO_SETTINGS_FILE=str(self.settings_file))
@@ -107,9 +110,9 @@ class SharedPlatform:
         Deployments(project).deploy({**self.shell.environment, **self.platform.environment()})
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """What each flow run, a canary that runs and each new Bento read from now on, by section."""
+        """What each flow run, a canary that runs and each new Bento read from now on, by section, beside BASE."""
         part = self.settings_file.with_suffix(".part")
-        part.write_text(tomli_w.dumps(settings))
+        part.write_text(tomli_w.dumps({**BASE, **settings}))
         part.replace(self.settings_file)
 
     def renew(self, settings: Mapping[str, Any] | None = None) -> None:

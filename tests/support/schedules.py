@@ -7,7 +7,6 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from components.datasets.sources import Dataset
-from components.embedding.encoder import MULTILINGUAL
 from components.store.ingest import ingest
 from infra.local.platform import Platform
 from tests.support.prefect import Prefect
@@ -20,7 +19,6 @@ MANY = 100
 
 
 QUICK = {
-    "embedding": {"model": MULTILINGUAL},  # loads at once
     "fusion": {"epochs": 2, "width": 16},
     "evaluation": {"bootstrap": 50},
     "interests": {"anchors": 1},

@@ -23,9 +23,10 @@ def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) 
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
-    """The first true value of `condition`, asked again and again; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
+    """The first true value of `condition`, asked again and again, at first often; fails when there is none in time."""
+    began = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"{condition} did not come true in {seconds:.0f} s"
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"{condition} did not come true in {seconds:.0f} s"
+        time.sleep(min(0.05 + waited / 20, 0.5))
     return value
