@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import tomli_w
 from mlflow import MlflowClient
+from prefect.events.worker import EventsWorker
 
 from components.embedding.encoder import MULTILINGUAL
 from components.settings import Settings
@@ -102,6 +103,7 @@ class SharedPlatform:
             return self.shell.run("up", apart=True)
 
     def stop(self) -> None:
+        EventsWorker.drain_all(timeout=10)  # or this process waits, at its end, to send to a server that is gone
         self.platform.down()
         remove_data(self.platform.home)
 
