@@ -1,21 +1,17 @@
 """A real Postgres and a real platform for the session, and a migrated database of its own for each test module."""
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from sqlalchemy import make_url
 from xdist.scheduler import LoadScopeScheduling
 
-from infra.migrations import migrate
 from tests.support.platforms import SharedPlatform
-from tests.support.postgres import Server
+from tests.support.postgres import Server, fresh_database
 
 TOGETHER = ("tests/e2e", "tests/flows/promotion")
 """Folders whose modules share what they made on the platform."""
@@ -66,13 +62,8 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def database(postgres_url: str) -> Iterator[str]:
     """The URL of a fresh, migrated database."""
-    name = f"test_{secrets.token_hex(8)}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-        migrate(url)
+    with fresh_database(postgres_url) as url:
         yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="session")

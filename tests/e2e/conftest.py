@@ -8,8 +8,9 @@ import pytest
 
 from components.columns import Columns
 from components.embedding.encoder import ENGLISH
+from tests.support.command_line import Answer
 from tests.support.platforms import SharedPlatform, preset
-from tests.support.shell import Done, Shell
+from tests.support.shell import Shell
 
 
 @pytest.fixture(scope="package")
@@ -22,7 +23,7 @@ def shell(shared_platform: SharedPlatform) -> Shell:
 
 
 @pytest.fixture(scope="package")
-def up(shell: Shell, shared_platform: SharedPlatform) -> Done:
+def up(shell: Shell, shared_platform: SharedPlatform) -> Answer:
     """The start of the platform, while another program listened on the usual port of MLflow."""
     return shared_platform.started
 
@@ -42,11 +43,11 @@ def folder(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def ingested(shell: Shell, folder: Path) -> Done:
+def ingested(shell: Shell, folder: Path) -> Answer:
     return shell.run("ingest", folder)
 
 
 @pytest.fixture(scope="package")
-def first(shell: Shell, ingested: Done) -> Done:
+def first(shell: Shell, ingested: Answer) -> Answer:
     """The first retraining, waited for."""
     return shell.run("retrain", "--wait", apart=True)

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.support.shell import Done, Shell
+from tests.support.command_line import Answer
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_keys_are_made_listed_rotated_and_revoked(shell: Shell, up: Done) -> None:
+def test_keys_are_made_listed_rotated_and_revoked(shell: Shell, up: Answer) -> None:
     made = shell.run("keys", "create", "--scope", "recommend", "--scope", "feedback", "--name", "shop")
     key = made.out.strip()
     key_id = key.split("_")[1]

@@ -18,7 +18,8 @@ from components.datasets.chinese import chinese_sample
 from components.registry import Version
 from components.store.snapshot import Snapshot, latest_snapshot
 from infra.client import start_deployment
-from tests.support.shell import USER, Done, Shell
+from tests.support.command_line import Answer
+from tests.support.shell import USER, Shell
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -28,13 +29,13 @@ MARK = 77.0
 
 
 @pytest.fixture(scope="module")
-def promoted(shell: Shell, first: Done) -> Done:
+def promoted(shell: Shell, first: Answer) -> Answer:
     """Version 1 is served, whatever the gate said: the sample is small."""
     return shell.run("promote", "1", "--force", "--why", "the sample is small", apart=True)
 
 
 @pytest.fixture(scope="module")
-def answered(shell: Shell, promoted: Done) -> dict[str, Any]:
+def answered(shell: Shell, promoted: Answer) -> dict[str, Any]:
     """What a user was shown first, and told us of it."""
     before = shell.ask("/recommend", {"user_id": USER, "k": 10, "explain": True})
     kinds = ("like", "dislike", "click", "hide")
@@ -88,7 +89,7 @@ def snapshot(shell: Shell) -> Snapshot:
     return found
 
 
-def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: Done) -> None:
+def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: Answer) -> None:
     taken = shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]
     assert f"port {taken} is taken: mlflow gets " in up.text
     status = shell.status()
@@ -102,13 +103,13 @@ def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: 
     assert status["served"] is None
 
 
-def test_before_a_version_the_commands_say_what_comes_first(shell: Shell, up: Done) -> None:
+def test_before_a_version_the_commands_say_what_comes_first(shell: Shell, up: Answer) -> None:
     assert "duotempo retrain" in shell.run("promote", "1", fails=True).text
     assert "duotempo promote" in shell.run("rollback", fails=True).text
     assert "duotempo status" in shell.run("recommend", USER, fails=True).text
 
 
-def test_the_sample_is_ingested_once(shell: Shell, ingested: Done, folder: Path) -> None:
+def test_the_sample_is_ingested_once(shell: Shell, ingested: Answer, folder: Path) -> None:
     interactions, items = chinese_sample()
     assert shell.sql("SELECT count(*) FROM items") == [(len(items),)]
     ((stored,),) = shell.sql("SELECT count(*) FROM events")
@@ -119,7 +120,7 @@ def test_the_sample_is_ingested_once(shell: Shell, ingested: Done, folder: Path)
     assert shell.sql("SELECT count(*) FROM quarantine") == [(0,)]
 
 
-def test_a_failed_critical_expectation_stops_before_training(shell: Shell, ingested: Done) -> None:
+def test_a_failed_critical_expectation_stops_before_training(shell: Shell, ingested: Answer) -> None:
     shell.sql(
         "INSERT INTO events (event_id, occurred_at, user_id, item_id, event, source) "
         "SELECT 'stray', max(occurred_at), %s, 'nobody knows', 'like', 'test' FROM events",
@@ -139,7 +140,7 @@ def test_a_failed_critical_expectation_stops_before_training(shell: Shell, inges
     assert failed["state_type"] == "FAILED"
 
 
-def test_the_first_retraining_takes_a_snapshot_and_validates_it(shell: Shell, first: Done) -> None:
+def test_the_first_retraining_takes_a_snapshot_and_validates_it(shell: Shell, first: Answer) -> None:
     taken = shell.home / "snapshots" / version(shell, "1").tags["snapshot_id"][:12]
     (folder,) = shell.home.glob(f"snapshots/*-{taken.name}")
     found = Snapshot.open(folder)
@@ -151,7 +152,7 @@ def test_the_first_retraining_takes_a_snapshot_and_validates_it(shell: Shell, fi
         assert json.loads((report / "result.json").read_text(encoding="utf-8"))["success"]
 
 
-def test_chinese_texts_get_the_multilingual_encoder_and_a_warning(shell: Shell, first: Done) -> None:
+def test_chinese_texts_get_the_multilingual_encoder_and_a_warning(shell: Shell, first: Answer) -> None:
     assert "warning: packaged:minilm does not know" in first.text
     assert "packaged:multilingual is used instead" in first.text
     (row,) = json.loads(shell.prefect.artifacts(shell.prefect.runs("embed")[0]["id"])["embeddings"]["data"])
@@ -160,7 +161,7 @@ def test_chinese_texts_get_the_multilingual_encoder_and_a_warning(shell: Shell, 
     assert row["encoder"] in first.text
 
 
-def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Done) -> None:
+def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Answer) -> None:
 
     found = version(shell, "1")
     assert found.aliases == ("challenger",)
@@ -180,7 +181,7 @@ def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Done) 
     assert "duotempo promote 1" in first.text
 
 
-def test_its_run_is_completed_with_its_reports(shell: Shell, first: Done) -> None:
+def test_its_run_is_completed_with_its_reports(shell: Shell, first: Answer) -> None:
     run = next(run for run in shell.prefect.runs("retrain") if run["state_type"] == "COMPLETED")
     artifacts = shell.prefect.artifacts(run["id"])
     assert {"validation-snapshot", "validation-features", "evaluation"} <= set(artifacts)
@@ -190,7 +191,7 @@ def test_its_run_is_completed_with_its_reports(shell: Shell, first: Done) -> Non
     assert "ndcg@10" in artifacts["evaluation"]["data"].lower()
 
 
-def test_what_the_gate_failed_is_not_promoted_without_force_and_a_reason(shell: Shell, first: Done) -> None:
+def test_what_the_gate_failed_is_not_promoted_without_force_and_a_reason(shell: Shell, first: Answer) -> None:
 
     client = MlflowClient(shell.mlflow_url)
     client.set_model_version_tag("duotempo", "1", "gate", "failed")
@@ -203,7 +204,7 @@ def test_what_the_gate_failed_is_not_promoted_without_force_and_a_reason(shell: 
     assert "no version '9'" in shell.run("promote", "9", fails=True).text
 
 
-def test_a_promoted_version_serves(shell: Shell, promoted: Done) -> None:
+def test_a_promoted_version_serves(shell: Shell, promoted: Answer) -> None:
     status = shell.status()
     assert status["served"]["model_version"] == "1"
     assert status["services"]["bento"]["healthy"]
@@ -306,7 +307,7 @@ def test_an_item_that_is_new_is_recommended_within_what_is_promised(shell: Shell
 
 
 @pytest.fixture(scope="module")
-def forgotten(shell: Shell, first: Done, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def forgotten(shell: Shell, first: Answer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `duotempo forget` said."""
     file = tmp_path_factory.mktemp("export") / "user.json"
     shell.run("export", USER, "--out", file)

@@ -6,13 +6,14 @@ import pytest
 from mlflow import MlflowClient
 
 from components.settings import Settings
-from tests.support.shell import Done, Shell
+from tests.support.command_line import Answer
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.long
-def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Done) -> None:
+def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Answer) -> None:
     done = shell.run("search", "--trials", "2", "--name", "found", "--wait")
     assert "DUOTEMPO_PRESET=found duotempo up && DUOTEMPO_PRESET=found duotempo retrain" in done.text
     client = MlflowClient(shell.mlflow_url)

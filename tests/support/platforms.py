@@ -20,8 +20,9 @@ from infra.local import postgres
 from infra.local.deployments import Deployments
 from infra.local.home import Home
 from infra.local.platform import Platform
+from tests.support.command_line import Answer
 from tests.support.ports import free_ports
-from tests.support.shell import Done, Shell
+from tests.support.shell import Shell
 from tests.support.waiting import eventually
 
 FLOW = """
@@ -98,7 +99,7 @@ class SharedPlatform:
     def platform(self) -> Platform:
         return self.shell.platform
 
-    def _start(self) -> Done:
+    def _start(self) -> Answer:
         with socket.create_server(("127.0.0.1", self.taken_port)):
             return self.shell.run("up", apart=True)
 

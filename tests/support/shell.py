@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,25 +27,13 @@ from cli.main import app
 from components.settings import Settings
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
+from tests.support.command_line import Answer
 from tests.support.prefect import Prefect
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 900.0
 USER = "顾客001"
 """Somebody of the generated dataset."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        return " ".join(f"{self.out} {self.err}".split())
 
 
 class Shell:
@@ -63,7 +50,7 @@ class Shell:
         own = {"DUOTEMPO_HOME": str(settings.home), "DUOTEMPO_CACHE": str(settings.cache), "COLUMNS": "300"}
         self.environment = {**inherited, **own, **environment}
 
-    def run(self, *words: str | Path, fails: bool = False, apart: bool = False) -> Done:
+    def run(self, *words: str | Path, fails: bool = False, apart: bool = False) -> Answer:
         """Runs `duotempo WORDS`, which ends with 0, or with 1 where it `fails`; never with a traceback.
 
         apart: in a process of its own.
@@ -115,16 +102,16 @@ class Shell:
     def mlflow_url(self) -> str:
         return self.platform.addresses.mlflow_url
 
-    def _process(self, *words: str) -> Done:
+    def _process(self, *words: str) -> Answer:
         done = subprocess.run(
             [sys.executable, "-m", "cli.main", *words], cwd=PROJECT, env=self.environment,
             capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
-        return Done(done.returncode, done.stdout, done.stderr)
+        return Answer(done.returncode, done.stdout, done.stderr)
 
-    def _call(self, *words: str) -> Done:
+    def _call(self, *words: str) -> Answer:
         with self.inside():
             result = CliRunner().invoke(app, words)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Done(result.exit_code, result.stdout, result.stderr)
+        return Answer(result.exit_code, result.stdout, result.stderr)
