@@ -91,6 +91,9 @@ def compose() -> None:
         image = service["image"]
         check(":" in image and not image.endswith(":latest"), f"{name} has no pinned image")
         check("healthcheck" in service or name == "serving", f"{name} has no health check")  # serving: the image's own
+    used = json.dumps(found["services"])
+    for name in yaml.safe_load((INFRA / "compose.yaml").read_text())["volumes"]:
+        check(f'"source": "{name}"' in used, f"the volume {name} is mounted nowhere")
     told = dict(line.split("=", 1) for line in (INFRA / ".env.example").read_text().splitlines() if line[:1].isalpha())
     check(not any(told[name] for name in SECRETS), ".env.example holds a secret")
 

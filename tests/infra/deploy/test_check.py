@@ -22,6 +22,7 @@ def test_it_is_well(checkers: Path, name: str) -> None:
         ("dockerfile", ("docker/Dockerfile", "USER 10001:10001", "USER root"), "USER"),
         ("compose", ("compose.yaml", "chrislusf/seaweedfs:3.97", "chrislusf/seaweedfs:latest"), "storage"),
         ("compose", ("compose.yaml", "${GRAFANA_PASSWORD:?fill in infra/.env}", "admin"), "docker-compose"),
+        ("compose", ("compose.yaml", ', "spool:/var/lib/duotempo-spool"', ""), "spool"),
         ("chart", ("helm/duotempo/templates/prefect.yaml", "containerPort: 4200", "containerPort: http"), "4200|http"),
         ("chart", ("helm/duotempo/templates/_helpers.tpl", "drop: [ALL]", "drop: []"), "open"),
         ("rules", ("prometheus/rules.yml", "> 0.01", "> 0.5"), "ErrorRate"),
