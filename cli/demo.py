@@ -40,6 +40,7 @@ def run_demo(folder: Path | None) -> None:
     os.environ.setdefault("DUOTEMPO_PRESET", "demo")
     os.environ.setdefault("DUOTEMPO_PLATFORM__SCHEDULES", "false")
     base = load_settings()
+    base.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(base.home / "demo")
     outside = Platform(base).outside
     if outside:

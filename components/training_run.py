@@ -68,7 +68,7 @@ class TrainingRun:
     def open(cls, snapshot_path: Path, settings: Settings) -> "TrainingRun":
         """The run of a snapshot, in a folder of its own under the home, made when it is missing."""
         folder = (settings.home / "runs" / snapshot_path.name).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(snapshot_path.absolute(), folder, settings)
 
     @property

@@ -35,7 +35,7 @@ class Cache:
     def __init__(self, root: Path, encoder: Encoder) -> None:
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", encoder.name).strip("-")[-60:]
         self.folder = root / f"{slug}-{encoder.digest[:16]}"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / "encoder.json").write_text(encoder.description, encoding="utf-8")
         self._dimension = encoder.dimension
 

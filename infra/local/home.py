@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,9 @@ from infra.local.errors import PlatformError
 
 SOCKET_PATH_LIMIT = 80
 """Bytes of a Unix socket's path that every system takes, less what supervisord adds to it while it starts."""
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""What a file's mode allows to anybody but its owner."""
 
 
 @dataclass
@@ -52,17 +56,41 @@ class Home:
         self._state = self.path / "platform.json"
 
     def make(self) -> None:
-        """Makes the folders. Raises PlatformError when the place does not allow it."""
+        """Makes the folders, which nobody but their owner may enter. Raises PlatformError when the place does not allow
+        it, or holds what others made."""
         try:
-            for folder in (self.logs, self.supervisor, self.mlflow, self.prefect, self.bentoml):
-                folder.mkdir(parents=True, exist_ok=True)
-            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_others()
+            for folder in (self.logs, self.supervisor, self.mlflow, self.prefect, self.bentoml, self.secrets):
+                folder.mkdir(mode=0o700, exist_ok=True)
             self.socket.parent.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise PlatformError(f"DUOTEMPO_HOME {self.path} cannot be made ({error}): name another place") from error
         if self.socket.parent.stat().st_uid != os.getuid():
             raise PlatformError(
                 f"{self.socket.parent} belongs to another user: remove it, or name another DUOTEMPO_HOME"
+            )
+
+    def close(self) -> None:
+        """Shuts the home, and the folders in it that an earlier release left open, to everybody but their owner.
+
+        Raises PlatformError when they are somebody else's.
+        """
+        own = [one for one in self.path.iterdir() if one.is_dir() and not one.is_symlink()]
+        try:
+            for folder in (self.path, *own):
+                if folder.stat().st_mode & OTHERS:
+                    folder.chmod(stat.S_IRWXU)
+        except PermissionError as error:
+            raise PlatformError(f"{error.filename} belongs to another user: name another DUOTEMPO_HOME") from error
+
+    def _refuse_others(self) -> None:
+        """A folder in which other things lie is not shut to those who use them."""
+        ours = self._state.exists() or self.secrets.exists() or not any(self.path.iterdir())
+        if self.path.stat().st_mode & OTHERS and not ours:
+            raise PlatformError(
+                f"{self.path} is open to others and holds what no platform made: name a folder of its own as "
+                f"DUOTEMPO_HOME, or shut it yourself (chmod 700 {self.path})"
             )
 
     @property

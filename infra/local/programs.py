@@ -87,6 +87,7 @@ def configuration(home: Home, listed: list[Program]) -> str:
         f"logfile={home.log('supervisord').relative_to(home.path)}",
         "logfile_maxbytes=10MB",
         "logfile_backups=1",
+        "umask=077",
         f"pidfile={home.pid_file.relative_to(home.path)}",
         *user,
         "",

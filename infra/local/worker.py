@@ -41,6 +41,7 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     full = f"{name or usual_name(queue or pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
     os.environ.update(environment(Settings()) | dict(os.environ))
+    os.umask(0o077)  # what runs write is about people
     programs = str(Path(sys.executable).parent)  # `python` of a run is then the worker's own
     os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
     api = os.environ["PREFECT_API_URL"]

@@ -40,6 +40,59 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Home(tmp_path / "file" / "home").make()
 
 
+def open_to_others(home: Home) -> list[Path]:
+    return [path for path in (home.path, *home.path.rglob("*")) if path.stat().st_mode & 0o077]
+
+
+def test_nobody_else_enters_a_home_whatever_the_umask(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    before = os.umask(0)
+    try:
+        home.make()
+        home.make_secret("webhook")
+    finally:
+        os.umask(before)
+    assert open_to_others(home) == []
+
+
+def test_a_home_of_an_earlier_release_is_shut(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    home.save(State())
+    for folder in (home.path, home.logs, home.path / "runs", home.path / "spool"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+    home.make()
+    home.close()
+    assert [path.name for path in open_to_others(home) if path.is_dir()] == []
+
+
+def test_a_folder_that_others_use_is_not_shut(tmp_path: Path) -> None:
+    folder = tmp_path / "srv"
+    (folder / "another service").mkdir(parents=True)
+    folder.chmod(0o755)
+    with pytest.raises(PlatformError, match="name a folder of its own"):
+        Home(folder).make()
+    assert folder.stat().st_mode & 0o777 == 0o755
+    folder.chmod(0o700)
+    Home(folder).make()
+
+
+def test_roots_database_leaves_the_home_that_its_user_may_not_enter(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    (home.path / "postgres").mkdir()
+    (home.path / "postgres" / "PG_VERSION").write_text("18")
+    home.make_secret("postgres")
+    try:
+        postgres.leave(home)
+        cluster = postgres.locate(home)
+        assert cluster.exists
+        assert (cluster.data == home.path / "postgres") == (cluster.user is None)
+    finally:
+        remove_data(home)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", ""])
 def test_a_port_that_somebody_listens_on_is_not_free(address: str) -> None:
     with socket.create_server((address, 0)) as server:

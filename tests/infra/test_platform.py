@@ -65,6 +65,13 @@ def test_every_service_is_healthy_and_no_password_is_shown(started: SharedPlatfo
     assert (started.platform.home.secrets / "postgres").stat().st_mode & 0o077 == 0
 
 
+def test_only_the_owner_reads_what_the_platform_writes(started: SharedPlatform) -> None:
+    home = started.platform.home
+    folders = [path for path in home.path.iterdir() if path.is_dir()]
+    files = [home.log(name) for name in ("prefect", "mlflow", "hook", "worker-cpu")]
+    assert not any(path.stat().st_mode & 0o077 for path in (home.path, *folders, *files))
+
+
 def test_no_password_is_in_a_command_line(started: SharedPlatform) -> None:
     password = started.platform.home.secret("postgres")
     assert password
