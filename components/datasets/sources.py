@@ -1,7 +1,7 @@
 """Datasets of any origin as raw events and raw items, under Duotempo's column names."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.columns import EVENTS, Columns
-from components.errors import DuotempoError
+from components.datasets.files import DatasetError, listed, read_rows
 from components.store.normalize import BEYOND_SECONDS, clean_id
 from components.times import epoch_seconds
 
@@ -37,10 +35,6 @@ _ITEM_TYPES: dict[str, tuple[type, ...]] = {
     Columns.DESCRIPTION: (str,),
     Columns.CATEGORY: (str, list, np.ndarray),
 }
-
-
-class DatasetError(DuotempoError):
-    """A dataset cannot be read; the message names the file, the column and the mend."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ def read_files(events: Path, items: Path | None, mapping: Mapping[str, str]) -> 
     `event` may also be mapped to the name of an event (`event=rating`): then every row is one. Without an items file
     the items are the ids that the events name. Raises DatasetError.
     """
-    event_frame = _renamed(_read(events), mapping, "events")
+    event_frame = _renamed(read_rows(events), mapping, "events")
     kind = mapping.get("events.event", mapping.get(Columns.EVENT))
     if Columns.EVENT not in event_frame and kind in EVENTS:
         event_frame[Columns.EVENT] = kind
@@ -89,7 +83,7 @@ def read_files(events: Path, items: Path | None, mapping: Mapping[str, str]) -> 
         ids = dict.fromkeys(map(clean_id, event_frame[Columns.ITEM].tolist()))
         item_frame = pd.DataFrame({Columns.ITEM: [item for item in ids if item is not None]}, dtype=object)
     else:
-        item_frame = _renamed(_read(items), mapping, "items")
+        item_frame = _renamed(read_rows(items), mapping, "items")
         _check(item_frame, items, (Columns.ITEM,), _ITEM_TYPES)
     return Dataset(events.stem, event_frame, item_frame)
 
@@ -128,57 +122,6 @@ def _text_columns(file: Path) -> tuple[str, ...]:
     return tuple(text)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    reader = _READERS.get(file.suffix.lower())
-    if reader is None:
-        raise DatasetError(f"{file}: the ending is none of {', '.join(_READERS)}; convert the file to one of them")
-    if not file.is_file():
-        raise DatasetError(f"{file} does not exist; check the path")
-    if file.stat().st_size == 0:
-        raise DatasetError(f"{file} is empty; it needs a header and rows")
-    try:
-        frame = reader(file)
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{file} is no UTF-8 ({error}); save it as UTF-8") from error
-    except (pa.ArrowException, pd.errors.ParserError, ValueError, OSError) as error:
-        raise DatasetError(f"{file} cannot be read as {file.suffix[1:]} ({error}); write it anew") from error
-    if frame.empty:
-        raise DatasetError(f"{file} holds no rows; check what wrote it")
-    return frame
-
-
-def _read_text(separator: str) -> Callable[[Path], pd.DataFrame]:
-    def read(file: Path) -> pd.DataFrame:
-        return pd.read_csv(
-            file, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig", index_col=False
-        )
-
-    return read
-
-
-def _read_parquet(file: Path) -> pd.DataFrame:
-    return pq.read_table(file).to_pandas(integer_object_nulls=True, ignore_metadata=True)
-
-
-def _read_json_lines(file: Path) -> pd.DataFrame:
-    records = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            record = json.loads(line) if line.lstrip().startswith("{") else None
-            if not isinstance(record, dict):
-                raise ValueError(f"line {number} is no JSON object")
-            records.append(record)
-    return pd.DataFrame(records, dtype=object)
-
-
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": _read_text(","),
-    ".tsv": _read_text("\t"),
-    ".parquet": _read_parquet,
-    ".jsonl": _read_json_lines,
-}
-
-
 def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.DataFrame:
     """Renames the mapped columns that this file has; a column that bore the new name before is dropped."""
     general = {name: column for name, column in mapping.items() if "." not in name}
@@ -191,7 +134,7 @@ def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.D
 
 def _check(frame: pd.DataFrame, file: Path, needed: Collection[str], types: Mapping[str, tuple[type, ...]]) -> None:
     """Every needed column is there, and the first value of each known column is of a type that can be meant."""
-    found = ", ".join(map(str, frame.columns))
+    found = listed(frame.columns)
     for column in needed:
         if column not in frame:
             constant = " (or --map event=rating: every row is one)" if column == Columns.EVENT else ""

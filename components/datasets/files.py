@@ -1,0 +1,169 @@
+"""Files of rows as frames. A file that cannot be meant, or would not fit into memory, is refused before it is read."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.errors import DuotempoError
+from components.plain import one_line
+
+MOST_COLUMNS = 1000
+SHOWN_COLUMNS = 20
+POINTER = 8
+"""Bytes that a value takes in a frame at least."""
+
+
+class DatasetError(DuotempoError):
+    """A dataset cannot be read; the message names the file, the column and the mend."""
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """The rows of a .csv, .tsv, .parquet or .jsonl file, at least one, under the names that the file gives its columns.
+
+    Raises DatasetError.
+    """
+    reader = _READERS.get(file.suffix.lower())
+    if reader is None:
+        raise DatasetError(f"{file}: the ending is none of {', '.join(_READERS)}; convert the file to one of them")
+    if not file.is_file():
+        raise DatasetError(f"{file} does not exist; check the path")
+    if file.stat().st_size == 0:
+        raise DatasetError(f"{file} is empty; it needs a header and rows")
+    try:
+        frame = reader(file)
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is no UTF-8 ({error}); save it as UTF-8") from error
+    except _UNREADABLE as error:
+        why = one_line(str(error)) or type(error).__name__
+        raise DatasetError(f"{file} cannot be read as {file.suffix[1:]} ({why}); write it anew") from error
+    if frame.empty:
+        raise DatasetError(f"{file} holds no rows; check what wrote it")
+    return frame
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names of columns for a message, the first of many."""
+    given = [one_line(str(name)) for name in names]
+    more = f" and {len(given) - SHOWN_COLUMNS:,} more" if len(given) > SHOWN_COLUMNS else ""
+    return ", ".join(given[:SHOWN_COLUMNS]) + more
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises ValueError where they are too many, or two are alike."""
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that are needed")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"two columns are named {listed(twice)}: rename one")
+
+
+def _read_text(separator: str) -> Callable[[Path], pd.DataFrame]:
+    def read(file: Path) -> pd.DataFrame:
+        header = pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
+        _check_names(header.iloc[0].dropna().tolist())
+        return pd.read_csv(
+            file, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig", index_col=False
+        )
+
+    return read
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    """Text is read as a dictionary of the distinct values: a short file may stand for more than memory holds."""
+    stored = pq.ParquetFile(file)
+    _check_names(stored.schema_arrow.names)
+    leaves = [stored.schema.column(number) for number in range(len(stored.schema))]
+    if len(leaves) > MOST_COLUMNS:
+        raise ValueError(f"its columns have {len(leaves):,} parts, more than {MOST_COLUMNS:,}: keep what is needed")
+    _check_room(_told_size(stored.metadata))
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    table = pq.ParquetFile(file, read_dictionary=texts).read()
+    _check_room(sum(_text_size(chunk) for column in table.columns for chunk in column.chunks))
+    table = pa.table([_without_zone(column) for column in table.columns], names=table.column_names)
+    frame = table.to_pandas(integer_object_nulls=True, ignore_metadata=True, date_as_object=False)
+    return frame.astype(dict.fromkeys(frame.select_dtypes("category").columns, object))
+
+
+def _told_size(metadata: pq.FileMetaData) -> int:
+    """Bytes in memory, as far as the file tells them ahead."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
+    return sum(group.total_byte_size for group in groups) + POINTER * values
+
+
+def _text_size(values: pa.Array) -> int:
+    """Bytes of the text in an array, each time that a value is used, at any depth."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return pc.sum(pc.binary_length(values.dictionary).take(values.indices)).as_py() or 0
+    if pa.types.is_struct(kind):
+        return sum(map(_text_size, values.flatten()))
+    return _text_size(values.values) if pa.types.is_nested(kind) else 0
+
+
+def _check_room(needed: int) -> None:
+    """Raises ValueError where memory has no room for so many bytes."""
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise ValueError(f"it takes {needed / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: split it")
+
+
+def _without_zone(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A moment with a zone is kept in UTC: without its zone it is the same one, also far from today."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        return column.cast(pa.timestamp(column.type.unit))
+    return column
+
+
+def _read_json_lines(file: Path) -> pd.DataFrame:
+    records: list[dict[str, Any]] = []
+    names: dict[str, None] = {}
+    with file.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                record = _parsed(line, number)
+                if not record.keys() <= names.keys():
+                    names |= dict.fromkeys(record)
+                    _check_names(list(names))
+                records.append(record)
+    return pd.DataFrame(records, columns=list(names), dtype=object)
+
+
+def _parsed(line: str, number: int) -> dict[str, Any]:
+    """Raises ValueError where a line is anything else than a JSON object."""
+    try:
+        record = json.loads(line) if line.lstrip().startswith("{") else None
+    except RecursionError as error:
+        raise ValueError(f"line {number} is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return record
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": _read_text(","),
+    ".tsv": _read_text("\t"),
+    ".parquet": _read_parquet,
+    ".jsonl": _read_json_lines,
+}
+_UNREADABLE = (
+    pa.ArrowException,
+    pd.errors.ParserError,
+    ValueError,
+    OSError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+    RecursionError,
+    MemoryError,
+)
+"""What the readers raise of a file that is damaged, or holds what no frame can."""

@@ -1,0 +1,154 @@
+"""Files made to break a bulk load: each is refused in one line that names it, or its bad rows go to quarantine."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.datasets.records import records
+from components.datasets.sources import Dataset, DatasetError, read_files
+from components.settings import EventSettings
+from components.store.clean import Cleaned, clean_events
+from components.store.rows import EventRow
+
+FAR = 2**50
+
+
+def parquet(**columns: Any) -> Callable[[Path], Path]:
+    """What writes three sound events with some columns replaced or added."""
+
+    def write(folder: Path) -> Path:
+        usual = {"user_id": ["u", "v", "w"], "item_id": ["x", "y", "z"], "timestamp": [1, 2, 3], "event": ["view"] * 3}
+        pq.write_table(pa.table({**usual, **columns}), folder / "e.parquet")
+        return folder / "e.parquet"
+
+    return write
+
+
+def twice(folder: Path) -> Path:
+    names = ["user_id", "user_id", "item_id", "timestamp", "event"]
+    columns = [pa.array([value]) for value in ("u", "v", "x", 1, "view")]
+    pq.write_table(pa.Table.from_arrays(columns, names=names), folder / "e.parquet")
+    return folder / "e.parquet"
+
+
+def bomb(folder: Path) -> Path:
+    """Three million rows that name one text of 200,000 characters: 70 kB that stand for 600 GB."""
+    rows = 3_000_000
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["t" * 200_000]))
+    short = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["view"]))
+    columns = {"user_id": short, "item_id": short, "timestamp": np.zeros(rows, np.int64), "event": short}
+    pq.write_table(pa.table({**columns, "text": text}), folder / "e.parquet")
+    return folder / "e.parquet"
+
+
+def written(name: str, content: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_text(content, encoding="utf-8", newline="")
+        return folder / name
+
+    return write
+
+
+def lines(**fields: Any) -> Callable[[Path], Path]:
+    row = {"user_id": "u", "item_id": "x", "timestamp": 1, "event": "view", **fields}
+    return written("e.jsonl", json.dumps(row))
+
+
+REFUSED = {
+    "list of ids": (parquet(user_id=[["u"], ["v"], ["w"]]), "column user_id holds"),
+    "struct as a time": (parquet(timestamp=[{"a": 1}] * 3), "column timestamp holds dict"),
+    "bytes as a value": (parquet(value=[b"\xff", b"1", b"2"]), "column value holds bytes"),
+    "decimal as an id": (parquet(user_id=pa.array([1, 2, 3], pa.decimal128(9, 2))), "column user_id holds Decimal"),
+    "one name twice": (twice, "two columns are named user_id: rename one"),
+    "one name twice, as text": (written("e.csv", "user_id,user_id\nu,v\n"), "two columns are named user_id"),
+    "thousands of columns": (parquet(**{f"c{n}": [1, 2, 3] for n in range(1100)}), "1,104 columns, more than 1,000"),
+    "thousands of keys": (lines(**{f"c{n}": 1 for n in range(1100)}), "1,104 columns, more than 1,000"),
+    "thousands of parts": (parquet(deep=[{f"c{n}": 1 for n in range(1100)}] * 3), "1,104 parts, more than 1,000"),
+    "a bomb": (bomb, "GiB of memory"),
+    "deep JSON": (written("e.jsonl", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"), "line 1 is nested too deeply"),
+    "endless number": (written("e.jsonl", '{"a":' + "9" * 5000 + "}"), "line 1: Exceeds the limit"),
+    "lone surrogates": (written("e.jsonl", '{"a\\ud800": 1}'), "surrogates not allowed"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_file_that_cannot_be_meant_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    write, told = REFUSED[kind]
+    file = write(tmp_path)
+    with pytest.raises(DatasetError, match=told) as raised:
+        read_files(file, None, {})
+    assert str(raised.value).startswith(str(file))
+    assert len(str(raised.value)) < 1000
+    assert str(raised.value).isprintable()
+
+
+def test_names_of_columns_are_told_in_one_short_line(tmp_path: Path) -> None:
+    names = ["\x1b[31mred\n2026-01-01 all is well", "nul\x00", "y" * 5000, *(f"c{n}" for n in range(900))]
+    pq.write_table(pa.table({name: [1] for name in names}), tmp_path / "e.parquet")
+    with pytest.raises(DatasetError, match=r"found \\x1b\[31mred\\n2026.*nul\\x00, yyy.* and 883 more") as raised:
+        read_files(tmp_path / "e.parquet", None, {})
+    assert len(str(raised.value)) < 2000
+    assert str(raised.value).isprintable()
+
+
+TIMES = {
+    "zone that nobody knows": pa.array([1, FAR, -FAR], pa.timestamp("ms", "Mars/Phobos")),
+    "zone, far away": pa.array([1, FAR, -FAR], pa.timestamp("ms", "Europe/Berlin")),
+    "days, far away": pa.array([0, 2**30, -(2**30)], pa.date32()),
+    "milliseconds of days, far away": pa.array([0, 2**55, -(2**55)], pa.date64()),
+    "seconds, far away": pa.array([1, FAR, -FAR], pa.timestamp("s")),
+    "whole numbers, far away": pa.array([1, 2**64 - 1, 2**63], pa.uint64()),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_a_time_out_of_range_costs_its_own_row_alone(kind: str, tmp_path: Path) -> None:
+    dataset = read_files(parquet(timestamp=TIMES[kind])(tmp_path), None, {})
+    cleaned = clean(dataset)
+    assert [row.user_id for row in cleaned.rows] == ["u"]
+    assert len(cleaned.rejected) == 2
+    assert json.dumps([one.row for one in cleaned.rejected])
+
+
+ODD = {
+    "nested": [[[["deep"]]], [], None],
+    "bytes": [b"\xff", b"\x00", None],
+    "a": [{"b": {"c": [1]}}, None, {"b": None}],
+    "nul\x00, escape\x1b, line\n": [1, 2, 3],
+    "": [1, 2, 3],
+    "many": pa.array([[("k", "v")], [], None], pa.map_(pa.string(), pa.string())),
+    "moment": pa.array([[1], None, []], pa.list_(pa.timestamp("us"))),
+}
+
+
+def test_odd_columns_beside_the_known_ones_are_kept_with_a_rejected_row(tmp_path: Path) -> None:
+    dataset = read_files(parquet(**ODD, user_id=["", "v", "w"])(tmp_path), None, {})
+    cleaned = clean(dataset)
+    assert [row.user_id for row in cleaned.rows] == ["v", "w"]
+    (rejected,) = cleaned.rejected
+    kept = json.loads(json.dumps(rejected.row))
+    assert "\\u0000" not in json.dumps(kept).replace("\\\\u0000", "")
+    assert "deep" in kept["nested"] and "'c': array([1])" in kept["a"]
+
+
+def test_a_line_of_json_ends_at_its_line_feed_alone(tmp_path: Path) -> None:
+    row = '{"user_id": "u", "item_id": "x", "timestamp": 1, "event": "comment", "text": "one\u2028two\x85three"}'
+    dataset = read_files(written("e.jsonl", f"{row}\r\n{row}\n")(tmp_path), None, {})
+    assert dataset.events["text"].tolist() == ["one\u2028two\x85three"] * 2
+
+
+def clean(dataset: Dataset) -> Cleaned[EventRow]:
+    return clean_events(
+        records(dataset.events),
+        source="attack",
+        settings=EventSettings(),
+        known_items={"x", "y", "z"},
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
