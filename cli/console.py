@@ -12,8 +12,11 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 from components.errors import DuotempoError
+from components.logs import LogLines
+from components.plain import visible
 from components.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,8 +24,16 @@ if TYPE_CHECKING:
 
     from infra.local.platform import Platform
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """Prints text as it is: nothing in it is markup, and a control character in it is written out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
+out = Terminal(highlight=False, markup=False, emoji=False)
+err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def load_settings(**changes: Any) -> Settings:
@@ -32,9 +43,10 @@ def load_settings(**changes: Any) -> Settings:
     except TOMLDecodeError as error:
         fail(f"settings: duotempo.toml: {error}", code=2)
     except ValueError as error:
-        fail(f"settings: {error}".replace("[", r"\["), code=2)
+        fail(f"settings: {error}", code=2)
     handler = RichHandler(console=err, show_path=False, show_time=False)
-    logging.basicConfig(level=settings.log_level, format="%(message)s", handlers=[handler])
+    handler.setFormatter(LogLines())
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in ("httpx", "alembic", "sqlalchemy", "prefect", "mlflow", "bentoml", "great_expectations"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     return settings
@@ -51,8 +63,13 @@ def enter_platform(settings: Settings) -> "Platform":
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
     """Prints an error and ends the command."""
-    err.print(f"[bold red]error:[/] {message}", markup=True, soft_wrap=True)
+    err.print(led_by("error:", "bold red", message), soft_wrap=True)
     raise typer.Exit(code)
+
+
+def led_by(word: str, style: str, text: str) -> Text:
+    """The text after a word in a style of its own."""
+    return Text.assemble((word, style), " ", visible(text))
 
 
 @contextmanager
@@ -61,7 +78,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except DuotempoError as error:
-        fail(str(error).replace("[", r"\["))
+        fail(str(error))
 
 
 @contextmanager

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
-from rich.markup import escape
 
-from cli.console import err, load_settings, out, table
+from cli.console import err, led_by, load_settings, out, table
 from cli.memory import PeakMemory
 from components.columns import Columns
 from components.datasets import named, sources
@@ -56,7 +55,7 @@ def run_demo(folder: Path | None) -> None:
         err.print(f"interrupted in the stage {demo.stage}")
         raise typer.Exit(130) from interrupt
     except Exception as error:
-        err.print(f"[bold red]the stage {demo.stage} failed:[/] {escape(demo.explain(error))}", soft_wrap=True)
+        err.print(led_by(f"the stage {demo.stage} failed:", "bold red", demo.explain(error)), soft_wrap=True)
         raise typer.Exit(1) from error
     finally:
         demo.stop()

@@ -46,10 +46,10 @@ def show_encoder(result: dict[str, Any]) -> None:
     held_out, gate = result["held_out"], result["gate"]
     ranks = f"{held_out['mrr_base']:.4f} before, {held_out['mrr']:.4f} after"
     out.print(f"mean reciprocal rank on {held_out['pairs']} held-out pairs: {ranks}")
-    out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}", markup=False)
+    out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}")
     use = "set DUOTEMPO_EMBEDDING__MODEL to this folder, then duotempo up and duotempo retrain --wait"
     out.print(f"use it: {use}" if gate["passed"] else f"the gate advises against it; to use it all the same, {use}")
-    out.print(result["encoder"], markup=False, soft_wrap=True)
+    out.print(result["encoder"], soft_wrap=True)
 
 
 def interval(result: dict[str, Any], place: str) -> str:

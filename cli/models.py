@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.status import Status
 
-from cli.console import enter_platform, fail, load_settings, out, reported, table
+from cli.console import enter_platform, fail, led_by, load_settings, out, reported, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,7 +61,7 @@ def show_version(result: dict[str, Any]) -> None:
     embedded, gate = result["embedding"], result["gate"]
     out.print(f"{embedded['encoder']}: {embedded['computed']} texts embedded, {embedded['reused']} from the cache")
     for warning in [*embedded["warnings"], *(text for check in result["validation"] for text in check["warnings"])]:
-        out.print(f"[yellow]warning:[/] {escape(warning)}")
+        out.print(led_by("warning:", "yellow", warning))
     out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}")
     out.print(f"serve it with: duotempo promote {result['version']}")
 
@@ -163,7 +162,7 @@ def cold_items(slices: dict[str, Any]) -> str:
     cold = slices["cold items"]
     metric = next(name for name in next(iter(cold["models"].values())) if name.startswith("ndcg"))
     reached = ", ".join(f"{model} {cell(values, metric)}" for model, values in cold["models"].items())
-    return escape(f"cold items, {cold['targets']} targets: {metric} {reached}")
+    return f"cold items, {cold['targets']} targets: {metric} {reached}"
 
 
 def cell(values: dict[str, Any], name: str) -> str:

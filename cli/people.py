@@ -57,7 +57,7 @@ def show(removed: dict[str, int], files: dict[str, Any] | None, why: str) -> Non
     rows += [[name.replace("_", " "), str(count)] for name, count in (files or {}).get("erased", {}).items()]
     table("erased", ["what", "count"], rows)
     if files is None:
-        out.print(f"the files follow within a quarter of an hour once they can: {why}", markup=False)
+        out.print(f"the files follow within a quarter of an hour once they can: {why}")
         return
     for model in files["models"]:
         names = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""

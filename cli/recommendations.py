@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import enter_platform, load_settings, out, reported, table
+from cli.console import enter_platform, led_by, load_settings, out, reported, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +47,7 @@ def show_answer(answer: dict[str, Any], explain: bool) -> None:
         out.print(f"long-term {interest['long_weight']:.0%}: {', '.join(interest['long'])}")
         out.print(f"short-term {interest['short_weight']:.0%}: {', '.join(interest['short'])}")
     if answer["degraded"]:
-        out.print("[yellow]degraded:[/] the history could not be read; see the service's log")
+        out.print(led_by("degraded:", "yellow", "the history could not be read; see the service's log"))
 
 
 def batch(

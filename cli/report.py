@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from cli.console import load_settings, opened_store, out, print_json, table
 from cli.platform import JSON
@@ -58,7 +57,7 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     if not report.online.variants:
         out.print(f"nothing was answered {shown(report.window)}: try more --days, or see duotempo status")
         return
-    show(f"variants {shown(report.window)}", *online_table(report.online))
+    table(f"variants {shown(report.window)}", *online_table(report.online))
     if certain := [one.name for one in report.online.variants if one.figures["ips"].mean is None]:
         out.print(
             f"no exploration in the answers of {', '.join(certain)} (setting ranking.exploration): "
@@ -97,7 +96,7 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
         windows = {**bounds(report.window), "reference": bounds(report.reference)}
         print_json({**windows, "features": features, "history": history})
         return
-    show(f"drift: {shown(report.window)}, against the time {shown(report.reference)}", *drift_table(report.drifts))
+    table(f"drift: {shown(report.window)}, against the time {shown(report.reference)}", *drift_table(report.drifts))
 
 
 def bounds(window: "Window") -> dict[str, str]:
@@ -106,8 +105,3 @@ def bounds(window: "Window") -> dict[str, str]:
 
 def shown(window: "Window") -> str:
     return f"from {window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC"
-
-
-def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Prints a table whose cells are no markup."""
-    table(title, [escape(column) for column in columns], [[escape(cell) for cell in row] for row in rows])

@@ -3,9 +3,8 @@
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from cli.console import enter_platform, load_settings, out, reported, table
+from cli.console import enter_platform, led_by, load_settings, out, reported, table
 from cli.models import stages
 
 
@@ -52,11 +51,9 @@ def show_search(result: dict[str, Any]) -> None:
     if result["best"] == result["trials"][0]["trial"]:
         out.print("no trial was better than the settings in force: the preset holds those")
     for setting in result["shadowed"]:
-        out.print(
-            f"[yellow]warning:[/] {setting} is set in the settings file or a variable, which wins over the preset: "
-            "remove it there"
-        )
-    out.print(f"preset: {escape(result['file'])}")
+        why = "is set in the settings file or a variable, which wins over the preset: remove it there"
+        out.print(led_by("warning:", "yellow", f"{setting} {why}"))
+    out.print(f"preset: {result['file']}")
 
 
 def _cell(value: Any) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.bundle import Bundle, BundleError
+from components.markdown import escaped, table
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import DeploySettings, Settings
 from components.store.engine import StoreError, make_engine
@@ -293,5 +294,5 @@ def tell(version: str, before: str | None, actor: str, reason: str, result: str)
     """What happened, on the page of the flow run."""
     get_run_logger().info("version %s: %s", version, result)
     lines = {"Version": version, "Before": before or "none", "Asked by": actor, "Why": reason or "not said"}
-    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in lines.items())])
-    create_markdown_artifact(f"# Deployment of version {version}\n\n{table}\n\n{result}\n", key="deployment")
+    page = [f"# Deployment of version {escaped(version)}", table(["", ""], list(lines.items())), escaped(result)]
+    create_markdown_artifact("\n\n".join(page), key="deployment")

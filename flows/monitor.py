@@ -17,6 +17,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
 
 from components import registry
+from components.markdown import escaped
 from components.monitoring import measure as steps
 from components.monitoring.decision import Decision, Trainings, decide
 from components.monitoring.measure import DriftReport, OnlineReport
@@ -125,7 +126,7 @@ def tell(online: OnlineReport, drift: DriftReport, decision: Decision, page: str
     create_table_artifact(table=rows, key="drift", description="Drift of the window against the reference before it")
     window = f"{online.window.since:%Y-%m-%d %H:%M} to {online.window.until:%Y-%m-%d %H:%M} UTC"
     sections = [
-        f"# {window}\n\n{verdict} {decision.reason}",
+        f"# {window}\n\n{escaped(verdict)} {escaped(decision.reason)}",
         f"## Variants\n\n{online_table(online.online).markdown()}",
         f"Feedback that names no answer of the window: {online.online.unmatched}",
         f"## Drift\n\n{table.markdown()}",

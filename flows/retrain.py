@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from components import training_run as steps
 from components.evaluation.judgement import Judgement
 from components.fusion.fusions import make_fusion
+from components.markdown import escaped
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
@@ -49,8 +50,8 @@ def validate(run: TrainingRun, stage: str, check: Callable[[TrainingRun], Valida
     """Runs the expectations of a stage; a failed critical one stops the flow here, a warning goes on record."""
     report = check(run)
     warnings = [f"{failure.suite}: {failure.message}" for failure in report.warnings]
-    lines = [f"- {suite}: {figures}" for suite, figures in report.statistics.items()]
-    page = "\n".join([*lines, "", *(f"- **warning** {warning}" for warning in warnings), "", str(report.docs)])
+    lines = [f"- {suite}: {escaped(str(figures))}" for suite, figures in report.statistics.items()]
+    page = "\n".join([*lines, "", *(f"- **warning** {escaped(warning)}" for warning in warnings), "", str(report.docs)])
     create_markdown_artifact(page, key=f"validation-{stage}", description=f"Expectations of the {stage}")
     return {"stage": stage, "statistics": report.statistics, "warnings": warnings, "docs": str(report.docs)}
 

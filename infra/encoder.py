@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from components.embedding.choose import candidates
 from components.embedding.encoder import Encoder
 from components.interests.texts import item_texts
+from components.logs import log_to
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors
@@ -84,7 +85,7 @@ class ResidentEncoder:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log_to(logging.StreamHandler())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
     if not settings.database_url:

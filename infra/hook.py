@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from components.errors import DuotempoError
+from components.logs import log_to
 from components.registry import NAME, WebhookRefused, check_delivery
 from components.registry.versions import CHAMPION
 from components.registry.webhook import FRESH_SECONDS
@@ -157,7 +158,7 @@ def _answer(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log_to(logging.StreamHandler())
     settings = Settings()
     platform = Platform(settings)
     home = platform.home

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from components.logs import LogLines
+from components.plain import visible
 from components.settings import Settings
 
 OURS = ("serving", "components")
@@ -39,11 +41,11 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "request_id": getattr(record, "request_id", "-"),
-            "message": record.getMessage(),
+            "message": visible(record.getMessage()),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = visible(self.formatException(record.exc_info))
         return orjson.dumps(line, default=str).decode()
 
 
@@ -56,7 +58,7 @@ def set_up(settings: Settings) -> None:
     """Has this process write to stderr in our way alone, ours from the settings' level on."""
     handler = logging.StreamHandler()
     handler.addFilter(OfRequest())
-    handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else logging.Formatter(PLAIN))
+    handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else LogLines(PLAIN))
     logging.getLogger().handlers = [handler]
     logging.getLogger("uvicorn.access").propagate = False  # a request has its line by `tell_request`
     for name in OURS:

@@ -10,10 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from components.evaluation.results import ModelResult, Summary
+from components.plain import one_line
 
 LONG, SHORT, GREY, INK = "#35508f", "#e2793f", "#a9b1bd", "#2b2f36"
 SERIES = (LONG, SHORT, "#5b9a8b", "#8c6bb1", "#c9a227", "#7f7f7f")
 _DPI = 144
+_LABEL = 60
+"""Characters of a label; more would leave no room for the bars."""
+
+
+def label(text: str) -> str:
+    """The text as a plot shows it: between two dollar signs matplotlib would read a formula, and fail on most."""
+    return one_line(text, _LABEL).replace("$", r"\$")
 
 
 def write_plots(
@@ -81,7 +89,7 @@ def slice_bars(slices: dict[str, dict[str, Any]], metric: str) -> Figure:
         x = places + (number - (len(models) - 1) / 2) * width
         axes.bar(x, values, width * 0.92, label=model, color=SERIES[number % len(SERIES)])
         axes.errorbar(x, values, _error_bars(values, bounds), fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-    axes.set_xticks(places, [f"{name}\n{content['targets']:,} targets" for name, content in slices.items()])
+    axes.set_xticks(places, [f"{label(name)}\n{content['targets']:,} targets" for name, content in slices.items()])
     axes.set_ylim(bottom=0)
     _style(axes, f"{_title(metric)} by slice", grid="y")
     if models:
@@ -101,7 +109,7 @@ def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
         y = places + (number - (len(series) - 1) / 2) * height
         colour = GREY if not number else SERIES[(number - 1) % len(SERIES)]
         axes.barh(y, [share[name] for share in shares], height * 0.92, label=name, color=colour)
-    axes.set_yticks(places, list(exposure))
+    axes.set_yticks(places, list(map(label, exposure)))
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     _style(axes, "Share of the events, and of what is shown", grid="x")

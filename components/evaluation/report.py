@@ -6,6 +6,7 @@ from typing import Any
 
 from components.evaluation.gate import Verdict
 from components.evaluation.results import Summary
+from components.markdown import escaped, table
 
 _PLOTS = {
     "metrics": "Metrics with 95 % intervals",
@@ -33,7 +34,7 @@ def report(
     facts: what was evaluated, by name (dataset, snapshot, cut, targets…). plots: from `write_plots`, linked by file
     name, so the page belongs into their folder. verdict: absent where no gate was asked.
     """
-    sections = [f"# {title}"]
+    sections = [f"# {escaped(title)}"]
     if verdict:
         sections.append(_gate(verdict))
     sections += [
@@ -41,16 +42,16 @@ def report(
         _slices(slices, k),
         _exposure(exposure),
         _exposure_by_users(exposure_by_users),
-        "## What was evaluated\n\n" + _table(["", ""], [[name, str(value)] for name, value in facts.items()]),
+        "## What was evaluated\n\n" + table(["", ""], [[name, str(value)] for name, value in facts.items()]),
         *(f"## {_PLOTS[plot.stem]}\n\n![{_PLOTS[plot.stem]}]({plot.name})" for plot in plots),
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _gate(verdict: Verdict) -> str:
-    rows = [[clause.name, "passed" if clause.passed else "**failed**", clause.detail] for clause in verdict.clauses]
+    rows = [[clause.name, "passed" if clause.passed else "failed", clause.detail] for clause in verdict.clauses]
     word = "passed" if verdict.passed else "failed"
-    return f"## Gate: {word}\n\n" + _table(["clause", "", "figures"], rows)
+    return f"## Gate: {word}\n\n" + table(["clause", "", "figures"], rows)
 
 
 def _models(summaries: dict[str, Summary], k: int) -> str:
@@ -66,7 +67,7 @@ def _models(summaries: dict[str, Summary], k: int) -> str:
         for name, summary in summaries.items()
     ]
     note = "Means over the targets; in brackets the 95 % interval by bootstrap over users."
-    return f"## Models\n\n{note}\n\n" + _table(header, rows)
+    return f"## Models\n\n{note}\n\n" + table(header, rows)
 
 
 def _slices(slices: dict[str, dict[str, Any]], k: int) -> str:
@@ -77,7 +78,7 @@ def _slices(slices: dict[str, dict[str, Any]], k: int) -> str:
     ]
     if not rows:
         return "## Slices\n\nNo target falls into a slice."
-    return "## Slices\n\n" + _table(["slice", "targets", "model", f"NDCG@{k}", f"HR@{k}"], rows)
+    return "## Slices\n\n" + table(["slice", "targets", "model", f"NDCG@{k}", f"HR@{k}"], rows)
 
 
 def _exposure(exposure: dict[str, dict[str, Any]]) -> str:
@@ -89,7 +90,7 @@ def _exposure(exposure: dict[str, dict[str, Any]]) -> str:
     note = (
         "Shares of the items, of the training events, and of what each model shows, a place worth 1 / log2(rank + 1)."
     )
-    return f"## Exposure\n\n{note}\n\n" + _table(["items", "of all items", "of the events", *models], rows)
+    return f"## Exposure\n\n{note}\n\n" + table(["items", "of all items", "of the events", *models], rows)
 
 
 def _exposure_by_users(exposure: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -100,7 +101,7 @@ def _exposure_by_users(exposure: dict[str, dict[str, dict[str, float]]]) -> str:
     ]
     models = list(next(iter(next(iter(exposure.values())).values()))) if exposure else []
     note = "Shares of what each slice of the users is shown, weighed as above."
-    return f"## Exposure by user\n\n{note}\n\n" + _table(["users", "items", *models], rows)
+    return f"## Exposure by user\n\n{note}\n\n" + table(["users", "items", *models], rows)
 
 
 def _bounded(summary: Summary, metric: str, digits: int) -> str:
@@ -108,8 +109,3 @@ def _bounded(summary: Summary, metric: str, digits: int) -> str:
         return "not measured"
     low, high = summary[f"{metric}_interval"]
     return f"{summary[metric]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

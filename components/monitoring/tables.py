@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from components import markdown
 from components.monitoring.drift import Drift
 from components.monitoring.online import CHAMPION, Figure, Online
 
@@ -14,8 +15,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
     def markdown(self) -> str:
-        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return markdown.table(self.columns, self.rows)
 
 
 def online_table(online: Online) -> Table:

@@ -11,6 +11,7 @@ import time
 
 import psycopg
 
+from components.logs import log_to
 from infra.local.sweep import PROGRAM, TAG, sweep
 
 LOG = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ PAUSE_SECONDS = 0.2
 
 
 def main(arguments: list[str]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log_to(logging.StreamHandler())
     split = arguments.index("--")
     databases, command = arguments[:split], arguments[split + 1 :]
     sweep(os.environ[TAG], os.environ[PROGRAM])

@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from components.logs import log_to
 from infra.local.home import Home
 from infra.local.supervisor import Process, Supervisor
 
@@ -56,8 +57,7 @@ class Retries:
 
 
 def main(home: Home) -> None:
-    log = logging.FileHandler(home.log("sentinel"))  # the pipe to the supervisor breaks with it
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[log])
+    log_to(logging.FileHandler(home.log("sentinel")))  # the pipe to the supervisor breaks with it
     supervisor, retries, told = Supervisor(home), Retries(), tells_of_ends()
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)

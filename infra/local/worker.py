@@ -17,6 +17,7 @@ from typing import NoReturn
 import httpx
 import psutil
 
+from components.logs import log_to
 from components.settings import Settings
 from infra.local.automations import HEARTBEAT_SECONDS
 from infra.local.environment import QUIET
@@ -37,7 +38,7 @@ NAME_LABEL = "prefect.worker.name"
 def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     """Turns this process into a worker of the pool at PREFECT_API_URL, or of one queue of it; `name` tells it from
     others of this machine."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    log_to(logging.StreamHandler())
     full = f"{name or usual_name(queue or pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
     os.environ.update(environment(Settings()) | dict(os.environ))
