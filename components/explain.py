@@ -65,6 +65,8 @@ class Explainer:
 
         rows: int64 (k,), the items to explain, none twice; query: of this state alone.
         """
+        if not len(rows):
+            return []
         scores = self._scorer.answer(query, rows)
         contributions = self._contributions(rows, state, scores, query)
         profile = self.profile(state)

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -83,7 +83,10 @@ class Hook:
 
     async def alias(self, request: Request) -> Response:
         """400: not MLflow's shape; 401: not signed by it, or not now; 409: a replay; 503: it may send it again."""
-        body = await _read(request)
+        try:
+            body = await _read(request)
+        except ClientDisconnect:
+            return _answer(400, "the caller hung up in the middle of the body")
         if body is None:
             return _answer(413, "the body is too large for a webhook of MLflow")
         try:
@@ -96,7 +99,7 @@ class Hook:
         try:
             told = json.loads(body)["data"]
             name, alias, version = told["name"], told["alias"], told["version"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return _answer(400, "the body is not what MLflow sends of an alias: data with name, alias, version")
         found = "not the champion's alias: nothing to do"
         if (name, alias) == (NAME, CHAMPION):

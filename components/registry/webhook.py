@@ -12,6 +12,8 @@ from components.registry.connection import connect
 
 EVENT: Final = "model_version_alias.created"
 WEBHOOK = "duotempo-promotion"
+TIMESTAMP_DIGITS = 12
+"""Of seconds since 1970, and room to spare."""
 FRESH_SECONDS = 300.0
 """How old a delivery may be, and how far ahead its clock may go."""
 
@@ -51,6 +53,7 @@ def check_delivery(headers: Mapping[str, str], body: bytes, secret: str) -> str:
         raise WebhookRefused(f"the headers {', '.join(names)} must be there")
     if not hmac.compare_digest(sign(secret, delivery, timestamp, body).encode(), signature.encode()):
         raise WebhookRefused("the signature is wrong: the webhook's secret is not this platform's")
-    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > FRESH_SECONDS:
+    is_number = timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= TIMESTAMP_DIGITS
+    if not is_number or abs(time.time() - int(timestamp)) > FRESH_SECONDS:
         raise WebhookRefused(f"the delivery is not of the last {FRESH_SECONDS:.0f} seconds")
     return delivery

@@ -1,5 +1,7 @@
 """Token buckets: bursts, rates, and memory that a flood of names does not grow."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,17 @@ def test_a_flood_of_names_does_not_grow_it() -> None:
     for number in range(10_000):
         buckets.wait(f"user {number}")
     assert len(buckets) == 100
+
+
+def test_long_names_take_no_room() -> None:
+    buckets = Buckets(1, 1, clock=Clock())
+    tracemalloc.start()
+    for number in range(100):
+        buckets.wait(f"user {number} " + "x" * 100_000)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
+    assert buckets.wait("user 0 " + "x" * 100_000) > 0
 
 
 def test_a_rate_of_zero_is_no_limit() -> None:

@@ -40,9 +40,11 @@ def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound(platform, mlflow, engine)
 
 
-def deliver(platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "") -> int:
-    """The status of a delivery that bears the platform's secret, or another."""
-    delivery, timestamp = key or uuid.uuid4().hex, str(int(time.time() - age))
+def deliver(
+    platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "", at: str = ""
+) -> int:
+    """The status of a delivery that bears the platform's secret, or another; of the time `at`, or of `age` ago."""
+    delivery, timestamp = key or uuid.uuid4().hex, at or str(int(time.time() - age))
     secret = secret or platform.home.kept_secret("webhook")
     headers = {
         "x-mlflow-delivery-id": delivery,
@@ -109,7 +111,10 @@ def test_what_is_not_the_registrys_is_refused(platform: Platform, mlflow: str, e
     assert deliver(platform, body, age=2 * FRESH_SECONDS) == 401
     assert deliver(platform, body, age=-2 * FRESH_SECONDS) == 401
     assert httpx.post(f"{platform.addresses.hook_url}/alias", content=body, timeout=60).status_code == 401
-    for malformed in (b"", b"[]", b"{", b"\xff", b'{"data": 1}', b'{"data": {"name": "duotempo"}}'):
+    for never in ("9" * 5_000, "٣", "1e9", "-1", "nan"):
+        assert deliver(platform, body, at=never) == 401
+    deep = b'{"data": ' + b"[" * 60_000
+    for malformed in (b"", b"[]", b"{", b"\xff", b'{"data": 1}', b'{"data": {"name": "duotempo"}}', deep):
         assert deliver(platform, malformed) == 400
     assert deliver(platform, b"x" * 100_000) == 413
     assert deliver(platform, told("1", alias="challenger"), key="a") == 200
