@@ -23,7 +23,9 @@ from benchmarks.provenance import ROOT, provenance
 from components.registry import NAME
 from components.registry.versions import CHAMPION
 from components.settings import Settings
+from components.store.engine import make_engine
 from infra.local.platform import Platform
+from serving.catalogue import active_users
 
 DATASET = "chinese-sample"
 PAGE = ROOT / "docs" / "performance.md"
@@ -95,10 +97,18 @@ def duotempo(*command: str) -> str:
     return done.stdout.strip()
 
 
+def busiest(platform: Platform) -> list[dict[str, object]]:
+    engine = make_engine(platform.database_url)
+    with engine.connect() as connection:
+        users = active_users(connection, 20)
+    engine.dispose()
+    return list(users)
+
+
 def tell_news(platform: Platform) -> None:
     """Feedback on what the service shows, so that the next retraining finds something new."""
     with httpx.Client(base_url=platform.addresses.serving_url, timeout=30) as client:
-        users = client.get("/users", params={"limit": 20}).raise_for_status().json()["users"]
+        users = busiest(platform)
         for user in users:
             answer = client.post("/recommend", json={"user_id": user["user_id"]}).raise_for_status().json()
             liked = {"user_id": user["user_id"], "item_id": answer["items"][0]["item_id"], "event": "like"}

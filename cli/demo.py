@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 import typer
 
@@ -261,7 +262,7 @@ class Demo:
         out.print(f"details in {self.report_file}")
         at = self.platform.addresses
         for name, url in {
-            "recommendations": at.serving_url,
+            "recommendations": f"{at.serving_url}/?{urlencode({'user': self.user})}",
             "Prefect": at.prefect_url,
             "MLflow": at.mlflow_url,
         }.items():

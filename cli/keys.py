@@ -1,7 +1,8 @@
-"""keys: who may ask the service for what."""
+"""keys: who may ask the service for what; open: a page of it, signed in."""
 
+import sys
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +14,29 @@ KEY_ID = Annotated[str, typer.Argument(help="The public part of a key, as `duote
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
+    app.command("open")(open_page)
+
+
+def open_page(
+    page: Annotated[Literal["store"], typer.Argument(help="store: recommendations and their reasons.")],
+) -> None:
+    """Opens a page in the browser, signed in by a link that works once. Without a terminal it only prints the link.
+
+    \b
+    duotempo open store
+    """
+    from components.store.keys import LINK_LIFETIME, SESSION_LIFETIME, create_link
+    from infra.local.platform import Platform
+
+    settings = load_settings()
+    with opened_store(settings) as engine, engine.begin() as connection:
+        token = create_link(connection)
+    link = f"{Platform(settings).addresses.serving_url}/#sign-in={token}"
+    minutes, hours = (int(time.total_seconds()) for time in (LINK_LIFETIME / 60, SESSION_LIFETIME / 3600))
+    err.print(f"this link signs one browser in, once, within {minutes} minutes, for {hours} hours; show it to nobody:")
+    typer.echo(link)
+    if sys.stdout.isatty():
+        typer.launch(link)
 
 
 @keys.command("create")

@@ -151,6 +151,10 @@ class ConsentAnswer(Answer):
     consent: bool
 
 
+class SignedIn(Answer):
+    signed_in: bool
+
+
 class InForce(Answer):
     variant: str = Field(json_schema_extra={"enum": ["champion", "canary", "challenger", "shadow"]})
     model_version: str

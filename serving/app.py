@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from components.privacy import PrivacyError
-from components.store.keys import ADMIN, FEEDBACK, RECOMMEND
+from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
 from serving import answers, requests
 from serving.answering import Json
 from serving.bodies import read_body, read_query
@@ -32,6 +32,7 @@ from serving.middleware import Watched
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
 from serving.runtime import Runtime
+from serving.sessions import begin_session
 from serving.spool import SpoolError
 from serving.tracing import Traced, wanted
 from serving.trial import stand_trial
@@ -70,7 +71,7 @@ def make_app(runtime: Runtime) -> Starlette:
         await asyncio.wait([loading, following])
         runtime.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[*_routes(operations, doors), Route("/openapi.json", description), *page_routes()],
         middleware=[
             Middleware(Watched, metrics=runtime.metrics, drain=drain),
@@ -85,6 +86,8 @@ def make_app(runtime: Runtime) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would lead to whatever Host the caller named
+    return app
 
 
 @dataclass(frozen=True)
@@ -143,23 +146,30 @@ class Handlers:
             (
                 Operation(
                     "POST", "/forget", "Erase a user: out of every table at once, then out of the files",
-                    answers.ForgetAnswer, body=requests.PersonRequest, unless=AWAY, scope=ADMIN, always=True,
+                    answers.ForgetAnswer, body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.forget,
             ),
             (
                 Operation(
                     "POST", "/export", "Everything that is held of a user", answers.ExportAnswer,
-                    body=requests.PersonRequest, unless=AWAY, scope=ADMIN, always=True,
+                    body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.export,
             ),
             (
                 Operation(
                     "POST", "/consent", "Whether a user's events may be kept and used", answers.ConsentAnswer,
-                    body=requests.ConsentRequest, unless=AWAY, scope=ADMIN, always=True,
+                    body=requests.ConsentRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.consent,
+            ),
+            (
+                Operation(
+                    "POST", "/session", "Sign a browser in with the token of `duotempo open store`, once; the cookie "
+                    "is its key", answers.SignedIn, body=requests.SignInRequest, unless=AWAY, signs_in=True,
+                ),
+                self.sign_in,
             ),
             (Operation("GET", "/livez", "Is the process alive?", answers.Live), self.livez),
             (Operation("GET", "/readyz", "Can it answer? 503 and what is missing, if not", answers.Ready), self.readyz),
@@ -216,6 +226,18 @@ class Handlers:
         asked = await read_body(request, requests.ConsentRequest, parts)
         return Json(await run_in_threadpool(parts.people.consent, asked))
 
+    async def sign_in(self, request: Request) -> Response:
+        parts = self.runtime.parts
+        asked = await read_body(request, requests.SignInRequest, parts)
+        key = await self._read(lambda connection: sign_in(connection, asked.token))
+        if key is None:
+            message = "the link was used, or its time is over: `duotempo open store` makes another one"
+            raise ApiError(401, "no_link", message, "token")
+        await self.doors.ring.read()
+        response = Json({"signed_in": True})
+        begin_session(request, response, key)
+        return response
+
     async def livez(self, _: Request) -> Response:
         return Json({"alive": True})
 
@@ -242,7 +264,7 @@ def _routes(operations: Sequence[tuple[Operation, Handler]], doors: Doors) -> li
     """One route a path, so that a wrong method is told all the right ones."""
     paths: dict[str, dict[str, Handler]] = {}
     for operation, handler in operations:
-        way = guarded(operation, handler, doors) if operation.scope else handler
+        way = guarded(operation, handler, doors) if operation.scope or operation.signs_in else handler
         paths.setdefault(operation.path, {})[operation.method] = way
     return [Route(path, _ByMethod(handlers), methods=list(handlers)) for path, handlers in paths.items()]
 
@@ -279,13 +301,14 @@ async def _spool_error(_: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {404: ("not_found", f"there is nothing at {request.url.path}; /docs lists the routes")}
-    known[405] = ("method_not_allowed", f"{request.url.path} does not take {request.method}; /docs lists the methods")
+    path = request.scope["path"]  # an URL would be made of the caller's Host, whatever that is
+    known = {404: ("not_found", f"there is nothing at {path}; /docs lists the routes")}
+    known[405] = ("method_not_allowed", f"{path} does not take {request.method}; /docs lists the methods")
     code, message = known.get(error.status_code, ("http_error", error.detail))
     return ApiError(error.status_code, code, message, headers=error.headers).response()
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """The log has the traceback; the caller sees none of it."""
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     return ApiError(500, "internal", "the service failed; its log says why").response()

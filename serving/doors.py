@@ -33,6 +33,12 @@ class Doors:
         return self._guard
 
     @property
+    def ring(self) -> KeyRing:
+        """Raises ApiError (503) until the service is loaded."""
+        assert self.guard and self._ring
+        return self._ring
+
+    @property
     def seconds(self) -> float:
         """What a request may take."""
         return self._runtime.parts.settings.security.timeout_seconds
@@ -40,17 +46,19 @@ class Doors:
     async def follow(self, loading: "asyncio.Task[None]") -> None:
         """Keeps the keys fresh, once the service is loaded."""
         await asyncio.wait([loading])
-        if loading.exception() is None and self.guard and self._ring:
-            await self._ring.follow()
+        if loading.exception() is None:
+            await self.ring.follow()
 
 
 def guarded(operation: Operation, handler: Handler, doors: Doors) -> Handler:
     """The handler behind keys and limits, and with an end to its patience."""
     scope = operation.scope
-    assert scope
 
     async def handle(request: Request) -> Response:
-        request.state.caller = await doors.guard.admit(request, scope, always=operation.always)
+        if scope:
+            request.state.caller = await doors.guard.admit(request, scope)
+        else:
+            doors.guard.admit_stranger(request)
         return await in_time(handler(request), doors.seconds)
 
     return handle

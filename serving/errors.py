@@ -7,6 +7,8 @@ from pydantic import ValidationError
 from serving.answering import Json
 
 RETRY_SECONDS = "2"
+HUNG_UP = 499
+"""The status that is counted of a caller who hung up, as nginx has it; nobody is there to read it."""
 
 
 class ApiError(Exception):

@@ -4,22 +4,29 @@ import asyncio
 import ipaddress
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from components.settings import SecuritySettings
-from components.store.keys import Key, read_keys, verify
+from components.store.keys import ADMIN, Key, read_keys, verify
 from serving.database import Database, DatabaseAway
 from serving.errors import ApiError, unavailable
 from serving.limits import Buckets
+from serving.sessions import session_key
 
 SCHEME = "bearer"
 LOCAL = "local"
+OF_A_PROXY = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"forwarded", b"via"}
+)
+"""Headers that a proxy adds, each a sign that somebody else asks."""
+LONGEST_HOST = 255
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +45,7 @@ class KeyRing:
         if self._keys is None:
             async with self._first:
                 if self._keys is None:
-                    await self._read()
+                    await self.read()
         if self._keys is None:
             raise unavailable("keys_unknown", "Postgres is away, and with it the keys; try again")
         return self._keys
@@ -46,10 +53,11 @@ class KeyRing:
     async def follow(self) -> None:
         """Reads them again and again."""
         while True:
-            await self._read()
+            await self.read()
             await asyncio.sleep(self._seconds)
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Reads them again, if Postgres is there."""
         try:
             self._keys = await run_in_threadpool(self._ask)
         except DatabaseAway as error:
@@ -69,19 +77,23 @@ class Guard:
         self._callers = Buckets(settings.caller_rate, settings.caller_burst)
         self._users = Buckets(settings.user_rate, settings.user_burst)
 
-    async def admit(self, request: HTTPConnection, scope: str, *, always: bool) -> str:
-        """The caller's name. `always` asks for a key even of those who are trusted.
+    async def admit(self, request: HTTPConnection, scope: str) -> str:
+        """The caller's name. What only an administrator may asks everybody for a key, those who are trusted too.
 
         Raises ApiError: 401 without a good key, 403 with one for other doors, 429, 503 (keys unknown).
         """
         trusted = on_trial(request) or (self._settings.trust_local and is_local(request))
-        if always or (self._settings.require_keys and not trusted):
+        if scope == ADMIN or (self._settings.require_keys and not trusted):
             caller = (await self._known(request, scope)).key_id
         else:
-            caller = LOCAL if trusted else request.client.host if request.client else "unknown"
+            caller = LOCAL if trusted else _address(request)
         if not trusted:
-            _slow_down(self._callers.wait(caller), "too many requests of this caller")
+            self._slow_down(caller)
         return caller
+
+    def admit_stranger(self, request: HTTPConnection) -> None:
+        """Raises ApiError (429) where too many come from one address."""
+        self._slow_down(_address(request))
 
     def admit_users(self, caller: str, user_ids: Iterable[str]) -> None:
         """Raises ApiError (429) where one of the users was asked about too often."""
@@ -89,12 +101,19 @@ class Guard:
             for user in set(user_ids):
                 _slow_down(self._users.wait(user), "too many requests about this user")
 
+    def _slow_down(self, caller: str) -> None:
+        _slow_down(self._callers.wait(caller), "too many requests of this caller")
+
     async def _known(self, request: HTTPConnection, scope: str) -> Key:
-        given = request.headers.getlist("authorization")
-        kind, _, presented = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        key = verify(await self._ring.keys(), presented.strip(), datetime.now(UTC)) if kind.lower() == SCHEME else None
+        presented = _bearer(request)
+        if presented is None:
+            presented = session_key(request)
+        key = verify(await self._ring.keys(), presented, datetime.now(UTC)) if presented else None
         if key is None:
-            message = "this needs a key: send `Authorization: Bearer KEY`; `duotempo keys create` makes one"
+            message = (
+                "this needs a key: send `Authorization: Bearer KEY`; `duotempo keys create` makes one, and "
+                "`duotempo open store` signs the page in"
+            )
             raise ApiError(401, "no_key", message, headers={"WWW-Authenticate": "Bearer"})
         if scope not in key.scopes:
             raise ApiError(403, "wrong_scope", f"key {key.key_id} does not have the scope {scope}")
@@ -108,18 +127,40 @@ def on_trial(request: HTTPConnection) -> bool:
 
 
 def is_local(request: HTTPConnection) -> bool:
-    """Whether the caller is on this machine and asks for it by such a name.
+    """Whether the caller is on this machine, asks for it by such a name, and by no proxy.
 
-    The name counts too: a foreign page whose name was made to point here (DNS rebinding), and a proxy on this machine
-    that speaks for others, ask by another one.
+    The name counts too: a foreign page whose name was made to point here (DNS rebinding) asks by another one. A proxy
+    on this machine is told by the headers that it adds, or by HTTP/1.0, which some speak where nothing else is said.
     """
-    return request.client is not None and _is_local(request.client.host, request.headers.get("host", ""))
+    names = []
+    for name, value in request.scope["headers"]:
+        if name in OF_A_PROXY:
+            return False
+        if name == b"host":
+            names.append(value)
+    if request.client is None or len(names) != 1 or len(names[0]) > LONGEST_HOST:
+        return False
+    return request.scope["http_version"] != "1.0" and _is_local(request.client.host, names[0])
 
 
 @lru_cache(128)
-def _is_local(caller: str, named: str) -> bool:
-    host = urlsplit(f"//{named}").hostname or ""
+def _is_local(caller: str, named: bytes) -> bool:
+    parts = _HOST.fullmatch(named.decode("latin-1"))
+    host = (parts[1] or parts[2]).lower() if parts else ""
     return _loopback(caller) and (host == "localhost" or _loopback(host))
+
+
+def _address(request: HTTPConnection) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def _bearer(request: HTTPConnection) -> str | None:
+    """The key that the header presents, an empty one where it is no such header; None where there is none."""
+    given = request.headers.getlist("authorization")
+    if not given:
+        return None
+    kind, _, presented = given[0].partition(" ")
+    return presented.strip() if len(given) == 1 and kind.lower() == SCHEME else ""
 
 
 def _loopback(host: str) -> bool:

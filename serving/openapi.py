@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from components.store.keys import ADMIN
 from serving.answers import ErrorAnswer
 
 REFERENCE = "#/components/schemas/{model}"
@@ -30,8 +31,8 @@ class Operation:
     """What it cannot answer without, beside a bundle."""
     scope: str | None = None
     """What a key must be for; None: open to all."""
-    always: bool = False
-    """Whether even callers who are trusted need a key."""
+    signs_in: bool = False
+    """Whether it takes the token of a link."""
 
     def statuses(self) -> dict[int, str]:
         """The errors that a caller may meet."""
@@ -50,6 +51,9 @@ class Operation:
         if self.scope:
             errors[401] = f"no good key; it needs one of the scope {self.scope}"
             errors[403] = "the key is for something else"
+            errors[429] = "too many requests; see Retry-After"
+        if self.signs_in:
+            errors[401] = "the link was used, or its time is over"
             errors[429] = "too many requests; see Retry-After"
         return dict(sorted(errors.items()))
 
@@ -91,7 +95,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         },
     }
     if operation.scope:
-        described["security"] = [{"key": []}] if operation.always else [{"key": []}, {}]
+        described["security"] = [{"key": []}] if operation.scope == ADMIN else [{"key": []}, {}]
     if operation.body:
         described["requestBody"] = {"required": True, "content": _content(operation.body)}
     if operation.query:

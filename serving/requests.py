@@ -1,4 +1,7 @@
-"""What the service accepts. An unknown field is an error, so that a typing error never passes silently."""
+"""What the service accepts. An unknown field is an error, so that a typing error never passes silently.
+
+Lists are read up to their first error (`fail_fast`): a caller is told one, and a hundred thousand would take a second.
+"""
 
 from typing import Annotated, NotRequired
 
@@ -55,12 +58,16 @@ class ContextEvent(Body):
 
 class RecommendFilters(Body):
     category_in: list[Identifier] | None = Field(
-        None, min_length=1, max_length=MAX_FILTER, description="Only items with at least one of these categories."
+        None,
+        fail_fast=True,
+        min_length=1,
+        max_length=MAX_FILTER,
+        description="Only items with at least one of these categories.",
     )
     category_out: list[Identifier] = Field(
-        [], max_length=MAX_FILTER, description="No item with one of these categories."
+        [], fail_fast=True, max_length=MAX_FILTER, description="No item with one of these categories."
     )
-    exclude_items: list[Identifier] = Field([], max_length=MAX_FILTER)
+    exclude_items: list[Identifier] = Field([], fail_fast=True, max_length=MAX_FILTER)
     available_only: bool = True
 
 
@@ -74,6 +81,7 @@ class RecommendRequest(Body):
     )
     context: list[ContextEvent] = Field(
         default_factory=list,
+        fail_fast=True,
         max_length=MAX_CONTEXT,
         description="What the user does right now; counts in this answer and is not stored.",
     )
@@ -127,7 +135,7 @@ class FeedbackEvent(TypedDict):
 class FeedbackRequest(Body):
     model_config = ConfigDict(cache_strings="keys")  # few of the values come again soon
 
-    events: list[FeedbackEvent] = Field(min_length=1, max_length=MAX_BATCH)
+    events: list[FeedbackEvent] = Field(fail_fast=True, min_length=1, max_length=MAX_BATCH)
 
 
 class CatalogueItem(Body):
@@ -136,14 +144,14 @@ class CatalogueItem(Body):
     item_id: str
     title: str = ""
     description: str = ""
-    category: list[str] = []
+    category: list[str] = Field([], fail_fast=True)
     available: bool = True
     published_at: float | str | None = Field(None, description="Seconds since 1970 or ISO 8601.")
     image_uri: str | None = None
 
 
 class ItemsRequest(Body):
-    items: list[CatalogueItem] = Field(min_length=1, max_length=MAX_BATCH)
+    items: list[CatalogueItem] = Field(fail_fast=True, min_length=1, max_length=MAX_BATCH)
 
 
 class UsersQuery(Body):
@@ -166,3 +174,7 @@ class ConsentRequest(Body):
     consent: bool = Field(
         description="Whether this user's events may be kept and used. True also lets a forgotten user come back."
     )
+
+
+class SignInRequest(Body):
+    token: Annotated[str, StringConstraints(max_length=200)]

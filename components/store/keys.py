@@ -12,13 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from components.errors import DuotempoError
 from components.store.schema import ApiKey
 
 RECOMMEND, FEEDBACK, ADMIN = "recommend", "feedback", "admin"
 SCOPES = (RECOMMEND, FEEDBACK, ADMIN)
+SIGN_IN = "sign_in"
+"""The scope of a key that does nothing but begin a session, once."""
+LINK, SESSION = "sign-in link", "signed-in page"
+"""Names of the keys that `create_link` and `sign_in` make."""
+LINK_LIFETIME = timedelta(minutes=5)
+SESSION_LIFETIME = timedelta(hours=12)
 KEY_BYTES = 32
 _KEY = re.compile(r"dt_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NOBODY = hashlib.sha256(b"").hexdigest()
@@ -49,6 +55,29 @@ def create_key(
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise UnknownKey(f"no scope {', '.join(unknown) or 'was named'}: the scopes are {', '.join(SCOPES)}")
+    return _create(connection, name, scopes, lifetime)
+
+
+def create_link(connection: Connection) -> str:
+    """A token for which `sign_in` gives a session, once, within LINK_LIFETIME. Old links and sessions go."""
+    ended = delete(ApiKey).where(ApiKey.name.in_([LINK, SESSION]), ApiKey.expires_at < func.now())
+    connection.execute(ended)
+    return _create(connection, LINK, [SIGN_IN], LINK_LIFETIME)[1]
+
+
+def sign_in(connection: Connection, token: str) -> str | None:
+    """The key of a new session, with all scopes, for a token that nobody has used; None for any other."""
+    parts = _KEY.fullmatch(token)
+    if parts is None:
+        return None
+    unused = (ApiKey.key_id == parts[1], ApiKey.digest == _digest(token), ApiKey.scopes == [SIGN_IN])
+    taken = delete(ApiKey).where(*unused, ApiKey.expires_at > func.now()).returning(ApiKey.key_id)
+    if connection.execute(taken).one_or_none() is None:
+        return None
+    return _create(connection, SESSION, SCOPES, SESSION_LIFETIME)[1]
+
+
+def _create(connection: Connection, name: str, scopes: Sequence[str], lifetime: timedelta | None) -> tuple[str, str]:
     key_id = secrets.token_hex(6)
     key = f"dt_{key_id}_{secrets.token_urlsafe(KEY_BYTES)}"
     expires_at = datetime.now(UTC) + lifetime if lifetime else None

@@ -1,5 +1,6 @@
 const COUNT = 12;
 const KEY = "duotempo-key";
+const SIGNED_IN = "duotempo-signed-in";
 const NAMED = 3;
 const SHARES = ["long", "short", "content", "collaborative", "popularity"];
 const DONE = { like: "Liked", dislike: "Disliked", hide: "Hidden" };
@@ -13,7 +14,8 @@ let latest = 0;
 
 class ServiceError extends Error {}
 
-async function call(path, body, asked = false) {
+/** asks: whether to ask the reader for a key where one is needed. */
+async function call(path, body, asks = true) {
   const key = sessionStorage.getItem(KEY);
   const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { Authorization: `Bearer ${key}` }) };
   const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) };
@@ -23,10 +25,10 @@ async function call(path, body, asked = false) {
   } catch {
     throw new ServiceError("The service is unreachable. Is it running? Try again in a moment.");
   }
-  if (response.status === 401 && !asked) {
+  if (response.status === 401 && asks) {
     const given = prompt("This service asks for an API key. It is kept until this tab is closed.")?.trim();
     if (given) sessionStorage.setItem(KEY, given);
-    if (given) return call(path, body, true);
+    if (given) return call(path, body, false);
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
@@ -184,8 +186,10 @@ async function tell(item, event, card) {
   }
 }
 
+/** People are listed to an administrator. */
 async function offerUsers() {
-  const { users } = await call("/users?limit=100");
+  if (!localStorage.getItem(SIGNED_IN) && !sessionStorage.getItem(KEY)) return "";
+  const { users } = await call("/users?limit=100", undefined, false);
   at("users").replaceChildren(
     ...users.map(({ user_id: id, events }) => {
       const option = element("option", `${events} events`);
@@ -210,9 +214,20 @@ at("pick").addEventListener("submit", (event) => {
   if (id) pick(id);
 });
 
+/** With the token of a link that `duotempo open store` made: what is wrong with it. */
+async function signIn() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("sign-in");
+  if (!token) return "";
+  history.replaceState(null, "", location.pathname + location.search);
+  return call("/session", { token }, false).then(() => localStorage.setItem(SIGNED_IN, "yes"), (error) => error.message);
+}
+
+const refused = await signIn();
 const asked = new URLSearchParams(location.search).get("user");
 const first = await offerUsers().catch((error) => {
-  if (error.status !== 403) alertOf(error.message); // a key may be for less than to list people
+  if (error.status === 401) localStorage.removeItem(SIGNED_IN); // the session has ended
+  else if (error.status !== 403) alertOf(error.message);
   return "";
 });
 if (asked || first) await pick(asked || first);
+if (refused) alertOf(refused);

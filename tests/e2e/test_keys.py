@@ -19,4 +19,9 @@ def test_keys_are_made_listed_rotated_and_revoked(shell: Shell, up: Answer) -> N
     listed = shell.run("keys", "list").text
     assert "ended" in listed and key not in listed and successor not in listed
     assert "no living key" in shell.run("keys", "revoke", key_id, fails=True).text
+    opened = shell.run("open", "store")
+    address, _, token = opened.out.strip().partition("/#sign-in=")
+    assert address == shell.platform.addresses.serving_url
+    assert "once" in opened.err and token not in opened.err
+    assert token.split("_")[1] in shell.run("keys", "list").text
     assert "no scope" in shell.run("keys", "create", "--scope", "root", "--name", "x", fails=True).text

@@ -1,7 +1,7 @@
 """A real Bento over HTTP, in front of a real Postgres, on the chessboard."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.support.postgres import Server, fresh_database, postgres_home
-from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load
 
 FLAGS = [
@@ -31,9 +31,10 @@ def world(postgres_url: str, world_folder: Path) -> Iterator[World]:
     bundle.write(world_folder / "bundle")
     with fresh_database(postgres_url) as url:
         load(url, bundle, HISTORIES)
+        admin = admin_key(url)
         with bento(world_folder, url, DUOTEMPO_LOG_LEVEL="INFO") as address:
             wait_until_ready(address)
-            yield World(address, url)
+            yield World(address, url, admin)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +66,12 @@ def postgres(mortal_server: tuple[Server, str]) -> Iterator[tuple[Server, str]]:
 def client(world: World) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=world.address, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def admin(world: World) -> Mapping[str, str]:
+    """The header of a key that opens the doors of an administrator."""
+    return world.admin
 
 
 @pytest.fixture(scope="module")

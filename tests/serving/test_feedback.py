@@ -205,27 +205,31 @@ def test_what_an_old_event_met_stays_met(client: httpx.Client) -> None:
     assert "h8" not in ids(recommend(client, user, k=100))
 
 
-def test_items_are_added_and_replaced(client: httpx.Client, world: World) -> None:
+def test_items_are_added_and_replaced(client: httpx.Client, world: World, admin: Mapping[str, str]) -> None:
     item = f"item-{uuid.uuid4().hex}"
     title = f"Bishop {item}"
-    response = client.post("/items", json={"items": [{"item_id": item, "title": title}, {"item_id": ""}]})
+    response = client.post(
+        "/items", json={"items": [{"item_id": item, "title": title}, {"item_id": ""}]}, headers=admin
+    )
     answer = ItemsAnswer.model_validate(response.json())
     assert answer.accepted == 1
     assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(1, "missing_item_id")]
     found = client.get("/items", params={"query": title.lower()}).json()["items"]
     assert found == [{"item_id": item, "title": title, "category": [], "available": True}]
-    client.post("/items", json={"items": [{"item_id": item, "title": f"{title} II", "category": ["piece"]}]})
+    client.post(
+        "/items", json={"items": [{"item_id": item, "title": f"{title} II", "category": ["piece"]}]}, headers=admin
+    )
     assert stored(world.database, "SELECT title, category FROM items WHERE item_id = %s", item) == [
         (f"{title} II", ["piece"])
     ]
     assert tell(client, {"user_id": new_user(), "item_id": item, "event": "view"}).accepted == 1
 
 
-def test_an_unavailable_item_is_gone_from_the_next_answer(client: httpx.Client) -> None:
+def test_an_unavailable_item_is_gone_from_the_next_answer(client: httpx.Client, admin: Mapping[str, str]) -> None:
     user = new_user()
     best = recommend(client, user, k=64).items[0]
     item = {"item_id": best.item_id, "title": best.title, "category": best.category}
-    client.post("/items", json={"items": [item | {"available": False}]})
+    client.post("/items", json={"items": [item | {"available": False}]}, headers=admin)
     try:
         after = recommend(client, user, k=64)
         assert best.item_id not in ids(after)
@@ -234,19 +238,19 @@ def test_an_unavailable_item_is_gone_from_the_next_answer(client: httpx.Client) 
         similar = client.post("/similar", json={"item_id": "a1", "k": 64}).json()["items"]
         assert best.item_id not in {found["item_id"] for found in similar}
     finally:
-        client.post("/items", json={"items": [item]})
+        client.post("/items", json={"items": [item]}, headers=admin)
     assert best.item_id in ids(recommend(client, user, k=64))
 
 
-def test_a_new_title_is_shown_at_once(client: httpx.Client) -> None:
+def test_a_new_title_is_shown_at_once(client: httpx.Client, admin: Mapping[str, str]) -> None:
     listed = client.get("/items", params={"query": "square c3"}).json()["items"][0]
     item = {"item_id": "c3", "category": listed["category"]}
-    client.post("/items", json={"items": [item | {"title": "The middle"}]})
+    client.post("/items", json={"items": [item | {"title": "The middle"}]}, headers=admin)
     try:
         titles = {found.item_id: found.title for found in recommend(client, new_user(), k=64).items}
         assert titles["c3"] == "The middle"
     finally:
-        client.post("/items", json={"items": [item | {"title": listed["title"]}]})
+        client.post("/items", json={"items": [item | {"title": listed["title"]}]}, headers=admin)
 
 
 def test_search_takes_wildcards_literally(client: httpx.Client) -> None:
@@ -254,15 +258,15 @@ def test_search_takes_wildcards_literally(client: httpx.Client) -> None:
     assert len(client.get("/items", params={"query": "", "limit": 3}).json()["items"]) == 3
 
 
-def test_users_are_listed_the_most_active_first(client: httpx.Client) -> None:
-    users = client.get("/users", params={"limit": 1000}).json()["users"]
+def test_users_are_listed_the_most_active_first(client: httpx.Client, admin: Mapping[str, str]) -> None:
+    users = client.get("/users", params={"limit": 1000}, headers=admin).json()["users"]
     events = [user["events"] for user in users]
     assert {"bella", "willy", "turner"} <= {user["user_id"] for user in users}
     assert events == sorted(events, reverse=True)
 
 
 @pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 5000}, {"limit": "x"}, {"lim": 5}])
-def test_a_wrong_query_is_named(client: httpx.Client, query: dict[str, object]) -> None:
-    response = client.get("/users", params=query)  # type: ignore[arg-type]
+def test_a_wrong_query_is_named(client: httpx.Client, query: dict[str, object], admin: Mapping[str, str]) -> None:
+    response = client.get("/users", params=query, headers=admin)  # type: ignore[arg-type]
     error = ErrorAnswer.model_validate(response.json()).error
     assert (response.status_code, error.field) == (422, next(iter(query)))

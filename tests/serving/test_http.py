@@ -1,6 +1,7 @@
 """Routes, limits, error shapes and headers."""
 
 import json
+from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -47,28 +48,30 @@ def test_unknown_paths_are_one_route_in_the_metrics(client: httpx.Client) -> Non
 
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_what_a_foreign_page_may_send_is_415(client: httpx.Client, path: str, kind: str) -> None:
-    response = client.post(path, content=b'{"user_id": "u"}', headers={"Content-Type": kind})
+def test_what_a_foreign_page_may_send_is_415(
+    client: httpx.Client, path: str, kind: str, admin: Mapping[str, str]
+) -> None:
+    response = client.post(path, content=b'{"user_id": "u"}', headers={"Content-Type": kind, **admin})
     assert (response.status_code, error_of(response).code) == (415, "unsupported_type")
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_broken_json_is_400(client: httpx.Client, path: str) -> None:
+def test_broken_json_is_400(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
     for body in (b"", b"{", b"{'user_id': 1}", b"\xff\xfe", b'{"user_id": "\\ud800"}'):
-        response = client.post(path, content=body, headers=JSON)
+        response = client.post(path, content=body, headers={**JSON, **admin})
         assert (response.status_code, error_of(response).code) == (400, "broken_json")
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_large_body_is_413(client: httpx.Client, path: str) -> None:
-    response = client.post(path, content=b'{"user_id": "' + b"x" * (1 << 20) + b'"}', headers=JSON)
+def test_a_large_body_is_413(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
+    response = client.post(path, content=b'{"user_id": "' + b"x" * (1 << 20) + b'"}', headers={**JSON, **admin})
     assert (response.status_code, error_of(response).code) == (413, "too_large")
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_no_object_is_422(client: httpx.Client, path: str) -> None:
+def test_no_object_is_422(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
     for body in ("[]", "null", "5", '"text"'):
-        assert client.post(path, content=body, headers=JSON).status_code == 422
+        assert client.post(path, content=body, headers={**JSON, **admin}).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_the_openapi_names_every_route_and_only_models_it_has(client: httpx.Clie
     operations = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert document["openapi"] == "3.1.0"
     assert operations == {
-        *(("POST", path) for path in (*POSTS, "/forget", "/export", "/consent")),
+        *(("POST", path) for path in (*POSTS, "/forget", "/export", "/consent", "/session")),
         *(("GET", path) for path in ("/items", "/users", "/livez", "/readyz", "/metrics")),
     }
     named = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}

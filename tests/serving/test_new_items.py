@@ -24,7 +24,7 @@ from components.store.engine import make_engine
 from components.store.variants import begin_canary, put_champion
 from serving.answers import Ready, RecommendAnswer, SimilarAnswer
 from tests.support.calls import ids, recommend
-from tests.support.service import ROOT, bento, wait_until_ready
+from tests.support.service import ROOT, admin_key, bento, wait_until_ready
 from tests.support.toy_data import adding_tower, load, tiny_bundle
 from tests.support.waiting import eventually
 
@@ -97,7 +97,7 @@ def encoder(database: str) -> Iterator[Encoder]:
 
 
 @pytest.fixture(scope="module")
-def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def service(database: str, admin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Bento with two versions of the two worlds."""
     folder = tmp_path_factory.mktemp("new-items")
     for version in ("1", "2"):
@@ -110,8 +110,13 @@ def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def client(service: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service, timeout=30) as client:
+def admin(database: str) -> dict[str, str]:
+    return admin_key(database)
+
+
+@pytest.fixture(scope="module")
+def client(service: str, admin: dict[str, str]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service, headers=admin, timeout=30) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ from serving.app import make_app
 from serving.runtime import Runtime
 from tests.support.calls import colours, error_of, ids, metric, recommend, wait_until_whole
 from tests.support.postgres import Server
-from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
@@ -26,8 +26,10 @@ def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], t
     bundle.write(tmp_path / "bundle")
     long_ago = [(name, "purchase", 100.0) for name in squares("black")[:8]]
     load(url, bundle, HISTORIES | {"penny": long_ago})
+    admin = admin_key(url)
     with bento(tmp_path, url) as address, httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(address)
+        client.get("/users", headers=admin).raise_for_status()  # the keys are known
         whole = recommend(client, "bella", k=5)
         assert not whole.degraded
         eventually(lambda: metric(client, "duotempo_users") == 3, 60)  # two were there lately
@@ -49,9 +51,9 @@ def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], t
         assert colours(moved) == {"white"}
         assert client.post("/similar", json={"item_id": "a1"}).json()["degraded"]
         for response in (
-            client.post("/items", json={"items": [{"item_id": "new"}]}),
+            client.post("/items", json={"items": [{"item_id": "new"}]}, headers=admin),
             client.get("/items"),
-            client.get("/users"),
+            client.get("/users", headers=admin),
         ):
             assert (response.status_code, error_of(response).code) == (503, "database_away")
             assert int(response.headers["retry-after"]) > 0

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
+from components.store.engine import make_engine
+from components.store.keys import create_link
 from tests.support.service import World
 from tests.support.toy_data import squares
 
@@ -36,12 +38,21 @@ def pick(page: Page, user: str) -> None:
     expect(page.get_by_role("heading", name=user, exact=True)).to_be_visible()
 
 
+def sign_in(page: Page, world: World) -> None:
+    """By a link of `duotempo open store`."""
+    engine = make_engine(world.database)
+    with engine.begin() as connection:
+        token = create_link(connection)
+    engine.dispose()
+    page.goto(f"/#sign-in={token}")
+
+
 def shown(page: Page) -> list[str]:
     return [str(card.get_attribute("data-item")) for card in page.locator(".card").all()]
 
 
-def test_a_like_changes_the_list_before_your_eyes(page: Page) -> None:
-    page.goto("/")
+def test_a_like_changes_the_list_before_your_eyes(page: Page, world: World) -> None:
+    sign_in(page, world)
     expect(page.locator("#users option[value=bella]")).to_have_count(1)
     pick(page, "page-reader")
     expect(page.get_by_text("Nothing is known of this user yet")).to_be_visible()

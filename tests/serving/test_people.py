@@ -16,23 +16,18 @@ from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
 from components.store.ingest import ingest
-from components.store.keys import create_key
 from serving.answers import ConsentAnswer
 from tests.support.calls import SECRET, counted, export, forget, new_user, recommend, tell, view
 from tests.support.postgres import soon_stored, stored
 from tests.support.raw_events import NOW
-from tests.support.service import World, bento, wait_until_ready
+from tests.support.service import World, admin_key, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load
 
 
 @pytest.fixture(scope="module")
 def admin(database: str) -> dict[str, str]:
     """A key that is there before the service, which reads the keys when it starts."""
-    engine = make_engine(database)
-    with engine.begin() as connection:
-        _, key = create_key(connection, "the tests of people", ["admin"])
-    engine.dispose()
-    return {"Authorization": f"Bearer {key}"}
+    return admin_key(database)
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
 import httpx
 import psutil
 
+from components.store.engine import make_engine
+from components.store.keys import ADMIN, create_key
 from tests.support.ports import free_port
 from tests.support.toy_data import squares
 from tests.support.waiting import eventually
@@ -83,6 +85,15 @@ def _kill(server: subprocess.Popen[bytes]) -> None:
     server.wait()
 
 
+def admin_key(url: str) -> dict[str, str]:
+    """The header of a new key with the scope admin; a service that starts later knows it."""
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        _, key = create_key(connection, "the tests", [ADMIN])
+    engine.dispose()
+    return {"Authorization": f"Bearer {key}"}
+
+
 def wait_until_ready(address: str, seconds: float = 120.0) -> None:
     """Until /readyz says 200."""
     with httpx.Client(base_url=address, timeout=30) as client:
@@ -105,3 +116,5 @@ class World:
 
     address: str
     database: str
+    admin: Mapping[str, str] = field(default_factory=dict)
+    """The header of a key with the scope admin."""

@@ -82,9 +82,10 @@ class Shell:
     def prefect(self) -> Prefect:
         return Prefect(self.platform.addresses.prefect_api_url)
 
-    def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, path: str, body: dict[str, Any], *, key: str = "") -> dict[str, Any]:
         """What the served Bento answers."""
-        answer = httpx.post(f"{self.platform.addresses.serving_url}{path}", json=body, timeout=60)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        answer = httpx.post(f"{self.platform.addresses.serving_url}{path}", json=body, headers=headers, timeout=60)
         assert answer.is_success, answer.text
         return dict(answer.json())
 
