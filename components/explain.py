@@ -1,8 +1,11 @@
 """Why this item for this person, read off the parts of the score and off the score without a history item."""
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from components.bundle import Bundle
 from components.interests.categories import listed_categories
@@ -38,11 +41,36 @@ class Profile:
         return _merged(self.short_categories, self.short_keywords, count)
 
 
+class Shown(Protocol):
+    """How an item is shown."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def category(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class _AsTrained:
+    title: str
+    category: list[str]
+
+
 class Explainer:
     """Explains the scores of one bundle."""
 
-    def __init__(self, scorer: Scorer, settings: InterestSettings) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        settings: InterestSettings,
+        shown: Callable[[int], Shown] | None = None,
+        moved: Mapping[int, Collection[str]] | None = None,
+    ) -> None:
+        """shown: how the item of a row is shown now; as the bundle has it, when absent. moved: the rows whose
+        categories may be others than in the bundle."""
         self._scorer = scorer
+        self._shown = shown or self._as_trained
+        self._moved = {} if moved is None else moved
         self._bundle: Bundle = scorer.bundle
         self._settings = settings
         self._keywords = Keywords(self._bundle.keywords, self._bundle.terms)
@@ -56,7 +84,7 @@ class Explainer:
         recent[: -self._settings.short_items] = False
         factors = np.stack([self._decay(state), recent]) * state.signals
         long_keywords, short_keywords = _terms(state.items, factors, self._keywords, count)
-        long_categories, short_categories = _terms(state.items, factors, self._categories, count)
+        long_categories, short_categories = self._category_terms(state.items, factors, count)
         return Profile(long_keywords, long_categories, short_keywords, short_categories)
 
     def why(self, rows: np.ndarray, state: UserState, query: Query) -> list[dict[str, object]]:
@@ -79,16 +107,16 @@ class Explainer:
             shares = _shares({name: float(scores.parts[name][0, position]) for name in PARTS[query.strategy]})
             because = [
                 {
-                    "item_id": self._text("item_id", item),
-                    "title": self._text("title", item),
+                    "item_id": str(self._bundle.items["item_id"][item].as_py()),
+                    "title": self._shown(item).title,
                     "contribution": round(float(fall), 6),
                 }
                 for item, fall in contributions[position]
             ]
             words = [term for term in _row_terms(self._keywords, row) if term in keywords]
-            names = [name for name in _row_terms(self._categories, row) if name in categories]
+            names = [name for name in sorted(set(self._shown(int(row)).category)) if name in categories]
             trend = bool(trending[row])
-            text = sentence(shares, [self._text("title", item) for item, _ in contributions[position]], names, trend)
+            text = sentence(shares, [self._shown(item).title for item, _ in contributions[position]], names, trend)
             answers.append(
                 {**shares, "because": because, "keywords": words[:TERMS], "categories": names[:TERMS], "trend": trend,
                  "text_similarity": round(float(alike[position]), 4), "text": text}
@@ -139,8 +167,16 @@ class Explainer:
         _, places = np.unique(state.items, return_inverse=True)
         return np.bincount(places, weights=state.signals * factors)
 
-    def _text(self, column: str, row: int) -> str:
-        return str(self._bundle.items[column][row].as_py())
+    def _category_terms(self, items: np.ndarray, factors: np.ndarray, count: int) -> list[list[tuple[str, float]]]:
+        if not self._moved or self._moved.keys().isdisjoint(items.tolist()):
+            return _terms(items, factors, self._categories, count)
+        rows, places = np.unique(items, return_inverse=True)
+        now = pa.array([self._shown(row).category for row in rows.tolist()], pa.list_(pa.string()))
+        return _terms(places, factors, listed_categories(pa.chunked_array([now])), count)
+
+    def _as_trained(self, row: int) -> Shown:
+        title, category = (self._bundle.items[column][row].as_py() for column in ("title", "category"))
+        return _AsTrained(str(title), category)
 
 
 def sentence(shares: dict[str, float], because: list[str], categories: list[str], trend: bool) -> str:

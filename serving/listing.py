@@ -9,6 +9,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from components.arrow import numbers
+from components.ranking.filters import CategoryIndex
 from serving.catalogue import ListedItem, read_items, stream_items
 
 REMEMBERED = 20_000
@@ -18,8 +19,8 @@ REMEMBERED = 20_000
 class Listing:
     """Of one bundle, and of the items that came after it. Any thread may ask; one at a time may tell.
 
-    available, there: bool (items,): what can be had, and what the catalogue has at all. version: another one after
-    each change.
+    available, there: bool (items,): what can be had, and what the catalogue has at all. categories: which items have
+    one. version: another one after each change.
     """
 
     def __init__(self, items: pa.Table, rows: Mapping[str, int]) -> None:
@@ -29,6 +30,7 @@ class Listing:
         self._rows = rows
         self._changed: dict[int, ListedItem] = {}
         self._as_trained = lru_cache(REMEMBERED)(self._read)
+        self.categories = CategoryIndex(items["category"])
         self.available = numbers(items["available"])
         self.there = np.ones(items.num_rows, dtype=bool)
         self.version = 0
@@ -43,6 +45,7 @@ class Listing:
         other, size = copy(self), len(self.there)
         other._rows = rows
         other._changed = self._changed | dict(enumerate(listed, start=size))
+        other.categories = self.categories.extended([item.category for item in listed])
         other.available = np.append(self.available, np.array([item.available for item in listed], dtype=bool))
         other.there = np.append(self.there, np.ones(len(listed), dtype=bool))
         other._shown = {}
@@ -90,7 +93,13 @@ class Listing:
 
     def _keep(self, row: int, listed: ListedItem) -> None:
         self.available[row] = listed.available
-        if not self._is_later(row) and (listed.title, listed.category) == self._as_trained(row):
+        before = self._changed.get(row)
+        as_trained = not self._is_later(row) and (listed.title, listed.category) == self._as_trained(row)
+        if as_trained and before is None:
+            return
+        if listed.category != (before or self._known(row)).category:
+            self.categories.tell(row, listed.category)
+        if as_trained:
             self._changed.pop(row, None)
         else:
             self._changed[row] = listed

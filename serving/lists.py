@@ -9,7 +9,7 @@ import orjson
 from components.bundle import Bundle
 from components.ranking.candidates import Candidates, Question
 from components.ranking.exploration import CERTAIN, Exploration, Placed
-from components.ranking.filters import CategoryIndex, eligible
+from components.ranking.filters import eligible
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Query, Scorer
@@ -83,7 +83,6 @@ class Lists:
         self._settings = settings
         self._candidates = Candidates(bundle, settings.exact_below)
         self._wanted = MostWanted(scorer)
-        self._categories = CategoryIndex(bundle.items["category"])
 
     def for_user(
         self, request: RecommendRequest, excluded: np.ndarray, query: Query, exploration: Exploration | None = None
@@ -91,7 +90,7 @@ class Lists:
         """excluded: int64 rows that are not shown; query: of this user alone."""
         filters, ranking = request.filters, self._settings
         shown = self.listing.shown(available_only=filters.available_only)
-        mask = eligible(self._categories, excluded, filters.category_in, filters.category_out, shown)
+        mask = eligible(self.listing.categories, excluded, filters.category_in, filters.category_out, shown)
         return self._filled(
             UserQuestion(self.scorer, query, self._wanted),
             mask,
@@ -105,11 +104,11 @@ class Lists:
     def of_their_categories(self, rows: np.ndarray) -> np.ndarray | None:
         """bool (items,): which items are of a category that one of the `rows` has; None where they have none."""
         names = {name for row in rows for name in self.listing[row].category}
-        return self._categories.mask(names) if names else None
+        return self.listing.categories.mask(names) if names else None
 
     def like(self, row: int, k: int | None) -> Listed:
         """Nearest by item vector and by text, in equal parts."""
-        mask = eligible(self._categories, [row], among=self.listing.shown(available_only=True))
+        mask = eligible(self.listing.categories, [row], among=self.listing.shown(available_only=True))
         return self._filled(ItemQuestion(self.bundle, row), mask, k or self._settings.k)
 
     def is_as_now(self, listed: Listed) -> bool:

@@ -77,7 +77,7 @@ class Recommender:
         scorer, listing = Scorer(bundle, trend), Listing(bundle.items, bundle.row)
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
-        self._explainer = Explainer(scorer, settings.interests)
+        self._explainer = self._explains(self._lists)
         self.users: LiveUsers[Stored, Behaviour] = LiveUsers()
         self._counted = cache(metrics.recommended.labels)
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
@@ -94,12 +94,19 @@ class Recommender:
     def items_changed(self, connection: Connection, item_ids: Collection[str] | None) -> "Recommender":
         """Reads items again, with None all: this one, or one that has more of them."""
         listing = self._lists.listing
+        categories = dict(listing.categories.now)
         later = listing.refresh(connection) if item_ids is None else listing.reread(connection, item_ids)
+        if categories != listing.categories.now:
+            self._interests.clear()  # their words, and what they look among, are of other categories
         return self._grown(self.newcomers.look(connection, later))
 
     def vectors_changed(self, connection: Connection) -> "Recommender":
         """Reads the vectors of items that came after the bundle: this one, or one that has more of them."""
         return self._grown(self.newcomers.look_again(connection))
+
+    def _explains(self, lists: Lists) -> Explainer:
+        listing = lists.listing
+        return Explainer(lists.scorer, self._settings.interests, listing.__getitem__, listing.categories.now)
 
     def _grown(self, grows: bool) -> "Recommender":
         """What is asked of this one meanwhile is answered by the rows that it has."""
@@ -116,7 +123,7 @@ class Recommender:
         )
         scorer, tail = lists.scorer.extended(bundle, trend), np.append(lists.tail, np.ones(len(added), dtype=bool))
         other._lists = Lists(bundle, scorer, trend, listing, tail, self._settings.ranking)
-        other._explainer = Explainer(scorer, self._settings.interests)
+        other._explainer = self._explains(other._lists)
         other._reader = replace(self._reader, rows=bundle.row, size=size)
         other._interests = Recent(INTERESTS)
         return other

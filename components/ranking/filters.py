@@ -1,6 +1,7 @@
 """Which items may be in an answer at all, as a mask over the rows of the bundle, and which of them come first."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,8 @@ from components.arrow import numbers
 
 
 class CategoryIndex:
-    """The rows of each category."""
+    """The rows of each category, as a bundle has them and as they became since. Any thread may ask; one at a time may
+    tell."""
 
     def __init__(self, categories: pa.ChunkedArray) -> None:
         """categories: a list of names for each row of the bundle."""
@@ -20,6 +22,31 @@ class CategoryIndex:
         self._rows = numbers(lists.value_parent_indices()).astype(np.int32)[np.argsort(codes, kind="stable")]
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(self._codes)))])
         self.size = len(categories)
+        self._now: dict[int, frozenset[str]] = {}
+        self._rows_now: dict[str, set[int]] = {}
+
+    @property
+    def now(self) -> Mapping[int, Collection[str]]:
+        """The categories of the rows that have others than in the bundle, or had, or came after it."""
+        return self._now
+
+    def tell(self, row: int, names: Collection[str]) -> None:
+        """An item has these categories from now on."""
+        before, self._now[row] = self._now.get(row, frozenset()), frozenset(names)
+        for name in before - self._now[row]:
+            self._rows_now[name].discard(row)
+        for name in self._now[row] - before:
+            self._rows_now.setdefault(name, set()).add(row)
+
+    def extended(self, later: Sequence[Collection[str]]) -> "CategoryIndex":
+        """This one with more rows, of these categories."""
+        other = copy(self)
+        other._now = dict(self._now)
+        other._rows_now = {name: set(rows) for name, rows in self._rows_now.items()}
+        other.size += len(later)
+        for row, names in enumerate(later, start=self.size):
+            other.tell(row, names)
+        return other
 
     def mask(self, names: Collection[str]) -> np.ndarray:
         """bool (items,): which items have at least one of the categories; an unknown category has no items."""
@@ -27,6 +54,9 @@ class CategoryIndex:
         for name in names:
             if (code := self._codes.get(name)) is not None:
                 mask[self._rows[self._starts[code] : self._starts[code + 1]]] = True
+        mask[list(self._now)] = False
+        for name in names:
+            mask[list(self._rows_now.get(name, ()))] = True
         return mask
 
 

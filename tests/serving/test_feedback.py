@@ -253,6 +253,33 @@ def test_a_new_title_is_shown_at_once(client: httpx.Client, admin: Mapping[str, 
         client.post("/items", json={"items": [item | {"title": listed["title"]}]}, headers=admin)
 
 
+def test_a_new_category_counts_from_the_next_answer_on(client: httpx.Client, admin: Mapping[str, str]) -> None:
+    """In filters, in reasons and in what is told of the interest."""
+    listed = client.get("/items", params={"query": "square d4"}).json()["items"][0]
+    item = {"item_id": "d4", "title": listed["title"], "category": listed["category"]}
+    (old,) = item["category"]
+    user, new = new_user(), f"centre-{uuid.uuid4().hex}"
+    tell(client, {"user_id": user, "item_id": "d4", "event": "like"})
+    assert recommend(client, user).interest.long[:1] == [old]
+    client.post("/items", json={"items": [item | {"title": "The middle", "category": [new]}]}, headers=admin)
+    try:
+        assert ids(recommend(client, new_user(), k=64, filters={"category_in": [new]})) == ["d4"]
+        assert "d4" not in ids(recommend(client, new_user(), k=64, filters={"category_in": [old]}))
+        assert "d4" in ids(recommend(client, new_user(), k=64, filters={"category_out": [old]}))
+        assert "d4" not in ids(recommend(client, new_user(), k=64, filters={"category_out": [new]}))
+        answer = recommend(client, user, k=64, explain=True)
+        assert answer.interest.long[:1] == [new]
+        reasons = {because.title for found in answer.items if found.why for because in found.why.because}
+        assert reasons == {"The middle"}
+        assert old not in {name for found in answer.items if found.why for name in found.why.categories}
+        fan = recommend(client, new_user(), k=64, context=[{"item_id": "d5", "event": "like"}], explain=True)
+        assert {found.item_id: found.why.categories for found in fan.items if found.why}["d4"] == []
+    finally:
+        client.post("/items", json={"items": [item]}, headers=admin)
+    assert "d4" in ids(recommend(client, new_user(), k=64, filters={"category_in": [old]}))
+    assert not recommend(client, new_user(), filters={"category_in": [new]}).items
+
+
 def test_search_takes_wildcards_literally(client: httpx.Client) -> None:
     assert client.get("/items", params={"query": "black_square"}).json() == {"items": []}
     assert len(client.get("/items", params={"query": "", "limit": 3}).json()["items"]) == 3

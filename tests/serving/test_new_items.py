@@ -199,6 +199,9 @@ def test_what_happens_to_a_new_item_counts_and_a_new_text_moves_it(client: httpx
     eventually(lambda: ids(everything(client, "cook")).index(item) < before)
     assert recommend(client, "cook", k=50, filters={"category_in": ["kitchen"]}, explain=True).items
     assert item not in ids(recommend(client, "cook", k=50, filters={"category_in": ["music"]}))
+    add(client, "Ladle for soup in the kitchen", "tools", item)
+    assert ids(recommend(client, "cook", k=50, filters={"category_in": ["tools"]})) == [item]
+    assert item not in ids(recommend(client, "cook", k=50, filters={"category_in": ["kitchen"]}))
 
 
 def test_an_item_met_before_it_could_be_recommended_never_is(client: httpx.Client, encoder: Encoder) -> None:

@@ -15,7 +15,8 @@ def index_of(categories: list[list[str]]) -> CategoryIndex:
 
 
 INDEX = index_of(CATEGORIES)
-names = st.sampled_from(["black", "white", "corner", "unheard of"])
+NAMED = ["black", "white", "corner", "unheard of"]
+names = st.sampled_from(NAMED)
 catalogues = st.lists(st.lists(names, max_size=3), max_size=30)
 
 
@@ -50,6 +51,30 @@ def test_exactly_the_items_that_fit_every_rule_are_eligible(
         for row, found in enumerate(catalogue)
     ]
     assert mask.tolist() == expected
+
+
+@given(catalogues, st.lists(st.tuples(st.integers(0, 40), st.lists(names, max_size=3))), st.lists(st.lists(names)))
+def test_an_index_that_is_told_is_one_that_was_built_so(
+    catalogue: list[list[str]], told: list[tuple[int, list[str]]], later: list[list[str]]
+) -> None:
+    before, index = index_of(catalogue), index_of(catalogue)
+    now = list(catalogue)
+    for row, found in told[: len(told) // 2]:
+        if row < len(now):
+            index.tell(row, found)
+            now[row] = found
+    early = [index.mask([name]).tolist() for name in NAMED]
+    extended = index.extended(later)
+    now += later
+    for row, found in told[len(told) // 2 :]:
+        if row < len(now):
+            extended.tell(row, found)
+            now[row] = found
+    for name, mask in zip(NAMED, early, strict=True):
+        assert extended.mask([name]).tolist() == [name in found for found in now]
+        assert index.mask([name]).tolist() == mask
+        assert before.mask([name]).tolist() == [name in found for found in catalogue]
+    assert extended.mask(NAMED).tolist() == [bool(found) for found in now]
 
 
 @given(st.lists(st.sampled_from([0.5, 0.9, 1.0, -2.0, np.nan]), max_size=40), st.integers(0, 45))
