@@ -193,7 +193,9 @@ class Handlers:
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
-        self.doors.guard.admit_users(request.state.caller, (event["user_id"] for event in told.events))
+        users, items = ([event[name] for event in told.events] for name in ("user_id", "item_id"))
+        self.doors.guard.admit_users(request.state.caller, users)
+        self.doors.guard.admit_events(request.state.caller, users, items)
         request.state.told = answer = await parts.intake.feedback(told)
         return Json(answer)
 

@@ -5,7 +5,7 @@ import ipaddress
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from components.store.keys import ADMIN, Key, read_keys, verify
 from serving.database import Database, DatabaseAway
 from serving.errors import ApiError, unavailable
 from serving.limits import Buckets
+from serving.quotas import Quotas
 from serving.sessions import session_key
 
 SCHEME = "bearer"
@@ -76,6 +77,7 @@ class Guard:
         self._ring = ring
         self._callers = Buckets(settings.caller_rate, settings.caller_burst)
         self._users = Buckets(settings.user_rate, settings.user_burst)
+        self._told = Quotas(settings.caller_events, settings.caller_users, settings.caller_items)
 
     async def admit(self, request: HTTPConnection, scope: str) -> str:
         """The caller's name. What only an administrator may asks everybody for a key, those who are trusted too.
@@ -100,6 +102,12 @@ class Guard:
         if caller != LOCAL:
             for user in set(user_ids):
                 _slow_down(self._users.wait(user), "too many requests about this user")
+
+    def admit_events(self, caller: str, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
+        """Raises ApiError (429) where a caller tells more within an hour than one may; then none of it counts."""
+        if caller != LOCAL and (more := self._told.exceeded(caller, user_ids, item_ids)):
+            why = f"more than {more.most:,} {more.what} told within an hour (setting security.caller_{more.what})"
+            _slow_down(more.seconds, why)
 
     def _slow_down(self, caller: str) -> None:
         _slow_down(self._callers.wait(caller), "too many requests of this caller")

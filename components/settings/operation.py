@@ -120,6 +120,12 @@ class SecuritySettings(Section):
     """Requests a second about one user; 0: no limit..."""
     user_burst: PositiveInt = 60
     """...and how many may come at once after a pause."""
+    caller_events: NonNegativeInt = 100_000
+    """Events that a key (an address, where there is none) may tell within an hour; 0: no limit..."""
+    caller_users: NonNegativeInt = 50_000
+    """...of so many users, to about three in a hundred..."""
+    caller_items: NonNegativeInt = 50_000
+    """...and so many items."""
     timeout_seconds: PositiveFloat = 30.0
     """A request that takes longer is answered with 503."""
     keys_seconds: PositiveFloat = 2.0

@@ -59,6 +59,8 @@ def guarded(world: World, place: Path, keys: dict[str, str]) -> Iterator[httpx.C
         "DUOTEMPO_SECURITY__CALLER_BURST": "5000",
         "DUOTEMPO_SECURITY__USER_RATE": "0.5",
         "DUOTEMPO_SECURITY__USER_BURST": "20",
+        "DUOTEMPO_SECURITY__CALLER_EVENTS": "300",
+        "DUOTEMPO_SECURITY__CALLER_USERS": "200",
         "DUOTEMPO_SECURITY__TIMEOUT_SECONDS": "3",
         **OFTEN,
     }
@@ -181,6 +183,31 @@ def test_a_user_cannot_be_asked_about_without_end(guarded: httpx.Client, keys: d
     assert error_of(answers[-1]).code == "too_many_requests"
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert status(guarded, "recommend", keys["recommend"]) == 200
+
+
+def test_no_key_tells_without_end_what_is_learned(
+    guarded: httpx.Client, keys: dict[str, str], engine: Engine, world: World
+) -> None:
+    with engine.begin() as connection:
+        _, key = create_key(connection, "poison", ["feedback"])
+    assert becomes(guarded, "feedback", key, 200)  # one event of one user
+
+    def tell(users: range, key: str = key) -> httpx.Response:
+        events = [{"user_id": f"poison-{user}", "item_id": "a1", "event": "like"} for user in users]
+        return guarded.post("/feedback", json={"events": events}, headers=bearer(key))
+
+    assert tell(range(150)).json()["accepted"] == 150
+    refused = tell(range(150, 220))
+    assert (refused.status_code, error_of(refused).code) == (429, "too_many_requests")
+    assert "more than 200 users told within an hour (setting security.caller_users)" in error_of(refused).message
+    assert 0 < int(refused.headers["retry-after"]) <= 3600
+    assert tell(range(149)).status_code == 200
+    refused = tell(range(1))
+    assert refused.status_code == 429
+    assert "more than 300 events told within an hour" in error_of(refused).message
+    known = stored(world.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
+    assert known == [(299,)]
+    assert tell(range(1), keys["feedback"]).status_code == 200
 
 
 def test_a_slow_request_is_ended_with_503(guarded: httpx.Client, keys: dict[str, str]) -> None:

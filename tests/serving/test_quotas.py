@@ -1,0 +1,68 @@
+"""What a caller may tell within an hour: never more, no less, in memory that no flood grows."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.quotas import HOUR, MOST_CALLERS, Distinct, Quotas
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=40), most=st.integers(1, 200))
+def test_no_hour_holds_more_events_than_the_limit(sizes: list[int], most: int) -> None:
+    quotas = Quotas(most, 0, 0, Clock())
+    told = 0
+    for size in sizes:
+        more = quotas.exceeded("key", ["u"] * size, ["i"] * size)
+        assert (more is None) == (told + size <= most)
+        told += 0 if more else size
+    assert told <= most
+
+
+@pytest.mark.parametrize("most", [2000, 5000])
+def test_distinct_texts_are_counted_to_a_few_in_a_hundred(most: int) -> None:
+    distinct = Distinct(most)
+    told = [str(number) for number in range(2 * most)]
+    counted = sum(distinct.add([text]) for text in told)
+    assert counted == pytest.approx(most, rel=0.06)
+    assert not distinct.add(told)
+    assert distinct.add([told[0]] * 1000)
+
+
+@settings(max_examples=30)
+@given(texts=st.lists(st.text(max_size=5), max_size=50))
+def test_who_came_before_always_may(texts: list[str]) -> None:
+    distinct = Distinct(100)
+    assert distinct.add(texts)
+    assert distinct.add(texts)
+
+
+def test_the_next_hour_begins_anew_and_each_caller_has_their_own() -> None:
+    clock = Clock()
+    quotas = Quotas(5, 2, 1, clock)
+    assert quotas.exceeded("key", ["u", "v"], ["i", "i"]) is None
+    clock.now = 600
+    assert quotas.exceeded("key", ["w"], ["i"]) == ("users", 2, HOUR - 600)
+    assert quotas.exceeded("key", ["u"], ["j"]) == ("items", 1, HOUR - 600)
+    assert quotas.exceeded("key", ["u"] * 4, ["i"] * 4) == ("events", 5, HOUR - 600)
+    assert quotas.exceeded("other", ["w"], ["j"]) is None
+    clock.now = HOUR
+    assert quotas.exceeded("key", ["w"], ["j"]) is None
+
+
+def test_a_flood_of_callers_does_not_grow_it() -> None:
+    quotas = Quotas(1, 1, 1, Clock())
+    for number in range(2 * MOST_CALLERS):
+        quotas.exceeded(str(number), ["u"], ["i"])
+    assert len(quotas) == MOST_CALLERS
+
+
+def test_zero_is_no_limit() -> None:
+    quotas = Quotas(0, 0, 0, Clock())
+    assert quotas.exceeded("key", list(map(str, range(10_000))), ["i"] * 10_000) is None
