@@ -176,7 +176,7 @@ def counted(ledger: Ledger, lost: int, duplicated: int) -> dict[str, float]:
         for path in ("/recommend", "/feedback")
         for outcome in ("answered", "failed")
     }
-    kept = {"acknowledged": len(ledger.events), "spooled": ledger.seen["spooled"]}
+    kept = {"acknowledged": len(ledger.events), "spooled": ledger.seen["spooled"], "hostile": ledger.seen["hostile"]}
     return {**kept, "lost": lost, "duplicated": duplicated, **requests}
 
 
@@ -188,6 +188,7 @@ def report(figures: Mapping[str, float], rounds: int) -> str:
         ["events acknowledged, of them by the spool", f"{figures['acknowledged']:,.0f}, {figures['spooled']:,.0f}"],
         ["**of them lost**", f"**{figures['lost']:.0f}**"],
         ["**of them stored more than once**", f"**{figures['duplicated']:.0f}**"],
+        ["hostile rows told with them", f"{figures['hostile']:,.0f}"],
         ["lists asked for, of these requests failed", f"{asked:,.0f}, {figures['recommend_failed']:.0f}"],
         ["batches of feedback told, of these requests failed", f"{told:,.0f}, {figures['feedback_failed']:.0f}"],
     ]

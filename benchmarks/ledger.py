@@ -2,6 +2,7 @@
 
 import random
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,15 @@ CALLERS, A_SECOND = 4, 20
 """Callers, and what each of them asks a second; one request in ten is feedback, of five events."""
 EVENTS = 5
 ANSWER_SECONDS = 60.0
+HOSTILE: list[dict[str, object]] = [
+    {"user_id": b64encode(bytes(range(256)) * 9).decode(), "item_id": "item-0", "event": "view"},
+    {"user_id": "hostile\x00", "item_id": "item-0", "event": "view"},
+    {"user_id": "hostile", "item_id": "\\" * 5000, "event": "view"},
+    {"user_id": "hostile", "item_id": "nowhere", "event": "click"},
+    {"user_id": "hostile", "item_id": "item-0", "event": "rating", "value": 1e308},
+    {"user_id": "hostile", "item_id": "item-0", "event": "view", "timestamp": "1970-01-01"},
+]
+"""Rows that are no fault of Postgres: each is rejected, and costs the others nothing."""
 
 
 @dataclass
@@ -68,11 +78,13 @@ def _call(number: int, url: str, users: Sequence[str], items: Sequence[str], led
             events = again or [
                 _event(user, drawn.choice(items), f"{number}-{time.time_ns()}-{n}") for n in range(EVENTS)
             ]
-            names = {str(event["event_id"]) for event in events}
-            ledger.told |= names
-            if answer := _ask(client, ledger, "/feedback", {"events": events}):
-                if not answer["rejected"]:
-                    ledger.events |= names
+            names = [str(event["event_id"]) for event in events]
+            ledger.told.update(names)
+            hostile = [drawn.choice(HOSTILE) for _ in range(drawn.randint(0, 2))]
+            if answer := _ask(client, ledger, "/feedback", {"events": [*events, *hostile]}):
+                rejected = {one["index"] for one in answer["rejected"]}
+                ledger.events.update(name for place, name in enumerate(names) if place not in rejected)
+                ledger.seen["hostile"] += len(hostile)
                 ledger.seen["spooled"] += answer["spooled"]
                 again = []
             else:
