@@ -13,6 +13,7 @@ datasets = typer.Typer(help="Named public datasets.", no_args_is_help=True)
 def add_to(app: typer.Typer) -> None:
     app.add_typer(datasets, name="data")
     app.command()(ingest)
+    app.command()(quarantine)
 
 
 @datasets.command("list")
@@ -85,6 +86,25 @@ def ingest(
     table(dataset.name, ["rows", "count"], rows)
     if report.rejected:
         out.print("rejected rows are kept, with their reason, in the table quarantine")
+
+
+def quarantine(
+    validation: Annotated[Path, typer.Option(help="The folder of a report, as the failed retraining has named it.")],
+) -> None:
+    """Puts the few events aside that fail a critical expectation, so that the next retraining can go on.
+
+    \b
+    duotempo quarantine --validation ~/.duotempo/runs/RUN/validation/snapshot
+    """
+    from components.store.aside import put_aside
+    from components.validation.remedy import failing_events
+
+    settings = load_settings()
+    with reported():
+        reasons = failing_events(validation)
+    with opened_store(settings) as engine, engine.begin() as connection:
+        count = put_aside(connection, reasons)
+    out.print(f"{count} events put into the table quarantine, with the expectation that they fail")
 
 
 def mapping(text: str) -> dict[str, str]:

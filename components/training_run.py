@@ -213,6 +213,7 @@ def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **
             f"validation of the {stage} failed, nothing was trained: "
             + "; ".join(f"{failure.suite}: {failure.message}" for failure in report.critical_failures)
             + f" Details: {report.docs.as_uri()}"
+            + (f" This puts the rows aside: {report.remedy}" if report.remedy else "")
         )
     return report
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 KEYS = (Columns.EVENT_ID, Columns.ITEM, "text_hash")  # no user: a report outlives the erasure of a person
 VALUE_LENGTH = 60
+FEW = 100
+"""Failing rows of one source that are named one by one."""
+EXAMPLES = 5
 
 
 def read_checks(outcomes: "ExpectationSuiteValidationResult", frame: pd.DataFrame) -> list[Check]:
@@ -26,6 +29,7 @@ def _check(outcome: "ExpectationValidationResult", frame: pd.DataFrame) -> Check
         raise TypeError("Great Expectations gave a result without its expectation")
     result: dict[str, Any] = outcome.to_json_dict()["result"]  # type: ignore[assignment]
     columns = [config.kwargs["column"]] if "column" in config.kwargs else config.kwargs.get("column_list", [])
+    labels = result.get("partial_unexpected_index_list") or []
     return Check(
         expectation=config.type,
         description=config.description or "",
@@ -36,9 +40,19 @@ def _check(outcome: "ExpectationValidationResult", frame: pd.DataFrame) -> Check
         rows=result.get("element_count"),
         observed=result.get("observed_value"),
         bounds=_bounds(config.kwargs),
-        examples=_examples(result.get("partial_unexpected_index_list") or [], columns, frame),
+        examples=_examples(labels[:EXAMPLES], columns, frame),
+        event_ids=_event_ids(labels, frame) if result.get("unexpected_count") == len(labels) else [],
         problem=_problem(outcome, columns, frame),
     )
+
+
+def _event_ids(labels: list[int], frame: pd.DataFrame) -> list[str]:
+    """Of these rows, where they are events of one source."""
+    if not labels or not {Columns.EVENT_ID, Columns.SOURCE} <= set(frame.columns):
+        return []
+    rows = frame.iloc[labels]
+    ids = rows[Columns.EVENT_ID]
+    return list(ids.unique()) if rows[Columns.SOURCE].nunique() == 1 and ids.notna().all() else []
 
 
 def _examples(labels: list[int], columns: list[str], frame: pd.DataFrame) -> list[str]:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from components.validation.remedy import RESULT
 from components.validation.results import SuiteResult, ValidationError
 
 
-def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime) -> Path:
-    """Writes both files into `folder`, which is made when it is missing; returns the path of index.html.
+def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime, command: str) -> Path:
+    """Writes both files into `folder`, which is made when it is missing; returns the path of index.html. command: the
+    remedy, "" where there is none.
 
     Raises ValidationError when they cannot be written.
     """
@@ -29,12 +31,12 @@ def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime) ->
         },
     }
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    page = environment.get_template("report.html.jinja").render(results=results, cut=cut, **counts)
+    page = environment.get_template("report.html.jinja").render(results=results, cut=cut, command=command, **counts)
     docs = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         docs.write_text(page, encoding="utf-8")
-        (folder / "result.json").write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        (folder / RESULT).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise ValidationError(
             f"the report cannot be written to {folder} ({error}): free or choose the folder"

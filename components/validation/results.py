@@ -17,7 +17,8 @@ class Check:
 
     column: "" when the expectation is about the whole table. failing_rows and rows (that were looked at): None when it
     is not about single rows; then `observed` and `bounds` (such as "at least 3") tell. examples: some failing values,
-    each with the keys of its row. problem: why the expectation could not be checked; it counts as failed.
+    each with the keys of its row. event_ids: of all failing rows, where they are few events of one source. problem: why
+    the expectation could not be checked; it counts as failed.
     """
 
     expectation: str
@@ -30,6 +31,7 @@ class Check:
     observed: Any
     bounds: str
     examples: list[str]
+    event_ids: list[str]
     problem: str
 
     @property
@@ -94,7 +96,8 @@ class SuiteResult:
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """success: no critical expectation failed. docs: the report's index.html.
+    """success: no critical expectation failed. docs: the report's index.html. remedy: the command that puts the few
+    events aside that fail; "" where there is none.
 
     statistics: of each suite its rows, evaluated, successful and seconds.
     """
@@ -103,4 +106,5 @@ class ValidationReport:
     critical_failures: list[Failure]
     warnings: list[Failure]
     docs: Path
+    remedy: str
     statistics: dict[str, dict[str, float]]

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from components.bounds import MAX_CATEGORIES, MAX_ID, MAX_VALUE
 from components.columns import EVENTS, Columns
 from components.settings import ValidationSettings
-from components.validation.checks import read_checks
+from components.validation.checks import FEW, read_checks
 from components.validation.frames import FEEDBACK, Surroundings, prepare
+from components.validation.remedy import remedy
 from components.validation.report import write_report
 from components.validation.results import SuiteResult, ValidationError, ValidationReport
 from components.validation.suites import SUITES, load_suite, suite_file
@@ -22,8 +24,6 @@ from components.validation.suites import SUITES, load_suite, suite_file
 if TYPE_CHECKING:
     from great_expectations.core.expectation_suite import ExpectationSuite
     from great_expectations.datasource.fluent.interfaces import Batch
-
-EXAMPLES = 5
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,13 @@ def validate(
     warnings = [failure for result in results for failure in result.failures(critical=False)]
     for failure in critical + warnings:
         logger.warning("%s: %s", failure.suite, failure.message)
+    command = remedy(results, folder)
     return ValidationReport(
         success=not critical,
         critical_failures=critical,
         warnings=warnings,
-        docs=write_report(results, folder, cut),
+        docs=write_report(results, folder, cut, command),
+        remedy=command,
         statistics={result.suite: result.statistics() for result in results},
     )
 
@@ -83,6 +85,10 @@ def _parameters(settings: ValidationSettings, previous_rows: int | None) -> dict
         "feedback": list(FEEDBACK),
         "freshness_days": settings.freshness_days,
         "text_share": settings.text_share,
+        "longest_id": MAX_ID,
+        "least_value": -MAX_VALUE,
+        "largest_value": MAX_VALUE,
+        "most_categories": MAX_CATEGORIES,
         "minimum_rows": max(1, math.ceil(settings.volume_ratio * (previous_rows or 0))),
     }
 
@@ -95,7 +101,7 @@ def _run_suite(frame: pd.DataFrame, suite: "ExpectationSuite", file: Path, param
         outcomes = _batch(file.stem, frame).validate(
             suite,
             expectation_parameters=parameters,
-            result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES},
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": FEW},
         )
     except SuiteParameterError as error:
         raise ValidationError(f"{file}: {error}; the parameters are {', '.join(parameters)}") from error

@@ -250,7 +250,7 @@ def test_an_expectation_is_added_by_editing_json(tmp_path: Path) -> None:
         ({"type": "expect_column_values_to_be_unique", "kwargs": {}}, "column"),
         ({"type": "expect_column_values_to_be_unique", "kwargs": {"column": "title"}, "severity": "dire"}, "dire"),
         ({"kwargs": {}}, "type"),
-        ("expect_something", "expectation 14"),
+        ("expect_something", "expectation 15"),
         (
             {
                 "type": "expect_column_mean_to_be_between",
