@@ -105,6 +105,8 @@ def show(status: dict[str, Any]) -> None:
         for name, service in status["services"].items()
     ]
     table("services", ["service", "state", "pid", "address"], rows)
+    if dead := status["dead_letters"]:
+        out.print(f"{dead} rows are refused by Postgres, even by quarantine: docs/reliability.md says how to read them")
     if served := status.get("served"):
         out.print(f"serving version {served['model_version']} ({served['bento_tag']})")
         for part in status["variants"]:

@@ -1,7 +1,8 @@
-"""in use > remove what is old and not in use. What was removed, and how many bytes, stands on the run's page."""
+"""months that come > in use > remove what is old and not in use. What was removed, and how much, stands on the run's
+page."""
 
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -13,6 +14,7 @@ from components.retention import InUse, Removed, remove_old
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.item_vectors import forget_vectors
+from components.store.partitions import make_ahead
 from components.store.promotions import SERVING, list_promotions
 from flows.policies import PATIENT
 from infra.local.platform import Platform
@@ -48,10 +50,20 @@ def forget_item_vectors(settings: Settings, before: datetime) -> int:
     return count
 
 
+@task(timeout_seconds=300, persist_result=False, **PATIENT)
+def make_room(settings: Settings) -> int:
+    """Makes the monthly partitions that come next, so that no request waits for one."""
+    engine = make_engine(settings.database_url or "")
+    count = make_ahead(engine.begin, datetime.now(UTC))
+    engine.dispose()
+    return count
+
+
 @flow(name="retention", persist_result=True, result_serializer="json", timeout_seconds=3600)
 def retention() -> dict[str, Any]:
-    """Removes what the settings of `retention` let go, as of the time the run was due."""
+    """Removes what the settings of `retention` let go, as of the time the run was due; makes the months that come."""
     settings = Settings()
+    get_run_logger().info("%d partitions made ahead", make_room(settings))
     before = flow_run.scheduled_start_time - timedelta(days=settings.retention.days)
     used = in_use(settings)
     gone = remove(settings, used, before)

@@ -83,11 +83,13 @@ class FeedbackAnswer(Answer):
         "is back. Of an item that the catalogue lacks, or a user who does not consent, the row is "
         "then rejected all the same.",
     )
+    dropped: int = Field(0, description="Of the rejected rows, so many are not kept in quarantine: the last ones.")
 
 
 class ItemsAnswer(Answer):
     accepted: int
     rejected: list[RejectedRow]
+    dropped: int = Field(0, description="Of the rejected rows, so many are not kept in quarantine: the last ones.")
 
 
 class SimilarItem(Answer):

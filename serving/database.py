@@ -8,12 +8,13 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from components.store.engine import StoreError, make_engine
-from components.store.partitions import Partitioned, ensure_partitions, missing_months
+from components.store.faults import Fault, fault_of
+from components.store.partitions import KNOWN, Partitioned, ensure_partitions, missing_months
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.breaker import Breaker
 from serving.tracing import Traces
@@ -28,6 +29,10 @@ POOL_SECONDS = 2.0
 
 class DatabaseAway(Exception):
     """Postgres did not answer, or not in time."""
+
+
+class DatabaseUnable(DatabaseAway):
+    """Postgres is there and could not do it now; less at a time, or later, it may."""
 
 
 class Database:
@@ -56,7 +61,7 @@ class Database:
     @contextmanager
     def begin(self, seconds: float = PATIENCE) -> Iterator[Connection]:
         """A transaction, committed at the end of the block, which has so much time. Raises DatabaseAway: whether what
-        was committed last is stored is then unknown."""
+        was committed last is stored is then unknown. What Postgres has against the rows is raised as it is."""
         with self._connected(self._engine, seconds) as connection, connection.begin():
             yield connection
 
@@ -70,20 +75,23 @@ class Database:
     def _connected(self, engine: Engine, seconds: float) -> Iterator[Connection]:
         began = time.monotonic()
         try:
-            with engine.connect() as connection, _timed(connection).within(seconds):
+            with engine.connect() as connection, _timed(connection).within(seconds), _distrusted(connection):
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout, StoreError, psycopg.OperationalError) as error:
+        except (DBAPIError, PoolTimeout, StoreError, psycopg.Error) as error:
+            fault = fault_of(error)
+            if fault is Fault.ROW:
+                raise
             self.breaker.failed()
-            raise DatabaseAway(str(error).splitlines()[0]) from error
+            away = DatabaseAway if fault is Fault.AWAY else DatabaseUnable
+            raise away(str(error).splitlines()[0]) from error
         self.breaker.answered(time.monotonic() - began)
 
     def ensure_partitions(
         self, connection: Connection, moments: Sequence[datetime], table: Partitioned = "events"
     ) -> None:
-        """Has the partitions of these moments made, in a transaction of their own, where the connection lacks one."""
+        """Has the partitions of these moments made, in transactions of their own, where the connection lacks one."""
         if months := missing_months(connection, moments, table):
-            with self.begin() as making:
-                ensure_partitions(making, months, table)
+            ensure_partitions(self.begin, months, table)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -94,6 +102,17 @@ class Database:
 
     def _closed(self, _: psycopg.Connection, record: ConnectionPoolEntry) -> None:
         self.servers.discard(record.info.get("server", 0))
+
+
+@contextmanager
+def _distrusted(connection: Connection) -> Iterator[None]:
+    """After an error the connection asks anew which partitions there are."""
+    try:
+        yield
+    except BaseException:
+        if not connection.invalidated:
+            connection.info.pop(KNOWN, None)
+        raise
 
 
 def _connect(*asked: Any) -> TimedConnection:

@@ -2,23 +2,26 @@
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from components.columns import Columns
 from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import Admission
+from components.store.apart import rejected_row
 from components.store.clean import Cleaned, clean_events, clean_items
+from components.store.faults import named
 from components.store.impressions import read_answerers
 from components.store.intake import Taken, take_in
-from components.store.load import quarantine, upsert_items
+from components.store.load import quarantine, quarantine_all, upsert_sound_items
 from components.store.normalize import clean_id
+from components.store.partitions import missing_months, month_of
 from components.store.people import claim_key
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
@@ -40,6 +43,10 @@ HELPED_FROM = 100
 """Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
 APART = 0.02
 """Seconds between two transactions of fewer events: what feedback may wait for company."""
+MOST_NEW_MONTHS = 12
+"""Months of which a request may be the first to tell; a bulk load may bring any."""
+MOST_KEPT = 100
+"""Rejected rows of a request that are kept."""
 OUTCOMES = ("accepted", "duplicate", "rejected", "spooled")
 Answer = dict[str, object]
 logger = logging.getLogger(__name__)
@@ -58,6 +65,14 @@ class _Batch:
     def items(self) -> set[str]:
         """Ids that Postgres may be asked for."""
         return {item for row in self.raw if (item := clean_id(row[Columns.ITEM])) and "\x00" not in item}
+
+
+class _TooManyMonths(Exception):
+    """closed: of each request the months that it may not be the first to tell of."""
+
+    def __init__(self, closed: Sequence[Set[datetime]]) -> None:
+        super().__init__()
+        self.closed = closed
 
 
 class Intake:
@@ -110,22 +125,32 @@ class Intake:
         """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
         users = {user for batch in batches for row in batch.raw if (user := clean_id(row[Columns.USER]))}
         admission = Admission(self._names(users), {}, {item for batch in batches for item in batch.items})
+        closed: Sequence[Set[datetime]] = [frozenset()] * len(batches)
         try:
             while True:  # at first all may come in, until Postgres tells whom and what it refuses
-                cleaned = [self._cleaned(batch, admission) for batch in batches]
+                cleaned = [self._cleaned(*one, admission) for one in zip(batches, closed, strict=True)]
                 new = _first_of_each(cleaned)
                 asked = {admission.names.get(user, user) for user in users} - admission.refused.keys()
                 with self._variants.writing({row.user_id for row in new.values()}):
-                    taken = self._take_in(asked, cleaned, list(new.values()), _patience(batches))
+                    try:
+                        taken = self._take_in(asked, cleaned, list(new.values()), _patience(batches))
+                    except _TooManyMonths as too_many:
+                        closed = too_many.closed
+                        continue
                     if taken.stored:
                         for event_id in taken.known:
                             del new[event_id]
-                        self._tell_users(new.values())
+                        self._variants.happened(new.values())
                         break
                 admission = admission.without(taken.refused, taken.unknown)
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback goes to the spool: %s", error)
+            return [self._spooled(batch) for batch in batches]
+        except (DBAPIError, ValueError) as error:  # the rows' own fault: the replay finds which
+            if len(batches) > 1:
+                raise
+            logger.warning("feedback goes to the spool, to be stored row by row: %s", named(error))
             return [self._spooled(batch) for batch in batches]
         for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in taken.known}:
             self._variants.users_changed(user)
@@ -137,14 +162,14 @@ class Intake:
         """One statement, but for rejected rows, which are kept together with the events. Raises DatabaseAway."""
         if self._database.breaker.open:
             raise DatabaseAway("it did not answer in time")
-        rejected = [row for one in cleaned for row in one.rejected]
+        rejected = [row for one in cleaned for row in one.rejected[:MOST_KEPT]]
         with self._metrics.stage("store"):
             if not self._claimed:
                 with self._database.begin(seconds) as connection:
                     claim_key(connection, self._privacy)
                 self._claimed = True
             with (self._database.begin if rejected else self._database.at_once)(seconds) as connection:
-                self._database.ensure_partitions(connection, [row.occurred_at for row in rows])
+                self._make_months(connection, cleaned)
                 attributed = self._attributed(rows, self._shown(connection, rows))
                 taken = take_in(connection, self._privacy, users, attributed, keyed=self._keyed)
                 if taken.stored:
@@ -152,10 +177,21 @@ class Intake:
         self._keyed |= taken.keyed
         return taken
 
+    def _make_months(self, connection: Connection, cleaned: Sequence[Cleaned[EventRow]]) -> None:
+        """Has the missing partitions made. Raises _TooManyMonths where one request needs too many."""
+        times = [row.occurred_at for one in cleaned for row in one.rows]
+        if not (missing := missing_months(connection, times)):
+            return
+        needed = [missing & {month_of(row.occurred_at) for row in one.rows} for one in cleaned]
+        closed = [months if len(months) > MOST_NEW_MONTHS else frozenset() for months in needed]
+        if any(closed):
+            raise _TooManyMonths(closed)
+        self._database.ensure_partitions(connection, times)
+
     def _names(self, users: Iterable[str]) -> dict[str, str]:
         return {user: self._privacy.pseudonym(user) for user in users} if self._privacy.pseudonyms else {}
 
-    def _cleaned(self, batch: _Batch, admission: Admission) -> Cleaned[EventRow]:
+    def _cleaned(self, batch: _Batch, closed: Set[datetime], admission: Admission) -> Cleaned[EventRow]:
         return clean_events(
             batch.raw,
             source=FEEDBACK,
@@ -163,18 +199,18 @@ class Intake:
             known_items=admission.items,
             now=datetime.fromtimestamp(batch.now, UTC),
             admission=admission,
+            closed=closed,
         )
 
     def _spooled(self, batch: _Batch) -> Answer | Exception:
         """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
         users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
-        cleaned = self._cleaned(batch, Admission(self._names(users), {}, batch.items))
-        for user in {row.user_id for row in cleaned.rows}:
-            self._variants.users_changed(user)  # the commit may have been all that arrived
+        cleaned = self._cleaned(batch, frozenset(), Admission(self._names(users), {}, batch.items))
+        kept = cleaned.rejected[:MOST_KEPT]
         shown = self._impressions.answerers({row.request_id for row in cleaned.rows if row.request_id})
         rows = self._attributed(cleaned.rows, shown)
         try:
-            spooled = self._spool.add([*spool_events(rows), *spool_rejected(cleaned.rejected)])
+            spooled = self._spool.add([*spool_events(rows), *spool_rejected(kept)])
         except SpoolError as error:
             logger.error("%s", error)
             refusal = unavailable(
@@ -183,7 +219,8 @@ class Intake:
             )
             refusal.__cause__ = error
             return refusal
-        return self._answer(0, cleaned, spooled - len(cleaned.rejected))
+        self._variants.spooled(rows)
+        return self._answer(0, cleaned, spooled - len(kept))
 
     def _answer(self, accepted: int, cleaned: Cleaned[EventRow], spooled: int = 0) -> Answer:
         duplicates = cleaned.duplicates + len(cleaned.rows) - accepted - spooled
@@ -196,6 +233,7 @@ class Intake:
             "duplicates": duplicates,
             "rejected": _told(cleaned.rejected),
             "spooled": spooled,
+            "dropped": max(0, rejected - MOST_KEPT),
         }
 
     def _shown(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
@@ -211,23 +249,23 @@ class Intake:
     def items(self, request: ItemsRequest) -> dict[str, object]:
         """The answer of /items: an item that is there already is replaced. Raises ApiError (503)."""
         cleaned = clean_items((item.model_dump() for item in request.items), source=CATALOGUE)
+        places = {clean_id(item.item_id): place for place, item in reversed(list(enumerate(request.items)))}
         try:
             with self._database.begin() as connection:
-                upsert_items(connection, cleaned.rows)
-                quarantine(connection, CATALOGUE, cleaned.rejected)
+                _, _, refused = upsert_sound_items(connection, cleaned.rows)
+                unsound = [rejected_row(row, error, places[row.item_id]) for row, error in refused]
+                rejected = [*cleaned.rejected, *unsound]
+                quarantine_all(connection, CATALOGUE, rejected[:MOST_KEPT])
         except DatabaseAway as error:
             raise unavailable(
                 "database_away", "no item was stored: Postgres is away; send the same batch again"
             ) from error
         self._tell_items(item.item_id for item in cleaned.rows)
-        return {"accepted": len(cleaned.rows), "rejected": _told(cleaned.rejected)}
-
-    def _tell_users(self, rows: Iterable[EventRow]) -> None:
-        """Has what is in memory of their users follow: what Postgres tells of them is of this process, and ignored."""
-        happened: dict[str, list[EventRow]] = defaultdict(list)
-        for row in rows:
-            happened[row.user_id].append(row)
-        self._variants.happened(happened)
+        return {
+            "accepted": len(cleaned.rows) - len(refused),
+            "rejected": _told(rejected),
+            "dropped": max(0, len(rejected) - MOST_KEPT),
+        }
 
     def _tell_items(self, item_ids: Iterable[str]) -> None:
         try:

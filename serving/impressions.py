@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 from components.privacy import Privacy
 from components.store.impressions import Answered, record_impressions
 from components.store.variants import Part
-from serving.database import Database, DatabaseAway
+from serving.database import Database, DatabaseAway, DatabaseUnable
 from serving.metrics import Metrics
 
 SECONDS = 0.05
@@ -36,6 +36,7 @@ class Impressions:
         self._some = Event()
         self._over = Event()
         self._thread = Thread(target=self._run, name="impressions", daemon=True)
+        self._most = MOST_AT_ONCE
         self.away = False
 
     def start(self) -> None:
@@ -71,15 +72,18 @@ class Impressions:
         with self._writing:
             full = True
             while full and (batch := self._batch()):
-                full = len(batch) == MOST_AT_ONCE
+                full = len(batch) == self._most
                 try:
                     self._write(batch)
                 except DatabaseAway as error:
+                    if isinstance(error, DatabaseUnable):
+                        self._most = max(1, len(batch) // 2)
                     if not self.away:
                         logger.warning("impressions wait: %s", error)
                     self.away = True
                     return
                 self.away = False
+                self._most = min(2 * self._most, MOST_AT_ONCE)
                 self._done(batch)
 
     def _run(self) -> None:
@@ -91,7 +95,7 @@ class Impressions:
 
     def _batch(self) -> list[Answered]:
         with self._lock:
-            return list(islice(self._waiting, MOST_AT_ONCE))
+            return list(islice(self._waiting, self._most))
 
     def _write(self, batch: Sequence[Answered]) -> None:
         try:

@@ -117,16 +117,15 @@ class Reader:
             size=self.size,
         )
 
-    def with_waiting(self, stored: Stored, events: Sequence[EventRow]) -> Stored:
-        """With what waits in the spool, of which Postgres may hold the first part just now."""
-        if not events or not stored.allowed:
+    def with_waiting(self, stored: Stored, met: Sequence[Behaviour]) -> Stored:
+        """With what waits in the spool, or was told lately, of which Postgres may hold a part."""
+        if not met or not stored.allowed:
             return stored
-        met = [behaviour(one) for one in events]
         waiting = self.history(met)
         new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
         added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
         excluded = np.concatenate([stored.excluded, self.known_rows(self._excluded(met))])
-        history, count = _merged(stored.history, added), stored.events + len(events)
+        history, count = _merged(stored.history, added), stored.events + len(met)
         return replace(stored, history=history, excluded=excluded, events=count, waiting=True)
 
     def history(self, events: Iterable[Behaviour]) -> History:

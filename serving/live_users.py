@@ -1,7 +1,7 @@
 """What is known of the users who asked lately, in memory, and whether it still holds."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
@@ -84,11 +84,6 @@ class LiveUsers(Generic[Known, Event]):
                     self._writing[user_id] -= 1
                     if not self._writing[user_id]:
                         del self._writing[user_id]
-
-    def holding(self, user_ids: Set[str]) -> Set[str]:
-        """Those of whom is known how they are now; while they are `writing`, nobody joins them."""
-        with self._lock:
-            return self._holds & user_ids if self.following else frozenset()
 
     def happened(self, events: Mapping[str, Sequence[Event]]) -> None:
         """Events by user that are all that changed of them."""

@@ -106,9 +106,11 @@ class Metrics:
         rows = Gauge("duotempo_spool_rows", "Feedback that waits for Postgres.", registry=self._registry)
         age = Gauge("duotempo_spool_seconds", "How long the first of it has waited.", registry=self._registry)
         used = Gauge("duotempo_spool_used_ratio", "Share of the spool that is taken.", registry=self._registry)
+        dead = Gauge("duotempo_dead_letters", "Rows that Postgres refuses everywhere.", registry=self._registry)
         rows.set_function(lambda: size().rows)
         age.set_function(lambda: size().seconds)
         used.set_function(lambda: size().used)
+        dead.set_function(lambda: size().dead)
 
     def follow_breaker(self, breaker: Breaker) -> None:
         gauge = Gauge("duotempo_database_away", "1 while requests do not ask Postgres.", registry=self._registry)

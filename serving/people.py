@@ -44,7 +44,7 @@ class People:
         """The answer of /export."""
         user_id = self._privacy.pseudonym(request.user_id)
         self._impressions.flush()
-        spooled = [row.export() for row in self._spool.of(user_id)]
+        spooled = [row.export() for row in self._spool.all_of(user_id)]
         try:
             with self._database.begin() as connection:
                 return {**export_user(connection, self._privacy, user_id), "spooled": spooled}

@@ -14,6 +14,7 @@ from serving.metrics import Metrics
 MOST_AT_ONCE = 64
 """Users of one transaction."""
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 Question = Callable[[Connection, Sequence[str]], Mapping[str, Result]]
 """What is asked of some users, none of them twice; the answer by user."""
 _Asked = tuple[Question[Any], str]
@@ -65,7 +66,7 @@ class Session:
         self._metrics = metrics
         self.degraded = False
 
-    async def ask(self, cause: str, question: Question[Result], user_id: str, otherwise: Result) -> Result:
+    async def ask(self, cause: str, question: Question[Result], user_id: str, otherwise: Other) -> Result | Other:
         """The answer to `question`, or `otherwise` when Postgres is away, or slow."""
         try:
             return await self._reads.ask(question, user_id)

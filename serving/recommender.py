@@ -25,11 +25,11 @@ from components.settings import Settings
 from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
-from components.store.rows import EventRow
 from serving import logs
 from serving.catalogue import ListedItem
 from serving.errors import ApiError
 from serving.impressions import Impressions
+from serving.lately import Lately
 from serving.listing import Listing
 from serving.lists import Listed, Lists
 from serving.live import NOTHING, REFUSED, Reader, Stored, behaviour
@@ -65,6 +65,7 @@ class Recommender:
         metrics: Metrics,
         impressions: Impressions,
         spool: Spool,
+        lately: Lately,
     ) -> None:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._settings = settings
@@ -73,6 +74,7 @@ class Recommender:
         self._metrics = metrics
         self._impressions = impressions
         self._spool = spool
+        self._lately = lately
         trend = LiveTrend(bundle.row, numbers(bundle.items["recent"]))
         scorer, listing = Scorer(bundle, trend), Listing(bundle.items, bundle.row)
         tail = in_tail(numbers(bundle.items["popularity"]))
@@ -170,12 +172,9 @@ class Recommender:
         }
         return Answer(body, request_id, ranked.listed)
 
-    def happened(self, events: Mapping[str, Sequence[EventRow]]) -> None:
-        """Events by user that Postgres has now, all of which are new to it. Their texts are not kept."""
-        held = self.users.holding(events.keys())
-        self.users.happened(
-            {user: [behaviour(row) for row in rows] if user in held else [] for user, rows in events.items()}
-        )
+    def happened(self, events: Mapping[str, Sequence[Behaviour]]) -> None:
+        """Events by user that Postgres has now, all of which are new to it."""
+        self.users.happened(events)
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
         """Brings users into memory who are not there, or not as they are now."""
@@ -260,12 +259,14 @@ class Recommender:
         if stored is None:
             last = self.users.last(user_id, self._reader.after) or NOTHING
             with self._metrics.stage("history"):
-                stored = await session.ask("history", self._read, user_id, last)
+                stored = await session.ask("history", self._read, user_id, None)
+            if stored is None:
+                stored = self._reader.with_waiting(last, self._lately.of(user_id))
         return self._reader.with_waiting(stored, waiting)
 
-    def _waiting(self, session: Session, user_id: str) -> list[EventRow]:
+    def _waiting(self, session: Session, user_id: str) -> list[Behaviour]:
         try:
-            return waiting_events(self._spool.of(user_id))
+            return [behaviour(one) for one in waiting_events(self._spool.of(user_id))]
         except SpoolError as error:
             session.lacks("spool", error)
             return []

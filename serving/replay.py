@@ -1,19 +1,28 @@
-"""The way back: what waits in the spool goes into Postgres, in the order it came, once each."""
+"""The way back: what waits in the spool goes into Postgres, in the order it came, once each.
+
+A row that Postgres refuses is found by halves and goes to quarantine; one that it refuses there too becomes a dead
+letter. What it could not do for now is tried again with fewer rows, and a row that fails alone comes back later: it is
+given up only after several tries between which others came through, so that a server in trouble costs no row.
+"""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event, Thread
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from components.columns import Columns
 from components.privacy import Privacy, PrivacyError
 from components.store.admission import Admission, admit
+from components.store.apart import unstorable
+from components.store.faults import named
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
 from components.store.rows import EventRow, Rejected
-from serving.database import Database, DatabaseAway
+from serving.database import Database, DatabaseAway, DatabaseUnable
 from serving.metrics import Metrics
 from serving.spool import Row, Spool, SpoolError
 from serving.variants import Variants
@@ -24,7 +33,20 @@ SECONDS = 0.5
 PAUSE_SECONDS = 5.0
 """After what only a person can mend."""
 MOST_AT_ONCE = 500
+MOST_TRIES = 6
+"""Of a row alone, while others come through."""
+LONGEST_REST = 10.0
+"""Seconds between two of them."""
 logger = logging.getLogger(__name__)
+
+
+class _Late(NamedTuple):
+    """A row that Postgres was unable to store alone: how often, until when it rests (time.monotonic()), and how many
+    batches had come through then."""
+
+    tries: int
+    until: float
+    stored: int
 
 
 class Replay:
@@ -39,6 +61,9 @@ class Replay:
         self._metrics = metrics
         self._variants = variants
         self._source = source
+        self._most = MOST_AT_ONCE
+        self._late: dict[int, _Late] = {}
+        self._stored = 0
         self._over = Event()
         self._thread = Thread(target=self._run, name="replay", daemon=True)
 
@@ -66,37 +91,70 @@ class Replay:
 
     def _replay(self) -> None:
         with self._spool.alone() as alone:
-            while alone and not self._over.is_set() and (rows := self._spool.first(MOST_AT_ONCE)):
+            while alone and not self._over.is_set() and (rows := self._spool.first(self._most, self._late)):
+                asked = self._most
                 self._store(rows)
-                if len(rows) < MOST_AT_ONCE:
+                self._most = min(2 * asked, MOST_AT_ONCE)
+                if len(rows) < asked:
                     self._spool.tidy()
+            if alone:
+                self._try_late()
+
+    def _try_late(self) -> None:
+        now = time.monotonic()
+        for place in [place for place, late in self._late.items() if late.until <= now]:
+            if rows := self._spool.at(place):
+                self._store(rows)
+            else:
+                del self._late[place]
 
     def _store(self, rows: Sequence[Row]) -> None:
         """Raises DatabaseAway, PrivacyError: the rows then stay in the spool."""
         try:
             with self._database.begin() as connection:
                 counts = self._write(connection, rows)
+        except DatabaseUnable as error:
+            if len(rows) > 1:
+                self._most = len(rows) // 2
+            elif self._is_given_up(rows[0]):
+                self._give_up(rows[0], error)
+                return
+            raise
         except (DatabaseAway, PrivacyError):
             raise
         except Exception as error:  # whatever is wrong with one of them must not keep the others from it
-            logger.exception("%d rows of the spool cannot be stored", len(rows))
-            self._store_apart(rows, error)
+            logger.error("%d rows of the spool cannot be stored", len(rows), exc_info=True)
+            if len(rows) == 1:
+                self._give_up(rows[0], error)
+                return
+            for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+                self._store(half)
             return
         for user in {row.user_id for row in rows if row.user_id}:
             self._variants.users_changed(user)
         for outcome, count in counts.items():
             self._metrics.feedback.labels(outcome).inc(count)
         self._spool.remove(rows)
+        self._stored += 1
+        for row in rows:
+            self._late.pop(row.place, None)
 
-    def _store_apart(self, rows: Sequence[Row], error: Exception) -> None:
-        """Each row by itself; one that failed by itself goes to quarantine."""
-        if len(rows) > 1:
-            for row in rows:
-                self._store([row])
-        elif rows[0].reason is None:
-            self._store([replace(rows[0], reason=f"unstorable: {type(error).__name__}")])
+    def _is_given_up(self, row: Row) -> bool:
+        """Whether a row that failed alone has had its tries; else it rests."""
+        before = self._late.get(row.place) or _Late(0, 0.0, -1)
+        tries = before.tries + (self._stored > before.stored)
+        rest = min(SECONDS * 2**tries, LONGEST_REST)
+        self._late[row.place] = _Late(tries, time.monotonic() + rest, self._stored)
+        return tries >= MOST_TRIES
+
+    def _give_up(self, row: Row, error: Exception) -> None:
+        """Into quarantine, and what cannot be kept there becomes a dead letter."""
+        if row.reason is None:
+            self._store([replace(row, reason=unstorable(error))])
+            self._metrics.feedback.labels("rejected").inc()
         else:
-            raise error
+            logger.error("a row of the spool is a dead letter: not even quarantine takes it (%s)", named(error))
+            self._spool.bury(row, f"{row.reason}; {unstorable(error)}")
 
     def _write(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """How many events were new, and how many not; those that only Postgres could reject count as rejected."""
@@ -104,6 +162,7 @@ class Replay:
         admission = admit(connection, (row.user_id for row in rows), self._privacy, items)
         judged = [_judged(row, admission) for row in rows]
         events = waiting_events(judged)
+        self._database.ensure_partitions(connection, [one.occurred_at for one in events])
         accepted = len(events) - len(append_events(connection, _attributed(connection, events)))
         rejected = [
             Rejected(place, dict(row.values), row.reason) for place, row in enumerate(judged) if row.reason is not None

@@ -29,6 +29,7 @@ from serving.feedback import FEEDBACK, Intake
 from serving.follower import Follower
 from serving.gathered import Gathered
 from serving.impressions import Impressions
+from serving.lately import Lately
 from serving.metrics import Metrics
 from serving.people import People
 from serving.reads import Reads
@@ -147,18 +148,25 @@ class Runtime:
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
+        lately = Lately()
         reads = Reads(database, settings.serving.read_seconds)
-        recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, spool)}
+        recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, spool, lately)}
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
             try:
-                recommenders[version] = self._recommender(folders[version], settings, reads, impressions, spool)
+                recommenders[version] = self._recommender(folders[version], settings, reads, impressions, spool, lately)
             except Exception as error:  # whatever is wrong with another version costs the champion nothing
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
         shadow = Shadow(database, self.metrics)
         variants = Variants(
-            recommenders, champion, unusable=unusable, database=database, metrics=self.metrics, shadow=shadow
+            recommenders,
+            champion,
+            unusable=unusable,
+            database=database,
+            metrics=self.metrics,
+            shadow=shadow,
+            lately=lately,
         )
         intake = Intake(
             database,
@@ -189,10 +197,12 @@ class Runtime:
         return Parts(settings, database, variants, intake, people, privacy, spool, followers)
 
     def _recommender(
-        self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, spool: Spool
+        self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, spool: Spool, lately: Lately
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
-        recommender = Recommender(bundle, trained_settings(settings, bundle), reads, self.metrics, impressions, spool)
+        recommender = Recommender(
+            bundle, trained_settings(settings, bundle), reads, self.metrics, impressions, spool, lately
+        )
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender
 
@@ -210,4 +220,4 @@ def _size(spool: Spool) -> Size:
         return spool.size()
     except SpoolError as error:
         logger.error("%s", error)
-        return Size(math.nan, math.nan, math.nan)
+        return Size(math.nan, math.nan, math.nan, math.nan)

@@ -4,13 +4,14 @@ import fcntl
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from components.errors import DuotempoError
 from components.settings import Settings
@@ -27,10 +28,23 @@ CREATE TABLE IF NOT EXISTS waiting (
     row TEXT NOT NULL, reason TEXT
 );
 CREATE INDEX IF NOT EXISTS waiting_user ON waiting (user_id);
+CREATE TABLE IF NOT EXISTS dead (
+    place INTEGER PRIMARY KEY, event_id TEXT, user_id TEXT, spooled_at REAL NOT NULL, row TEXT NOT NULL, reason TEXT
+);
 """
 _INSERT = "INSERT OR IGNORE INTO waiting (event_id, user_id, spooled_at, row, reason) VALUES (?, ?, ?, ?, ?)"
-_SIZE = "SELECT count(*), (SELECT spooled_at FROM waiting ORDER BY place LIMIT 1) FROM waiting"
-_SELECT = "SELECT event_id, user_id, row, reason, place FROM waiting"
+_SIZE = (
+    "SELECT count(*), (SELECT spooled_at FROM waiting ORDER BY place LIMIT 1), (SELECT count(*) FROM dead) FROM waiting"
+)
+_SELECT = "SELECT event_id, user_id, row, reason, place FROM"
+_FIRST = f"{_SELECT} waiting WHERE place NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?"
+_AT = f"{_SELECT} waiting WHERE place = ?"
+_OF = f"{_SELECT} waiting WHERE user_id = ? ORDER BY place"
+_ALL_OF = f"{_SELECT} (SELECT * FROM waiting UNION ALL SELECT * FROM dead) WHERE user_id = ? ORDER BY place"
+_BURY = (
+    "INSERT INTO dead SELECT place, event_id, user_id, spooled_at, row, ? FROM waiting WHERE place = ?"
+    " ON CONFLICT DO NOTHING"
+)
 
 
 class SpoolError(DuotempoError):
@@ -56,11 +70,13 @@ class Row:
 
 
 class Size(NamedTuple):
-    """rows: that wait; seconds: that the first of them has waited; used: share of the room that is taken."""
+    """rows: that wait; seconds: that the first of them has waited; used: share of the room that is taken; dead: rows
+    that Postgres refuses, also in quarantine."""
 
     rows: float
     seconds: float
     used: float
+    dead: float
 
 
 class Spool:
@@ -105,23 +121,40 @@ class Spool:
         written = self._index[:HEADER_BYTES]
         if written == self._empty_since:
             return []
-        rows = self._read(f"{_SELECT} WHERE user_id = ? ORDER BY place", user_id)
+        rows = self._read(_OF, user_id)
         if not rows and not self.size()[0]:
             self._empty_since = written
         return rows
 
-    def first(self, most: int) -> list[Row]:
-        """The rows that have waited longest, in the order of arrival."""
-        return self._read(f"{_SELECT} ORDER BY place LIMIT ?", most)
+    def all_of(self, user_id: str) -> list[Row]:
+        """As `of`, with what will never be stored."""
+        return self._read(_ALL_OF, user_id)
+
+    def first(self, most: int, without: Iterable[int] = ()) -> list[Row]:
+        """What has waited longest, but for these places."""
+        return self._read(_FIRST, json.dumps(list(without)), most)
+
+    def at(self, place: int) -> list[Row]:
+        """The row of this place, if it still waits."""
+        return self._read(_AT, place)
+
+    def bury(self, row: Row, reason: str) -> None:
+        """Has a row wait no more, and keeps it: a dead letter."""
+        with self._transaction() as connection:
+            connection.execute(_BURY, (reason, row.place))
+            connection.execute("DELETE FROM waiting WHERE place = ?", (row.place,))
 
     def remove(self, rows: Collection[Row]) -> None:
         with self._transaction() as connection:
             connection.executemany("DELETE FROM waiting WHERE place = ?", [(row.place,) for row in rows])
 
     def forget(self, user_id: str) -> int:
-        """Removes what waits of a user: how many rows."""
+        """Removes what waits of a user, and their dead letters: how many rows."""
         with self._transaction() as connection:
-            gone = connection.execute("DELETE FROM waiting WHERE user_id = ?", (user_id,)).rowcount
+            tables = ("waiting", "dead")
+            gone = sum(
+                connection.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,)).rowcount for table in tables
+            )
         if gone:
             self.tidy()
         return gone
@@ -133,10 +166,10 @@ class Spool:
 
     def size(self) -> Size:
         with self._told(), self._reading:
-            rows, since = self._reader.execute(_SIZE).fetchone()
+            rows, since, dead = self._reader.execute(_SIZE).fetchone()
             (pages,), (free,) = (self._reader.execute(f"PRAGMA {of}_count").fetchone() for of in ("page", "freelist"))
         seconds = max(0.0, time.time() - since) if rows else 0.0
-        return Size(rows, seconds, (pages - free) / self._pages)
+        return Size(rows, seconds, (pages - free) / self._pages, dead)
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -155,9 +188,9 @@ class Spool:
         self._index.close()
         self._index_file.close()
 
-    def _read(self, query: str, parameter: object) -> list[Row]:
+    def _read(self, query: str, *parameters: object) -> list[Row]:
         with self._told(), self._reading:
-            found = self._reader.execute(query, (parameter,)).fetchall()
+            found = self._reader.execute(query, parameters).fetchall()
         return [Row(event, user, json.loads(row), reason, place) for event, user, row, reason, place in found]
 
     def _connect(self) -> sqlite3.Connection:
@@ -192,5 +225,21 @@ class Spool:
 
 def open_spool(settings: Settings) -> Spool:
     """The spool of this machine. Raises SpoolError."""
-    folder = settings.serving.spool_folder or settings.home / "spool"
-    return Spool(folder.expanduser(), settings.serving.spool_mb)
+    return Spool(_folder(settings), settings.serving.spool_mb)
+
+
+def dead_letters(settings: Settings) -> int:
+    """How many rows of this machine Postgres refuses, also in quarantine. Raises SpoolError."""
+    file = _folder(settings) / FILE
+    if not file.is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as reader:
+            there = reader.execute("SELECT count(*) FROM sqlite_master WHERE name = 'dead'").fetchone()[0]
+            return int(reader.execute("SELECT count(*) FROM dead").fetchone()[0]) if there else 0
+    except sqlite3.Error as error:
+        raise SpoolError(f"the spool {file} cannot be read ({error}): mend its disk") from error
+
+
+def _folder(settings: Settings) -> Path:
+    return (settings.serving.spool_folder or settings.home / "spool").expanduser()

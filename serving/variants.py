@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -10,11 +10,14 @@ from threading import Event, Lock
 
 from sqlalchemy import Connection
 
+from components.store.history import Behaviour
 from components.store.rows import EventRow
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
 from serving.database import LONG, Database
 from serving.errors import ApiError
+from serving.lately import Lately
+from serving.live import behaviour
 from serving.metrics import Metrics
 from serving.ranked import Answer
 from serving.recommender import Recommender
@@ -43,6 +46,7 @@ class Variants:
         database: Database,
         metrics: Metrics,
         shadow: Shadow,
+        lately: Lately,
     ) -> None:
         self._database = database
         self._recommenders = dict(recommenders)
@@ -50,6 +54,7 @@ class Variants:
         self._answers = cache(metrics.answers.labels)
         self._seconds = cache(metrics.answer_seconds.labels)
         self._shadow = shadow
+        self._lately = lately
         self._parts = {CHAMPION: Part(CHAMPION, champion)}
         self._notes: list[str] = []
         self._telling = Lock()
@@ -107,13 +112,23 @@ class Variants:
                 stack.enter_context(recommender.users.writing(user_ids))
             yield
 
-    def happened(self, events: Mapping[str, Sequence[EventRow]]) -> None:
-        """Events by user that this process has stored, all of them new."""
+    def happened(self, rows: Collection[EventRow]) -> None:
+        """Events that this process has stored, all of them new: what Postgres tells of them is ignored."""
+        self._lately.tell(rows)
+        events = _by_user(rows)
         for recommender in self._recommenders.values():
             recommender.happened(events)
 
+    def spooled(self, rows: Collection[EventRow]) -> None:
+        """Events that this process keeps for Postgres, which may have them already: the commit may have been all that
+        arrived."""
+        self._lately.tell(rows)
+        for user_id in {row.user_id for row in rows}:
+            self.users_changed(user_id)
+
     def users_gone(self, user_id: str | None) -> None:
         """Nothing of a user, or with None of any, may stay in memory."""
+        self._lately.gone(user_id)
         for recommender in self._recommenders.values():
             recommender.gone(user_id)
 
@@ -194,3 +209,11 @@ class Variants:
     def _lack(self, version: str) -> str:
         why = self._unusable.get(version, f"it holds {', '.join(self._recommenders)}")
         return f"version {version} cannot answer in this Bento: {why}"
+
+
+def _by_user(rows: Iterable[EventRow]) -> dict[str, list[Behaviour]]:
+    """Without their texts, which are not kept in memory."""
+    events: dict[str, list[Behaviour]] = {}
+    for row in rows:
+        events.setdefault(row.user_id, []).append(behaviour(row))
+    return events

@@ -1,5 +1,6 @@
 """Settings of what events mean, of the interests that are read from them, and of the encoder."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
@@ -23,6 +24,8 @@ class EventSettings(Section):
     dislike_below: FiniteFloat = 0.0
     """A rating or a review under this value (stars of 5) counts as a dislike. Off by default: what people rate low
     still tells what they take up next."""
+    earliest: Annotated[date, Field(ge=date(1970, 1, 1))] = date(1990, 1, 1)
+    """An event before this day is rejected."""
     future_tolerance_seconds: Amount = 300.0
     """An event further ahead of the clock than this is rejected."""
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection
 
-from components.store.engine import store_error
+from components.store.engine import is_of_the_store, store_error
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -21,5 +21,7 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
         with raw.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row(row)
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
+        if not is_of_the_store(error):
+            raise
         raise store_error(connection.engine.url, error) from error

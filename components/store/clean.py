@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from components.bounds import MAX_CATEGORIES, MAX_ID, MAX_VALUE, VALUED
 from components.columns import EVENTS, Columns
 from components.settings import EventSettings
 from components.store.admission import EVERYBODY, Admission
@@ -25,11 +26,11 @@ from components.store.normalize import (
     number,
     storable,
 )
+from components.store.partitions import month_of
 from components.store.rows import EventRow, ItemRow, Rejected
 
 logger = logging.getLogger(__name__)
 
-MAX_ID = 200
 _UNITS = (
     (1e14, "milliseconds", "1,000"),
     (1e17, "microseconds", "1,000,000"),
@@ -51,6 +52,16 @@ class Cleaned(Generic[Row]):
     duplicates: int = 0
 
 
+class _Times(NamedTuple):
+    """When an event may have happened: from a day on (its first second), until a second, not in months that are
+    closed."""
+
+    first_day: date
+    earliest: float
+    latest: float
+    closed: Set[datetime]
+
+
 class _Unsound(Exception):
     """The first thing wrong with a row: `code: explanation`."""
 
@@ -63,15 +74,18 @@ def clean_events(
     known_items: Container[str],
     now: datetime,
     admission: Admission = EVERYBODY,
+    closed: Set[datetime] = frozenset(),
 ) -> Cleaned[EventRow]:
     """Sorts raw events into stored, duplicate and rejected ones.
 
     raw: user_id, item_id, timestamp (epoch seconds, or ISO 8601), event, and optionally value, text, event_id,
     session_id, request_id, model_version, variant. `now` is aware. The rows are sorted by occurred_at, ties in the
     order of arrival. A missing event_id is the sha256 of source, user, item, event, time, value and text, so that the
-    same row twice is one event. Of a row that `admission` refuses the reason alone is kept.
+    same row twice is one event. Of a row that `admission` refuses the reason alone is kept. closed: months (their
+    first moments) that take no event.
     """
-    latest = now.timestamp() + settings.future_tolerance_seconds
+    earliest = datetime.combine(settings.earliest, datetime.min.time(), UTC).timestamp()
+    times = _Times(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
     cleaned, taken = Cleaned[EventRow](), set[str]()
     for index, row in enumerate(raw):
         given = clean_id(row.get(Columns.USER))
@@ -80,7 +94,7 @@ def clean_events(
             cleaned.rejected.append(Rejected(index, {}, admission.refused[user]))
             continue
         try:
-            event = _event(row, user, source, known_items, latest)
+            event = _event(row, user, source, known_items, times)
         except _Unsound as fault:
             kept = row if user == given else {**row, Columns.USER: user}
             cleaned.rejected.append(Rejected(index, json_safe(kept), str(fault)))
@@ -114,7 +128,7 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
 
 
 def _event(
-    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], latest: float
+    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], times: _Times
 ) -> EventRow:
     user = _required(Columns.USER, user)
     item = _required(Columns.ITEM, clean_id(raw.get(Columns.ITEM)))
@@ -122,8 +136,10 @@ def _event(
     kind = (clean_id(raw.get(Columns.EVENT)) or "").lower()
     if kind not in EVENTS:
         raise _Unsound(f"unknown_event: {_quoted(kind)} is none of {', '.join(EVENTS)}")
-    seconds = _sound_time(raw.get(Columns.TIMESTAMP), latest)
+    seconds = _sound_time(raw.get(Columns.TIMESTAMP), times)
     value = _sound_value(raw.get(Columns.VALUE))
+    if value is None and kind in VALUED:
+        raise _Unsound(f"missing_value: a {kind} needs a value")
     if item not in known_items:
         raise _Unsound(f"unknown_item: {_quoted(item)} is not in the catalogue; load the item first")
     text = clean_text(raw.get(Columns.TEXT)) or None
@@ -152,10 +168,13 @@ def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
         if not storable(seconds):
             raise _Unsound(f"bad_published_at: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
         published = moment(seconds)
+    categories = clean_categories(raw.get(Columns.CATEGORY))
+    if len(categories) > MAX_CATEGORIES:
+        raise _Unsound(f"too_many_categories: {len(categories)} of them, more than {MAX_CATEGORIES}")
     content = (
         clean_text(raw.get(Columns.TITLE)),
         clean_text(raw.get(Columns.DESCRIPTION)),
-        clean_categories(raw.get(Columns.CATEGORY)),
+        categories,
         available,
         published,
         clean_text(raw.get(Columns.IMAGE)) or None,
@@ -178,7 +197,7 @@ def _sound_id(name: str, cleaned: str | None) -> str | None:
     return cleaned
 
 
-def _sound_time(written: object, latest: float) -> float:
+def _sound_time(written: object, times: _Times) -> float:
     """The reasons name no clock, so that the same row is rejected in the same words tomorrow."""
     seconds = epoch(written)
     if not math.isfinite(seconds):
@@ -186,10 +205,15 @@ def _sound_time(written: object, latest: float) -> float:
     if seconds >= BEYOND_SECONDS:
         unit, divisor = next((unit, divisor) for above, unit, divisor in _UNITS if seconds < above)
         raise _Unsound(f"timestamp_in_{unit}: {_quoted(written)} looks like {unit}; divide by {divisor}")
-    if seconds > latest:
+    if seconds > times.latest:
         raise _Unsound(f"future_timestamp: {_quoted(written)} lies ahead of the clock")
-    if seconds < 0:
-        raise _Unsound(f"timestamp_before_1970: {_quoted(written)} lies before 1970")
+    if seconds < times.earliest:
+        raise _Unsound(f"timestamp_before_{times.first_day}: {_quoted(written)} (setting events.earliest)")
+    if times.closed and month_of(moment(seconds)) in times.closed:
+        raise _Unsound(
+            f"too_many_months: {_quoted(written)} is in one of more months than a request may be the first to tell "
+            "of; send fewer months at once, or load them with `duotempo ingest`"
+        )
     return seconds
 
 
@@ -199,6 +223,8 @@ def _sound_value(written: object) -> float | None:
     value = number(written)
     if math.isinf(value):
         raise _Unsound(f"non_finite_value: {_quoted(written)} is not finite")
+    if abs(value) > MAX_VALUE:
+        raise _Unsound(f"value_out_of_range: {_quoted(written)} is beyond {MAX_VALUE:g}")
     if not math.isnan(value):
         return value
     if (clean_id(written) or "nan").lower() != "nan":

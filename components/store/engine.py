@@ -1,11 +1,14 @@
 """The way into Postgres, and the errors that say what to do when it is shut."""
 
+from typing import TypeGuard
+
 import psycopg
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
 from components.errors import DuotempoError
+from components.store.faults import Fault, fault_of
 
 CONNECT_TIMEOUT_SECONDS = 5
 
@@ -50,10 +53,17 @@ def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -
     @event.listens_for(engine, "handle_error")
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
-        if isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable) and not context.is_pre_ping:
+        if is_of_the_store(error) and not context.is_pre_ping:
             raise store_error(parsed, error) from error
 
     return engine
+
+
+def is_of_the_store(error: BaseException | None) -> TypeGuard[psycopg.Error]:
+    """Whether a person mends the server for it, and not what was to be stored."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable):
+        return False
+    return fault_of(error) is not Fault.ROW
 
 
 def store_error(url: URL, error: psycopg.Error) -> StoreError:

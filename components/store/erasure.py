@@ -22,7 +22,7 @@ _DELETE = {
     "impressions": "DELETE FROM impressions WHERE user_id = :user",
     "user_vectors": "DELETE FROM user_vectors WHERE user_id = :user",
     "batch_recommendations": "DELETE FROM batch_recommendations WHERE user_id = :user",
-    "quarantine": "DELETE FROM quarantine WHERE btrim(\"row\" ->> 'user_id') = :user",
+    "quarantine": "DELETE FROM quarantine WHERE left(btrim(\"row\" ->> 'user_id'), 201) = :user",
     "users": "DELETE FROM users WHERE user_id = :user",
 }
 

@@ -15,7 +15,9 @@ _QUERIES = {
         "SELECT encoder, as_of, document_long::text, document_short::text FROM user_vectors WHERE user_id = :user"
     ),
     "batch_recommendations": "SELECT * FROM batch_recommendations WHERE user_id = :user ORDER BY rank",
-    "rejected_rows": "SELECT * FROM quarantine WHERE btrim(\"row\" ->> 'user_id') = :user ORDER BY quarantine_id",
+    "rejected_rows": (
+        "SELECT * FROM quarantine WHERE left(btrim(\"row\" ->> 'user_id'), 201) = :user ORDER BY quarantine_id"
+    ),
 }
 
 

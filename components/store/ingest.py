@@ -14,8 +14,9 @@ from components.datasets.sources import Dataset
 from components.privacy import Privacy
 from components.settings import Settings
 from components.store.admission import EVERYBODY, Admission, admit
+from components.store.apart import rejected_row
 from components.store.clean import clean_events, clean_items
-from components.store.load import append_events, quarantine, upsert_items
+from components.store.load import append_sound_events, quarantine_all, upsert_sound_items
 from components.store.schema import Item
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class IngestReport:
 
 
 def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str, now: datetime) -> IngestReport:
-    """Loads a dataset in one transaction: all of it or nothing. The same dataset twice adds nothing.
+    """Loads a dataset in one transaction: all of it or nothing. The same dataset twice adds nothing. A row that the
+    database refuses is rejected as `unstorable`; it never keeps the others out.
 
     A description that `dataset.text` does not name is not stored: nothing else but item text is made of it. Items that
     were derived from the events (no column but item_id) leave known items as they are. Raises StoreError,
@@ -43,7 +45,7 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
     unreadable = [] if Columns.DESCRIPTION in dataset.text else [Columns.DESCRIPTION]
     items = clean_items(records(dataset.items.drop(columns=unreadable, errors="ignore")), source=source)
     with engine.begin() as connection:
-        added, updated = upsert_items(connection, items.rows, replace=not derived)
+        added, updated, unsound = upsert_sound_items(connection, items.rows, replace=not derived)
         events = clean_events(
             records(dataset.events),
             source=source,
@@ -52,10 +54,11 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
             now=now,
             admission=_admission(connection, dataset, Privacy(settings)),
         )
-        accepted = len(events.rows) - len(append_events(connection, events.rows))
-        rejected = [*items.rejected, *events.rejected]
-        quarantine(connection, source, rejected)
-    duplicates = events.duplicates + len(events.rows) - accepted
+        known, refused = append_sound_events(connection, events.rows)
+        rejected = [*items.rejected, *(rejected_row(*one) for one in unsound), *events.rejected, *refused]
+        quarantine_all(connection, source, rejected)
+    accepted = len(events.rows) - len(known) - len(refused)
+    duplicates = events.duplicates + len(known)
     report = IngestReport(accepted, duplicates, _by_code(one.reason for one in rejected), added, updated)
     logger.info("ingest of %s: %s", source, report)
     return report

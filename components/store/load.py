@@ -1,14 +1,17 @@
 """Cleaned rows to Postgres, rejected ones to quarantine, once each however often they come."""
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from components.store.apart import rejected_row, store_apart, unstorable
 from components.store.arrays import number_array, text_array, time_array
 from components.store.bulk import copy_rows
-from components.store.partitions import ensure_partitions
+from components.store.normalize import json_safe
+from components.store.partitions import ensure_partitions, missing_months
 from components.store.rows import EventRow, ItemRow, Rejected
 
 AT_ONCE = 20_000
@@ -22,26 +25,45 @@ _ITEMS = ", ".join(ItemRow._fields)
 _CHANGED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ItemRow._fields if name != "item_id")
 _QUARANTINE = text(
     'INSERT INTO quarantine (source, "row", reason)'
-    ' SELECT :source, i."row", i.reason'
-    ' FROM unnest(CAST(:rows AS jsonb[]), CAST(:reasons AS text[])) AS i ("row", reason)'
-    ' WHERE NOT EXISTS (SELECT FROM quarantine q'
-    ' WHERE q.source = :source AND q."row" = i."row" AND q.reason = i.reason)'
-)  # fmt: skip
+    ' SELECT :source, i."row", i.reason FROM unnest(CAST(:rows AS jsonb[]), CAST(:reasons AS text[])) AS i'
+    ' ("row", reason) ON CONFLICT DO NOTHING'
+)
 
 
 def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
     """Stores events (event_id unique among them) and the users they name; the event_ids that were there before.
 
-    received_at grows by a microsecond a row, so that it keeps the order of arrival among events of one time.
+    Missing partitions are made in transactions of their own. received_at grows by a microsecond a row, so that it
+    keeps the order of arrival among events of one time.
     """
-    if not rows:
-        return set()
-    ensure_partitions(connection, (row.occurred_at for row in rows))
     known: set[str] = set()
+    for part in _parts(connection, rows):
+        known.update(connection.scalars(_APPEND, event_arrays(part)))
+    return known
+
+
+def append_sound_events(connection: Connection, rows: Sequence[EventRow]) -> tuple[set[str], list[Rejected]]:
+    """As `append_events`, without the rows that the database refuses, which are told too."""
+    known: set[str] = set()
+    refused: list[Rejected] = []
+    for part in _parts(connection, rows):
+        store_apart(
+            connection,
+            part,
+            lambda some: known.update(connection.scalars(_APPEND, event_arrays(some)).all()),
+            lambda one, error: refused.append(rejected_row(one[1], error)),
+        )
+    return known, refused
+
+
+def _parts(connection: Connection, rows: Sequence[EventRow]) -> Iterator[list[tuple[int, EventRow]]]:
+    """Events with their places, so many that one statement takes them; their partitions are there."""
+    times = [row.occurred_at for row in rows]
+    if missing_months(connection, times):
+        ensure_partitions(connection.engine.begin, times)
     arrived = in_order(rows)
     for start in range(0, len(rows), AT_ONCE):
-        known.update(connection.scalars(_APPEND, event_arrays(arrived[start : start + AT_ONCE])))
-    return known
+        yield arrived[start : start + AT_ONCE]
 
 
 def in_order(rows: Sequence[EventRow]) -> list[tuple[int, EventRow]]:
@@ -82,9 +104,35 @@ def upsert_items(connection: Connection, rows: Sequence[ItemRow], *, replace: bo
     return sum(added), len(added) - sum(added)
 
 
+def upsert_sound_items(
+    connection: Connection, rows: Sequence[ItemRow], *, replace: bool = True
+) -> tuple[int, int, list[tuple[ItemRow, Exception]]]:
+    """As `upsert_items`, without the rows that the database refuses, which are told too."""
+    counts: list[tuple[int, int]] = []
+    refused: list[tuple[ItemRow, Exception]] = []
+    store_apart(
+        connection,
+        rows,
+        lambda some: counts.append(upsert_items(connection, some, replace=replace)),
+        lambda row, error: refused.append((row, error)),
+    )
+    return sum(added for added, _ in counts), sum(changed for _, changed in counts), refused
+
+
 def quarantine(connection: Connection, source: str, rejected: Sequence[Rejected]) -> None:
-    """Keeps rejected rows whole; one that this source brought before is not kept again."""
+    """Keeps rejected rows, long values by their beginning and sha256; one that this source brought before is not kept
+    again."""
     if not rejected:
         return
-    rows, reasons = [json.dumps(one.row) for one in rejected], [one.reason for one in rejected]
+    rows, reasons = [json.dumps(json_safe(one.row)) for one in rejected], [one.reason for one in rejected]
     connection.execute(_QUARANTINE, {"source": source, "rows": rows, "reasons": reasons})
+
+
+def quarantine_all(connection: Connection, source: str, rejected: Sequence[Rejected]) -> None:
+    """As `quarantine`; of a row that the database refuses there too the sha256 alone is kept."""
+
+    def refused(one: Rejected, error: Exception) -> None:
+        digest = hashlib.sha256(json.dumps(json_safe(one.row)).encode()).hexdigest()
+        quarantine(connection, source, [Rejected(one.index, {"sha256": digest}, unstorable(error))])
+
+    store_apart(connection, rejected, lambda some: quarantine(connection, source, some), refused)

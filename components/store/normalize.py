@@ -1,5 +1,6 @@
 """Ids, texts, numbers and times as they are stored: NFC, trimmed, UTC."""
 
+import hashlib
 import html
 import math
 import re
@@ -16,6 +17,9 @@ UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 BEYOND_SECONDS = 1e11
 """The year 5138: who writes a number beyond it does not count in seconds (milliseconds pass it since 1973)."""
+
+MOST_FIELDS, LONGEST_NAME, LONGEST_TEXT, OTHERS = 50, 150, 600, "…"
+"""Of a rejected row that is kept."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
@@ -94,8 +98,14 @@ def moment(seconds: float) -> datetime:
 
 
 def json_safe(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as Postgres' JSON can hold it, nothing lost: what JSON has no word for becomes text."""
-    return {_escaped(str(name)): _json_value(value) for name, value in row.items()}
+    """A row as Postgres' JSON can hold it: what JSON has no word for becomes text, of what is long the beginning and
+    the sha256 are kept. At most some 40 kB; what is so already stays as it is."""
+    names = list(row)
+    kept = {_short(_escaped(str(name)), LONGEST_NAME): _json_value(row[name]) for name in names[:MOST_FIELDS]}
+    if others := names[MOST_FIELDS:]:
+        text = "\x1f".join(f"{name}\x1f{row[name]}" for name in others)
+        kept[OTHERS] = f"{len(others)} more fields, sha256 {_digest(text)}"
+    return kept
 
 
 def _json_value(value: Any) -> Any:
@@ -103,10 +113,24 @@ def _json_value(value: Any) -> Any:
         return None
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return _escaped(value if isinstance(value, str) else str(value))
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else _short(hex(value), LONGEST_TEXT)
+    return _short(_escaped(value if isinstance(value, str) else str(value)), LONGEST_TEXT)
 
 
 def _escaped(text: str) -> str:
     return re.sub(r"[\x00\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _short(text: str, longest: int) -> str:
+    """The text, or its beginning and what tells it from others of the same beginning."""
+    if len(text) <= longest:
+        return text
+    tail = f"… ({len(text)} characters, sha256 {_digest(text)})"
+    return text[: longest - len(tail)] + tail
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()

@@ -191,7 +191,8 @@ class OnlineMetric(Base):
 
 
 class Quarantined(Base):
-    """A row that was rejected, whole, with the reason: nothing that came in is lost."""
+    """A row that was rejected, with the reason: nothing that came in is lost. Of long values the beginning and the
+    sha256 are kept. A user is found by as many characters as no id has."""
 
     __tablename__ = "quarantine"
     quarantine_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -201,7 +202,8 @@ class Quarantined(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     __table_args__ = (
         Index("quarantine_source_reason", "source", "reason"),
-        Index("quarantine_user", text("btrim(\"row\" ->> 'user_id')")),
+        Index("quarantine_user", text("left(btrim(\"row\" ->> 'user_id'), 201)")),
+        Index("quarantine_once", text('md5((source || reason) || "row"::text)'), unique=True),
     )
 
 

@@ -16,8 +16,12 @@ LOOK_SECONDS = 0.1
 Result = TypeVar("Result")
 
 
+class TimeIsUp(psycopg.OperationalError):
+    """The server did not answer in time; the connection is closed."""
+
+
 class TimedConnection(psycopg.Connection[Any]):
-    """Raises psycopg.OperationalError when time is up, and is closed then: what the server still does is unknown."""
+    """Raises TimeIsUp when time is up, and is closed then: what the server still does is unknown."""
 
     _until: float | None = None
 
@@ -37,7 +41,8 @@ class TimedConnection(psycopg.Connection[Any]):
         until = now + EXCHANGE_SECONDS if self._until is None else self._until
         try:
             return super().wait(gen, interval, max(0.0, until - now))
-        except psycopg.OperationalError:
-            if time.monotonic() >= until:
-                self.close()
-            raise
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None or time.monotonic() < until:
+                raise
+            self.close()
+            raise TimeIsUp("it did not answer in time") from error

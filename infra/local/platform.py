@@ -28,6 +28,7 @@ from infra.local.programs import PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
 from infra.local.trial import Check, try_out
+from serving.spool import dead_letters
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
@@ -122,7 +123,8 @@ class Platform:
 
     def status(self) -> dict[str, Any]:
         """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None,
-        "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down."""
+        "variants": [{"variant", "model_version", "share"}], "dead_letters": number}`, no variants while Postgres is
+        down."""
         state = self.home.state
         processes = self._supervisor.processes()
         names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
@@ -139,7 +141,12 @@ class Platform:
             }
             for name, well in zip(names, healthy, strict=True)
         }
-        return {"services": services, "served": state.served, "variants": self._variants(state)}
+        return {
+            "services": services,
+            "served": state.served,
+            "variants": self._variants(state),
+            "dead_letters": dead_letters(self.settings),
+        }
 
     def served(self) -> dict[str, str] | None:
         """`bento_tag` and `model_version` of what is served, or None."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.columns import EVENTS
 from serving.answers import ErrorAnswer, FeedbackAnswer, ItemsAnswer
 from tests.support.calls import REUSED, colours, counted, ids, new_user, recommend, tell
-from tests.support.postgres import stored
+from tests.support.postgres import soon_stored, stored
 from tests.support.service import World
 from tests.support.toy_data import NAMES, squares
 from tests.support.waiting import eventually
@@ -45,7 +45,7 @@ def test_a_dislike_pushes_its_kind_away(client: httpx.Client) -> None:
 @given(events=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(EVENTS)), min_size=1, max_size=12))
 def test_nothing_met_is_shown_right_after(client: httpx.Client, events: list[tuple[str, str]]) -> None:
     user = new_user()
-    tell(client, *({"user_id": user, "item_id": item, "event": event} for item, event in events))
+    tell(client, *({"user_id": user, "item_id": item, "event": event, "value": 5} for item, event in events))
     answer = recommend(client, user, k=100)
     met = {item for item, _ in events}
     assert not met & set(ids(answer))
@@ -55,8 +55,8 @@ def test_nothing_met_is_shown_right_after(client: httpx.Client, events: list[tup
 def test_the_same_event_twice_is_stored_once(client: httpx.Client, world: World) -> None:
     user = new_user()
     event = {"event_id": uuid.uuid4().hex, "user_id": user, "item_id": "a1", "event": "click"}
-    assert tell(client, event, event).model_dump() == {"accepted": 1, "duplicates": 1, "rejected": [], "spooled": 0}
-    assert tell(client, event).model_dump() == {"accepted": 0, "duplicates": 1, "rejected": [], "spooled": 0}
+    assert tell(client, event, event) == FeedbackAnswer(accepted=1, duplicates=1, rejected=[], spooled=0, dropped=0)
+    assert tell(client, event) == FeedbackAnswer(accepted=0, duplicates=1, rejected=[], spooled=0, dropped=0)
     assert counted(world, user) == 1
 
 
@@ -120,9 +120,11 @@ def test_what_postgres_refuses_of_one_costs_the_others_nothing(client: httpx.Cli
         connection.execute(f"ALTER TABLE events ADD CONSTRAINT shut CHECK (user_id <> '{shut}') NOT VALID".encode())
         try:
             told = together(world, client, batches)
+            assert told.pop(3).json()["spooled"] == 1
+            unstorable = "SELECT FROM quarantine WHERE reason LIKE 'unstorable%%' AND \"row\" ->> 'user_id' = %s"
+            soon_stored(world.database, unstorable, shut)
         finally:
             connection.execute("ALTER TABLE events DROP CONSTRAINT shut")
-    assert told.pop(3).status_code == 500
     assert [one.json()["accepted"] for one in told] == [1] * 6
     assert [counted(world, user) for user in users] == [1] * 6
     assert counted(world, shut) == 0
@@ -158,7 +160,7 @@ def test_what_is_refused_leaves_its_event_id_to_the_next(client: httpx.Client, w
         ({"event": "stare"}, "unknown_event"),
         ({"timestamp": 1_700_000_000_000}, "timestamp_in_milliseconds"),
         ({"timestamp": 4_000_000_000}, "future_timestamp"),
-        ({"timestamp": -5}, "timestamp_before_1970"),
+        ({"timestamp": -5}, "timestamp_before_1990-01-01"),
         ({"timestamp": "yesterday"}, "bad_timestamp"),
     ],
 )
@@ -297,3 +299,27 @@ def test_a_wrong_query_is_named(client: httpx.Client, query: dict[str, object], 
     response = client.get("/users", params=query, headers=admin)  # type: ignore[arg-type]
     error = ErrorAnswer.model_validate(response.json()).error
     assert (response.status_code, error.field) == (422, next(iter(query)))
+
+
+def test_a_request_may_be_the_first_to_tell_of_twelve_months(client: httpx.Client, world: World) -> None:
+    user = new_user()
+
+    def months(year: int, count: int) -> list[dict[str, object]]:
+        times = [f"{year + month // 12}-{month % 12 + 1:02d}-05" for month in range(count)]
+        return [{"user_id": user, "item_id": "a1", "event": "view", "timestamp": time} for time in times]
+
+    answer = tell(client, *months(1991, 13), {"user_id": user, "item_id": "b1", "event": "view"})
+    assert (answer.accepted, answer.spooled) == (1, 0)
+    assert {row.reason.split(":")[0] for row in answer.rejected} == {"too_many_months"}
+    assert [row.index for row in answer.rejected] == list(range(13))
+    assert tell(client, *months(1991, 12)).accepted == 12
+    assert tell(client, *months(1991, 24)).accepted == 12, "twelve are there by now"
+    assert counted(world, user) == 25
+
+
+def test_of_many_rejected_rows_the_first_are_kept(client: httpx.Client, world: World) -> None:
+    user = new_user()
+    answer = tell(client, *({"user_id": user, "item_id": f"none-{n}", "event": "view"} for n in range(150)))
+    assert (len(answer.rejected), answer.dropped) == (150, 50)
+    kept = "SELECT count(*) FROM quarantine WHERE \"row\" ->> 'user_id' = %s"
+    assert stored(world.database, kept, user) == [(100,)]

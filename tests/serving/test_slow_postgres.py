@@ -82,6 +82,17 @@ def test_lists_go_on_and_feedback_is_kept(proxy: Proxy, client: httpx.Client, da
     assert tell(client, *likes(users[0], "a1")).accepted == 1
 
 
+def test_what_was_just_accepted_is_not_shown_when_postgres_does_not_answer(proxy: Proxy, client: httpx.Client) -> None:
+    """Of people who are not in memory: nobody has asked for them."""
+    user, white = new_user(), squares("white")[:3]
+    assert tell(client, *likes(user, *white)).accepted == 3
+    proxy.swallows = True
+    for _ in range(2):
+        answer = recommend(client, user, k=40)
+        assert (answer.degraded, answer.user_state) == (True, "known")
+        assert not set(ids(answer)) & set(white)
+
+
 def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: httpx.Client, database: str) -> None:
     user, white = new_user(), squares("white")[:3]
     assert recommend(client, user).user_state == "new"

@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from components.columns import Columns
 from components.privacy import Privacy
@@ -19,10 +22,11 @@ from components.store.engine import make_engine
 from components.store.erasure import forget
 from components.store.keys import create_key
 from serving.answers import FeedbackAnswer
-from serving.spool import Row, Spool
+from serving.spool import Row, Spool, dead_letters
 from serving.waiting import spool_events
 from tests.support.calls import (
     EVENTS,
+    REUSED,
     SECRET,
     colours,
     error_of,
@@ -33,6 +37,7 @@ from tests.support.calls import (
     new_user,
     recommend,
     tell,
+    view,
     wait_until_empty,
     wait_until_whole,
 )
@@ -42,6 +47,9 @@ from tests.support.postgres import Server, stored
 from tests.support.service import HISTORIES, mortal_bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
+
+MIXTURES = int(os.environ.get("DUOTEMPO_TEST_EXAMPLES", "20")) // 10
+"""Mixtures of good and hostile rows, each with an outage."""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +127,7 @@ def test_feedback_without_postgres_counts_at_once_and_is_stored_once(
         assert (answer.accepted, answer.spooled, answer.duplicates) == (0, 5, 1)
         assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(6, "unknown_event")]
         assert tell(client, *batch[:4]).model_dump(exclude={"rejected"}) == {
-            "accepted": 0, "duplicates": 4, "spooled": 0,
+            "accepted": 0, "duplicates": 4, "spooled": 0, "dropped": 0,
         }  # fmt: skip
         assert metric(client, "duotempo_spool_rows") == 6
         assert metric(client, "duotempo_spool_seconds") > 0
@@ -330,3 +338,69 @@ def test_what_another_process_adds_to_an_empty_spool_is_found(tmp_path: Path) ->
         other.remove([found])
     one.close()
     other.close()
+
+
+GUARD = """
+CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE state text := substring(to_jsonb(NEW)::text FROM 'poison (\\w{5})');
+BEGIN
+    IF state IS NOT NULL THEN RAISE EXCEPTION 'poison' USING ERRCODE = state; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION guard();
+CREATE TRIGGER guard BEFORE INSERT ON quarantine FOR EACH ROW WHEN (NEW.row::text LIKE '%mortal%')
+    EXECUTE FUNCTION guard();
+"""
+POISONS = [f"{kind} {state}" for kind in ("poison", "mortal poison") for state in ("54000", "22003", "23514", "P0001")]
+HOSTILE = st.one_of(
+    st.sampled_from(POISONS).map(lambda poison: {"event": "comment", "text": poison}),
+    st.sampled_from(["x" * 3000, "\x00", "é" * 400]).map(lambda user: {"user_id": user}),
+    st.sampled_from([1e308, -1e13]).map(lambda value: {"event": "rating", "value": value}),
+    st.sampled_from(["1970-01-01", 1e15, "soon", -1]).map(lambda time: {"timestamp": time}),
+    st.just({"item_id": "nowhere"}),
+)
+MIXTURE = st.lists(st.lists(st.one_of(st.none(), HOSTILE), min_size=1, max_size=12), min_size=4, max_size=8)
+
+
+@pytest.fixture
+def guarded(filled: str) -> Iterator[str]:
+    """The URL of the database, which refuses some rows by itself, some of them in quarantine too."""
+    with psycopg.connect(filled, autocommit=True) as connection:
+        connection.execute(GUARD.encode())
+        yield filled
+    with psycopg.connect(filled, autocommit=True) as connection:
+        connection.execute("DROP FUNCTION guard CASCADE")
+
+
+def test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage(
+    postgres: tuple[Server, str], guarded: str, shared: httpx.Client, shared_folder: Path
+) -> None:
+    (server, url), client = postgres, shared
+
+    @given(MIXTURE)
+    @settings(REUSED, max_examples=MIXTURES, suppress_health_check=[*HealthCheck])
+    def holds(mixture: list[list[dict[str, object] | None]]) -> None:
+        user, good = new_user(), list[str]()
+
+        def send(requests: list[list[dict[str, object] | None]]) -> None:
+            for request in requests:
+                names = [f"{user}-{len(good)}-{place}" for place in range(len(request))]
+                usual = [{"event_id": name, **view(user)} for name in names]
+                answer = tell(client, *({**one, **(other or {})} for one, other in zip(usual, request, strict=True)))
+                assert answer.accepted + answer.spooled + answer.duplicates + len(answer.rejected) == len(request)
+                good.extend(name for name, other in zip(names, request, strict=True) if other is None)
+
+        half = len(mixture) // 2
+        send(mixture[: half - 1])
+        with away(server):
+            send(mixture[half - 1 : half + 1])
+        send(mixture[half + 1 :])
+        wait_until_empty(client)
+        assert sorted(str(name) for name, _ in stored(url, EVENTS, user)) == sorted(good)
+
+    holds()
+    dead = tell(client, {**view(new_user()), "event": "comment", "text": POISONS[-1]})
+    assert dead.spooled == 1
+    wait_until_empty(client)
+    letters = eventually(lambda: metric(client, "duotempo_dead_letters"), 60)
+    assert letters == dead_letters(Settings(home=shared_folder / "home"))

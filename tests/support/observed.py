@@ -58,8 +58,8 @@ def show(
         for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)
     ]
     served_at = now - timedelta(days=days_ago)
+    ensure_partitions(engine.begin, [served_at], "impressions")
     with engine.begin() as connection:
-        ensure_partitions(connection, [served_at], "impressions")
         answered = Answered(request, user, version, variant, served_at, shown)
         record_impressions(connection, Privacy(Settings()), [answered])
 

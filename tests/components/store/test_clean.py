@@ -19,10 +19,11 @@ from components.store.rows import EventRow, ItemRow, Rejected
 from tests.support.raw_events import NOW, raw_events
 
 KNOWN = {"a", "b", "1"}
+EARLY = EventSettings(earliest=date(1970, 1, 1))
 
 
 def clean(raw: pd.DataFrame, source: str = "test") -> Cleaned[EventRow]:
-    return clean_events(records(raw), source=source, settings=EventSettings(), known_items=KNOWN, now=NOW)
+    return clean_events(records(raw), source=source, settings=EARLY, known_items=KNOWN, now=NOW)
 
 
 def frame(cleaned: Cleaned[EventRow]) -> pd.DataFrame:
@@ -61,7 +62,7 @@ def code(raw: pd.DataFrame) -> str:
         (("u", "a", 1_700_000_000_000_000_000, "view"), "timestamp_in_nanoseconds"),
         (("u", "a", NOW.timestamp() + 301, "view"), "future_timestamp"),
         (("u", "a", "2031-01-01", "view"), "future_timestamp"),
-        (("u", "a", -5, "view"), "timestamp_before_1970"),
+        (("u", "a", -5, "view"), "timestamp_before_1970-01-01"),
         (("u", "elsewhere", 1, "view"), "unknown_item"),
     ],
 )
@@ -138,7 +139,7 @@ def test_the_same_row_is_one_event_and_any_difference_makes_another() -> None:
     different = [
         ("u", "a", 9, "rating", 4, "fine"), ("v", "a", 9, "rating", 4, "fine"), ("u", "b", 9, "rating", 4, "fine"),
         ("u", "a", 8, "rating", 4, "fine"), ("u", "a", 9, "review", 4, "fine"), ("u", "a", 9, "rating", 5, "fine"),
-        ("u", "a", 9, "rating", None, "fine"), ("u", "a", 9, "rating", 4, None),
+        ("u", "a", 9, "review", None, "fine"), ("u", "a", 9, "rating", 4, None),
     ]  # fmt: skip
     raw = pd.DataFrame(different, columns=["user_id", "item_id", "timestamp", "event", "value", "text"], dtype=object)
     ids = {row.event_id for source in ("test", "another source") for row in clean(raw, source).rows}
@@ -178,9 +179,7 @@ def test_of_refused_people_the_reason_alone_is_kept() -> None:
         {"user_id": user, "item_id": item, "event": "view", "timestamp": 1}
         for user, item in [("v", "a"), ("u", "a"), ("u", "z")]
     ]
-    cleaned = clean_events(
-        rows, source="test", settings=EventSettings(), known_items=KNOWN, now=NOW, admission=admission
-    )
+    cleaned = clean_events(rows, source="test", settings=EARLY, known_items=KNOWN, now=NOW, admission=admission)
     assert cleaned.rejected[0] == Rejected(0, {}, "no_consent: told")
     assert [row.user_id for row in cleaned.rows] == ["u_2"]
     assert cleaned.rejected[1].row == rows[2] | {"user_id": "u_2"}

@@ -1,25 +1,26 @@
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 from sqlalchemy import Engine
 
-from components.settings import Settings
+from components.settings import EventSettings, Settings
 from components.store.history import Behaviour, read_documents, read_histories, write_documents
 from components.store.ingest import ingest
 from tests.support.raw_events import NOW, raw_events, shop
 
+EARLY = Settings(events=EventSettings(earliest=date(1970, 1, 1)))
 MAY, JUNE = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def known(store: Engine, *users: str) -> None:
     """Makes the users known to the store."""
     events = raw_events([(user, "a", 1, "view") for user in users])
-    ingest(store, shop(events), Settings(), source="test", now=NOW)
+    ingest(store, shop(events), EARLY, source="test", now=NOW)
 
 
 def test_history_is_the_latest_events_oldest_first(store: Engine) -> None:
     events = raw_events([("u", item, at, "view") for at, item in enumerate("abcde")] + [("v", "a", 9, "view")])
-    ingest(store, shop(events), Settings(), source="test", now=NOW)
+    ingest(store, shop(events), EARLY, source="test", now=NOW)
     with store.connect() as connection:
         histories = read_histories(connection, ["u", "v", "nobody"], 3)
     latest = [Behaviour(item, "view", None, float(at)) for at, item in enumerate("abcde")][2:]
@@ -28,7 +29,7 @@ def test_history_is_the_latest_events_oldest_first(store: Engine) -> None:
 
 def test_ties_keep_the_order_of_arrival(store: Engine) -> None:
     events = raw_events([("u", item, 7, "view") for item in "dbeac"])
-    ingest(store, shop(events), Settings(), source="test", now=NOW)
+    ingest(store, shop(events), EARLY, source="test", now=NOW)
     with store.connect() as connection:
         assert [one.item_id for one in read_histories(connection, ["u"], 4)["u"]] == list("beac")
 

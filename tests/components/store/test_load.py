@@ -117,8 +117,7 @@ def test_two_at_once_make_one_partition(store: Engine) -> None:
     times = [datetime(1980 + year, month, 15, tzinfo=UTC) for year in range(3) for month in range(1, 13)]
 
     def make(_: int) -> None:
-        with store.begin() as connection:
-            ensure_partitions(connection, times)
+        ensure_partitions(store.begin, times)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(make, range(4)))

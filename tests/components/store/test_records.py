@@ -35,8 +35,8 @@ def test_an_impression_is_kept_once(store: Engine) -> None:
     items = [{"item_id": 'a "\\\n,{}', "rank": 1, "score": 0.5, "propensity": 1.0}]
     served_at = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC)
     for _ in range(2):
+        ensure_partitions(store.begin, [served_at], "impressions")
         with store.begin() as connection:
-            ensure_partitions(connection, [served_at], "impressions")
             record_impressions(connection, PRIVACY, [Answered("r1", "u", "3", "champion", served_at, items)])
     with store.connect() as connection:
         kept = connection.execute(select(Impression.request_id, Impression.served_at, Impression.items)).all()
@@ -55,7 +55,7 @@ def test_the_first_impressions_of_a_month_may_come_all_at_once(store: Engine) ->
                     barrier.wait(timeout=30)
                     moment = datetime(2031, month, 1, tzinfo=UTC)
                     answered = Answered(f"at once {number} {month}", "u", "1", "champion", moment, [])
-                    ensure_partitions(connection, [moment], "impressions")
+                    ensure_partitions(store.begin, [moment], "impressions")
                     record_impressions(connection, PRIVACY, [answered])
 
     with ThreadPoolExecutor(writers) as pool:

@@ -28,7 +28,7 @@ ADDED = {"job", "instance", "le"}
 def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of each metric that is exposed."""
     runtime = Runtime()
-    runtime.metrics.follow_spool(lambda: Size(0, 0, 0))
+    runtime.metrics.follow_spool(lambda: Size(0, 0, 0, 0))
     runtime.metrics.follow_breaker(Breaker(1.0))
     home = tmp_path_factory.mktemp("home")
     hook = Hook(Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready")
