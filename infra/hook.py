@@ -28,6 +28,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from infra.local.platform import Platform
 from infra.reconcile import reconcile
+from serving.connections import Connections
 
 MAX_BODY = 1 << 16
 LOOK_SECONDS = 15.0
@@ -166,7 +167,12 @@ def main() -> None:
     platform = Platform(settings)
     home = platform.home
     hook = Hook(platform, make_engine(platform.database_url), home.kept_secret("webhook"), home.own_ready_file())
-    uvicorn.run(hook.app(), host=settings.platform.host, port=home.state.ports["hook"], log_level="warning")
+    port = home.state.ports["hook"]
+    config = uvicorn.Config(hook.app(), host=settings.platform.host, port=port, log_level="warning")
+    config.load()
+    server = uvicorn.Server(config)
+    Connections(settings.security).watch(server)
+    server.run()
 
 
 if __name__ == "__main__":

@@ -19,11 +19,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from components.privacy import PrivacyError
+from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
 from serving import answers, requests
 from serving.answering import Json
 from serving.bodies import read_body, read_query
 from serving.catalogue import active_users, search_items
+from serving.connections import Connections
 from serving.database import DatabaseAway
 from serving.doors import Doors, Handler, guarded
 from serving.errors import ApiError, unavailable
@@ -50,6 +52,12 @@ def make_app(runtime: Runtime) -> Starlette:
     operations = Handlers(runtime, doors).operations()
     document = openapi([operation for operation, _ in operations])
     drain = Drain()
+    connections = Connections(SecuritySettings())
+
+    def loaded(loading: asyncio.Task[None]) -> None:
+        runtime.loaded(loading)
+        if loading.exception() is None:
+            connections.limits = runtime.parts.settings.security
 
     async def description(_: Request) -> Response:
         return Json(document)
@@ -59,8 +67,9 @@ def make_app(runtime: Runtime) -> Starlette:
         if server := uvicorn_server():
             drain.install(server)
             write_together(server)
+            connections.watch(server)
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
-        loading.add_done_callback(runtime.loaded)
+        loading.add_done_callback(loaded)
         await stand_trial(app, drain)
         following = asyncio.create_task(doors.follow(loading))
         if READY_FILE in os.environ:  # another Bento answers as long as this one does not

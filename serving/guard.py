@@ -1,7 +1,6 @@
 """Who may pass: keys, scopes and limits, before anything of a request is read."""
 
 import asyncio
-import ipaddress
 import logging
 import math
 import re
@@ -14,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, Key, read_keys, verify
+from serving.connections import is_loopback
 from serving.database import Database, DatabaseAway
 from serving.errors import ApiError, unavailable
 from serving.limits import Buckets
@@ -155,7 +155,7 @@ def is_local(request: HTTPConnection) -> bool:
 def _is_local(caller: str, named: bytes) -> bool:
     parts = _HOST.fullmatch(named.decode("latin-1"))
     host = (parts[1] or parts[2]).lower() if parts else ""
-    return _loopback(caller) and (host == "localhost" or _loopback(host))
+    return is_loopback(caller) and (host == "localhost" or is_loopback(host))
 
 
 def _address(request: HTTPConnection) -> str:
@@ -169,13 +169,6 @@ def _bearer(request: HTTPConnection) -> str | None:
         return None
     kind, _, presented = given[0].partition(" ")
     return presented.strip() if len(given) == 1 and kind.lower() == SCHEME else ""
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _slow_down(seconds: float, why: str) -> None:

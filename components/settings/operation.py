@@ -130,6 +130,12 @@ class SecuritySettings(Section):
     """A request that takes longer is answered with 503."""
     keys_seconds: PositiveFloat = 2.0
     """How often the keys are read: a revoked one works that much longer."""
+    connections: PositiveInt = 2000
+    """Connections that may be open at once; beyond it the one that has waited longest for its request is closed."""
+    address_connections: NonNegativeInt = 500
+    """Of them from one address that is not this machine's, such as a proxy's; 0: no limit."""
+    head_seconds: PositiveFloat = 10.0
+    """A connection on which no whole head of a request comes so long is closed."""
 
 
 class PrivacySettings(Section):

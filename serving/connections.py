@@ -1,0 +1,166 @@
+"""Connections: how many may be open, and how long one may wait for its request.
+
+A server accepts whoever connects and waits for a whole request without an end, and each connection takes one of the
+file descriptors that Postgres and the spool need too. Here a connection waits from when it is opened, or has its last
+answer, until its next request is whole. One whose head does not come in time is closed, and where too many are open
+the one that has waited longest makes room.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import resource
+import time
+from collections import Counter
+from typing import Any
+
+import uvicorn
+
+from components.settings import SecuritySettings
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a head that are kept at most; twice what a request may have."""
+DESCRIPTORS = 65_536
+RESERVED = 256
+"""Descriptors that stay for what is no connection."""
+LOOK_SECONDS = 1.0
+TELL_SECONDS = 60.0
+"""The log is told of no more often."""
+logger = logging.getLogger(__name__)
+
+
+class Connections:
+    """Of the servers that it watches, all of one event loop."""
+
+    def __init__(self, limits: SecuritySettings) -> None:
+        self.limits = limits
+        self._room = DESCRIPTORS
+        self._open: set[Any] = set()
+        self._waiting: dict[Any, float] = {}
+        self._addresses: Counter[str] = Counter()
+        self._look_later: asyncio.TimerHandle | None = None
+        self._told = -TELL_SECONDS
+
+    def watch(self, server: uvicorn.Server) -> None:
+        """Watches the connections that a server accepts from now on; none of them becomes a websocket."""
+        self._room = _descriptors() - RESERVED
+        server.config.http_protocol_class = _watched(server.config.http_protocol_class, self)
+        server.config.ws_protocol_class = None
+
+    def opened(self, connection: Any) -> None:
+        """Closes it at once where its address has too many, or another one where there are too many in all."""
+        self._open.add(connection)
+        self._waiting[connection] = time.monotonic()
+        if address := _stranger(connection):
+            self._addresses[address] += 1
+            if 0 < self.limits.address_connections < self._addresses[address]:
+                self._close(connection, "one address has too many connections (security.address_connections)")
+        while len(self._open) > min(self.limits.connections, self._room):
+            longest = next(iter(self._waiting), connection)
+            self._close(longest, "there are too many connections (security.connections)")
+        if self._look_later is None:
+            self._look_later = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def waits(self, connection: Any) -> None:
+        """For its next request."""
+        if connection in self._open:
+            self._waiting[connection] = time.monotonic()
+
+    def asks(self, connection: Any) -> None:
+        """Its request is whole."""
+        self._waiting.pop(connection, None)
+
+    def closed(self, connection: Any) -> None:
+        if connection in self._open:
+            self._open.remove(connection)
+            self._waiting.pop(connection, None)
+            if address := _stranger(connection):
+                self._addresses[address] -= 1
+                if not self._addresses[address]:
+                    del self._addresses[address]
+
+    def _look(self) -> None:
+        """Closes those whose head is late. How long a body may take that is waited for is its handler's business."""
+        end = time.monotonic() - self.limits.head_seconds
+        late = []
+        for connection, since in self._waiting.items():
+            if since > end:
+                break
+            if not connection.is_answering:
+                late.append(connection)
+        for connection in late:
+            self._close(connection, "no whole head of a request came in time (security.head_seconds)")
+        self._look_later = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look) if self._open else None
+
+    def _close(self, connection: Any, why: str) -> None:
+        self.closed(connection)
+        connection.transport.abort()
+        if time.monotonic() - self._told >= TELL_SECONDS:
+            self._told = time.monotonic()
+            logger.warning("connections are closed: %s", why)
+
+
+def _watched(given: Any, connections: Connections) -> Any:
+    """The protocol with its connections watched."""
+
+    class Watched(given):
+        head: int | None = 0
+        """Bytes of the head that is on its way; None from then on until its body is there and the answer is sent."""
+
+        @property
+        def is_answering(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            connections.opened(self)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            connections.closed(self)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.head is not None:
+                self.head += len(data)
+                if self.head > MAX_HEAD and not self.transport.is_closing():
+                    self.send_400_response("The head of the request is too large.")
+
+        def on_headers_complete(self) -> None:
+            self.head = None
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            if self.is_answering:
+                connections.asks(self)
+            else:  # it was the rest of a body that nobody waited for
+                self.head = 0
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if not self.is_answering:  # else it was one of several requests that came together
+                self.head = None if self.cycle.more_body else 0
+                connections.waits(self)
+
+    return Watched
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _stranger(connection: Any) -> str | None:
+    """The address of one who is not on this machine."""
+    return None if connection.client is None or is_loopback(connection.client[0]) else connection.client[0]
+
+
+def _descriptors() -> int:
+    """How many this process may have, once it has asked for all that it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
