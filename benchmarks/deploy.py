@@ -117,12 +117,14 @@ def tell_news(platform: Platform) -> None:
 
 def pass_gate(platform: Platform, version: str) -> None:
     """What the gate says of so small a shop is not what is measured."""
-    MlflowClient(platform.addresses.mlflow_url).set_model_version_tag(NAME, version, "gate", "passed")
+    with platform.entered():
+        MlflowClient(platform.addresses.mlflow_url).set_model_version_tag(NAME, version, "gate", "passed")
 
 
 def set_alias(platform: Platform, version: str) -> None:
     """What the registry's page does."""
-    MlflowClient(platform.addresses.mlflow_url).set_registered_model_alias(NAME, CHAMPION, version)
+    with platform.entered():
+        MlflowClient(platform.addresses.mlflow_url).set_registered_model_alias(NAME, CHAMPION, version)
 
 
 def until_answer(version: str, seen: Counter[str], act: Callable[[], object]) -> float:

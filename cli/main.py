@@ -2,7 +2,21 @@
 
 import typer
 
-from cli import backup, bench, chaos, data, encoders, keys, models, people, platform, recommendations, report, search
+from cli import (
+    backup,
+    bench,
+    chaos,
+    data,
+    encoders,
+    keys,
+    models,
+    people,
+    platform,
+    recommendations,
+    report,
+    search,
+    secrets,
+)
 
 app = typer.Typer(
     name="duotempo",
@@ -13,7 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (platform, backup, data, models, search, recommendations, report, encoders, people, keys, bench, chaos):
+MODULES = (
+    platform, backup, data, models, search, recommendations, report, encoders, people, keys, secrets, bench, chaos,
+)  # fmt: skip
+for module in MODULES:
     module.add_to(app)
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ YAMLLINT = json.dumps(
         },
     }
 )  # fmt: skip
-SECRETS = ("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "GRAFANA_PASSWORD", "MLFLOW_WEBHOOK_KEY")
+SECRETS = (
+    "POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "GRAFANA_PASSWORD", "PREFECT_PASSWORD", "MLFLOW_PASSWORD",
+    "MLFLOW_WEBHOOK_KEY",
+)  # fmt: skip
 INSTALLATIONS: dict[str, dict[str, Any]] = {
     "usual": {"existingSecret": "duotempo"},
     "replicas": {

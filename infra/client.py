@@ -1,4 +1,4 @@
-"""Starts a deployment by its name, from any process that knows PREFECT_API_URL, and follows its run."""
+"""Starts a deployment by its name, from any process that knows PREFECT_API_URL and its login, and follows its run."""
 
 import math
 import os
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.errors import DuotempoError
+from infra.local.logins import PREFECT
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -145,7 +146,7 @@ def _retry(client: "SyncPrefectClient", run_id: "UUID") -> None:
 def _client() -> Iterator["SyncPrefectClient"]:
     from prefect.client.orchestration import SyncPrefectClient
 
-    with SyncPrefectClient(api=_api()) as client:
+    with SyncPrefectClient(api=_api(), auth_string=os.environ.get(PREFECT)) as client:
         yield client
 
 

@@ -1,8 +1,11 @@
 """What Prefect's server does by itself when a worker has died, told to it by `duotempo up`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
+
+from infra.local.logins import authorization
 
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a flow run; Prefect takes no less."""
@@ -62,9 +65,10 @@ AUTOMATIONS: list[dict[str, Any]] = [
 ]
 
 
-def make_automations(prefect_api_url: str) -> None:
-    """Makes them, or brings them up to date. Raises httpx.HTTPError."""
-    with httpx.Client(base_url=prefect_api_url, timeout=30) as client:
+def make_automations(environment: Mapping[str, str]) -> None:
+    """Makes them, or brings them up to date, on the server of its clients' `environment`. Raises httpx.HTTPError."""
+    url, headers = environment["PREFECT_API_URL"], authorization(environment)
+    with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
         wanted = {"automations": {"name": {"any_": [one["name"] for one in AUTOMATIONS]}}}
         listed = client.post("/automations/filter", json=wanted).raise_for_status().json()
         known = {one["name"]: one["id"] for one in listed}

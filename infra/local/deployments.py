@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from infra.local import automations
 from infra.local.errors import PlatformError
 from infra.local.health import http
+from infra.local.logins import authorization
 from infra.local.worker import TEMPLATE
 
 DEPLOY_SECONDS = 120
@@ -45,17 +47,18 @@ class Deployments:
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
-    def known(self, prefect_api_url: str) -> bool:
-        """Whether the server has them all. A flow bears the name of its function."""
+    def known(self, environment: Mapping[str, str]) -> bool:
+        """Whether the server of its clients' `environment` has them all. A flow bears the name of its function."""
         names = (f"{str(one['entrypoint']).split(':')[1]}/{one['name']}" for one in self._listed)
-        return all(http(f"{prefect_api_url}/deployments/name/{name}") for name in names)
+        api, headers = environment["PREFECT_API_URL"], authorization(environment)
+        return all(http(f"{api}/deployments/name/{name}", headers) for name in names)
 
     def deploy(self, environment: dict[str, str]) -> None:
         """Makes the pools that are missing, the deployments, and the automations.
 
         Raises PlatformError with Prefect's words when it refuses.
         """
-        self._make_pools(environment["PREFECT_API_URL"])
+        self._make_pools(environment)
         told = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         try:
@@ -69,13 +72,14 @@ class Deployments:
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")
         try:
-            automations.make_automations(environment["PREFECT_API_URL"])
+            automations.make_automations(environment)
         except httpx.HTTPError as error:
             raise PlatformError(f"Prefect does not take the automations ({error}): see the log of `prefect`") from error
 
-    def _make_pools(self, prefect_api_url: str) -> None:
+    def _make_pools(self, environment: Mapping[str, str]) -> None:
         """Process pools where there are none; one that is there stays as it is."""
-        with httpx.Client(base_url=prefect_api_url, timeout=DEPLOY_SECONDS) as client:
+        url, headers = environment["PREFECT_API_URL"], authorization(environment)
+        with httpx.Client(base_url=url, headers=headers, timeout=DEPLOY_SECONDS) as client:
             for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
                 if client.get(f"/work_pools/{pool}").status_code == httpx.codes.NOT_FOUND:
                     template = json.loads(TEMPLATE.read_text())

@@ -4,9 +4,12 @@ import base64
 import hashlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from components.settings import Settings
+from infra.local import logins
 from infra.local.databases import Databases
 from infra.local.home import Home
 from infra.local.sweep import TAG
@@ -34,7 +37,7 @@ def settings_file() -> Path | None:
 def clients(
     settings: Settings, home: Home, databases: Databases, prefect_api_url: str, mlflow_url: str
 ) -> dict[str, str]:
-    """For everything that uses the platform: where it is, and silence."""
+    """For everything that uses the platform: where it is, what lets it in, and silence."""
     places = {
         "DUOTEMPO_HOME": str(home.path),
         "DUOTEMPO_CACHE": str(settings.cache.expanduser().resolve()),
@@ -44,6 +47,7 @@ def clients(
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "MLFLOW_TRACKING_URI": mlflow_url,
         "BENTOML_HOME": str(home.bentoml),
+        **logins.variables(home, settings),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
     if file := settings_file():
@@ -55,15 +59,32 @@ def clients(
     return {**QUIET, **places}
 
 
-def servers(home: Home, databases: Databases, project: Path) -> dict[str, str]:
-    """For the supervisor's programs, beside what clients have: their databases, the tag that finds them again."""
+@contextmanager
+def entered(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process has the variables as long as the context lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def servers(home: Home, databases: Databases, project: Path, prefect_url: str) -> dict[str, str]:
+    """For the supervisor's programs, beside what clients have: their databases, who may ask them, the tag that finds
+    them again."""
+    login = home.secret("prefect")
     return {
         TAG: home.id,
         "DUOTEMPO_PROJECT": str(project),
         "PREFECT_API_DATABASE_CONNECTION_URL": databases.prefect,
+        **({"PREFECT_SERVER_API_AUTH_STRING": f"{logins.USER}:{login}"} if login else {}),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect_url},{prefect_url.replace('127.0.0.1', 'localhost')}",
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
+        "MLFLOW_AUTH_CONFIG_PATH": str(home.supervisor / "mlflow.ini"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key(home.kept_secret("webhook")),
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
@@ -79,6 +100,7 @@ def encryption_key(secret: str) -> str:
 
 def fingerprint(environment: dict[str, str]) -> str:
     """Changes with the settings of an environment and of the file: running programs keep those of their start."""
-    settings = sorted((name, value) for name, value in environment.items() if name.startswith(("DUOTEMPO_", "HF_")))
+    told = ("DUOTEMPO_", "HF_", logins.PREFECT, logins.MLFLOW_PASSWORD)
+    settings = sorted((name, value) for name, value in environment.items() if name.startswith(told))
     file = settings_file()
     return hashlib.sha256(repr((settings, file.read_bytes() if file else b"")).encode()).hexdigest()

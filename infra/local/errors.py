@@ -17,6 +17,7 @@ MENDS = (
         r"incompatible with server",
         "another version of Postgres made these data: dump them with that one, load them here",
     ),
+    (r"flask-wtf|no module named", "the environment is older than the code: `make setup`, then `duotempo up` again"),
     (r"out of memory|cannot allocate memory", "memory is short: close something, then `duotempo up` again"),
 )
 """What a log says, and what to do about it; the first that fits counts."""

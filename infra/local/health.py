@@ -4,26 +4,33 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+from infra.local.logins import authorization
 
 TIMEOUT_SECONDS = 3.0
 
 
-def http(url: str) -> bool:
+def http(url: str, headers: Mapping[str, str] | None = None) -> bool:
     """Whether the address answers 200."""
+    request = urllib.request.Request(url, headers=dict(headers or {}))
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
 
-def worker(prefect_api_url: str, pool: str, name: str, since: float) -> bool:
-    """Whether this machine's worker `name` of the pool has reported since it was started (epoch seconds)."""
-    request = urllib.request.Request(
-        f"{prefect_api_url}/work_pools/{pool}/workers/filter", b"{}", {"Content-Type": "application/json"}
-    )
+def worker(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:
+    """Whether this machine's worker `name` of the pool has reported since it was started (epoch seconds).
+
+    environment: that of Prefect's clients.
+    """
+    headers = {"Content-Type": "application/json", **authorization(environment)}
+    url = f"{environment['PREFECT_API_URL']}/work_pools/{pool}/workers/filter"
+    request = urllib.request.Request(url, b"{}", headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             listed: list[dict[str, Any]] = json.load(answer)

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_listens
 from components.store.variants import Part, read_parts
-from infra.local import environment, health, ports, postgres
+from infra.local import environment, health, logins, ports, postgres
 from infra.local.bento import program_name
 from infra.local.databases import Databases
 from infra.local.deployments import Deployments
@@ -75,6 +76,10 @@ class Platform:
         """Gives this process the environment of the platform. Raises PlatformError before the first start."""
         os.environ.update(self.environment())
 
+    def entered(self) -> AbstractContextManager[None]:
+        """As `enter`, as long as the context lasts."""
+        return environment.entered(self.environment())
+
     def up(self, progress: Progress = LOG.info) -> None:
         """Starts what does not run, and returns when all is ready; `progress` is told each stage.
 
@@ -94,9 +99,10 @@ class Platform:
         self._deploy(deployments, progress)
         self._await("mlflow")
         self._await("hook")
-        registry.ensure_webhook(
-            self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.kept_secret("webhook")
-        )
+        with self.entered():
+            registry.ensure_webhook(
+                self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.kept_secret("webhook")
+            )
         progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
         if self.settings.platform.encoder:
             self._await_encoder(progress)
@@ -122,9 +128,9 @@ class Platform:
             self._supervisor.stop()
 
     def status(self) -> dict[str, Any]:
-        """`{"services": {name: {"url", "healthy", "pid"}}, "served": {"model_version", "bento_tag"} | None,
+        """`{"services": {name: {"url", "healthy", "pid", "login"}}, "served": {"model_version", "bento_tag"} | None,
         "variants": [{"variant", "model_version", "share"}], "dead_letters": number}`, no variants while Postgres is
-        down."""
+        down. login: the command that shows it, or None where there is none."""
         state = self.home.state
         processes = self._supervisor.processes()
         names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
@@ -138,6 +144,7 @@ class Platform:
                 "url": self._places.shown(name, state),
                 "healthy": well,
                 "pid": process.pid if (process := running[name]) else None,
+                "login": f"duotempo secrets show {name}" if name in logins.SERVICES else None,
             }
             for name, well in zip(names, healthy, strict=True)
         }
@@ -185,6 +192,7 @@ class Platform:
                 self.home.save(replace(state, served={**state.served, "model_version": model_version}))
 
     def _start(self, progress: Progress) -> None:
+        logins.make(self.home, self.settings)
         if self._supervisor.alive():
             state = self.home.state
             if "hook" in state.ports and environment.fingerprint(self._servers_environment()) == state.environment:
@@ -244,10 +252,11 @@ class Platform:
 
     def _deploy(self, deployments: Deployments, progress: Progress) -> None:
         state, now = self.home.state, deployments.fingerprint()
-        if state.deployed == now and deployments.known(self.addresses.prefect_api_url):
+        told = {**os.environ, **self.environment()}
+        if state.deployed == now and deployments.known(told):
             return
         progress("deploying the flows")
-        deployments.deploy({**os.environ, **self.environment()})
+        deployments.deploy(told)
         with self.home.locked("start"):
             self.home.save(replace(self.home.state, deployed=now))
 
@@ -283,7 +292,7 @@ class Platform:
 
     @property
     def _secrets(self) -> list[str]:
-        return self.databases.secrets
+        return [*self.databases.secrets, *filter(None, map(self.home.secret, logins.SERVICES))]
 
     def _healthy(self, name: str, process: Process | None) -> bool:
         if not self._places.elsewhere(name) and (process is None or process.pid is None):
@@ -296,7 +305,8 @@ class Platform:
             return self._ask(encoder_listens, otherwise=False)
         at = self.addresses
         if name in WORKERS:
-            return process is not None and health.worker(at.prefect_api_url, *WORKERS[name], process.started)
+            told = {**os.environ, **self.environment()}
+            return process is not None and health.worker(told, *WORKERS[name], process.started)
         paths = {
             "prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health",
             "hook": f"http://127.0.0.1:{self.home.state.ports['hook']}/livez", "bento": f"{at.serving_url}/readyz",
@@ -325,5 +335,5 @@ class Platform:
             engine.dispose()
 
     def _servers_environment(self) -> dict[str, str]:
-        databases = self.databases
-        return {**os.environ, **self.environment(), **environment.servers(self.home, databases, self._project)}
+        servers = environment.servers(self.home, self.databases, self._project, self.addresses.prefect_url)
+        return {**os.environ, **self.environment(), **servers}

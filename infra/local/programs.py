@@ -58,7 +58,7 @@ def programs(
         prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
         listed.append(Program("prefect", [*launch, prefects, "--", python, "-m", *prefect], home.path))
     if "mlflow" in ports:
-        mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
+        mlflow = ["infra.tracking_server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
         mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
         listed.append(Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow], home.path, stop_group=True))
     hook = [*launch, databases.names[0], "--", python, "-m", "infra.hook"]

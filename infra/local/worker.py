@@ -19,8 +19,10 @@ import psutil
 
 from components.logs import log_to
 from components.settings import Settings
+from infra.local import logins
 from infra.local.automations import HEARTBEAT_SECONDS
 from infra.local.environment import QUIET
+from infra.local.errors import PlatformError
 from infra.local.health import http
 from infra.local.home import Home
 from infra.local.programs import PROJECT
@@ -37,7 +39,7 @@ NAME_LABEL = "prefect.worker.name"
 
 def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     """Turns this process into a worker of the pool at PREFECT_API_URL, or of one queue of it; `name` tells it from
-    others of this machine."""
+    others of this machine. Raises PlatformError when Prefect's server does not take its login."""
     log_to(logging.StreamHandler())
     full = f"{name or usual_name(queue or pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
@@ -56,10 +58,14 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What a worker and its flows need and find already on the platform's machine, but for the servers' addresses."""
+    """What a worker and its flows need and find already on the platform's machine, but for the servers' addresses.
+
+    The logins are those of the home, where it is shared.
+    """
     home = Home(settings.home)
     return {
         **QUIET,
+        **logins.variables(home, settings),
         "DUOTEMPO_HOME": str(home.path),
         "DUOTEMPO_PROJECT": str(PROJECT),
         "PREFECT_HOME": str(home.prefect),
@@ -78,12 +84,19 @@ def report_lost_runs(api: str, worker: str) -> None:
     """Tells Prefect which runs of this worker ended together with its process, which could not tell it any more.
 
     The server would find out by itself, later: they send no sign of life. Runs of other workers are left alone.
+    Raises PlatformError when the server does not take the login.
     """
     alive = {environment_of(process).get("PREFECT__FLOW_RUN_ID") for process in psutil.process_iter()}
     wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}}
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker."}
-    with httpx.Client(base_url=api, timeout=30) as client:
-        for run in client.post("/flow_runs/filter", json=wanted).raise_for_status().json():
+    with httpx.Client(base_url=api, headers=logins.authorization(os.environ), timeout=30) as client:
+        answer = client.post("/flow_runs/filter", json=wanted)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise PlatformError(
+                f"Prefect at {api} does not take this worker's login: set {logins.PREFECT} to what "
+                "`duotempo secrets show prefect` prints on the platform's machine"
+            )
+        for run in answer.raise_for_status().json():
             if run["labels"].get(NAME_LABEL) == worker and run["id"] not in alive:
                 LOG.warning("the run %s has lost its process", run["name"])
                 client.post(f"/flow_runs/{run['id']}/set_state", json={"state": crashed}).raise_for_status()

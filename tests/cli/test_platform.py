@@ -12,13 +12,22 @@ from tests.support.ports import free_port
 @pytest.mark.parametrize(
     "words",
     [("retrain",), ("retrain", "--wait"), ("promote", "1"), ("rollback",), ("recommend", "42"),
-     ("batch", "--out", "all.parquet")],
+     ("batch", "--out", "all.parquet"), ("secrets", "show", "mlflow")],
     ids=" ".join,
 )  # fmt: skip
 def test_without_a_platform_a_command_says_how_to_start_one(duotempo: Run, words: tuple[str, ...]) -> None:
     answer = duotempo(*words)
     assert answer.code == 1
     assert "duotempo up" in answer.text
+
+
+def test_the_login_of_somebody_elses_server_is_that_of_the_environment(duotempo: Run) -> None:
+    outside = {"DUOTEMPO_PLATFORM__PREFECT_API_URL": "http://prefect:4200/api"}
+    answer = duotempo("secrets", "show", "prefect", **outside)
+    assert answer.code == 1
+    assert "PREFECT_API_AUTH_STRING" in answer.text
+    known = duotempo("secrets", "show", "prefect", **outside, PREFECT_API_AUTH_STRING="ann:of the cluster")
+    assert known.out.strip() == "ann:of the cluster"
 
 
 def test_status_tells_programs_that_nothing_runs(duotempo: Run) -> None:

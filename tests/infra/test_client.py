@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
+from prefect import get_client
 
 from infra.client import DeploymentError, run_deployment, start_deployment
 from tests.support.platforms import SharedPlatform
@@ -25,7 +25,7 @@ def test_a_run_on_the_gpu_pool_returns_what_its_flow_returned(started: SharedPla
     assert ("look", "Completed") in updates
     assert updates[-1] == ("hello/gpu", "Completed")
     assert len(set(updates)) == len(updates)
-    with SyncPrefectClient(api=started.platform.addresses.prefect_api_url) as client:
+    with get_client(sync_client=True) as client:
         assert client.read_deployment_by_name("hello/gpu").work_queue_name == "embeddings"
 
 
@@ -48,7 +48,7 @@ def test_a_failed_run_of_the_same_key_is_followed_or_run_again(started: SharedPl
         with pytest.raises(DeploymentError, match="this went wrong"):
             run_deployment("hello/local", parameters, key="once", again=again, timeout=100)
         run_id = start_deployment("hello/local", parameters, key="once").page.rpartition("/")[2]
-        with SyncPrefectClient(api=started.platform.addresses.prefect_api_url) as client:
+        with get_client(sync_client=True) as client:
             assert client.read_flow_run(UUID(run_id)).run_count == count
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from werkzeug.security import generate_password_hash
 
+from components import registry
 from components.settings import Settings
 from infra.local.errors import PlatformError
 from infra.local.platform import Platform
@@ -59,10 +61,10 @@ def test_every_service_is_healthy_and_no_password_is_shown(started: SharedPlatfo
     assert healthy(started.platform)
     assert status["served"] is None
     assert get(f"{started.platform.addresses.mlflow_url}/health") == "OK"
-    password = started.platform.home.secret("postgres")
-    assert password
-    assert password not in json.dumps(status) + started.started.text
-    assert (started.platform.home.secrets / "postgres").stat().st_mode & 0o077 == 0
+    home = started.platform.home
+    for name in ("postgres", "prefect", "mlflow"):
+        assert str(home.secret(name)) not in json.dumps(status) + started.started.text
+        assert (home.secrets / name).stat().st_mode & 0o077 == 0
 
 
 def test_only_the_owner_reads_what_the_platform_writes(started: SharedPlatform) -> None:
@@ -73,11 +75,11 @@ def test_only_the_owner_reads_what_the_platform_writes(started: SharedPlatform) 
 
 
 def test_no_password_is_in_a_command_line(started: SharedPlatform) -> None:
-    password = started.platform.home.secret("postgres")
-    assert password
+    passwords = [started.platform.home.secret(name) for name in ("postgres", "prefect", "mlflow", "webhook")]
     lines = [" ".join(process.cmdline()) for process in tagged(started.platform.home.id)]
     assert len(lines) >= len(SERVICES)
-    assert not any(password in line for line in lines)
+    assert all(passwords)
+    assert not any(str(password) in line for password in passwords for line in lines)
 
 
 def test_a_taken_port_is_left_to_its_owner(started: SharedPlatform) -> None:
@@ -145,13 +147,17 @@ def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: S
     eventually(started.platform.home.ready_file(now).is_file)
 
 
-def test_a_killed_mlflow_comes_back(started: SharedPlatform) -> None:
+def test_a_killed_mlflow_comes_back_and_takes_its_own_password(started: SharedPlatform) -> None:
+    """Also where its database has another one, of an earlier home."""
+    with psycopg.connect(started.platform.databases.url, dbname="mlflow") as connection:
+        connection.execute("UPDATE users SET password_hash = %s", (generate_password_hash("of an earlier home"),))
     before = pid(started.platform, "mlflow")
     assert before
     children = psutil.Process(before).children(recursive=True)
     os.kill(before, signal.SIGKILL)
     eventually(lambda: all(gone(child.pid) for child in children) and healthy(started.platform))
     assert pid(started.platform, "mlflow") != before
+    assert registry.versions(started.platform.addresses.mlflow_url) == []
 
 
 @pytest.mark.long

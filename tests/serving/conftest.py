@@ -1,21 +1,16 @@
 """A real Bento over HTTP, in front of a real Postgres, on the chessboard."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser
 
+from tests.support.browser import chromium
 from tests.support.postgres import Server, fresh_database, postgres_home
 from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load
-
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +71,5 @@ def admin(world: World) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """An installed Chromium, else playwright's own."""
-    expect.set_options(timeout=60_000)
-    names = ("chromium", "chromium-browser", "google-chrome")
-    installed = next((found for name in names if (found := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()

@@ -1,5 +1,6 @@
 """The platform of the session: started once, and emptied for each folder of tests that takes it over."""
 
+import os
 import shutil
 import socket
 import tomllib
@@ -7,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import tomli_w
 from mlflow import MlflowClient
@@ -16,7 +16,7 @@ from prefect.events.worker import EventsWorker
 from components.embedding.encoder import MULTILINGUAL
 from components.settings import Settings
 from components.settings.files import PRESETS
-from infra.local import postgres
+from infra.local import logins, postgres
 from infra.local.deployments import Deployments
 from infra.local.home import Home
 from infra.local.platform import Platform
@@ -94,6 +94,7 @@ class SharedPlatform:
         self.taken_port = self.settings.platform.mlflow_port
         """MLflow's usual port, on which another program listened at the start."""
         self.started = self._start()
+        self._sign_in()
 
     @property
     def platform(self) -> Platform:
@@ -102,6 +103,11 @@ class SharedPlatform:
     def _start(self) -> Answer:
         with socket.create_server(("127.0.0.1", self.taken_port)):
             return self.shell.run("up", apart=True)
+
+    def _sign_in(self) -> None:
+        """This process, too, is let into the registry, as long as the session lasts."""
+        given = self.platform.environment()
+        os.environ.update({name: given[name] for name in (logins.MLFLOW_USER, logins.MLFLOW_PASSWORD)})
 
     def stop(self) -> None:
         EventsWorker.drain_all(timeout=10)  # or this process waits, at its end, to send to a server that is gone
@@ -133,17 +139,16 @@ class SharedPlatform:
         self.write_settings(settings or {})
 
     def _empty_prefect(self) -> None:
-        with httpx.Client(base_url=self.platform.addresses.prefect_api_url, timeout=60) as client:
+        prefect = self.shell.prefect
 
-            def runs(*states: str) -> list[str]:
-                wanted = {"flow_runs": {"state": {"type": {"any_": states}}}} if states else {}
-                found = client.post("/flow_runs/filter", json=wanted).raise_for_status().json()
-                return [run["id"] for run in found]
+        def runs(*states: str) -> list[str]:
+            wanted = {"flow_runs": {"state": {"type": {"any_": states}}}} if states else {}
+            return [run["id"] for run in prefect.ask("/flow_runs/filter", wanted)]
 
-            eventually(lambda: not runs("PENDING", "RUNNING", "CANCELLING"), 120)
-            while ids := runs():
-                for run_id in ids:
-                    client.delete(f"/flow_runs/{run_id}").raise_for_status()
+        eventually(lambda: not runs("PENDING", "RUNNING", "CANCELLING"), 120)
+        while ids := runs():
+            for run_id in ids:
+                prefect.client.delete(f"/flow_runs/{run_id}").raise_for_status()
 
     def _empty_registry(self) -> None:
         client = MlflowClient(self.platform.addresses.mlflow_url)

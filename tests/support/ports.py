@@ -14,9 +14,9 @@ def free_port() -> int:
 
 
 def free_ports() -> PlatformSettings:
-    """Of a platform that no schedule disturbs."""
+    """Of a platform that no schedule disturbs, and that may start on a busy machine."""
     names = ("postgres_port", "prefect_port", "mlflow_port", "hook_port", "serving_port")
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
         ports = {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
-    return PlatformSettings(**ports, schedules=False)
+    return PlatformSettings(**ports, schedules=False, start_timeout_seconds=300)

@@ -1,18 +1,22 @@
 """What Prefect's server knows of the runs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
+from infra.local.logins import authorization
+
 
 class Prefect:
-    """Asks the server at an address."""
+    """Asks the server that its clients find in their environment."""
 
-    def __init__(self, api_url: str) -> None:
-        self._api_url = api_url
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        headers = authorization(environment)
+        self.client = httpx.Client(base_url=environment["PREFECT_API_URL"], headers=headers, timeout=60)
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
-        answer = httpx.post(f"{self._api_url}{path}", json=body, timeout=60)
+        answer = self.client.post(path, json=body)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -36,7 +40,7 @@ class Prefect:
 
     def states(self, run_id: str) -> list[str]:
         """The names of all states that a run has had."""
-        answer = httpx.get(f"{self._api_url}/flow_run_states/", params={"flow_run_id": run_id}, timeout=60)
+        answer = self.client.get("/flow_run_states/", params={"flow_run_id": run_id})
         found = answer.raise_for_status().json()
         return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
 

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import psycopg
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_LOCAL_STORAGE_PATH,
@@ -64,10 +65,11 @@ class Shell:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Gives this process the environment of the shell and of its platform, and Prefect's client its server."""
-        home = self.platform.home.prefect
-        with patch.dict(os.environ, {**self.environment, **self.platform.environment()}, clear=True):
+        home, given = self.platform.home.prefect, self.platform.environment()
+        with patch.dict(os.environ, {**self.environment, **given}, clear=True):
             settings = {
-                PREFECT_API_URL: self.platform.addresses.prefect_api_url,
+                PREFECT_API_URL: given["PREFECT_API_URL"],
+                PREFECT_API_AUTH_STRING: given["PREFECT_API_AUTH_STRING"],
                 PREFECT_HOME: home,
                 PREFECT_LOCAL_STORAGE_PATH: home / "storage",
                 PREFECT_LOGGING_TO_API_ENABLED: False,  # or the last lines wait, at the end, for a server that is gone
@@ -80,7 +82,7 @@ class Shell:
 
     @cached_property
     def prefect(self) -> Prefect:
-        return Prefect(self.platform.addresses.prefect_api_url)
+        return Prefect(self.platform.environment())
 
     def ask(self, path: str, body: dict[str, Any], *, key: str = "") -> dict[str, Any]:
         """What the served Bento answers."""

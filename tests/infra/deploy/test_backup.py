@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 from mlflow import MlflowClient
@@ -25,6 +24,7 @@ from infra.local.restore import restore
 from infra.promotion import promote
 from tests.support.platforms import SharedPlatform
 from tests.support.ports import free_ports
+from tests.support.prefect import Prefect
 from tests.support.promotion import champion, register, served_version
 from tests.support.toy_data import fill_store, tiny_bundle
 from tests.support.waiting import eventually
@@ -72,8 +72,7 @@ def people(platform: Platform) -> list[list[tuple[object, ...]]]:
 def deployed(platform: Platform) -> list[str]:
     """The runs of the deploy flow that Prefect remembers, by id."""
     body = {"flows": {"name": {"any_": ["deploy"]}}}
-    answer = httpx.post(f"{platform.addresses.prefect_api_url}/flow_runs/filter", json=body, timeout=60)
-    return sorted(run["id"] for run in answer.raise_for_status().json())
+    return sorted(run["id"] for run in Prefect(platform.environment()).ask("/flow_runs/filter", body))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from components import registry
 from components.settings import PlatformSettings, Settings
 from components.store.engine import make_engine
+from infra.local import logins
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
 from tests.support.platforms import SharedPlatform
@@ -40,6 +41,7 @@ def platform(
     )  # fmt: skip
     started = Platform(settings)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(logins.PREFECT, shared_platform.platform.environment()[logins.PREFECT])
         for name, value in settings.platform.model_dump(exclude_none=True).items():
             patch.setenv(f"DUOTEMPO_PLATFORM__{name.upper()}", str(value))
         try:

@@ -54,10 +54,22 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* One key of the Secret as a variable, of (dict "root" $ "key" "NAME" "optional" true) */}}
+{{/* One key of the Secret as a variable, of (dict "root" $ "key" "KEY" "name" "VARIABLE" "optional" true); the variable has
+the key's name where none is given. */}}
 {{- define "duotempo.secret" -}}
-- name: {{ .key }}
+- name: {{ .name | default .key }}
   valueFrom: {secretKeyRef: {name: {{ .root.Values.existingSecret }}, key: {{ .key }}, optional: {{ .optional | default false }}}}
+{{- end }}
+
+{{/* What Prefect and MLflow let in. */}}
+{{- define "duotempo.logins" -}}
+{{ include "duotempo.secret" (dict "root" . "key" "PREFECT_API_AUTH_STRING") }}
+{{ include "duotempo.mlflowLogin" . }}
+{{- end }}
+
+{{- define "duotempo.mlflowLogin" -}}
+{{ include "duotempo.secret" (dict "root" . "key" "MLFLOW_TRACKING_USERNAME") }}
+{{ include "duotempo.secret" (dict "root" . "key" "MLFLOW_TRACKING_PASSWORD") }}
 {{- end }}
 
 {{- define "duotempo.home" -}}

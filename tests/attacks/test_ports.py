@@ -1,0 +1,180 @@
+"""Who has no business with the platform's ports: a page of elsewhere in a browser of this machine, its other users."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page
+
+from infra.local.logins import authorization
+from infra.local.platform import Platform
+from infra.local.sweep import tagged
+from tests.support.browser import chromium
+from tests.support.platforms import SharedPlatform
+
+pytestmark = pytest.mark.timeout(600)
+ELSEWHERE = "evil.example"
+"""A name that leads to this machine, as it does when a page binds its own name anew."""
+TRY = """async ([url, options]) => {
+    try { const answer = await fetch(url, options); return answer.type === "opaque" ? "opaque" : answer.status }
+    catch (error) { return "refused" }
+}"""
+LISTEN = """([url, protocols]) => new Promise(done => {
+    const socket = new WebSocket(url, protocols)
+    socket.onopen = () => { socket.send("{}") }
+    socket.onclose = () => done("closed")
+    socket.onmessage = message => done(message.data)
+})"""
+JSON = {"Content-Type": "application/json"}
+
+
+class Nothing(BaseHTTPRequestHandler):
+    """An empty page at each address."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def shared(shared_platform: SharedPlatform) -> SharedPlatform:
+    shared_platform.renew()
+    return shared_platform
+
+
+@pytest.fixture(scope="module")
+def platform(shared: SharedPlatform) -> Platform:
+    return shared.platform
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where another program of this machine serves pages."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1") as browser:
+        yield browser
+
+
+def opened(browser: Browser, address: str, login: tuple[str, str] | None = None) -> Page:
+    """A page; login: what a person has told the browser before."""
+    credentials: Any = {"username": login[0], "password": login[1]} if login else None
+    page = browser.new_context(http_credentials=credentials).new_page()
+    page.goto(address)
+    return page
+
+
+def attempt(page: Page, url: str, body: dict[str, Any], **options: object) -> Any:
+    """What becomes of a POST that the page makes."""
+    return page.evaluate(TRY, [url, {"method": "POST", "body": json.dumps(body), **options}])
+
+
+@pytest.mark.parametrize("host", [ELSEWHERE, "127.0.0.1"])
+def test_a_page_of_elsewhere_cannot_use_prefect(shared: SharedPlatform, browser: Browser, port: int, host: str) -> None:
+    api, flow = shared.platform.addresses.prefect_api_url, {"name": f"made by {host}"}
+    page = opened(browser, f"http://{host}:{port}/")
+    assert attempt(page, f"{api}/flows/", flow, headers=JSON) == "refused"
+    assert attempt(page, f"{api}/flows/", flow, mode="no-cors") == "opaque"
+    known = authorization(shared.platform.environment())
+    assert attempt(page, f"{api}/flows/", flow, headers=JSON | known) == "refused"
+    for protocols in (["prefect"], []):
+        assert page.evaluate(LISTEN, [f"{api.replace('http', 'ws')}/events/in", protocols]) == "closed"
+    wanted = {"flows": {"name": {"any_": [flow["name"]]}}}
+    assert shared.shell.prefect.ask("/flows/filter", wanted) == []
+    own = opened(browser, shared.platform.addresses.prefect_url)
+    assert attempt(own, f"{api}/flows/", flow, headers=JSON) == 401
+    assert attempt(own, f"{api}/flows/filter", wanted, headers=JSON | known) == 200
+
+
+@pytest.mark.parametrize("host", [ELSEWHERE, "127.0.0.1"])
+def test_a_page_of_elsewhere_cannot_use_mlflow_through_a_signed_in_browser(
+    platform: Platform, browser: Browser, port: int, host: str
+) -> None:
+    address, given = platform.addresses.mlflow_url, platform.environment()
+    login = given["MLFLOW_TRACKING_USERNAME"], given["MLFLOW_TRACKING_PASSWORD"]
+    make, model = f"{address}/api/2.0/mlflow/registered-models/create", {"name": f"made-by-{host}"}
+    page = opened(browser, f"http://{host}:{port}/", login)
+    assert attempt(page, make, model, headers=JSON, credentials="include") in ("refused", 403)
+    assert attempt(page, make, model, mode="no-cors", credentials="include") == "opaque"
+    got = httpx.get(f"{address}/api/2.0/mlflow/registered-models/get", params=model, auth=login, timeout=60)
+    assert got.status_code == 404
+    bound = httpx.get(address, headers={"Host": f"{ELSEWHERE}:5000"}, auth=login)
+    assert bound.status_code == 403
+    own = opened(browser, address, login)
+    assert own.evaluate(TRY, [f"{address}/ajax-api/2.0/mlflow/users/current", {}]) == 200
+
+
+def test_no_door_of_prefect_opens_without_the_login(platform: Platform) -> None:
+    at = platform.addresses
+    doors = httpx.get(f"{at.prefect_url}/openapi.json", timeout=60).json()["paths"]
+    asked = [(verb, f"/api{path}") for path, verbs in doors.items() for verb in verbs]
+    with httpx.Client(base_url=at.prefect_url, timeout=60) as client:
+        answers = {(verb, path): client.request(verb, path).status_code for verb, path in asked}
+        wrong = client.get("/api/admin/version", auth=("duotempo", "wrong")).status_code
+        right = client.get("/api/admin/version", headers=authorization(platform.environment())).status_code
+    assert len(answers) > 100
+    open_doors = {path for (_, path), status in answers.items() if status != 401}
+    assert open_doors == {"/api/health", "/api/ready"}
+    assert (wrong, right) == (401, 200)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [("GET", "/"), ("GET", "/api/2.0/mlflow/experiments/search"), ("POST", "/api/2.0/mlflow/registered-models/create"),
+     ("GET", "/ajax-api/2.0/mlflow/users/current"), ("POST", "/graphql"), ("GET", "/get-artifact"),
+     ("GET", "/api/2.0/mlflow-artifacts/artifacts"), ("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/a/artifacts/b"),
+     ("GET", "/api/2.0/mlflow/webhooks"), ("GET", "/signup")],
+)  # fmt: skip
+def test_no_door_of_mlflow_opens_without_the_login(platform: Platform, verb: str, path: str) -> None:
+    url = platform.addresses.mlflow_url + path
+    assert httpx.request(verb, url, timeout=60).status_code == 401
+    assert httpx.request(verb, url, auth=("duotempo", "wrong"), timeout=60).status_code == 401
+
+
+def test_a_person_is_told_the_logins(shared: SharedPlatform) -> None:
+    services, given = shared.shell.status()["services"], shared.platform.environment()
+    assert services["prefect"]["login"] == "duotempo secrets show prefect"
+    assert services["mlflow"]["login"] == "duotempo secrets show mlflow"
+    assert services["postgres"]["login"] is None
+    assert shared.shell.run("secrets", "show", "prefect").out.strip() == given["PREFECT_API_AUTH_STRING"]
+    user, _, password = shared.shell.run("secrets", "show", "mlflow").out.strip().partition(":")
+    current = f"{shared.platform.addresses.mlflow_url}/api/2.0/mlflow/users/current"
+    assert httpx.get(current, auth=(user, password), timeout=60).json()["user"]["is_admin"] is True
+    files = [shared.platform.home.secrets / "prefect", shared.platform.home.secrets / "mlflow"]
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+
+
+def test_postgres_opens_to_nobody_without_its_password(platform: Platform) -> None:
+    number = platform.home.state.ports["postgres"]
+    for password in ("", "duotempo"):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(host="127.0.0.1", port=number, user="duotempo", password=password, dbname="duotempo")
+
+
+def test_only_known_ports_are_open_and_only_to_this_machine(platform: Platform) -> None:
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in tagged(platform.home.id)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    ports = platform.home.state.ports
+    assert {host for host, _ in listening} == {"127.0.0.1"}
+    assert {number for _, number in listening} <= set(ports.values())
+    assert len(listening) >= len({"postgres", "prefect", "mlflow", "hook"})
