@@ -45,7 +45,7 @@ def answered(shell: Shell, promoted: Answer) -> dict[str, Any]:
         for item, kind in zip(before["items"], kinds, strict=False)
     ]
     told = shell.ask("/feedback", {"events": events})
-    assert told == {"accepted": len(kinds), "duplicates": 0, "spooled": 0, "rejected": []}
+    assert told == {"accepted": len(kinds), "duplicates": 0, "spooled": 0, "rejected": [], "dropped": 0}
     return before
 
 

@@ -123,7 +123,7 @@ def client(service: str, admin: dict[str, str]) -> Iterator[httpx.Client]:
 def add(client: httpx.Client, title: str, category: str, item_id: str | None = None) -> str:
     item_id = item_id or f"new-{uuid.uuid4().hex[:8]}"
     answer = client.post("/items", json={"items": [{"item_id": item_id, "title": title, "category": [category]}]})
-    assert answer.json() == {"accepted": 1, "rejected": []}
+    assert answer.json() == {"accepted": 1, "rejected": [], "dropped": 0}
     return item_id
 
 
