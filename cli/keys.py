@@ -43,7 +43,7 @@ def open_page(
 def create(
     scope: Annotated[list[str], typer.Option(help="recommend, feedback or admin; may be given several times.")],
     name: Annotated[str, typer.Option(help="Who uses it.")],
-    days: Annotated[int, typer.Option(min=0, help="Days after which it ends; 0: none.")] = 0,
+    days: Annotated[int, typer.Option(min=0, max=36_500, help="Days after which it ends; 0: none.")] = 0,
 ) -> None:
     """Makes a key and prints it, this once: the store keeps a digest only.
 
@@ -76,7 +76,8 @@ def list_keys() -> None:
 
 @keys.command("rotate")
 def rotate(
-    key_id: KEY_ID, grace: Annotated[float, typer.Option(min=0, help="Hours for which the old key goes on.")] = 24.0
+    key_id: KEY_ID,
+    grace: Annotated[float, typer.Option(min=0, max=876_000, help="Hours for which the old key goes on.")] = 24.0,
 ) -> None:
     """Makes a key in place of another one, which goes on for a while.
 

@@ -120,7 +120,9 @@ def evaluate(
             "concat, attention, gated, long, short, or module:Class of one's own); pop, pop7, itemknn, ease, als.",
         ),
     ] = "duotempo,pop,pop7",
-    seed: Annotated[int | None, typer.Option(help="Seed of the training, instead of the settings' own.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the training, instead of the settings' own.")
+    ] = None,
     peers: Annotated[bool, typer.Option("--peers", help="Rank item-kNN, EASE and ALS beside it.")] = False,
 ) -> None:
     """Trains and ranks on a dataset folder, with no server running.

@@ -12,7 +12,9 @@ from cli.platform import JSON
 if TYPE_CHECKING:
     from components.store.observed import Window
 
-Days = Annotated[int | None, typer.Option(min=1, help="Days back from now.", show_default="monitoring.window_days")]
+Days = Annotated[
+    int | None, typer.Option(min=1, max=36_500, help="Days back from now.", show_default="monitoring.window_days")
+]
 reports = typer.Typer(help="What the answers brought, and how far things have moved.", no_args_is_help=True)
 
 

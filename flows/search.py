@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -11,6 +11,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
+from pydantic import Field
 
 from components import registry
 from components import training_run as steps
@@ -25,7 +26,7 @@ MLFLOW_RUN = "mlflow_run"
 
 
 @flow(name="search", persist_result=True, result_serializer="json")
-def search(trials: int, name: str) -> dict[str, Any]:
+def search(trials: Annotated[int, Field(ge=1)], name: str) -> dict[str, Any]:
     """Tries `trials` sets of hyper-parameters, the settings in force first, and keeps the best one as preset `name`.
 
     A run that was killed and is retried has the same snapshot, finds its study there and does only what is left.

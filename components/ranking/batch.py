@@ -48,6 +48,7 @@ def recommend_all(
     gone = np.flatnonzero(~np.isin(ids, list(available)))
     names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    k = min(k, len(ids))
     for start in tqdm(range(0, len(sequences.users), CHUNK), desc="batch", disable=not show_progress):
         chunk = np.arange(start, min(start + CHUNK, len(sequences.users)))
         states = sequences.states(chunk, np.full(len(chunk), now.timestamp()), documents)

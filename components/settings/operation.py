@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 
-from components.settings.section import Amount, Port, Section, Share
+from components.settings.section import Amount, Days, Hours, Port, Section, Share
 
 
 class ValidationSettings(Section):
-    freshness_days: PositiveFloat = 30.0
+    freshness_days: Days = 30.0
     """Age at the cut of the newest event above which a snapshot is stale."""
     text_share: Share = 0.8
     """Share of items that should have text."""
@@ -20,9 +20,9 @@ class ValidationSettings(Section):
 class MonitoringSettings(Section):
     """What the flow `monitor` compares, and when it starts a retraining early, see docs/monitoring.md."""
 
-    window_days: PositiveFloat = 7.0
+    window_days: Days = 7.0
     """The recent window, counted back from now..."""
-    reference_days: PositiveFloat = 28.0
+    reference_days: Days = 28.0
     """...and the days before it, which it is compared with."""
     min_events: PositiveInt = 500
     """Events of either window below which no drift is told: small samples differ by chance."""
@@ -30,7 +30,7 @@ class MonitoringSettings(Section):
     """Drift (PSI) above which a retraining starts early."""
     retrain_events: PositiveInt = 10_000
     """Events that the newest version does not know, from which on a retraining starts early."""
-    retrain_pause_hours: PositiveFloat = 12.0
+    retrain_pause_hours: Hours = 12.0
     """No retraining starts early within so many hours after the start of another."""
 
 
@@ -58,7 +58,7 @@ class DeploySettings(Section):
 class RetentionSettings(Section):
     """What the flow `retention` removes, see docs/operating.md. What serves, served before, or may serve next stays."""
 
-    days: PositiveFloat = 30.0
+    days: Days = 30.0
     """Age from which on a snapshot, a training's folder and the results of flow runs are removed."""
     keep_versions: NonNegativeInt = 3
     """Newest versions whose bundles, Bentos and snapshots stay, beside those that are in use."""
@@ -145,5 +145,5 @@ class PrivacySettings(Section):
     """Whether the store knows users by a keyed hash of their ids only. Decide before the first event comes."""
     key: Annotated[SecretStr, Field(min_length=32)] | None = None
     """Key of the keyed hashes, a secret; absent: `secrets/privacy` in the home, made when it is missing."""
-    tombstone_days: NonNegativeInt = 0
+    tombstone_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     """Days after which the mark that keeps a forgotten user's late events out is removed; 0: never."""

@@ -1,16 +1,38 @@
 """What the sections of the settings are made of."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+LARGEST = 1e9
+"""No number of the settings passes it: it is as good as never, or as everything, and dates and sizes still hold it."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
+Hours = Annotated[float, Field(gt=0, le=876_000)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Section(BaseModel):
-    """A group of settings; an unknown name is an error, so that a typing error never passes silently."""
+    """A group of settings; an unknown name is an error, so that a typing error never passes silently. Numbers are
+    finite, no booleans, and at most LARGEST."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        default = cls.model_fields[info.field_name or ""].default
+        if isinstance(value, bool) and type(default) in (int, float):
+            raise ValueError("needs a number, not true or false")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _is_not_too_large(cls, value: Any) -> Any:
+        numbers = value.values() if isinstance(value, dict) else [value]
+        if any(isinstance(number, int | float) and abs(number) > LARGEST for number in numbers):
+            raise ValueError(f"must be at most {LARGEST:g}")
+        return value

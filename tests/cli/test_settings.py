@@ -1,10 +1,12 @@
 """Settings that are wrong: the message names the variable and the mend, and nothing is started."""
 
+import math
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from components.settings import Settings
+from components.settings import Section, Settings
 from tests.support.command_line import Run
 
 
@@ -29,6 +31,8 @@ from tests.support.command_line import Run
         ("DUOTEMPO_EVALUATION__CUT_QUANTILE", "1", "evaluation.cut_quantile"),
         ("DUOTEMPO_VALIDATION__TEXT_SHARE", "80", "validation.text_share"),
         ("DUOTEMPO_PLATFORM__SERVING_PORT", "70000", "platform.serving_port"),
+        ("DUOTEMPO_MONITORING__WINDOW_DAYS", "inf", "monitoring.window_days"),
+        ("DUOTEMPO_PRIVACY__TOMBSTONE_DAYS", "999999999", "privacy.tombstone_days"),
         ("DUOTEMPO_SETTINGS_FILE", "absent.toml", "there is no file absent.toml"),
     ],
 )
@@ -37,6 +41,42 @@ def test_a_wrong_setting_is_named(duotempo: Run, variable: str, value: str, name
     assert answer.code == 2
     assert answer.err.startswith("error: settings: ")
     assert named in answer.text
+
+
+NUMBERS = [
+    (section, name)
+    for section, field in Settings.model_fields.items()
+    if isinstance(field.default, Section)
+    for name, inner in type(field.default).model_fields.items()
+    if type(inner.default) in (int, float)
+]
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**30, -(10**30), True, "many", ""])
+def test_no_number_of_the_settings_takes_a_senseless_value(value: object) -> None:
+    for section, name in NUMBERS:
+        with pytest.raises(ValidationError, match=name):
+            Settings.model_validate({section: {name: value}})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "create", "--scope", "admin", "--name", "shop", "--days", "999999999"),
+        ("keys", "rotate", "KEY", "--grace", "nan"),
+        ("keys", "rotate", "KEY", "--grace", "inf"),
+        ("report", "drift", "--days", "1000000"),
+        ("report", "online", "--days", "0"),
+        ("evaluate", ".", "--seed", "-1"),
+        ("search", "--trials", "0"),
+        ("chaos", "--rounds", "0"),
+        ("bench", "ablation", "--seeds", "0"),
+    ],
+)
+def test_an_option_with_a_senseless_number_is_refused_by_its_name(duotempo: Run, words: tuple[str, ...]) -> None:
+    answer = duotempo(*words)
+    assert answer.code == 2
+    assert words[-2] in answer.text
 
 
 def test_a_wrong_line_of_the_file_is_named(duotempo: Run, tmp_path: Path) -> None:
