@@ -44,10 +44,11 @@ def show_answer(answer: dict[str, Any], explain: bool) -> None:
     ]
     table(f"{answer['user_state']} user, version {answer['model_version']}", columns, rows)
     if answer["user_state"] != "new":
-        out.print(f"long-term {interest['long_weight']:.0%}: {', '.join(interest['long'])}")
-        out.print(f"short-term {interest['short_weight']:.0%}: {', '.join(interest['short'])}")
+        for tempo in ("long", "short"):
+            words = ", ".join(interest[tempo]) or "no words for it"
+            out.print(f"{tempo}-term {interest[f'{tempo}_weight']:.0%}: {words}")
     if answer["degraded"]:
-        out.print(led_by("degraded:", "yellow", "the history could not be read; see the service's log"))
+        out.print(led_by("degraded:", "yellow", "it may lack some of the history; see the service's log"))
 
 
 def batch(

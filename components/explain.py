@@ -79,8 +79,10 @@ class Explainer:
 
     def profile(self, state: UserState, count: int = PROFILE_TERMS) -> Profile:
         """The user's interests in words, at most so many of each kind: decayed over the whole history, and in the
-        recent window."""
+        recent window; of the latest events where that has none, as the short-term interest is then made of them."""
         recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
+        if not recent.any():
+            recent[:] = True
         recent[: -self._settings.short_items] = False
         factors = np.stack([self._decay(state), recent]) * state.signals
         long_keywords, short_keywords = _terms(state.items, factors, self._keywords, count)

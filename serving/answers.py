@@ -40,8 +40,8 @@ class Interest(Answer):
         description="How much of this answer is long-term interest; 0 when nothing is known of the user."
     )
     short_weight: float
-    long: list[str]
-    short: list[str]
+    long: list[str] = Field(description="Words for the long-term interest.")
+    short: list[str] = Field(description="Words for the short-term one: of the last days, else of the latest events.")
 
 
 class RecommendedItem(Answer):

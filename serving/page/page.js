@@ -76,13 +76,14 @@ function drawTaste({ interest, user_state: state, degraded }) {
   at("state").textContent = degraded && state === "new" ? "history unreachable" : { known: "known", new: "new here", anonymous: "anonymous" }[state];
   at("blend").hidden = !known;
   if (known) drawBar(at("blend"), interest.long_weight, interest.short_weight);
+  const long = Math.round(interest.long_weight * 100);
   at("blend-text").textContent = known
-    ? `This answer is ${percent(interest.long_weight)} lasting taste and ${percent(interest.short_weight)} of the moment.`
+    ? `This answer is ${long}% lasting taste and ${100 - long}% of what came last.`
     : degraded
       ? "The history can't be read right now, so the list shows what many people like."
       : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
-  drawChips(at("long"), interest.long, "nothing yet");
-  drawChips(at("short"), interest.short, "nothing in the last days");
+  drawChips(at("long"), interest.long, interest.long_weight ? "no words for it" : "nothing yet");
+  drawChips(at("short"), interest.short, interest.short_weight ? "no words for it" : "nothing yet");
 }
 
 function details(why) {
@@ -171,16 +172,20 @@ async function show({ compare, note } = {}) {
 }
 
 async function tell(item, event, card) {
+  const who = user;
   const buttons = card.querySelectorAll("button");
   buttons.forEach((button) => { button.disabled = true; });
   try {
     const told = { event_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, user_id: user, item_id: item.item_id, event, request_id: requestId };
     const answer = await call("/feedback", { events: [told] });
     if (answer.rejected.length) throw new ServiceError(answer.rejected[0].reason);
-    await show({ compare: true, note: `${DONE[event]} “${item.title || item.item_id}”:` });
+    if (who !== user) return; // somebody else was picked meanwhile
+    const kept = answer.spooled ? " (kept on the service's disk until the database is back)" : "";
+    await show({ compare: true, note: `${DONE[event]} “${item.title || item.item_id}”${kept}:` });
     at("list").focus({ preventScroll: true });
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
+    if (who !== user) return;
     alertOf(error.message);
     buttons.forEach((button) => { button.disabled = false; });
   }
@@ -200,10 +205,17 @@ async function offerUsers() {
   return users[0]?.user_id ?? "";
 }
 
+/** Nothing of one person stays while another one's answer is on its way, or never comes. */
+function clear() {
+  shown = [];
+  for (const id of ["taste", "degraded", "alert"]) at(id).hidden = true;
+  for (const id of ["list", "change", "foot"]) at(id).replaceChildren();
+}
+
 function pick(id) {
   user = id;
   at("user").value = id;
-  shown = [];
+  clear();
   history.replaceState(null, "", `?user=${encodeURIComponent(id)}`);
   return show();
 }
@@ -230,4 +242,5 @@ const first = await offerUsers().catch((error) => {
   return "";
 });
 if (asked || first) await pick(asked || first);
+else at("list").append(element("li", "Name a user above. The command “duotempo open store” opens this page signed in: it then offers those it knows.", "none"));
 if (refused) alertOf(refused);

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from playwright.sync_api import Browser, expect
 from starlette.testclient import TestClient
 
 from serving.answers import Ready
@@ -20,7 +21,9 @@ from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
 
-def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], tmp_path: Path) -> None:
+def test_without_postgres_lists_go_on_and_say_so(
+    postgres: tuple[Server, str], tmp_path: Path, browser: Browser
+) -> None:
     server, url = postgres
     bundle = chessboard()
     bundle.write(tmp_path / "bundle")
@@ -50,6 +53,13 @@ def test_without_postgres_lists_go_on_and_say_so(postgres: tuple[Server, str], t
         assert moved.user_state == "anonymous"
         assert colours(moved) == {"white"}
         assert client.post("/similar", json={"item_id": "a1"}).json()["degraded"]
+        page = browser.new_page()
+        page.goto(f"{address}/?user=turner")
+        expect(page.locator("#degraded")).to_contain_text("Likes are kept on the service's disk")
+        page.locator(".card [data-event=like]").first.click()
+        expect(page.locator("#change")).to_contain_text("kept on the service's disk until the database is back")
+        expect(page.locator("#alert")).to_be_hidden()
+        page.close()
         for response in (
             client.post("/items", json={"items": [{"item_id": "new"}]}, headers=admin),
             client.get("/items"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from components.store.engine import make_engine
 from components.store.keys import create_link
@@ -15,8 +15,9 @@ NARROW = 380
 
 
 def is_fault(message: ConsoleMessage) -> bool:
-    """A lost connection is what one test is about."""
-    return message.type == "error" and "ERR_INTERNET_DISCONNECTED" not in message.text
+    """A lost connection and a link that was used are what tests are about."""
+    expected = ("ERR_INTERNET_DISCONNECTED", "401 (Unauthorized)")
+    return message.type == "error" and not any(words in message.text for words in expected)
 
 
 @pytest.fixture
@@ -45,6 +46,13 @@ def sign_in(page: Page, world: World) -> None:
         token = create_link(connection)
     engine.dispose()
     page.goto(f"/#sign-in={token}")
+
+
+def nothing_is_shown(page: Page) -> None:
+    expect(page.locator(".card")).to_have_count(0)
+    expect(page.locator("#taste")).to_be_hidden()
+    expect(page.locator("#change")).to_be_empty()
+    expect(page.locator("#foot")).to_be_empty()
 
 
 def shown(page: Page) -> list[str]:
@@ -98,11 +106,48 @@ def test_an_unreachable_service_is_told(page: Page) -> None:
     page.goto("/?user=willy")
     expect(page.locator(".card")).to_have_count(12)
     page.context.set_offline(True)
+    page.get_by_label("Recommend for").fill("turner")
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("alert")).to_contain_text("unreachable")
+    nothing_is_shown(page)
     page.context.set_offline(False)
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_nothing_of_another_person_stays_while_an_answer_is_on_its_way(page: Page) -> None:
+    page.goto("/?user=page-chooser")
+    expect(page.locator(".card")).to_have_count(12)
+    page.locator(".card [data-event=like]").first.click()
+    expect(page.locator("#change")).to_contain_text("Liked")
+    held: list[Route] = []
+    page.route("**/recommend", lambda route: held.append(route))
+    page.get_by_label("Recommend for").fill("turner")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#list")).to_have_class("list busy")
+    nothing_is_shown(page)
+    page.wait_for_timeout(100)
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="turner", exact=True)).to_be_visible()
+    expect(page.locator(".card")).to_have_count(12)
+
+
+def test_what_the_answer_is_made_of_has_words_though_it_is_long_ago(page: Page) -> None:
+    page.goto("/?user=bella")
+    expect(page.locator("#blend-text")).to_have_text(re.compile(r"\d+% lasting taste and [1-9]\d*% of what came last"))
+    expect(page.locator("#short li").first).to_have_text("black")
+
+
+def test_without_a_session_it_says_how_to_be_signed_in(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#list")).to_contain_text("duotempo open store")
+    expect(page.locator("#users option")).to_have_count(0)
+
+
+def test_a_link_that_was_used_is_told(page: Page, world: World) -> None:
+    page.goto("/?user=willy#sign-in=dt_000000000000_" + "A" * 43)
+    expect(page.get_by_role("alert")).to_contain_text("duotempo open store")
+    assert "sign-in" not in page.url
 
 
 def test_it_fits_a_narrow_screen(page: Page) -> None:
