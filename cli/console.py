@@ -9,8 +9,10 @@ from tomllib import TOMLDecodeError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,7 @@ from components.plain import visible
 from components.settings import Settings
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
     from sqlalchemy import Engine
 
     from infra.local.platform import Platform
@@ -42,6 +45,8 @@ def load_settings(**changes: Any) -> Settings:
         settings = Settings(**changes)
     except TOMLDecodeError as error:
         fail(f"settings: duotempo.toml: {error}", code=2)
+    except ValidationError as error:
+        fail("settings: " + "; ".join(map(_wrong_setting, error.errors())), code=2)
     except ValueError as error:
         fail(f"settings: {error}", code=2)
     handler = RichHandler(console=err, show_path=False, show_time=False)
@@ -50,6 +55,11 @@ def load_settings(**changes: Any) -> Settings:
     for name in ("httpx", "alembic", "sqlalchemy", "prefect", "mlflow", "bentoml", "great_expectations"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     return settings
+
+
+def _wrong_setting(error: "ErrorDetails") -> str:
+    name = ".".join(map(str, error["loc"]))
+    return f"{name}: {error['msg']}" if name else error["msg"].removeprefix("Value error, ")
 
 
 def enter_platform(settings: Settings) -> "Platform":
@@ -70,6 +80,15 @@ def fail(message: str, *, code: int = 1) -> NoReturn:
 def led_by(word: str, style: str, text: str) -> Text:
     """The text after a word in a style of its own."""
     return Text.assemble((word, style), " ", visible(text))
+
+
+@contextmanager
+def busy(message: str) -> Iterator[Status]:
+    """A spinner while something goes on; a line on stderr where nobody could see it turn."""
+    if not out.is_terminal:
+        err.print(f"{message} …")
+    with out.status(message) as spinner:
+        yield spinner
 
 
 @contextmanager

@@ -64,6 +64,7 @@ def ingest(
     """
     from datetime import UTC, datetime
 
+    from components.columns import EVENTS
     from components.datasets.sources import read_files, read_folder
     from components.store.ingest import ingest as load
 
@@ -84,6 +85,9 @@ def ingest(
     rows += [["items added", str(report.items_added)], ["items updated", str(report.items_updated)]]
     rows += [[f"rejected: {reason}", str(count)] for reason, count in report.rejected.items()]
     table(dataset.name, ["rows", "count"], rows)
+    if report.unknown_events:
+        words = ", ".join(f"{word!r} ({count:,})" for word, count in report.unknown_events.items())
+        out.print(f"unknown event words: {words}; known ones: {', '.join(EVENTS)}")
     if report.rejected:
         out.print("rejected rows are kept, with their reason, in the table quarantine")
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from cli.console import err, led_by, load_settings, out, table
+from cli.console import busy, err, led_by, load_settings, out, table
 from cli.memory import PeakMemory
 from components.columns import Columns
 from components.datasets import named, sources
@@ -116,7 +116,7 @@ class Demo:
             signal.signal(number, signal.SIG_IGN)
         self.memory.stop()
         if self.started:
-            with out.status("stopping the platform"):
+            with busy("stopping the platform"):
                 self.platform.down()
 
     def explain(self, error: Exception) -> str:
@@ -131,7 +131,7 @@ class Demo:
     def _measured(self, stage: str, step: Callable[[], str]) -> None:
         self.stage = stage
         began = time.monotonic()
-        with out.status(stage):
+        with busy(stage):
             result = step()
         self._note(stage, time.monotonic() - began, result)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import enter_platform, load_settings, out, reported, table
+from cli.console import busy, enter_platform, load_settings, out, reported, table
 from cli.models import stages
 
 
@@ -27,7 +27,7 @@ def adapt(
         if not wait:
             out.print(f"started: {start_deployment('adapt/gpu', {}).page}")
             return
-        with out.status("adapting") as spinner:
+        with busy("adapting") as spinner:
             result = run_deployment("adapt/gpu", {}, on_update=stages(spinner))
     show_encoder(result)
 

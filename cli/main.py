@@ -1,5 +1,8 @@
 """duotempo: the command of the platform."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from cli import (
@@ -18,6 +21,13 @@ from cli import (
     secrets,
 )
 
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"duotempo {version('duotempo')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="duotempo",
     help="Recommendations that fuse a person's long-term and short-term interests, from Postgres and back.",
@@ -27,6 +37,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 MODULES = (
     platform, backup, data, models, search, recommendations, report, encoders, people, keys, secrets, bench, chaos,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.status import Status
 
-from cli.console import enter_platform, fail, led_by, load_settings, out, reported, table
+from cli.console import busy, enter_platform, fail, led_by, load_settings, out, reported, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def retrain(
         if not wait:
             out.print(f"started: {start_deployment('retrain/local', {}).page}")
             return
-        with out.status("retraining") as spinner:
+        with busy("retraining") as spinner:
             result = run_deployment("retrain/local", {}, on_update=stages(spinner))
     show_version(result)
 
@@ -82,7 +82,7 @@ def promote(
     settings = load_settings()
     with reported():
         platform = enter_platform(settings)
-        with out.status(f"deploying version {version}"):
+        with busy(f"deploying version {version}"):
             promotion.promote(version, actor="command line", reason=why, force=force, settings=settings)
         show_served(platform.served())
 
@@ -98,7 +98,7 @@ def rollback() -> None:
     settings = load_settings()
     with reported():
         platform = enter_platform(settings)
-        with out.status("rolling back"):
+        with busy("rolling back"):
             promotion.rollback(actor="command line", settings=settings)
         show_served(platform.served())
 

@@ -5,10 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import enter_platform, load_settings, opened_store, out, print_json, table
+from cli.console import busy, enter_platform, fail, led_by, load_settings, opened_store, out, print_json, table
 from cli.platform import JSON
+from components.ids import clean_id, id_fault
 
-USER = Annotated[str, typer.Argument(help="A user id.")]
+
+def user_id(given: str) -> str:
+    """The id as every other door reads it."""
+    cleaned = clean_id(given)
+    if cleaned is None:
+        raise typer.BadParameter("the id is empty")
+    if fault := id_fault(cleaned):
+        raise typer.BadParameter(f"the id {fault}")
+    return cleaned
+
+
+USER = Annotated[str, typer.Argument(help="A user id.", callback=user_id)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,15 +51,18 @@ def forget(user: USER, as_json: JSON = False) -> None:
         removed = {**forgotten.removed, "spool": open_spool(settings).forget(privacy.pseudonym(user))}
         why = "a training that began before is under way"
         try:
-            with out.status("erasing snapshots, training runs and caches"):
+            with busy("erasing snapshots, training runs and caches"):
                 run_deployment("erase/local", {})
         except DeploymentError as error:
             why = str(error)
         with engine.connect() as connection:
             files = read_report(connection, forgotten.erasure_id)
     if as_json:
-        print_json({"erasure_id": forgotten.erasure_id, "removed": removed, "files": files})
+        found = any(removed.values())
+        print_json({"erasure_id": forgotten.erasure_id, "found": found, "removed": removed, "files": files})
     else:
+        if not any(removed.values()):
+            out.print(led_by("warning:", "yellow", f"nobody is known as {user!r}: only later events are kept out"))
         show(removed, files, why)
 
 
@@ -85,6 +100,8 @@ def export(
         spooled = [row.export() for row in open_spool(settings).of(privacy.pseudonym(user))]
         with engine.connect() as connection:
             found = {**export_user(connection, privacy, privacy.pseudonym(user)), "spooled": spooled}
+    if not any(value for name, value in found.items() if name != "user_id"):
+        fail(f"nobody is known as {user!r}: {file} was not written")
     with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         json.dump(found, stream, indent=1, ensure_ascii=False)
     out.print(f"{len(found['events'])} events and {len(found['impressions'])} answers: {file}")

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import enter_platform, led_by, load_settings, out, reported, table
+from cli.console import busy, enter_platform, led_by, load_settings, out, reported, table
+from cli.people import user_id
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,8 +15,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def recommend(
-    user: Annotated[str, typer.Argument(help="A user id; an unknown one gets what a new user gets.")],
-    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    user: Annotated[str, typer.Argument(help="A user id; an unknown one gets what a new user gets.", callback=user_id)],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     explain: Annotated[bool, typer.Option("--explain", help="Say why for each item.")] = False,
 ) -> None:
     """Asks the running service for recommendations.
@@ -53,7 +54,7 @@ def show_answer(answer: dict[str, Any], explain: bool) -> None:
 
 def batch(
     file: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id, rank, item_id, score.")],
-    k: Annotated[int, typer.Option("-k", help="Items for each user.")] = 100,
+    k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 100,
 ) -> None:
     """Recommendations of the champion for all users, as Parquet and into the table batch_recommendations.
 
@@ -64,6 +65,6 @@ def batch(
 
     with reported():
         enter_platform(load_settings())
-        with out.status("scoring all users"):
+        with busy("scoring all users"):
             result = run_deployment("batch/local", {"file": str(file.absolute()), "k": k})
     out.print(f"{result['users']} users, up to {k} items each: {file} and the table batch_recommendations")

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import enter_platform, led_by, load_settings, out, reported, table
+from cli.console import busy, enter_platform, led_by, load_settings, out, reported, table
 from cli.models import stages
 
 
@@ -33,7 +33,7 @@ def search(
         if not wait:
             out.print(f"started: {start_deployment('search/local', parameters).page}")
         else:
-            with out.status("searching") as spinner:
+            with busy("searching") as spinner:
                 show_search(run_deployment("search/local", parameters, on_update=stages(spinner)))
     out.print(f"{'train' if wait else 'when it is done, train'} with it: ", end="")
     out.print(f"DUOTEMPO_PRESET={name} duotempo up && DUOTEMPO_PRESET={name} duotempo retrain")

@@ -3,13 +3,14 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import Field
 
 from components import registry
 from components.bundle import Bundle
@@ -69,7 +70,7 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
 
 
 @flow(name="batch", persist_result=True, result_serializer="json", timeout_seconds=8 * 3600)
-def batch(file: str | None = None, k: int = 100) -> dict[str, Any] | State:
+def batch(file: str | None = None, k: Annotated[int, Field(ge=1)] = 100) -> dict[str, Any] | State:
     """Writes the k best items of every user to a Parquet file and to the table batch_recommendations.
 
     Without a file, as the schedule runs it, that is HOME/recommendations.parquet, and there need be no champion yet.

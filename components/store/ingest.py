@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, select
@@ -19,18 +19,22 @@ from components.store.clean import clean_events, clean_items
 from components.store.load import append_sound_events, quarantine_all, upsert_sound_items
 from components.store.schema import Item
 
+MOST_WORDS = 10
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """accepted, duplicates: events. rejected: events and items, counted by the code that begins a reason."""
+    """accepted, duplicates: events. rejected: events and items, counted by the code that begins a reason.
+    unknown_events: the words of the column `event` that are none of ours, with their counts, the most frequent ones.
+    """
 
     accepted: int
     duplicates: int
     rejected: dict[str, int]
     items_added: int
     items_updated: int
+    unknown_events: dict[str, int] = field(default_factory=dict)
 
 
 def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str, now: datetime) -> IngestReport:
@@ -59,7 +63,15 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
         quarantine_all(connection, source, rejected)
     accepted = len(events.rows) - len(known) - len(refused)
     duplicates = events.duplicates + len(known)
-    report = IngestReport(accepted, duplicates, _by_code(one.reason for one in rejected), added, updated)
+    words = Counter(str(one.row.get(Columns.EVENT)) for one in rejected if one.reason.startswith("unknown_event:"))
+    report = IngestReport(
+        accepted,
+        duplicates,
+        rejected=_by_code(one.reason for one in rejected),
+        items_added=added,
+        items_updated=updated,
+        unknown_events=dict(words.most_common(MOST_WORDS)),
+    )
     logger.info("ingest of %s: %s", source, report)
     return report
 

@@ -1,5 +1,7 @@
 """Every command explains itself, with an example."""
 
+from importlib.metadata import version
+
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -46,3 +48,24 @@ def test_an_unknown_command_or_option_is_named(duotempo: Run) -> None:
     answer = duotempo("status", "--jsno")
     assert answer.code == 2
     assert "--jsno" in answer.text
+
+
+def test_the_version_is_told(duotempo: Run) -> None:
+    answer = duotempo("--version")
+    assert (answer.code, answer.out.split()) == (0, ["duotempo", version("duotempo")])
+
+
+@pytest.mark.parametrize("words", [("recommend", "u"), ("batch", "--out", "all.parquet")])
+@pytest.mark.parametrize("k", ["0", "-1"])
+def test_a_list_of_nothing_is_refused(duotempo: Run, words: tuple[str, ...], k: str) -> None:
+    answer = duotempo(*words, "-k", k)
+    assert answer.code == 2
+    assert "greater than or equal to 1" in answer.text
+
+
+@pytest.mark.parametrize("command", ["forget", "recommend"])
+@pytest.mark.parametrize("user", [" ", "ki\u200bm"])
+def test_what_is_no_id_is_refused(duotempo: Run, command: str, user: str) -> None:
+    answer = duotempo(command, user)
+    assert answer.code == 2
+    assert "the id" in answer.err

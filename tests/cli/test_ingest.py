@@ -207,3 +207,19 @@ def test_options_of_files_beside_a_folder_are_refused(duotempo: Run, tmp_path: P
     answer = duotempo("ingest", tmp_path, *words)
     assert answer.code == 2
     assert "go with --events" in answer.text
+
+
+def test_words_that_are_no_event_are_told_with_their_counts(
+    duotempo: Run, engine: Engine, database: str, tmp_path: Path
+) -> None:
+    rows = [("u", "x", 1e9, "wishlist")] * 2 + [("u", "x", 1e9, "pay"), ("u", "x", 1e9, "view")]
+    answer = duotempo("ingest", "--events", str(write_csv(tmp_path, events(*rows))), DUOTEMPO_DATABASE_URL=database)
+    assert "unknown event words: 'wishlist' (2), 'pay' (1); known ones: view, click" in " ".join(answer.out.split())
+
+
+def test_an_export_of_nobody_writes_nothing_and_says_so(duotempo: Run, database: str, tmp_path: Path) -> None:
+    file = tmp_path / "nobody.json"
+    answer = duotempo("export", "nobody", "--out", str(file), DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 1
+    assert "nobody is known as 'nobody'" in answer.err
+    assert not file.exists()

@@ -41,6 +41,8 @@ def test_a_wrong_setting_is_named(duotempo: Run, variable: str, value: str, name
     assert answer.code == 2
     assert answer.err.startswith("error: settings: ")
     assert named in answer.text
+    assert "pydantic" not in answer.text
+    assert len(answer.err.splitlines()) == 1
 
 
 NUMBERS = [
