@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from components.errors import DuotempoError
+from components.ids import clean_id
 from components.settings import Settings
-from components.store.normalize import clean_id
 
 KEY_FILE = Path("secrets", "privacy")
 KEY_BYTES = 32

@@ -129,6 +129,7 @@ class KnownUsers(Answer):
 
 class ForgetAnswer(Answer):
     erasure_id: int
+    found: bool = Field(description="Whether anything was held of this user; a tombstone stands in any case.")
     removed: dict[str, int] = Field(
         description="Rows that went, by table, and from the spool. Snapshots, training runs and caches follow "
         "within a quarter of an hour."

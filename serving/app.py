@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from components.ids import clean_id
 from components.privacy import PrivacyError
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
@@ -202,7 +203,7 @@ class Handlers:
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
-        users, items = ([event[name] for event in told.events] for name in ("user_id", "item_id"))
+        users, items = ([clean_id(event[name]) or "" for event in told.events] for name in ("user_id", "item_id"))
         self.doors.guard.admit_users(request.state.caller, users)
         self.doors.guard.admit_events(request.state.caller, users, items)
         request.state.told = answer = await parts.intake.feedback(told)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from components.columns import Columns
+from components.ids import clean_id
 from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import Admission
@@ -20,7 +21,6 @@ from components.store.faults import named
 from components.store.impressions import read_answerers
 from components.store.intake import Taken, take_in
 from components.store.load import quarantine, quarantine_all, upsert_sound_items
-from components.store.normalize import clean_id
 from components.store.partitions import missing_months, month_of
 from components.store.people import claim_key
 from components.store.rows import EventRow, Rejected

@@ -38,7 +38,8 @@ class People:
             raise _away("nothing was erased") from error
         spooled = self._spool.forget(user_id)
         self._variants.users_gone(user_id)
-        return {"erasure_id": forgotten.erasure_id, "removed": {**forgotten.removed, "spool": spooled}}
+        removed = {**forgotten.removed, "spool": spooled}
+        return {"erasure_id": forgotten.erasure_id, "found": any(removed.values()), "removed": removed}
 
     def export(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /export."""

@@ -5,17 +5,32 @@ Lists are read up to their first error (`fail_fast`): a caller is told one, and 
 
 from typing import Annotated, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    with_config,
+)
 from typing_extensions import TypedDict
 
+from components.bounds import MAX_ID
 from components.columns import EVENTS
+from components.ids import clean_id, id_fault
 from components.ranking.scorer import Strategy
+from components.store.normalize import clean_text
 
 MAX_BATCH = 1000
 MAX_CONTEXT = 100
 MAX_FILTER = 1000
-NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]+$"
 FIRST_MILLISECOND = 1e11
+LONGEST_GIVEN = 4 * MAX_ID
+"""Characters of an id with what is taken off its ends."""
 
 
 def _seconds(value: float) -> float:
@@ -37,13 +52,44 @@ def _at_most_max_k(k: int, info: ValidationInfo) -> int:
     return k
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)]
+def _sound_id(given: object) -> object:
+    """Cleaned as at ingest; what is no text and no integer is left for pydantic to refuse."""
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        return given
+    if isinstance(given, str) and len(given) > LONGEST_GIVEN:
+        raise ValueError(f"has more than {MAX_ID} characters")
+    cleaned = clean_id(given)
+    if cleaned is None:
+        raise ValueError("is empty; give an id")
+    if fault := id_fault(cleaned):
+        raise ValueError(fault)
+    return cleaned
+
+
+def _sound_category(given: str) -> str:
+    if not (cleaned := clean_text(given)):
+        raise ValueError("is empty; give a category")
+    return cleaned
+
+
+def _plain_digits(given: object) -> object:
+    if isinstance(given, str) and not (given.isascii() and given.isdigit()):
+        raise ValueError("is no whole number")
+    return given
+
+
+IDENTIFIER = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID}, {"type": "integer"}]}
+Identifier = Annotated[str, BeforeValidator(_sound_id), WithJsonSchema(IDENTIFIER)]
+GivenId = str | StrictInt
+"""Of a row that is rejected alone where it is wrong."""
+Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_sound_category)]
+Limit = Annotated[int, BeforeValidator(_plain_digits), Field(ge=1, le=MAX_BATCH)]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(_seconds)]
 EventName = Annotated[str, AfterValidator(_known_event), Field(json_schema_extra={"enum": list(EVENTS)})]
 ListLength = Annotated[int, Field(ge=1), AfterValidator(_at_most_max_k)]
 
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class Body(BaseModel):
@@ -57,14 +103,14 @@ class ContextEvent(Body):
 
 
 class RecommendFilters(Body):
-    category_in: list[Identifier] | None = Field(
+    category_in: list[Category] | None = Field(
         None,
         fail_fast=True,
         min_length=1,
         max_length=MAX_FILTER,
         description="Only items with at least one of these categories.",
     )
-    category_out: list[Identifier] = Field(
+    category_out: list[Category] = Field(
         [], fail_fast=True, max_length=MAX_FILTER, description="No item with one of these categories."
     )
     exclude_items: list[Identifier] = Field([], fail_fast=True, max_length=MAX_FILTER)
@@ -102,8 +148,8 @@ class SimilarRequest(Body):
 class FeedbackEvent(TypedDict):
     """Typed loosely on purpose: a bad row is rejected alone, by the same rules as at ingest."""
 
-    user_id: str
-    item_id: str
+    user_id: GivenId
+    item_id: GivenId
     event: Annotated[
         str,
         Field(
@@ -112,13 +158,13 @@ class FeedbackEvent(TypedDict):
         ),
     ]
     event_id: Annotated[
-        NotRequired[str | None],
+        NotRequired[GivenId | None],
         Field(
             description="Makes a retry harmless: the same id is stored once. Derived from the content and the time "
             "when absent."
         ),
     ]
-    value: NotRequired[float | None]
+    value: NotRequired[float | str | None]
     text: NotRequired[str | None]
     timestamp: Annotated[
         NotRequired[float | str | None],
@@ -141,7 +187,7 @@ class FeedbackRequest(Body):
 class CatalogueItem(Body):
     """Typed loosely on purpose, like FeedbackEvent."""
 
-    item_id: str
+    item_id: GivenId
     title: str = ""
     description: str = ""
     category: list[str] = Field([], fail_fast=True)
@@ -154,15 +200,19 @@ class ItemsRequest(Body):
     items: list[CatalogueItem] = Field(fail_fast=True, min_length=1, max_length=MAX_BATCH)
 
 
-class UsersQuery(Body):
-    limit: int = Field(50, ge=1, le=MAX_BATCH)
+class Query(Body):
+    model_config = ConfigDict(strict=False)  # all that a query holds is text
 
 
-class ItemsQuery(Body):
+class UsersQuery(Query):
+    limit: Limit = 50
+
+
+class ItemsQuery(Query):
     query: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = Field(
         "", description="Part of a title; all items, when empty."
     )
-    limit: int = Field(20, ge=1, le=MAX_BATCH)
+    limit: Limit = 20
 
 
 class PersonRequest(Body):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from components.columns import Columns
-from components.store.normalize import clean_id
+from components.ids import clean_id
 from components.store.rows import EventRow, Rejected
 from serving.spool import Row
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from components.columns import EVENTS, Columns
 from components.datasets.files import DatasetError, listed, read_rows
-from components.store.normalize import BEYOND_SECONDS, clean_id
+from components.ids import clean_id
+from components.store.normalize import BEYOND_SECONDS
 from components.times import epoch_seconds
 
 EVENT_FILE = "interactions.parquet"

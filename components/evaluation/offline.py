@@ -39,6 +39,7 @@ from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
 from components.fusion.inputs import VectorsOf, make_documents
 from components.fusion.sequences import Documents
 from components.fusion.training import Progress
+from components.ids import clean_id
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
@@ -47,7 +48,7 @@ from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 from components.store.clean import clean_items
-from components.store.normalize import BEYOND_SECONDS, clean_id
+from components.store.normalize import BEYOND_SECONDS
 from components.store.rows import ItemRow
 from components.times import epoch_seconds, moments
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from components.ids import clean_id
 from components.privacy import Privacy
-from components.store.normalize import clean_id
 from components.store.people import claim_key, locked
 
 

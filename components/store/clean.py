@@ -9,15 +9,14 @@ from datetime import UTC, date, datetime
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
-from components.bounds import MAX_CATEGORIES, MAX_ID, MAX_VALUE, VALUED
+from components.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
 from components.columns import EVENTS, Columns
+from components.ids import clean_id, id_fault
 from components.settings import EventSettings
 from components.store.admission import EVERYBODY, Admission
 from components.store.normalize import (
     BEYOND_SECONDS,
-    UNSTORABLE,
     clean_categories,
-    clean_id,
     clean_text,
     epoch,
     is_missing,
@@ -96,7 +95,7 @@ def clean_events(
         try:
             event = _event(row, user, source, known_items, times)
         except _Unsound as fault:
-            kept = row if user == given else {**row, Columns.USER: user}
+            kept = {**row, Columns.USER: user} if user else row
             cleaned.rejected.append(Rejected(index, json_safe(kept), str(fault)))
             continue
         if event.event_id in taken:
@@ -190,10 +189,8 @@ def _required(name: str, cleaned: str | None) -> str:
 
 
 def _sound_id(name: str, cleaned: str | None) -> str | None:
-    if cleaned is not None and len(cleaned) > MAX_ID:
-        raise _Unsound(f"bad_{name}: {_quoted(cleaned)} has more than {MAX_ID} characters")
-    if cleaned is not None and not cleaned.isprintable() and UNSTORABLE.search(cleaned):
-        raise _Unsound(f"bad_{name}: {_quoted(cleaned)} holds control characters")
+    if cleaned is not None and (fault := id_fault(cleaned)):
+        raise _Unsound(f"bad_{name}: {_quoted(cleaned)} {fault}")
     return cleaned
 
 

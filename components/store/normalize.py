@@ -1,4 +1,4 @@
-"""Ids, texts, numbers and times as they are stored: NFC, trimmed, UTC."""
+"""Texts, numbers and times as they are stored: NFC, trimmed, UTC."""
 
 import hashlib
 import html
@@ -21,6 +21,8 @@ BEYOND_SECONDS = 1e11
 MOST_FIELDS, LONGEST_NAME, LONGEST_TEXT, OTHERS = 50, 150, 600, "…"
 """Of a rejected row that is kept."""
 
+_DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*|\s*[+-]?(inf|infinity|nan)\s*", re.I)
+"""What Python's float reads beside it, the digits of other scripts and `1_000`, was not meant as a number."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _BEFORE_YEAR_1, _AFTER_YEAR_9999 = -62_135_596_800, 253_402_300_800
@@ -29,17 +31,6 @@ _BEFORE_YEAR_1, _AFTER_YEAR_9999 = -62_135_596_800, 253_402_300_800
 def is_missing(value: object) -> bool:
     """None or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def clean_id(value: object) -> str | None:
-    """An id as text; a whole float loses its `.0` (a column with gaps turns whole numbers into floats)."""
-    if isinstance(value, str) and value.isascii():
-        return value.strip() or None
-    if is_missing(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return unicodedata.normalize("NFC", str(value)).strip() or None
 
 
 def clean_text(value: object) -> str:
@@ -64,6 +55,8 @@ def number(value: object) -> float:
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return math.nan
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
         return math.nan
     try:
         return float(value)

@@ -1,13 +1,18 @@
 """What the migrations make is what the models say."""
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 
 from components.store.engine import make_engine
+from components.store.partitions import ensure_partitions
 from components.store.schema import Base
 from infra.migrations import migrate
+from tests.support.postgres import fresh_database, stored
 
 
 def test_the_migrations_make_the_models(database: str) -> None:
@@ -33,3 +38,44 @@ def test_promotions_are_only_appended(database: str, statement: str) -> None:
             connection.execute(statement.encode())
         row = connection.execute("SELECT actor FROM promotions WHERE version = '1'").fetchone()
         assert row == ("me",)
+
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+SPELLINGS = {"josé": True, "jose\u0301": False, " kim ": False, "mi\u200bra": True}
+"""Ids of people as earlier versions stored them, and whether they consent."""
+
+
+def test_ids_that_were_stored_by_other_rules_are_one_with_the_stricter_consent(postgres_url: str) -> None:
+    with fresh_database(postgres_url) as url:
+        engine = make_engine(url)
+        ensure_partitions(engine.begin, [NOW])
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+            for item in ("a1", "a1\ufeff", "\u200bb1"):
+                connection.execute(text("INSERT INTO items (item_id, content_hash) VALUES (:item, '')"), {"item": item})
+            for user, consent in SPELLINGS.items():
+                row = {"user": user, "consent": consent, "now": NOW, "item": "a1\ufeff"}
+                connection.execute(text("INSERT INTO users (user_id, consent) VALUES (:user, :consent)"), row)
+                connection.execute(
+                    text(
+                        "INSERT INTO events (event_id, occurred_at, user_id, item_id, event, source)"
+                        " VALUES (:user, :now, :user, :item, 'view', 'test')"
+                    ),
+                    row,
+                )
+                connection.execute(
+                    text(
+                        'INSERT INTO quarantine (source, "row", reason)'
+                        " VALUES ('test', jsonb_build_object('user_id', CAST(:user AS text)), 'bad_value')"
+                    ),
+                    row,
+                )
+        engine.dispose()
+        migrate(url)
+        people = {"josé": False, "kim": False, "mira": True}
+        assert sorted(stored(url, "SELECT user_id, consent FROM users")) == sorted(people.items())
+        events = stored(url, "SELECT user_id FROM events")
+        assert sorted(events) == [("josé",), ("josé",), ("kim",), ("mira",)]
+        assert {user for (user,) in stored(url, "SELECT \"row\" ->> 'user_id' FROM quarantine")} == set(people)
+        assert stored(url, "SELECT DISTINCT item_id FROM events") == [("a1",)]
+        assert {item for (item,) in stored(url, "SELECT item_id FROM items")} == {"a1", "b1"}

@@ -1,5 +1,6 @@
 """Erasure, consent, export and pseudonyms over HTTP, read back past the service."""
 
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
 from components.store.ingest import ingest
 from serving.answers import ConsentAnswer
-from tests.support.calls import SECRET, counted, export, forget, new_user, recommend, tell, view
+from tests.support.calls import SECRET, counted, export, forget, ids, new_user, recommend, tell, view
 from tests.support.postgres import soon_stored, stored
 from tests.support.raw_events import NOW
 from tests.support.service import World, admin_key, bento, wait_until_ready
@@ -192,7 +193,7 @@ def test_export_is_all_that_is_held(service: httpx.Client, admin: dict[str, str]
 
 
 @pytest.mark.parametrize("path", ["/forget", "/export", "/consent"])
-@pytest.mark.parametrize("body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5}])
+@pytest.mark.parametrize("body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5.5}])
 def test_a_wrong_body_is_named(
     service: httpx.Client, admin: dict[str, str], path: str, body: dict[str, object]
 ) -> None:
@@ -252,3 +253,79 @@ def test_tombstones_stay_as_long_as_the_setting_says(
         assert expire_tombstones(connection, later, 30) >= 1
     engine.dispose()
     assert tell(service, view(user)).accepted == 1
+
+
+SPELLINGS = {
+    "blanks": "  {}\t",
+    "no-break blank": "\u00a0{}\u00a0",
+    "zero width": "\u200b{}\ufeff",
+    "decomposed": "{}",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_person_is_found_at_every_door_however_the_id_is_spelt(
+    service: httpx.Client, world: World, admin: dict[str, str], spelling: str
+) -> None:
+    user = f"josé-{new_user()}"
+    spelt = SPELLINGS[spelling].format(unicodedata.normalize("NFD", user) if spelling == "decomposed" else user)
+    assert tell(service, view(spelt), view(user, "b1")).accepted == 2
+    assert counted(world, user) == 2
+    answer = recommend(service, spelt, k=30)
+    assert answer.user_state != "new"
+    assert not {"a1", "b1"} & set(ids(answer))
+    soon_stored(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
+    held = export(service, admin, spelt)
+    assert (held.user_id, len(held.events)) == (user, 2)
+    consent(service, admin, spelt, False)
+    assert recommend(service, user).user_state == "new"
+    assert tell(service, view(user)).accepted == 0
+    consent(service, admin, user, True)
+    assert forget(service, admin, spelt).found
+    assert naming(world, user) == {}
+    assert not forget(service, admin, spelt).found
+
+
+def test_an_item_is_found_however_its_id_is_spelt(service: httpx.Client, world: World) -> None:
+    user = new_user()
+    tell(service, view(user, "b1"))
+    spelt = "\u200ba1 "
+    assert service.post("/similar", json={"item_id": spelt}).json()["item_id"] == "a1"
+    now = recommend(service, user, k=30, context=[{"item_id": spelt, "event": "view"}])
+    assert "a1" not in ids(now)
+    without = recommend(service, user, k=30, filters={"exclude_items": [spelt]})
+    assert "a1" not in ids(without)
+    assert recommend(service, user, k=30, filters={"category_in": [" white\u00a0 "]}).items
+
+
+def test_a_whole_number_is_an_id(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+    number = uuid.uuid4().int >> 80
+    assert tell(service, {"user_id": number, "item_id": "a1", "event": "view"}).accepted == 1
+    assert recommend(service, number).user_state != "new"
+    assert len(export(service, admin, number).events) == 1
+    assert forget(service, admin, number).found
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "  ", "\u200b", "ki\u200bm", "ki\u00a0m", "k\x00", "x" * 201, True, 1.5, None, ["x"]]
+)
+def test_what_is_no_id_is_refused(service: httpx.Client, admin: dict[str, str], wrong: object) -> None:
+    for path, body in (
+        ("/recommend", {"user_id": wrong}),
+        ("/recommend", {"user_id": "x", "context": [{"item_id": wrong}]}),
+        ("/recommend", {"user_id": "x", "filters": {"exclude_items": [wrong]}}),
+        ("/similar", {"item_id": wrong}),
+        ("/export", {"user_id": wrong}),
+        ("/forget", {"user_id": wrong}),
+        ("/consent", {"user_id": wrong, "consent": False}),
+    ):
+        assert service.post(path, json=body, headers=admin).status_code == 422, (path, wrong)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"timestamp": True}, {"timestamp": "٣"}, {"timestamp": "1_000"}, {"value": "1_0"}, {"value": "٣"}]
+)
+def test_what_is_no_number_is_refused(service: httpx.Client, fields: dict[str, object]) -> None:
+    event = {"user_id": new_user(), "item_id": "a1", "event": "view", **fields}
+    response = service.post("/feedback", json={"events": [event]})
+    assert response.status_code == 422 or response.json()["rejected"], response.text

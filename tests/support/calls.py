@@ -17,7 +17,7 @@ REUSED = settings(deadline=None, suppress_health_check=[HealthCheck.function_sco
 """For properties of a service that all examples share."""
 
 
-def recommend(client: httpx.Client, user: str, **wishes: object) -> RecommendAnswer:
+def recommend(client: httpx.Client, user: str | int, **wishes: object) -> RecommendAnswer:
     response = client.post("/recommend", json={"user_id": user, **wishes})
     assert response.status_code == 200, response.text
     return RecommendAnswer.model_validate(response.json())
@@ -74,13 +74,13 @@ def wait_until_whole(client: httpx.Client, user: str, k: int = 10) -> RecommendA
 SECRET = "a secret of this test, long enough for it"  # pragma: allowlist secret
 
 
-def forget(client: httpx.Client, admin: dict[str, str], user: str) -> ForgetAnswer:
+def forget(client: httpx.Client, admin: dict[str, str], user: str | int) -> ForgetAnswer:
     answer = client.post("/forget", json={"user_id": user}, headers=admin)
     assert answer.status_code == 200, answer.text
     return ForgetAnswer.model_validate(answer.json())
 
 
-def export(client: httpx.Client, admin: dict[str, str], user: str) -> ExportAnswer:
+def export(client: httpx.Client, admin: dict[str, str], user: str | int) -> ExportAnswer:
     answer = client.post("/export", json={"user_id": user}, headers=admin)
     assert answer.status_code == 200, answer.text
     return ExportAnswer.model_validate(answer.json())

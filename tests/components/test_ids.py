@@ -1,0 +1,43 @@
+"""One rule for an id: what decorates it does not tell people apart, what nobody sees is refused inside."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.ids import clean_id, id_fault, repaired_id
+
+ENDS = st.text("  \t\n \u00a0\u200b\u200d\u2060\ufeff\u202e\u3000", max_size=5)
+SOUND = st.text(st.characters(categories=["L", "N", "P", "S"], codec="utf-8"), min_size=1, max_size=20)
+
+
+@given(SOUND, ENDS, ENDS)
+def test_an_id_is_the_same_however_it_is_decorated(written: str, before: str, after: str) -> None:
+    cleaned = clean_id(written)
+    assert clean_id(before + written + after) == cleaned
+    assert clean_id(unicodedata.normalize("NFD", written)) == cleaned == clean_id(cleaned)
+
+
+@given(SOUND, st.sampled_from("\u00a0\u200b\u2060\ufeff\x00\x1b\n\ud800"), SOUND)
+def test_what_nobody_sees_is_refused_inside_and_goes_where_it_was_stored(head: str, hidden: str, tail: str) -> None:
+    cleaned = clean_id(head + hidden + tail)
+    assert cleaned
+    assert id_fault(cleaned) == "holds control or invisible characters"
+    assert repaired_id(head + hidden + tail) == clean_id(head + tail)
+
+
+@pytest.mark.parametrize(
+    ("given", "cleaned"),
+    [
+        (7, "7"), (7.0, "7"), (7.5, "7.5"), (0, "0"), ("007", "007"), ("new york", "new york"),
+        (None, None), (float("nan"), None), ("", None), (" \u200b\ufeff ", None),
+    ],
+)  # fmt: skip
+def test_numbers_are_their_decimal_text_and_nothing_is_no_id(given: object, cleaned: str | None) -> None:
+    assert clean_id(given) == cleaned
+
+
+def test_an_id_is_bounded() -> None:
+    assert id_fault("x" * 200) is None
+    assert id_fault("x" * 201) == "has more than 200 characters"
