@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def clean(dataset: Dataset) -> Cleaned[EventRow]:
     return clean_events(
         records(dataset.events),
         source="attack",
-        settings=EventSettings(),
+        settings=EventSettings(earliest=date(1970, 1, 1)),
         known_items={"x", "y", "z"},
         now=datetime(2026, 1, 1, tzinfo=UTC),
     )
