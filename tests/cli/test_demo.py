@@ -18,7 +18,7 @@ from infra.local.sweep import tagged
 from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_failed_demo_on_an_outside_server_leaves_nothing_running_and_the_users
     with closing(psycopg.connect(database, autocommit=True)) as connection:
         connection.execute(f"CREATE DATABASE {own}_mlflow".encode())
     demo = start_demo(home.path.parent, database, "--data", tmp_path / "nowhere")
-    out, err = demo.communicate(timeout=250)
+    out, err = demo.communicate(timeout=800)
     try:
         assert demo.returncode == 1
         assert "the stage data failed" in err, out + err

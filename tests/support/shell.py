@@ -32,7 +32,7 @@ from tests.support.command_line import Answer
 from tests.support.prefect import Prefect
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE = 900.0
+PATIENCE = 3600.0
 USER = "顾客001"
 """Somebody of the generated dataset."""
 
