@@ -94,14 +94,15 @@ def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: 
     taken = shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]
     assert f"port {taken} is taken: mlflow gets " in up.text
     status = shell.status()
-    assert set(status) == {"services", "served", "variants"}
+    assert set(status) == {"services", "served", "variants", "dead_letters"}
     assert {"postgres", "prefect", "mlflow"} <= set(status["services"])
     assert "bento" not in status["services"]
-    for service in status["services"].values():
-        assert set(service) == {"url", "healthy", "pid"}
+    for name, service in status["services"].items():
+        assert set(service) == {"url", "healthy", "pid", "login"}
+        assert (service["login"] is not None) == (name in ("prefect", "mlflow"))
         assert service["healthy"]
     assert not status["services"]["mlflow"]["url"].endswith(f":{taken}")
-    assert status["served"] is None
+    assert (status["served"], status["dead_letters"]) == (None, 0)
 
 
 def test_before_a_version_the_commands_say_what_comes_first(shell: Shell, up: Answer) -> None:
