@@ -74,8 +74,8 @@ def draw_bundle(items: int, settings: Settings, seed: int = 0) -> Bundle:
             "recency": settings.ranking.recency,
             "half_life_days": settings.interests.half_life_days,
             "history": settings.ranking.history,
-            "events": settings.events.model_dump(),
-            "interests": settings.interests.model_dump(),
+            "events": settings.events.model_dump(mode="json"),
+            "interests": settings.interests.model_dump(mode="json"),
         },
     )
 

@@ -120,8 +120,9 @@ def _watched(given: Any, connections: Connections) -> Any:
             connections.closed(self)
 
         def data_received(self, data: bytes) -> None:
+            in_head = self.head is not None
             super().data_received(data)
-            if self.head is not None:
+            if in_head and self.head is not None:  # what ended a body is none of the next head
                 self.head += len(data)
                 if self.head > MAX_HEAD and not self.transport.is_closing():
                     self.send_400_response("The head of the request is too large.")

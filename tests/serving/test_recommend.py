@@ -196,7 +196,7 @@ def test_similar_to_an_unknown_item_is_404(client: httpx.Client) -> None:
         ({"user_id": "x" * 201}, "user_id"),
         ({"user_id": "a\x00b"}, "user_id"),
         ({"user_id": "a\nb"}, "user_id"),
-        ({"user_id": 5}, "user_id"),
+        ({"user_id": 5.5}, "user_id"),
         ({"user_id": "bella", "k": 0}, "k"),
         ({"user_id": "bella", "k": -1}, "k"),
         ({"user_id": "bella", "k": 10_000}, "k"),

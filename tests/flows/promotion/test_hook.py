@@ -51,7 +51,12 @@ def deliver(
         "x-mlflow-timestamp": timestamp,
         "x-mlflow-signature": sign(secret, delivery, timestamp, body),
     }
-    return httpx.post(f"{platform.addresses.hook_url}/alias", content=body, headers=headers, timeout=60).status_code
+    return httpx.post(
+        f"{platform.addresses.hook_url}/alias",
+        content=body,
+        headers=httpx.Headers(headers, encoding="utf-8"),
+        timeout=60,
+    ).status_code
 
 
 def told(version: str, alias: str = "champion") -> bytes:
