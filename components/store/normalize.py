@@ -21,8 +21,6 @@ BEYOND_SECONDS = 1e11
 MOST_FIELDS, LONGEST_NAME, LONGEST_TEXT, OTHERS = 50, 150, 600, "…"
 """Of a rejected row that is kept."""
 
-_DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*|\s*[+-]?(inf|infinity|nan)\s*", re.I)
-"""What Python's float reads beside it, the digits of other scripts and `1_000`, was not meant as a number."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _BEFORE_YEAR_1, _AFTER_YEAR_9999 = -62_135_596_800, 253_402_300_800
@@ -51,12 +49,13 @@ def clean_categories(value: object) -> list[str]:
 
 
 def number(value: object) -> float:
-    """NaN where there is none. Numeric text counts as a number."""
+    """NaN where there is none. Numeric text counts as a number, in the digits 0 to 9 and without `_`: what else Python
+    reads was not meant as one."""
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return math.nan
-    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+    if isinstance(value, str) and ("_" in value or not value.strip().isascii()):
         return math.nan
     try:
         return float(value)

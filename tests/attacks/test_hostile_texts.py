@@ -18,7 +18,7 @@ from components.monitoring.drift import Drift
 from components.monitoring.tables import drift_table
 from components.plain import visible
 from components.settings import Settings
-from serving.logs import set_up
+from serving.logs import OURS, set_up
 
 TEXTS = [
     "[here](javascript:alert(1))",
@@ -97,7 +97,7 @@ def test_a_terminal_shows_a_text_as_itself(text: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_log_keeps_a_text_inside_its_record(text: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
-    before = root.handlers, root.level
+    before = root.handlers, {name: logging.getLogger(name).level for name in OURS}
     try:
         set_up(Settings.model_validate({"serving": {"log_format": form}}))
         logger = logging.getLogger("serving.attack")
@@ -106,7 +106,9 @@ def test_a_log_keeps_a_text_inside_its_record(text: str, form: str, capfd: pytes
         except ValueError:
             logger.exception("%s failed", text)
     finally:
-        root.handlers, root.level = before
+        root.handlers, levels = before
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
     told = capfd.readouterr().err
     assert not CONTROL.search(told)
     assert "Logging error" not in told

@@ -20,7 +20,7 @@ from components.columns import EVENTS
 from components.datasets.sources import Dataset
 from components.privacy import Privacy
 from components.settings import EventSettings, Settings, ValidationSettings
-from components.store.engine import StoreError, make_engine
+from components.store.engine import StoreError
 from components.store.export import export_user
 from components.store.faults import Fault, fault_of
 from components.store.ingest import ingest
@@ -30,19 +30,16 @@ from components.store.rows import Rejected
 from components.store.snapshot import take_snapshot
 from components.store.timed import TimeIsUp
 from components.validation import ValidationReport, validate
+from tests.support.postgres import emptied, empty
 from tests.support.raw_events import NOW, raw_events, shop
 
 BUSY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-TABLES = "TRUNCATE users, items, item_vectors, events, event_keys, quarantine"
 
 
 @pytest.fixture
 def store(database: str) -> Iterator[Engine]:
-    engine = make_engine(database)
-    with engine.begin() as connection:
-        connection.execute(text(TABLES))
-    yield engine
-    engine.dispose()
+    with emptied(database) as engine:
+        yield engine
 
 
 def rows(store: Engine, query: str) -> list[tuple[Any, ...]]:
@@ -181,8 +178,7 @@ ITEM = st.fixed_dictionaries(
 def test_what_a_door_accepts_passes_the_suites(
     store: Engine, tmp_path_factory: pytest.TempPathFactory, raw: list[dict[str, Any]], items: list[dict[str, Any]]
 ) -> None:
-    with store.begin() as connection:
-        connection.execute(text(TABLES))
+    empty(store)
     good = {"user_id": "u", "item_id": "a", "event": "rating", "value": 1e12, "timestamp": 1.7e9}
     named = [{"item_id": "a"}, {"item_id": "b"}, *({"item_id": f"i{n}", **one} for n, one in enumerate(items))]
     dataset = Dataset("shop", pd.DataFrame([good, *raw], dtype=object), pd.DataFrame(named, dtype=object))

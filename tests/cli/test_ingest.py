@@ -7,22 +7,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select
 
-from components.store.engine import make_engine
 from components.store.schema import Event, Item, Quarantined
 from tests.support.command_line import Answer, Run
 from tests.support.datasets import LAST, catalogue, world, write_dataset
 from tests.support.ports import free_port
+from tests.support.postgres import emptied
 
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database)
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE users, items, item_vectors, events, event_keys, quarantine"))
-    yield engine
-    engine.dispose()
+    with emptied(database) as engine:
+        yield engine
 
 
 def events(*rows: tuple[Any, ...]) -> pd.DataFrame:

@@ -5,23 +5,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from components.store.engine import make_engine
 from components.store.impressions import record_shadow
 from tests.support.command_line import Run
 from tests.support.observed import show, tell
 from tests.support.ports import free_port
+from tests.support.postgres import emptied
 
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database)
-    with engine.begin() as connection:
-        measured = "drift, online_metrics, shadow_answers"
-        connection.execute(text(f"TRUNCATE users, items, item_vectors, events, event_keys, impressions, {measured}"))
-    yield engine
-    engine.dispose()
+    with emptied(database) as engine:
+        yield engine
 
 
 @pytest.fixture

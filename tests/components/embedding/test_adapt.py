@@ -1,7 +1,6 @@
 """An encoder that learns what belongs together, in a world where nothing but the people tell it."""
 
 import json
-import logging
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -125,14 +124,8 @@ def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-def test_training_stops_when_held_out_pairs_gain_no_more(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logger = logging.getLogger("components.embedding.adaptation.training")
-    caplog.set_level("INFO", logger.name)  # whatever other tests and libraries make of the root's level and handlers
-    monkeypatch.setattr(logger, "disabled", False)
-    monkeypatch.setattr(logger, "propagate", False)
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+def test_training_stops_when_held_out_pairs_gain_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     told = run(tiny_models.llama(tmp_path / "base"), tmp_path / "new", "lora", epochs=60, patience=2)
     seen = [record.args for record in caplog.records if "mean reciprocal rank" in record.message]
     reached = [float(str(arguments[1])) for arguments in seen if isinstance(arguments, tuple)]

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from components.store.engine import make_engine
+from tests.support.postgres import empty
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,5 @@ def engine(database: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def store(engine: Engine) -> Engine:
-    with engine.begin() as connection:
-        connection.execute(
-            text("TRUNCATE users, items, item_vectors, events, event_keys, quarantine, impressions, user_vectors")
-        )
+    empty(engine)
     return engine
