@@ -63,7 +63,9 @@ def test_every_service_is_healthy_and_no_password_is_shown(started: SharedPlatfo
     assert get(f"{started.platform.addresses.mlflow_url}/health") == "OK"
     home = started.platform.home
     for name in ("postgres", "prefect", "mlflow"):
-        assert str(home.secret(name)) not in json.dumps(status) + started.started.text
+        secret = home.secret(name)
+        assert secret
+        assert secret not in json.dumps(status) + started.started.text
         assert (home.secrets / name).stat().st_mode & 0o077 == 0
 
 
