@@ -5,22 +5,24 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, fail, led_by, load_settings, opened_store, out, print_json, table
+from cli.console import busy, enter_platform, fail, load_settings, opened_store, out, print_json, table
 from cli.platform import JSON
-from components.ids import clean_id, id_fault
+from components.ids import PersonId, clean_id, id_fault
 
 
-def user_id(given: str) -> str:
+def user_id(given: str) -> PersonId:
     """The id as every other door reads it."""
     cleaned = clean_id(given)
     if cleaned is None:
         raise typer.BadParameter("the id is empty")
     if fault := id_fault(cleaned):
         raise typer.BadParameter(f"the id {fault}")
-    return cleaned
+    return PersonId(cleaned, given)
 
 
-USER = Annotated[str, typer.Argument(help="A user id.", callback=user_id)]
+OWN_FILES = ("snapshot_events", "interests", "cached_vectors")
+"""What an erasure counts of the person alone."""
+USER = Annotated[str, typer.Argument(help="A user id.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,23 +34,24 @@ def forget(user: USER, as_json: JSON = False) -> None:
     """Erases a person: out of the tables at once, out of snapshots, training runs and caches by a flow.
 
     A tombstone, which holds no id, keeps late events out. Says which registered models were trained on the person.
+    Ends with 1 where nothing was held of anybody by this id.
 
     \b
     duotempo forget 42
     """
     from components.privacy import Privacy
-    from components.store.erasure import forget as erase
-    from components.store.erasure import read_report
+    from components.store.erasure import forget_all, read_report
     from infra.client import DeploymentError, run_deployment
     from serving.spool import open_spool
 
-    settings = load_settings()
+    person, settings = user_id(user), load_settings()
     with opened_store(settings) as engine:
         enter_platform(settings)
         privacy = Privacy(settings)
+        names = privacy.names(person)
         with engine.begin() as connection:
-            forgotten = erase(connection, privacy, privacy.pseudonym(user))
-        removed = {**forgotten.removed, "spool": open_spool(settings).forget(privacy.pseudonym(user))}
+            forgotten = forget_all(connection, privacy, names)
+        removed = {**forgotten.removed, "spool": sum(map(open_spool(settings).forget, names))}
         why = "a training that began before is under way"
         try:
             with busy("erasing snapshots, training runs and caches"):
@@ -57,13 +60,13 @@ def forget(user: USER, as_json: JSON = False) -> None:
             why = str(error)
         with engine.connect() as connection:
             files = read_report(connection, forgotten.erasure_id)
+    found = any(removed.values()) or any((files or {}).get("erased", {}).get(name) for name in OWN_FILES)
     if as_json:
-        found = any(removed.values())
         print_json({"erasure_id": forgotten.erasure_id, "found": found, "removed": removed, "files": files})
     else:
-        if not any(removed.values()):
-            out.print(led_by("warning:", "yellow", f"nobody is known as {user!r}: only later events are kept out"))
         show(removed, files, why)
+    if not found:
+        fail(f"nobody is known as {str(person)!r}: nothing was erased; a tombstone keeps later events out")
 
 
 def show(removed: dict[str, int], files: dict[str, Any] | None, why: str) -> None:
@@ -94,14 +97,15 @@ def export(
     from components.store.export import export_user
     from serving.spool import open_spool
 
-    settings = load_settings()
+    person, settings = user_id(user), load_settings()
     with opened_store(settings) as engine:
         privacy = Privacy(settings)
-        spooled = [row.export() for row in open_spool(settings).of(privacy.pseudonym(user))]
+        names, spool = privacy.names(person), open_spool(settings)
         with engine.connect() as connection:
-            found = {**export_user(connection, privacy, privacy.pseudonym(user)), "spooled": spooled}
+            found = export_user(connection, privacy, names)
+        found["spooled"] = [row.export() for name in names for row in spool.all_of(name)]
     if not any(value for name, value in found.items() if name != "user_id"):
-        fail(f"nobody is known as {user!r}: {file} was not written")
+        fail(f"nobody is known as {str(person)!r}: {file} was not written")
     with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         json.dump(found, stream, indent=1, ensure_ascii=False)
     out.print(f"{len(found['events'])} events and {len(found['impressions'])} answers: {file}")

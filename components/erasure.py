@@ -16,7 +16,7 @@ from filelock import FileLock
 from components.columns import Columns
 from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
 from components.registry import Version
-from components.store.snapshot import SnapshotError, erase_user
+from components.store.snapshot import SnapshotError, erase_user, is_user
 
 DOCUMENTS = (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT)
 INTERESTS, TEXTS, VECTORS = "interests.parquet", "texts.parquet", "vectors.parquet"
@@ -88,7 +88,7 @@ def _orphans(files: list[Path], user_id: str) -> set[str]:
     own, others = set[str](), set[str]()
     for file in files:
         table = pq.read_table(file, columns=[Columns.USER, *DOCUMENTS])
-        mine = pc.equal(table[Columns.USER], user_id)
+        mine = is_user(table[Columns.USER], user_id)
         for documents in DOCUMENTS:
             own |= set(table.filter(mine)[documents].to_pylist())
             others |= set(table.filter(pc.invert(mine))[documents].to_pylist())
@@ -98,7 +98,7 @@ def _orphans(files: list[Path], user_id: str) -> set[str]:
 def _erase_run(interests: Path, user_id: str, orphans: set[str], hashes: set[str]) -> int:
     """Rows of interests that went."""
     table = pq.read_table(interests)
-    kept = table.filter(pc.not_equal(table[Columns.USER], user_id))
+    kept = table.filter(pc.invert(is_user(table[Columns.USER], user_id)))
     if kept.num_rows == table.num_rows:
         return 0
     _erase_vectors(interests.with_name(VECTORS), hashes)

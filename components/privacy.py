@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from components.errors import DuotempoError
-from components.ids import clean_id
+from components.ids import PersonId, clean_id, earlier_ids
 from components.settings import Settings
 
 KEY_FILE = Path("secrets", "privacy")
@@ -42,11 +42,23 @@ class Privacy:
         cleaned = clean_id(user_id) if self.pseudonyms else None
         if cleaned is None or _PSEUDONYM.fullmatch(cleaned):
             return user_id
-        return f"u_{self._keyed('pseudonym', cleaned)[:40]}"
+        return self._pseudonym(cleaned)
+
+    def earlier_names(self, written: str) -> set[str]:
+        """Under which earlier versions knew somebody whose id is written so, beside what the store knows them as now:
+        they cleaned less."""
+        return {self._pseudonym(one) if self.pseudonyms else one for one in earlier_ids(written)}
+
+    def names(self, user_id: PersonId) -> list[str]:
+        """All under which the store may know the user, first what it calls them now."""
+        return [self.pseudonym(user_id), *sorted(self.earlier_names(user_id.written))]
 
     def tombstone(self, user_id: str) -> str:
         """What stays of a forgotten user, 64 hexadecimal digits; `user_id` as the store knew it."""
         return self._keyed("tombstone", user_id)
+
+    def _pseudonym(self, cleaned: str) -> str:
+        return f"u_{self._keyed('pseudonym', cleaned)[:40]}"
 
     @cached_property
     def key_id(self) -> str:

@@ -14,7 +14,7 @@ from components.columns import Columns
 from components.ids import clean_id
 from components.privacy import Privacy
 from components.settings import EventSettings
-from components.store.admission import Admission
+from components.store.admission import Admission, earlier_names
 from components.store.apart import rejected_row
 from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.faults import named
@@ -124,6 +124,7 @@ class Intake:
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
         """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
         users = {user for batch in batches for row in batch.raw if (user := clean_id(row[Columns.USER]))}
+        earlier = earlier_names(self._privacy, (row[Columns.USER] for batch in batches for row in batch.raw))
         admission = Admission(self._names(users), {}, {item for batch in batches for item in batch.items})
         closed: Sequence[Set[datetime]] = [frozenset()] * len(batches)
         try:
@@ -131,6 +132,7 @@ class Intake:
                 cleaned = [self._cleaned(*one, admission) for one in zip(batches, closed, strict=True)]
                 new = _first_of_each(cleaned)
                 asked = {admission.names.get(user, user) for user in users} - admission.refused.keys()
+                asked |= {name for name, user in earlier.items() if user not in admission.refused}
                 with self._variants.writing({row.user_id for row in new.values()}):
                     try:
                         taken = self._take_in(asked, cleaned, list(new.values()), _patience(batches))
@@ -142,7 +144,8 @@ class Intake:
                             del new[event_id]
                         self._variants.happened(new.values())
                         break
-                admission = admission.without(taken.refused, taken.unknown)
+                refused = {earlier.get(name, name): reason for name, reason in taken.refused.items()}
+                admission = admission.without(refused, taken.unknown)
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback goes to the spool: %s", error)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from components.privacy import Privacy
-from components.store.erasure import forget
+from components.store.erasure import forget_all
 from components.store.export import export_user
 from components.store.people import set_consent
 from serving.database import LONG, Database, DatabaseAway
@@ -29,40 +29,41 @@ class People:
 
     def forget(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /forget. The files follow: see flows/erase.py."""
-        user_id = self._privacy.pseudonym(request.user_id)
+        names = self._privacy.names(request.user_id)
         self._impressions.flush()
         try:
             with self._database.begin(LONG) as connection:
-                forgotten = forget(connection, self._privacy, user_id)
+                forgotten = forget_all(connection, self._privacy, names)
         except DatabaseAway as error:
             raise _away("nothing was erased") from error
-        spooled = self._spool.forget(user_id)
-        self._variants.users_gone(user_id)
+        spooled = sum(map(self._spool.forget, names))
+        self._variants.users_gone(names[0])
         removed = {**forgotten.removed, "spool": spooled}
         return {"erasure_id": forgotten.erasure_id, "found": any(removed.values()), "removed": removed}
 
     def export(self, request: PersonRequest) -> dict[str, Any]:
         """The answer of /export."""
-        user_id = self._privacy.pseudonym(request.user_id)
+        names = self._privacy.names(request.user_id)
         self._impressions.flush()
-        spooled = [row.export() for row in self._spool.all_of(user_id)]
+        spooled = [row.export() for name in names for row in self._spool.all_of(name)]
         try:
             with self._database.begin() as connection:
-                return {**export_user(connection, self._privacy, user_id), "spooled": spooled}
+                return {**export_user(connection, self._privacy, names), "spooled": spooled}
         except DatabaseAway as error:
             raise _away("nothing was read") from error
 
     def consent(self, request: ConsentRequest) -> dict[str, Any]:
         """The answer of /consent."""
-        user_id = self._privacy.pseudonym(request.user_id)
+        names = self._privacy.names(request.user_id)
         try:
             with self._database.begin() as connection:
-                set_consent(connection, self._privacy, user_id, request.consent)
+                set_consent(connection, self._privacy, names, request.consent)
         except DatabaseAway as error:
             raise _away("nothing was changed") from error
         if not request.consent:
-            self._spool.forget(user_id)
-        self._variants.users_gone(user_id)
+            for name in names:
+                self._spool.forget(name)
+        self._variants.users_gone(names[0])
         return {"consent": request.consent}
 
 

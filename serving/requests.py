@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StrictInt,
     StringConstraints,
     ValidationInfo,
@@ -21,7 +22,7 @@ from typing_extensions import TypedDict
 
 from components.bounds import MAX_ID
 from components.columns import EVENTS
-from components.ids import clean_id, id_fault
+from components.ids import PersonId, clean_id, id_fault
 from components.ranking.scorer import Strategy
 from components.store.normalize import clean_text
 
@@ -29,8 +30,6 @@ MAX_BATCH = 1000
 MAX_CONTEXT = 100
 MAX_FILTER = 1000
 FIRST_MILLISECOND = 1e11
-LONGEST_GIVEN = 4 * MAX_ID
-"""Characters of an id with what is taken off its ends."""
 
 
 def _seconds(value: float) -> float:
@@ -56,14 +55,19 @@ def _sound_id(given: object) -> object:
     """Cleaned as at ingest; what is no text and no integer is left for pydantic to refuse."""
     if isinstance(given, bool) or not isinstance(given, str | int):
         return given
-    if isinstance(given, str) and len(given) > LONGEST_GIVEN:
-        raise ValueError(f"has more than {MAX_ID} characters")
     cleaned = clean_id(given)
     if cleaned is None:
         raise ValueError("is empty; give an id")
     if fault := id_fault(cleaned):
         raise ValueError(fault)
     return cleaned
+
+
+def _person(given: object) -> PersonId:
+    cleaned = _sound_id(given)
+    if not isinstance(cleaned, str):
+        raise ValueError("is neither text nor a whole number")
+    return PersonId(cleaned, str(given))
 
 
 def _sound_category(given: str) -> str:
@@ -80,6 +84,7 @@ def _plain_digits(given: object) -> object:
 
 IDENTIFIER = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID}, {"type": "integer"}]}
 Identifier = Annotated[str, BeforeValidator(_sound_id), WithJsonSchema(IDENTIFIER)]
+UserId = Annotated[PersonId, PlainValidator(_person), WithJsonSchema(IDENTIFIER)]
 GivenId = str | StrictInt
 """Of a row that is rejected alone where it is wrong."""
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_sound_category)]
@@ -216,11 +221,11 @@ class ItemsQuery(Query):
 
 
 class PersonRequest(Body):
-    user_id: Identifier
+    user_id: UserId
 
 
 class ConsentRequest(Body):
-    user_id: Identifier
+    user_id: UserId
     consent: bool = Field(
         description="Whether this user's events may be kept and used. True also lets a forgotten user come back."
     )

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from components.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
 from components.columns import EVENTS, Columns
-from components.ids import clean_id, id_fault
+from components.ids import clean_id, id_fault, kind_fault
 from components.settings import EventSettings
 from components.store.admission import EVERYBODY, Admission
 from components.store.normalize import (
@@ -37,7 +37,10 @@ _UNITS = (
 )
 _BOOLEANS = {"true": True, "1": True, "yes": True, "y": True, "t": True,
              "false": False, "0": False, "no": False, "n": False, "f": False}  # fmt: skip
-_CONTEXT = (Columns.SESSION, Columns.REQUEST, Columns.MODEL_VERSION, Columns.VARIANT)
+_CONTEXT = (
+    (Columns.SESSION, clean_id), (Columns.REQUEST, clean_id),
+    (Columns.MODEL_VERSION, clean_text), (Columns.VARIANT, clean_text),
+)  # fmt: skip
 Row = TypeVar("Row")
 
 
@@ -129,9 +132,9 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
 def _event(
     raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], times: _Times
 ) -> EventRow:
-    user = _required(Columns.USER, user)
-    item = _required(Columns.ITEM, clean_id(raw.get(Columns.ITEM)))
-    event_id = _sound_id(Columns.EVENT_ID, clean_id(raw.get(Columns.EVENT_ID)))
+    user = _required(Columns.USER, raw, user)
+    item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
+    event_id = _sound_id(Columns.EVENT_ID, raw, clean_id(raw.get(Columns.EVENT_ID)))
     kind = (clean_id(raw.get(Columns.EVENT)) or "").lower()
     if kind not in EVENTS:
         raise _Unsound(f"unknown_event: {_quoted(kind)} is none of {', '.join(EVENTS)}")
@@ -146,7 +149,7 @@ def _event(
         parts = ("" if value is None else str(value), text or "")
         event_id = _sha256(source, user, item, kind, str(round(seconds * 1e6)), *parts)
     session, request, version, variant = [
-        None if (given := raw.get(name)) is None else clean_text(given) or None for name in _CONTEXT
+        None if (given := raw.get(name)) is None else clean(given) or None for name, clean in _CONTEXT
     ]
     return EventRow(
         event_id, user, item, kind, value, text, moment(seconds), session, request, version, variant, source
@@ -154,7 +157,7 @@ def _event(
 
 
 def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
-    item = _required(Columns.ITEM, clean_id(raw.get(Columns.ITEM)))
+    item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
     if item in taken:
         raise _Unsound(f"duplicate_item: an earlier row describes {_quoted(item)}; keep one")
     available = _boolean(raw.get(Columns.AVAILABLE))
@@ -181,15 +184,15 @@ def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
     return ItemRow(item, *content, _sha256(*map(str, content)))
 
 
-def _required(name: str, cleaned: str | None) -> str:
-    sound = _sound_id(name, cleaned)
+def _required(name: str, raw: Mapping[str, object], cleaned: str | None) -> str:
+    sound = _sound_id(name, raw, cleaned)
     if sound is None:
         raise _Unsound(f"missing_{name}: {name} is absent or empty")
     return sound
 
 
-def _sound_id(name: str, cleaned: str | None) -> str | None:
-    if cleaned is not None and (fault := id_fault(cleaned)):
+def _sound_id(name: str, raw: Mapping[str, object], cleaned: str | None) -> str | None:
+    if cleaned is not None and (fault := kind_fault(raw[name]) or id_fault(cleaned)):
         raise _Unsound(f"bad_{name}: {_quoted(cleaned)} {fault}")
     return cleaned
 

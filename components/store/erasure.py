@@ -60,6 +60,14 @@ def forget(connection: Connection, privacy: Privacy, user_id: str) -> Forgotten:
     return Forgotten(erasure_id, removed)
 
 
+def forget_all(connection: Connection, privacy: Privacy, names: Sequence[str]) -> Forgotten:
+    """As `forget`, of all names of a user (`Privacy.names`); the erasure is that of the first. Raises PrivacyError."""
+    lock_users(connection, names, alone=True)
+    erased = [forget(connection, privacy, name) for name in names]
+    tables = erased[0].removed
+    return Forgotten(erased[0].erasure_id, {table: sum(one.removed[table] for one in erased) for table in tables})
+
+
 def open_erasures(connection: Connection) -> Sequence[Erasure]:
     """Those whose files still wait, oldest first."""
     with sqlorm.Session(connection, expire_on_commit=False) as session:

@@ -1,5 +1,6 @@
 """Everything that the store holds of a person, as JSON-ready data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -8,24 +9,24 @@ from components.privacy import Privacy
 from components.store.people import refused
 
 _QUERIES = {
-    "user": "SELECT * FROM users WHERE user_id = :user",
-    "events": "SELECT * FROM events WHERE user_id = :user ORDER BY occurred_at, received_at, event_id",
-    "impressions": "SELECT * FROM impressions WHERE user_id = :user ORDER BY served_at, request_id",
+    "user": "SELECT * FROM users WHERE user_id = ANY(:names)",
+    "events": "SELECT * FROM events WHERE user_id = ANY(:names) ORDER BY occurred_at, received_at, event_id",
+    "impressions": "SELECT * FROM impressions WHERE user_id = ANY(:names) ORDER BY served_at, request_id",
     "interest_vectors": (
-        "SELECT encoder, as_of, document_long::text, document_short::text FROM user_vectors WHERE user_id = :user"
+        "SELECT encoder, as_of, document_long::text, document_short::text FROM user_vectors WHERE user_id = ANY(:names)"
     ),
-    "batch_recommendations": "SELECT * FROM batch_recommendations WHERE user_id = :user ORDER BY rank",
+    "batch_recommendations": "SELECT * FROM batch_recommendations WHERE user_id = ANY(:names) ORDER BY rank",
     "rejected_rows": (
-        "SELECT * FROM quarantine WHERE left(btrim(\"row\" ->> 'user_id'), 201) = :user ORDER BY quarantine_id"
+        "SELECT * FROM quarantine WHERE left(btrim(\"row\" ->> 'user_id'), 201) = ANY(:names) ORDER BY quarantine_id"
     ),
 }
 
 
-def export_user(connection: Connection, privacy: Privacy, user_id: str) -> dict[str, Any]:
-    """The rows of every table that names the user, as the store knows them. Raises PrivacyError."""
-    said = refused(connection, privacy, [user_id])
-    found: dict[str, Any] = {"user_id": user_id, "nothing_is_kept_because": said.get(user_id)}
+def export_user(connection: Connection, privacy: Privacy, names: Sequence[str]) -> dict[str, Any]:
+    """The rows of every table that names the user by one of `names` (`Privacy.names`). Raises PrivacyError."""
+    said = refused(connection, privacy, names)
+    found: dict[str, Any] = {"user_id": names[0], "nothing_is_kept_because": next(iter(said.values()), None)}
     for name, query in _QUERIES.items():
-        rows = connection.execute(text(f"SELECT to_jsonb(found) FROM ({query}) AS found"), {"user": user_id})
+        rows = connection.execute(text(f"SELECT to_jsonb(found) FROM ({query}) AS found"), {"names": list(names)})
         found[name] = list(rows.scalars())
     return found

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, Row, delete, text
+from sqlalchemy import Connection, Row, delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from components.privacy import Privacy, PrivacyError
@@ -71,14 +71,19 @@ def claim_key(connection: Connection, privacy: Privacy) -> None:
         check_key(key, privacy)
 
 
-def set_consent(connection: Connection, privacy: Privacy, user_id: str, consent: bool) -> None:
-    """Keeps what the user said. A yes lifts the tombstone; of a forgotten user a no is kept by the tombstone alone."""
-    lock_users(connection, [user_id], alone=True)
-    forgotten = refused(connection, privacy, [user_id]).get(user_id) == FORGOTTEN
-    if forgotten and not consent:
+def set_consent(connection: Connection, privacy: Privacy, names: Sequence[str], consent: bool) -> None:
+    """Keeps what the user said, under the first of their names (`Privacy.names`). A yes lifts the tombstones, and a no
+    under the other names; of a forgotten user a no is kept by the tombstone alone."""
+    user_id, *earlier = names
+    lock_users(connection, names, alone=True)
+    told = refused(connection, privacy, names)
+    forgotten = [name for name, reason in told.items() if reason == FORGOTTEN]
+    if user_id in forgotten and not consent:
         return
-    if forgotten:
-        connection.execute(delete(Tombstone).where(Tombstone.user_hash == privacy.tombstone(user_id)))
+    if consent:
+        hashes = [privacy.tombstone(name) for name in forgotten]
+        connection.execute(delete(Tombstone).where(Tombstone.user_hash.in_(hashes)))
+        connection.execute(update(User).where(User.user_id.in_(earlier)).values(consent=True))
     said = insert(User).values(user_id=user_id, consent=consent)
     connection.execute(said.on_conflict_do_update(index_elements=[User.user_id], set_={"consent": consent}))
 

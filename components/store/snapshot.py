@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, Select, select
 
 from components.columns import Columns
 from components.errors import DuotempoError
+from components.ids import repaired_id
 from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User
 
@@ -122,7 +123,7 @@ def erase_user(path: Path, user_id: str) -> int:
         if next_manifest.is_file() and json.loads(next_manifest.read_bytes())["sha256"]["events"] == _sha256(file):
             next_manifest.replace(manifest_file)
         manifest, events = _read_manifest(path), pq.read_table(file)
-        kept = events.filter(pc.not_equal(events[Columns.USER], user_id))
+        kept = events.filter(pc.invert(is_user(events[Columns.USER], user_id)))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise SnapshotError(f"{path} is no readable snapshot ({error!r}); take a new one") from error
     if gone := events.num_rows - kept.num_rows:
@@ -134,6 +135,12 @@ def erase_user(path: Path, user_id: str) -> int:
         next_file.replace(file)
         next_manifest.replace(manifest_file)
     return gone
+
+
+def is_user(users: pa.ChunkedArray, user_id: str) -> pa.ChunkedArray:
+    """bool (n,): the rows of a user, also by other spellings of the id, which earlier versions kept."""
+    spellings = [one for one in pc.unique(users).to_pylist() if one == user_id or repaired_id(one) == user_id]
+    return pc.is_in(users, value_set=pa.array(spellings, pa.string()))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_a_rejected_row_is_found_by_its_user_however_long_others_are(store: Engi
     rejected = [Rejected(0, {"user_id": name}, "bad: made up") for name in (user, f" {user} ", user + "!", "x" * 3000)]
     with store.begin() as connection:
         quarantine(connection, "test", rejected)
-        found = export_user(connection, Privacy(Settings()), user)["rejected_rows"]
+        found = export_user(connection, Privacy(Settings()), [user])["rejected_rows"]
     assert [one["row"]["user_id"] for one in found] == [user, f" {user} "]
 
 

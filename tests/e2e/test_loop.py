@@ -367,3 +367,9 @@ def test_what_a_killed_run_left_is_done_by_the_next(shell: Shell, forgotten: dic
         start_deployment("erase/local", {})
     eventually(lambda: shell.sql("SELECT 1 FROM erasures WHERE user_id IS NULL AND done_at IS NOT NULL OFFSET 1"), 120)
     assert shell.sql("SELECT user_id FROM erasures WHERE user_id IS NOT NULL") == []
+
+
+def test_an_erasure_of_nobody_says_so(shell: Shell, forgotten: dict[str, Any]) -> None:
+    answer = shell.run("forget", " nobody ", "--json", fails=True)
+    assert "nobody is known as 'nobody'" in answer.err
+    assert (forgotten["found"], json.loads(answer.out)["found"]) == (True, False)

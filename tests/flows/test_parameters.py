@@ -3,10 +3,13 @@
 import pytest
 from prefect.exceptions import ParameterTypeError
 
+from flows.batch import batch
 from flows.search import search
 
 
-@pytest.mark.parametrize("trials", [0, -1, 1.5, "many", None])
-def test_a_search_without_trials_is_refused(trials: object) -> None:
+@pytest.mark.parametrize("count", [0, -1, 1.5, "many", None])
+def test_a_run_for_nothing_is_refused(count: object) -> None:
     with pytest.raises(ParameterTypeError, match="trials"):
-        search.validate_parameters({"trials": trials, "name": "shop"})
+        search.validate_parameters({"trials": count, "name": "shop"})
+    with pytest.raises(ParameterTypeError, match="k"):
+        batch.validate_parameters({"k": count})

@@ -8,10 +8,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
+from components.privacy import Privacy, PrivacyError
+from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.partitions import ensure_partitions
+from components.store.people import claim_key
 from components.store.schema import Base
 from infra.migrations import migrate
+from tests.support.calls import SECRET
 from tests.support.postgres import fresh_database, stored
 
 
@@ -79,3 +83,44 @@ def test_ids_that_were_stored_by_other_rules_are_one_with_the_stricter_consent(p
         assert {user for (user,) in stored(url, "SELECT \"row\" ->> 'user_id' FROM quarantine")} == set(people)
         assert stored(url, "SELECT DISTINCT item_id FROM events") == [("a1",)]
         assert {item for (item,) in stored(url, "SELECT item_id FROM items")} == {"a1", "b1"}
+
+
+def test_nobody_who_was_forgotten_comes_back_by_another_spelling(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOTEMPO_PRIVACY__KEY", SECRET)
+    privacy = Privacy(Settings())
+    with fresh_database(postgres_url) as url:
+        engine = make_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+            claim_key(connection, privacy)
+            for user in (" kim ", "\ufefflea", "\ufeffmira"):
+                connection.execute(text("INSERT INTO users (user_id) VALUES (:user)"), {"user": user})
+            connection.execute(
+                text("INSERT INTO tombstones (user_hash) VALUES (:hash)"), {"hash": privacy.tombstone("kim")}
+            )
+            asked = {"user": "\ufefflea", "hash": privacy.tombstone("\ufefflea")}
+            connection.execute(text("INSERT INTO erasures (user_id, user_hash) VALUES (:user, :hash)"), asked)
+        engine.dispose()
+        migrate(url)
+        assert stored(url, "SELECT user_id FROM users") == [("mira",)]
+        assert stored(url, "SELECT user_id, user_hash FROM erasures") == [("lea", privacy.tombstone("lea"))]
+        hashes = {one for (one,) in stored(url, "SELECT user_hash FROM tombstones")}
+        assert hashes == {privacy.tombstone("kim"), privacy.tombstone("lea")}
+
+
+def test_a_migration_that_cannot_tell_who_was_forgotten_stops(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOTEMPO_PRIVACY__KEY", SECRET)
+    with fresh_database(postgres_url) as url:
+        engine = make_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+            connection.execute(text("INSERT INTO privacy_key (key_id) VALUES ('another')"))
+            connection.execute(text("INSERT INTO users (user_id) VALUES (' kim ')"))
+        engine.dispose()
+        with pytest.raises(PrivacyError, match="another privacy key"):
+            migrate(url)
+        assert stored(url, "SELECT user_id FROM users") == [(" kim ",)]

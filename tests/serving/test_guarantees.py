@@ -138,11 +138,11 @@ class World:
         self.deleted.add(item)
 
     def forget(self) -> None:
-        self.shop.parts.people.forget(PersonRequest(user_id=self.user))
+        self.shop.parts.people.forget(PersonRequest.model_validate({"user_id": self.user}))
         self.excluded.clear()
 
     def come_back(self) -> None:
-        self.shop.parts.people.consent(ConsentRequest(user_id=self.user, consent=True))
+        self.shop.parts.people.consent(ConsentRequest.model_validate({"user_id": self.user, "consent": True}))
 
     def may_be_shown(self, wishes: dict[str, Any]) -> set[str]:
         filters = wishes.get("filters") or {}

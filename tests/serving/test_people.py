@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from components.datasets.sources import Dataset
+from components.privacy import Privacy
 from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
@@ -329,3 +330,20 @@ def test_what_is_no_number_is_refused(service: httpx.Client, field: str) -> None
     for written in ("٣", "1_000"):
         (rejected,) = tell(service, {**event, field: written}).rejected
         assert rejected.reason.startswith(f"bad_{field}: ")
+
+
+def test_who_was_forgotten_by_an_earlier_spelling_stays_out(
+    service: httpx.Client, world: World, admin: dict[str, str]
+) -> None:
+    """Earlier versions left a tombstone of the id as it was written."""
+    user = new_user()
+    written = f" {user} "
+    forget(service, admin, user)
+    consent(service, admin, user, True)
+    with psycopg.connect(world.database) as connection:
+        mark = Privacy(settings()).tombstone(written)
+        connection.execute("INSERT INTO tombstones (user_hash) VALUES (%s)", [mark])
+    told = tell(service, view(written), view(new_user()))
+    assert (told.accepted, [row.reason.split(":")[0] for row in told.rejected]) == (1, ["forgotten_user"])
+    consent(service, admin, written, True)
+    assert tell(service, view(written)).accepted == 1

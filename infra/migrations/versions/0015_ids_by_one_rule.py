@@ -1,13 +1,16 @@
 """Ids that were stored by other rules become what every door now makes of them, so that each person is found.
 
-Of two spellings of one person the stricter consent holds. What is made of the events (vectors, batch recommendations)
-goes, and is made again. Reads `events` once.
+Of two spellings of one person the stricter consent holds, and who was forgotten by the one is forgotten by the other.
+What is made of the events (vectors, batch recommendations) goes, and is made again. Reads `events` once.
 """
 
 from alembic import op
 from sqlalchemy import Connection, text
 
 from components.ids import repaired_id
+from components.privacy import Privacy
+from components.settings import Settings
+from components.store.people import check_key
 
 revision = "0015"
 down_revision = "0014"
@@ -35,6 +38,18 @@ MERGE_USER = (
     " jsonb_set(\"row\", '{user_id}', to_jsonb(CAST(:clean AS text))), seen_at FROM moved"
     " ON CONFLICT DO NOTHING",
 )
+FORGET = (
+    "WITH gone AS (DELETE FROM events WHERE user_id = :user RETURNING event_id)"
+    " DELETE FROM event_keys USING gone WHERE event_keys.event_id = gone.event_id",
+    "DELETE FROM impressions WHERE user_id = :user",
+    f"DELETE FROM quarantine WHERE {QUARANTINED} = :user",
+    "DELETE FROM users WHERE user_id = :user",
+)
+ASKED = (
+    "WITH asked AS ("
+    "UPDATE erasures SET user_hash = :hash WHERE user_id = :user AND done_at IS NULL RETURNING user_hash)"
+    " INSERT INTO tombstones (user_hash) SELECT DISTINCT user_hash FROM asked ON CONFLICT DO NOTHING"
+)
 MERGE_ITEM = (
     "DELETE FROM item_vectors WHERE item_id = :stored",
     "UPDATE items SET item_id = :clean WHERE item_id = :stored"
@@ -47,20 +62,39 @@ MERGE_ITEM = (
 
 def upgrade() -> None:
     connection = op.get_bind()
-    merge(connection, USERS, MERGE_USER)
+    forget(connection, merge(connection, USERS, MERGE_USER))
     merge(connection, {"items": "item_id", "events": "item_id"}, MERGE_ITEM)
 
 
-def merge(connection: Connection, places: dict[str, str], statements: tuple[str, ...]) -> None:
-    """places: where each table holds such ids."""
+def merge(connection: Connection, places: dict[str, str], statements: tuple[str, ...]) -> set[str]:
+    """What such ids have become. places: where each table holds them."""
+    merged = set()
     found = " UNION ".join(
         f"SELECT DISTINCT {id} AS id FROM {table} WHERE {SUSPECT.format(id=id)}" for table, id in places.items()
     )
     for stored in connection.scalars(text(found)).all():
         clean = repaired_id(stored)
         if clean and clean != stored:
+            merged.add(clean)
             for statement in statements:
                 connection.execute(text(statement), {"stored": stored, "clean": clean})
+    return merged
+
+
+def forget(connection: Connection, users: set[str]) -> None:
+    """Takes out those of the users who are forgotten, or have asked for it. Raises PrivacyError where the key that
+    tells them is another one."""
+    key = connection.scalar(text("SELECT key_id FROM privacy_key"))
+    if key is None or not users:
+        return
+    privacy = Privacy(Settings())
+    check_key(key, privacy)
+    for user in users:
+        row = {"user": user, "hash": privacy.tombstone(user)}
+        connection.execute(text(ASKED), row)
+        if connection.scalar(text("SELECT 1 FROM tombstones WHERE user_hash = :hash"), row):
+            for statement in FORGET:
+                connection.execute(text(statement), row)
 
 
 def downgrade() -> None:
