@@ -1,6 +1,6 @@
 """The folder that a Bento holds: written once, read once, versioned. It holds no user data.
 
-manifest.json       schema version, encoder, cut, settings of the scoring, file list
+manifest.json       schema version, encoder, cut, settings of the scoring; the SHA-256 of each file, and its own
 items.parquet       one row an item; its position is the item's row in every array below
 vectors.npy         (items, width) item vectors of the fusion model
 texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
@@ -12,7 +12,9 @@ text_projection.npz mean and matrix that turn a text vector into the vector of a
 user_tower.onnx     the user's side of the model, see components/fusion/export.py
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.checksums import changed, sha256
+from components.damage import UNREADABLE
 from components.errors import DuotempoError
 from components.ranking.nearest import NearestItems
 from components.ranking.sparse import Csr, Rows
@@ -30,6 +34,12 @@ SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")
 """The arrays that may have an index, a file of their name."""
 CSR = ("data", "indices", "indptr")
+MANIFEST = "manifest.json"
+FILES = "files"
+CHECKSUM = "checksum"
+VERSION = "model_version"
+"""What the manifest says of the version that the bundle is served as, added when a Bento is built."""
+REMEDY = "`duotempo promote VERSION` fetches and builds it anew; where MLflow's own copy is damaged, retrain"
 Mode: TypeAlias = Literal["r"] | None
 """How numpy opens a file: mapped, or read."""
 
@@ -83,7 +93,7 @@ class Bundle:
 
     def _write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "manifest.json").unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
         pq.write_table(self.items, folder / "items.parquet")
         np.save(folder / "vectors.npy", self.vectors.astype(np.float32))
         np.save(folder / "texts.npy", self.texts.astype(np.float32))
@@ -96,20 +106,19 @@ class Bundle:
             index.write(folder / f"{name}.index")
         (folder / "terms.json").write_text(json.dumps(self.terms, ensure_ascii=False), encoding="utf-8")
         (folder / "user_tower.onnx").write_bytes(self.tower)
-        manifest = {**self.manifest, "schema_version": SCHEMA_VERSION}
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        files = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+        manifest = {**self.manifest, "schema_version": SCHEMA_VERSION, FILES: files}
+        manifest[CHECKSUM] = checksum(manifest)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path, *, mapped: bool = False) -> "Bundle":
-        """Reads a bundle. Raises BundleError when a file is missing or the schema version is unknown.
+        """Reads a bundle. Raises BundleError when a file is not what was written or the schema version is unknown.
 
         mapped: arrays stay on the disk and come into memory as they are asked for; nobody may write into the folder
         then.
         """
-        manifest_file = folder / "manifest.json"
-        if not manifest_file.is_file():
-            raise BundleError(f"{folder} is no bundle: manifest.json is missing; register the version again")
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        manifest = check_files(folder)
         if manifest.get("schema_version") != SCHEMA_VERSION:
             raise OtherSchema(
                 f"{folder} has schema version {manifest.get('schema_version')}, this code reads {SCHEMA_VERSION}: "
@@ -138,8 +147,42 @@ class Bundle:
                     if (folder / f"{name}.index").is_file()
                 },
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise BundleError(f"{folder} is damaged ({error}): register the version again") from error
+        except UNREADABLE as error:
+            raise BundleError(f"{folder} is damaged ({error}). {REMEDY}") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle. Raises BundleError when it is missing, or not what was written."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise BundleError(f"{folder} is no bundle: {MANIFEST} is missing. {REMEDY}")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        whole = manifest.get(CHECKSUM) in (None, checksum(manifest))  # bundles of before 2026-12 have none
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{file} is damaged ({error}). {REMEDY}") from error
+    if not whole:
+        raise BundleError(f"{file} is damaged, not what was written. {REMEDY}")
+    return dict(manifest)
+
+
+def check_files(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle, each file of which is what was written. Raises BundleError."""
+    manifest = read_manifest(folder)
+    try:
+        wrong = changed(folder, manifest.get(FILES, {}))
+    except (OSError, AttributeError) as error:
+        raise BundleError(f"{folder} cannot be read ({error}). {REMEDY}") from error
+    if wrong:
+        raise BundleError(f"{folder} is damaged, not what was written: {', '.join(wrong)}. {REMEDY}")
+    return manifest
+
+
+def checksum(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a manifest says, but for itself and the version."""
+    said = {name: value for name, value in manifest.items() if name not in (CHECKSUM, VERSION)}
+    plain = json.dumps(json.loads(json.dumps(said)), sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def _write_sparse(folder: Path, name: str, matrix: Csr) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from components.columns import Columns
+from components.damage import DamagedFile, reading, sealed
 from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
 from components.registry import Version
 from components.store.snapshot import SnapshotError, erase_user, is_user
@@ -25,11 +26,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Erased:
-    """What went: events of snapshots, snapshots that nobody could read any more, rows of interests, cached vectors,
-    results of flows."""
+    """What went: events of snapshots, snapshots and training runs that nobody could read any more, rows of interests,
+    cached vectors, results of flows."""
 
     snapshot_events: int
     unreadable_snapshots: int
+    unreadable_runs: int
     interests: int
     cached_vectors: int
     flow_results: int
@@ -42,13 +44,14 @@ def erase_files(home: Path, cache: Path, user_id: str, asked_at: datetime) -> Er
     last, for what else there is of the user is found by them.
     """
     events, unreadable = _erase_snapshots(home / "snapshots", user_id)
-    files = sorted((home / "runs").rglob(INTERESTS))
+    found = sorted((home / "runs").rglob(INTERESTS))
+    files = [file for file in found if _readable(file)]
     orphans = _orphans(files, user_id)
     hashes = {text_hash(text) for text in orphans}
     vectors = sum(_erase_vectors(path, hashes) for path in _cached(cache / "embeddings")) if hashes else 0
     rows = sum(_erase_run(file, user_id, orphans, hashes) for file in files)
     results = _erase_results(home / "prefect" / "storage", asked_at)
-    return Erased(events, unreadable, rows, vectors, results)
+    return Erased(events, unreadable, len(found) - len(files), rows, vectors, results)
 
 
 def report(
@@ -81,6 +84,20 @@ def _erase_snapshots(folder: Path, user_id: str) -> tuple[int, int]:
             shutil.rmtree(path)
             unreadable += 1
     return events, unreadable
+
+
+def _readable(interests: Path) -> bool:
+    """Whether the files of a run can be searched for the user; one that cannot goes as a whole."""
+    texts = interests.with_name(TEXTS)
+    try:
+        with reading(interests, "the run may name the user"):
+            pq.read_table(interests, columns=[Columns.USER, *DOCUMENTS])
+        with reading(texts, "the run may name the user"):
+            return not texts.exists() or pq.read_table(texts, columns=[Columns.TEXT]) is not None
+    except DamagedFile as error:
+        logger.warning("removed with its folder, as nobody can read it: %s", error)
+        shutil.rmtree(interests.parent)
+        return False
 
 
 def _orphans(files: list[Path], user_id: str) -> set[str]:
@@ -145,4 +162,5 @@ def _erase_results(folder: Path, asked_at: datetime) -> int:
 def _replace(file: Path, table: pa.Table) -> None:
     part = file.with_suffix(".part")
     pq.write_table(table, part)
-    part.replace(file)
+    with sealed(file):
+        part.replace(file)

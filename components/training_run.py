@@ -21,8 +21,9 @@ from scipy import sparse
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import Bundle, OtherSchema
+from components.bundle import Bundle, BundleError, OtherSchema
 from components.columns import Columns
+from components.damage import DamagedFile, reading, sealed
 from components.embedding.vectors import read_vectors
 from components.errors import DuotempoError
 from components.evaluation.judgement import Judgement, judge
@@ -37,6 +38,7 @@ from components.fusion.training import Progress
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
+from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.ranking.indexes import with_indexes
 from components.ray.interests import build_interests_together
@@ -129,9 +131,32 @@ class TrainingRun:
         """The events that the part is trained on."""
         return self.rolling.train if part == "twin" else self.rolling.events
 
+    def interests(self) -> pd.DataFrame:
+        """The interests of all users as of their anchors. Raises DamagedFile."""
+        with reading(self.interests_file, self.remedy):
+            return pq.read_table(self.interests_file).to_pandas()
+
+    def texts(self) -> list[str]:
+        """The texts to embed. Raises DamagedFile."""
+        with reading(self.texts_file, self.remedy):
+            return list(pq.read_table(self.texts_file)[Columns.TEXT].to_pylist())
+
+    def keywords(self) -> Keywords:
+        """The items' keywords. Raises DamagedFile."""
+        matrix, terms = self.folder / "keywords.npz", self.folder / "terms.json"
+        with reading(matrix, self.remedy):
+            weights = sparse.load_npz(matrix).tocsr()
+        with reading(terms, self.remedy):
+            return Keywords(weights, json.loads(terms.read_text(encoding="utf-8")))
+
+    @property
+    def remedy(self) -> str:
+        """What makes the run's files anew."""
+        return f"remove the folder {self.folder}, and run `duotempo retrain`"
+
     def documents(self, part: Part) -> Documents:
         """The document vectors as of anchors up to the part's cut."""
-        interests = pd.read_parquet(self.interests_file)
+        interests = self.interests()
         known = interests[interests[Columns.AS_OF] <= self.cut(part)]
         return make_documents(known, lambda texts: read_vectors(self.vectors_file, texts))
 
@@ -149,12 +174,16 @@ def extract_interests(run: TrainingRun) -> Path:
     address = run.settings.ray_address
     build = partial(build_interests_together, address=address) if address else build_interests
     interests = build(run.rolling.events, run.items, moments, keywords, settings, run.settings.events)
-    interests.to_parquet(run.interests_file, index=False)
-    sparse.save_npz(run.folder / "keywords.npz", keywords.matrix)
-    (run.folder / "terms.json").write_text(json.dumps(keywords.terms, ensure_ascii=False), encoding="utf-8")
+    with sealed(run.interests_file):
+        interests.to_parquet(run.interests_file, index=False)
+    with sealed(matrix := run.folder / "keywords.npz"):
+        sparse.save_npz(matrix, keywords.matrix)
+    with sealed(terms := run.folder / "terms.json"):
+        terms.write_text(json.dumps(keywords.terms, ensure_ascii=False), encoding="utf-8")
     documents = interests[[Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT]].to_numpy().ravel().tolist()
     distinct = [text for text in dict.fromkeys([*texts, *documents]) if text]
-    pq.write_table(pa.table({Columns.TEXT: pa.array(distinct, pa.string())}), run.texts_file)
+    with sealed(run.texts_file):
+        pq.write_table(pa.table({Columns.TEXT: pa.array(distinct, pa.string())}), run.texts_file)
     return run.texts_file
 
 
@@ -163,11 +192,12 @@ def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progre
 
     Of processes that train together each calls this on the same folder, and process 0 writes.
     """
+    keywords = run.keywords()
     catalogue = Catalogue(
         items=run.items,
         texts=read_vectors(run.vectors_file, item_texts(run.items)),
-        keywords=sparse.load_npz(run.folder / "keywords.npz").tocsr(),
-        terms=json.loads((run.folder / "terms.json").read_text(encoding="utf-8")),
+        keywords=keywords.matrix,
+        terms=keywords.terms,
         encoder=encoder,
     )
     fitted = fit(
@@ -196,9 +226,9 @@ def validate_snapshot(run: TrainingRun) -> ValidationReport:
 
 def validate_features(run: TrainingRun) -> ValidationReport:
     """Runs the suites of interests and embeddings. Raises CriticalExpectationFailed."""
-    texts = pq.read_table(run.texts_file)[Columns.TEXT].to_pylist()
+    texts = run.texts()
     frames = {
-        "interests": pd.read_parquet(run.interests_file),
+        "interests": run.interests(),
         "embeddings": embedding_frame(texts, read_vectors(run.vectors_file, texts)),
     }
     known = {Columns.USER: run.rolling.events[Columns.USER].unique(), Columns.ITEM: run.items[Columns.ITEM].to_numpy()}
@@ -227,9 +257,10 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
         folder = run.folder.parent / "champions" / champion.version
         try:
             twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
-        except OtherSchema as error:
+        except BundleError as error:
             log.warning("the champion cannot be compared with: %s", error)
-            compared += ", not compared: its bundle is of another schema"
+            fault = "of another schema" if isinstance(error, OtherSchema) else "damaged"
+            compared += f", not compared: its bundle is {fault}"
     manifest = run.snapshot.manifest
     return judge(
         run.rolling,
@@ -284,9 +315,14 @@ def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None
     """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
     if not run.result_file.is_file():
         return None
-    result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
     tags = {known.version: known.tags for known in registry.versions(tracking_uri)}
-    same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
+    try:
+        with reading(run.result_file, "the retraining is done again"):
+            result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
+            same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
+    except DamagedFile as error:
+        log.warning("%s", error)
+        return None
     return result if same else None
 
 

@@ -124,7 +124,8 @@ def build(platform: Platform, bundles: dict[str, Path], version: str, champion: 
     """The Bento that serves; or one of the versions, built once for each state of the code, where that lacks some."""
     home, served = platform.home.bentoml, platform.served()
     tag = served["bento_tag"] if served else ""
-    if bundles.keys() <= bento.versions_of(tag, home) and bento.is_of_this_code(tag, home):
+    holds_all = bundles.keys() <= bento.versions_of(tag, home)
+    if holds_all and bento.is_of_this_code(tag, home) and bento.is_whole(tag, home):
         return tag
     return bento.build_bento(bundles, newest=version, champion=champion, bentoml_home=home)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from components.bundle import MANIFEST, VERSION, read_manifest
+from components.checksums import sha256
 from components.errors import DuotempoError
 from serving.bundles import CHAMPION_FILE
 
@@ -47,9 +49,10 @@ def build_bento(bundles: Mapping[str, Path], *, newest: str, champion: str, bent
         lay_out(context, bundles, champion)
         tag = f"{NAME}:v{newest}-{fingerprint(context)}"
         stored = bento_folder(tag, bentoml_home)
-        if (stored / "bento.yaml").is_file():
+        if is_whole(tag, bentoml_home):
             log.info("%s was built before", tag)
             return tag
+        shutil.rmtree(stored, ignore_errors=True)  # a damaged one; a process that serves it goes on with what it read
         _build(context, tag, bentoml_home)
     size = sum(file.stat().st_size for file in stored.rglob("*") if file.is_file())
     log.info("built %s in %.1f s, %.1f MB", tag, time.monotonic() - started, size / 1e6)
@@ -72,6 +75,16 @@ def is_of_this_code(tag: str, bentoml_home: Path) -> bool:
         return _labels(tag, bentoml_home).get("code") == fingerprint(Path(scratch))
 
 
+def is_whole(tag: str, bentoml_home: Path) -> bool:
+    """Whether a built Bento is there and holds what it was built of."""
+    stored = bento_folder(tag, bentoml_home)
+    try:
+        return bool(_labels(tag, bentoml_home)) and tag.endswith(f"-{fingerprint(stored / 'src')}")
+    except OSError as error:
+        log.warning("%s is damaged: %s", tag, error)
+        return False
+
+
 def mark_tested(tag: str, bentoml_home: Path) -> None:
     """Notes that each version inside a Bento has passed the smoke test."""
     (bento_folder(tag, bentoml_home) / TESTED).touch()
@@ -81,8 +94,8 @@ def kept_bento(version: str, bentoml_home: Path) -> str | None:
     """The Bento that was built last of those that hold a version and have passed the smoke test."""
     folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob(f"*/{TESTED}")]
     folders.sort(key=lambda folder: (folder / "bento.yaml").stat().st_mtime, reverse=True)
-    tags = (f"{NAME}:{folder.name}" for folder in folders)
-    return next((tag for tag in tags if version in versions_of(tag, bentoml_home)), None)
+    tags = (tag for folder in folders if version in versions_of(tag := f"{NAME}:{folder.name}", bentoml_home))
+    return next((tag for tag in tags if is_whole(tag, bentoml_home)), None)
 
 
 def lay_out(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
@@ -91,9 +104,9 @@ def lay_out(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
     code = fingerprint(context)
     for version, bundle in bundles.items():
         shutil.copytree(bundle, context / "bundles" / version)
-        manifest_file = context / "bundles" / version / "manifest.json"
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8")) | {"model_version": version}
-        manifest_file.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        manifest = read_manifest(bundle) | {VERSION: version}
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        (context / "bundles" / version / MANIFEST).write_text(text, encoding="utf-8")
     (context / "bundles" / CHAMPION_FILE).write_text(champion, encoding="utf-8")
     options = {
         "service": SERVICE,
@@ -116,8 +129,15 @@ def _lay_out_code(context: Path) -> None:
 
 
 def _labels(tag: str, bentoml_home: Path) -> dict[str, str]:
+    """None of a Bento that is not there, or cannot be read."""
     file = bento_folder(tag, bentoml_home) / "bento.yaml"
-    return dict(yaml.safe_load(file.read_text(encoding="utf-8")).get("labels") or {}) if file.is_file() else {}
+    try:
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8"))["labels"])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        log.warning("%s is damaged: %s", file, error)
+        return {}
 
 
 def needed_components(project: Path) -> set[Path]:
@@ -152,9 +172,9 @@ def _imported(file: Path, project: Path) -> Iterator[Path]:
 def fingerprint(folder: Path) -> str:
     """Twelve hex digits that change with any file's name or content."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__"):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(bytes.fromhex(sha256(file)))
     return digest.hexdigest()[:12]
 
 

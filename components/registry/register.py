@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from components.bundle import CHECKSUM
 from components.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
-from components.registry.versions import AT, CHALLENGER, version_url
+from components.registry.versions import AT, BUNDLE, CHALLENGER, version_url
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -69,6 +70,7 @@ def register(
         "snapshot_id": str(source["id"]),
         "cut": str(model["cut"]),
         "twin_cut": str(evaluated["cut"]),
+        BUNDLE: str(model.get(CHECKSUM, "")),
     }
     with connect(tracking_uri) as client:
         import mlflow

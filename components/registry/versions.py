@@ -1,22 +1,29 @@
 """Reads the registered versions back, and moves the alias `champion`."""
 
+import logging
+import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from components.bundle import CHECKSUM, MANIFEST, BundleError, check_files
 from components.registry.connection import NAME, RegistryError, connect
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 SHADOW = "shadow"
+BUNDLE = "bundle_checksum"
+"""The tag that tells a version's bundle from all others; versions of before 2026-12 have none."""
 AT = "_at_"
 """MLflow allows no @ in a metric's name: ndcg@10 is kept as ndcg_at_10."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version. tags: gate, gate_reason, git_commit, snapshot_id, cut, twin_cut, refused (if it was)."""
+    """A registered version. tags: gate, gate_reason, git_commit, snapshot_id, cut, twin_cut, bundle_checksum, refused
+    (if it was)."""
 
     version: str
     run_id: str
@@ -127,9 +134,11 @@ def tag_refused(tracking_uri: str, number: str, reason: str) -> None:
 
 
 def download_bundle(tracking_uri: str, number: str, to: Path) -> Path:
-    """Puts the bundle of a version into the folder `to`; a version never changes, so one that is there is kept."""
+    """Puts the bundle of a version into the folder `to`; a version never changes, so one that is there and whole is
+    kept. Raises BundleError when MLflow's own copy is damaged, or another version's."""
     entry = version(tracking_uri, number)
-    return _download(tracking_uri, f"models:/{NAME}/{entry.version}/artifacts/bundle", to)
+    artifact = f"models:/{NAME}/{entry.version}/artifacts/bundle"
+    return _download(tracking_uri, artifact, to, entry.tags.get(BUNDLE))
 
 
 def download_twin(tracking_uri: str, number: str, to: Path) -> Path:
@@ -138,15 +147,32 @@ def download_twin(tracking_uri: str, number: str, to: Path) -> Path:
     return _download(tracking_uri, f"runs:/{entry.run_id}/twin", to)
 
 
-def _download(tracking_uri: str, artifact: str, to: Path) -> Path:
-    if (to / "manifest.json").is_file():
-        return to
+def _download(tracking_uri: str, artifact: str, to: Path, known: str | None = None) -> Path:
+    if (to / MANIFEST).is_file():
+        try:
+            _check(to, known)
+        except BundleError as error:
+            log.warning("fetched again: %s", error)
+            shutil.rmtree(to)
+        else:
+            return to
     to.parent.mkdir(parents=True, exist_ok=True)
     with connect(tracking_uri), tempfile.TemporaryDirectory(dir=to.parent, prefix=".download-") as scratch:
         import mlflow
 
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact, dst_path=scratch))
-        if not (folder / "manifest.json").is_file():
+        if not (folder / MANIFEST).is_file():
             raise RegistryError(f"{artifact} in MLflow at {tracking_uri} holds no bundle: register the version again")
+        try:
+            _check(folder, known)
+        except BundleError as error:
+            raise BundleError(f"{artifact} in MLflow at {tracking_uri} is damaged: retrain ({error})") from error
         folder.rename(to)
     return to
+
+
+def _check(folder: Path, known: str | None) -> None:
+    """Raises BundleError where a file is not what was written, or all of them are of another bundle than the known."""
+    found = check_files(folder).get(CHECKSUM)
+    if known and found and found != known:
+        raise BundleError(f"{folder} holds the bundle of another version")

@@ -68,5 +68,5 @@ def test_without_room_the_error_names_the_folder_and_there_is_no_bundle(tmp_path
 def test_a_missing_file_is_told(tmp_path: Path, damage: str) -> None:
     folder = tiny_bundle().write(tmp_path / "bundle")
     (folder / damage).unlink()
-    with pytest.raises(BundleError, match="again"):
+    with pytest.raises(BundleError, match="anew"):
         Bundle.read(folder)

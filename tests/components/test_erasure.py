@@ -160,6 +160,15 @@ def test_a_snapshot_that_nobody_can_read_goes(place: Place) -> None:
     assert not place.run.snapshot_path.exists()
 
 
+@pytest.mark.parametrize("name", ["interests.parquet", "texts.parquet"])
+def test_a_training_run_that_nobody_can_read_goes(place: Place, name: str) -> None:
+    file = place.run.folder / name
+    file.write_bytes(file.read_bytes()[:-9])
+    assert place.erase()["unreadable_runs"] == 1
+    assert not place.run.folder.exists()
+    assert place.erase()["unreadable_runs"] == 0
+
+
 def test_results_of_later_flows_stay(place: Place) -> None:
     later = time.time() + 3600
     os.utime(place.result, (later, later))

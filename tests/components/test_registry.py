@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components import registry
-from components.bundle import Bundle
+from components.bundle import Bundle, BundleError
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 from components.registry.connection import connect
@@ -120,6 +121,23 @@ def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, known: Known, 
     assert {path.name for path in (tmp_path / "back").iterdir()} == {"bundle", "twin"}
     again = registry.download_bundle(uri, number, tmp_path / "back" / "bundle")
     assert Bundle.read(again).manifest["cut"] == CUT
+
+
+def test_a_damaged_copy_is_fetched_again_and_a_damaged_original_told(
+    uri: str, training: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    known = register(uri, training)
+    copy = registry.download_bundle(uri, known.version, tmp_path / "copy")
+    (copy / "terms.json").write_text("[]")
+    Bundle.read(registry.download_bundle(uri, known.version, copy))
+    shutil.rmtree(copy)
+    shutil.copytree(training["twin"], copy)  # whole, but of another version
+    assert Bundle.read(registry.download_bundle(uri, known.version, copy)).manifest["cut"] == CUT
+    kept = tmp_path_factory.getbasetemp().glob("mlflow*/artifacts/**/artifacts/bundle/vectors.npy")
+    original = max(kept, key=lambda file: file.stat().st_mtime)
+    original.write_bytes(original.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"in MLflow at .* is damaged: retrain .*vectors\.npy"):
+        registry.download_bundle(uri, known.version, tmp_path / "another")
 
 
 def test_the_model_recommends_as_the_scorer_does(uri: str, known: Known) -> None:

@@ -1,7 +1,8 @@
 """No event at or after a cut reaches training: neither the evaluation twin's nor the model's."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from components.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import text_hash, write_vectors
+from components.errors import DuotempoError
 from components.fusion.sequences import build_sequences
 from components.settings import Settings
 from components.store.engine import make_engine
@@ -174,6 +176,30 @@ def test_the_snapshot_is_that_of_a_store_that_never_saw_later_events(run: Traini
         assert take_snapshot(engine, CUT, run.settings.home / "snapshots").path == run.snapshot_path
     finally:
         engine.dispose()
+
+
+READERS: dict[str, Callable[[TrainingRun], object]] = {
+    "interests.parquet": TrainingRun.interests,
+    "texts.parquet": TrainingRun.texts,
+    "keywords.npz": TrainingRun.keywords,
+    "terms.json": TrainingRun.keywords,
+    "vectors.parquet": lambda run: run.documents("twin"),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_file_of_a_run_is_named_with_the_remedy(trained: Trained, name: str, tmp_path: Path) -> None:
+    run = replace(trained.run, folder=Path(shutil.copytree(trained.run.folder, tmp_path / "run")))
+    sound, read = (run.folder / name).read_bytes(), READERS[name]
+    flipped = bytearray(sound)
+    flipped[len(sound) // 2] ^= 0x80
+    for damaged in (bytes(flipped), sound[:-9], sound[: len(sound) // 2], b""):
+        (run.folder / name).write_bytes(damaged)
+        with pytest.raises(DuotempoError, match=rf"{name}.*(remove the folder|again)"):
+            read(run)
+    (run.folder / name).unlink()
+    with pytest.raises(DuotempoError, match=name):
+        read(run)
 
 
 def test_sound_data_pass_and_their_features_too(trained: Trained) -> None:

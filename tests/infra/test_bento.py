@@ -11,6 +11,7 @@ from infra.bento import (
     build_bento,
     fingerprint,
     is_of_this_code,
+    is_whole,
     kept_bento,
     lay_out,
     mark_tested,
@@ -48,6 +49,19 @@ def test_a_bento_bears_its_version_and_is_built_once(tag: str, bundle: Path, hom
     assert build_bento({"7": bundle}, newest="7", champion="7", bentoml_home=home) == tag
     assert bentos(home) == [stored]
     assert (stored / "bento.yaml").stat().st_mtime_ns == built_at
+
+
+@pytest.mark.parametrize("damaged", ["src/serving/app.py", "bento.yaml"])
+def test_a_damaged_one_is_built_again(tag: str, bundle: Path, home: Path, damaged: str) -> None:
+    file = bento_folder(tag, home) / damaged
+    sound = file.read_bytes()
+    mark_tested(tag, home)
+    file.write_bytes(sound[: len(sound) // 2] + b"\xff: {")
+    assert not is_whole(tag, home)
+    assert kept_bento("7", home) is None
+    assert build_bento({"7": bundle}, newest="7", champion="7", bentoml_home=home) == tag
+    assert is_whole(tag, home)
+    assert versions_of(tag, home) == {"7"}
 
 
 def test_it_holds_the_bundle_with_its_version_and_no_more_code_than_it_needs(tag: str, home: Path) -> None:

@@ -28,17 +28,18 @@ from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
-OLD, NEW, FRAGILE, BROKEN = "7", "8", "9", "10"
+OLD, NEW, FRAGILE, BROKEN, UNNAMED = "7", "8", "9", "10", "11"
 
 
 @pytest.fixture(scope="module")
 def served(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Ready]]:
-    """A service of four versions, the last of which cannot be read; and its state before any was chosen."""
+    """A service of five versions, the last two of which cannot be read; and its state before any was chosen."""
     folder = tmp_path_factory.mktemp("variants")
     plain = chessboard()
-    for version, bundle in ((OLD, plain), (NEW, plain), (FRAGILE, fragile(plain)), (BROKEN, plain)):
+    for version, bundle in ((OLD, plain), (NEW, plain), (FRAGILE, fragile(plain)), (BROKEN, plain), (UNNAMED, plain)):
         replace(bundle, manifest=plain.manifest | {"model_version": version}).write(folder / version)
-    (folder / BROKEN / "user_tower.onnx").unlink()
+    (folder / BROKEN / "vectors.npy").write_bytes((folder / BROKEN / "vectors.npy").read_bytes()[:-1] + b"?")
+    (folder / UNNAMED / "manifest.json").write_bytes(b"\xff{")
     (folder / "champion").write_text(OLD)
     load(database, plain, HISTORIES)
     with bento(folder, database) as address, httpx.Client(base_url=address, timeout=30) as client:
@@ -139,7 +140,7 @@ def test_a_version_that_is_not_here_changes_nothing_and_is_told(
     assert ready.ready
     assert ready.model_version == OLD
     assert f"version {version} cannot answer in this Bento" in ready.notes[0]
-    assert ("user_tower.onnx" in ready.notes[0]) == (version == BROKEN)
+    assert ("vectors.npy" in ready.notes[0]) == (version == BROKEN)
     assert recommend(client, new_user()).model_version == OLD
 
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import SCHEMA_VERSION, Bundle
+from components.bundle import CHECKSUM, SCHEMA_VERSION, Bundle, checksum
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from infra.promotion import previous_champion, rollback
@@ -45,7 +45,8 @@ def register(
     bundle.manifest.pop(without, None)
     bundle.write(folder / "bundle")
     manifest = folder / "bundle" / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": schema}))
+    said = {**json.loads(manifest.read_text()), "schema_version": schema}
+    manifest.write_text(json.dumps({**said, CHECKSUM: checksum(said)}))
     snapshot = folder / "snapshot"
     snapshot.mkdir(parents=True)
     (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))

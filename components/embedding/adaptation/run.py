@@ -12,10 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-import pyarrow.parquet as pq
-
-from components.columns import Columns
 from components.embedding.adaptation.comparison import Comparison, compare
 from components.embedding.adaptation.pairs import Pairs, make_pairs
 from components.embedding.embed import embed
@@ -83,7 +79,7 @@ def collect_pairs(run: AdaptationRun) -> Pairs:
     return make_pairs(
         base.events("twin"),
         base.items,
-        pd.read_parquet(base.interests_file),
+        base.interests(),
         base.settings.events,
         base.settings.adaptation,
         cut=base.cut("twin"),
@@ -111,7 +107,7 @@ def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = Tru
 
 def train_twin(run: TrainingRun, *, show_progress: bool = True) -> Path:
     """Embeds the texts of the interests with the encoder of the run, and trains its twin: the bundle's folder."""
-    texts = pq.read_table(run.texts_file)[Columns.TEXT].to_pylist()
+    texts = run.texts()
     embedded = embed(texts, run.settings.embedding, run.settings.cache / "embeddings", progress=show_progress)
     write_vectors(run.vectors_file, [text_hash(text) for text in texts], embedded.vectors)
     return train(run, "twin", embedded.encoder)
