@@ -28,9 +28,9 @@ def backup(
     with reported():
         settings = load_settings()
         made = make(Platform(settings), folder, snapshots=snapshots, progress=lambda stage: out.print(f"  {stage}"))
-    out.print(
-        f"{folder} holds {', '.join(made.databases)} and {len(made.files)} files; it holds secrets too: keep it safe"
-    )
+    holds = f"{', '.join(made.manifest.databases)} and {len(made.manifest.files)} files"
+    out.print(f"{folder} holds {holds}; it holds secrets too: keep it safe")
+    out.print(f"its checksum, to be kept elsewhere, for restore --checksum: {made.checksum}", soft_wrap=True)
     if settings.platform.mlflow_url:
         out.print("the artefacts lie with the outside MLflow, and are not in it: back them up there")
 
@@ -38,6 +38,9 @@ def backup(
 def restore(
     folder: Annotated[Path, typer.Argument(help="What `duotempo backup` wrote.")],
     force: Annotated[bool, typer.Option("--force", help="Remove what the platform holds first.")] = False,
+    checksum: Annotated[
+        str | None, typer.Option(help="What `duotempo backup` printed: no other backup is taken.")
+    ] = None,
 ) -> None:
     """Makes the platform of a backup, after verifying each file; `duotempo up` then starts it.
 
@@ -49,6 +52,9 @@ def restore(
     from infra.local.restore import restore as load
 
     with reported():
-        found = load(Platform(load_settings()), folder, force=force, progress=lambda stage: out.print(f"  {stage}"))
-    serves = f", which serves version {found.served['model_version']}" if found.served else ""
+        platform = Platform(load_settings())
+        found = load(
+            platform, folder, force=force, checksum=checksum, progress=lambda stage: out.print(f"  {stage}")
+        ).manifest
+    serves = f", which serves version {found.served.model_version}" if found.served else ""
     out.print(f"restored the platform of {found.made}{serves}: duotempo up starts it")

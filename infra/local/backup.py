@@ -4,70 +4,21 @@ The databases are dumped one after the other, each as of one moment, MLflow's be
 version in the dump has its artefacts, as a registry only adds to them.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from sqlalchemy import URL
 
 from infra.local import postgres
+from infra.local.backup_folder import KEPT, MANIFEST, NOT_KEPT, ROLES, SNAPSHOTS, Backup, Manifest, digests
 from infra.local.databases import Databases
 from infra.local.errors import PlatformError
 from infra.local.platform import Platform, Progress
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-KEPT = ("mlflow", "bentoml", "presets", "encoders")
-"""Folders of the home that cannot be made again, or not soon: artefacts, Bentos, presets, adapted encoders."""
-SNAPSHOTS = "snapshots"
-NOT_KEPT = "postgres"
-"""The secret that is not kept: after a restore the database has a new one. The others go with it: without the webhook's
-MLflow cannot read its own database."""
-ROLES = ("duotempo", "prefect", "mlflow")
-"""What the databases are for, in the order of `Databases.names`."""
-
-
-@dataclass(frozen=True)
-class Backup:
-    """A backup as its manifest describes it: `files` has the SHA-256 of each file by its path."""
-
-    folder: Path
-    made: str
-    duotempo: str
-    databases: list[str]
-    served: dict[str, str] | None
-    files: dict[str, str]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Backup":
-        """Raises PlatformError when the folder is no whole backup: a file is missing, added or changed."""
-        try:
-            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        except (OSError, ValueError) as error:
-            raise PlatformError(
-                f"{folder} is no backup ({error}): name a folder that `duotempo backup` made"
-            ) from error
-        if manifest.get("format") != FORMAT:
-            raise PlatformError(
-                f"{folder} has format {manifest.get('format')}, not {FORMAT}: restore it with its release"
-            )
-        found = cls(folder, **{name: manifest[name] for name in ("made", "duotempo", "databases", "served", "files")})
-        now = digests(folder)
-        wrong = sorted(name for name in found.files.keys() | now.keys() if found.files.get(name) != now.get(name))
-        if wrong:
-            shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-            raise PlatformError(
-                f"{folder} is damaged, these files are not what was backed up: {shown}. Take another one"
-            )
-        return found
 
 
 def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progress: Progress) -> Backup:
@@ -90,14 +41,21 @@ def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progres
             dump(databases, name, folder / f"{role}.dump")
         _copy(platform, folder / "home", snapshots, progress)
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        found = Backup(folder, made, version("duotempo"), list(there), served, digests(folder))
-        fields = {name: value for name, value in vars(found).items() if name != "folder"}
-        (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, **fields}, indent=1) + "\n")
+        manifest = Manifest.model_validate(
+            {
+                "made": made,
+                "duotempo": version("duotempo"),
+                "databases": list(there),
+                "served": served,
+                "files": digests(folder),
+            }
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise PlatformError(
             f"the backup in {folder} is not whole ({error}): remove it, and name a better place"
         ) from error
-    return found
+    return Backup.open(folder)
 
 
 def dump(databases: Databases, name: str, file: Path) -> None:
@@ -126,17 +84,6 @@ def apart(platform: Platform, folder: Path) -> None:
         raise PlatformError(
             f"{folder} lies in the platform's own home {platform.home.path}: name a place outside of it"
         )
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file in a folder but its manifest."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != MANIFEST:
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
 
 
 def _exists(databases: Databases, name: str) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from components.plain import one_line
 from infra.local import ports, postgres
-from infra.local.backup import ROLES, Backup, apart, run_tool
+from infra.local.backup import apart, run_tool
+from infra.local.backup_folder import ROLES, Backup
 from infra.local.databases import Databases, embedded
 from infra.local.errors import PlatformError, failure
 from infra.local.home import State
@@ -21,15 +23,25 @@ STOP_SECONDS = 60.0
 PAUSE_SECONDS = 0.1
 
 
-def restore(platform: Platform, folder: Path, *, force: bool = False, progress: Progress) -> Backup:
+def restore(
+    platform: Platform, folder: Path, *, force: bool = False, checksum: str | None = None, progress: Progress
+) -> Backup:
     """Makes the platform what it was when the backup was made; it is down before and after.
 
     With `force` what the platform holds is removed first: its home, and of an outside server its databases.
-    Raises PlatformError: the backup is not whole, the platform is up, or holds something and there is no `force`.
+    checksum: what `duotempo backup` said; without it anybody who can write into the folder may have made the backup.
+    Raises PlatformError: the backup is not whole, or another one, or there is no room for it, the platform is up, or
+    holds something and there is no `force`.
     """
     apart(platform, folder)
     progress(f"verifying {folder}")
-    found = Backup.read(folder)
+    found = Backup.open(folder)
+    if checksum is not None and checksum.strip().lower() != found.checksum:
+        raise PlatformError(f"{folder} is another backup than the one of that checksum; its own is {found.checksum}")
+    _check_room(platform.home.path, found.size())
+    found.check()
+    for role in found.manifest.databases:
+        _check_dump(folder / f"{role}.dump")
     if platform.is_up:
         raise PlatformError(f"the platform in {platform.home.path} is up: `duotempo down` first")
     if _holds_something(platform) and not force:
@@ -44,12 +56,31 @@ def restore(platform: Platform, folder: Path, *, force: bool = False, progress: 
         databases.create()
         databases.empty()
         for role, name in zip(ROLES, databases.names, strict=True):
-            if role in found.databases:
+            if role in found.manifest.databases:
                 progress(f"loading the database {name}")
                 options = ["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error"]
                 run_tool(databases, name, ["pg_restore", *options, str(folder / f"{role}.dump")])
-    platform.home.save(State(served=found.served))
+    served = found.manifest.served
+    platform.home.save(State(served=served.model_dump() if served else None))
     return found
+
+
+def _check_room(home: Path, needed: int) -> None:
+    place = next(parent for parent in (home, *home.parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise PlatformError(
+            f"the backup has {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free in {place}: free some "
+            "space, or set DUOTEMPO_HOME to a folder on another disk"
+        )
+
+
+def _check_dump(file: Path) -> None:
+    """Raises PlatformError when Postgres' own program finds no list of contents in it."""
+    program = postgres.package() / "pginstall" / "bin" / "pg_restore"
+    done = subprocess.run([str(program), "--list", str(file)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PlatformError(f"{file} is no dump of a database ({one_line(done.stderr.strip())}): take another backup")
 
 
 def _holds_something(platform: Platform) -> bool:
