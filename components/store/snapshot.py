@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy import Connection, Engine, Select, func, select
 
 from components.columns import Columns
 from components.errors import DuotempoError
@@ -25,6 +25,8 @@ from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User
 
 CHUNK_ROWS = 50_000
+NAMED = 5
+"""Deleted items that a warning names."""
 _FILES = {"events": "events.parquet", "items": "items.parquet"}
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
@@ -76,7 +78,8 @@ class Snapshot:
 
 def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | None = None) -> Snapshot:
     """Copies the events before `cut` (aware, exclusive) of users who consent, and all items, into a folder of its own
-    under `folder`. Both are read in one transaction, so they agree. The same content and cut give the same folder.
+    under `folder`. Both are read in one transaction, so they agree; events of an item that was deleted since wait in
+    the store until it is added again. The same content and cut give the same folder.
     previous: the snapshot before, which is returned itself, with its earlier cut, when nothing has changed since.
 
     Raises SnapshotError, and leaves nothing behind, when it cannot be written (disk full); StoreError when Postgres
@@ -171,6 +174,13 @@ def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -
     """Writes the two files; the manifest."""
     cut = cut.astimezone(UTC)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+        if gone := list(connection.execute(_events_of_nothing(cut))):
+            logger.warning(
+                "%d events are left out: their items are not in the catalogue, such as %s; who adds them again has "
+                "them back",
+                sum(row.events for row in gone),
+                ", ".join(repr(row.item_id) for row in gone[:NAMED]),
+            )
         rows = {
             "events": _write(connection, _events_before(cut), EVENT_SCHEMA, partial / _FILES["events"]),
             "items": _write(connection, _all_items(), ITEM_SCHEMA, partial / _FILES["items"]),
@@ -214,9 +224,17 @@ def _events_before(cut: datetime) -> Select[Any]:
     return (
         select(*(getattr(Event, name) for name in EVENT_SCHEMA.names))
         .join(User, User.user_id == Event.user_id)
+        .join(Item, Item.item_id == Event.item_id)
         .where(Event.occurred_at < cut, User.consent)
         .order_by(Event.occurred_at, Event.received_at, Event.event_id)
     )
+
+
+def _events_of_nothing(cut: datetime) -> Select[Any]:
+    """Deleted items, and how many events of each are left."""
+    counted = select(Event.item_id, func.count().label("events")).where(Event.occurred_at < cut)
+    absent = ~select(Item.item_id).where(Item.item_id == Event.item_id).exists()
+    return counted.where(absent).group_by(Event.item_id).order_by(func.count().desc(), Event.item_id)
 
 
 def _all_items() -> Select[Any]:

@@ -232,6 +232,17 @@ def test_a_new_item_goes_when_it_is_deleted_or_cannot_be_had(
         eventually(lambda: item in ids(everything(client, "cook")))
 
 
+def test_an_item_of_the_training_comes_back_as_it_is_added_again(client: httpx.Client, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DELETE FROM items WHERE item_id = 'music-5'")
+        eventually(lambda: "music-5" not in ids(everything(client, "cook")))
+    add(client, "Stand for cooks", "stands", "music-5")
+    (found,) = recommend(client, "cook", k=50, filters={"category_in": ["stands"]}).items
+    assert (found.item_id, found.title) == ("music-5", "Stand for cooks")
+    add(client, "Sheet music for cello", "music", "music-5")
+    assert "music-5" in ids(recommend(client, "cook", k=50, filters={"category_in": ["music"]}))
+
+
 def test_many_items_of_another_writer_come_together(client: httpx.Client, database: str, encoder: Encoder) -> None:
     encoder.begin()
     with psycopg.connect(database) as connection:

@@ -68,6 +68,23 @@ def test_users_without_consent_are_left_out(filled: Engine, tmp_path: Path) -> N
     assert set(take_snapshot(filled, CUT, tmp_path).events()["user_id"]) == {"u"}
 
 
+def test_events_of_a_deleted_item_wait_until_it_is_added_again(
+    filled: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = take_snapshot(filled, CUT, tmp_path)
+    with filled.begin() as connection:
+        connection.execute(text("DELETE FROM items WHERE item_id = 'b'"))
+    without = take_snapshot(filled, CUT, tmp_path)
+    assert without.events()["item_id"].tolist() == ["a", "z", "m"]
+    assert without.items()["item_id"].tolist() == ["a", "m", "z"]
+    assert "1 events are left out" in caplog.text
+    assert "'b'" in caplog.text
+    ingest(filled, shop(raw_events([("u", "b", AT_CUT, "view")])), Settings(), source="test", now=NOW)
+    again = take_snapshot(filled, CUT, tmp_path)
+    assert again.events().equals(before.events())
+    assert again.items()["item_id"].tolist() == ["a", "b", "m", "z"]
+
+
 def test_the_same_content_and_cut_is_the_same_folder(filled: Engine, tmp_path: Path) -> None:
     first, second = (take_snapshot(filled, CUT, tmp_path) for _ in range(2))
     assert first == second
