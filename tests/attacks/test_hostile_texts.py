@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from components.monitoring.drift import Drift
 from components.monitoring.tables import drift_table
 from components.plain import visible
 from components.settings import Settings
+from components.validation.report import write_report
+from components.validation.results import Check, SuiteResult
 from serving.logs import OURS, set_up
 
 TEXTS = [
@@ -72,6 +75,13 @@ def test_a_report_and_its_plots_take_any_category(tmp_path: Path) -> None:
     exposure_bars(groups).savefig(tmp_path / "exposure.png")
     drifts = [Drift(text, 0.5, text) for text in TEXTS]
     assert html(drift_table(drifts).markdown()).count("<td") == 3 * len(TEXTS)
+
+
+def test_a_validation_page_takes_any_value(tmp_path: Path) -> None:
+    checks = [Check("expect_x", text, text, "critical", False, 1, 2, None, "", [text], [], "") for text in TEXTS[:-4]]
+    page = write_report([SuiteResult("events", 2, 0.1, checks)], tmp_path, datetime(2026, 1, 1, tzinfo=UTC), TEXTS[3])
+    drawn = page.read_text(encoding="utf-8", errors="replace")
+    assert not re.search(r"<(a|img|script|b|javascript)\b", drawn)
 
 
 @pytest.mark.parametrize("text", TEXTS)
