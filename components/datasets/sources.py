@@ -36,10 +36,6 @@ _ITEM_TYPES: dict[str, tuple[type, ...]] = {
     Columns.DESCRIPTION: (str,),
     Columns.CATEGORY: (str, list, np.ndarray),
 }
-_PLAIN = {
-    *(Columns.USER, Columns.ITEM, Columns.EVENT_ID, Columns.TEXT, Columns.SESSION, Columns.REQUEST),
-    *(Columns.MODEL_VERSION, Columns.VARIANT, Columns.TITLE, Columns.DESCRIPTION, Columns.CATEGORY, Columns.IMAGE),
-}
 
 
 @dataclass(frozen=True)
@@ -138,8 +134,7 @@ def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.D
 
 
 def _check(frame: pd.DataFrame, file: Path, needed: Collection[str], types: Mapping[str, tuple[type, ...]]) -> None:
-    """Every needed column is there, the first value of each known column is of a type that can be meant, and all ids
-    and texts are text or numbers: what else becomes text would be somebody's id. Other odd values cost their rows."""
+    """Every needed column is there, and the first value of each known column is of a type that can be meant."""
     found = listed(frame.columns)
     for column in needed:
         if column not in frame:
@@ -152,17 +147,3 @@ def _check(frame: pd.DataFrame, file: Path, needed: Collection[str], types: Mapp
         if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
             names = ", ".join(kind.__name__ for kind in allowed)
             raise DatasetError(f"{file}: column {column} holds {type(value).__name__}, it needs one of {names}")
-    for column in _PLAIN & set(frame.columns):
-        values = frame[column].tolist() if frame[column].dtype == object else []
-        for row, value in enumerate(values, start=1):
-            if not _is_plain(value) and not (column == Columns.CATEGORY and _is_list_of_plain(value)):
-                kind = type(value).__name__
-                raise DatasetError(f"{file}: column {column} holds {kind} in row {row}, it needs text or numbers")
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
-
-
-def _is_list_of_plain(value: object) -> bool:
-    return isinstance(value, list | tuple | np.ndarray) and all(map(_is_plain, value))

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+
 from components.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
 from components.columns import EVENTS, Columns
 from components.ids import clean_id, id_fault, kind_fault
@@ -37,10 +39,8 @@ _UNITS = (
 )
 _BOOLEANS = {"true": True, "1": True, "yes": True, "y": True, "t": True,
              "false": False, "0": False, "no": False, "n": False, "f": False}  # fmt: skip
-_CONTEXT = (
-    (Columns.SESSION, clean_id), (Columns.REQUEST, clean_id),
-    (Columns.MODEL_VERSION, clean_text), (Columns.VARIANT, clean_text),
-)  # fmt: skip
+_NESTED = (bool, bytes, dict, list, tuple, set, np.ndarray)
+"""What no text is made of: nobody meant its Python spelling."""
 Row = TypeVar("Row")
 
 
@@ -144,13 +144,12 @@ def _event(
         raise _Unsound(f"missing_value: a {kind} needs a value")
     if item not in known_items:
         raise _Unsound(f"unknown_item: {_quoted(item)} is not in the catalogue; load the item first")
-    text = clean_text(raw.get(Columns.TEXT)) or None
+    text = _text(Columns.TEXT, raw) or None
     if event_id is None:
         parts = ("" if value is None else str(value), text or "")
         event_id = _sha256(source, user, item, kind, str(round(seconds * 1e6)), *parts)
-    session, request, version, variant = [
-        None if (given := raw.get(name)) is None else clean(given) or None for name, clean in _CONTEXT
-    ]
+    session, request = [_sound_id(name, raw, clean_id(raw.get(name))) for name in (Columns.SESSION, Columns.REQUEST)]
+    version, variant = [_text(name, raw) or None for name in (Columns.MODEL_VERSION, Columns.VARIANT)]
     return EventRow(
         event_id, user, item, kind, value, text, moment(seconds), session, request, version, variant, source
     )
@@ -170,16 +169,14 @@ def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
         if not storable(seconds):
             raise _Unsound(f"bad_published_at: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
         published = moment(seconds)
-    categories = clean_categories(raw.get(Columns.CATEGORY))
-    if len(categories) > MAX_CATEGORIES:
-        raise _Unsound(f"too_many_categories: {len(categories)} of them, more than {MAX_CATEGORIES}")
+    categories = _categories(raw.get(Columns.CATEGORY))
     content = (
-        clean_text(raw.get(Columns.TITLE)),
-        clean_text(raw.get(Columns.DESCRIPTION)),
+        _text(Columns.TITLE, raw),
+        _text(Columns.DESCRIPTION, raw),
         categories,
         available,
         published,
-        clean_text(raw.get(Columns.IMAGE)) or None,
+        _text(Columns.IMAGE, raw) or None,
     )
     return ItemRow(item, *content, _sha256(*map(str, content)))
 
@@ -195,6 +192,23 @@ def _sound_id(name: str, raw: Mapping[str, object], cleaned: str | None) -> str 
     if cleaned is not None and (fault := kind_fault(raw[name]) or id_fault(cleaned)):
         raise _Unsound(f"bad_{name}: {_quoted(cleaned)} {fault}")
     return cleaned
+
+
+def _text(name: str, raw: Mapping[str, object]) -> str:
+    given = raw.get(name)
+    if isinstance(given, _NESTED):
+        raise _Unsound(f"bad_{name}: {_quoted(given)} is no text")
+    return clean_text(given)
+
+
+def _categories(given: object) -> list[str]:
+    parts = given if isinstance(given, list | tuple | np.ndarray) else [given]
+    if any(isinstance(part, _NESTED) for part in parts):
+        raise _Unsound(f"bad_category: {_quoted(given)} is neither text nor a list of texts")
+    categories = clean_categories(parts)
+    if len(categories) > MAX_CATEGORIES:
+        raise _Unsound(f"too_many_categories: {len(categories)} of them, more than {MAX_CATEGORIES}")
+    return categories
 
 
 def _sound_time(written: object, times: _Times) -> float:

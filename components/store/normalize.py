@@ -5,7 +5,7 @@ import html
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -41,9 +41,8 @@ def clean_text(value: object) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def clean_categories(value: object) -> list[str]:
-    """Categories of a list, or of text joined by `|`: cleaned, each once, empty ones dropped."""
-    parts = value if isinstance(value, list | tuple | np.ndarray) else [value]
+def clean_categories(parts: Iterable[object]) -> list[str]:
+    """Categories, each a text or several joined by `|`: cleaned, each once, empty ones dropped."""
     names = (clean_text(name) for part in parts if not is_missing(part) for name in str(part).split("|"))
     return list(dict.fromkeys(name for name in names if name))
 

@@ -230,7 +230,7 @@ def _events_before(cut: datetime) -> Select[Any]:
     )
 
 
-def _events_of_nothing(cut: datetime) -> Select[Any]:
+def _events_of_nothing(cut: datetime) -> Select[str, int]:
     """Deleted items, and how many events of each are left."""
     counted = select(Event.item_id, func.count().label("events")).where(Event.occurred_at < cut)
     absent = ~select(Item.item_id).where(Item.item_id == Event.item_id).exists()

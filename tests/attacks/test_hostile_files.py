@@ -14,7 +14,7 @@ import pytest
 from components.datasets.records import records
 from components.datasets.sources import Dataset, DatasetError, read_files
 from components.settings import EventSettings
-from components.store.clean import Cleaned, clean_events
+from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.rows import EventRow
 
 FAR = 2**50
@@ -61,12 +61,6 @@ def lines(**fields: Any) -> Callable[[Path], Path]:
     return written("e.jsonl", json.dumps(row))
 
 
-def later(**fields: Any) -> Callable[[Path], Path]:
-    """What is sound at first."""
-    row = {"user_id": "u", "item_id": "x", "timestamp": 1, "event": "view", "text": "fine"}
-    return written("e.jsonl", f"{json.dumps(row)}\n{json.dumps({**row, **fields})}\n")
-
-
 REFUSED = {
     "list of ids": (parquet(user_id=[["u"], ["v"], ["w"]]), "column user_id holds"),
     "struct as a time": (parquet(timestamp=[{"a": 1}] * 3), "column timestamp holds dict"),
@@ -78,9 +72,6 @@ REFUSED = {
     "thousands of keys": (lines(**{f"c{n}": 1 for n in range(1100)}), "1,104 columns, more than 1,000"),
     "thousands of parts": (parquet(deep=[{f"c{n}": 1 for n in range(1100)}] * 3), "1,104 parts, more than 1,000"),
     "a bomb": (bomb, "GiB of memory"),
-    "a later id that is none": (later(user_id={"a": 1}), "column user_id holds dict in row 2"),
-    "a later text that is none": (later(text=["a", {"b": 1}]), "column text holds list in row 2"),
-    "a later id that is true": (later(item_id=True), "column item_id holds bool in row 2"),
     "deep JSON": (written("e.jsonl", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"), "line 1 is nested too deeply"),
     "endless number": (written("e.jsonl", '{"a":' + "9" * 5000 + "}"), "line 1: Exceeds the limit"),
     "lone surrogates": (written("e.jsonl", '{"a\\ud800": 1}'), "surrogates not allowed"),
@@ -149,13 +140,29 @@ def test_odd_columns_beside_the_known_ones_are_kept_with_a_rejected_row(tmp_path
 
 @pytest.mark.parametrize(
     ("field", "value"),
+    [("user_id", {"a": 1}), ("item_id", True), ("event_id", ["a"]), ("session_id", {"a": 1}), ("text", ["a"])],
+)
+def test_nothing_nested_becomes_an_id_or_a_text_of_an_event(field: str, value: object, tmp_path: Path) -> None:
+    row = {"user_id": "u", "item_id": "x", "timestamp": 1, "event": "comment", "text": "fine"}
+    dataset = read_files(
+        written("e.jsonl", f"{json.dumps(row)}\n{json.dumps({**row, field: value})}\n")(tmp_path), None, {}
+    )
+    cleaned = clean(dataset)
+    assert [row.user_id for row in cleaned.rows] == ["u"]
+    assert [one.reason.split(":")[0] for one in cleaned.rejected] == [f"bad_{field}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
     [("title", {"a": 1}), ("category", [["a"]]), ("category", {"a": 1}), ("image_uri", ["a"]), ("description", True)],
 )
-def test_no_nested_value_becomes_a_text_of_an_item(field: str, value: object, tmp_path: Path) -> None:
+def test_nothing_nested_becomes_a_text_of_an_item(field: str, value: object, tmp_path: Path) -> None:
     sound = {"item_id": "x", "title": "X", "description": "", "category": ["a", 5, None], "image_uri": "i"}
     (tmp_path / "i.jsonl").write_text(f"{json.dumps(sound)}\n{json.dumps({**sound, 'item_id': 'y', field: value})}\n")
-    with pytest.raises(DatasetError, match=f"column {field} holds .* in row 2, it needs text or numbers"):
-        read_files(parquet()(tmp_path), tmp_path / "i.jsonl", {})
+    dataset = read_files(parquet()(tmp_path), tmp_path / "i.jsonl", {})
+    cleaned = clean_items(records(dataset.items), source="attack")
+    assert [(row.item_id, row.category) for row in cleaned.rows] == [("x", ["a", "5"])]
+    assert [one.reason.split(":")[0] for one in cleaned.rejected] == [f"bad_{field}"]
 
 
 def test_a_line_of_json_ends_at_its_line_feed_alone(tmp_path: Path) -> None:
