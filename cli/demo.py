@@ -218,7 +218,7 @@ class Demo:
         return f"{served['bento_tag']} at {self.platform.addresses.serving_url} ({why})"
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return ask_service(self.platform.addresses.serving_url, path, body)
+        return ask_service(self.platform.service_url, path, body)
 
     def _recommend(self) -> str:
         events = self.dataset.events

@@ -31,7 +31,7 @@ def open_page(
     settings = load_settings()
     with opened_store(settings) as engine, engine.begin() as connection:
         token = create_link(connection)
-    link = f"{Platform(settings).addresses.serving_url}/#sign-in={token}"
+    link = f"{Platform(settings).service_url}/#sign-in={token}"
     minutes, hours = (int(time.total_seconds()) for time in (LINK_LIFETIME / 60, SESSION_LIFETIME / 3600))
     err.print(f"this link signs one browser in, once, within {minutes} minutes, for {hours} hours; show it to nobody:")
     typer.echo(link)

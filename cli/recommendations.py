@@ -29,7 +29,7 @@ def recommend(
     from infra.service import ask_service
 
     with reported():
-        url = Platform(load_settings()).addresses.serving_url
+        url = Platform(load_settings()).service_url
         answer = ask_service(url, "/recommend", {"user_id": user, "k": k, "explain": explain})
     show_answer(answer, explain)
 

@@ -171,7 +171,7 @@ def try_out(platform: Platform, version: str, before: str, share: float) -> str:
         pair = Pair(version, before, datetime.now(UTC))
         begin_canary(engine, before, version, share)
         wanted = partial(check_wanted.fn, platform, version, before, named=True)
-        return watch(platform.addresses.serving_url, engine, pair, Settings, wanted)
+        return watch(platform.service_url, engine, pair, Settings, wanted)
 
 
 @task(**PATIENT)

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
@@ -28,6 +29,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from infra.local.platform import Platform
 from infra.reconcile import reconcile
+from infra.reruns import look_after_runs
 from serving.connections import Connections
 
 MAX_BODY = 1 << 16
@@ -119,13 +121,17 @@ class Hook:
         log.log(logging.INFO if hint else logging.DEBUG, "%s: %s", hint or "look-out", found)
         return found
 
+    async def _look_after_runs(self) -> None:
+        await run_in_threadpool(look_after_runs, datetime.now(UTC))
+
     async def _look_out(self) -> None:
         """Looks again and again; what is down now is asked again at the next look."""
         while True:
-            try:
-                await self._look()
-            except DuotempoError as error:
-                log.warning("look-out: %s", error)
+            for look in (self._look, self._look_after_runs):
+                try:
+                    await look()
+                except DuotempoError as error:
+                    log.warning("look-out: %s", error)
             self._ready.touch()
             await asyncio.sleep(LOOK_SECONDS)
 

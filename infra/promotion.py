@@ -98,7 +98,7 @@ def serving_version(platform: Platform, engine: Engine) -> str | None:
 
 def await_champion(platform: Platform, version: str) -> None:
     """Returns once the service answers by its new champion, which it does within about a second."""
-    deadline, url = time.monotonic() + FOLLOW_SECONDS, f"{platform.addresses.serving_url}/readyz"
+    deadline, url = time.monotonic() + FOLLOW_SECONDS, f"{platform.service_url}/readyz"
     while time.monotonic() < deadline:
         try:
             if httpx.get(url, timeout=FOLLOW_SECONDS).json()["model_version"] == version:

@@ -3,6 +3,8 @@
 A webhook is only a hint to look, so that a lost, doubled, late or forged one can do no harm.
 """
 
+from datetime import UTC, datetime, timedelta
+
 from sqlalchemy import Engine
 
 from components import registry
@@ -13,6 +15,7 @@ from components.store.promotions import (
     is_open,
     last_promotion,
     open_request,
+    open_requests,
     record_promotion,
     request_promotion,
 )
@@ -23,6 +26,8 @@ from infra.local.platform import Platform
 from infra.promotion import DEPLOYMENT, deployment_key, give_back, serving_version
 
 ACTOR = "registry"
+SETTLED = timedelta(minutes=1)
+"""Age of a request whose maker has started its deployment and set the alias, or is gone."""
 TRIES = 3
 """Deployments of a version that fail one after the other before it is refused."""
 
@@ -42,6 +47,7 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
         platform.name_champion(serving)
     if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
         _end_orphan(engine, canary.model_version, serving)
+    _close_left(engine, version, serving)
     if version is None:
         return "no version is the champion"
     if version == serving:
@@ -83,6 +89,17 @@ def _serves(engine: Engine, version: str) -> str:
         why = f"its deployment ended as {run.state} after the switch, see {run.page}"
         record_promotion(engine, version, request.from_version, ACTOR, why, SERVING)
     return f"version {version} is the champion and serves"
+
+
+def _close_left(engine: Engine, champion: str | None, serving: str | None) -> None:
+    """Takes up the requests of versions that do not bear the alias, as whoever asked died before setting it: their
+    deployment finds that they are not wanted, and where it ended without a word this says so."""
+    for request in open_requests(engine):
+        if request.version != champion and datetime.now(UTC) - request.at > SETTLED:
+            run = _run_of(request)
+            if run.over and is_open(engine, request):
+                why = f"its deployment ended as {run.state}, see {run.page}"
+                record_promotion(engine, request.version, serving, ACTOR, why, FAILED)
 
 
 def _end_orphan(engine: Engine, version: str, serving: str | None) -> None:

@@ -178,6 +178,8 @@ class Ready(Answer):
 
 class Live(Answer):
     alive: bool
+    platform: str | None
+    """Whose service this is, on one machine."""
 
 
 class Error(Answer):

@@ -31,6 +31,7 @@ from serving.database import DatabaseAway
 from serving.doors import Doors, Handler, guarded
 from serving.errors import ApiError, unavailable
 from serving.handover import READY_FILE, Drain, tell_ready, uvicorn_server
+from serving.identity import PLATFORM
 from serving.middleware import Watched
 from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
@@ -251,7 +252,7 @@ class Handlers:
         return response
 
     async def livez(self, _: Request) -> Response:
-        return Json({"alive": True})
+        return Json({"alive": True, "platform": os.environ.get(PLATFORM)})
 
     async def readyz(self, _: Request) -> Response:
         return Json(self.runtime.state(), status_code=503 if self.runtime.missing else 200)

@@ -34,6 +34,14 @@ def open_request(engine: Engine, version: str) -> Promotion | None:
         return _open_request(session, version)
 
 
+def open_requests(engine: Engine) -> list[Promotion]:
+    """Those of all versions. Raises StoreError."""
+    with Session(engine) as session:
+        versions = session.scalars(select(Promotion.version).distinct()).all()
+        found = [_open_request(session, version) for version in versions]
+        return [request for request in found if request]
+
+
 def is_open(engine: Engine, request: Promotion) -> bool:
     """Whether nothing tells yet how the request ended. Raises StoreError."""
     last = open_request(engine, request.version)

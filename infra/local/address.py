@@ -2,27 +2,39 @@
 
 All Bentos accept from the one socket, so that a new one takes over while the old one ends what it has begun, and no
 connection is refused or lost in between. It is bound, not listened on: before the first Bento, callers are refused.
+No other platform of this machine may listen there meanwhile.
 """
 
 import socket
 import time
+from contextlib import suppress
+from typing import IO
 
 from components.settings import Settings
+from infra.local import ports
 from infra.local.home import Home
 
 PAUSE_SECONDS = 0.1
 
 
 def main(home: Home, host: str) -> None:
-    with bound(host, home.state.ports["bento"]) as listener, socket.socket(socket.AF_UNIX) as door:
+    port = home.state.ports["bento"]
+    with claimed(home, port), bound(host, port) as listener, socket.socket(socket.AF_UNIX) as door:
         home.door.unlink(missing_ok=True)
         door.bind(str(home.door))
         home.door.chmod(0o600)
         door.listen()
         while True:
             caller, _ = door.accept()
-            with caller:
+            with caller, suppress(ConnectionError):  # who is gone asks again
                 socket.send_fds(caller, [b"address"], [listener.fileno()])
+
+
+def claimed(home: Home, port: int) -> IO[str]:
+    """Whoever listens at the address holds this. Ends the process where another platform does."""
+    if (held := ports.claim(port, home.id)) is None:
+        raise SystemExit(f"port {port} belongs to another platform of this machine: `duotempo down`, then `up`")
+    return held
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -1,4 +1,7 @@
-"""What Prefect's server does by itself when a worker has died, told to it by `duotempo up`."""
+"""What Prefect's server does by itself when a worker has died, told to it by `duotempo up`.
+
+It declares silent runs dead; infra/reruns.py runs them again.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +16,8 @@ SILENCE_SECONDS = 120
 """After which a run counts as dead."""
 RERUN = "rerun"
 """Tag of the deployments whose runs are run again, once, after a crash."""
+GONE = ("duotempo: a crashed run is run again",)
+"""Automations of earlier releases: infra/reruns.py does it."""
 ENDS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
 WAITS = [f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Paused", "Suspended")]
 ANY_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
@@ -40,38 +45,19 @@ AUTOMATIONS: list[dict[str, Any]] = [
             }
         ],
     },
-    {
-        "name": "duotempo: a crashed run is run again",
-        "description": f"Once, and only runs that are tagged `{RERUN}`; they go on from what they have kept.",
-        "trigger": {
-            "type": "event",
-            "posture": "Reactive",
-            "match": {**ANY_RUN, "prefect.run-count": ["0", "1"]},
-            "match_related": {"prefect.resource.id": f"prefect.tag.{RERUN}", "prefect.resource.role": "tag"},
-            "for_each": ["prefect.resource.id"],
-            "expect": ["prefect.flow-run.Crashed"],
-            "threshold": 1,
-            "within": 0,
-        },
-        "actions": [
-            {
-                "type": "change-flow-run-state",
-                "state": "SCHEDULED",
-                "name": "AwaitingRetry",
-                "message": "Run again, as its worker had died.",
-            }
-        ],
-    },
 ]
 
 
-def make_automations(environment: Mapping[str, str]) -> None:
-    """Makes them, or brings them up to date, on the server of its clients' `environment`. Raises httpx.HTTPError."""
+def make_automations(environment: Mapping[str, str], seconds: float) -> None:
+    """Makes them, or brings them up to date, on the server of its clients' `environment`, and removes what earlier
+    releases made. Raises httpx.HTTPError."""
     url, headers = environment["PREFECT_API_URL"], authorization(environment)
-    with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
-        wanted = {"automations": {"name": {"any_": [one["name"] for one in AUTOMATIONS]}}}
+    with httpx.Client(base_url=url, headers=headers, timeout=seconds) as client:
+        wanted = {"automations": {"name": {"any_": [*GONE, *(one["name"] for one in AUTOMATIONS)]}}}
         listed = client.post("/automations/filter", json=wanted).raise_for_status().json()
         known = {one["name"]: one["id"] for one in listed}
+        for name in known.keys() & GONE:
+            client.delete(f"/automations/{known[name]}").raise_for_status()
         for one in AUTOMATIONS:
             if one["name"] in known:
                 client.put(f"/automations/{known[one['name']]}", json=one).raise_for_status()

@@ -7,7 +7,7 @@ import os
 import sys
 
 from components.settings import Settings
-from infra.local.address import take_socket
+from infra.local.address import claimed, take_socket
 from infra.local.home import Home
 from serving.handover import READY_FILE
 from serving.trial import SOCKET
@@ -20,8 +20,9 @@ def main(home: Home, tag: str) -> None:
     if home.state.on_trial == tag:
         home.trial.unlink(missing_ok=True)
         os.environ[SOCKET] = str(home.trial)
-    descriptor = take_socket(home)
-    os.set_inheritable(descriptor, True)
+    descriptor, held = take_socket(home), claimed(home, home.state.ports["bento"])
+    for kept in (descriptor, held.fileno()):
+        os.set_inheritable(kept, True)
     command = [sys.executable, "-m", WORKER, tag, "--fd", str(descriptor), "--worker-id", "1"]
     os.execv(command[0], command)
 

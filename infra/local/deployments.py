@@ -17,18 +17,17 @@ from infra.local.health import http
 from infra.local.logins import authorization
 from infra.local.worker import TEMPLATE
 
-DEPLOY_SECONDS = 120
-
 
 class Deployments:
-    """The deployments of the project in a folder, with their schedules active or not.
+    """The deployments of the project in a folder, with their schedules active or not, made within so many seconds.
 
     Raises PlatformError when its prefect.yaml cannot be read.
     """
 
-    def __init__(self, project: Path, *, schedules: bool = True) -> None:
+    def __init__(self, project: Path, *, schedules: bool = True, seconds: float) -> None:
         self._project = project
         self._schedules = str(schedules).lower()
+        self._seconds = seconds
         file = project / "prefect.yaml"
         try:
             self._listed: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
@@ -64,22 +63,25 @@ class Deployments:
         try:
             done = subprocess.run(
                 command, env={**environment, **told}, cwd=self._project,
-                capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False,
+                capture_output=True, text=True, timeout=self._seconds, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
-            raise PlatformError(f"`prefect deploy --all` did not end within {DEPLOY_SECONDS} s: try again") from error
+            raise PlatformError(
+                f"`prefect deploy --all` did not end within {self._seconds:.0f} s: "
+                "if the machine is slow, raise DUOTEMPO_PLATFORM__START_TIMEOUT_SECONDS"
+            ) from error
         if done.returncode:
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")
         try:
-            automations.make_automations(environment)
+            automations.make_automations(environment, self._seconds)
         except httpx.HTTPError as error:
             raise PlatformError(f"Prefect does not take the automations ({error}): see the log of `prefect`") from error
 
     def _make_pools(self, environment: Mapping[str, str]) -> None:
         """Process pools where there are none; one that is there stays as it is."""
         url, headers = environment["PREFECT_API_URL"], authorization(environment)
-        with httpx.Client(base_url=url, headers=headers, timeout=DEPLOY_SECONDS) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=self._seconds) as client:
             for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
                 if client.get(f"/work_pools/{pool}").status_code == httpx.codes.NOT_FOUND:
                     template = json.loads(TEMPLATE.read_text())

@@ -23,6 +23,16 @@ def http(url: str, headers: Mapping[str, str] | None = None) -> bool:
         return False
 
 
+def platform(service_url: str) -> str | None:
+    """The id of the platform whose service answers at the address; None where none does that says so."""
+    try:
+        with urllib.request.urlopen(f"{service_url}/livez", timeout=TIMEOUT_SECONDS) as answer:
+            told = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+    return told.get("platform") if isinstance(told, dict) else None
+
+
 def worker(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:
     """Whether this machine's worker `name` of the pool has reported since it was started (epoch seconds).
 

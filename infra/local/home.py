@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -121,11 +121,18 @@ class Home:
         file.unlink(missing_ok=True)
         return file
 
-    def forget_processes(self) -> None:
-        """What a stopped platform remembers of processes that were ready, or were about to take over."""
+    def life(self, program: str) -> Path:
+        """Where the id of the process is that works as the program."""
+        return self.supervisor / f"{program}.pid"
+
+    def forget_processes(self, going_on: Collection[int] = ()) -> None:
+        """What a stopped platform remembers of processes that were ready, but for those that go on, and of a Bento that
+        was about to take over, unless somebody waits for it."""
         for file in self.supervisor.glob("*.ready"):
-            file.unlink()
-        self.save(replace(self.state, coming=None, on_trial=None))
+            if int(file.stem) not in going_on:
+                file.unlink()
+        if not self.is_locked("serve"):
+            self.save(replace(self.state, coming=None, on_trial=None))
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -159,6 +166,15 @@ class Home:
         part = self._state.with_suffix(".part")
         part.write_text(json.dumps(asdict(state), indent=2) + "\n")
         part.replace(self._state)
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a process holds the lock."""
+        with (self.supervisor / f"{name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     @contextmanager
     def locked(self, name: str) -> Iterator[IO[str]]:

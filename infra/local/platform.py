@@ -4,10 +4,11 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +46,7 @@ class Platform:
         self._project = project.resolve()
         self.home = Home(settings.home)
         self._places = Places(settings, self.home)
-        self._supervisor = Supervisor(self.home)
+        self._supervisor = Supervisor(self.home, settings.platform.start_timeout_seconds)
 
     @property
     def addresses(self) -> Addresses:
@@ -86,9 +87,17 @@ class Platform:
         Raises PlatformError naming the log and the mend of what does not start.
         """
         self.home.make()
-        deployments = Deployments(self._project, schedules=self.settings.platform.schedules)
-        with self.home.locked("start"):
-            self._start(progress)
+        deployments = Deployments(
+            self._project,
+            schedules=self.settings.platform.schedules,
+            seconds=self.settings.platform.start_timeout_seconds,
+        )
+        with ExitStack() as claims:
+            with self.home.locked("start"):
+                self._start(progress, claims)
+            self._bring_up(deployments, progress)
+
+    def _bring_up(self, deployments: Deployments, progress: Progress) -> None:
         databases = self.databases
         self._await("postgres")
         self._migrate(databases)
@@ -155,6 +164,17 @@ class Platform:
             "dead_letters": dead_letters(self.settings),
         }
 
+    @property
+    def service_url(self) -> str:
+        """Where the service answers, if it does. Raises PlatformError when that of another platform answers there."""
+        url = self.addresses.serving_url
+        if (other := health.platform(url)) not in (None, self.home.id):
+            raise PlatformError(
+                f"{url} is answered by another platform ({other}), this one is {self.home.id}, of {self.home.path}: "
+                "`duotempo up` gives it a port of its own"
+            )
+        return url
+
     def served(self) -> dict[str, str] | None:
         """`bento_tag` and `model_version` of what is served, or None."""
         return self.home.state.served
@@ -191,20 +211,24 @@ class Platform:
             if state.served:
                 self.home.save(replace(state, served={**state.served, "model_version": model_version}))
 
-    def _start(self, progress: Progress) -> None:
+    def _start(self, progress: Progress, claims: ExitStack) -> None:
         logins.make(self.home, self.settings)
-        if self._supervisor.alive():
-            state = self.home.state
-            if "hook" in state.ports and environment.fingerprint(self._servers_environment()) == state.environment:
+        alive, left = self._supervisor.alive(), self._supervisor.left_running()
+        unchanged = bool(alive or left) and self._unchanged()
+        if alive:
+            if unchanged:
                 progress("the platform is already up")
                 return self._reconcile()
             progress("the settings have changed: starting the platform anew")
             self._supervisor.stop()
-        sweep(self.home.id)
+        left = {} if alive or not unchanged or postgres.has_to_leave(self.home) else left
+        if left:
+            progress(f"the supervisor has died; {', '.join(left)} went on without it")
+        sweep(self.home.id, keep=list(left.values()))
         postgres.leave(self.home)
         self.home.close()
-        self.home.forget_processes()
-        self._assign_ports(progress)
+        self.home.forget_processes([process.pid for process in left.values()])
+        self._assign_ports(progress, claims, left)
         self._prepare_database(progress)
         variables = self._servers_environment()
         self.home.save(replace(self.home.state, environment=environment.fingerprint(variables)))
@@ -212,21 +236,37 @@ class Platform:
         progress("starting postgres, prefect, mlflow and the workers")
         self._supervisor.start(variables)
 
+    def _unchanged(self) -> bool:
+        """Whether what runs was started with the settings of now."""
+        state = self.home.state
+        return "hook" in state.ports and environment.fingerprint(self._servers_environment()) == state.environment
+
     def _reconcile(self) -> None:
         """Makes a running supervisor run what it should."""
         self._configure()
         self._supervisor.apply()
         self._supervisor.start_stopped()
 
-    def _assign_ports(self, progress: Progress) -> None:
+    def _assign_ports(self, progress: Progress, claims: ExitStack, left: Collection[str]) -> None:
+        """claims: keeps other platforms of this machine off the ports until the programs listen. left: programs that
+        listen already."""
         state, usual = self.home.state, self._places.usual_ports()
+        listening = {"bento" if name == "address" or name.startswith("bento-") else name for name in left}
         chosen: dict[str, int] = {}
         for name, port in usual.items():
             last = state.ports[name] if state.usual.get(name) == port else port
-            chosen[name] = ports.choose(last, chosen.values())
+            own = last if name in listening else None
+            chosen[name] = ports.choose(last, chosen.values(), partial(self._may_have, claims, own))
             if chosen[name] != last:
                 progress(f"port {last} is taken: {name} gets {chosen[name]}")
         self.home.save(replace(state, ports=chosen, usual=usual))
+
+    def _may_have(self, claims: ExitStack, own: int | None, port: int) -> bool:
+        """Whether the port is this platform's, which holds it as long as `claims` last. own: one where it listens."""
+        if (held := ports.claim(port, self.home.id)) is None:
+            return False
+        claims.enter_context(held)
+        return port == own or ports.is_free(port)
 
     def _prepare_database(self, progress: Progress) -> None:
         if databases := self.outside:
@@ -301,6 +341,8 @@ class Platform:
             return False
         if name == "postgres":
             return self.databases.answers()
+        if name == "bento" and health.platform(self.addresses.serving_url) not in (None, self.home.id):
+            return False
         if name == "encoder":
             return self._ask(encoder_listens, otherwise=False)
         at = self.addresses

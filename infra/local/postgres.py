@@ -93,13 +93,18 @@ def locate(home: Home) -> Cluster:
     return cluster
 
 
+def has_to_leave(home: Home) -> bool:
+    """Whether root's database lies in the home still."""
+    return os.geteuid() == 0 and (home.path / "postgres").exists()
+
+
 def leave(home: Home) -> None:
     """Takes root's database, which does not run, out of the home of an earlier release: its user may not enter it.
 
     Raises PlatformError when there is another one in its place, or no room.
     """
     inside, data = home.path / "postgres", ELSEWHERE / home.id / "postgres"
-    if os.geteuid() != 0 or not inside.exists():
+    if not has_to_leave(home):
         return
     if data.exists():
         raise PlatformError(f"{inside} and {data} both hold the database: remove the one that is not in use")

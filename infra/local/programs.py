@@ -23,7 +23,10 @@ class Program:
     name: str
     command: list[str]
     directory: Path
+    databases: tuple[str, ...] = ()
+    """Those that it waits for."""
     user: str | None = None
+    """Who runs it; None: whoever runs the platform."""
     stop_signal: str = "TERM"
     stop_seconds: int = 8
     start_seconds: int = 20
@@ -32,6 +35,17 @@ class Program:
     """0: the sentinel tries it again, at once if it was well before."""
     stop_group: bool = False
     """Whether its children are told to stop too, as it does not tell them itself."""
+    outlives: bool = True
+    """Whether it goes on when the supervisor dies, and the next one takes it over."""
+
+    def launched(self) -> list[str]:
+        """The command by which the supervisor starts it."""
+        if not self.outlives:
+            return self.command
+        options = [f"--grace={self.stop_seconds - 1}"]  # before the supervisor ends the launcher that waits for it
+        options += [f"--user={self.user}"] if self.user else []
+        options += ["--group"] if self.stop_group else []
+        return [sys.executable, "-m", "infra.local.launch", *options, *self.databases, "--", *self.command]
 
 
 def programs(
@@ -41,7 +55,7 @@ def programs(
 
     A server without a port is somebody else's, too; beside an outside Prefect only deployments run here.
     """
-    _, prefects, mlflows = databases.names
+    own, prefects, mlflows = databases.names
     python = sys.executable
     ports = {name: str(port) for name, port in state.ports.items()}
     listed = []
@@ -49,22 +63,20 @@ def programs(
         user = cluster.user.pw_name if cluster.user else None
         listed.append(
             Program(
-                "postgres", cluster.command(state.ports["postgres"]), Path("/"), user, "INT", 12,
+                "postgres", cluster.command(state.ports["postgres"]), Path("/"), (), user, "INT", 12,
                 start_seconds=1, start_retries=0,
             )
         )  # fmt: skip
-    launch = [python, "-m", "infra.local.launch"]
     if "prefect" in ports:
         prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
-        listed.append(Program("prefect", [*launch, prefects, "--", python, "-m", *prefect], home.path))
+        listed.append(Program("prefect", [python, "-m", *prefect], home.path, (prefects,)))
     if "mlflow" in ports:
         mlflow = ["infra.tracking_server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
         mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
-        listed.append(Program("mlflow", [*launch, mlflows, "--", python, "-m", *mlflow], home.path, stop_group=True))
-    hook = [*launch, databases.names[0], "--", python, "-m", "infra.hook"]
-    listed.append(Program("hook", hook, project, start_retries=0))
+        listed.append(Program("mlflow", [python, "-m", *mlflow], home.path, (mlflows,), stop_group=True))
+    listed.append(Program("hook", [python, "-m", "infra.hook"], project, (own,), start_retries=0))
     if encoder:
-        listed.append(Program("encoder", [*launch, databases.names[0], "--", python, "-m", "infra.encoder"], project))
+        listed.append(Program("encoder", [python, "-m", "infra.encoder"], project, (own,)))
     worker = [python, "-m", "infra.local.worker"]
     if "prefect" in ports:
         listed += [Program(f"worker-{pool}", [*worker, pool], project) for pool in POOLS]
@@ -73,9 +85,10 @@ def programs(
     listed.append(Program("address", [python, "-m", "infra.local.address"], project))
     tags = dict.fromkeys(tag for tag in ((state.served or {}).get("bento_tag"), state.coming) if tag)
     for tag in tags:
-        serve = [*launch, "--", python, "-m", "infra.local.bento", tag]
+        serve = [python, "-m", "infra.local.bento", tag]
         listed.append(Program(program_name(tag), serve, project, stop_seconds=20, start_retries=0))
-    listed.append(Program("sentinel", [python, "-m", "infra.local.sentinel", str(home.path)], home.path))
+    watch = [python, "-m", "infra.local.sentinel", str(home.path)]
+    listed.append(Program("sentinel", watch, home.path, outlives=False))
     return listed
 
 
@@ -85,8 +98,7 @@ def configuration(home: Home, listed: list[Program]) -> str:
     head = [
         "[supervisord]",
         f"logfile={home.log('supervisord').relative_to(home.path)}",
-        "logfile_maxbytes=10MB",
-        "logfile_backups=1",
+        "logfile_maxbytes=0",
         "umask=077",
         f"pidfile={home.pid_file.relative_to(home.path)}",
         *user,
@@ -105,9 +117,8 @@ def _section(home: Home, program: Program) -> list[str]:
     return [
         "",
         f"[program:{program.name}]",
-        f"command={_plain(shlex.join(program.command))}",
+        f"command={_plain(shlex.join(program.launched()))}",
         f"directory={_plain(program.directory)}",
-        *([f"user={program.user}"] if program.user else []),
         "autorestart=true",
         f"startsecs={program.start_seconds}",
         f"startretries={program.start_retries}",
@@ -117,8 +128,7 @@ def _section(home: Home, program: Program) -> list[str]:
         "killasgroup=true",
         "redirect_stderr=true",
         f"stdout_logfile={home.log(program.name).relative_to(home.path)}",
-        "stdout_logfile_maxbytes=10MB",
-        "stdout_logfile_backups=1",
+        "stdout_logfile_maxbytes=0",
     ]
 
 

@@ -18,7 +18,6 @@ from infra.local.home import State
 from infra.local.platform import Platform, Progress
 from infra.local.postgres import Cluster
 
-START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 PAUSE_SECONDS = 0.1
 
@@ -103,7 +102,7 @@ def _databases(platform: Platform) -> Iterator[Databases]:
     port = ports.choose(platform.settings.platform.postgres_port, ())
     with _running(cluster, port, platform.home.log("postgres")):
         databases = embedded(port, password)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + platform.settings.platform.start_timeout_seconds
         while not databases.answers():
             if time.monotonic() > deadline:
                 raise failure("postgres", "does not start", platform.home.log("postgres"), [password])

@@ -1,20 +1,21 @@
 """`python -m infra.local.sentinel HOME`: watches the supervisor that runs it, which in turn restarts the sentinel.
 
-When the supervisor dies it sweeps what that left behind and starts it again; a program that the supervisor has given up
+When the supervisor dies it starts it again, while the programs go on; a program that the supervisor has given up
 is tried again, at once and then less and less often, so that neither a second kill nor a disk that was full needs a
 hand. It asks the supervisor as soon as a program ends: by itself that looks once a second.
 """
 
 import logging
 import os
-import select
+import shutil
 import sys
 import time
-from collections.abc import Container, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from components.logs import log_to
+from infra.local.ends import await_an_end
+from infra.local.errors import PlatformError
 from infra.local.home import Home
 from infra.local.supervisor import Process, Supervisor
 
@@ -23,6 +24,8 @@ WATCH_SECONDS, CLOSE_SECONDS = 0.5, 0.02
 """Between two looks at most, and while the supervisor is about to give a program up."""
 FIRST_SECONDS, LONGEST_SECONDS = 0.25, 30.0
 """Between a program's end and its next try: twice as long each time, until it is well for once."""
+LOGS_SECONDS, LONG_BYTES = 60.0, 10 * 2**20
+"""Between two looks at the logs, and what one may hold."""
 
 
 class Retries:
@@ -58,7 +61,7 @@ class Retries:
 
 def main(home: Home) -> None:
     log_to(logging.FileHandler(home.log("sentinel")))  # the pipe to the supervisor breaks with it
-    supervisor, retries, told = Supervisor(home), Retries(), tells_of_ends()
+    supervisor, retries, look_at_logs = Supervisor(home), Retries(), 0.0
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)
     while os.getppid() == parent:
@@ -70,40 +73,37 @@ def main(home: Home) -> None:
             with home.locked("start"):
                 supervisor.start_program(name)
         seconds = retries.wait(processes, time.monotonic())
-        if told:
-            await_an_end([one.pid for one in processes.values() if one.pid], seconds)
-        else:
-            time.sleep(seconds)
+        if time.monotonic() > look_at_logs:
+            keep_short(home.logs)
+            look_at_logs = time.monotonic() + LOGS_SECONDS
+        await_an_end([parent, *(one.pid for one in processes.values() if one.pid)], seconds)
     LOG.warning("the supervisor is gone: starting it again")
-    with home.locked("start"):
-        if not supervisor.alive():
-            supervisor.start(dict(os.environ))
+    for pause in pauses():
+        try:
+            with home.locked("start"):
+                if not supervisor.alive():
+                    supervisor.start(dict(os.environ))
+            return
+        except (PlatformError, OSError) as error:
+            LOG.warning("again in %.0f s: %s", pause, error)
+            time.sleep(pause)
 
 
-def tells_of_ends() -> bool:
-    """Whether this system tells when a process ends; there are those without, and sandboxes that forbid it."""
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError) as error:
-        LOG.warning(
-            "ends are seen by a look every %s s, as this system does not tell of them: %s", WATCH_SECONDS, error
-        )
-        return False
-    return True
+def pauses() -> Iterator[float]:
+    """Seconds until the next try."""
+    pause = FIRST_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_SECONDS)
 
 
-def await_an_end(pids: Iterable[int], seconds: float) -> None:
-    """Returns when one of these processes has ended, or after that time. Needs a system that `tells_of_ends`."""
-    with ExitStack() as opened:
-        ends = select.poll()
-        for pid in pids:
-            try:
-                end = os.pidfd_open(pid)
-            except ProcessLookupError:
-                return
-            opened.callback(os.close, end)
-            ends.register(end, select.POLLIN)
-        ends.poll(seconds * 1000)
+def keep_short(logs: Path) -> None:
+    """Moves what a log holds to a file beside it, which that replaces, when it grows long; a line or two may be lost,
+    as the programs go on writing to the end of the same file."""
+    for log in logs.glob("*.log"):
+        if log.stat().st_size > LONG_BYTES:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,27 @@
 """supervisord, which owns every long-lived process: started, asked and stopped over its Unix socket."""
 
+import configparser
 import http.client
 import logging
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from xmlrpc.client import Fault, ProtocolError, ServerProxy
 
+import psutil
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
 from infra.local.errors import failure
 from infra.local.home import Home
+from infra.local.lives import living, worker_of
 from infra.local.sweep import sweep
 
 LOG = logging.getLogger(__name__)
-START_SECONDS = 15.0
+START_SECONDS, STOP_SECONDS = 120.0, 15.0
 PAUSE_SECONDS = 0.1
 GONE = (OSError, http.client.HTTPException, ProtocolError)
 """What a call meets when supervisord is not there."""
@@ -51,8 +55,10 @@ class Process:
 
 
 class Supervisor:
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, start_seconds: float = START_SECONDS) -> None:
+        """start_seconds: what supervisord may take until it answers."""
         self._home = home
+        self._start_seconds = start_seconds
 
     def alive(self) -> bool:
         try:
@@ -67,11 +73,19 @@ class Supervisor:
             listed = self._call("getAllProcessInfo")
         except GONE:
             return {}
-        return {one["name"]: Process(one["state"], one["pid"] or None, one["start"]) for one in listed}
+        return {one["name"]: self._process(one) for one in listed}
+
+    def left_running(self) -> dict[str, psutil.Process]:
+        """What works as the programs of the configuration, whoever has started it."""
+        configured = configparser.RawConfigParser(strict=False)
+        configured.read(self._home.config)
+        names = [name for kind, _, name in (section.partition(":") for section in configured.sections()) if name]
+        return {name: process for name in names if (process := living(self._home, name))}
 
     def start(self, environment: dict[str, str]) -> None:
-        """Starts supervisord and with it all programs, after a sweep of what an earlier one left behind."""
-        sweep(self._home.id)
+        """Starts supervisord and with it all programs. Those that an earlier one left running go on, and whatever else
+        it left is swept."""
+        sweep(self._home.id, keep=list(self.left_running().values()))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._home.config)]
         done = subprocess.run(
             command,
@@ -82,7 +96,7 @@ class Supervisor:
             text=True,
             check=False,
         )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while not self.alive():
             if done.returncode or time.monotonic() > deadline:
                 raise failure("supervisord", f"did not start: {done.stderr.strip()}", self._home.log("supervisord"), [])
@@ -118,10 +132,18 @@ class Supervisor:
         self._stop(["postgres"])
         if self.alive():
             self._try("shutdown")
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
         sweep(self._home.id)
+
+    def _process(self, told: dict[str, Any]) -> Process:
+        """Of a process that goes on since an earlier supervisor, itself, not the launcher that waits for its end."""
+        pid, started = told["pid"] or None, told["start"]
+        if pid and (life := worker_of(self._home, told["name"], pid)):
+            with suppress(psutil.NoSuchProcess):
+                pid, started = life.pid, life.create_time()
+        return Process(told["state"], pid, started)
 
     def _stop(self, names: list[str]) -> None:
         """Asks again until they have ended: one that was between two lives at the first time begins another."""

@@ -3,13 +3,17 @@
 import logging
 import signal
 import time
+from collections.abc import Collection
 
 import psutil
 
+from serving.identity import PLATFORM as TAG
+
 LOG = logging.getLogger(__name__)
-TAG = "DUOTEMPO_PLATFORM_ID"
 PROGRAM = "SUPERVISOR_PROCESS_NAME"
 """Where supervisord tells a process, and what that starts, which of its programs it is."""
+FLOW_RUN = "PREFECT__FLOW_RUN_ID"
+"""Where Prefect tells a process which flow run it works on."""
 GRACE_SECONDS = 5.0
 """What a process is given to end by itself; Postgres twice as long."""
 
@@ -22,10 +26,20 @@ def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
     return [p for p in psutil.process_iter() if p.pid not in spared and wanted.items() <= environment_of(p).items()]
 
 
-def sweep(home_id: str, program: str | None = None) -> None:
-    """Ends these processes: the others first, then Postgres, which is asked for a fast shutdown."""
-    _end([p for p in tagged(home_id, program) if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)
-    _end(tagged(home_id, program), signal.SIGINT, 2 * GRACE_SECONDS)
+def sweep(home_id: str, program: str | None = None, keep: Collection[psutil.Process] = ()) -> None:
+    """Ends these processes: the others first, then Postgres, which is asked for a fast shutdown.
+
+    Not those to `keep` and what they have started. Flow runs, which outlive their worker, end with the whole alone.
+    """
+    kept = {*keep, *(child for process in keep for child in _children(process))}
+    whole = program is None and not keep
+
+    def left() -> list[psutil.Process]:
+        found = [p for p in tagged(home_id, program) if p not in kept]
+        return found if whole else [p for p in found if FLOW_RUN not in environment_of(p)]
+
+    _end([p for p in left() if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)
+    _end(left(), signal.SIGINT, 2 * GRACE_SECONDS)
 
 
 def _end(processes: list[psutil.Process], gently: signal.Signals, grace: float) -> None:
@@ -52,6 +66,13 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
         return process.environ()
     except (psutil.Error, OSError):
         return {}
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _is_postgres(process: psutil.Process) -> bool:

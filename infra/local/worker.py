@@ -26,7 +26,7 @@ from infra.local.errors import PlatformError
 from infra.local.health import http
 from infra.local.home import Home
 from infra.local.programs import PROJECT
-from infra.local.sweep import environment_of
+from infra.local.sweep import FLOW_RUN, environment_of
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
@@ -86,7 +86,7 @@ def report_lost_runs(api: str, worker: str) -> None:
     The server would find out by itself, later: they send no sign of life. Runs of other workers are left alone.
     Raises PlatformError when the server does not take the login.
     """
-    alive = {environment_of(process).get("PREFECT__FLOW_RUN_ID") for process in psutil.process_iter()}
+    alive = {environment_of(process).get(FLOW_RUN) for process in psutil.process_iter()}
     wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}}
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its process ended together with the worker."}
     with httpx.Client(base_url=api, headers=logins.authorization(os.environ), timeout=30) as client:

@@ -1,14 +1,19 @@
 """Deployments run by their names, on the platform's workers."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from prefect import get_client
+from prefect.states import Crashed, Pending
 
 from infra.client import DeploymentError, run_deployment, start_deployment
+from infra.local.automations import RERUN, SILENCE_SECONDS
+from infra.reruns import look_after_runs
 from tests.support.platforms import SharedPlatform
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -50,6 +55,21 @@ def test_a_failed_run_of_the_same_key_is_followed_or_run_again(started: SharedPl
         run_id = start_deployment("hello/local", parameters, key="once").page.rpartition("/")[2]
         with get_client(sync_client=True) as client:
             assert client.read_flow_run(UUID(run_id)).run_count == count
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_run_that_its_worker_never_began_is_run_again_once(started: SharedPlatform) -> None:
+    prefect, now = started.shell.prefect, datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("hello/local")
+        run = client.create_flow_run_from_deployment(deployment.id, state=Pending(), tags=[RERUN])
+        assert run.name not in look_after_runs(now), "it may begin yet"
+        assert run.name in look_after_runs(now + timedelta(seconds=2 * SILENCE_SECONDS))
+        eventually(lambda: prefect.run(str(run.id))["state_type"] == "COMPLETED")
+        assert prefect.states(str(run.id))[:3] == ["Pending", "Crashed", "AwaitingRetry"]
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+        assert run.name not in look_after_runs(now)
+        assert prefect.run(str(run.id))["state_type"] == "CRASHED"
 
 
 @pytest.mark.usefixtures("_at_the_platform")

@@ -14,8 +14,9 @@ from infra.local.environment import SETTINGS_FILE, clients, fingerprint, setting
 from infra.local.errors import PlatformError, failure
 from infra.local.home import Home, State
 from infra.local.platform import Platform
-from infra.local.ports import choose, is_free
+from infra.local.ports import choose, claim, is_free
 from tests.support.platforms import remove_data
+from tests.support.ports import free_port
 
 
 def test_the_socket_of_a_deep_home_is_short(tmp_path: Path) -> None:
@@ -102,6 +103,21 @@ def test_a_port_that_somebody_listens_on_is_not_free(address: str) -> None:
     assert chosen != port
     assert is_free(chosen)
     assert choose(chosen, [chosen]) != chosen
+
+
+def test_a_port_belongs_to_one_platform_as_long_as_any_of_its_processes_claims_it() -> None:
+    port = free_port()
+    first, second = claim(port, "one"), claim(port, "one")
+    assert first
+    assert second
+    assert claim(port, "two") is None
+    first.close()
+    assert claim(port, "two") is None
+    second.close()
+    taken = claim(port, "two")
+    assert taken
+    assert claim(port, "one") is None
+    taken.close()
 
 
 def test_an_outside_address_serves_all_three() -> None:

@@ -11,13 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import Engine, delete, func, select
+from typer.testing import CliRunner
 
 from benchmarks.callers import CALLERS, calling
+from cli.main import app
+from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.schema import AssignedVariant, Impression
 from components.store.variants import put_champion
 from infra.bento import bento_folder, build_bento
 from infra.local.errors import PlatformError, SmokeTestFailed
+from infra.local.home import State
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
 from infra.smoke import NEW_USER, known_users, smoke_test
@@ -61,6 +65,18 @@ def answered(seen: Counter[str], version: str, more_than: int) -> bool:
 
 def version(platform: Platform) -> str:
     return str(httpx.get(f"{platform.addresses.serving_url}/readyz", timeout=20).json()["model_version"])
+
+
+def test_another_platform_at_the_address_is_refused(started: SharedPlatform, tags: list[str], tmp_path: Path) -> None:
+    platform, database = started.platform, started.platform.addresses.database_url
+    assert platform.service_url == platform.addresses.serving_url
+    other = Platform(Settings(home=tmp_path / "home", database_url=database))
+    other.home.make()
+    other.home.save(State(ports=platform.home.state.ports))
+    variables = {"DUOTEMPO_HOME": str(other.home.path), "DUOTEMPO_DATABASE_URL": database, "COLUMNS": "400"}
+    refused = CliRunner(env=variables).invoke(app, ["recommend", "u0"])
+    assert refused.exit_code == 1
+    assert f"another platform ({platform.home.id})" in " ".join(refused.stderr.split())
 
 
 def test_no_request_is_lost_at_a_switch(started: SharedPlatform, tags: list[str]) -> None:

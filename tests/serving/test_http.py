@@ -14,7 +14,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def test_probes(client: httpx.Client) -> None:
-    assert client.get("/livez").json() == {"alive": True}
+    assert client.get("/livez").json() == {"alive": True, "platform": None}
     ready = client.get("/readyz")
     assert ready.status_code == 200
     assert Ready.model_validate(ready.json()).model_dump(exclude={"notes"}) == {

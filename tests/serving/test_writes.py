@@ -47,12 +47,12 @@ def test_each_answer_of_a_kept_connection_is_one_packet(connection: HTTPConnecti
 
 def test_an_answer_without_a_body_arrives(connection: HTTPConnection) -> None:
     assert ask(connection, "HEAD", "/livez") == (200, b"")
-    assert ask(connection, "GET", "/livez") == (200, b'{"alive":true}')
+    assert ask(connection, "GET", "/livez") == (200, b'{"alive":true,"platform":null}')
 
 
 def test_the_last_answer_before_the_end_of_the_connection_is_whole(connection: HTTPConnection) -> None:
     with connection.sock.dup() as kept:
-        assert ask(connection, "GET", "/livez", Connection="close") == (200, b'{"alive":true}')
+        assert ask(connection, "GET", "/livez", Connection="close") == (200, b'{"alive":true,"platform":null}')
         assert kept.recv(1) == b""
 
 

@@ -17,6 +17,7 @@ from components.embedding.encoder import MULTILINGUAL
 from components.settings import Settings
 from components.settings.files import PRESETS
 from infra.local import logins, postgres
+from infra.local.address import bound, claimed
 from infra.local.deployments import Deployments
 from infra.local.home import Home
 from infra.local.platform import Platform
@@ -93,6 +94,8 @@ class SharedPlatform:
         self.shell = Shell(self.settings, **variables, DUOTEMPO_SETTINGS_FILE=str(self.settings_file))
         self.taken_port = self.settings.platform.mlflow_port
         """MLflow's usual port, on which another program listened at the start."""
+        self.others_port = self.settings.platform.serving_port
+        """The service's usual port, which another platform kept for its own, and which nobody listened on."""
         self.started = self._start()
         self._sign_in()
 
@@ -101,7 +104,11 @@ class SharedPlatform:
         return self.shell.platform
 
     def _start(self) -> Answer:
-        with socket.create_server(("127.0.0.1", self.taken_port)):
+        with (
+            socket.create_server(("127.0.0.1", self.taken_port)),
+            claimed(Home(self.shell.home.with_name("other")), self.others_port),
+            bound("127.0.0.1", self.others_port),
+        ):
             return self.shell.run("up", apart=True)
 
     def _sign_in(self) -> None:
@@ -116,7 +123,7 @@ class SharedPlatform:
 
     def deploy(self, project: Path) -> None:
         """Makes the deployments of another project known to its Prefect."""
-        Deployments(project).deploy({**self.shell.environment, **self.platform.environment()})
+        Deployments(project, seconds=600).deploy({**self.shell.environment, **self.platform.environment()})
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """What each flow run, a canary that runs and each new Bento read from now on, by section, beside BASE."""

@@ -31,15 +31,15 @@ def schedules(world: World) -> dict[str, dict[str, Any]]:
 @pytest.mark.long
 def test_one_setting_makes_every_schedule_active(world: World) -> None:
     assert not any(one["active"] for one in schedules(world).values())
-    deployments = Deployments(PROJECT, schedules=True)
-    assert deployments.fingerprint() != Deployments(PROJECT, schedules=False).fingerprint()
+    deployments = Deployments(PROJECT, schedules=True, seconds=600)
+    assert deployments.fingerprint() != Deployments(PROJECT, schedules=False, seconds=600).fingerprint()
     deployments.deploy(dict(os.environ))
     try:
         found = schedules(world)
         assert {flow: one["schedule"]["cron"] for flow, one in found.items()} == CRONS
         assert all(one["active"] and one["schedule"]["timezone"] == "UTC" for one in found.values())
     finally:
-        Deployments(PROJECT, schedules=False).deploy(dict(os.environ))
+        Deployments(PROJECT, schedules=False, seconds=600).deploy(dict(os.environ))
     assert not any(one["active"] for one in schedules(world).values())
 
 
