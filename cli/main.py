@@ -19,6 +19,7 @@ from cli import (
     report,
     search,
     secrets,
+    service,
 )
 
 
@@ -49,7 +50,8 @@ def main(
 
 
 MODULES = (
-    platform, backup, data, models, search, recommendations, report, encoders, people, keys, secrets, bench, chaos,
+    platform, service, backup, data, models, search, recommendations, report, encoders, people, keys, secrets, bench,
+    chaos,
 )  # fmt: skip
 for module in MODULES:
     module.add_to(app)

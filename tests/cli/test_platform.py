@@ -1,6 +1,7 @@
 """Commands that need the platform, where there is none."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ def test_the_login_of_somebody_elses_server_is_that_of_the_environment(duotempo:
     assert "PREFECT_API_AUTH_STRING" in answer.text
     known = duotempo("secrets", "show", "prefect", **outside, PREFECT_API_AUTH_STRING="ann:of the cluster")
     assert known.out.strip() == "ann:of the cluster"
+
+
+def test_the_systems_unit_is_shown_and_what_is_not_there_is_told(duotempo: Run, tmp_path: Path) -> None:
+    home = tmp_path / "a 100% home"
+    variables = {"DUOTEMPO_HOME": str(home), "XDG_CONFIG_HOME": str(tmp_path), "DUOTEMPO_API_KEY": "hush"}
+    shown = duotempo("service", "install", "--print", **variables)
+    if sys.platform == "linux":
+        run = f'ExecStart=/bin/sh "{home}/secrets/service.sh" up'.replace("%", "%%")
+        assert {run, "KillMode=process", "Restart=on-failure"} <= set(shown.out.splitlines())
+    assert "hush" not in shown.text
+    assert not home.exists()
+    missing = duotempo("service", "remove", **variables)
+    assert missing.code == 1
+    assert "duotempo service install" in missing.text
 
 
 def test_status_tells_programs_that_nothing_runs(duotempo: Run) -> None:

@@ -16,9 +16,11 @@ from werkzeug.security import generate_password_hash
 
 from components import registry
 from components.settings import Settings
+from infra.local import units
 from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.ports import is_free
+from infra.local.supervisor import Supervisor
 from infra.local.sweep import tagged
 from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
@@ -87,6 +89,11 @@ def test_no_password_is_in_a_command_line(started: SharedPlatform) -> None:
 def test_a_taken_port_is_left_to_its_owner(started: SharedPlatform) -> None:
     assert not started.platform.addresses.mlflow_url.endswith(f":{started.taken_port}")
     assert f"port {started.taken_port} is taken" in started.started.text
+
+
+def test_the_address_of_another_platform_is_left_to_it(started: SharedPlatform) -> None:
+    assert not started.platform.addresses.serving_url.endswith(f":{started.others_port}")
+    assert f"port {started.others_port} is taken: bento gets" in started.started.text
 
 
 def test_each_tool_has_its_database(started: SharedPlatform) -> None:
@@ -162,15 +169,47 @@ def test_a_killed_mlflow_comes_back_and_takes_its_own_password(started: SharedPl
     assert registry.versions(started.platform.addresses.mlflow_url) == []
 
 
-@pytest.mark.long
-def test_a_killed_supervisor_comes_back_and_leaves_no_orphan(started: SharedPlatform) -> None:
-    supervisor, before = supervisor_pid(started.platform), {process.pid for process in tagged(started.platform.home.id)}
+def pids(platform: Platform) -> dict[str, int | None]:
+    """Of all programs but the sentinel, the address' keeper among them."""
+    return {name: one.pid for name, one in Supervisor(platform.home).processes().items() if name != "sentinel"}
+
+
+def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
+    platform, supervisor = started.platform, supervisor_pid(started.platform)
+    before, processes = pids(platform), len(tagged(platform.home.id))
     os.kill(supervisor, signal.SIGKILL)
-    eventually(lambda: supervisor_pid(started.platform) != supervisor and healthy(started.platform))
-    assert all(map(gone, before))
-    processes = tagged(started.platform.home.id)
-    assert [p.pid for p in processes if "supervisord" in " ".join(p.cmdline())] == [supervisor_pid(started.platform)]
-    assert len(processes) == len(before)
+    eventually(lambda: supervisor_pid(platform) != supervisor and healthy(platform))
+    assert pids(platform) == before
+    now = [" ".join(process.cmdline()) for process in tagged(platform.home.id)]
+    assert sum("supervisord" in line for line in now) == 1
+    assert sum("infra.local.launch" in line for line in now) == len(before)
+    assert len(now) == processes + len(before)
+
+
+def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlatform) -> None:
+    platform, supervisor, before = started.platform, supervisor_pid(started.platform), pids(started.platform)
+    sentinel = Supervisor(platform.home).processes()["sentinel"].pid
+    assert sentinel
+    for keeper in (sentinel, supervisor):
+        os.kill(keeper, signal.SIGSTOP)
+    for keeper in (sentinel, supervisor):
+        os.kill(keeper, signal.SIGKILL)
+    eventually(lambda: gone(sentinel) and gone(supervisor))
+    assert not platform.is_up
+    addresses = platform.addresses
+    with started.shell.inside():
+        units.write_script(platform, os.environ)
+    bare = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    command = ["/bin/sh", str(units.script(platform)), "up"]
+    done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True)
+    assert "went on without it" in done.stdout
+    assert (platform.addresses, pids(platform)) == (addresses, before)
+    assert healthy(platform)
+
+    taken_over = pid(platform, "hook")
+    assert taken_over
+    os.kill(taken_over, signal.SIGKILL)
+    eventually(partial(back, platform, "hook", taken_over))
 
 
 SERVICE = """
