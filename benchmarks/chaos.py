@@ -1,4 +1,4 @@
-"""Kills Postgres, the Bento and the promotion hook at random moments, under load, and counts what that costs.
+"""Kills services and keepers of a platform at random moments, under load, and counts what that costs.
 
 On a platform of its own, with a shop that is made up. A kill is SIGKILL, so nothing can be tidied up; what the service
 acknowledged must be in Postgres once when all is over.
@@ -8,7 +8,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -16,11 +16,10 @@ from statistics import median
 from typing import Any
 
 import httpx
-import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 
-from benchmarks.errors import BenchError
+from benchmarks.harm import SERVICES, VICTIMS, harm, start_anew, until
 from benchmarks.ledger import Ledger, callers
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, commit, machine, sentence
@@ -28,30 +27,24 @@ from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop
 from components.settings import Settings
 from components.store.engine import make_engine
 from infra.bento import build_bento
-from infra.local import health
-from infra.local.bento import program_name
 from infra.local.platform import Platform
-from infra.local.supervisor import Supervisor
-from infra.local.sweep import runs
 
 PAGE = ROOT / "docs" / "reliability.md"
 MARKER = "chaos"
 ITEMS, USERS, EVENTS = 1000, 500, 20
-VICTIMS = ("postgres", "bento", "hook")
 ROUNDS_A_START = 5
-"""After so many kills a normal start is measured, of each victim in turn, beside one of each at the beginning."""
+"""After so many kills a normal start is measured, of each service in turn, beside one of each at the beginning."""
 CALM_SECONDS = 3.0
 """Between two rounds at most."""
-LIMIT_SECONDS = 120.0
-LOOK_SECONDS = 0.02
-CHOSEN = {"DUOTEMPO_PLATFORM__SCHEDULES": "false", "DUOTEMPO_PLATFORM__ENCODER": "false"}
+FROZEN_SECONDS = (1.0, 5.0)
+CHOSEN = {"DUOTEMPO_PLATFORM__SCHEDULES": "false"}
 
 
 @dataclass
 class Times:
     """Seconds until ready, by victim."""
 
-    normal: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
+    normal: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in SERVICES})
     """From a start after an end in good order."""
     killed: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
     """From SIGKILL."""
@@ -59,11 +52,13 @@ class Times:
     def figures(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for name, killed in self.killed.items():
-            normal = median(self.normal[name])
-            found |= {f"{name}_kills": len(killed), f"{name}_normal_s": normal}
+            found[f"{name}_kills"] = len(killed)
             if killed:
-                within = sum(seconds <= 2 * normal for seconds in killed) / len(killed)
                 found |= {f"{name}_median_s": median(killed), f"{name}_worst_s": max(killed)}
+            if name in self.normal:
+                found[f"{name}_normal_s"] = normal = median(self.normal[name])
+            if killed and name in self.normal:
+                within = sum(seconds <= 2 * normal for seconds in killed) / len(killed)
                 found |= {f"{name}_ratio": median(killed) / normal, f"{name}_within_two": within}
         return found
 
@@ -100,13 +95,13 @@ def measure(platform: Platform, rounds: int, drawn: random.Random) -> dict[str, 
         callers(at.serving_url, user_ids(USERS), item_ids(ITEMS)) as ledger,
         tqdm(total=rounds, desc="chaos") as bar,
     ):
-        for name in VICTIMS:
+        for name in SERVICES:
             times.normal[name].append(start_anew(platform, name))
-        calm = cycle(VICTIMS)
+        calm = cycle(SERVICES)
         for number in range(1, rounds + 1):
             time.sleep(drawn.uniform(0, CALM_SECONDS))
             name = drawn.choice(VICTIMS)
-            times.killed[name].append(kill(platform, name))
+            times.killed[name].append(harm(platform, name, drawn.uniform(*FROZEN_SECONDS)))
             if number % ROUNDS_A_START == 0:
                 name = next(calm)
                 times.normal[name].append(start_anew(platform, name))
@@ -116,57 +111,9 @@ def measure(platform: Platform, rounds: int, drawn: random.Random) -> dict[str, 
     return counted(ledger, lost, duplicated) | times.figures()
 
 
-def kill(platform: Platform, name: str) -> float:
-    """Kills a service: the seconds until another process of it answers."""
-    until(lambda: pid_of(platform, name), f"{name} has no process")
-    victim = psutil.Process(pid_of(platform, name))
-    began = time.monotonic()
-    victim.kill()
-    until(lambda: not runs(victim), f"{name} outlives a kill")
-    until(lambda: answers(platform, name), f"{name} does not come back")
-    return time.monotonic() - began
-
-
-def start_anew(platform: Platform, name: str) -> float:
-    """Ends a service in good order and starts it: the seconds from the start until it answers."""
-    supervisor, program = Supervisor(platform.home), program_of(platform, name)
-    supervisor.stop_program(program)
-    began = time.monotonic()
-    supervisor.start_program(program)
-    until(lambda: answers(platform, name), f"{name} does not start")
-    return time.monotonic() - began
-
-
-def pid_of(platform: Platform, name: str) -> int:
-    """0 while it has no process."""
-    process = Supervisor(platform.home).processes().get(program_of(platform, name))
-    return process.pid or 0 if process else 0
-
-
-def program_of(platform: Platform, name: str) -> str:
-    served = platform.served()
-    return program_name(served["bento_tag"]) if name == "bento" and served else name
-
-
-def answers(platform: Platform, name: str) -> bool:
-    at = platform.addresses
-    if name == "postgres":
-        return platform.databases.answers()
-    return health.http(f"{at.serving_url}/readyz" if name == "bento" else f"{at.hook_url}/livez")
-
-
 def spooled(url: str) -> float:
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
     return sum(sample.value for family in families for sample in family.samples if sample.name == "duotempo_spool_rows")
-
-
-def until(holds: Callable[[], object], problem: str) -> None:
-    """Raises BenchError when it does not come true in time."""
-    end = time.monotonic() + LIMIT_SECONDS
-    while not holds():
-        if time.monotonic() > end:
-            raise BenchError(f"{problem} within {LIMIT_SECONDS:.0f} s")
-        time.sleep(LOOK_SECONDS)
 
 
 def counted(ledger: Ledger, lost: int, duplicated: int) -> dict[str, float]:
@@ -176,7 +123,12 @@ def counted(ledger: Ledger, lost: int, duplicated: int) -> dict[str, float]:
         for path in ("/recommend", "/feedback")
         for outcome in ("answered", "failed")
     }
-    kept = {"acknowledged": len(ledger.events), "spooled": ledger.seen["spooled"], "hostile": ledger.seen["hostile"]}
+    kept: dict[str, float] = {
+        "acknowledged": len(ledger.events),
+        "spooled": ledger.seen["spooled"],
+        "hostile": ledger.seen["hostile"],
+    }
+    kept["longest_refusal_s"] = ledger.longest
     return {**kept, "lost": lost, "duplicated": duplicated, **requests}
 
 
@@ -190,6 +142,7 @@ def report(figures: Mapping[str, float], rounds: int) -> str:
         ["**of them stored more than once**", f"**{figures['duplicated']:.0f}**"],
         ["hostile rows told with them", f"{figures['hostile']:,.0f}"],
         ["lists asked for, of these requests failed", f"{asked:,.0f}, {figures['recommend_failed']:.0f}"],
+        ["**longest time in which a caller was refused**", f"**{figures['longest_refusal_s']:.1f} s**"],
         ["batches of feedback told, of these requests failed", f"{told:,.0f}, {figures['feedback_failed']:.0f}"],
     ]
     header = [
@@ -205,17 +158,22 @@ def report(figures: Mapping[str, float], rounds: int) -> str:
         [
             name,
             f"{figures[f'{name}_kills']:.0f}",
-            f"{figures[f'{name}_normal_s']:.1f} s",
+            _or_none(figures, f"{name}_normal_s", "{:.1f} s"),
             f"{figures[f'{name}_median_s']:.1f} s",
             f"{figures[f'{name}_worst_s']:.1f} s",
-            f"{figures[f'{name}_ratio']:.2f}",
-            f"{figures[f'{name}_within_two']:.0%}",
+            _or_none(figures, f"{name}_ratio", "{:.2f}"),
+            _or_none(figures, f"{name}_within_two", "{:.0%}"),
         ]
         for name in VICTIMS
         if figures[f"{name}_kills"]
     ]
     head = sentence(f"duotempo chaos --rounds {rounds}")
     return f"{head}\n\n{table(['what', 'measured'], rows)}\n\n{table(header, ready)}"
+
+
+def _or_none(figures: Mapping[str, float], name: str, shape: str) -> str:
+    """The keepers have no start in good order to be compared with."""
+    return shape.format(figures[name]) if name in figures else ""
 
 
 def write(figures: Mapping[str, float], rounds: int, page: Path = PAGE) -> None:

@@ -5,7 +5,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
@@ -36,6 +36,17 @@ class Ledger:
     told: set[str] = field(default_factory=set)
     """All ids that were sent."""
     seen: Counter[str] = field(default_factory=Counter)
+    longest: float = 0.0
+    """Seconds at most in which one caller was refused or not answered, from the first such request to an answer."""
+    _refused_since: float | None = None
+
+    def note(self, path: str, *, answered: bool, began: float, now: float) -> None:
+        """began, now: seconds of a request's begin and end."""
+        self.seen[f"{path} {'answered' if answered else 'failed'}"] += 1
+        if answered and self._refused_since is not None:
+            self.longest, self._refused_since = max(self.longest, now - self._refused_since), None
+        elif not answered and self._refused_since is None:
+            self._refused_since = began
 
     def check(self, url: str) -> tuple[int, int]:
         """How many acknowledged events are not in Postgres, and how many events are there more than once."""
@@ -64,6 +75,7 @@ def callers(url: str, users: Sequence[str], items: Sequence[str]) -> Iterator[Le
             ledger.events |= own.events
             ledger.told |= own.told
             ledger.seen += own.seen
+            ledger.longest = max(ledger.longest, own.longest)
 
 
 def _call(number: int, url: str, users: Sequence[str], items: Sequence[str], ledger: Ledger, over: Event) -> None:
@@ -96,10 +108,9 @@ def _event(user: str, item: str, event_id: str) -> dict[str, object]:
 
 
 def _ask(client: httpx.Client, ledger: Ledger, path: str, body: dict[str, object]) -> dict[str, Any] | None:
-    try:
+    began, answer = time.monotonic(), None
+    with suppress(httpx.HTTPError):
         answer = client.post(path, json=body)
-    except httpx.HTTPError:
-        ledger.seen[f"{path} failed"] += 1
-        return None
-    ledger.seen[f"{path} {'answered' if answer.is_success else 'failed'}"] += 1
-    return dict(answer.json()) if answer.is_success else None
+    answered = answer is not None and answer.is_success
+    ledger.note(path, answered=answered, began=began, now=time.monotonic())
+    return dict(answer.json()) if answer is not None and answered else None

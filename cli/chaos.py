@@ -17,7 +17,7 @@ def chaos(
     write: Annotated[bool, typer.Option("--write", help="Put the tables into docs/reliability.md.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")] = False,
 ) -> None:
-    """Kills Postgres, the Bento and the promotion hook under load, and counts what was lost and how soon each is back.
+    """Kills services, supervisor and sentinel under load, freezes Postgres, and counts what that cost.
 
     On a platform of its own, with a made-up shop. Some ten seconds a round.
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import VICTIMS, measure, serve_shop
+from benchmarks.chaos import measure, serve_shop
+from benchmarks.harm import SERVICES, VICTIMS
 from components.settings import Settings
 from tests.support.platforms import SharedPlatform
 from tests.support.shell import Shell
@@ -16,11 +17,12 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_five_kills_cost_no_acknowledged_event(started: SharedPlatform, tmp_path: Path) -> None:
     serve_shop(started.platform, tmp_path)
-    figures = measure(started.platform, 5, random.Random(0))
+    with started.shell.inside():
+        figures = measure(started.platform, 5, random.Random(1))
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
     assert figures["acknowledged"] > 0
     assert sum(figures[f"{name}_kills"] for name in VICTIMS) == 5
-    assert all(figures[f"{name}_normal_s"] > 0 for name in VICTIMS)
+    assert all(figures[f"{name}_normal_s"] > 0 for name in SERVICES)
 
 
 @pytest.mark.long
@@ -31,4 +33,4 @@ def test_two_hundred_kills_cost_no_acknowledged_event(tmp_path: Path) -> None:
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
     assert figures["acknowledged"] > 0
     assert sum(figures[f"{name}_kills"] for name in VICTIMS) == 200
-    assert all(figures[f"{name}_normal_s"] > 0 for name in VICTIMS)
+    assert all(figures[f"{name}_normal_s"] > 0 for name in SERVICES)

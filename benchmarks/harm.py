@@ -1,0 +1,139 @@
+"""What befalls a platform in `benchmarks/chaos.py`: a service or a keeper of it is killed, or Postgres frozen."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+
+import psutil
+
+from benchmarks.errors import BenchError
+from components.store.engine import StoreError, make_engine
+from components.store.item_vectors import encoder_listens
+from infra.local import health
+from infra.local.address import take_socket
+from infra.local.bento import program_name
+from infra.local.platform import Platform
+from infra.local.supervisor import Supervisor
+from infra.local.sweep import runs
+
+SERVICES = ("postgres", "bento", "hook", "encoder", "address")
+KEEPERS = ("supervisord", "sentinel")
+BOTH, FROZEN = "supervisord and sentinel", "postgres, frozen"
+VICTIMS = (*SERVICES, *KEEPERS, BOTH, FROZEN)
+LIMIT_SECONDS = 120.0
+LOOK_SECONDS = 0.02
+
+
+def harm(platform: Platform, name: str, frozen_seconds: float) -> float:
+    """Kills one of VICTIMS: the seconds until another process of it does its work. FROZEN: Postgres, from its thaw on.
+
+    Both keepers at once are brought back by `up`, as a unit of the system's would.
+    """
+    if name == FROZEN:
+        return freeze(platform, frozen_seconds)
+    names = KEEPERS if name == BOTH else (name,)
+    until(lambda: all(pid_of(platform, one) for one in names), f"{name} has no process")
+    victims = {one: psutil.Process(pid_of(platform, one)) for one in names}
+    for victim in victims.values():  # or the one would bring the other back between two kills
+        victim.suspend()
+    began = time.monotonic()
+    for victim in victims.values():
+        victim.kill()
+    until(lambda: not any(map(runs, victims.values())), f"{name} outlives a kill")
+    if name == BOTH:
+        platform.up(lambda stage: None)
+    for one, victim in victims.items():
+        until(partial(works, platform, one, victim.pid), f"{name} does not come back")
+    return time.monotonic() - began
+
+
+def freeze(platform: Platform, seconds: float) -> float:
+    """Stops Postgres with all its processes for so long: the seconds from its thaw until it answers."""
+    server = psutil.Process(pid_of(platform, "postgres"))
+    for process in (server, *server.children()):
+        signalled(process, signal.SIGSTOP)
+    time.sleep(seconds)
+    began = time.monotonic()
+    for process in (*server.children(), server):
+        signalled(process, signal.SIGCONT)
+    until(lambda: answers(platform, "postgres"), "postgres does not answer after a thaw")
+    return time.monotonic() - began
+
+
+def works(platform: Platform, name: str, killed: int) -> bool:
+    """Whether another process than the killed one does."""
+    return pid_of(platform, name) != killed and answers(platform, name)
+
+
+def signalled(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def start_anew(platform: Platform, name: str) -> float:
+    """Ends a service in good order and starts it: the seconds from the start until it answers."""
+    supervisor, program = Supervisor(platform.home), program_of(platform, name)
+    supervisor.stop_program(program)
+    began = time.monotonic()
+    supervisor.start_program(program)
+    until(lambda: answers(platform, name), f"{name} does not start")
+    return time.monotonic() - began
+
+
+def pid_of(platform: Platform, name: str) -> int:
+    """0 while it has no process."""
+    if name == "supervisord":
+        return int(platform.home.pid_file.read_text()) if platform.is_up else 0
+    process = Supervisor(platform.home).processes().get(program_of(platform, name))
+    return process.pid or 0 if process else 0
+
+
+def program_of(platform: Platform, name: str) -> str:
+    served = platform.served()
+    return program_name(served["bento_tag"]) if name == "bento" and served else name
+
+
+def answers(platform: Platform, name: str) -> bool:
+    at = platform.addresses
+    match name:
+        case "postgres":
+            return platform.databases.answers()
+        case "bento":
+            return health.http(f"{at.serving_url}/readyz")
+        case "hook":
+            return health.http(f"{at.hook_url}/livez")
+        case "encoder":
+            return encodes(platform)
+        case "address":
+            return pid_of(platform, name) != 0 and hands_over(platform)
+        case _:
+            return pid_of(platform, name) != 0
+
+
+def encodes(platform: Platform) -> bool:
+    engine = make_engine(platform.database_url)
+    try:
+        with engine.connect() as connection:
+            return encoder_listens(connection)
+    except StoreError:
+        return False
+    finally:
+        engine.dispose()
+
+
+def hands_over(platform: Platform) -> bool:
+    os.close(take_socket(platform.home))
+    return True
+
+
+def until(holds: Callable[[], object], problem: str) -> None:
+    """Raises BenchError when it does not come true in time."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while not holds():
+        if time.monotonic() > end:
+            raise BenchError(f"{problem} within {LIMIT_SECONDS:.0f} s")
+        time.sleep(LOOK_SECONDS)
