@@ -2,12 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.console import enter_platform, load_settings, out, print_json, reported, table
+from cli.console import enter_platform, led_by, load_settings, out, print_json, reported, table
 
+if TYPE_CHECKING:
+    from infra.local.platform import Platform
+
+EXITS = {"healthy": 0, "unwell": 1, "down": 3}
+"""What `duotempo status` ends with."""
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -46,7 +51,7 @@ def up() -> None:
     with reported():
         platform = Platform(load_settings())
         platform.up(lambda stage: out.print(f"  {stage}"))
-        show(platform.status())
+        show(looked_at(platform))
 
 
 def down() -> None:
@@ -63,20 +68,33 @@ def down() -> None:
 
 
 def status(as_json: JSON = False) -> None:
-    """Says which services run, where, and which version answers.
+    """Says which services run, where, which version answers, and what is wrong and how to heal it.
+
+    Ends with 0 when all is well, with 1 when something is not, with 3 when the platform is down.
 
     \b
     duotempo status
     duotempo status --json
+    duotempo status || echo "something is wrong"      # for cron, or another watcher outside of the platform
     """
     from infra.local.platform import Platform
 
     with reported():
-        found = Platform(load_settings()).status()
+        found = looked_at(Platform(load_settings()))
     if as_json:
         print_json(found)
     else:
         show(found)
+    raise typer.Exit(EXITS[found["state"]])
+
+
+def looked_at(platform: "Platform") -> dict[str, Any]:
+    """The status and the problems of a platform, `down` if it was never started."""
+    from infra.problems import examine
+
+    if platform.is_up:
+        platform.enter()
+    return examine(platform).json()
 
 
 def worker(
@@ -99,18 +117,30 @@ def worker(
 
 
 def show(status: dict[str, Any]) -> None:
-    """Prints a status as a table."""
+    """Prints a status: a table, what serves, and what is wrong."""
     rows = [
         [name, "healthy" if service["healthy"] else "down", str(service["pid"] or ""), service["url"] or ""]
         for name, service in status["services"].items()
     ]
     table("services", ["service", "state", "pid", "address"], rows)
-    if dead := status["dead_letters"]:
-        out.print(f"{dead} rows are refused by Postgres, even by quarantine: docs/reliability.md says how to read them")
-    if served := status.get("served"):
-        out.print(f"serving version {served['model_version']} ({served['bento_tag']})")
-        for part in status["variants"]:
-            if part["variant"] != "champion":
-                out.print(f"  {part['variant']}: version {part['model_version']}, share {part['share']:g}")
-    else:
-        out.print("nothing is served yet: duotempo retrain --wait, then duotempo promote VERSION")
+    for problem in status["problems"] if status["state"] != "down" else []:
+        out.print(led_by("problem:", "red", f"{problem['what']}; to heal it: {problem['remedy']}"))
+    out.print(serves(status))
+    for part in status["variants"]:
+        if part["variant"] != "champion":
+            out.print(f"  {part['variant']}: version {part['model_version']}, share {part['share']:g}")
+
+
+def serves(status: dict[str, Any]) -> str:
+    """Which version answers, or why none does."""
+    served = status["served"]
+    if status["state"] == "down":
+        last = f" and version {served['model_version']} does not answer" if served else ""
+        return f"the platform is down{last}: duotempo up starts it"
+    if served and status["services"]["bento"]["healthy"]:
+        return f"serving version {served['model_version']} ({served['bento_tag']})"
+    if served:
+        return f"version {served['model_version']} ({served['bento_tag']}) does not answer"
+    if status["unserved"]:
+        return f"nothing is served yet, as no version is the champion: duotempo promote {status['unserved']}"
+    return "nothing is served yet: duotempo retrain --wait, then duotempo promote VERSION"

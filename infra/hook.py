@@ -6,6 +6,7 @@ POST /alias takes MLflow's webhook. The one platform it belongs to is that of th
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -22,12 +23,14 @@ from starlette.routing import Route
 
 from components.errors import DuotempoError
 from components.logs import log_to
-from components.registry import NAME, WebhookRefused, check_delivery
+from components.registry import NAME, Problem, WebhookRefused, check_delivery
 from components.registry.versions import CHAMPION
 from components.registry.webhook import FRESH_SECONDS
 from components.settings import Settings
 from components.store.engine import make_engine
+from infra.alerts import Alerts
 from infra.local.platform import Platform
+from infra.problems import watch
 from infra.reconcile import reconcile
 from infra.reruns import look_after_runs
 from serving.connections import Connections
@@ -59,6 +62,7 @@ class Hook:
         """ready: made once a look has passed, whatever it found."""
         self._platform = platform
         self._engine = engine
+        self._alerts = Alerts(platform.home.alerts, f"{socket.gethostname()} {platform.home.id}")
         self._secret = secret
         self._ready = ready
         self._deliveries = Deliveries()
@@ -66,6 +70,10 @@ class Hook:
         self._registry = CollectorRegistry()
         self._looked = Gauge(
             "duotempo_hook_looked_timestamp_seconds", "When registry and platform were last compared.",
+            registry=self._registry,
+        )  # fmt: skip
+        self._problems = Gauge(
+            "duotempo_problem", "1 for each problem of the platform, its registry's among them.", ["problem"],
             registry=self._registry,
         )  # fmt: skip
 
@@ -116,13 +124,21 @@ class Hook:
 
     async def _look(self, hint: str = "") -> str:
         async with self._one_at_a_time:
-            found = await run_in_threadpool(lambda: reconcile(self._platform, self._engine, hint=hint))
+            try:
+                found = await run_in_threadpool(lambda: reconcile(self._platform, self._engine, hint=hint))
+            finally:
+                self._show(await run_in_threadpool(lambda: watch(self._platform, self._engine, self._alerts)))
         self._looked.set_to_current_time()
         log.log(logging.INFO if hint else logging.DEBUG, "%s: %s", hint or "look-out", found)
         return found
 
     async def _look_after_runs(self) -> None:
         await run_in_threadpool(look_after_runs, datetime.now(UTC))
+
+    def _show(self, problems: list[Problem]) -> None:
+        self._problems.clear()
+        for problem in problems:
+            self._problems.labels(problem.name).set(1)
 
     async def _look_out(self) -> None:
         """Looks again and again; what is down now is asked again at the next look."""

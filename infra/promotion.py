@@ -115,11 +115,14 @@ def _built(platform: Platform, version: str) -> str:
 
 
 def _name(platform: Platform, version: str) -> None:
-    """Moves the alias to a version that serves already; `reconcile` does it later when the registry is down."""
+    """Moves the alias to a version that serves already; `reconcile` does it later when the registry is down, and
+    `duotempo status` tells of a version that the registry does not have any more."""
     try:
         registry.set_champion(platform.addresses.mlflow_url, version)
     except RegistryUnavailable as error:
         log.warning("the alias stays behind until the registry is back: %s", error)
+    except RegistryError as error:
+        log.warning("version %s serves without the alias: %s", version, error)
 
 
 def check_gate(found: Version, *, force: bool, reason: str) -> None:
@@ -145,11 +148,14 @@ def previous_champion(engine: Engine) -> str:
 
 
 def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
-    """Gives the alias of a version that does not serve back to the one that does (None: to none); whether it had it."""
+    """Gives the alias of a version that does not serve back to the one that does; whether it had it.
+
+    No version has it then, if none serves, or if the one that does was deleted.
+    """
     champion = registry.champion(tracking_uri)
     if champion is None or champion.version != version or version == serving:
         return False
-    if serving:
+    if serving and any(known.version == serving for known in registry.versions(tracking_uri)):
         registry.set_champion(tracking_uri, serving)
     else:
         registry.clear_champion(tracking_uri)

@@ -1,6 +1,7 @@
 """MLflow as Duotempo uses it: what a retraining registers, and what promotion and deployment read back."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
+from components.registry.problems import REGISTRY_PROBLEMS, Problem, find_problems
 from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
 from components.registry.versions import (
@@ -21,6 +22,8 @@ from components.registry.webhook import WebhookRefused, check_delivery, ensure_w
 
 __all__ = [
     "NAME",
+    "REGISTRY_PROBLEMS",
+    "Problem",
     "Registered",
     "RegistryError",
     "RegistryUnavailable",
@@ -35,6 +38,7 @@ __all__ = [
     "download_bundle",
     "download_twin",
     "ensure_webhook",
+    "find_problems",
     "forget_refusal",
     "log_trial",
     "open_search",

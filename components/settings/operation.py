@@ -1,9 +1,10 @@
 """Settings of what runs for months: validation, monitoring, deployments, retention, platform, service, privacy."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, model_validator
 
 from components.settings.section import Amount, Days, Hours, Port, Section, Share
 
@@ -32,6 +33,21 @@ class MonitoringSettings(Section):
     """Events that the newest version does not know, from which on a retraining starts early."""
     retrain_pause_hours: Hours = 12.0
     """No retraining starts early within so many hours after the start of another."""
+    notify: SecretStr | None = None
+    """Who is told of problems, without Prometheus: `https://…` (a JSON POST) or `mailto:somebody@shop.example`."""
+    smtp: SecretStr | None = None
+    """The server that takes the mail: `smtp://user:password@host:587` (TLS, if it has it) or `smtps://…:465`."""
+
+    @model_validator(mode="after")
+    def _tells_somebody(self) -> "MonitoringSettings":
+        notify, smtp = (value.get_secret_value() if value else "" for value in (self.notify, self.smtp))
+        if notify and not re.fullmatch(r"https?://[^/\s]\S*|mailto:[^@\s]+@[^@\s]+", notify):
+            raise ValueError("notify: neither https://… nor mailto:somebody@shop.example")
+        if smtp and not re.fullmatch(r"smtps?://\S+", smtp):
+            raise ValueError("smtp: not like smtp://user:password@host:587 or smtps://user:password@host:465")
+        if notify.startswith("mailto:") and not smtp:
+            raise ValueError("notify by mail needs a server: set smtp, such as smtp://user:password@host:587")
+        return self
 
 
 class DeploySettings(Section):

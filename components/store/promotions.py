@@ -1,12 +1,15 @@
 """The append-only record of what was promoted, refused or rolled back: MLflow keeps none."""
 
-from sqlalchemy import Engine, Select, func, insert, select
+from sqlalchemy import ColumnElement, Engine, Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from components.store.schema import Promotion
 
 REQUESTED, CANARY, SERVING = "requested", "canary", "serving"
 REFUSED, FAILED, SUPERSEDED = "refused", "failed", "superseded"
+PROBLEM, HEALED = "problem", "healed"
+NOTES = (PROBLEM, HEALED)
+"""Lines of what the registry lacks of the version that serves: they tell of no promotion."""
 OPEN = (REQUESTED, CANARY)
 """The states of a line. A request is open until a later line of its version tells how it ended."""
 LOCK = 7_236_417
@@ -63,8 +66,9 @@ def _open_request(session: Session, version: str) -> Promotion | None:
 
 
 def _lines_of(version: str) -> Select[Promotion]:
-    """The version's lines, newest first."""
-    return select(Promotion).where(Promotion.version == version).order_by(Promotion.promotion_id.desc())
+    """The lines of the version's promotions, newest first."""
+    own = select(Promotion).where(Promotion.version == version, Promotion.state.not_in(NOTES))
+    return own.order_by(Promotion.promotion_id.desc())
 
 
 def record_promotion(
@@ -76,10 +80,27 @@ def record_promotion(
         connection.execute(insert(Promotion).values(line))
 
 
-def last_promotion(engine: Engine) -> Promotion | None:
-    """The newest line. Raises StoreError."""
+def note_problem(engine: Engine, version: str, actor: str, problem: str) -> bool:
+    """Adds a line when the registry lacks something else of the version that serves than it did before, and when it
+    lacks nothing any more (an empty text); whether there is a new line. Raises StoreError."""
     with Session(engine) as session:
-        return session.scalars(select(Promotion).order_by(Promotion.promotion_id.desc()).limit(1)).first()
+        last = session.scalars(_newest(Promotion.state.in_(NOTES))).first()
+    told = last.reason if last and last.state == PROBLEM else ""
+    if problem == told:
+        return False
+    reason, state = (problem, PROBLEM) if problem else (f"over: {told}", HEALED)
+    record_promotion(engine, version, None, actor, reason, state)
+    return True
+
+
+def last_promotion(engine: Engine) -> Promotion | None:
+    """The newest line of a promotion. Raises StoreError."""
+    with Session(engine) as session:
+        return session.scalars(_newest(Promotion.state.not_in(NOTES))).first()
+
+
+def _newest(condition: ColumnElement[bool]) -> Select[Promotion]:
+    return select(Promotion).where(condition).order_by(Promotion.promotion_id.desc()).limit(1)
 
 
 def list_promotions(engine: Engine) -> list[Promotion]:

@@ -53,6 +53,7 @@ class Home:
         self.prefect = self.path / "prefect"
         self.bentoml = self.path / "bentoml"
         self.secrets = self.path / "secrets"
+        self.alerts = self.path / "alerts.json"
         self._state = self.path / "platform.json"
 
     def make(self) -> None:

@@ -45,10 +45,14 @@ def test_the_systems_unit_is_shown_and_what_is_not_there_is_told(duotempo: Run, 
     assert "duotempo service install" in missing.text
 
 
-def test_status_tells_programs_that_nothing_runs(duotempo: Run) -> None:
+def test_status_tells_programs_and_people_that_nothing_runs(duotempo: Run) -> None:
+    said = duotempo("status")
+    assert said.code == 3
+    assert "the platform is down: duotempo up starts it" in said.text
     answer = duotempo("status", "--json")
-    assert answer.code == 0
+    assert answer.code == 3
     status = json.loads(answer.out)
+    assert status["state"] == "down"
     assert {"postgres", "prefect", "mlflow"} <= set(status["services"])
     assert not any(service["healthy"] or service["pid"] for service in status["services"].values())
     assert status["served"] is None

@@ -262,7 +262,11 @@ def test_down_leaves_no_process_and_no_port(started: SharedPlatform) -> None:
     started.shell.run("down", apart=True)
     assert tagged(started.platform.home.id) == []
     assert all(is_free(port) for port in ports.values())
-    assert not any(service["healthy"] for service in started.shell.status()["services"].values())
+    status = started.shell.status()
+    assert not any(service["healthy"] for service in status["services"].values())
+    assert (status["exit"], status["state"]) == (3, "down")
+    said = started.shell.run("status", fails=3).out
+    assert "the platform is down" in said and "serving version" not in said
 
 
 def test_down_leaves_nothing_and_up_finds_everything_again(started: SharedPlatform) -> None:

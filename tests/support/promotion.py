@@ -1,6 +1,8 @@
 """Versions in a registry, and what becomes of them."""
 
 import json
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.bundle import CHECKSUM, SCHEMA_VERSION, Bundle, checksum
+from components.registry.webhook import sign
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from infra.promotion import previous_champion, rollback
@@ -113,6 +116,29 @@ def ends(engine: Engine, version: str, state: str) -> None:
         eventually(ended, seconds=DEPLOY_SECONDS)
     except AssertionError as error:
         raise AssertionError(f"version {version} is not {state}; the last line is {last_line(engine)}") from error
+
+
+def deliver(
+    platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "", at: str = ""
+) -> int:
+    """The status of a delivery that bears the platform's secret, or another; of the time `at`, or of `age` ago."""
+    delivery, timestamp = key or uuid.uuid4().hex, at or str(int(time.time() - age))
+    secret = secret or platform.home.kept_secret("webhook")
+    headers = {
+        "x-mlflow-delivery-id": delivery,
+        "x-mlflow-timestamp": timestamp,
+        "x-mlflow-signature": sign(secret, delivery, timestamp, body),
+    }
+    return httpx.post(
+        f"{platform.addresses.hook_url}/alias",
+        content=body,
+        headers=httpx.Headers(headers, encoding="utf-8"),
+        timeout=60,
+    ).status_code
+
+
+def told(version: str, alias: str = "champion") -> bytes:
+    return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
 
 
 def serve_sound(platform: Platform, address: str, engine: Engine) -> None:

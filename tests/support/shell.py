@@ -51,8 +51,8 @@ class Shell:
         own = {"DUOTEMPO_HOME": str(settings.home), "DUOTEMPO_CACHE": str(settings.cache), "COLUMNS": "300"}
         self.environment = {**inherited, **own, **environment}
 
-    def run(self, *words: str | Path, fails: bool = False, apart: bool = False) -> Answer:
-        """Runs `duotempo WORDS`, which ends with 0, or with 1 where it `fails`; never with a traceback.
+    def run(self, *words: str | Path, fails: int = 0, apart: bool = False) -> Answer:
+        """Runs `duotempo WORDS`, which ends with 0, or with the code that it `fails` with; never with a traceback.
 
         apart: in a process of its own.
         """
@@ -78,7 +78,9 @@ class Shell:
                 yield
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.run("status", "--json").out))
+        """Of a platform that is well, or not, or down: the code that the command ended with is `exit`."""
+        done = self._call("status", "--json")
+        return {**json.loads(done.out), "exit": done.code}
 
     @cached_property
     def prefect(self) -> Prefect:

@@ -1,10 +1,7 @@
 """The alias in the registry is the wish: it ends in a service of that version, or in a refusal that says why."""
 
-import json
 import os
 import signal
-import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from components import registry
-from components.registry.webhook import FRESH_SECONDS, sign
+from components.registry.webhook import FRESH_SECONDS
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
 from tests.support.promotion import (
@@ -23,12 +20,14 @@ from tests.support.promotion import (
     SOUND,
     WITHOUT_BUNDLE,
     champion,
+    deliver,
     ends,
     last_line,
     lines_since,
     serve_sound,
     served_version,
     set_alias,
+    told,
 )
 from tests.support.waiting import eventually
 
@@ -38,29 +37,6 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(autouse=True, scope="module")
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound(platform, mlflow, engine)
-
-
-def deliver(
-    platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "", at: str = ""
-) -> int:
-    """The status of a delivery that bears the platform's secret, or another; of the time `at`, or of `age` ago."""
-    delivery, timestamp = key or uuid.uuid4().hex, at or str(int(time.time() - age))
-    secret = secret or platform.home.kept_secret("webhook")
-    headers = {
-        "x-mlflow-delivery-id": delivery,
-        "x-mlflow-timestamp": timestamp,
-        "x-mlflow-signature": sign(secret, delivery, timestamp, body),
-    }
-    return httpx.post(
-        f"{platform.addresses.hook_url}/alias",
-        content=body,
-        headers=httpx.Headers(headers, encoding="utf-8"),
-        timeout=60,
-    ).status_code
-
-
-def told(version: str, alias: str = "champion") -> bytes:
-    return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
 
 
 def answers_from(platform: Platform, address: str, version: str) -> None:

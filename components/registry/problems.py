@@ -1,0 +1,91 @@
+"""What is wrong between the registry and what is served, and how to heal it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.registry.connection import NAME, connect
+from components.registry.versions import CHAMPION
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NO_MODEL, NO_VERSION, NO_CHAMPION, NO_EXPERIMENT = "no_model", "no_version", "no_champion", "no_experiment"
+REGISTRY_PROBLEMS = (NO_MODEL, NO_VERSION, NO_CHAMPION, NO_EXPERIMENT)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a person has to know. name: the same as long as it lasts. remedy: how to heal it."""
+
+    name: str
+    what: str
+    remedy: str
+
+
+def find_problems(tracking_uri: str, served: Mapping[str, str]) -> list[Problem]:
+    """Asks the registry whether it still knows what is served. Raises RegistryError, RegistryUnavailable.
+
+    served: the version of each variant that answers now, `champion` among them; empty before the first promotion.
+    """
+    if CHAMPION not in served:
+        return []
+    with connect(tracking_uri) as client:
+        models = client.search_registered_models(f"name='{NAME}'")
+        if not models:
+            return [_no_model(client, served[CHAMPION])]
+        known = {str(entry.version) for entry in client.search_model_versions(f"name='{NAME}'")}
+        gone = [_no_version(variant, version) for variant, version in served.items() if version not in known]
+        nameless = CHAMPION not in models[0].aliases and served[CHAMPION] in known
+        found = [*gone, *([_no_champion(served[CHAMPION])] if nameless else [])]
+        experiment = client.get_experiment_by_name(NAME)
+        if experiment and experiment.lifecycle_stage != "active":
+            found.append(_no_experiment(experiment.experiment_id))
+    return found
+
+
+def _no_model(client: "MlflowClient", version: str) -> Problem:
+    what = f"version {version} serves, but MLflow has no registered model `{NAME}`"
+    if name := _renamed(client, version):
+        return Problem(NO_MODEL, f"{what}: it is named `{name}` now", f"rename `{name}` back to `{NAME}` in MLflow")
+    return Problem(
+        NO_MODEL, what, "the service goes on, but nothing can be compared or rolled back: duotempo retrain --wait, "
+        "then duotempo promote 1; or restore MLflow's database from a backup",
+    )  # fmt: skip
+
+
+def _renamed(client: "MlflowClient", version: str) -> str | None:
+    """The registered model that holds our versions under another name."""
+    from mlflow.exceptions import RestException
+
+    for model in client.search_registered_models():
+        try:
+            found = client.get_model_version(model.name, version)
+        except RestException:
+            continue
+        if {"gate", "snapshot_id"} <= found.tags.keys() and not str(found.source).startswith(f"models:/{NAME}/"):
+            return str(model.name)
+    return None
+
+
+def _no_version(variant: str, version: str) -> Problem:
+    return Problem(
+        NO_VERSION, f"version {version} serves as {variant}, but it was deleted in MLflow",
+        "the service goes on with its own copy, but no gate compares with it and no rollback leads back to it: "
+        "duotempo rollback, or promote another version (duotempo promote VERSION)",
+    )  # fmt: skip
+
+
+def _no_champion(version: str) -> Problem:
+    return Problem(
+        NO_CHAMPION, f"version {version} serves, but no version bears the alias `{CHAMPION}` in MLflow, so the next "
+        "gate has nothing to compare with",
+        f"duotempo promote {version}, or set the alias `{CHAMPION}` on version {version} in MLflow",
+    )  # fmt: skip
+
+
+def _no_experiment(experiment_id: str) -> Problem:
+    return Problem(
+        NO_EXPERIMENT, f"the experiment `{NAME}` was deleted in MLflow, so no retraining can register its version",
+        f"restore it: mlflow experiments restore --experiment-id {experiment_id}",
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""What is not well on a platform, in words: its services, and what the registry knows of the version that serves."""
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from components.registry import REGISTRY_PROBLEMS, Problem, RegistryError, champion_number, find_problems, versions
+from components.registry.versions import CHAMPION
+from components.settings import MonitoringSettings, Settings
+from components.store.engine import StoreError
+from components.store.promotions import note_problem
+from infra.alerts import Alerts
+from infra.local.platform import Platform
+
+ACTOR = "registry"
+HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found of a platform."""
+
+    status: dict[str, Any]
+    """`Platform.status()`."""
+    is_up: bool
+    services: list[Problem]
+    registry: list[Problem] | None
+    """None: it cannot be asked."""
+    unserved: str | None = None
+    """The newest registered version, where none serves and none is the champion."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [*self.services, *(self.registry or [])]
+
+    @property
+    def state(self) -> str:
+        """`healthy`, `unwell` or `down`."""
+        return (UNWELL if self.problems else HEALTHY) if self.is_up else DOWN
+
+    def json(self) -> dict[str, Any]:
+        """The status with `state`, `problems` ({name, what, remedy} each) and `unserved` beside it."""
+        problems = [asdict(problem) for problem in self.problems]
+        return {**self.status, "state": self.state, "problems": problems, "unserved": self.unserved}
+
+
+def examine(platform: Platform) -> Findings:
+    """Asks all services and the registry. This process must have the platform's environment, if that is up."""
+    status = platform.status()
+    services = [_down(name) for name, service in status["services"].items() if not service["healthy"]]
+    services += [_dead_letters(status["dead_letters"])] if status["dead_letters"] else []
+    if not platform.is_up or not status["services"]["mlflow"]["healthy"]:
+        return Findings(status, platform.is_up, services, None)
+    tracking_uri, served = platform.addresses.mlflow_url, _served(status)
+    try:
+        unserved = None if served else _unserved(tracking_uri)
+        return Findings(status, True, services, find_problems(tracking_uri, served), unserved)
+    except RegistryError as error:
+        log.warning("the registry cannot be compared with what serves: %s", error)
+        return Findings(status, True, [*services, _down("mlflow")], None)
+
+
+def watch(platform: Platform, engine: Engine, alerts: Alerts) -> list[Problem]:
+    """Looks at the platform, notes in `promotions` what is wrong with the registry, and tells of all problems."""
+    found = examine(platform)
+    if found.registry is not None and (served := _served(found.status)):
+        texts = [f"{problem.what}; {problem.remedy}" for problem in found.registry]
+        try:
+            if note_problem(engine, served[CHAMPION], ACTOR, ". ".join(texts)):
+                log.warning("registry: %s", ". ".join(texts) or "what was wrong is over")
+        except StoreError as error:
+            log.warning("the registry's problems are not noted: %s", error)
+    alerts.look(found.problems, _monitoring(platform), unknown=REGISTRY_PROBLEMS if found.registry is None else ())
+    return found.problems
+
+
+def _monitoring(platform: Platform) -> MonitoringSettings:
+    """Those of now; those of the start, where somebody has just spoilt the file."""
+    try:
+        return Settings().monitoring
+    except ValueError as error:
+        log.warning("the settings of the start hold on: %s", error)
+        return platform.settings.monitoring
+
+
+def _down(name: str) -> Problem:
+    remedy = f"it is started again by itself; where that does not help, its log in HOME/logs ({name}*.log) says why"
+    return Problem(f"{name}_down", f"{name} is down", remedy)
+
+
+def _dead_letters(count: int) -> Problem:
+    what = f"{count} rows of feedback are refused by Postgres, even by the table quarantine"
+    return Problem("dead_letters", what, "docs/reliability.md says how to read them; they hold up no others")
+
+
+def _served(status: dict[str, Any]) -> dict[str, str]:
+    """The version of each variant that answers; of the champion alone while Postgres cannot tell."""
+    if not status["served"]:
+        return {}
+    parts = {part["variant"]: part["model_version"] for part in status["variants"]}
+    return {CHAMPION: status["served"]["model_version"], **parts}
+
+
+def _unserved(tracking_uri: str) -> str | None:
+    if champion_number(tracking_uri) is not None:
+        return None
+    return next((one.version for one in versions(tracking_uri)), None)

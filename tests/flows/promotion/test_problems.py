@@ -1,0 +1,115 @@
+"""What somebody takes away in the registry is told: by `status`, in `promotions`, in the metrics, to a person."""
+
+import json
+
+import httpx
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import Engine
+
+from components import registry
+from components.store.promotions import list_promotions
+from infra.alerts import LOOKS
+from infra.local.platform import Platform
+from tests.support.listeners import webhook
+from tests.support.platforms import SharedPlatform
+from tests.support.promotion import (
+    HARDLY,
+    NEXT,
+    SOUND,
+    canary_settings,
+    champion,
+    deliver,
+    serve_sound,
+    set_alias,
+    told,
+)
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True)
+def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+    serve_sound(platform, mlflow, engine)
+
+
+def problems(mlflow: str, version: str = SOUND) -> dict[str, str]:
+    """The remedies by the names of the problems, where that version serves."""
+    found = registry.find_problems(mlflow, {"champion": version})
+    return {problem.name: f"{problem.what}. {problem.remedy}" for problem in found}
+
+
+def notes(engine: Engine) -> list[tuple[str, str]]:
+    return [(line.version, line.state) for line in list_promotions(engine) if line.state in ("problem", "healed")]
+
+
+def test_a_deleted_alias_reaches_a_person_and_so_does_its_return(
+    shared_platform: SharedPlatform, platform: Platform, mlflow: str, engine: Engine
+) -> None:
+    shell, count = shared_platform.shell, len(notes(engine))
+
+    def looks() -> None:
+        for _ in range(LOOKS):
+            assert deliver(platform, told(SOUND, alias="other")) == 200
+
+    with webhook() as heard:
+        shared_platform.write_settings({**canary_settings(HARDLY), "monitoring": {"notify": heard.url}})
+        assert shell.status()["exit"] == 0
+        MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, "champion")
+        said = shell.run("status", fails=1).text
+        assert f"version {SOUND} serves, but no version bears the alias" in said
+        assert f"duotempo promote {SOUND}" in said
+        looks()
+        eventually(lambda: heard.got, seconds=60)
+        assert notes(engine)[count:] == [(SOUND, "problem")]
+        assert 'duotempo_problem{problem="no_champion"} 1.0' in httpx.get(f"{platform.addresses.hook_url}/metrics").text
+        set_alias(mlflow, SOUND)
+        looks()
+        eventually(lambda: len(heard.got) == 2, seconds=60)
+        shared_platform.write_settings(canary_settings(HARDLY))
+    assert [(one["state"], one["name"]) for one in heard.got] == [("problem", "no_champion"), ("over", "no_champion")]
+    assert f"duotempo promote {SOUND}" in heard.got[0]["remedy"]
+    assert notes(engine)[count:] == [(SOUND, "problem"), (SOUND, "healed")]
+    assert shell.status()["exit"] == 0
+
+
+def test_a_renamed_model_is_named_with_its_new_name(platform: Platform, mlflow: str, engine: Engine) -> None:
+    client = MlflowClient(mlflow)
+    client.rename_registered_model(registry.NAME, "shop's best")
+    try:
+        assert "it is named `shop's best` now" in problems(mlflow)["no_model"]
+    finally:
+        client.rename_registered_model("shop's best", registry.NAME)
+    assert problems(mlflow) == {}
+    assert champion(mlflow) == SOUND
+
+
+def test_a_deleted_version_and_a_deleted_experiment_are_named(mlflow: str) -> None:
+    assert "version 99 serves as champion, but it was deleted" in problems(mlflow, "99")["no_version"]
+    client = MlflowClient(mlflow)
+    experiment = client.get_experiment_by_name(registry.NAME)
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    try:
+        assert f"--experiment-id {experiment.experiment_id}" in problems(mlflow)["no_experiment"]
+    finally:
+        client.restore_experiment(experiment.experiment_id)
+    assert problems(mlflow) == {}
+
+
+def test_a_registry_without_a_champion_is_told_before_the_first_one_serves(
+    shared_platform: SharedPlatform, platform: Platform, mlflow: str
+) -> None:
+    served = platform.served()
+    client = MlflowClient(mlflow)
+    client.delete_registered_model_alias(registry.NAME, "champion")
+    platform._put(served=None)
+    try:
+        said = shared_platform.shell.run("status").text
+        newest = json.loads(shared_platform.shell.run("status", "--json").out)["unserved"]
+        assert int(newest) >= int(NEXT)
+        assert f"no version is the champion: duotempo promote {newest}" in said
+    finally:
+        platform._put(served=served)
+        set_alias(mlflow, SOUND)
