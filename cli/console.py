@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from rich.cells import cell_len
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.status import Status
@@ -117,14 +119,51 @@ def opened_store(settings: Settings) -> Iterator["Engine"]:
 NUMBERS = {"seconds", "count", "score", "rank", "pid"}
 
 
+FEWEST = 2
+"""Columns of a table that stay, however narrow the terminal."""
+NARROW = 20
+"""Cells to which a column of sentences may shrink, which are broken between words; nothing else is broken."""
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Prints a table; figures are aligned to the right."""
+    """Prints a table; figures are aligned to the right. Where the terminal is too narrow for all columns the last ones
+    are left out, and named below. What is not printed on a terminal is as wide as it is."""
+    width = out.width if out.is_terminal or os.environ.get("COLUMNS") else None
+    shown = fitting(columns, rows, width)
     drawn = Table(title=title, title_justify="left")
-    for column in columns:
-        drawn.add_column(column, justify="right" if column in NUMBERS or "@" in column else "left", overflow="fold")
+    for at in shown:
+        name = columns[at]
+        right, prose = name in NUMBERS or "@" in name, _is_prose(rows, at) or len(shown) <= FEWEST
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=not prose)
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(row[at] for at in shown))
+    if width is None:
+        out.width = max(out.width, sum(_widths(columns, rows, shown, whole=True)))
     out.print(drawn)
+    if left_out := [name for at, name in enumerate(columns) if at not in shown]:
+        out.print(f"left out, as {out.width} columns are too few: {', '.join(left_out)}")
+
+
+def fitting(columns: list[str], rows: list[list[str]], width: int | None) -> list[int]:
+    """The places of the columns that fit into so many cells (None: any), the first ones first."""
+    shown = list(range(len(columns)))
+    while width is not None and len(shown) > FEWEST and sum(_widths(columns, rows, shown)) > width:
+        shown.pop()
+    return shown
+
+
+def _widths(columns: list[str], rows: list[list[str]], shown: list[int], *, whole: bool = False) -> list[int]:
+    """The least that each column needs, its border and padding with it. whole: that breaks no line."""
+    edge, beside = 1, 3
+    needed = [max(cell_len(cell) for cell in (columns[at], *(row[at] for row in rows))) for at in shown]
+    if not whole:
+        needed = [min(need, NARROW) if _is_prose(rows, at) else need for at, need in zip(shown, needed, strict=True)]
+    return [edge, *(need + beside for need in needed)]
+
+
+def _is_prose(rows: list[list[str]], at: int) -> bool:
+    """Whether a column holds sentences, or words of other scripts: no figures, names or addresses."""
+    return any(" " in row[at].partition(" [")[0] or not row[at].isascii() for row in rows)
 
 
 def print_json(value: Any) -> None:

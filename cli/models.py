@@ -63,7 +63,11 @@ def show_version(result: dict[str, Any]) -> None:
     for warning in [*embedded["warnings"], *(text for check in result["validation"] for text in check["warnings"])]:
         out.print(led_by("warning:", "yellow", warning))
     out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}")
-    out.print(f"serve it with: duotempo promote {result['version']}")
+    if gate["passed"]:
+        out.print(f"serve it with: duotempo promote {result['version']}")
+    else:
+        force = f'duotempo promote {result["version"]} --force --why "TEXT"'
+        out.print(f"the gate advises against it; to serve it all the same: {force}")
 
 
 def promote(

@@ -119,10 +119,10 @@ def worker(
 def show(status: dict[str, Any]) -> None:
     """Prints a status: a table, what serves, and what is wrong."""
     rows = [
-        [name, "healthy" if service["healthy"] else "down", str(service["pid"] or ""), service["url"] or ""]
+        [name, "healthy" if service["healthy"] else "down", service["url"] or "", str(service["pid"] or "")]
         for name, service in status["services"].items()
     ]
-    table("services", ["service", "state", "pid", "address"], rows)
+    table("services", ["service", "state", "address", "pid"], rows)
     for problem in status["problems"] if status["state"] != "down" else []:
         out.print(led_by("problem:", "red", f"{problem['what']}; to heal it: {problem['remedy']}"))
     out.print(serves(status))
