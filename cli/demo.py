@@ -182,7 +182,7 @@ class Demo:
 
         start = time.monotonic()
         self.stage = f"{prefix}retrain"
-        result = run_deployment("retrain/local", {}, timeout=RETRAIN_SECONDS, on_update=note)
+        result = run_deployment("retrain/nightly", {}, timeout=RETRAIN_SECONDS, on_update=note)
         self._explain_tasks(prefix, result)
         gate = "passed" if result["gate"]["passed"] else "failed"
         ours = result["metrics"]["duotempo"]

@@ -30,10 +30,10 @@ def retrain(
     with reported():
         enter_platform(load_settings())
         if not wait:
-            out.print(f"started: {start_deployment('retrain/local', {}).page}")
+            out.print(f"started: {start_deployment('retrain/nightly', {}).page}")
             return
         with busy("retraining") as spinner:
-            result = run_deployment("retrain/local", {}, on_update=stages(spinner))
+            result = run_deployment("retrain/nightly", {}, on_update=stages(spinner))
     show_version(result)
 
 

@@ -55,7 +55,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
         why = "a training that began before is under way"
         try:
             with busy("erasing snapshots, training runs and caches"):
-                run_deployment("erase/local", {})
+                run_deployment("erase/waiting", {})
         except DeploymentError as error:
             why = str(error)
         with engine.connect() as connection:

@@ -66,5 +66,5 @@ def batch(
     with reported():
         enter_platform(load_settings())
         with busy("scoring all users"):
-            result = run_deployment("batch/local", {"file": str(file.absolute()), "k": k})
+            result = run_deployment("batch/daily", {"file": str(file.absolute()), "k": k})
     out.print(f"{result['users']} users, up to {k} items each: {file} and the table batch_recommendations")

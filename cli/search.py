@@ -31,10 +31,10 @@ def search(
         enter_platform(settings)
         parameters = {"trials": trials, "name": name}
         if not wait:
-            out.print(f"started: {start_deployment('search/local', parameters).page}")
+            out.print(f"started: {start_deployment('search/on-demand', parameters).page}")
         else:
             with busy("searching") as spinner:
-                show_search(run_deployment("search/local", parameters, on_update=stages(spinner)))
+                show_search(run_deployment("search/on-demand", parameters, on_update=stages(spinner)))
     out.print(f"{'train' if wait else 'when it is done, train'} with it: ", end="")
     out.print(f"DUOTEMPO_PRESET={name} duotempo up && DUOTEMPO_PRESET={name} duotempo retrain")
 

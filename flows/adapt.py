@@ -21,6 +21,7 @@ from components.registry import Registered
 from components.settings import Settings
 from components.store.snapshot import latest_snapshot
 from components.training_run import TrainingRun
+from flows.names import by_time
 from flows.policies import COSTLY, PATIENT
 from flows.retrain import snapshot
 
@@ -62,7 +63,7 @@ def register(run: AdaptationRun, adaptation: "Adaptation", comparison: Compariso
     return register_encoder(run, adaptation, comparison, os.environ["MLFLOW_TRACKING_URI"])
 
 
-@flow(name="adapt", persist_result=True, result_serializer="json")
+@flow(name="adapt", flow_run_name=by_time("adapt"), persist_result=True, result_serializer="json")
 def adapt() -> dict[str, Any]:
     """Adapts the encoder of the settings to the latest snapshot, judges it and registers it.
 

@@ -24,6 +24,7 @@ from components.store.engine import make_engine
 from components.store.history import read_all_documents
 from components.store.recommendations import replace_recommendations
 from components.store.snapshot import latest_snapshot, take_snapshot
+from flows.names import by_time
 from flows.policies import PATIENT
 
 
@@ -69,7 +70,13 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     return len(sequences.users)
 
 
-@flow(name="batch", persist_result=True, result_serializer="json", timeout_seconds=8 * 3600)
+@flow(
+    name="batch",
+    flow_run_name=by_time("batch"),
+    persist_result=True,
+    result_serializer="json",
+    timeout_seconds=8 * 3600,
+)
 def batch(file: str | None = None, k: Annotated[int, Field(ge=1)] = 100) -> dict[str, Any] | State:
     """Writes the k best items of every user to a Parquet file and to the table batch_recommendations.
 

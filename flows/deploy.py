@@ -21,7 +21,7 @@ from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import DeploySettings, Settings
 from components.store.engine import StoreError, make_engine
 from components.store.promotions import CANARY as CANARY_STATE
-from components.store.promotions import FAILED, REFUSED, SERVING, SUPERSEDED, record_promotion
+from components.store.promotions import FAILED, REFUSED, SERVING, SUPERSEDED
 from components.store.variants import (
     CANARY,
     CHALLENGER,
@@ -195,9 +195,9 @@ def take_back(platform: Platform, version: str) -> None:
 
 @task(**PATIENT)
 def record(platform: Platform, version: str, before: str | None, actor: str, reason: str, state: str) -> None:
-    """A line in the promotions table."""
+    """A line in the promotions table, and on the version's page in the registry."""
     with store(platform) as engine:
-        record_promotion(engine, version, before, actor, reason, state)
+        promotion.record(platform, engine, version, before, actor, reason, state)
 
 
 @task(**PATIENT)
@@ -212,7 +212,7 @@ def tag_refused(platform: Platform, version: str, why: str) -> None:
     registry.tag_refused(platform.addresses.mlflow_url, version, why)
 
 
-@flow(name="deploy")
+@flow(name="deploy", flow_run_name="deploy version {version}")
 def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str | State:
     """Serves a registered version, and returns the tag of its Bento.
 
@@ -240,13 +240,13 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
         return Cancelled(message=str(error))
     except Exception as error:
         refused = isinstance(error, REFUSALS) and not isinstance(error, AWAY)
-        state = REFUSED if refused else FAILED
+        state, why = REFUSED if refused else FAILED, platform.home.named(str(error))
         take_back(platform, version)
         give_back(platform, version, before)
         if refused:
-            tag_refused(platform, version, str(error))
-        record(platform, version, before, actor, str(error), state)
-        tell(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {error}")
+            tag_refused(platform, version, why)
+        record(platform, version, before, actor, why, state)
+        tell(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {why}")
         raise
     record(platform, version, before, actor, reason, SERVING)
     tell(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")

@@ -1,12 +1,14 @@
 """What a GPU worker runs: texts of a Parquet file to vectors in another, by the cache. Deployment `embed/gpu`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from components.columns import Columns as C
 from components.embedding.embed import Embeddings
@@ -58,21 +60,37 @@ def vectors(
     texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path, ray_address: str | None
 ) -> Embeddings:
     """`embed_file`, tried again where that may help; what is computed stays in the cache."""
-    return embed_file(texts_file, out_file, settings, cache, ray_address)
+    shown = 0
+    bar = cast(UUID, create_progress_artifact(0.0, key="embedding", description="Texts that the cache did not hold"))
+
+    def show(share: float) -> None:
+        nonlocal shown
+        if (percent := int(100 * share)) > shown:
+            shown = percent
+            update_progress_artifact(bar, float(percent))
+
+    result = embed_file(texts_file, out_file, settings, cache, ray_address, show)
+    update_progress_artifact(bar, 100.0)
+    return result
 
 
 def embed_file(
-    texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path, ray_address: str | None = None
+    texts_file: Path,
+    out_file: Path,
+    settings: EmbeddingSettings,
+    cache: Path,
+    ray_address: str | None = None,
+    on_batch: Callable[[float], None] | None = None,
 ) -> Embeddings:
     """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all.
 
-    ray_address: of the cluster that computes; absent, this process does.
+    ray_address: of the cluster that computes; absent, this process does. on_batch: is told what share is done.
     """
     texts = read_texts(texts_file)
     if ray_address:
-        result = embed_together(texts, settings, cache, ray_address, progress=True)
+        result = embed_together(texts, settings, cache, ray_address, progress=True, on_batch=on_batch)
     else:
-        result = embed_cached(texts, settings, cache, progress=True)
+        result = embed_cached(texts, settings, cache, progress=True, on_batch=on_batch)
     distinct = {text: row for row, text in enumerate(texts) if text.strip()}
     write_vectors(out_file, [text_hash(text) for text in distinct], result.vectors[list(distinct.values())])
     return result
@@ -88,7 +106,7 @@ def read_texts(path: Path) -> list[str]:
 
 def _row(result: Embeddings) -> dict[str, Any]:
     return {
-        "encoder": result.encoder,
+        "encoder": Path(result.encoder).name if Path(result.encoder).is_absolute() else result.encoder,
         "worker": worker(),
         "device": result.device,
         "computed": result.computed,

@@ -21,6 +21,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones, finish, first_events, open_erasures
 from components.store.schema import Erasure
+from flows.names import by_time
 
 READERS = ["retrain", "batch", "search", "adapt"]
 """Flows that read people's histories and write what they make of them."""
@@ -57,7 +58,7 @@ def erase_one(settings: Settings, erasure: Erasure) -> None:
     engine.dispose()
 
 
-@flow(name="erase", timeout_seconds=3600, persist_result=True, result_serializer="json")
+@flow(name="erase", flow_run_name=by_time("erase"), timeout_seconds=3600, persist_result=True, result_serializer="json")
 def erase() -> dict[str, Any]:
     """Works off what `/forget` and `duotempo forget` left to do; a run that was cut off is done again by the next.
 

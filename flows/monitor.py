@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_client, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
@@ -23,14 +23,16 @@ from components.monitoring.decision import Decision, Trainings, decide
 from components.monitoring.measure import DriftReport, OnlineReport
 from components.monitoring.plots import plot_drift, plot_variants
 from components.monitoring.tables import drift_table, online_table
+from components.pictures import data_uri
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.monitoring import record_drift, record_online
 from components.store.observed import count_events_since
 from flows import policies
+from flows.names import by_time
 from infra.client import start_deployment
 
-RETRAIN = "retrain/local"
+RETRAIN = "retrain/nightly"
 KNOWN_RUNS = 50
 """Retrainings that are looked at, the latest ones."""
 PATIENT: dict[str, Any] = {**policies.PATIENT, "persist_result": False, "timeout_seconds": 600}
@@ -91,7 +93,13 @@ def start_retraining(now: datetime) -> str:
     return start_deployment(RETRAIN, {}, key=f"monitor {now.isoformat()}").page
 
 
-@flow(name="monitor", persist_result=True, result_serializer="json", timeout_seconds=1800)
+@flow(
+    name="monitor",
+    flow_run_name=by_time("monitor"),
+    persist_result=True,
+    result_serializer="json",
+    timeout_seconds=1800,
+)
 def monitor() -> dict[str, Any]:
     """Measures the window that ends at the time the run was due, and starts a retraining early where it is called for.
 
@@ -119,17 +127,18 @@ def monitor() -> dict[str, Any]:
 
 def tell(online: OnlineReport, drift: DriftReport, decision: Decision, page: str | None, plots: list[Path]) -> None:
     """The artifacts of the run, and a line in its log."""
-    verdict = f"Retraining started: {page}." if page else "No retraining started."
-    get_run_logger().info("%s %s", verdict, decision.reason)
+    verdict = f"[Retraining]({page}) started." if page else "No retraining started."
+    get_run_logger().info("%s %s", f"Retraining started: {page}." if page else verdict, decision.reason)
     table = drift_table(drift.drifts)
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     create_table_artifact(table=rows, key="drift", description="Drift of the window against the reference before it")
     window = f"{online.window.since:%Y-%m-%d %H:%M} to {online.window.until:%Y-%m-%d %H:%M} UTC"
     sections = [
-        f"# {window}\n\n{escaped(verdict)} {escaped(decision.reason)}",
+        f"# {window}\n\n{verdict} {escaped(decision.reason)}",
         f"## Variants\n\n{online_table(online.online).markdown()}",
         f"Feedback that names no answer of the window: {online.online.unmatched}",
         f"## Drift\n\n{table.markdown()}",
-        *(f"`{plot}`" for plot in plots),
     ]
+    for plot in plots:
+        create_image_artifact(data_uri(plot), key=f"plot-{plot.stem}", description=f"{plot.stem} of {window}")
     create_markdown_artifact("\n\n".join(sections), key="monitoring", description="Variants, drift, early retraining")

@@ -16,6 +16,7 @@ from components.store.engine import make_engine
 from components.store.item_vectors import forget_vectors
 from components.store.partitions import make_ahead
 from components.store.promotions import SERVING, list_promotions
+from flows.names import by_time
 from flows.policies import PATIENT
 from infra.local.platform import Platform
 
@@ -59,7 +60,13 @@ def make_room(settings: Settings) -> int:
     return count
 
 
-@flow(name="retention", persist_result=True, result_serializer="json", timeout_seconds=3600)
+@flow(
+    name="retention",
+    flow_run_name=by_time("retention"),
+    persist_result=True,
+    result_serializer="json",
+    timeout_seconds=3600,
+)
 def retention() -> dict[str, Any]:
     """Removes what the settings of `retention` let go, as of the time the run was due; makes the months that come."""
     settings = Settings()

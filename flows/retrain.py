@@ -13,13 +13,15 @@ from prefect.runtime import flow_run
 from components import training_run as steps
 from components.evaluation.judgement import Judgement
 from components.fusion.fusions import make_fusion
-from components.markdown import escaped
+from components.markdown import escaped, table
+from components.pictures import with_pictures
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
 from components.training_inputs import shaping
 from components.training_run import TrainingRun
 from components.validation import ValidationReport
+from flows.names import by_time
 from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion
 from infra.client import run_deployment
 
@@ -35,7 +37,8 @@ def snapshot(settings: Settings, cut: datetime) -> Path:
     engine = make_engine(database_url(settings))
     taken = take_snapshot(engine, cut, folder, previous=before.path if before else None)
     engine.dispose()
-    get_run_logger().info("snapshot %s: %s", taken.path, taken.manifest["rows"])
+    rows = ", ".join(f"{count:,} {name}" for name, count in taken.manifest["rows"].items())
+    get_run_logger().info("snapshot %s: %s", taken.path.name, rows)
     return taken.path
 
 
@@ -50,8 +53,11 @@ def validate(run: TrainingRun, stage: str, check: Callable[[TrainingRun], Valida
     """Runs the expectations of a stage; a failed critical one stops the flow here, a warning goes on record."""
     report = check(run)
     warnings = [f"{failure.suite}: {failure.message}" for failure in report.warnings]
-    lines = [f"- {suite}: {escaped(str(figures))}" for suite, figures in report.statistics.items()]
-    page = "\n".join([*lines, "", *(f"- **warning** {escaped(warning)}" for warning in warnings), "", str(report.docs)])
+    rows = [[suite, *(f"{figure:,.6g}" for figure in figures.values())] for suite, figures in report.statistics.items()]
+    header = ["suite", *next(iter(report.statistics.values()), {})]
+    told = [f"**warning** {escaped(warning)}" for warning in warnings] or ["No expectation failed."]
+    told.append(f"MLflow keeps the whole report with the version, under `validation/{stage}`.")
+    page = "\n\n".join([table(header, rows), *told])
     create_markdown_artifact(page, key=f"validation-{stage}", description=f"Expectations of the {stage}")
     return {"stage": stage, "statistics": report.statistics, "warnings": warnings, "docs": str(report.docs)}
 
@@ -67,7 +73,7 @@ def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
     """U_l = LLM(D_l), U_s = LLM(D_s) and the item texts, by a worker of the gpu pool."""
     chosen = run.settings.embedding.model_dump(mode="json")
     parameters = {"texts_file": str(texts), "out_file": str(run.vectors_file), "settings": chosen}
-    return dict(run_deployment("embed/gpu", parameters, key=f"embed {run.key}", again=True, timeout=EMBED_SECONDS))
+    return _on_the_gpu_pool("embed", parameters, run, EMBED_SECONDS)
 
 
 @task(task_run_name="fuse", timeout_seconds=FUSE_SECONDS + 60, cache_key_fn=by_inputs, **PATIENT)
@@ -79,14 +85,21 @@ def fuse(run: TrainingRun, encoder: str) -> dict[str, Any]:
         "encoder": encoder,
         "settings": shaping(run.settings),
     }
-    return dict(run_deployment("fuse/gpu", parameters, key=f"fuse {run.key}", again=True, timeout=FUSE_SECONDS))
+    return _on_the_gpu_pool("fuse", parameters, run, FUSE_SECONDS)
+
+
+def _on_the_gpu_pool(flow_name: str, parameters: dict[str, Any], run: TrainingRun, seconds: float) -> dict[str, Any]:
+    """A run of that flow, named after this one and linked under it; a retry follows what goes on."""
+    key, name = f"{flow_name} {run.key}", f"{flow_name} for {flow_run.name}"
+    return dict(run_deployment(f"{flow_name}/gpu", parameters, key=key, run_name=name, again=True, timeout=seconds))
 
 
 @task(task_run_name="evaluate", timeout_seconds=3600, cache_key_fn=by_inputs_and_champion, **PATIENT)
 def evaluate(run: TrainingRun) -> Judgement:
     """The evaluation twin against popularity and the champion's twin, and the gate's word."""
     judgement = steps.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
-    create_markdown_artifact(judgement.report, key="evaluation", description="Evaluation on rolling")
+    page = with_pictures(judgement.report, judgement.folder)
+    create_markdown_artifact(page, key="evaluation", description="Evaluation on rolling")
     return judgement
 
 
@@ -99,7 +112,13 @@ def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
     return steps.register(run, judgement, os.environ["MLFLOW_TRACKING_URI"])
 
 
-@flow(name="retrain", persist_result=True, result_serializer="json", timeout_seconds=24 * 3600)
+@flow(
+    name="retrain",
+    flow_run_name=by_time("retrain"),
+    persist_result=True,
+    result_serializer="json",
+    timeout_seconds=24 * 3600,
+)
 def retrain(cut: datetime | None = None) -> dict[str, Any]:
     """Trains a new version on all events before `cut` (when absent, the time it was due) and registers it.
 

@@ -25,7 +25,7 @@ from flows.retrain import embed, interests, snapshot, validate
 MLFLOW_RUN = "mlflow_run"
 
 
-@flow(name="search", persist_result=True, result_serializer="json")
+@flow(name="search", flow_run_name="search for preset {name}", persist_result=True, result_serializer="json")
 def search(trials: Annotated[int, Field(ge=1)], name: str) -> dict[str, Any]:
     """Tries `trials` sets of hyper-parameters, the settings in force first, and keeps the best one as preset `name`.
 

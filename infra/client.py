@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 from components.errors import DuotempoError
 from infra.local.logins import PREFECT
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
@@ -58,6 +57,7 @@ def run_deployment(
     parameters: dict[str, Any],
     *,
     key: str | None = None,
+    run_name: str | None = None,
     again: bool = False,
     timeout: float = math.inf,
     on_update: Update | None = None,
@@ -65,14 +65,14 @@ def run_deployment(
     """Runs the deployment `FLOW/NAME` and returns what its flow returned (None when the flow does not persist it).
 
     Of calls with the same `key` the first one starts the run, and the others follow it; `again`: and retry it when it
-    has failed or crashed.
+    has failed or crashed. run_name: what Prefect's page calls it; so named inside a flow, it stands under that one.
     `on_update` is told each new state of the flow run (as `FLOW/NAME`) and of its tasks: `("interests", "Completed")`.
     Raises DeploymentError when there is no such deployment, when the run ends in any other state than Completed (with
     that state's message); DeploymentLost when there is no server, when the run crashed, and when it has not ended after
     `timeout` seconds; it then runs on.
     """
     with _client() as client:
-        started = _start(client, name, parameters, key)
+        started = _start(client, name, parameters, key, run_name)
         if again and started.state and (started.state.is_failed() or started.state.is_crashed()):
             _retry(client, started.id)
         run = _follow(client, started.id, name, timeout, on_update)
@@ -89,7 +89,7 @@ def worker() -> str:
 
 
 def _follow(
-    client: "SyncPrefectClient", run_id: "UUID", name: str, timeout: float, on_update: Update | None
+    client: "SyncPrefectClient", run_id: UUID, name: str, timeout: float, on_update: Update | None
 ) -> "FlowRun":
     """The run in its final state; who is told of its tasks waits a moment for them."""
     from httpx import HTTPError
@@ -123,20 +123,53 @@ def _follow(
         time.sleep(POLL_SECONDS)
 
 
-def _start(client: "SyncPrefectClient", name: str, parameters: dict[str, Any], key: str | None) -> "FlowRun":
+def _start(
+    client: "SyncPrefectClient", name: str, parameters: dict[str, Any], key: str | None, run_name: str | None = None
+) -> "FlowRun":
+    """The run of that key, which this starts if there is none."""
     from httpx import HTTPError
     from prefect.exceptions import ObjectNotFound
 
     try:
+        if run_name and (started := _find(client, key)):
+            return started
         deployment = client.read_deployment_by_name(name)
-        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key)
+        return client.create_flow_run_from_deployment(
+            deployment.id,
+            parameters=parameters,
+            idempotency_key=key,
+            name=run_name,
+            parent_task_run_id=_parent(client, name) if run_name else None,
+        )
     except ObjectNotFound as error:
         raise DeploymentError(f"Prefect has no deployment {name}: `duotempo up` deploys what is missing") from error
     except HTTPError as error:
         raise DeploymentLost(f"Prefect at {_api()} does not answer ({error}): see `duotempo status`") from error
 
 
-def _retry(client: "SyncPrefectClient", run_id: "UUID") -> None:
+def _find(client: "SyncPrefectClient", key: str | None) -> "FlowRun | None":
+    """The run that was started with that key."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
+
+    if key is None:
+        return None
+    same = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[key]))
+    return next(iter(client.read_flow_runs(flow_run_filter=same, limit=1)), None)
+
+
+def _parent(client: "SyncPrefectClient", name: str) -> UUID | None:
+    """Of the flow run that this process is in: a task that stands for the run of the deployment, as Prefect makes it
+    for a subflow. None outside of a flow."""
+    from prefect import Task
+    from prefect.runtime import flow_run
+
+    if flow_run.id is None:
+        return None
+    stands_for = Task(lambda: None, name=name)
+    return client.create_task_run(stands_for, UUID(flow_run.id), dynamic_key=uuid4().hex).id
+
+
+def _retry(client: "SyncPrefectClient", run_id: UUID) -> None:
     from prefect.states import AwaitingRetry
 
     client.set_flow_run_state(run_id, AwaitingRetry())
@@ -156,16 +189,18 @@ def _api() -> str:
     raise DeploymentError("PREFECT_API_URL is not set: `duotempo up` starts Prefect's server")
 
 
-def _page(run_id: "UUID") -> str:
+def _page(run_id: UUID) -> str:
     return f"{_api().removesuffix('/api')}/runs/flow-run/{run_id}"
 
 
-def _tasks(client: "SyncPrefectClient", run_id: "UUID") -> list["TaskRun"]:
+def _tasks(client: "SyncPrefectClient", run_id: UUID) -> list["TaskRun"]:
+    """Without those that stand for the run of another flow: the task that waits for it tells as much."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import TaskRunSort
 
     these = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-    return client.read_task_runs(flow_run_filter=these, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+    found = client.read_task_runs(flow_run_filter=these, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+    return [task for task in found if task.state is None or not task.state.state_details.child_flow_run_id]
 
 
 def _task_name(task: "TaskRun") -> str:

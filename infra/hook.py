@@ -1,4 +1,4 @@
-"""`python -m infra.hook`: hears from the registry that an alias was set, and looks by itself every few seconds.
+"""`python -m infra.hook`: hears from the registry of aliases and copies, and looks by itself every few seconds.
 
 POST /alias takes MLflow's webhook. The one platform it belongs to is that of the settings.
 """
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -23,7 +24,7 @@ from starlette.routing import Route
 
 from components.errors import DuotempoError
 from components.logs import log_to
-from components.registry import NAME, Problem, WebhookRefused, check_delivery
+from components.registry import NAME, PRODUCTION, Problem, WebhookRefused, check_delivery
 from components.registry.versions import CHAMPION
 from components.registry.webhook import FRESH_SECONDS
 from components.settings import Settings
@@ -31,6 +32,7 @@ from components.store.engine import make_engine
 from infra.alerts import Alerts
 from infra.local.platform import Platform
 from infra.problems import watch
+from infra.promotion import show_standings
 from infra.reconcile import reconcile
 from infra.reruns import look_after_runs
 from serving.connections import Connections
@@ -108,14 +110,15 @@ class Hook:
         if delivery in self._deliveries:
             return _answer(409, f"the delivery {delivery} was taken before")
         try:
-            told = json.loads(body)["data"]
-            name, alias, version = told["name"], told["alias"], told["version"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return _answer(400, "the body is not what MLflow sends of an alias: data with name, alias, version")
-        found = "not the champion's alias: nothing to do"
-        if (name, alias) == (NAME, CHAMPION):
+            hint = heard(json.loads(body))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return _answer(
+                400, "the body is not what MLflow sends of an alias or a version: data with name, alias, version"
+            )
+        found = "neither the champion's alias nor a copy of a version: nothing to do"
+        if hint is not None:
             try:
-                found = await self._look(f"alias {alias} set on version {version}")
+                found = await self._look(hint)
             except DuotempoError as error:
                 log.warning("the webhook %s cannot be followed now: %s", delivery, error)
                 return _answer(503, "a server is down: the look-out finds it once that is back", RETRY_AFTER)
@@ -125,7 +128,7 @@ class Hook:
     async def _look(self, hint: str = "") -> str:
         async with self._one_at_a_time:
             try:
-                found = await run_in_threadpool(lambda: reconcile(self._platform, self._engine, hint=hint))
+                found = await run_in_threadpool(lambda: self._reconcile(hint))
             finally:
                 self._show(await run_in_threadpool(lambda: watch(self._platform, self._engine, self._alerts)))
         self._looked.set_to_current_time()
@@ -134,6 +137,11 @@ class Hook:
 
     async def _look_after_runs(self) -> None:
         await run_in_threadpool(look_after_runs, datetime.now(UTC))
+
+    def _reconcile(self, hint: str) -> str:
+        found = reconcile(self._platform, self._engine, hint=hint)
+        show_standings(self._platform, self._engine)
+        return found
 
     def _show(self, problems: list[Problem]) -> None:
         self._problems.clear()
@@ -160,6 +168,18 @@ class Hook:
         with suppress(asyncio.CancelledError):
             await looking
         self._engine.dispose()
+
+
+def heard(event: Any) -> str | None:
+    """Why to look at the registry, by what a webhook says: an alias was set (the hint of `reconcile`), or something
+    else has changed (no hint); None: nothing of ours. Raises KeyError, TypeError, AttributeError for another shape."""
+    told = event["data"]
+    name, alias = told["name"], told.get("alias")
+    if alias is None:
+        return "" if told["version"] and name == PRODUCTION else None
+    if (name, alias) != (NAME, CHAMPION):
+        return None
+    return "" if event.get("action") == "deleted" else f"alias {alias} set on version {told['version']}"
 
 
 def _told(task: "asyncio.Task[None]") -> None:

@@ -8,11 +8,11 @@ from sqlalchemy import Engine
 
 from components.registry import REGISTRY_PROBLEMS, Problem, RegistryError, champion_number, find_problems, versions
 from components.registry.versions import CHAMPION
-from components.settings import MonitoringSettings, Settings
 from components.store.engine import StoreError
 from components.store.promotions import note_problem
 from infra.alerts import Alerts
 from infra.local.platform import Platform
+from infra.promotion import current_settings
 
 ACTOR = "registry"
 HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"
@@ -73,17 +73,9 @@ def watch(platform: Platform, engine: Engine, alerts: Alerts) -> list[Problem]:
                 log.warning("registry: %s", ". ".join(texts) or "what was wrong is over")
         except StoreError as error:
             log.warning("the registry's problems are not noted: %s", error)
-    alerts.look(found.problems, _monitoring(platform), unknown=REGISTRY_PROBLEMS if found.registry is None else ())
+    unknown = REGISTRY_PROBLEMS if found.registry is None else ()
+    alerts.look(found.problems, current_settings(platform).monitoring, unknown)
     return found.problems
-
-
-def _monitoring(platform: Platform) -> MonitoringSettings:
-    """Those of now; those of the start, where somebody has just spoilt the file."""
-    try:
-        return Settings().monitoring
-    except ValueError as error:
-        log.warning("the settings of the start hold on: %s", error)
-        return platform.settings.monitoring
 
 
 def _down(name: str) -> Problem:

@@ -18,7 +18,7 @@ from infra.bento import build_bento, kept_bento, versions_of
 from infra.client import DeploymentError, run_deployment, start_deployment
 from infra.local.platform import Platform
 
-DEPLOYMENT = "deploy/local"
+DEPLOYMENT = "deploy/promoted"
 DEPLOY_SECONDS = 1500.0
 """What a deployment may take beside its canary."""
 FOLLOW_SECONDS = 10.0
@@ -64,7 +64,7 @@ def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None 
         return serving
     version = previous_champion(engine)
     switch(platform, engine, version, serving)
-    record_promotion(engine, version, serving, actor, reason, SERVING)
+    record(platform, engine, version, serving, actor, reason, SERVING)
     _name(platform, version)
     return version
 
@@ -162,6 +162,35 @@ def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
     return True
 
 
+def record(
+    platform: Platform, engine: Engine, version: str, before: str | None, actor: str, reason: str, state: str
+) -> None:
+    """Adds a line to `promotions`, and shows in the registry what became of the version. Raises StoreError."""
+    record_promotion(engine, version, before, actor, reason, state)
+    show_standings(platform, engine)
+
+
+def show_standings(platform: Platform, engine: Engine) -> None:
+    """Makes the registry's pages say what `promotions` says of each version. Raises StoreError.
+
+    The hook does so at each look, so that a registry that is down, or a page that somebody changed, is right again.
+    """
+    deploy = current_settings(platform).deploy
+    try:
+        registry.show_standings(platform.addresses.mlflow_url, registry.standings(list_promotions(engine), deploy))
+    except RegistryError as error:
+        log.warning("the registry's pages stay behind: %s", error)
+
+
+def current_settings(platform: Platform) -> Settings:
+    """Those of now; the platform's own, where somebody has just spoilt the file."""
+    try:
+        return Settings()
+    except ValueError as error:
+        log.warning("the settings of the start hold on: %s", error)
+        return platform.settings
+
+
 def deployment_key(request: Promotion) -> str:
     """What tells Prefect that a deployment of this request was started before."""
     return f"promotion-{request.promotion_id}-{request.at.isoformat()}"
@@ -181,6 +210,6 @@ def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, rea
         run_deployment(DEPLOYMENT, parameters, key=key, timeout=DEPLOY_SECONDS + canary_seconds)
     except (RegistryError, DeploymentError) as error:  # the flow may not have begun, or not have come to its own end
         if is_open(engine, request):
-            record_promotion(engine, version, before, actor, str(error), FAILED)
+            record(platform, engine, version, before, actor, str(error), FAILED)
             give_back(tracking_uri, version, serving_version(platform, engine))
         raise

@@ -41,6 +41,7 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
     Raises RegistryError, StoreError, DeploymentError: nothing is lost then, the next call finds the same.
     """
     tracking_uri = platform.addresses.mlflow_url
+    hint = registry.follow_copy(tracking_uri) or hint
     version = registry.champion_number(tracking_uri)
     serving = serving_version(platform, engine)
     if serving and serving != (platform.served() or {}).get("model_version"):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +44,14 @@ def embed(
     cache_folder: Path,
     *,
     progress: bool,
+    on_batch: Callable[[float], None] | None = None,
 ) -> Embeddings:
     """Embeds texts through the cache in `cache_folder`, which is made when it is missing.
 
-    progress: a bar with texts a second on stderr. The packaged multilingual encoder takes over where the packaged
-    English one cannot read the texts. Finished batches are in the cache even if the process is killed. Raises
-    EncoderError when the model cannot be had or fails, VectorsError when the cache cannot be written.
+    progress: a bar with texts a second on stderr. on_batch: is told after each batch what share of the texts is done.
+    The packaged multilingual encoder takes over where the packaged English one cannot read the texts. Finished batches
+    are in the cache even if the process is killed. Raises EncoderError when the model cannot be had or fails,
+    VectorsError when the cache cannot be written.
     """
     choice = choose(texts, settings)
     encoder = choice.encoder
@@ -59,12 +61,15 @@ def embed(
     vectors, found = cache.read(hashes)
     pending = np.flatnonzero(~found)
 
-    started = time.perf_counter()
+    started, done = time.perf_counter(), 0
     with tqdm(total=len(pending), desc=encoder.name, unit=" texts", disable=not progress) as bar:
         for rows, batch in encoder.encode_batches([distinct[row] for row in pending]):
             vectors[pending[rows]] = batch
             cache.append([hashes[row] for row in pending[rows]], batch)
             bar.update(len(rows))
+            done += len(rows)
+            if on_batch:
+                on_batch(done / len(pending))
     seconds = time.perf_counter() - started
     cache.compact()
     logger.info("%s on %s: %d texts embedded, %d reused", encoder.name, encoder.device, len(pending), found.sum())

@@ -119,10 +119,10 @@ def measure_drift(engine: Engine, settings: Settings, now: datetime, days: float
 
 def _texts(reference: Met, recent: Met, folder: Path, least: int) -> Drift:
     if not folder.is_dir():
-        return Drift(TEXTS, None, f"no text vectors: the bundle of version {folder.name} is not in {folder.parent}")
+        return Drift(TEXTS, None, f"no text vectors: the bundle of version {folder.name} is not in HOME/bundles")
     try:
         bundle = Bundle.read(folder)
     except BundleError as error:
-        return Drift(TEXTS, None, f"no text vectors: {error}")
+        return Drift(TEXTS, None, f"no text vectors: {str(error).replace(str(folder.parent), 'HOME/bundles')}")
     rows = {item: row for row, item in enumerate(bundle.items[Columns.ITEM].to_pylist())}
     return text_drift(reference, recent, rows, bundle.texts, least)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 def embed_together(
-    texts: Sequence[str], settings: EmbeddingSettings, cache_folder: Path, address: str, *, progress: bool
+    texts: Sequence[str],
+    settings: EmbeddingSettings,
+    cache_folder: Path,
+    address: str,
+    *,
+    progress: bool,
+    on_batch: Callable[[float], None] | None = None,
 ) -> Embeddings:
     """`embed` on the Ray cluster at `address`: its actors compute what the cache in `cache_folder` lacks.
 
@@ -42,6 +48,7 @@ def embed_together(
     _, found = cache.read([text_hash(text) for text in distinct])
     pending = [distinct[row] for row in np.flatnonzero(~found)]
     computed_on: set[str] = set()
+    done = 0
     started = time.perf_counter()
     if pending:
         with (
@@ -52,6 +59,9 @@ def embed_together(
                 cache.append([text_hash(pending[row]) for row in block["row"]], block["vector"])
                 computed_on.update(block["device"])
                 bar.update(len(block["row"]))
+                done += len(block["row"])
+                if on_batch:
+                    on_batch(done / len(pending))
     seconds = time.perf_counter() - started
     result = embed(texts, settings, cache_folder, progress=False)
     return replace(

@@ -1,9 +1,11 @@
 """MLflow as Duotempo uses it: what a retraining registers, and what promotion and deployment read back."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
+from components.registry.pages import PRODUCTION, follow_copy, introduce, show_standings
 from components.registry.problems import REGISTRY_PROBLEMS, Problem, find_problems
 from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
+from components.registry.standing import Standing, standings
 from components.registry.versions import (
     Version,
     bearer,
@@ -22,11 +24,13 @@ from components.registry.webhook import WebhookRefused, check_delivery, ensure_w
 
 __all__ = [
     "NAME",
+    "PRODUCTION",
     "REGISTRY_PROBLEMS",
     "Problem",
     "Registered",
     "RegistryError",
     "RegistryUnavailable",
+    "Standing",
     "Version",
     "WebhookRefused",
     "bearer",
@@ -39,11 +43,15 @@ __all__ = [
     "download_twin",
     "ensure_webhook",
     "find_problems",
+    "follow_copy",
     "forget_refusal",
+    "introduce",
     "log_trial",
     "open_search",
     "register",
     "set_champion",
+    "show_standings",
+    "standings",
     "tag_refused",
     "version",
     "versions",

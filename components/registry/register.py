@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from components.bundle import CHECKSUM
 from components.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
+from components.registry.pages import introduce
 from components.registry.versions import AT, BUNDLE, CHALLENGER, version_url
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def register(
     with connect(tracking_uri) as client:
         import mlflow
 
-        with mlflow.start_run(experiment_id=experiment(client, NAME), tags=tags) as run:
+        name = f"retrain {tags['cut'][:16].replace('T', ' ')}"
+        with mlflow.start_run(experiment_id=experiment(client, NAME), run_name=name, tags=tags) as run:
             mlflow.log_params(dict(flatten(settings)))
             mlflow.log_metrics({name.replace("@", AT): value for name, value in metrics.items()})
             _log_snapshot(snapshot, source)
@@ -86,6 +88,7 @@ def register(
             model_uri = _log_model(bundle)
         number = str(mlflow.register_model(model_uri, NAME, tags=tags).version)
         client.set_registered_model_alias(NAME, CHALLENGER, number)
+    introduce(tracking_uri)
     registered = Registered(number, run.info.run_id, version_url(tracking_uri, number))
     log.info("registered %s version %s: %s", NAME, number, registered.url)
     return registered

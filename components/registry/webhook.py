@@ -1,4 +1,4 @@
-"""The registry's webhook: MLflow tells an address, signed, when an alias is set on a version."""
+"""The registry's webhook: MLflow tells an address, signed, when an alias is set or goes and when a version comes."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from typing import Final
 from components.errors import DuotempoError
 from components.registry.connection import connect
 
-EVENT: Final = "model_version_alias.created"
+EVENTS: Final = ("model_version_alias.created", "model_version_alias.deleted", "model_version.created")
 WEBHOOK = "duotempo-promotion"
 TIMESTAMP_DIGITS = 12
 """Of seconds since 1970, and room to spare."""
@@ -23,17 +23,22 @@ class WebhookRefused(DuotempoError):
 
 
 def ensure_webhook(tracking_uri: str, url: str, secret: str) -> None:
-    """Makes MLflow tell `url` of new aliases, each delivery signed with `secret`. Raises RegistryError.
+    """Makes MLflow tell `url` of aliases and new versions, each delivery signed with `secret`. Raises RegistryError.
 
-    An earlier webhook of ours that tells another address is replaced.
+    An earlier webhook of ours that tells another address, or less, is replaced.
     """
     with connect(tracking_uri) as client:
+        from mlflow.entities.webhook import WebhookEvent
+
         ours = [webhook for webhook in client.list_webhooks() if webhook.name == WEBHOOK]
-        if any(webhook.url == url and webhook.status.is_active() for webhook in ours):
+        wanted = set(EVENTS)
+        if any(one.url == url and one.status.is_active() and set(map(str, one.events)) == wanted for one in ours):
             return
         for webhook in ours:
             client.delete_webhook(webhook.webhook_id)
-        client.create_webhook(name=WEBHOOK, url=url, events=[EVENT], secret=secret)
+        client.create_webhook(
+            name=WEBHOOK, url=url, events=[WebhookEvent(*event.split(".")) for event in EVENTS], secret=secret
+        )
 
 
 def sign(secret: str, delivery: str, timestamp: str, body: bytes) -> str:

@@ -17,6 +17,9 @@ from infra.local.health import http
 from infra.local.logins import authorization
 from infra.local.worker import TEMPLATE
 
+OURS = "duotempo"
+"""Tag of all deployments of prefect.yaml."""
+
 
 class Deployments:
     """The deployments of the project in a folder, with their schedules active or not, made within so many seconds.
@@ -73,10 +76,26 @@ class Deployments:
         if done.returncode:
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")
+        self._remove_old(environment)
         try:
             automations.make_automations(environment, self._seconds)
         except httpx.HTTPError as error:
             raise PlatformError(f"Prefect does not take the automations ({error}): see the log of `prefect`") from error
+
+    def _remove_old(self, environment: Mapping[str, str]) -> None:
+        """Those of our flows that had another name in an earlier release: they would run beside the new ones."""
+        url, headers = environment["PREFECT_API_URL"], authorization(environment)
+        listed = {(str(one["entrypoint"]).split(":")[1], one["name"]) for one in self._listed}
+        flows = {flow for flow, _ in listed}
+        with httpx.Client(base_url=url, headers=headers, timeout=DEPLOY_SECONDS) as client:
+            ours = {"deployments": {"tags": {"all_": [OURS]}}}
+            try:
+                for one in client.post("/deployments/filter", json=ours).raise_for_status().json():
+                    flow = client.get(f"/flows/{one['flow_id']}").raise_for_status().json()["name"]
+                    if flow in flows and (flow, one["name"]) not in listed:
+                        client.delete(f"/deployments/{one['id']}").raise_for_status()
+            except httpx.HTTPError as error:
+                raise PlatformError(f"Prefect keeps old deployments ({error}): see the log of `prefect`") from error
 
     def _make_pools(self, environment: Mapping[str, str]) -> None:
         """Process pools where there are none; one that is there stays as it is."""

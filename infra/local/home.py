@@ -135,6 +135,10 @@ class Home:
         if not self.is_locked("serve"):
             self.save(replace(self.state, coming=None, on_trial=None))
 
+    def named(self, text: str) -> str:
+        """A text for people elsewhere, in which this folder is HOME."""
+        return text.replace(str(self.path), "HOME")
+
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 

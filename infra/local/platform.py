@@ -112,6 +112,7 @@ class Platform:
             registry.ensure_webhook(
                 self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.kept_secret("webhook")
             )
+            registry.introduce(self.addresses.mlflow_url)
         progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
         if self.settings.platform.encoder:
             self._await_encoder(progress)

@@ -183,6 +183,54 @@ def test_a_refusal_lasts_until_the_next_promotion(uri: str, training: dict[str, 
     assert "refused" not in registry.version(uri, number).tags
 
 
+def copied(uri: str, number: str, model: str = registry.PRODUCTION) -> str:
+    """As the button of the page does it: source, run and tags of the version go along."""
+    client = MlflowClient(uri)
+    found = client.get_model_version(registry.NAME, number)
+    source = f"models:/{registry.NAME}/{number}"
+    return str(client.create_model_version(model, source, found.run_id, dict(found.tags)).version)
+
+
+def test_the_models_say_how_to_promote(uri: str, training: dict[str, Path]) -> None:
+    register(uri, training)
+    client = MlflowClient(uri)
+    for name in (registry.NAME, registry.PRODUCTION):
+        assert "add the alias `champion`" in client.get_registered_model(name).description
+    client.update_registered_model(registry.NAME, "our own words")
+    registry.introduce(uri)
+    assert client.get_registered_model(registry.NAME).description == "our own words"
+
+
+def test_the_newest_copy_sets_the_alias_once(uri: str, training: dict[str, Path]) -> None:
+    first, second = (register(uri, training).version for _ in range(2))
+    copied(uri, second)
+    copy = copied(uri, first)
+    assert registry.follow_copy(uri) == f"copy {copy} of version {first} was made in {registry.PRODUCTION}"
+    assert registry.champion_number(uri) == first
+    registry.set_champion(uri, second)
+    assert registry.follow_copy(uri) == "", "a later alias counts more"
+    assert registry.champion_number(uri) == second
+    client = MlflowClient(uri)
+    registry.show_standings(uri, {first: registry.Standing("rolled back", "why")})
+    for model, number in ((registry.NAME, first), (registry.PRODUCTION, copy)):
+        found = client.get_model_version(model, number)
+        assert (found.tags["status"], found.description) == ("rolled back", "**Duotempo:** rolled back: why")
+
+
+def test_a_model_of_that_name_that_somebody_had_before_promotes_nothing(uri: str, training: dict[str, Path]) -> None:
+    number = register(uri, training).version
+    client = MlflowClient(uri)
+    client.delete_registered_model(registry.PRODUCTION)
+    client.create_registered_model(registry.PRODUCTION)
+    registry.introduce(uri)
+    copied(uri, number)
+    before = registry.champion_number(uri)
+    assert registry.follow_copy(uri) == ""
+    assert registry.champion_number(uri) == before
+    client.delete_registered_model(registry.PRODUCTION)
+    registry.introduce(uri)
+
+
 def test_an_unknown_version_is_told_with_the_known_ones(uri: str, training: dict[str, Path]) -> None:
     number = register(uri, training).version
     with pytest.raises(registry.RegistryError, match=rf"no version '999'.*known versions: {number}, "):

@@ -364,7 +364,7 @@ def test_what_a_killed_run_left_is_done_by_the_next(shell: Shell, forgotten: dic
     """The row waits, as `/forget` leaves it, and the flow works it off."""
     shell.sql("INSERT INTO erasures (user_id, user_hash) SELECT %s, user_hash FROM tombstones LIMIT 1", "left behind")
     with shell.inside():
-        start_deployment("erase/local", {})
+        start_deployment("erase/waiting", {})
     eventually(lambda: shell.sql("SELECT 1 FROM erasures WHERE user_id IS NULL AND done_at IS NOT NULL OFFSET 1"), 120)
     assert shell.sql("SELECT user_id FROM erasures WHERE user_id IS NOT NULL") == []
 

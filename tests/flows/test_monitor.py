@@ -56,7 +56,7 @@ def world(shared_platform: SharedPlatform, database: str, tmp_path_factory: pyte
         with prefect_test_harness(120):
             patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
             with get_client(sync_client=True) as client:
-                client.create_deployment(client.create_flow(retrain), "local")
+                client.create_deployment(client.create_flow(retrain), "nightly")
             engine = make_engine(database)
             yield World(engine, Settings(), address, folder)
             engine.dispose()
@@ -109,8 +109,15 @@ def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     page, table = Artifact.get("monitoring"), Artifact.get("drift")
     assert isinstance(page, Kept) and isinstance(page.data, str)
     assert isinstance(table, Kept) and isinstance(table.data, str)
-    assert all(word in page.data for word in ("| champion |", "ctr@10", "much drift", "Retraining started: http"))
+    assert all(
+        word in page.data
+        for word in ("| champion |", "ctr@10", "much drift", f"[Retraining]({result['retraining']}) started")
+    )
     assert [row["feature"] for row in json.loads(table.data)] == list(result["drift"])
+    for plot in ("plot-variants", "plot-drift"):
+        picture = Artifact.get(plot)
+        assert isinstance(picture, Kept) and str(picture.data).startswith("data:image/png;base64,")
+    assert str(world.folder) not in page.data
 
     again = monitor()
     assert "a retraining is running" in again["decision"]
@@ -131,6 +138,6 @@ def test_a_retraining_that_failed_is_not_repeated_at_once(world: World) -> None:
 def test_its_deployment_runs_one_at_a_time_and_hourly() -> None:
     deployments = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     found = next(one for one in deployments if one["entrypoint"] == "flows/monitor.py:monitor")
-    assert (monitor.name, found["name"], found["work_pool"]) == ("monitor", "local", {"name": "cpu"})
+    assert (monitor.name, found["name"], found["work_pool"]) == ("monitor", "hourly", {"name": "cpu"})
     assert found["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert found["schedules"][0]["cron"] == "0 * * * *"

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect import get_client
+from prefect import flow, get_client, runtime
 from prefect.states import Crashed, Pending
 
 from infra.client import DeploymentError, run_deployment, start_deployment
@@ -58,18 +59,20 @@ def test_a_failed_run_of_the_same_key_is_followed_or_run_again(started: SharedPl
 
 
 @pytest.mark.usefixtures("_at_the_platform")
-def test_a_run_that_its_worker_never_began_is_run_again_once(started: SharedPlatform) -> None:
-    prefect, now = started.shell.prefect, datetime.now(UTC)
-    with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("hello/local")
-        run = client.create_flow_run_from_deployment(deployment.id, state=Pending(), tags=[RERUN])
-        assert run.name not in look_after_runs(now), "it may begin yet"
-        assert run.name in look_after_runs(now + timedelta(seconds=2 * SILENCE_SECONDS))
-        eventually(lambda: prefect.run(str(run.id))["state_type"] == "COMPLETED")
-        assert prefect.states(str(run.id))[:3] == ["Pending", "Crashed", "AwaitingRetry"]
-        client.set_flow_run_state(run.id, Crashed(), force=True)
-        assert run.name not in look_after_runs(now)
-        assert prefect.run(str(run.id))["state_type"] == "CRASHED"
+def test_a_run_that_is_started_inside_a_flow_stands_under_that_one(started: SharedPlatform) -> None:
+    @flow(name="outer")
+    def outer() -> tuple[str, Any]:
+        run_deployment("hello/local", {}, key="inner", run_name="hello for outer", timeout=100)
+        return str(runtime.flow_run.id), run_deployment("hello/local", {}, key="inner", run_name="again", timeout=100)
+
+    run_id, result = outer()
+    assert result["home"] == str(started.platform.home.path)
+    prefect = started.shell.prefect
+    (inner,) = prefect.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}})
+    assert inner["name"] == "hello for outer"
+    (task,) = prefect.tasks(run_id).values()
+    assert (task["id"], task["state_type"]) == (inner["parent_task_run_id"], "COMPLETED")
+from prefect.states import Crashed, Pending
 
 
 @pytest.mark.usefixtures("_at_the_platform")
@@ -88,3 +91,14 @@ def test_without_a_server_it_says_how_to_start_one(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with pytest.raises(DeploymentError, match="duotempo up"):
         run_deployment("hello/local", {}, timeout=1)
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_deployment_of_an_earlier_release_goes_with_its_schedule(started: SharedPlatform, project: Path) -> None:
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("hello")
+        client.create_deployment(flow_id, "local-of-before", tags=["duotempo"])
+        client.create_deployment(flow_id, "somebody-elses")
+        started.deploy(project)
+        left = {one.name for one in client.read_deployments() if one.flow_id == flow_id}
+    assert left == {"local", "gpu", "somebody-elses"}

@@ -81,7 +81,8 @@ def test_a_version_without_a_bundle_that_this_code_reads_is_refused(
     set_alias(mlflow, version)
     ends(engine, version, "refused")
     assert why in last_line(engine)[3]
-    assert why in registry.version(mlflow, version).tags["refused"]
+    told_there = registry.version(mlflow, version).tags["refused"]
+    assert why in told_there and str(platform.home.path) not in told_there
     assert champion(mlflow) == serving == served_version(platform)
 
 

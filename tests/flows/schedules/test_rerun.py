@@ -23,7 +23,7 @@ STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse",
 def first(world: World) -> dict[str, Any]:
     """The first retraining of the shop, by the workers."""
     fill(world)
-    return dict(run_deployment("retrain/local", {}, timeout=400))
+    return dict(run_deployment("retrain/nightly", {}, timeout=400))
 
 
 def states(world: World) -> dict[str, str]:
@@ -45,6 +45,30 @@ def test_the_training_asks_for_the_gpu_pool_and_tells_its_device(world: World, f
         (row,) = json.loads(world.prefect.artifacts(run["id"])[key]["data"])
         assert row["worker"] == worker
         assert row["device"] in ("cpu", "cuda", torch_device())
+
+
+def test_runs_are_named_by_what_they_do_and_stand_under_their_retraining(world: World, first: dict[str, Any]) -> None:
+    (retraining,) = world.prefect.runs("retrain")
+    due = datetime.fromisoformat(retraining["expected_start_time"])
+    assert retraining["name"] == f"retrain {due:%Y-%m-%d %H:%M}"
+    for name in ("embed", "fuse"):
+        (run,) = world.prefect.runs(name)
+        assert run["name"] == f"{name} for {retraining['name']}"
+        tasks = world.prefect.ask("/task_runs/filter", {"task_runs": {"id": {"any_": [run["parent_task_run_id"]]}}})
+        assert [task["flow_run_id"] for task in tasks] == [retraining["id"]]
+
+
+def test_artifacts_are_tables_and_pictures(world: World, first: dict[str, Any]) -> None:
+    (retraining,) = world.prefect.runs("retrain")
+    runs = [retraining, *world.prefect.runs("embed"), *world.prefect.runs("fuse")]
+    artifacts = [one for run in runs for key, one in world.prefect.artifacts(run["id"]).items() if key]
+    home = str(world.platform.home.path)
+    assert not [one["key"] for one in artifacts if home in str(one["data"]) or "{'" in str(one["data"])]
+    by_key = {one["key"]: one["data"] for one in artifacts}
+    assert "| suite | rows |" in by_key["validation-snapshot"]
+    assert "](data:image/png;base64," in by_key["evaluation"] and ".png)" not in by_key["evaluation"]
+    for progress in ("embedding", "fusion-twin", "fusion-model"):
+        assert float(by_key[progress]) == 100.0
 
 
 def test_with_nothing_changed_it_names_the_version_that_is_there(world: World, first: dict[str, Any]) -> None:
@@ -73,7 +97,7 @@ def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[s
     assert monitor()["retraining"] is None
     new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1), after=ITEMS - VISITS)
     assert new >= MANY
-    found = run_deployment("monitor/local", {}, timeout=300)
+    found = run_deployment("monitor/hourly", {}, timeout=300)
     assert f"{new} events that the newest version does not know" in found["decision"]
     run_id = found["retraining"].rpartition("/")[2]
     eventually(lambda: world.prefect.run(run_id)["state_type"] in ("COMPLETED", "FAILED"), 400)

@@ -33,7 +33,7 @@ def test_what_nobody_needs_goes_and_stands_on_the_page(world: World, tmp_path: P
         (folder / "manifest.json").write_text("{}")
         age(folder)
     snapshots = {path.name for path in (home / "snapshots").iterdir()}
-    result = run_deployment("retention/local", {}, timeout=300)
+    result = run_deployment("retention/cleanup", {}, timeout=300)
     assert [(one["kind"], one["name"]) for one in result["removed"]] == [("bundle", "77")]
     assert result["bytes"] == 2
     assert not (home / "bundles" / "77").exists()

@@ -62,7 +62,7 @@ def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
 
 
 def test_the_daily_batch_waits_for_a_champion(world: World) -> None:
-    assert run_deployment("batch/local", {}, timeout=200) is None
+    assert run_deployment("batch/daily", {}, timeout=200) is None
     (run,) = world.prefect.runs("batch")
     assert "no champion yet" in run["state"]["message"]
     with pytest.raises(DuotempoError, match="duotempo promote"):

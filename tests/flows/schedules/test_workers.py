@@ -129,7 +129,7 @@ def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
     fused = len(world.prefect.runs("fuse"))
-    run_id = start_deployment("retrain/local", {}).page.rpartition("/")[2]
+    run_id = start_deployment("retrain/nightly", {}).page.rpartition("/")[2]
     eventually(lambda: len(world.prefect.runs("fuse")) > fused)
     worker = psutil.Process(world.platform.status()["services"]["worker-cpu"]["pid"])
     for process in [worker, *processes(run_id)]:

@@ -1,0 +1,105 @@
+"""What people read and press on MLflow's own page: how to promote, what became of a version, the button."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from components.registry.connection import NAME, connect
+from components.registry.standing import Standing
+from components.registry.versions import CHAMPION, set_champion
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+PRODUCTION = f"{NAME}-production"
+"""The registered model into which the page's button copies a version: its newest copy counts as the alias does."""
+FOLLOWED = "followed_by"
+"""Tag of that model, so that one of the same name that somebody had before promotes nothing."""
+TAKEN = "taken"
+"""Tag of a copy that was followed: its own number, as the button copies all tags."""
+STATUS = "status"
+OURS = "**Duotempo:** "
+"""How our paragraph of a version's description begins; what else stands there is a person's."""
+HOW = f"""**To promote a version** do one of these:
+
+- open it and add the alias `{CHAMPION}`;
+- open it, press *Promote model*, and choose `{PRODUCTION}`;
+- `duotempo promote VERSION`.
+
+It is tested, answers some people as a canary, then everybody; a version that the gate failed is refused. The tag \
+`{STATUS}` and the description of the version say what became of it, `duotempo rollback` goes back."""
+DESCRIPTIONS = {
+    NAME: f"The versions that retrainings register.\n\n{HOW}\n\nDo not rename this model or delete the version that "
+    "serves: `duotempo status` would tell.",
+    PRODUCTION: f"Copy a version of `{NAME}` here to promote it: the newest copy counts as the alias `{CHAMPION}` "
+    f"does. The versions themselves stay in `{NAME}`.\n\n{HOW}",
+}
+
+
+def introduce(tracking_uri: str) -> None:
+    """Makes the model of the button, and describes both models where nobody has done so. Raises RegistryError."""
+    with connect(tracking_uri) as client:
+        models = _models(client)
+        if PRODUCTION not in models:
+            client.create_registered_model(PRODUCTION, {FOLLOWED: "duotempo"}, DESCRIPTIONS[PRODUCTION])
+        if NAME in models and not models[NAME].description:
+            client.update_registered_model(NAME, DESCRIPTIONS[NAME])
+
+
+def follow_copy(tracking_uri: str) -> str:
+    """Gives the alias `champion` to the version of which the newest copy is one that nobody has followed yet.
+
+    Returns what was done, empty when there is no such copy. Raises RegistryError.
+    """
+    with connect(tracking_uri) as client:
+        model = _models(client).get(PRODUCTION)
+        if model is None or FOLLOWED not in model.tags:
+            return ""
+        newest = max(_versions(client, PRODUCTION), key=lambda entry: int(entry.version), default=None)
+        if newest is None or newest.tags.get(TAKEN) == str(newest.version):
+            return ""
+        number = _source(newest)
+        known = {str(entry.version) for entry in _versions(client, NAME)}
+        if number not in known:
+            _show(client, newest, Standing("ignored", f"this is no copy of a version of `{NAME}`"))
+        else:
+            set_champion(tracking_uri, number)
+        client.set_model_version_tag(PRODUCTION, newest.version, TAKEN, str(newest.version))
+    return f"copy {newest.version} of version {number} was made in {PRODUCTION}" if number in known else ""
+
+
+def show_standings(tracking_uri: str, standings: Mapping[str, Standing]) -> None:
+    """Writes what became of the versions onto their pages and those of their copies, where it says something else.
+
+    Raises RegistryError.
+    """
+    with connect(tracking_uri) as client:
+        for entry in [*_versions(client, NAME), *_versions(client, PRODUCTION)]:
+            number = str(entry.version) if entry.name == NAME else _source(entry)
+            if standing := standings.get(number):
+                _show(client, entry, standing)
+
+
+def _show(client: "MlflowClient", entry: "ModelVersion", standing: Standing) -> None:
+    if entry.tags.get(STATUS) != standing.status:
+        client.set_model_version_tag(entry.name, entry.version, STATUS, standing.status)
+    ours = f"{OURS}{standing.status}{f': {standing.why}' if standing.why else ''}"
+    persons = [part for part in (entry.description or "").split("\n\n") if part and not part.startswith(OURS)]
+    if (text := "\n\n".join([ours, *persons])) != entry.description:
+        client.update_model_version(entry.name, entry.version, text)
+
+
+def _source(copy: "ModelVersion") -> str:
+    """The number of the version that the button copied, empty when it is none of ours."""
+    found = re.fullmatch(rf"models:/{NAME}/(\d+)", str(copy.source))
+    return found[1] if found else ""
+
+
+def _models(client: "MlflowClient") -> dict[str, "RegisteredModel"]:
+    found = (client.search_registered_models(f"name='{name}'") for name in (NAME, PRODUCTION))
+    return {models[0].name: models[0] for models in found if models}
+
+
+def _versions(client: "MlflowClient", name: str) -> list["ModelVersion"]:
+    return list(client.search_model_versions(f"name='{name}'"))

@@ -1,0 +1,30 @@
+"""A page that holds its pictures."""
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from components.pictures import data_uri, with_pictures
+
+
+@pytest.fixture
+def plot(tmp_path: Path) -> Path:
+    figure = Figure()
+    figure.subplots().plot([1, 3, 2])
+    figure.savefig(tmp_path / "metrics.png", dpi=144)
+    return tmp_path / "metrics.png"
+
+
+def test_a_picture_is_in_the_page_whole_and_in_fewer_bytes(plot: Path) -> None:
+    page = with_pictures("# Report\n\n![Metrics](metrics.png)\n\n[elsewhere](https://a.example/b.png)\n", plot.parent)
+    assert page == f"# Report\n\n![Metrics]({data_uri(plot)})\n\n[elsewhere](https://a.example/b.png)\n"
+    head, _, data = data_uri(plot).partition(",")
+    assert head == "data:image/png;base64"
+    packed = base64.b64decode(data)
+    assert len(packed) < plot.stat().st_size
+    with Image.open(plot) as whole, Image.open(io.BytesIO(packed)) as small:
+        assert small.size == whole.size

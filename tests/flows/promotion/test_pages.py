@@ -1,0 +1,61 @@
+"""The registry's own page: its button promotes, and each version says there what became of it."""
+
+import pytest
+from mlflow import MlflowClient
+from playwright.sync_api import expect
+from sqlalchemy import Engine
+
+from components import registry
+from infra.local.platform import Platform
+from tests.support.browser import chromium
+from tests.support.platforms import SharedPlatform
+from tests.support.promotion import FAILED_GATE, NEXT, SOUND, champion, ends, last_line, serve_sound, set_alias
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+    serve_sound(platform, mlflow, engine)
+
+
+def said(mlflow: str, version: str, model: str = registry.NAME) -> tuple[str, str]:
+    """The tag and the description of a version."""
+    found = MlflowClient(mlflow).get_model_version(model, version)
+    return found.tags.get("status", ""), found.description or ""
+
+
+def test_the_button_promotes_and_the_versions_say_so(
+    shared_platform: SharedPlatform, mlflow: str, engine: Engine
+) -> None:
+    user, _, password = shared_platform.shell.run("secrets", "show", "mlflow").out.strip().partition(":")
+    with chromium() as browser:
+        page = browser.new_context(http_credentials={"username": user, "password": password}).new_page()
+        page.goto(f"{mlflow}/#/models/{registry.NAME}/versions/{NEXT}")
+        page.get_by_role("button", name="Promote model").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("combobox").click()
+        page.get_by_text(registry.PRODUCTION, exact=True).last.click()
+        dialog.get_by_role("button", name="Promote", exact=True).click()
+        page.wait_for_url(f"**/models/{registry.PRODUCTION}/versions/*")
+        copy = page.url.rpartition("/")[2]
+        ends(engine, NEXT, "serving")
+        assert champion(mlflow) == NEXT
+        assert f"copy {copy} of version {NEXT} was made in {registry.PRODUCTION}" in last_line(engine)[3]
+        eventually(lambda: said(mlflow, copy, registry.PRODUCTION)[0].startswith("serving since"), 60)
+        page.goto(f"{mlflow}/#/models/{registry.NAME}")
+        expect(page.get_by_text("duotempo promote VERSION").first).to_be_visible()
+        expect(page.get_by_text("serving since").first).to_be_visible()
+    assert said(mlflow, NEXT)[0].startswith("serving since")
+    assert said(mlflow, SOUND)[0].startswith("served until")
+
+
+def test_a_refusal_says_why_and_a_person_keeps_their_words(mlflow: str, engine: Engine) -> None:
+    MlflowClient(mlflow).update_model_version(registry.NAME, FAILED_GATE, "tried by ann")
+    set_alias(mlflow, FAILED_GATE)
+    ends(engine, FAILED_GATE, "refused")
+    eventually(lambda: said(mlflow, FAILED_GATE)[0].startswith("refused"), 60)
+    ours, persons = said(mlflow, FAILED_GATE)[1].split("\n\n")
+    assert ours.startswith("**Duotempo:** refused") and "below popularity" in ours
+    assert persons == "tried by ann"
