@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # What looks like a secret and is none: addresses in examples and tests, and the checksums of datasets.
-EXAMPLES := ((existing|tls)Secret"|postgresql(\+[a-z0-9]+)?://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
+EXAMPLES := ((existing|tls)Secret"|(postgresql(\+[a-z0-9]+)?|smtp)://(me|user|duotempo):|^ *(sha256=)?"[0-9a-f]{64}",?$$)
 # Each worker starts a platform of its own, so there are four at most.
 AT_ONCE := --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 .DEFAULT_GOAL := help

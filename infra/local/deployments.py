@@ -87,7 +87,7 @@ class Deployments:
         url, headers = environment["PREFECT_API_URL"], authorization(environment)
         listed = {(str(one["entrypoint"]).split(":")[1], one["name"]) for one in self._listed}
         flows = {flow for flow, _ in listed}
-        with httpx.Client(base_url=url, headers=headers, timeout=DEPLOY_SECONDS) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=self._seconds) as client:
             ours = {"deployments": {"tags": {"all_": [OURS]}}}
             try:
                 for one in client.post("/deployments/filter", json=ours).raise_for_status().json():

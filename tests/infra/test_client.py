@@ -72,7 +72,21 @@ def test_a_run_that_is_started_inside_a_flow_stands_under_that_one(started: Shar
     assert inner["name"] == "hello for outer"
     (task,) = prefect.tasks(run_id).values()
     assert (task["id"], task["state_type"]) == (inner["parent_task_run_id"], "COMPLETED")
-from prefect.states import Crashed, Pending
+
+
+@pytest.mark.usefixtures("_at_the_platform")
+def test_a_run_that_its_worker_never_began_is_run_again_once(started: SharedPlatform) -> None:
+    prefect, now = started.shell.prefect, datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("hello/local")
+        run = client.create_flow_run_from_deployment(deployment.id, state=Pending(), tags=[RERUN])
+        assert run.name not in look_after_runs(now), "it may begin yet"
+        assert run.name in look_after_runs(now + timedelta(seconds=2 * SILENCE_SECONDS))
+        eventually(lambda: prefect.run(str(run.id))["state_type"] == "COMPLETED")
+        assert prefect.states(str(run.id))[:3] == ["Pending", "Crashed", "AwaitingRetry"]
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+        assert run.name not in look_after_runs(now)
+        assert prefect.run(str(run.id))["state_type"] == "CRASHED"
 
 
 @pytest.mark.usefixtures("_at_the_platform")
