@@ -1,21 +1,28 @@
 """What is not well on a platform, in words: its services, and what the registry knows of the version that serves."""
 
 import logging
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
 from components.registry import REGISTRY_PROBLEMS, Problem, RegistryError, champion_number, find_problems, versions
 from components.registry.versions import CHAMPION
+from components.settings import Settings
 from components.store.engine import StoreError
 from components.store.promotions import note_problem
 from infra.alerts import Alerts
+from infra.local import postgres
 from infra.local.platform import Platform
 from infra.promotion import current_settings
+from serving.spool import SpoolError, dead_letters, spool_folder
 
 ACTOR = "registry"
 HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"
+LEAST_ROOM, LEAST_SHARE = 2**30, 0.05
+"""Bytes, and of the whole disk, that must be free: the smaller counts. Of the files that it can hold, the share."""
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +58,7 @@ def examine(platform: Platform) -> Findings:
     """Asks all services and the registry. This process must have the platform's environment, if that is up."""
     status = platform.status()
     services = [_down(name) for name, service in status["services"].items() if not service["healthy"]]
-    services += [_dead_letters(status["dead_letters"])] if status["dead_letters"] else []
+    services += [*_refused(platform.settings), *_full_disks(platform)]
     if not platform.is_up or not status["services"]["mlflow"]["healthy"]:
         return Findings(status, platform.is_up, services, None)
     tracking_uri, served = platform.addresses.mlflow_url, _served(status)
@@ -83,9 +90,35 @@ def _down(name: str) -> Problem:
     return Problem(f"{name}_down", f"{name} is down", remedy)
 
 
-def _dead_letters(count: int) -> Problem:
+def _refused(settings: Settings) -> list[Problem]:
+    try:
+        count = dead_letters(settings)
+    except SpoolError as error:
+        return [Problem("spool", str(error), "docs/reliability.md says how to read what is left")]
     what = f"{count} rows of feedback are refused by Postgres, even by the table quarantine"
-    return Problem("dead_letters", what, "docs/reliability.md says how to read them; they hold up no others")
+    remedy = "docs/reliability.md says how to read them; they hold up no others"
+    return [Problem("dead_letters", what, remedy)] if count else []
+
+
+def _full_disks(platform: Platform) -> list[Problem]:
+    """Each disk once that has hardly room for more."""
+    folders = {"home": platform.home.path, "spool": spool_folder(platform.settings)}
+    folders |= {"postgres": postgres.data_folder(platform.home)} if platform.outside is None else {}
+    disks = {folder.stat().st_dev: (role, folder) for role, folder in reversed(folders.items()) if folder.is_dir()}
+    return [problem for role, folder in disks.values() if (problem := _full(role, folder))]
+
+
+def _full(role: str, folder: Path) -> Problem | None:
+    disk = os.statvfs(folder)
+    room, least = disk.f_bavail * disk.f_frsize, min(LEAST_ROOM, LEAST_SHARE * disk.f_blocks * disk.f_frsize)
+    if room < least:
+        left = f"{room / 2**20:,.0f} MiB"
+    elif disk.f_favail < LEAST_SHARE * disk.f_files:
+        left = f"{disk.f_favail:,} more files"
+    else:
+        return None
+    what = f"the disk of {folder} has room for {left}"
+    return Problem(f"{role}_full", what, "free some space, or give the platform a larger disk; what serves goes on")
 
 
 def _served(status: dict[str, Any]) -> dict[str, str]:

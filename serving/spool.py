@@ -225,12 +225,12 @@ class Spool:
 
 def open_spool(settings: Settings) -> Spool:
     """The spool of this machine. Raises SpoolError."""
-    return Spool(_folder(settings), settings.serving.spool_mb)
+    return Spool(spool_folder(settings), settings.serving.spool_mb)
 
 
 def dead_letters(settings: Settings) -> int:
     """How many rows of this machine Postgres refuses, also in quarantine. Raises SpoolError."""
-    file = _folder(settings) / FILE
+    file = spool_folder(settings) / FILE
     if not file.is_file():
         return 0
     try:
@@ -241,5 +241,6 @@ def dead_letters(settings: Settings) -> int:
         raise SpoolError(f"the spool {file} cannot be read ({error}): mend its disk") from error
 
 
-def _folder(settings: Settings) -> Path:
+def spool_folder(settings: Settings) -> Path:
+    """Where the spool of this machine lies."""
     return (settings.serving.spool_folder or settings.home / "spool").expanduser()

@@ -4,6 +4,7 @@ A launcher notes its process before it becomes the program. When the supervisor 
 supervisor's launcher finds it by that note, and by what it carries in its environment.
 """
 
+import logging
 import os
 
 import psutil
@@ -13,21 +14,31 @@ from infra.local.sweep import PROGRAM, TAG, environment_of, runs
 
 LIFE = "DUOTEMPO_LIFE"
 """Process id and fingerprint with which a program was begun; what the program starts has another process id."""
+DIGITS = 10
+"""Of a process id, at most."""
+LOG = logging.getLogger(__name__)
 
 
 def begin(home: Home, program: str, fingerprint: str) -> None:
     """Notes that this process is about to become the program."""
     os.environ[LIFE] = f"{os.getpid()} {fingerprint}"
-    part = home.life(program).with_suffix(".part")
-    part.write_text(str(os.getpid()))
-    part.replace(home.life(program))
+    try:
+        note = os.open(home.life(program), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(note, b"%*d" % (DIGITS, os.getpid()), 0)  # over the old one: a full disk has room for that
+        finally:
+            os.close(note)
+    except OSError as error:
+        LOG.warning("%s begins without a note, so that another supervisor will begin it anew: %s", program, error)
 
 
 def living(home: Home, program: str, fingerprint: str | None = None) -> psutil.Process | None:
     """The process that works as the program, of the given fingerprint only, if there is one."""
+    if not (noted := _noted(home, program)):
+        return None
     try:
-        process = psutil.Process(int(home.life(program).read_text()))
-    except (FileNotFoundError, psutil.NoSuchProcess):
+        process = psutil.Process(noted)
+    except psutil.NoSuchProcess:
         return None
     carried = environment_of(process)
     pid, _, began_with = carried.get(LIFE, "").partition(" ")
@@ -37,9 +48,11 @@ def living(home: Home, program: str, fingerprint: str | None = None) -> psutil.P
 
 def worker_of(home: Home, program: str, pid: int) -> psutil.Process | None:
     """The process that works as the program while `pid` only waits for its end; None when it is that one itself."""
+    return None if _noted(home, program) == pid else living(home, program)
+
+
+def _noted(home: Home, program: str) -> int | None:
     try:
-        if int(home.life(program).read_text()) == pid:
-            return None
-    except FileNotFoundError:
+        return int(home.life(program).read_text())
+    except (FileNotFoundError, ValueError):  # a full disk leaves it empty
         return None
-    return living(home, program)

@@ -30,7 +30,6 @@ from infra.local.programs import PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep
 from infra.local.trial import Check, try_out
-from serving.spool import dead_letters
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
@@ -139,8 +138,8 @@ class Platform:
 
     def status(self) -> dict[str, Any]:
         """`{"services": {name: {"url", "healthy", "pid", "login"}}, "served": {"model_version", "bento_tag"} | None,
-        "variants": [{"variant", "model_version", "share"}], "dead_letters": number}`, no variants while Postgres is
-        down. login: the command that shows it, or None where there is none."""
+        "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down.
+        login: the command that shows it, or None where there is none."""
         state = self.home.state
         processes = self._supervisor.processes()
         names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
@@ -162,7 +161,6 @@ class Platform:
             "services": services,
             "served": state.served,
             "variants": self._variants(state),
-            "dead_letters": dead_letters(self.settings),
         }
 
     @property

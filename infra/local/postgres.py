@@ -75,11 +75,10 @@ def locate(home: Home) -> Cluster:
     Raises PlatformError when the database is there and its password is not.
     """
     wheel = package()
-    programs, inside, away = wheel / "pginstall" / "bin", home.path / "postgres", ELSEWHERE / home.id
+    programs, data, away = wheel / "pginstall" / "bin", data_folder(home), ELSEWHERE / home.id
     if os.geteuid() != 0:
-        cluster = Cluster(programs, inside, None)
+        cluster = Cluster(programs, data, None)
     else:
-        data = inside if inside.exists() else away / "postgres"
         user = _unprivileged(data if data.exists() else None)
         _make_way(away)
         runnable = _may_run(user, programs / "postgres")
@@ -91,6 +90,12 @@ def locate(home: Home) -> Cluster:
             "or remove that folder to begin anew"
         )
     return cluster
+
+
+def data_folder(home: Home) -> Path:
+    """Where the data of the embedded Postgres lie, or will."""
+    inside = home.path / "postgres"
+    return inside if os.geteuid() != 0 or inside.exists() else ELSEWHERE / home.id / "postgres"
 
 
 def has_to_leave(home: Home) -> bool:

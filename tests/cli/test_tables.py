@@ -26,7 +26,7 @@ URL = "postgresql://duotempo:***@127.0.0.1:45433/duotempo"
 SERVICE = {"healthy": True, "url": URL, "pid": 1234567}
 STATUS = {
     "services": {"postgres": SERVICE, "bento": SERVICE}, "served": {"model_version": "3", "bento_tag": "duotempo:v3-a"},
-    "dead_letters": 0, "variants": [], "problems": [], "state": "healthy", "unserved": None,
+    "variants": [], "problems": [], "state": "healthy", "unserved": None,
 }  # fmt: skip
 ITEM = {"rank": 1, "item_id": "item-1234", "title": "锅" * 60, "score": 0.5, "why": {"text": "like what you saw " * 9}}
 ANSWER = {

@@ -94,7 +94,7 @@ def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: 
     taken = shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]
     assert f"port {taken} is taken: mlflow gets " in up.text
     status = shell.status()
-    assert set(status) == {"services", "served", "variants", "dead_letters"}
+    assert set(status) == {"services", "served", "variants", "state", "problems", "unserved", "exit"}
     assert {"postgres", "prefect", "mlflow"} <= set(status["services"])
     assert "bento" not in status["services"]
     for name, service in status["services"].items():
@@ -102,7 +102,7 @@ def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: 
         assert (service["login"] is not None) == (name in ("prefect", "mlflow"))
         assert service["healthy"]
     assert not status["services"]["mlflow"]["url"].endswith(f":{taken}")
-    assert (status["served"], status["dead_letters"]) == (None, 0)
+    assert (status["state"], status["served"], status["problems"]) == ("healthy", None, [])
 
 
 def test_before_a_version_the_commands_say_what_comes_first(shell: Shell, up: Answer) -> None:
@@ -124,18 +124,18 @@ def test_the_sample_is_ingested_once(shell: Shell, ingested: Answer, folder: Pat
 
 def test_a_failed_critical_expectation_stops_before_training(shell: Shell, ingested: Answer) -> None:
     shell.sql(
-        "INSERT INTO events (event_id, occurred_at, user_id, item_id, event, source) "
-        "SELECT 'stray', max(occurred_at), %s, 'nobody knows', 'like', 'test' FROM events",
+        "INSERT INTO events (event_id, occurred_at, user_id, item_id, event, source, value) "
+        "SELECT 'stray', max(occurred_at), %s, min(item_id), 'like', 'test', 1e300 FROM events",
         USER,
     )
     try:
         stopped = shell.run("retrain", "--wait", fails=True)
     finally:
         shell.sql("DELETE FROM events WHERE event_id = 'stray'")
-    assert "nothing was trained: events: Every event names an item of the catalogue" in stopped.text
-    assert re.search(r"1 of \d+ rows fail, such as .*'nobody knows'", stopped.text)
+    assert "nothing was trained: events: A value is finite" in stopped.text
+    assert re.search(r"1 of \d+ rows fail, such as .*1e\+300", stopped.text)
     docs = Path(unquote(stopped.text.split("file://")[1].split("index.html")[0])) / "index.html"
-    assert "nobody knows" in docs.read_text(encoding="utf-8")
+    assert "1e+300" in docs.read_text(encoding="utf-8")
     assert registry.versions(shell.mlflow_url) == []
     assert not list(docs.parents[2].glob("*/bundle"))
     (failed, *_) = shell.prefect.runs("retrain")

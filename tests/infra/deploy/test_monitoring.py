@@ -34,7 +34,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     hook = Hook(Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready")
     texts = [TestClient(app).get("/metrics").text for app in (make_app(runtime), hook.app())]
     labels: dict[str, set[str]] = defaultdict(set)
-    for metric in (one for one in vars(runtime.metrics).values() if hasattr(one, "_labelnames")):
+    metrics = [*vars(runtime.metrics).values(), *vars(hook).values()]
+    for metric in (one for one in metrics if hasattr(one, "_labelnames")):
         labels[metric._name] = set(metric._labelnames)
     return {
         family.name + suffix: labels[family.name]

@@ -1,0 +1,66 @@
+"""A disk without room for a byte or a file: what is started starts nevertheless, and the problem is told."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.settings import Settings
+from infra.local.home import Home
+from infra.local.lives import living
+from infra.local.platform import Platform
+from infra.problems import examine
+
+BEGINS = """
+import sys
+from pathlib import Path
+from infra.local.home import Home
+from infra.local.lives import begin
+begin(Home(Path(sys.argv[1])), "postgres", "settings")
+"""
+
+
+def full() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_a_program_begins_though_its_process_cannot_be_noted(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.make()
+    for word in ("", "begins"):
+        begun = subprocess.run(
+            [sys.executable, "-c", BEGINS, tmp_path], preexec_fn=full, capture_output=True, text=True
+        )
+        assert begun.returncode == 0, begun.stderr
+        assert "begins without a note" in begun.stderr
+        assert living(home, "postgres") is None, word
+        home.life("postgres").write_text("1")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100", "tmpfs", tmp_path]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_disk_without_room_is_told(disk: Path) -> None:
+    platform = Platform(Settings(home=disk / "home"))
+
+    def told() -> str:
+        return " ".join(problem.what for problem in examine(platform).problems if problem.name == "home_full")
+
+    platform.home.make()
+    assert told() == ""
+    (disk / "fill").write_bytes(bytes(2**20 - 2**15))
+    assert "has room for 0 MiB" in told()
+    (disk / "fill").unlink()
+    for number in range(90):
+        (disk / str(number)).touch()
+    assert "more files" in told()
