@@ -59,11 +59,22 @@ class Proxy:
                 last = to_postgres and self.cut_at is not None and self.cut_at in data
                 if last:
                     self.cut_at = None
+                    self._pairs.discard(pair)
                     source.shutdown(socket.SHUT_RDWR)  # before Postgres can answer
                 target.sendall(data)
                 if last:
+                    self._await_end(target)
+                    self._pairs.add(pair)
                     break
-        self._end(pair)
+        if pair in self._pairs:
+            self._end(pair)
+
+    def _await_end(self, postgres: socket.socket) -> None:
+        """Closed at once, with an answer on its way, the connection would be reset, and the statement might be lost."""
+        with suppress(OSError):
+            postgres.shutdown(socket.SHUT_WR)
+            while postgres.recv(1 << 16):
+                pass
 
     def _end(self, pair: tuple[socket.socket, socket.socket]) -> None:
         self._pairs.discard(pair)

@@ -55,7 +55,8 @@ def test_a_refusal_says_why_and_a_person_keeps_their_words(mlflow: str, engine: 
     MlflowClient(mlflow).update_model_version(registry.NAME, FAILED_GATE, "tried by ann")
     set_alias(mlflow, FAILED_GATE)
     ends(engine, FAILED_GATE, "refused")
-    eventually(lambda: said(mlflow, FAILED_GATE)[0].startswith("refused"), 60)
-    ours, persons = said(mlflow, FAILED_GATE)[1].split("\n\n")
-    assert ours.startswith("**Duotempo:** refused") and "below popularity" in ours
+    eventually(lambda: said(mlflow, FAILED_GATE)[1].startswith("**Duotempo:** refused"), 60)
+    status, text = said(mlflow, FAILED_GATE)
+    ours, persons = text.split("\n\n")
+    assert status.startswith("refused") and "below popularity" in ours
     assert persons == "tried by ann"
