@@ -7,17 +7,15 @@ import typer
 
 from cli.console import busy, enter_platform, fail, load_settings, opened_store, out, print_json, table
 from cli.platform import JSON
-from components.ids import PersonId, clean_id, id_fault
+from components.ids import PersonId, sound_id
 
 
 def user_id(given: str) -> PersonId:
     """The id as every other door reads it."""
-    cleaned = clean_id(given)
-    if cleaned is None:
-        raise typer.BadParameter("the id is empty")
-    if fault := id_fault(cleaned):
-        raise typer.BadParameter(f"the id {fault}")
-    return PersonId(cleaned, given)
+    try:
+        return PersonId(sound_id(given), given)
+    except ValueError as error:
+        raise typer.BadParameter(f"the id {error}") from error
 
 
 OWN_FILES = ("snapshot_events", "interests", "cached_vectors")

@@ -65,6 +65,16 @@ def id_fault(cleaned: str) -> str | None:
     return None
 
 
+def sound_id(given: str | int) -> str:
+    """As `clean_id`. Raises ValueError with what is wrong with it."""
+    cleaned = clean_id(given)
+    if cleaned is None:
+        raise ValueError("is empty; give an id")
+    if fault := id_fault(cleaned):
+        raise ValueError(fault)
+    return cleaned
+
+
 def kind_fault(given: object) -> str | None:
     """What is wrong with a value that is to be an id, before it is cleaned; None for text and whole numbers."""
     if isinstance(given, (str, UUID)) or (isinstance(given, int) and not isinstance(given, bool)):

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 
 from components.bounds import MAX_ID
 from components.columns import EVENTS
-from components.ids import PersonId, clean_id, id_fault
+from components.ids import PersonId, sound_id
 from components.ranking.scorer import Strategy
 from components.store.normalize import clean_text
 
@@ -55,12 +55,7 @@ def _sound_id(given: object) -> object:
     """Cleaned as at ingest; what is no text and no integer is left for pydantic to refuse."""
     if isinstance(given, bool) or not isinstance(given, str | int):
         return given
-    cleaned = clean_id(given)
-    if cleaned is None:
-        raise ValueError("is empty; give an id")
-    if fault := id_fault(cleaned):
-        raise ValueError(fault)
-    return cleaned
+    return sound_id(given)
 
 
 def _person(given: object) -> PersonId:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from components.privacy import Privacy
 from components.store.people import claim_key, lock_users
-from components.store.schema import Erasure, Event, Tombstone
+from components.store.schema import QUARANTINED_USER, Erasure, Event, Tombstone
 
 STATEMENT_LIMIT = "60s"
 _DELETE = {
@@ -22,7 +22,7 @@ _DELETE = {
     "impressions": "DELETE FROM impressions WHERE user_id = :user",
     "user_vectors": "DELETE FROM user_vectors WHERE user_id = :user",
     "batch_recommendations": "DELETE FROM batch_recommendations WHERE user_id = :user",
-    "quarantine": "DELETE FROM quarantine WHERE left(btrim(\"row\" ->> 'user_id'), 201) = :user",
+    "quarantine": f"DELETE FROM quarantine WHERE {QUARANTINED_USER} = :user",
     "users": "DELETE FROM users WHERE user_id = :user",
 }
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from components.privacy import Privacy
 from components.store.people import refused
+from components.store.schema import QUARANTINED_USER
 
 _QUERIES = {
     "user": "SELECT * FROM users WHERE user_id = ANY(:names)",
@@ -16,9 +17,7 @@ _QUERIES = {
         "SELECT encoder, as_of, document_long::text, document_short::text FROM user_vectors WHERE user_id = ANY(:names)"
     ),
     "batch_recommendations": "SELECT * FROM batch_recommendations WHERE user_id = ANY(:names) ORDER BY rank",
-    "rejected_rows": (
-        "SELECT * FROM quarantine WHERE left(btrim(\"row\" ->> 'user_id'), 201) = ANY(:names) ORDER BY quarantine_id"
-    ),
+    "rejected_rows": f"SELECT * FROM quarantine WHERE {QUARANTINED_USER} = ANY(:names) ORDER BY quarantine_id",
 }
 
 

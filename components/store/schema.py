@@ -12,6 +12,8 @@ from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Identity, Index, 
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from components.bounds import MAX_ID
+
 
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {
@@ -190,6 +192,10 @@ class OnlineMetric(Base):
     window_to: Mapped[datetime]
 
 
+QUARANTINED_USER = f"left(btrim(\"row\" ->> 'user_id'), {MAX_ID + 1})"
+"""SQL: whose a rejected row is, as the index has it; told from a longer one by one character more than an id has."""
+
+
 class Quarantined(Base):
     """A row that was rejected, with the reason: nothing that came in is lost. Of long values the beginning and the
     sha256 are kept. A user is found by as many characters as no id has."""
@@ -202,7 +208,7 @@ class Quarantined(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     __table_args__ = (
         Index("quarantine_source_reason", "source", "reason"),
-        Index("quarantine_user", text("left(btrim(\"row\" ->> 'user_id'), 201)")),
+        Index("quarantine_user", text(QUARANTINED_USER)),
         Index("quarantine_once", text('md5((source || reason) || "row"::text)'), unique=True),
     )
 
