@@ -145,6 +145,7 @@ def test_a_killed_postgres_comes_back_with_its_rows(started: SharedPlatform) -> 
         assert connection.execute("SELECT user_id FROM users").fetchall() == [("ada",)]
 
 
+@pytest.mark.long
 def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: SharedPlatform) -> None:
     for _ in range(2):
         before = pid(started.platform, "hook")
@@ -156,6 +157,7 @@ def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: S
     eventually(started.platform.home.ready_file(now).is_file)
 
 
+@pytest.mark.long
 def test_a_killed_mlflow_comes_back_and_takes_its_own_password(started: SharedPlatform) -> None:
     """Also where its database has another one, of an earlier home."""
     with psycopg.connect(started.platform.databases.url, dbname="mlflow") as connection:
@@ -186,6 +188,7 @@ def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
     assert len(now) <= len(processes) + len(before), "more runs than did before"
 
 
+@pytest.mark.long
 def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlatform) -> None:
     platform, supervisor, before = started.platform, supervisor_pid(started.platform), pids(started.platform)
     sentinel = Supervisor(platform.home).processes()["sentinel"].pid

@@ -151,6 +151,7 @@ def test_a_canary_that_people_like_less_goes_back(
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
 
 
+@pytest.mark.long
 def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
     count = len(list_promotions(engine))
     canary(LONG)
