@@ -17,6 +17,8 @@ CALLERS, A_SECOND = 4, 20
 """Callers, and what each of them asks a second; one request in ten is feedback, of five events."""
 EVENTS = 5
 ANSWER_SECONDS = 60.0
+AGAIN_SECONDS = 0.25
+"""Until feedback that failed is told again."""
 HOSTILE: list[dict[str, object]] = [
     {"user_id": b64encode(bytes(range(256)) * 9).decode(), "item_id": "item-0", "event": "view"},
     {"user_id": "hostile\x00", "item_id": "item-0", "event": "view"},
@@ -92,7 +94,7 @@ def _call(number: int, url: str, users: Sequence[str], items: Sequence[str], led
             ]
             names = [str(event["event_id"]) for event in events]
             ledger.told.update(names)
-            hostile = [drawn.choice(HOSTILE) for _ in range(drawn.randint(0, 2))]
+            hostile = [] if again else [drawn.choice(HOSTILE) for _ in range(drawn.randint(0, 2))]
             if answer := _ask(client, ledger, "/feedback", {"events": [*events, *hostile]}):
                 rejected = {one["index"] for one in answer["rejected"]}
                 ledger.events.update(name for place, name in enumerate(names) if place not in rejected)
@@ -101,6 +103,7 @@ def _call(number: int, url: str, users: Sequence[str], items: Sequence[str], led
                 again = []
             else:
                 again = events
+                over.wait(AGAIN_SECONDS)
 
 
 def _event(user: str, item: str, event_id: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -380,11 +381,11 @@ def test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage(
     @given(MIXTURE)
     @settings(REUSED, max_examples=MIXTURES, suppress_health_check=[*HealthCheck])
     def holds(mixture: list[list[dict[str, object] | None]]) -> None:
-        user, good = new_user(), list[str]()
+        user, good, numbers = new_user(), list[str](), count()
 
         def send(requests: list[list[dict[str, object] | None]]) -> None:
             for request in requests:
-                names = [f"{user}-{len(good)}-{place}" for place in range(len(request))]
+                names = [f"{user}-{next(numbers)}" for _ in request]
                 usual = [{"event_id": name, **view(user)} for name in names]
                 answer = tell(client, *({**one, **(other or {})} for one, other in zip(usual, request, strict=True)))
                 assert answer.accepted + answer.spooled + answer.duplicates + len(answer.rejected) == len(request)
