@@ -26,10 +26,12 @@ if sys.platform == "linux":
     SETTINGS["recovery_init_sync_method"] = "syncfs"  # after a crash: seconds less than each file by itself
 AFTER_ORPHANS = (
     'tries=100; while [ $tries -gt 0 ] && ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q -- "-> $0\\$";'
-    ' do tries=$((tries - 1)); sleep 0.05; done; exec "$@"'
+    " do tries=$((tries - 1)); sleep 0.05; done;"
+    ' if [ $tries -gt 0 ] && read -r pid < "$0/postmaster.pid" && grep -q "^State:.Z" "/proc/$pid/status";'
+    ' then rm "$0/postmaster.pid"; fi 2>/dev/null; exec "$@"'
 )
 """A shell's words: waits for the processes that a killed server has left in its data folder, which keep a new one from
-starting, and becomes the new one."""
+starting, removes the server's own note where it is dead and nobody has asked for its end, and becomes the new one."""
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,12 @@ def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
     assert sum("supervisord" in line for line in now) == 1
     assert sum("infra.local.launch" in line for line in now) == len(before)
     assert len(now) <= len(processes) + len(before), "more runs than did before"
+    log, killed = platform.home.log("postgres"), before["postgres"]
+    written = log.stat().st_size
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: pids(platform)["postgres"] not in (None, killed) and healthy(platform))
+    assert "Is another postmaster" not in log.read_text()[written:]
 
 
 @pytest.mark.long
