@@ -178,14 +178,13 @@ def pids(platform: Platform) -> dict[str, int | None]:
 
 def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
     platform, supervisor = started.platform, supervisor_pid(started.platform)
-    before, processes = pids(platform), tagged(platform.home.id)
+    before = pids(platform)
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: supervisor_pid(platform) != supervisor and healthy(platform))
     assert pids(platform) == before
     now = [" ".join(process.cmdline()) for process in tagged(platform.home.id)]
     assert sum("supervisord" in line for line in now) == 1
     assert sum("infra.local.launch" in line for line in now) == len(before)
-    assert len(now) <= len(processes) + len(before), "more runs than did before"
     log, killed = platform.home.log("postgres"), before["postgres"]
     written = log.stat().st_size
     assert killed
