@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, func, select
 
+from components.checksums import sha256
 from components.columns import Columns
 from components.errors import DuotempoError
 from components.ids import repaired_id
@@ -54,7 +55,7 @@ class Snapshot:
         """Raises SnapshotError when a file is missing or is not what the manifest says."""
         manifest = _read_manifest(path)
         try:
-            found = {name: _sha256(path / file) for name, file in _FILES.items()}
+            found = {name: sha256(path / file) for name, file in _FILES.items()}
         except OSError as error:
             raise SnapshotError(f"{path} is no readable snapshot ({error}); take a new one") from error
         for name, digest in found.items():
@@ -123,7 +124,7 @@ def erase_user(path: Path, user_id: str) -> int:
     file, manifest_file = path / _FILES["events"], path / _MANIFEST
     next_file, next_manifest = (path / f"{each.name}{_NEXT}" for each in (file, manifest_file))
     try:
-        if next_manifest.is_file() and json.loads(next_manifest.read_bytes())["sha256"]["events"] == _sha256(file):
+        if next_manifest.is_file() and json.loads(next_manifest.read_bytes())["sha256"]["events"] == sha256(file):
             next_manifest.replace(manifest_file)
         manifest, events = _read_manifest(path), pq.read_table(file)
         kept = events.filter(pc.invert(is_user(events[Columns.USER], user_id)))
@@ -132,7 +133,7 @@ def erase_user(path: Path, user_id: str) -> int:
     if gone := events.num_rows - kept.num_rows:
         pq.write_table(kept, next_file)
         manifest["rows"]["events"] = kept.num_rows
-        manifest["sha256"]["events"] = _sha256(next_file)
+        manifest["sha256"]["events"] = sha256(next_file)
         manifest["rewritten_at"] = datetime.now(UTC).isoformat(timespec="microseconds")
         next_manifest.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         next_file.replace(file)
@@ -185,7 +186,7 @@ def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -
             "events": _write(connection, _events_before(cut), EVENT_SCHEMA, partial / _FILES["events"]),
             "items": _write(connection, _all_items(), ITEM_SCHEMA, partial / _FILES["items"]),
         }
-    digests = {name: _sha256(partial / file) for name, file in _FILES.items()}
+    digests = {name: sha256(partial / file) for name, file in _FILES.items()}
     identity = hashlib.sha256("\n".join([cut.isoformat(), *digests.values()]).encode()).hexdigest()
     return {
         "id": identity,
@@ -256,11 +257,6 @@ def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _free(folder: Path) -> str:

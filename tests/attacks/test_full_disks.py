@@ -31,13 +31,14 @@ def full() -> None:
 def test_a_program_begins_though_its_process_cannot_be_noted(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.make()
-    for word in ("", "begins"):
+    for earlier in ("", "1"):
         begun = subprocess.run(
             [sys.executable, "-c", BEGINS, tmp_path], preexec_fn=full, capture_output=True, text=True
         )
         assert begun.returncode == 0, begun.stderr
         assert "begins without a note" in begun.stderr
-        assert living(home, "postgres") is None, word
+        assert home.life("postgres").read_text() == earlier
+        assert living(home, "postgres") is None
         home.life("postgres").write_text("1")
 
 
