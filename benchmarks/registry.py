@@ -27,6 +27,7 @@ BENCHES = {
     "serve": Bench("requests a second, their times and the start, beside peers, into docs/performance.md"),
     "feedback": Bench("rows of feedback a second, beside a bare COPY, into docs/performance.md"),
     "soak": Bench("memory over an hour's requests, into docs/reliability.md"),
+    "idle": Bench("what a platform costs that nobody asks, by program, into docs/performance.md"),
     "retrieval": Bench("a million items beside ten thousand, into docs/performance.md"),
 }
 

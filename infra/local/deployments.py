@@ -15,7 +15,7 @@ from infra.local import automations
 from infra.local.errors import PlatformError
 from infra.local.health import http
 from infra.local.logins import authorization
-from infra.local.worker import TEMPLATE
+from infra.pools import PROCESS
 
 OURS = "duotempo"
 """Tag of all deployments of prefect.yaml."""
@@ -103,7 +103,7 @@ class Deployments:
         with httpx.Client(base_url=url, headers=headers, timeout=self._seconds) as client:
             for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
                 if client.get(f"/work_pools/{pool}").status_code == httpx.codes.NOT_FOUND:
-                    template = json.loads(TEMPLATE.read_text())
+                    template = json.loads(PROCESS.read_text(encoding="utf-8"))
                     wanted = {"name": pool, "type": "process", "base_job_template": template}
                     made = client.post("/work_pools/", json=wanted)
                     if made.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):

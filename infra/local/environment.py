@@ -82,7 +82,6 @@ def servers(home: Home, databases: Databases, project: Path, prefect_url: str) -
         **({"PREFECT_SERVER_API_AUTH_STRING": f"{logins.USER}:{login}"} if login else {}),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{prefect_url},{prefect_url.replace('127.0.0.1', 'localhost')}",
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
         "MLFLOW_AUTH_CONFIG_PATH": str(home.supervisor / "mlflow.ini"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -30,8 +30,6 @@ from infra.local.sweep import FLOW_RUN, environment_of
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
-TEMPLATE = PROJECT / "infra" / "pools" / "process.json"
-"""Of a pool that this worker makes."""
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 NAME_LABEL = "prefect.worker.name"
 """Where Prefect keeps which worker took a run."""
@@ -51,10 +49,8 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     while not http(f"{api}/health"):
         time.sleep(PAUSE_SECONDS)
     report_lost_runs(api, full)
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--type", "process"]
-    command += ["--base-job-template", str(TEMPLATE)]
-    of_queue = ["--work-queue", queue] if queue else []
-    os.execv(command[0], [*command, "--pool", pool, *of_queue, "--name", full])
+    command = [sys.executable, "-m", "infra.local.runner", pool, full, *([queue] if queue else [])]
+    os.execv(command[0], command)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -70,7 +66,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "DUOTEMPO_PROJECT": str(PROJECT),
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
     }
 

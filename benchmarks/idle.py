@@ -1,0 +1,98 @@
+"""What a platform costs that nobody asks: share of a core and memory, by program.
+
+On a platform of its own that serves a made-up shop. Memory is the proportional set size: a page that several processes
+share counts once.
+"""
+
+import os
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+from tqdm import trange
+
+from benchmarks.chaos import CHOSEN, serve_shop
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from components.settings import Settings
+from infra.local.platform import Platform
+from infra.local.sweep import PROGRAM, environment_of, tagged
+
+PAGE = ROOT / "docs" / "performance.md"
+MARKER = "idle"
+SETTLE_SECONDS, SECONDS = 60, 180
+"""Waited for what a start still has to do, then measured for."""
+KEEPER = "supervisord"
+
+Usage = dict[str, tuple[float, float]]
+"""CPU seconds since the start and bytes, by program."""
+
+
+def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
+    """Measures and writes the table into the page: the figures. Raises PlatformError if the platform does not start."""
+    with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home:
+        os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
+        platform = Platform(Settings(database_url=None))
+        try:
+            platform.up()
+            serve_shop(platform, Path(home))
+            figures = measure(platform.home.id)
+        finally:
+            platform.down()
+            platform.remove()
+    write_between(page, MARKER, report(figures))
+    return figures
+
+
+def measure(home_id: str) -> dict[str, float]:
+    """`{program}_core` (share of one core) and `{program}_mb` of each program, and of all of them as `total`."""
+    bar = trange(SETTLE_SECONDS + SECONDS, desc="idle")
+    before: Usage = {}
+    for second in bar:
+        if second == SETTLE_SECONDS:
+            before, began = usage(home_id), time.monotonic()
+        time.sleep(1)
+    after, seconds = usage(home_id), time.monotonic() - began
+    figures: dict[str, float] = {"processes": len(of_platform(home_id))}
+    for program, (cpu, held) in sorted(after.items(), key=lambda entry: -entry[1][0] + before[entry[0]][0]):
+        figures[f"{program}_core"] = (cpu - before[program][0]) / seconds
+        figures[f"{program}_mb"] = held / 1e6
+    for unit in ("core", "mb"):
+        figures[f"total_{unit}"] = sum(value for name, value in figures.items() if name.endswith(f"_{unit}"))
+    return figures
+
+
+def usage(home_id: str) -> Usage:
+    """Of all processes of the platform, those included that have ended and whose parent belongs to it."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for process, program in of_platform(home_id).items():
+        try:
+            with process.oneshot():
+                sums[program][0] += sum(process.cpu_times()[:4])
+                sums[program][1] += process.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return {program: (cpu, held) for program, (cpu, held) in sums.items()}
+
+
+def of_platform(home_id: str) -> dict[psutil.Process, str]:
+    """The platform's processes, and the program that each belongs to."""
+    found: dict[psutil.Process, str] = {}
+    for process in tagged(home_id):
+        program = environment_of(process).get(PROGRAM, KEEPER)
+        found[process] = program.split("-")[0] if program.startswith("bento") else program
+        if program == "postgres":  # its children have no environment that could be read
+            found |= dict.fromkeys(process.children(recursive=True), program)
+    return found
+
+
+def report(figures: dict[str, float]) -> str:
+    names = [name.removesuffix("_core") for name in figures if name.endswith("_core")]
+    rows = [
+        [f"**{name}**" if name == "total" else name, f"{figures[f'{name}_core']:.1%}", f"{figures[f'{name}_mb']:,.0f}"]
+        for name in names
+    ]
+    note = f"{figures['processes']:.0f} processes, measured for {SECONDS} s."
+    return f"{provenance('idle')} {note}\n\n{table(['program', 'of one core', 'MB'], rows)}"
