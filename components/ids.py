@@ -60,9 +60,9 @@ def id_fault(cleaned: str) -> str | None:
     """What is wrong with an id that `clean_id` made: too long, or invisible characters inside; None for a sound one."""
     if len(cleaned) > MAX_ID:
         return f"has more than {MAX_ID} characters"
-    if not (cleaned.isascii() and cleaned.isprintable()) and _FORBIDDEN.search(cleaned):
-        return "holds control or invisible characters"
-    return None
+    if cleaned.isascii() and cleaned.isprintable():
+        return None
+    return "holds control or invisible characters" if _FORBIDDEN.search(cleaned) else None
 
 
 def sound_id(given: str | int) -> str:

@@ -14,7 +14,7 @@ from components.columns import Columns
 from components.ids import clean_id
 from components.privacy import Privacy
 from components.settings import EventSettings
-from components.store.admission import Admission, earlier_names
+from components.store.admission import Admission, identified
 from components.store.apart import rejected_row
 from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.faults import named
@@ -123,8 +123,7 @@ class Intake:
 
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
         """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
-        users = {user for batch in batches for row in batch.raw if (user := clean_id(row[Columns.USER]))}
-        earlier = earlier_names(self._privacy, (row[Columns.USER] for batch in batches for row in batch.raw))
+        users, earlier = identified(self._privacy, (row[Columns.USER] for batch in batches for row in batch.raw))
         admission = Admission(self._names(users), {}, {item for batch in batches for item in batch.items})
         closed: Sequence[Set[datetime]] = [frozenset()] * len(batches)
         try:

@@ -1,48 +1,56 @@
 """What people told this process lately: it counts at once, also where Postgres cannot be asked for the rest."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
 from components.store.history import Behaviour
-from components.store.rows import EventRow
-from serving.live import behaviour
 
-MOST = 100_000
-"""Events that are remembered; those of who told longest ago go first."""
+MOST, MOST_PARTS = 100_000, 10_000
+"""Events that are remembered, and transactions or requests that they came in; the oldest go first."""
+
+Events = Mapping[str, Mapping[str, Behaviour]]
+"""By user and event_id."""
 
 
 class Lately:
-    """Any thread may tell and ask."""
+    """Any thread may tell and ask. What is told costs next to nothing; asking looks through all parts."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = Lock()
-        self._told: OrderedDict[str, dict[str, Behaviour]] = OrderedDict()
+        self._parts: deque[Events] = deque()
         self._count = 0
 
-    def tell(self, rows: Iterable[EventRow]) -> None:
-        """Events that this process has accepted, or spooled; one that comes again counts once."""
+    def tell(self, events: Events) -> None:
+        """What this process has accepted, or spooled, at once."""
         with self._lock:
-            for row in rows:
-                told = self._told.setdefault(row.user_id, {})
-                self._told.move_to_end(row.user_id)
-                if row.event_id not in told:
-                    told[row.event_id] = behaviour(row)
-                    self._count += 1
-            while self._count > self._most:
-                _, oldest = self._told.popitem(last=False)
-                self._count -= len(oldest)
+            self._parts.append(events)
+            self._count += _size(events)
+            while self._count > self._most or len(self._parts) > MOST_PARTS:
+                self._count -= _size(self._parts.popleft())
 
     def of(self, user_id: str) -> Sequence[Behaviour]:
+        """Each once, however often it was told, and as it was told first."""
         with self._lock:
-            return list(self._told.get(user_id, {}).values())
+            parts = [part[user_id] for part in self._parts if user_id in part]
+        told: dict[str, Behaviour] = {}
+        for part in parts:
+            for event_id, event in part.items():
+                told.setdefault(event_id, event)
+        return list(told.values())
 
     def gone(self, user_id: str | None) -> None:
         """Nothing may be kept of a user, or with None of any."""
         with self._lock:
-            if user_id is None:
-                self._told.clear()
-                self._count = 0
-            else:
-                self._count -= len(self._told.pop(user_id, {}))
+            kept = [] if user_id is None else [_without(part, user_id) for part in self._parts]
+            self._parts = deque(kept)
+            self._count = sum(map(_size, kept))
+
+
+def _size(events: Events) -> int:
+    return sum(map(len, events.values()))
+
+
+def _without(events: Events, user_id: str) -> Events:
+    return {user: told for user, told in events.items() if user != user_id} if user_id in events else events

@@ -172,8 +172,8 @@ class Recommender:
         }
         return Answer(body, request_id, ranked.listed)
 
-    def happened(self, events: Mapping[str, Sequence[Behaviour]]) -> None:
-        """Events by user that Postgres has now, all of which are new to it."""
+    def happened(self, events: Mapping[str, Mapping[str, Behaviour]]) -> None:
+        """Events by user and event_id that Postgres has now, all of which are new to it."""
         self.users.happened(events)
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> None:

@@ -114,16 +114,17 @@ class Variants:
 
     def happened(self, rows: Collection[EventRow]) -> None:
         """Events that this process has stored, all of them new: what Postgres tells of them is ignored."""
-        self._lately.tell(rows)
         events = _by_user(rows)
+        self._lately.tell(events)
         for recommender in self._recommenders.values():
             recommender.happened(events)
 
     def spooled(self, rows: Collection[EventRow]) -> None:
         """Events that this process keeps for Postgres, which may have them already: the commit may have been all that
         arrived."""
-        self._lately.tell(rows)
-        for user_id in {row.user_id for row in rows}:
+        events = _by_user(rows)
+        self._lately.tell(events)
+        for user_id in events:
             self.users_changed(user_id)
 
     def users_gone(self, user_id: str | None) -> None:
@@ -211,9 +212,9 @@ class Variants:
         return f"version {version} cannot answer in this Bento: {why}"
 
 
-def _by_user(rows: Iterable[EventRow]) -> dict[str, list[Behaviour]]:
-    """Without their texts, which are not kept in memory."""
-    events: dict[str, list[Behaviour]] = {}
+def _by_user(rows: Iterable[EventRow]) -> dict[str, dict[str, Behaviour]]:
+    """By event_id, too; without their texts, which are not kept in memory."""
+    events: dict[str, dict[str, Behaviour]] = {}
     for row in rows:
-        events.setdefault(row.user_id, []).append(behaviour(row))
+        events.setdefault(row.user_id, {})[row.event_id] = behaviour(row)
     return events

@@ -1,6 +1,6 @@
 """The door for events: users get their pseudonyms, and rows of people of whom nothing may be kept stay outside."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -27,15 +27,18 @@ class Admission:
 EVERYBODY = Admission({}, {})
 
 
-def earlier_names(privacy: Privacy, user_ids: Iterable[object]) -> dict[str, str]:
-    """What earlier versions called users whose ids are not written as they are cleaned, and what the store calls them
-    now: who was refused by the one name is refused by the other."""
-    return {
-        name: privacy.pseudonym(user)
-        for given in user_ids
-        if isinstance(given, str) and (user := clean_id(given)) and user != given
-        for name in privacy.earlier_names(given)
-    }
+def identified(privacy: Privacy, user_ids: Iterable[object]) -> tuple[set[str], dict[str, str]]:
+    """The cleaned ids; and what earlier versions called the users whose ids are not written so, with what the store
+    calls them now: who was refused by the one name is refused by the other."""
+    users: set[str] = set()
+    earlier: dict[str, str] = {}
+    for given in user_ids:
+        if not (user := clean_id(given)):
+            continue
+        users.add(user)
+        if user != given and isinstance(given, str):
+            earlier |= dict.fromkeys(privacy.earlier_names(given), privacy.pseudonym(user))
+    return users, earlier
 
 
 def admit(
@@ -43,11 +46,9 @@ def admit(
 ) -> Admission:
     """Who of these may come in. They stay locked to the end of the transaction, so that an erasure and a writer never
     miss each other. Raises PrivacyError."""
-    given: Sequence[object] = list(user_ids)
-    users = {user for user_id in given if (user := clean_id(user_id))}
+    users, earlier = identified(privacy, user_ids)
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
     known_as = names.values() if privacy.pseudonyms else users
-    earlier = earlier_names(privacy, given)
     told, unknown = locked(connection, privacy, {*known_as, *earlier}, item_ids)
     refused = {earlier.get(name, name): reason for name, reason in told.items()}
     if privacy.pseudonyms:

@@ -134,7 +134,7 @@ def _event(
 ) -> EventRow:
     user = _required(Columns.USER, raw, user)
     item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
-    event_id = _sound_id(Columns.EVENT_ID, raw, clean_id(raw.get(Columns.EVENT_ID)))
+    event_id = _optional_id(Columns.EVENT_ID, raw)
     kind = (clean_id(raw.get(Columns.EVENT)) or "").lower()
     if kind not in EVENTS:
         raise _Unsound(f"unknown_event: {_quoted(kind)} is none of {', '.join(EVENTS)}")
@@ -148,8 +148,8 @@ def _event(
     if event_id is None:
         parts = ("" if value is None else str(value), text or "")
         event_id = _sha256(source, user, item, kind, str(round(seconds * 1e6)), *parts)
-    session, request = [_sound_id(name, raw, clean_id(raw.get(name))) for name in (Columns.SESSION, Columns.REQUEST)]
-    version, variant = [_text(name, raw) or None for name in (Columns.MODEL_VERSION, Columns.VARIANT)]
+    session, request = _optional_id(Columns.SESSION, raw), _optional_id(Columns.REQUEST, raw)
+    version, variant = _text(Columns.MODEL_VERSION, raw) or None, _text(Columns.VARIANT, raw) or None
     return EventRow(
         event_id, user, item, kind, value, text, moment(seconds), session, request, version, variant, source
     )
@@ -182,20 +182,26 @@ def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
 
 
 def _required(name: str, raw: Mapping[str, object], cleaned: str | None) -> str:
-    sound = _sound_id(name, raw, cleaned)
-    if sound is None:
+    if cleaned is None:
         raise _Unsound(f"missing_{name}: {name} is absent or empty")
-    return sound
+    return _sound_id(name, raw, cleaned)
 
 
-def _sound_id(name: str, raw: Mapping[str, object], cleaned: str | None) -> str | None:
-    if cleaned is not None and (fault := kind_fault(raw[name]) or id_fault(cleaned)):
+def _optional_id(name: str, raw: Mapping[str, object]) -> str | None:
+    if (given := raw.get(name)) is None or (cleaned := clean_id(given)) is None:
+        return None
+    return _sound_id(name, raw, cleaned)
+
+
+def _sound_id(name: str, raw: Mapping[str, object], cleaned: str) -> str:
+    if fault := kind_fault(raw[name]) or id_fault(cleaned):
         raise _Unsound(f"bad_{name}: {_quoted(cleaned)} {fault}")
     return cleaned
 
 
 def _text(name: str, raw: Mapping[str, object]) -> str:
-    given = raw.get(name)
+    if (given := raw.get(name)) is None:
+        return ""
     if isinstance(given, _NESTED):
         raise _Unsound(f"bad_{name}: {_quoted(given)} is no text")
     return clean_text(given)
