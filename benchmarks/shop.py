@@ -11,7 +11,7 @@ from scipy import sparse
 from sqlalchemy import Engine
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.fusion.export import export_user_tower
 from components.fusion.model import FusionModel
 from components.settings import Settings

@@ -18,7 +18,7 @@ from benchmarks.cells import changed
 from benchmarks.errors import BenchError
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.named import get
 from components.datasets.sources import read_folder
 from components.evaluation.offline import OfflineEvaluation

@@ -18,9 +18,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import DuotempoError
-from components.logs import LogLines
-from components.plain import visible
+from components.core.errors import DuotempoError
+from components.core.logs import LogLines
+from components.core.plain import visible
 from components.settings import Settings
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def ingest(
     """
     from datetime import UTC, datetime
 
-    from components.columns import EVENTS
+    from components.core.columns import EVENTS
     from components.datasets.sources import read_files, read_folder
     from components.store.ingest import ingest as load
 

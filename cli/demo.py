@@ -17,9 +17,9 @@ import typer
 
 from cli.console import busy, err, led_by, load_settings, out, table
 from cli.memory import PeakMemory
-from components.columns import Columns
+from components.core.columns import Columns
+from components.core.errors import DuotempoError
 from components.datasets import named, sources
-from components.errors import DuotempoError
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import count_answers

@@ -7,7 +7,7 @@ import typer
 
 from cli.console import busy, enter_platform, fail, load_settings, opened_store, out, print_json, table
 from cli.platform import JSON
-from components.ids import PersonId, sound_id
+from components.core.ids import PersonId, sound_id
 
 
 def user_id(given: str) -> PersonId:

@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.checksums import changed, sha256
-from components.damage import UNREADABLE
-from components.errors import DuotempoError
+from components.core.checksums import changed, sha256
+from components.core.damage import UNREADABLE
+from components.core.errors import DuotempoError
 from components.ranking.nearest import NearestItems
 from components.ranking.sparse import Csr, Rows
 

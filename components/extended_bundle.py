@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.fusion.projection import project
 from components.ranking.sparse import Csr, Rows
 from components.stacked import Stacked

@@ -13,8 +13,8 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
-from components.errors import DuotempoError
-from components.ids import PersonId, clean_id, earlier_ids
+from components.core.errors import DuotempoError
+from components.core.ids import PersonId, clean_id, earlier_ids
 from components.settings import Settings
 
 KEY_FILE = Path("secrets", "privacy")

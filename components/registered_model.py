@@ -15,7 +15,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.ranking.scorer import Scorer
 from components.ranking.states import UserState
 

@@ -22,10 +22,10 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.bundle import Bundle, BundleError, OtherSchema
-from components.columns import Columns
-from components.damage import DamagedFile, reading, sealed
+from components.core.columns import Columns
+from components.core.damage import DamagedFile, reading, sealed
+from components.core.errors import DuotempoError
 from components.embedding.vectors import read_vectors
-from components.errors import DuotempoError
 from components.evaluation.judgement import Judgement, judge
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from components import registry
 from components.bundle import Bundle
-from components.columns import Columns
-from components.errors import DuotempoError
+from components.core.columns import Columns
+from components.core.errors import DuotempoError
 from components.fusion.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
 from components.ranking.exclusion import Exclusion

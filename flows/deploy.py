@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.bundle import Bundle, BundleError
-from components.markdown import escaped, table
+from components.core.markdown import escaped, table
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import DeploySettings, Settings
 from components.store.engine import StoreError, make_engine

@@ -17,13 +17,13 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
 
 from components import registry
-from components.markdown import escaped
+from components.core.markdown import escaped
+from components.core.pictures import data_uri
 from components.monitoring import measure as steps
 from components.monitoring.decision import Decision, Trainings, decide
 from components.monitoring.measure import DriftReport, OnlineReport
 from components.monitoring.plots import plot_drift, plot_variants
 from components.monitoring.tables import drift_table, online_table
-from components.pictures import data_uri
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.monitoring import record_drift, record_online

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
 from components import registry
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.registry import RegistryUnavailable
 from components.store.engine import StoreError
 from infra.client import DeploymentLost

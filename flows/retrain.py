@@ -11,10 +11,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from components import training_run as steps
+from components.core.markdown import escaped, table
+from components.core.pictures import with_pictures
 from components.evaluation.judgement import Judgement
 from components.fusion.fusions import make_fusion
-from components.markdown import escaped, table
-from components.pictures import with_pictures
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot

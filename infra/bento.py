@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from components.bundle import MANIFEST, VERSION, read_manifest
-from components.checksums import sha256
-from components.errors import DuotempoError
+from components.core.checksums import sha256
+from components.core.errors import DuotempoError
 from serving.bundles import CHAMPION_FILE
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
-from components.columns import Columns
-from components.errors import DuotempoError
+from components.core.columns import Columns
+from components.core.errors import DuotempoError
 from components.monitoring.canary import ENOUGH_ERRORS as ENOUGH
 from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against
 from components.monitoring.online import CHAMPION, Online, compare

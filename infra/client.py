@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from infra.local.logins import PREFECT
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.errors import DuotempoError
-from components.logs import log_to
+from components.core.errors import DuotempoError
+from components.core.logs import log_to
 from components.registry import NAME, PRODUCTION, Problem, WebhookRefused, check_delivery
 from components.registry.versions import CHAMPION
 from components.registry.webhook import FRESH_SECONDS

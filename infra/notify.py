@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.settings import MonitoringSettings
 
 TIMEOUT_SECONDS = 10.0

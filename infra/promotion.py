@@ -7,7 +7,7 @@ import httpx
 from sqlalchemy import Engine
 
 from components import registry
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import Settings
 from components.store.engine import make_engine

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 TIMEOUT_SECONDS = 30.0
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from components.ids import clean_id
+from components.core.ids import clean_id
 from components.privacy import PrivacyError
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in

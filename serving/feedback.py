@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from components.columns import Columns
-from components.ids import clean_id
+from components.core.columns import Columns
+from components.core.ids import clean_id
 from components.privacy import Privacy
 from components.settings import EventSettings
 from components.store.admission import Admission, identified

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from components.logs import LogLines
-from components.plain import visible
+from components.core.logs import LogLines
+from components.core.plain import visible
 from components.settings import Settings
 
 OURS = ("serving", "components")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.privacy import Privacy, PrivacyError
 from components.store.admission import Admission, admit
 from components.store.apart import unstorable

@@ -20,11 +20,11 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from components.bounds import MAX_ID
-from components.columns import EVENTS
-from components.ids import PersonId, sound_id
+from components.core.bounds import MAX_ID
+from components.core.columns import EVENTS
+from components.core.ids import PersonId, sound_id
+from components.core.normalize import clean_text
 from components.ranking.scorer import Strategy
-from components.store.normalize import clean_text
 
 MAX_BATCH = 1000
 MAX_CONTEXT = 100

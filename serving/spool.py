@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.settings import Settings
 
 FILE = "feedback.sqlite"

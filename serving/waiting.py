@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from components.columns import Columns
-from components.ids import clean_id
+from components.core.columns import Columns
+from components.core.ids import clean_id
 from components.store.rows import EventRow, Rejected
 from serving.spool import Row
 

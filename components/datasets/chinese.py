@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 SEED = 20240601
 USERS = 60

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.errors import DuotempoError
-from components.plain import one_line
+from components.core.errors import DuotempoError
+from components.core.plain import one_line
 
 MOST_COLUMNS = 1000
 SHOWN_COLUMNS = 20

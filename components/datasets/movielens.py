@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 _INTERACTIONS = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT, Columns.VALUE]
 _ITEMS = [Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION]

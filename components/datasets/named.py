@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.chinese import chinese_sample
 from components.datasets.download import download, download_wheel
 from components.datasets.movielens import latest_small_official, ml_100k_official, ml_100k_recbole

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.store.rows import EventRow, ItemRow
 
 _TYPES = {

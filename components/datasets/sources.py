@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.columns import EVENTS, Columns
+from components.core.columns import EVENTS, Columns
+from components.core.ids import clean_id
+from components.core.normalize import BEYOND_SECONDS
+from components.core.timestamps import epoch_seconds
 from components.datasets.files import DatasetError, listed, read_rows
-from components.ids import clean_id
-from components.store.normalize import BEYOND_SECONDS
-from components.times import epoch_seconds
 
 EVENT_FILE = "interactions.parquet"
 ITEM_FILE = "items.parquet"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.settings import EmbeddingSettings
 
 ENGLISH = "packaged:minilm"

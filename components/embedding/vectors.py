@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.columns import Columns as C
-from components.errors import DuotempoError
+from components.core.columns import Columns as C
+from components.core.errors import DuotempoError
 
 
 class VectorsError(DuotempoError):

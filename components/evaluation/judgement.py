@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.evaluation import gate, report
 from components.evaluation.baselines import Popularity, RecentPopularity
 from components.evaluation.exposure import exposure, exposure_by_users, item_groups

@@ -12,7 +12,10 @@ import pandas as pd
 from scipy import sparse
 
 from components.bundle import Bundle
-from components.columns import EVENTS, Columns
+from components.core.columns import EVENTS, Columns
+from components.core.ids import clean_id
+from components.core.normalize import BEYOND_SECONDS
+from components.core.timestamps import epoch_seconds, moments
 from components.datasets.records import as_frame, records
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
@@ -39,7 +42,6 @@ from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
 from components.fusion.inputs import VectorsOf, make_documents
 from components.fusion.sequences import Documents
 from components.fusion.training import Progress
-from components.ids import clean_id
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
@@ -48,9 +50,7 @@ from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 from components.store.clean import clean_items
-from components.store.normalize import BEYOND_SECONDS
 from components.store.rows import ItemRow
-from components.times import epoch_seconds, moments
 
 SPLITS = ("loo", "temporal", "rolling")
 PRODUCT = "duotempo"

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from components.core.plain import one_line
 from components.evaluation.results import ModelResult, Summary
-from components.plain import one_line
 
 LONG, SHORT, GREY, INK = "#35508f", "#e2793f", "#a9b1bd", "#2b2f36"
 SERIES = (LONG, SHORT, "#5b9a8b", "#8c6bb1", "#c9a227", "#7f7f7f")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.evaluation.baselines import Popularity
 from components.evaluation.metrics import rank
 from components.evaluation.peers import Peer, interaction_matrix

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.core.markdown import escaped, table
 from components.evaluation.gate import Verdict
 from components.evaluation.results import Summary
-from components.markdown import escaped, table
 
 _PLOTS = {
     "metrics": "Metrics with 95 % intervals",

@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns as C
+from components.core.columns import Columns as C
+from components.core.timestamps import epoch_seconds
 from components.evaluation.errors import EvaluationError
-from components.times import epoch_seconds
 
 Kind = Literal["loo", "temporal"]
 

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 TEXT_COMPONENTS = 128
 

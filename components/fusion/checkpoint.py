@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ Every fusion returns two parts whose sum is U, so that each score splits exactly
 import torch
 from torch import Tensor, nn
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 CONTEXT = 2
 """Width of the context: log(1 + days since the last event), log(1 + events known)."""

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
+from components.core.timestamps import epoch_seconds
 from components.fusion.sequences import Documents
-from components.times import epoch_seconds
 
 VectorsOf = Callable[[Sequence[str]], np.ndarray]
 """From n texts to float32 (n, e) unit vectors, a zero row for an empty text."""

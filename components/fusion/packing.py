@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.fusion.catalogue import Catalogue
 from components.fusion.export import export_user_tower
 from components.fusion.model import FusionModel

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
+from components.core.timestamps import epoch_seconds
 from components.interests.signals import signals
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, FusionSettings
-from components.times import epoch_seconds
 
 
 @dataclass(frozen=True)

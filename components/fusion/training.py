@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.fusion.checkpoint import load_checkpoint, save_checkpoint
 from components.fusion.distributed import add_up, average_gradients, copy_from_first, processes, rank
 from components.fusion.holdout import Validation, gain

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 FIRST, GROWTH = 8, 4
 

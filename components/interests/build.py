@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.interests.categories import item_categories
 from components.interests.documents import document_long, document_short
 from components.interests.history import Histories

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.arrow import numbers
-from components.columns import Columns
+from components.core.columns import Columns
 from components.interests.profile import Keywords
 from components.ranking.sparse import Rows
 

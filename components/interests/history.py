@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.interests.signals import RATED, signals
 from components.settings import EventSettings
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.settings import EventSettings
 
 if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one signal at a time

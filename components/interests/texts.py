@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 TEXT_COLUMNS = (Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION)
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval
 from components.interests.signals import RATED, signals
 from components.monitoring.ratios import Ratio, Term, ratios

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from components import markdown
+from components.core import markdown
 from components.monitoring.drift import Drift
 from components.monitoring.online import CHAMPION, Figure, Online
 

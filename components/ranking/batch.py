@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from components.arrow import numbers
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.evaluation.metrics import top_k
 from components.fusion.sequences import Documents, Sequences
 from components.ranking.rerank import rerank

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.interests.signals import RATED
 from components.settings import EventSettings, RankingSettings
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 Kind = Literal["GPU", "CPU"]
 PORT_SECONDS = 5.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.interests.build import build_interests
 from components.interests.profile import Keywords
 from components.ray.cluster import connected, count

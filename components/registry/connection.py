@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from components.bundle import CHECKSUM
-from components.columns import Columns
+from components.core.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
 from components.registry.pages import introduce
 from components.registry.versions import AT, BUNDLE, CHALLENGER, version_url

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from components.markdown import escaped
+from components.core.markdown import escaped
 from components.settings import DeploySettings
 from components.store.promotions import CANARY, NOTES, OPEN, REQUESTED, SERVING
 from components.store.schema import Promotion

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.registry.connection import connect
 
 EVENTS: Final = ("model_version_alias.created", "model_version_alias.deleted", "model_version.created")

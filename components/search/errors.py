@@ -1,6 +1,6 @@
 """The errors of this package."""
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 
 class SearchError(DuotempoError):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.settings.section import Amount, Part, Section, Share
 
 

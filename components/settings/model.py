@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.settings.section import Amount, Part, Section, Share
 
 

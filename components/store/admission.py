@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from components.ids import clean_id
+from components.core.ids import clean_id
 from components.privacy import Privacy
 from components.store.people import claim_key, locked
 

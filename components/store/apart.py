@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.store.faults import Fault, fault_of, named
 from components.store.rows import EventRow, ItemRow, Rejected
 

@@ -11,12 +11,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from components.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
-from components.columns import EVENTS, Columns
-from components.ids import clean_id, id_fault, kind_fault
-from components.settings import EventSettings
-from components.store.admission import EVERYBODY, Admission
-from components.store.normalize import (
+from components.core.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
+from components.core.columns import EVENTS, Columns
+from components.core.ids import clean_id, id_fault, kind_fault
+from components.core.normalize import (
     BEYOND_SECONDS,
     clean_categories,
     clean_text,
@@ -27,6 +25,8 @@ from components.store.normalize import (
     number,
     storable,
 )
+from components.settings import EventSettings
+from components.store.admission import EVERYBODY, Admission
 from components.store.partitions import month_of
 from components.store.rows import EventRow, ItemRow, Rejected
 

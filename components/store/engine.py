@@ -7,7 +7,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.store.faults import Fault, fault_of
 
 CONNECT_TIMEOUT_SECONDS = 5

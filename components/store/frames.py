@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 

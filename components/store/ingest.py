@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, select
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.records import records
 from components.datasets.sources import Dataset
 from components.privacy import Privacy

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.store.schema import Item, ItemVector
 
 ENCODER = "encoder"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.store.schema import ApiKey
 
 RECOMMEND, FEEDBACK, ADMIN = "recommend", "feedback", "admin"

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from components.core.normalize import json_safe
 from components.store.apart import rejected_row, store_apart, unstorable
 from components.store.arrays import number_array, text_array, time_array
 from components.store.bulk import copy_rows
-from components.store.normalize import json_safe
 from components.store.partitions import ensure_partitions, missing_months
 from components.store.rows import EventRow, ItemRow, Rejected
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, text
 
-from components.columns import Columns
+from components.core.columns import Columns
 
 PROPENSITY, GREEDY = "propensity", "greedy"
 """How likely the item was to stand at its place, in (0, 1], and whether it stands there without exploration too; see

@@ -3,7 +3,7 @@
 import pyarrow as pa
 from sqlalchemy import Engine, text
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.store.bulk import copy_rows
 from components.store.people import lock_users
 

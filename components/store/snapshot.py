@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, func, select
 
-from components.checksums import sha256
-from components.columns import Columns
-from components.errors import DuotempoError
-from components.ids import repaired_id
+from components.core.checksums import sha256
+from components.core.columns import Columns
+from components.core.errors import DuotempoError
+from components.core.ids import repaired_id
 from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.validation.results import Check
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.validation.results import ValidationError
 
 FEEDBACK = ("rating", "like", "dislike", "hide")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 
 class ValidationError(DuotempoError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from components.bounds import MAX_CATEGORIES, MAX_ID, MAX_VALUE
-from components.columns import EVENTS, Columns
+from components.core.bounds import MAX_CATEGORIES, MAX_ID, MAX_VALUE
+from components.core.columns import EVENTS, Columns
 from components.settings import ValidationSettings
 from components.validation.checks import FEW, read_checks
 from components.validation.frames import FEEDBACK, Surroundings, prepare

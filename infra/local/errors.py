@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 TAIL = 12
 """Lines of a log that an error shows."""

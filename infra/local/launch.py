@@ -19,7 +19,7 @@ from types import FrameType
 
 import psutil
 
-from components.logs import log_to
+from components.core.logs import log_to
 from infra.local.ends import await_an_end
 from infra.local.home import Home
 from infra.local.lives import begin, living

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.plain import one_line
+from components.core.plain import one_line
 from infra.local import ports, postgres
 from infra.local.backup import apart, run_tool
 from infra.local.backup_folder import ROLES, Backup

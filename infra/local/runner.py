@@ -17,7 +17,7 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 from websockets.exceptions import WebSocketException
 
-from components.logs import log_to
+from components.core.logs import log_to
 from infra.pools import PROCESS
 
 LOG = logging.getLogger(__name__)

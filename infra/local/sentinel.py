@@ -13,7 +13,7 @@ import time
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
-from components.logs import log_to
+from components.core.logs import log_to
 from infra.local.ends import await_an_end
 from infra.local.errors import PlatformError
 from infra.local.home import Home

@@ -17,7 +17,7 @@ from typing import NoReturn
 import httpx
 import psutil
 
-from components.logs import log_to
+from components.core.logs import log_to
 from components.settings import Settings
 from infra.local import logins
 from infra.local.automations import HEARTBEAT_SECONDS

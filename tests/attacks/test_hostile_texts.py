@@ -12,12 +12,12 @@ from typer import Exit
 
 from cli.console import Terminal, fail, led_by
 from cli.recommendations import show_answer
+from components.core.markdown import escaped, table
+from components.core.plain import visible
 from components.evaluation.plots import exposure_bars
 from components.evaluation.report import report
-from components.markdown import escaped, table
 from components.monitoring.drift import Drift
 from components.monitoring.tables import drift_table
-from components.plain import visible
 from components.settings import Settings
 from components.validation.report import write_report
 from components.validation.results import Check, SuiteResult

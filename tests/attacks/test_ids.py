@@ -10,8 +10,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from components.core.ids import PersonId, clean_id
 from components.datasets.sources import Dataset
-from components.ids import PersonId, clean_id
 from components.privacy import Privacy
 from components.settings import EventSettings, PrivacySettings, Settings
 from components.store.clean import clean_events, clean_items

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from cli.main import app
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.datasets.sources import Dataset
 from components.privacy import Privacy
 from components.settings import EventSettings, Settings, ValidationSettings

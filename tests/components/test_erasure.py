@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import read_table, read_vectors, text_hash, write_vectors

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import text
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.search import preset, study

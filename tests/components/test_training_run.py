@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import text
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
+from components.core.errors import DuotempoError
 from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import text_hash, write_vectors
-from components.errors import DuotempoError
 from components.fusion.sequences import build_sequences
 from components.settings import Settings
 from components.store.engine import make_engine

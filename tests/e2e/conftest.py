@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.embedding.encoder import ENGLISH
 from tests.support.command_line import Answer
 from tests.support.platforms import SharedPlatform, preset

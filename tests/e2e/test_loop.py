@@ -14,7 +14,7 @@ import torch
 from mlflow import MlflowClient
 
 from components import registry
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.chinese import chinese_sample
 from components.registry import Version
 from components.store.snapshot import Snapshot, latest_snapshot

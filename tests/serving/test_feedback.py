@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from serving.answers import ErrorAnswer, FeedbackAnswer, ItemsAnswer
 from tests.support.calls import REUSED, colours, counted, ids, new_user, recommend, tell
 from tests.support.postgres import soon_stored, stored

@@ -24,7 +24,7 @@ from schemathesis.checks import (
 )
 from schemathesis.core.result import Ok
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.store.engine import make_engine
 from components.store.keys import create_key
 from serving.answers import ErrorAnswer

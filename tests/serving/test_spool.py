@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.privacy import Privacy
 from components.settings import EventSettings, PrivacySettings, Settings
 from components.store.clean import clean_events

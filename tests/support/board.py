@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS

@@ -1,6 +1,6 @@
 """The error of this room."""
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 
 
 class AdaptationError(DuotempoError):

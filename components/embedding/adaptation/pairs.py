@@ -7,13 +7,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from components.columns import Columns
+from components.core.columns import Columns
+from components.core.timestamps import epoch_seconds
 from components.embedding.adaptation.errors import AdaptationError
 from components.interests.signals import signals
 from components.interests.texts import item_texts
 from components.ranking.states import SECONDS_A_DAY
 from components.settings import AdaptationSettings, EventSettings
-from components.times import epoch_seconds
 
 
 @dataclass(frozen=True)

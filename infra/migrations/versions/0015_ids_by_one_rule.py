@@ -7,7 +7,7 @@ What is made of the events (vectors, batch recommendations) goes, and is made ag
 from alembic import op
 from sqlalchemy import Connection, text
 
-from components.ids import repaired_id
+from components.core.ids import repaired_id
 from components.privacy import Privacy
 from components.settings import Settings
 from components.store.people import check_key

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.datasets.chinese import chinese_sample
 from components.datasets.download import download, download_wheel
 from components.datasets.named import NAMES, get

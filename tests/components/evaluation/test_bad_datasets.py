@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from components.evaluation.offline import evaluate_folder
 from components.settings import Settings
 from tests.support import colours

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.fusion.fit import fit
 from components.fusion.objective import sampled_softmax_loss, softmax_loss
 from components.fusion.sequences import Sequences, WindowSampler, in_other_order, target_weights

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.columns import Columns
+from components.core.columns import Columns
 from components.fusion.sequences import Documents, Sequences, build_sequences
 from components.ranking.batch import CHUNK, recommend_all
 from components.ranking.exclusion import Exclusion

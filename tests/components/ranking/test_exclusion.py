@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.ranking.exclusion import Exclusion
 from components.settings import EventSettings, RankingSettings
 

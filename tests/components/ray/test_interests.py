@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.columns import Columns as C
+from components.core.columns import Columns as C
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords

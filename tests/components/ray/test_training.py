@@ -16,7 +16,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from components.bundle import Bundle
-from components.columns import Columns
+from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.fusion.training import Progress, TrainingError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.columns import EVENTS
+from components.core.columns import EVENTS
 from components.datasets.records import as_frame, records
 from components.settings import EventSettings
 from components.store.admission import Admission

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.errors import DuotempoError
+from components.core.errors import DuotempoError
 from flows.batch import batch
 from flows.embed import TextsError, embed
 from infra.client import run_deployment

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from components.store.normalize import epoch
+from components.core.normalize import epoch
 
 
 def epoch_seconds(values: pd.Series) -> np.ndarray:

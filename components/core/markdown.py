@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from components.plain import one_line
+from components.core.plain import one_line
 
 _SYNTAX = re.compile(r"[\\`*|]|\](?=[(\[])")
 _ADDRESS = re.compile(r"(?<=\w):(?=/)|(?<=www)\.", re.IGNORECASE)

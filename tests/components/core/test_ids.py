@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ids import clean_id, id_fault, repaired_id
+from components.core.ids import clean_id, id_fault, repaired_id
 
 ENDS = st.text("  \t\n \u00a0\u200b\u200d\u2060\ufeff\u202e\u3000", max_size=5)
 SOUND = st.text(st.characters(categories=["L", "N", "P", "S"], codec="utf-8"), min_size=1, max_size=20)

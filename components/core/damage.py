@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.checksums import sha256
-from components.errors import DuotempoError
-from components.plain import one_line
+from components.core.checksums import sha256
+from components.core.errors import DuotempoError
+from components.core.plain import one_line
 
 UNREADABLE = (
     OSError,

@@ -2,7 +2,7 @@
 
 import logging
 
-from components.plain import visible
+from components.core.plain import visible
 
 TIMED = "%(asctime)s %(message)s"
 
