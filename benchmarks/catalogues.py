@@ -11,8 +11,8 @@ import pyarrow as pa
 from onnx import TensorProto, helper
 from scipy import sparse
 
+from components.arrays.sparse import picked
 from components.bundle import Bundle
-from components.ranking.sparse import picked
 from components.ranking.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, InterestSettings
 

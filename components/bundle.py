@@ -24,11 +24,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.arrays.ann import NearestItems
+from components.arrays.sparse import Csr, Rows
 from components.core.checksums import changed, sha256
 from components.core.damage import UNREADABLE
 from components.core.errors import DuotempoError
-from components.ranking.nearest import NearestItems
-from components.ranking.sparse import Csr, Rows
 
 SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")

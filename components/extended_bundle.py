@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
+from components.arrays.sparse import Csr, Rows
+from components.arrays.stacked import Stacked
 from components.bundle import Bundle
 from components.core.columns import Columns
 from components.fusion.projection import project
-from components.ranking.sparse import Csr, Rows
-from components.stacked import Stacked
 from components.store.item_vectors import VectorOfItem
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from components.arrow import numbers
+from components.arrays.arrow import numbers
 from components.ranking.filters import CategoryIndex
 from serving.catalogue import ListedItem, read_items, stream_items
 

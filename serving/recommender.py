@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from components.arrow import numbers
+from components.arrays.arrow import numbers
 from components.bundle import Bundle
 from components.explain import Explainer
 from components.extended_bundle import ExtendedBundle, extend

@@ -21,9 +21,9 @@ from benchmarks.catalogues import clustered_bundle
 from benchmarks.database import temporary_database
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, sentence
+from components.arrays.ann import NearestItems
 from components.ranking.candidates import DEPTH
 from components.ranking.filters import best_first
-from components.ranking.nearest import NearestItems
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "nearest"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from components.arrays.sparse import Csr
 from components.core.columns import Columns
 from components.interests.categories import item_categories
 from components.interests.documents import document_long, document_short
@@ -14,7 +15,6 @@ from components.interests.keywords import tokenize
 from components.interests.long_term import LongTerm, long_term
 from components.interests.profile import Keywords, strongest
 from components.interests.short_term import ShortTerm, short_term
-from components.ranking.sparse import Csr
 from components.settings import EventSettings, InterestSettings
 
 FAVOURITES = 8

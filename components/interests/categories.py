@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from components.arrow import numbers
+from components.arrays.arrow import numbers
+from components.arrays.sparse import Rows
 from components.core.columns import Columns
 from components.interests.profile import Keywords
-from components.ranking.sparse import Rows
 
 if TYPE_CHECKING:  # the service starts sooner without it
     import pandas as pd

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.ranking.sparse import Csr
+from components.arrays.sparse import Csr
 
 
 @dataclass(frozen=True)

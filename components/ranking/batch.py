@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from components.arrow import numbers
+from components.arrays.arrow import numbers
 from components.bundle import Bundle
 from components.core.columns import Columns
 from components.evaluation.metrics import top_k

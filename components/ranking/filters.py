@@ -6,7 +6,7 @@ from copy import copy
 import numpy as np
 import pyarrow as pa
 
-from components.arrow import numbers
+from components.arrays.arrow import numbers
 
 
 class CategoryIndex:

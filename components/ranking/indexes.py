@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.arrow import numbers
+from components.arrays.ann import NearestItems
+from components.arrays.arrow import numbers
 from components.bundle import Bundle
-from components.ranking.nearest import NearestItems
 from components.ranking.scorer import PRIORS
 from components.ranking.trends import trend_scores
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from components.arrays.sparse import Weights, entries
 from components.bundle import Bundle
 from components.ranking.filters import best_first
 from components.ranking.indexes import asked
 from components.ranking.scorer import Query, Scorer, Strategy
-from components.ranking.sparse import Weights, entries
 
 LED_TO = 5_000
 """Most candidates that a history leads to."""

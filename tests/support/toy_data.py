@@ -10,9 +10,9 @@ from scipy import sparse
 from sqlalchemy import Engine
 
 from benchmarks.catalogues import adding_tower
+from components.arrays.sparse import Csr
 from components.bundle import Bundle
 from components.datasets.sources import Dataset
-from components.ranking.sparse import Csr
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.clean import clean_events, clean_items
 from components.store.engine import make_engine

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from components.arrow import numbers
+from components.arrays.arrow import numbers
 
 
 @pytest.mark.parametrize(

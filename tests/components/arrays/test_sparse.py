@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from components.ranking.sparse import DENSE, FEW, SPARSE, add, columns, entries, plus, weighted_rows
+from components.arrays.sparse import DENSE, FEW, SPARSE, add, columns, entries, plus, weighted_rows
 
 ROWS = np.array([5, 0, 5, 7])
 WEIGHTS = np.array([[0.5, -1.0, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
