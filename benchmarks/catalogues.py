@@ -13,7 +13,7 @@ from scipy import sparse
 
 from components.arrays.sparse import picked
 from components.bundle import Bundle
-from components.ranking.states import SECONDS_A_DAY, UserState
+from components.histories.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, InterestSettings
 
 CUT = datetime(2026, 1, 1, tzinfo=UTC)

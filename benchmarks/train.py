@@ -23,7 +23,7 @@ from components.datasets.named import get
 from components.datasets.sources import read_folder
 from components.evaluation.offline import OfflineEvaluation
 from components.fusion.holdout import hold_out
-from components.fusion.sequences import WindowSampler, build_sequences
+from components.histories.sequences import WindowSampler, build_sequences
 from components.settings import Settings
 
 PAGE = ROOT / "docs" / "performance.md"

@@ -16,8 +16,8 @@ from mlflow.pyfunc.model import PythonModel
 
 from components.bundle import Bundle
 from components.core.columns import Columns
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 
 SECONDS_BETWEEN = 3600.0
 """Histories come without times: one event an hour, the last one at the bundle's cut."""

@@ -33,8 +33,8 @@ from components.fusion.catalogue import Catalogue
 from components.fusion.distributed import rank
 from components.fusion.fit import fit
 from components.fusion.inputs import make_documents
-from components.fusion.sequences import Documents
 from components.fusion.training import Progress
+from components.histories.sequences import Documents
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords

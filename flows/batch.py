@@ -16,7 +16,7 @@ from components import registry
 from components.bundle import Bundle
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.fusion.sequences import Documents, build_sequences
+from components.histories.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
 from components.ranking.exclusion import Exclusion
 from components.settings import Settings

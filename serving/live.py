@@ -7,9 +7,9 @@ from operator import attrgetter
 import numpy as np
 from sqlalchemy import Connection
 
-from components.interests.signals import signal
+from components.histories.signals import signal
+from components.histories.states import UserState
 from components.ranking.exclusion import Exclusion
-from components.ranking.states import UserState
 from components.settings import EventSettings
 from components.store.history import Behaviour, read_documents, read_histories
 from components.store.rows import EventRow

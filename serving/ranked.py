@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 
 from components.explain import Profile
+from components.histories.states import UserState
 from components.ranking.scorer import Query
-from components.ranking.states import UserState
 from serving.lists import Listed
 from serving.live import Stored
 

@@ -29,7 +29,7 @@ from components.evaluation.ranking import (
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
 from components.evaluation.slices import item_slices, user_slices
 from components.evaluation.splits import TIME, Rolling
-from components.fusion.sequences import Documents
+from components.histories.sequences import Documents
 from components.ranking.batch import reranks
 from components.ranking.scorer import Scorer
 from components.settings import Settings

@@ -40,8 +40,8 @@ from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
 from components.fusion.inputs import VectorsOf, make_documents
-from components.fusion.sequences import Documents
 from components.fusion.training import Progress
+from components.histories.sequences import Documents
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords

@@ -10,12 +10,12 @@ from components.evaluation.baselines import Popularity
 from components.evaluation.metrics import rank
 from components.evaluation.peers import Peer, interaction_matrix
 from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, event_seconds
-from components.fusion.sequences import Documents
-from components.interests.signals import signals
+from components.histories.sequences import Documents
+from components.histories.signals import signals
+from components.histories.states import UserState
+from components.histories.trends import PastTrend
 from components.ranking.batch import CHUNK, choose
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
-from components.ranking.trends import PastTrend
 from components.settings import EventSettings, RankingSettings
 
 INSTANT = 2e-6

@@ -21,8 +21,8 @@ from components.fusion.mixture import NO_MIXTURE, choose_mixture
 from components.fusion.model import FusionModel
 from components.fusion.packing import Packing
 from components.fusion.projection import project
-from components.fusion.sequences import Documents, Sequences, build_sequences
 from components.fusion.training import Progress, train
+from components.histories.sequences import Documents, Sequences, build_sequences
 from components.settings import FusionSettings, Settings
 
 FINISHING_RATE = 0.5

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from components.fusion.sequences import Documents, Sequences
-from components.ranking.states import UserState
-from components.ranking.trends import PastTrend, Trend
+from components.histories.sequences import Documents, Sequences
+from components.histories.states import UserState
+from components.histories.trends import PastTrend, Trend
 
 HeldOut = Literal["last", "recent"]
 SHARE = 0.02

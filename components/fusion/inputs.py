@@ -7,7 +7,7 @@ import pandas as pd
 
 from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
-from components.fusion.sequences import Documents
+from components.histories.sequences import Documents
 
 VectorsOf = Callable[[Sequence[str]], np.ndarray]
 """From n texts to float32 (n, e) unit vectors, a zero row for an empty text."""

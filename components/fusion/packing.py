@@ -14,7 +14,7 @@ from components.core.columns import Columns
 from components.fusion.catalogue import Catalogue
 from components.fusion.export import export_user_tower
 from components.fusion.model import FusionModel
-from components.fusion.sequences import Sequences
+from components.histories.sequences import Sequences
 from components.ranking.collaborative import item_neighbours
 from components.settings import Settings
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from components.fusion.model import FusionModel
 from components.fusion.objective import sampled_softmax_loss, softmax_loss
-from components.fusion.sequences import Documents, Windows
+from components.histories.sequences import Documents, Windows
 from components.settings import FusionSettings
 
 

@@ -21,9 +21,9 @@ from components.fusion.checkpoint import load_checkpoint, save_checkpoint
 from components.fusion.distributed import add_up, average_gradients, copy_from_first, processes, rank
 from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
-from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler
 from components.fusion.step import weighted_loss
-from components.ranking.states import collate
+from components.histories.sequences import Documents, Sequences, Windows, WindowSampler
+from components.histories.states import collate
 from components.settings import FusionSettings
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from components.core.columns import Columns
-from components.interests.signals import RATED, signals
+from components.histories.signals import RATED, signals
 from components.settings import EventSettings
 
 FULL_STARS = 5.0

@@ -1,7 +1,7 @@
 """What the answers of each variant brought, by the feedback that names them.
 
 An event belongs to a shown item when it names the answer (request_id) and the item. It is positive when the settings
-give it a positive signal (weight and sign, `components.interests.signals`).
+give it a positive signal (weight and sign, `components.histories.signals`).
 
 | metric | is |
 | --- | --- |
@@ -24,7 +24,7 @@ import pandas as pd
 
 from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval
-from components.interests.signals import RATED, signals
+from components.histories.signals import RATED, signals
 from components.monitoring.ratios import Ratio, Term, ratios
 from components.settings import EventSettings
 from components.store.observed import GREEDY, PROPENSITY

@@ -11,11 +11,11 @@ from components.arrays.arrow import numbers
 from components.bundle import Bundle
 from components.core.columns import Columns
 from components.evaluation.metrics import top_k
-from components.fusion.sequences import Documents, Sequences
+from components.histories.sequences import Documents, Sequences
+from components.histories.trends import PastTrend
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Scorer
 from components.ranking.tail import in_tail
-from components.ranking.trends import PastTrend
 from components.settings import RankingSettings
 
 CHUNK = 256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.core.columns import Columns
-from components.interests.signals import RATED
+from components.histories.signals import RATED
 from components.settings import EventSettings, RankingSettings
 
 if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one event at a time

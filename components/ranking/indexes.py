@@ -7,8 +7,8 @@ import numpy as np
 from components.arrays.ann import NearestItems
 from components.arrays.arrow import numbers
 from components.bundle import Bundle
+from components.histories.trends import trend_scores
 from components.ranking.scorer import PRIORS
-from components.ranking.trends import trend_scores
 
 FLAT = 0.5
 """What popularity counts in the distance between items: less than their vectors, as users have longer ones than 1."""

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, func, not_, select
 
-from components.interests.signals import RATED
+from components.histories.signals import RATED
 from components.settings import EventSettings
 from components.store.schema import Event
 
 
 def count_wanted(connection: Connection, since: datetime, settings: EventSettings) -> dict[str, int]:
-    """Positive events of each item from `since` on, those that `components.interests.signals` calls positive."""
+    """Positive events of each item from `since` on, those that `components.histories.signals` calls positive."""
     positive = [kind for kind, weight in settings.weights.items() if weight * settings.signs[kind] > 0]
     disliked = and_(Event.event.in_(RATED), func.coalesce(Event.value, settings.dislike_below) < settings.dislike_below)
     counted = select(Event.item_id, func.count()).where(

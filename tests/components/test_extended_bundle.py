@@ -12,11 +12,11 @@ from benchmarks.catalogues import clustered_bundle, visitors
 from components.arrays.stacked import Stacked
 from components.bundle import Bundle
 from components.extended_bundle import ExtendedBundle, extend
+from components.histories.states import UserState
 from components.ranking.candidates import Candidates
 from components.ranking.indexes import with_indexes
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
-from components.ranking.states import UserState
 from components.store.item_vectors import VectorOfItem
 from serving.trend import LiveTrend
 from tests.support.toy_data import tiny_bundle

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 
 from components import registry
 from components.bundle import Bundle, BundleError
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 from components.registry.connection import connect
 from tests.support.mlflow import mlflow_server
 from tests.support.ports import free_port

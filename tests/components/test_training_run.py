@@ -18,7 +18,7 @@ from components.core.errors import DuotempoError
 from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import text_hash, write_vectors
-from components.fusion.sequences import build_sequences
+from components.histories.sequences import build_sequences
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.ingest import ingest

@@ -9,8 +9,8 @@ import torch
 
 from components.fusion.fit import fit
 from components.fusion.fusions import Fusion, make_fusion
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 from tests.support import board
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -14,7 +14,7 @@ from components.core.columns import Columns
 from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS
-from components.fusion.sequences import Documents, Sequences
+from components.histories.sequences import Documents, Sequences
 from components.settings import Settings
 from tests.support.colours import visits
 

@@ -10,9 +10,9 @@ import pandas as pd
 from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
 from components.embedding.adaptation.errors import AdaptationError
-from components.interests.signals import signals
+from components.histories.signals import signals
+from components.histories.states import SECONDS_A_DAY
 from components.interests.texts import item_texts
-from components.ranking.states import SECONDS_A_DAY
 from components.settings import AdaptationSettings, EventSettings
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.evaluation.baselines import Popularity, RecentPopularity
-from components.ranking.states import SECONDS_A_DAY
+from components.histories.states import SECONDS_A_DAY
 
 EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=50)
 ITEMS = 7

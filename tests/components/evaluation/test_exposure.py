@@ -6,8 +6,8 @@ import pytest
 from components.evaluation.exposure import exposure, exposure_by_users, item_groups
 from components.evaluation.ranking import rank_served
 from components.evaluation.results import ModelResult
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 from components.ranking.tail import in_tail
 from components.settings import RankingSettings
 from tests.support.toy_data import tiny_bundle

@@ -10,8 +10,8 @@ from components.fusion.export import export_user_tower
 from components.fusion.fit import fit
 from components.fusion.model import FusionModel
 from components.fusion.towers import LongTower
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 from tests.support import board
 
 DAY = 86_400.0

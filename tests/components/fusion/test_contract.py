@@ -10,8 +10,8 @@ import torch
 from components.bundle import Bundle
 from components.fusion.fit import Fitted
 from components.fusion.fusions import CONTEXT, Fusion, UnknownFusion, make_fusion
+from components.histories.states import UserState
 from components.ranking.scorer import PARTS, Scorer
-from components.ranking.states import UserState
 from tests.support import board
 from tests.support.board import KINDS
 from tests.support.toy_data import as_scipy

@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from components.fusion.holdout import hold_out
 from components.fusion.model import FusionModel
-from components.fusion.sequences import Documents, Sequences, Windows, WindowSampler, build_sequences
 from components.fusion.training import Progress, train, train_epoch
+from components.histories.sequences import Documents, Sequences, Windows, WindowSampler, build_sequences
 from components.settings import FusionSettings
 from tests.support import board
 from tests.support.board import sequences

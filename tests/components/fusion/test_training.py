@@ -16,10 +16,10 @@ from components.fusion.fit import fit
 from components.fusion.holdout import hold_out
 from components.fusion.mixture import choose_mixture
 from components.fusion.packing import item_table, neighbours
-from components.fusion.sequences import Documents, WindowSampler, build_sequences
 from components.fusion.training import TrainingError
+from components.histories.sequences import Documents, WindowSampler, build_sequences
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 from components.settings import FusionSettings, Settings
 from tests.support import board
 from tests.support.board import sequences

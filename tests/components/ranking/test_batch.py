@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from components.core.columns import Columns
-from components.fusion.sequences import Documents, Sequences, build_sequences
+from components.histories.sequences import Documents, Sequences, build_sequences
+from components.histories.trends import PastTrend
 from components.ranking.batch import CHUNK, recommend_all
 from components.ranking.exclusion import Exclusion
 from components.ranking.scorer import Scorer
-from components.ranking.trends import PastTrend
 from components.settings import EventSettings, RankingSettings
 from tests.support.toy_data import tiny_bundle
 

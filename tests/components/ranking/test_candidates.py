@@ -13,13 +13,13 @@ from scipy import sparse
 
 from benchmarks.catalogues import clustered_bundle, visitors
 from components.bundle import Bundle
+from components.histories.states import UserState
+from components.histories.trends import trend_scores
 from components.ranking.candidates import Candidates
 from components.ranking.filters import CategoryIndex, best_first, eligible
 from components.ranking.indexes import with_indexes
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
-from components.ranking.states import UserState
-from components.ranking.trends import trend_scores
 from tests.support.toy_data import as_scipy
 
 ITEMS, EXACT_BELOW, K = 50_000, 5_000, 10

@@ -7,9 +7,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import optimize, sparse
 
+from components.histories.recency import recency_weights
 from components.ranking import collaborative
 from components.ranking.collaborative import item_neighbours, keep_largest, keep_largest_sparse
-from components.ranking.recency import recency_weights
 from components.settings import RankingSettings
 
 histories = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=9), min_size=1, max_size=8)

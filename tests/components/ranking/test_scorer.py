@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from components.histories.states import UserState, collate
+from components.histories.trends import PastTrend, standardise, trend_scores
 from components.ranking.scorer import PARTS, Scorer, Strategy, long_share
-from components.ranking.states import UserState, collate
-from components.ranking.trends import PastTrend, standardise, trend_scores
 from tests.support.toy_data import as_scipy, tiny_bundle
 
 NOW = 1_717_200_000.0

@@ -20,8 +20,8 @@ from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.fusion.training import Progress, TrainingError
+from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from components.ranking.states import UserState
 from components.ray.cluster import RayClusterError
 from components.ray.training import train_together
 from components.store.engine import make_engine

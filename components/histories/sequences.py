@@ -9,8 +9,8 @@ import pandas as pd
 
 from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
-from components.interests.signals import signals
-from components.ranking.states import SECONDS_A_DAY, UserState
+from components.histories.signals import signals
+from components.histories.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, FusionSettings
 
 

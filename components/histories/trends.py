@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from components.ranking.states import SECONDS_A_DAY
+from components.histories.states import SECONDS_A_DAY
 
 RECENT_SECONDS = 7 * SECONDS_A_DAY
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.interests.signals import signals
+from components.histories.signals import signals
 from components.settings import EventSettings
 from tests.support.interests import event, history
 
