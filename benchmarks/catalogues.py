@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from scipy import sparse
 
 from components.arrays.sparse import picked
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.histories.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, InterestSettings
 

@@ -17,7 +17,7 @@ from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import DUOTEMPO, memory, open_shop, service
 from benchmarks.shop import user_ids
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates
 from components.ranking.filters import best_first
 from components.ranking.indexes import with_indexes

@@ -16,7 +16,7 @@ from benchmarks.database import temporary_database
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT
 from benchmarks.shop import write_shop
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
 from infra.local.ports import ELSEWHERE, choose

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 from sqlalchemy import Engine
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.fusion.export import export_user_tower
 from components.fusion.model import FusionModel

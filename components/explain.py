@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.arrays.sparse import columns, entries, picked, weighted_rows
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.histories.states import SECONDS_A_DAY, UserState
 from components.interests.categories import listed_categories
 from components.interests.profile import Keywords, strongest

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.histories.states import UserState
 from components.ranking.scorer import Scorer

@@ -21,7 +21,7 @@ from scipy import sparse
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import Bundle, BundleError, OtherSchema
+from components.bundle.bundle import Bundle, BundleError, OtherSchema
 from components.core.columns import Columns
 from components.core.damage import DamagedFile, reading, sealed
 from components.core.errors import DuotempoError

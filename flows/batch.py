@@ -13,7 +13,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from components import registry
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.histories.sequences import Documents, build_sequences

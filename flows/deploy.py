@@ -15,7 +15,7 @@ from prefect.states import Cancelled
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import Bundle, BundleError
+from components.bundle.bundle import Bundle, BundleError
 from components.core.markdown import escaped, table
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import DeploySettings, Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from components.bundle import MANIFEST, VERSION, read_manifest
+from components.bundle.bundle import MANIFEST, VERSION, read_manifest
 from components.core.checksums import sha256
 from components.core.errors import DuotempoError
 from serving.bundles import CHAMPION_FILE

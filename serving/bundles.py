@@ -7,7 +7,7 @@ A folder with a bundle for each version, whose manifest names it, and a file `ch
 import logging
 from pathlib import Path
 
-from components.bundle import MANIFEST, REMEDY, VERSION, BundleError, read_manifest
+from components.bundle.bundle import MANIFEST, REMEDY, VERSION, BundleError, read_manifest
 
 CHAMPION_FILE = "champion"
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, Question
 from components.ranking.exploration import CERTAIN, Exploration, Placed
 from components.ranking.filters import eligible

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from components.arrays.arrow import numbers
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
+from components.bundle.extended import ExtendedBundle, extend
 from components.explain import Explainer
-from components.extended_bundle import ExtendedBundle, extend
 from components.privacy import Privacy
 from components.ranking.exclusion import Exclusion
 from components.ranking.exploration import Exploration

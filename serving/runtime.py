@@ -14,7 +14,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from components.bundle import Bundle, BundleError
+from components.bundle.bundle import Bundle, BundleError
 from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError

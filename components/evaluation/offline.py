@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import EVENTS, Columns
 from components.core.ids import clean_id
 from components.core.normalize import BEYOND_SECONDS

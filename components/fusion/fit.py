@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
+from components.bundle.projection import project
 from components.fusion.catalogue import Catalogue, whiten
 from components.fusion.holdout import NONE_HELD_OUT, HeldOut, hold_out
 from components.fusion.mixture import NO_MIXTURE, choose_mixture
 from components.fusion.model import FusionModel
 from components.fusion.packing import Packing
-from components.fusion.projection import project
 from components.fusion.training import Progress, train
 from components.histories.sequences import Documents, Sequences, build_sequences
 from components.settings import FusionSettings, Settings

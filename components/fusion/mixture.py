@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.evaluation.metrics import top_k
 from components.fusion.holdout import Validation, gain
 from components.ranking.scorer import Scorer

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.fusion.catalogue import Catalogue
 from components.fusion.export import export_user_tower

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from components.bundle import Bundle, BundleError
+from components.bundle.bundle import Bundle, BundleError
 from components.core.columns import Columns
 from components.monitoring.drift import TEXTS, Drift, event_drift, score_drift, text_drift
 from components.monitoring.online import Figure, Online, compare

@@ -8,7 +8,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from components.arrays.arrow import numbers
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.evaluation.metrics import top_k
 from components.histories.sequences import Documents, Sequences

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.ranking.filters import best_first
 
 DEPTH = 500

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from components.arrays.sparse import Weights, entries
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.ranking.filters import best_first
 from components.ranking.indexes import asked
 from components.ranking.scorer import Query, Scorer, Strategy

@@ -14,7 +14,7 @@ import onnxruntime
 from components.arrays.arrow import numbers
 from components.arrays.sparse import Weights, add, columns, plus, stacked, times, weighted_rows
 from components.arrays.stacked import rows_of
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.histories.recency import reach, recency_weights
 from components.histories.states import StateBatch, UserState, collate
 from components.histories.trends import FixedTrend, Trend, standardise, with_least

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from components.bundle import CHECKSUM
+from components.bundle.bundle import CHECKSUM
 from components.core.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
 from components.registry.pages import introduce

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.bundle import CHECKSUM, MANIFEST, BundleError, check_files
+from components.bundle.bundle import CHECKSUM, MANIFEST, BundleError, check_files
 from components.registry.connection import NAME, RegistryError, connect
 
 CHAMPION = "champion"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.bundle import Bundle, BundleError
+from components.bundle.bundle import Bundle, BundleError
 from serving.bundles import CHAMPION_FILE, built_champion, bundle_folders
 from tests.support.toy_data import tiny_bundle
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components import registry
-from components.bundle import Bundle, BundleError
+from components.bundle.bundle import Bundle, BundleError
 from components.histories.states import UserState
 from components.ranking.scorer import Scorer
 from components.registry.connection import connect

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.datasets.sources import Dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from infra.bento import (
     bento_folder,
     build_bento,

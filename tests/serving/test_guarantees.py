@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.catalogues import clustered_bundle
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.ranking.indexes import with_indexes
 from components.ranking.tail import in_tail
 from components.settings import EventSettings, RankingSettings

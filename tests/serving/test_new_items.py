@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.embedding.encoder import MULTILINGUAL, make_encoder
 from components.fusion.catalogue import whiten
 from components.settings import EmbeddingSettings

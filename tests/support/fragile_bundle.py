@@ -5,7 +5,7 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 
 
 def fragile(bundle: Bundle) -> Bundle:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle import CHECKSUM, SCHEMA_VERSION, Bundle, checksum
+from components.bundle.bundle import CHECKSUM, SCHEMA_VERSION, Bundle, checksum
 from components.registry.webhook import sign
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from benchmarks.catalogues import adding_tower
 from components.arrays.sparse import Csr
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.datasets.sources import Dataset
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.clean import clean_events, clean_items

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval, difference_interval
 from components.evaluation.exposure import exposure, exposure_by_users, item_groups

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.fusion.fit import Fitted
 from components.fusion.fusions import CONTEXT, Fusion, UnknownFusion, make_fusion
 from components.histories.states import UserState

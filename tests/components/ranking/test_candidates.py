@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from benchmarks.catalogues import clustered_bundle, visitors
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.histories.states import UserState
 from components.histories.trends import trend_scores
 from components.ranking.candidates import Candidates

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from components.arrays.sparse import Csr, Rows
 from components.arrays.stacked import Stacked
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
+from components.bundle.projection import project
 from components.core.columns import Columns
-from components.fusion.projection import project
 from components.store.item_vectors import VectorOfItem
 
 

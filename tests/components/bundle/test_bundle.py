@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.bundle import Bundle, BundleError
+from components.bundle.bundle import Bundle, BundleError
 from tests.support.toy_data import tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_ROOM = """
 import sys
 from pathlib import Path
-from components.bundle import BundleError
+from components.bundle.bundle import BundleError
 from tests.support.toy_data import tiny_bundle
 try:
     tiny_bundle(4000).write(Path(sys.argv[1]))
@@ -25,7 +25,7 @@ except BundleError as error:
 READS = """
 import sys
 from pathlib import Path
-from components.bundle import Bundle
+from components.bundle.bundle import Bundle
 from components.explain import Explainer
 from components.ranking.filters import CategoryIndex
 from components.ranking.scorer import Scorer

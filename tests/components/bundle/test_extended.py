@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.catalogues import clustered_bundle, visitors
 from components.arrays.stacked import Stacked
-from components.bundle import Bundle
-from components.extended_bundle import ExtendedBundle, extend
+from components.bundle.bundle import Bundle
+from components.bundle.extended import ExtendedBundle, extend
 from components.histories.states import UserState
 from components.ranking.candidates import Candidates
 from components.ranking.indexes import with_indexes
