@@ -23,8 +23,8 @@ from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import DUOTEMPO, open_shop, service
 from benchmarks.shop import draw_bundle, item_ids, user_ids
+from components.ingestion.clean import clean_events
 from components.settings import EventSettings, Settings
-from components.store.clean import clean_events
 from components.store.rows import EventRow
 
 PAGE = ROOT / "docs" / "performance.md"

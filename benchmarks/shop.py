@@ -14,8 +14,8 @@ from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.fusion.export import export_user_tower
 from components.fusion.model import FusionModel
+from components.ingestion.clean import clean_events, clean_items
 from components.settings import Settings
-from components.store.clean import clean_events, clean_items
 from components.store.load import append_events, upsert_items
 
 DIMENSION = 384

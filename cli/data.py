@@ -66,7 +66,7 @@ def ingest(
 
     from components.core.columns import EVENTS
     from components.datasets.sources import read_files, read_folder
-    from components.store.ingest import ingest as load
+    from components.ingestion.ingest import ingest as load
 
     if (folder is None) == (events is None):
         fail("name a dataset folder, or --events FILE [--items FILE]", code=2)

@@ -20,10 +20,10 @@ from cli.memory import PeakMemory
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.datasets import named, sources
+from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import count_answers
-from components.store.ingest import ingest
 from infra.client import run_deployment
 from infra.local.databases import Databases
 from infra.local.home import Home

@@ -37,8 +37,8 @@ def forget(user: USER, as_json: JSON = False) -> None:
     \b
     duotempo forget 42
     """
-    from components.privacy import Privacy
     from components.store.erasure import forget_all, read_report
+    from components.store.privacy import Privacy
     from infra.client import DeploymentError, run_deployment
     from serving.spool import open_spool
 
@@ -91,8 +91,8 @@ def export(
     import json
     import os
 
-    from components.privacy import Privacy
     from components.store.export import export_user
+    from components.store.privacy import Privacy
     from serving.spool import open_spool
 
     person, settings = user_id(user), load_settings()

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from components.core.ids import clean_id
-from components.privacy import PrivacyError
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
+from components.store.privacy import PrivacyError
 from serving import answers, requests
 from serving.answering import Json
 from serving.bodies import read_body, read_query

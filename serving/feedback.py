@@ -12,17 +12,17 @@ from sqlalchemy.exc import DBAPIError
 
 from components.core.columns import Columns
 from components.core.ids import clean_id
-from components.privacy import Privacy
+from components.ingestion.admission import Admission, identified
+from components.ingestion.clean import Cleaned, clean_events, clean_items
 from components.settings import EventSettings
-from components.store.admission import Admission, identified
 from components.store.apart import rejected_row
-from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.faults import named
 from components.store.impressions import read_answerers
 from components.store.intake import Taken, take_in
 from components.store.load import quarantine, quarantine_all, upsert_sound_items
 from components.store.partitions import missing_months, month_of
 from components.store.people import claim_key
+from components.store.privacy import Privacy
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway

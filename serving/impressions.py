@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from threading import Event, Lock, Thread
 
-from components.privacy import Privacy
 from components.store.impressions import Answered, record_impressions
+from components.store.privacy import Privacy
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway, DatabaseUnable
 from serving.metrics import Metrics

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from components.privacy import Privacy
 from components.store.erasure import forget_all
 from components.store.export import export_user
 from components.store.people import set_consent
+from components.store.privacy import Privacy
 from serving.database import LONG, Database, DatabaseAway
 from serving.errors import unavailable
 from serving.impressions import Impressions

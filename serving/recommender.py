@@ -16,7 +16,6 @@ from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.explain import Explainer
-from components.privacy import Privacy
 from components.ranking.exclusion import Exclusion
 from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
@@ -25,6 +24,7 @@ from components.settings import Settings
 from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
+from components.store.privacy import Privacy
 from serving import logs
 from serving.catalogue import ListedItem
 from serving.errors import ApiError

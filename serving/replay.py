@@ -15,12 +15,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from components.core.columns import Columns
-from components.privacy import Privacy, PrivacyError
-from components.store.admission import Admission, admit
+from components.ingestion.admission import Admission, admit
 from components.store.apart import unstorable
 from components.store.faults import named
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
+from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
 from serving.database import Database, DatabaseAway, DatabaseUnable
 from serving.metrics import Metrics

@@ -15,9 +15,9 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from components.bundle.bundle import Bundle, BundleError
-from components.privacy import Privacy
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
+from components.store.privacy import Privacy
 from components.store.variants import read_parts
 from serving import heap
 from serving.ahead import Ahead

@@ -42,7 +42,7 @@ _ITEM_TYPES: dict[str, tuple[type, ...]] = {
 class Dataset:
     """events: user_id, item_id, timestamp, event, and what else the source has. items: item_id, and title, description,
     category where the source has them; item_id alone when the items were derived from the events. Both are raw, as
-    components.store.clean takes them. text: the item columns that may be read as item text."""
+    components.ingestion.clean takes them. text: the item columns that may be read as item text."""
 
     name: str
     events: pd.DataFrame

@@ -16,7 +16,6 @@ from components.core.columns import EVENTS, Columns
 from components.core.ids import clean_id
 from components.core.normalize import BEYOND_SECONDS
 from components.core.timestamps import epoch_seconds, moments
-from components.datasets.records import as_frame, records
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
 from components.evaluation.baselines import Popularity, RecentPopularity
@@ -42,6 +41,8 @@ from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
 from components.fusion.inputs import VectorsOf, make_documents
 from components.fusion.training import Progress
 from components.histories.sequences import Documents
+from components.ingestion.clean import clean_items
+from components.ingestion.records import as_frame, records
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
@@ -49,7 +50,6 @@ from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
-from components.store.clean import clean_items
 from components.store.rows import ItemRow
 
 SPLITS = ("loo", "temporal", "rolling")

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from components.privacy import Privacy
 from components.store.people import refused
+from components.store.privacy import Privacy
 from components.store.schema import QUARANTINED_USER
 
 _QUERIES = {

@@ -9,9 +9,9 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from components.privacy import Privacy
 from components.store.arrays import text_array, time_array
 from components.store.people import SPACE, buckets, check_key
+from components.store.privacy import Privacy
 from components.store.schema import ShadowAnswer
 from components.store.variants import Part
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from components.privacy import Privacy
 from components.store.arrays import text_array
 from components.store.load import EVENT_ARRAYS, event_arrays, in_order
 from components.store.people import FORGOTTEN, NO_CONSENT, SPACE, buckets, check_key, storable
+from components.store.privacy import Privacy
 from components.store.rows import EventRow
 
 _TAKE_IN = text(

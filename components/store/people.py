@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Row, delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from components.core.normalize import UNSTORABLE
-from components.privacy import Privacy, PrivacyError
 from components.store.arrays import number_array, text_array
+from components.store.privacy import Privacy, PrivacyError
 from components.store.schema import PrivacyKey, Tombstone, User
 
 NO_CONSENT = "no_consent: this user does not consent; nothing was stored"

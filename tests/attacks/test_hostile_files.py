@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.datasets.records import records
 from components.datasets.sources import Dataset, DatasetError, read_files
+from components.ingestion.clean import Cleaned, clean_events, clean_items
+from components.ingestion.records import records
 from components.settings import EventSettings
-from components.store.clean import Cleaned, clean_events, clean_items
 from components.store.rows import EventRow
 
 FAR = 2**50

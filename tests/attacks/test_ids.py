@@ -12,14 +12,14 @@ import pytest
 
 from components.core.ids import PersonId, clean_id
 from components.datasets.sources import Dataset
-from components.privacy import Privacy
+from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.ingest import ingest
 from components.settings import EventSettings, PrivacySettings, Settings
-from components.store.clean import clean_events, clean_items
 from components.store.engine import make_engine
 from components.store.erasure import forget_all
 from components.store.export import export_user
-from components.store.ingest import ingest
 from components.store.people import claim_key, set_consent
+from components.store.privacy import Privacy
 from components.store.snapshot import is_user
 from tests.support.calls import SECRET
 from tests.support.postgres import stored

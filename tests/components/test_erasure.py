@@ -19,10 +19,10 @@ from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import read_table, read_vectors, text_hash, write_vectors
 from components.erasure import erase_files, report
+from components.ingestion.ingest import ingest
 from components.registry import Version
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.ingest import ingest
 from components.store.snapshot import Snapshot, take_snapshot
 from components.training_run import TrainingRun, extract_interests
 

@@ -19,9 +19,9 @@ from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import text_hash, write_vectors
 from components.histories.sequences import build_sequences
+from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.ingest import ingest
 from components.store.snapshot import take_snapshot
 from components.training_run import (
     PARTS,

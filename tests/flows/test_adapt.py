@@ -20,10 +20,10 @@ from prefect.client.schemas.objects import Artifact as Kept
 from components.datasets.sources import Dataset
 from components.embedding.adaptation.run import AdaptationRun, adapt_encoder, collect_pairs
 from components.embedding.encoder import make_encoder
+from components.ingestion.ingest import ingest
 from components.registry.connection import connect
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.ingest import ingest
 from components.store.snapshot import latest_snapshot
 from flows.adapt import adapt
 from tests.support import tiny_models

@@ -8,11 +8,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from components.privacy import Privacy, PrivacyError
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.partitions import ensure_partitions
 from components.store.people import claim_key
+from components.store.privacy import Privacy, PrivacyError
 from components.store.schema import Base
 from infra.migrations import migrate
 from tests.support.calls import SECRET

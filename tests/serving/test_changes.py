@@ -10,8 +10,8 @@ import httpx
 import psycopg
 import pytest
 
+from components.ingestion.clean import clean_events
 from components.settings import EventSettings
-from components.store.clean import clean_events
 from components.store.engine import make_engine
 from components.store.load import append_events
 from tests.support.calls import colours, ids, recommend

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from components.datasets.sources import Dataset
-from components.privacy import Privacy
+from components.ingestion.ingest import ingest
 from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
-from components.store.ingest import ingest
+from components.store.privacy import Privacy
 from serving.answers import ConsentAnswer
 from tests.support.calls import SECRET, counted, export, forget, ids, new_user, recommend, tell, view
 from tests.support.postgres import soon_stored, stored

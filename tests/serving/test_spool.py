@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.core.columns import Columns
-from components.privacy import Privacy
+from components.ingestion.clean import clean_events
 from components.settings import EventSettings, PrivacySettings, Settings
-from components.store.clean import clean_events
 from components.store.engine import make_engine
 from components.store.erasure import forget
 from components.store.keys import create_key
+from components.store.privacy import Privacy
 from serving.answers import FeedbackAnswer
 from serving.spool import Row, Spool, dead_letters
 from serving.waiting import spool_events

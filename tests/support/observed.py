@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 from sqlalchemy import Engine
 
-from components.datasets.records import records
-from components.privacy import Privacy
+from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.records import records
 from components.settings import Settings
-from components.store.clean import clean_events, clean_items
 from components.store.impressions import Answered, record_impressions
 from components.store.load import append_events, upsert_items
 from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
 from components.store.partitions import ensure_partitions
+from components.store.privacy import Privacy
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 CATEGORIES = ("home", "play")

@@ -7,7 +7,7 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from components.datasets.sources import Dataset
-from components.store.ingest import ingest
+from components.ingestion.ingest import ingest
 from infra.local.platform import Platform
 from tests.support.prefect import Prefect
 

@@ -13,10 +13,10 @@ from benchmarks.catalogues import adding_tower
 from components.arrays.sparse import Csr
 from components.bundle.bundle import Bundle
 from components.datasets.sources import Dataset
+from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.ingest import ingest
 from components.settings import EventSettings, InterestSettings, Settings
-from components.store.clean import clean_events, clean_items
 from components.store.engine import make_engine
-from components.store.ingest import ingest
 from components.store.load import append_events, upsert_items
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")

@@ -8,9 +8,9 @@ from alembic import op
 from sqlalchemy import Connection, text
 
 from components.core.ids import repaired_id
-from components.privacy import Privacy
 from components.settings import Settings
 from components.store.people import check_key
+from components.store.privacy import Privacy
 
 revision = "0015"
 down_revision = "0014"

@@ -15,10 +15,10 @@ from components.core.columns import EVENTS
 from components.datasets.chinese import chinese_sample
 from components.datasets.download import download, download_wheel
 from components.datasets.named import NAMES, get
-from components.datasets.records import records
 from components.datasets.sources import DatasetError, read_folder
+from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.records import records
 from components.settings import EventSettings, Settings
-from components.store.clean import clean_events, clean_items
 from tests.support.raw_events import NOW
 
 

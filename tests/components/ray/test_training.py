@@ -21,11 +21,11 @@ from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.fusion.training import Progress, TrainingError
 from components.histories.states import UserState
+from components.ingestion.ingest import ingest
 from components.ranking.scorer import Scorer
 from components.ray.cluster import RayClusterError
 from components.ray.training import train_together
 from components.store.engine import make_engine
-from components.store.ingest import ingest
 from components.store.snapshot import take_snapshot
 from components.training_run import TrainingRun, extract_interests, train
 from tests.support import board

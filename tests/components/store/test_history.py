@@ -3,9 +3,9 @@ from datetime import UTC, date, datetime
 import numpy as np
 from sqlalchemy import Engine
 
+from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings
 from components.store.history import Behaviour, read_documents, read_histories, write_documents
-from components.store.ingest import ingest
 from tests.support.raw_events import NOW, raw_events, shop
 
 EARLY = Settings(events=EventSettings(earliest=date(1970, 1, 1)))

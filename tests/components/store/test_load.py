@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from components.datasets.sources import Dataset
+from components.ingestion.ingest import IngestReport, ingest
 from components.settings import Settings
 from components.store.bulk import copy_rows
 from components.store.engine import StoreError
-from components.store.ingest import IngestReport, ingest
 from components.store.partitions import ensure_partitions
 from tests.support.raw_events import NOW, raw_events, shop
 

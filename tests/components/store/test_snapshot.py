@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, text
 
+from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
-from components.store.ingest import ingest
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
 from tests.support.raw_events import NOW, raw_events, shop
 

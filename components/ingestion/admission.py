@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from components.core.ids import clean_id
-from components.privacy import Privacy
 from components.store.people import claim_key, locked
+from components.store.privacy import Privacy
 
 
 @dataclass(frozen=True)

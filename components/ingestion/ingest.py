@@ -9,14 +9,14 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, select
 
 from components.core.columns import Columns
-from components.datasets.records import records
 from components.datasets.sources import Dataset
-from components.privacy import Privacy
+from components.ingestion.admission import EVERYBODY, Admission, admit
+from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.records import records
 from components.settings import Settings
-from components.store.admission import EVERYBODY, Admission, admit
 from components.store.apart import rejected_row
-from components.store.clean import clean_events, clean_items
 from components.store.load import append_sound_events, quarantine_all, upsert_sound_items
+from components.store.privacy import Privacy
 from components.store.schema import Item
 
 MOST_WORDS = 10

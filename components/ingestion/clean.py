@@ -25,8 +25,8 @@ from components.core.normalize import (
     number,
     storable,
 )
+from components.ingestion.admission import EVERYBODY, Admission
 from components.settings import EventSettings
-from components.store.admission import EVERYBODY, Admission
 from components.store.partitions import month_of
 from components.store.rows import EventRow, ItemRow, Rejected
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, func, select
 
-from components.privacy import Privacy
 from components.settings import Settings
 from components.store.impressions import Answered, record_impressions
 from components.store.partitions import ensure_partitions
+from components.store.privacy import Privacy
 from components.store.promotions import (
     FAILED,
     SERVING,
