@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.bundle.bundle import Bundle, BundleError, OtherSchema
+from components.cluster.interests import build_interests_together
 from components.core.columns import Columns
 from components.core.damage import DamagedFile, reading, sealed
 from components.core.errors import DuotempoError
@@ -41,7 +42,6 @@ from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
 from components.interests.texts import item_texts
 from components.ranking.indexes import with_indexes
-from components.ray.interests import build_interests_together
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
+from components.cluster.embedding import embed_together
 from components.core.columns import Columns as C
 from components.core.errors import DuotempoError
 from components.embedding.embed import Embeddings
 from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
-from components.ray.embedding import embed_together
 from components.settings import EmbeddingSettings, Settings
 from flows.policies import COSTLY
 from infra.client import worker

@@ -10,8 +10,8 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 
 from components import training_run as steps
 from components.fusion.training import Progress
-from components.ray.training import train_together
 from components.settings import Settings
+from components.training.on_ray import train_together
 from components.training_inputs import settings_of
 from components.training_run import PARTS, Part, TrainingRun
 from flows.policies import COSTLY, by_inputs

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.cluster.cluster import RayClusterError
 from components.embedding.encoder import EncoderError
 from components.embedding.vectors import read_vectors
-from components.ray.cluster import RayClusterError
 from components.settings import EmbeddingSettings
 from flows.embed import TextsError, embed_file, read_texts
 

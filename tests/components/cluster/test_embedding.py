@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
+from components.cluster.embedding import TEXTS, embed_together
 from components.embedding.embed import Embeddings, embed
 from components.embedding.encoder import EncoderError
-from components.ray.embedding import TEXTS, embed_together
 from components.settings import EmbeddingSettings
 from tests.support import tiny_models
 from tests.support.waiting import eventually

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.cluster.interests import build_interests_together
 from components.core.columns import Columns as C
 from components.interests.anchors import anchors
 from components.interests.build import build_interests
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
 from components.interests.texts import item_texts
-from components.ray.interests import build_interests_together
 from components.settings import EventSettings, InterestSettings
 from tests.support import interests as toy_interests
 

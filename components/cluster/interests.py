@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from components.cluster.cluster import connected, count
 from components.core.columns import Columns
 from components.interests.build import build_interests
 from components.interests.profile import Keywords
-from components.ray.cluster import connected, count
 from components.settings import EventSettings, InterestSettings
 
 GROUPS = 4

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.ray import cluster as module
-from components.ray.cluster import RayClusterError, connected, count, devices
-from components.ray.embedding import embed_together
-from components.ray.interests import build_interests_together
+from components.cluster import cluster as module
+from components.cluster.cluster import RayClusterError, connected, count, devices
+from components.cluster.embedding import embed_together
+from components.cluster.interests import build_interests_together
 from components.settings import EmbeddingSettings, EventSettings, InterestSettings
 from tests.support import interests as toy_interests
 

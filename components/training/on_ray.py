@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from components.cluster.cluster import RayClusterError, connected, devices, own_error, require_shared
 from components.fusion.distributed import rank
 from components.fusion.training import Progress
-from components.ray.cluster import RayClusterError, connected, devices, own_error, require_shared
 from components.training_run import Part, TrainingRun, train
 
 log = logging.getLogger(__name__)

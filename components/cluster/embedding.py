@@ -11,12 +11,12 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
+from components.cluster.cluster import connected, devices, own_error
 from components.embedding.cache import Cache
 from components.embedding.choose import choose
 from components.embedding.embed import Embeddings, embed
 from components.embedding.encoder import Encoder, EncoderError, make_encoder
 from components.embedding.vectors import text_hash
-from components.ray.cluster import connected, devices, own_error
 from components.settings import EmbeddingSettings
 
 Block = dict[str, np.ndarray]

@@ -16,6 +16,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from components.bundle.bundle import Bundle
+from components.cluster.cluster import RayClusterError
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
@@ -23,10 +24,9 @@ from components.fusion.training import Progress, TrainingError
 from components.histories.states import UserState
 from components.ingestion.ingest import ingest
 from components.ranking.scorer import Scorer
-from components.ray.cluster import RayClusterError
-from components.ray.training import train_together
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
+from components.training.on_ray import train_together
 from components.training_run import TrainingRun, extract_interests, train
 from tests.support import board
 
@@ -103,10 +103,10 @@ def test_two_nodes_of_a_cluster_learn_what_two_processes_learn(
     run: TrainingRun, address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     epochs: list[Progress] = []
-    with caplog.at_level(logging.INFO, "components.ray.training"):
+    with caplog.at_level(logging.INFO, "components.training.on_ray"):
         together = train_together(at(run, address), "model", "planted", epochs.append)
     assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
-    nodes = [record.args for record in caplog.records if record.name == "components.ray.training"]
+    nodes = [record.args for record in caplog.records if record.name == "components.training.on_ray"]
     assert len(nodes) == len(set(nodes)) == WORKERS
 
     apart = replace(run, folder=tmp_path / "apart")
