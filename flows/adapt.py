@@ -20,7 +20,7 @@ from components.embedding.adaptation.run import AdaptationRun
 from components.registry import Registered
 from components.settings import Settings
 from components.store.snapshot import latest_snapshot
-from components.training_run import TrainingRun
+from components.training.run import TrainingRun
 from flows.names import by_time
 from flows.policies import COSTLY, PATIENT
 from flows.retrain import snapshot

@@ -8,12 +8,12 @@ import torch
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
-from components import training_run as steps
 from components.fusion.training import Progress
 from components.settings import Settings
+from components.training import run as steps
+from components.training.fingerprint import settings_of
 from components.training.on_ray import train_together
-from components.training_inputs import settings_of
-from components.training_run import PARTS, Part, TrainingRun
+from components.training.run import PARTS, Part, TrainingRun
 from flows.policies import COSTLY, by_inputs
 from infra.client import worker
 

@@ -10,7 +10,6 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from components import training_run as steps
 from components.core.markdown import escaped, table
 from components.core.pictures import with_pictures
 from components.evaluation.judgement import Judgement
@@ -18,8 +17,9 @@ from components.fusion.fusions import make_fusion
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
-from components.training_inputs import shaping
-from components.training_run import TrainingRun
+from components.training import run as steps
+from components.training.fingerprint import shaping
+from components.training.run import TrainingRun
 from components.validation import ValidationReport
 from flows.names import by_time
 from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion

@@ -14,12 +14,12 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from components import registry
-from components import training_run as steps
 from components.search import preset, study
 from components.search.errors import ImpossibleValues
 from components.search.space import changed, in_force
 from components.settings import Settings
-from components.training_run import TrainingRun
+from components.training import run as steps
+from components.training.run import TrainingRun
 from flows.retrain import embed, interests, snapshot, validate
 
 MLFLOW_RUN = "mlflow_run"

@@ -19,13 +19,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from components import training_run
 from components.fusion.training import Progress, TrainingError
 from components.search.errors import ImpossibleValues, SearchError
 from components.search.preset import SECTIONS
 from components.search.space import INTERESTS, changed, in_force, space
 from components.settings import Settings
-from components.training_run import TrainingRun
+from components.training import run as steps
+from components.training.run import TrainingRun
 
 REASON = "reason"
 """Why a trial failed; one without it was interrupted."""
@@ -121,7 +121,7 @@ def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
                 raise optuna.TrialPruned
 
     (run.folder / "twin.checkpoint").unlink(missing_ok=True)  # of another trial, or of this one when it was interrupted
-    training_run.train(run, "twin", encoder, watch)
+    steps.train(run, "twin", encoder, watch)
     if not curve:
         raise SearchError("no user has an event to hold out, so trials cannot be compared: ingest more events")
     return max(curve.values())

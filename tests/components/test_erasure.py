@@ -24,7 +24,7 @@ from components.registry import Version
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import Snapshot, take_snapshot
-from components.training_run import TrainingRun, extract_interests
+from components.training.run import TrainingRun, extract_interests
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 ANNA = "anna"

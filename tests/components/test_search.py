@@ -23,7 +23,7 @@ from components.search.space import SPACE, changed, in_force, space
 from components.settings import PRESETS, EventSettings, Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
-from components.training_run import TrainingRun, extract_interests
+from components.training.run import TrainingRun, extract_interests
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 60, 40, 10

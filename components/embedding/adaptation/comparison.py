@@ -17,7 +17,7 @@ from components.evaluation.report import report
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
 from components.evaluation.slices import item_slices, user_slices
 from components.ranking.scorer import Scorer
-from components.training_run import TrainingRun
+from components.training.run import TrainingRun
 
 BASE, ADAPTED = "base", "adapted"
 ALL = "all targets"

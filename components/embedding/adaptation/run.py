@@ -18,7 +18,7 @@ from components.embedding.embed import embed
 from components.embedding.encoder import make_encoder
 from components.embedding.vectors import text_hash, write_vectors
 from components.settings import Settings
-from components.training_run import TrainingRun, extract_interests, train
+from components.training.run import TrainingRun, extract_interests, train
 
 if TYPE_CHECKING:
     from components.embedding.adaptation.training import Adaptation

@@ -45,7 +45,7 @@ from components.ranking.indexes import with_indexes
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot
-from components.training_inputs import fingerprint
+from components.training.fingerprint import fingerprint
 from components.validation import ValidationReport, embedding_frame, validate
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from components.settings import Settings
 
 SHAPING = ("events", "interests", "embedding", "fusion", "ranking", "evaluation", "validation")
 """Sections of the settings that a version depends on."""
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 CODE = ("components/**/*.py", "expectations/*.json")
 
 

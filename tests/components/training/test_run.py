@@ -23,7 +23,7 @@ from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
-from components.training_run import (
+from components.training.run import (
     PARTS,
     CriticalExpectationFailed,
     Part,
