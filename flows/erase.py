@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 
 from components import registry
-from components.erasure import erase_files, report
+from components.housekeeping.erasure import erase_files, report
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones, finish, first_events, open_erasures

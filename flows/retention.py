@@ -10,7 +10,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from components import registry
-from components.retention import InUse, Removed, remove_old
+from components.housekeeping.retention import InUse, Removed, remove_old
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.item_vectors import forget_vectors

@@ -5,7 +5,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from components.retention import InUse, Removed, remove_old
+from components.housekeeping.retention import InUse, Removed, remove_old
 
 NOW = datetime.now(UTC)
 BEFORE = NOW - timedelta(days=30)

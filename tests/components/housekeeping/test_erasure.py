@@ -18,7 +18,7 @@ from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import read_table, read_vectors, text_hash, write_vectors
-from components.erasure import erase_files, report
+from components.housekeeping.erasure import erase_files, report
 from components.ingestion.ingest import ingest
 from components.registry import Version
 from components.settings import Settings
