@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from components.embedding.adaptation import run as steps
-from components.embedding.adaptation.comparison import Comparison
-from components.embedding.adaptation.pairs import Pairs
-from components.embedding.adaptation.register import register_encoder
-from components.embedding.adaptation.run import AdaptationRun
+from components.adaptation import run as steps
+from components.adaptation.comparison import Comparison
+from components.adaptation.pairs import Pairs
+from components.adaptation.register import register_encoder
+from components.adaptation.run import AdaptationRun
 from components.registry import Registered
 from components.settings import Settings
 from components.store.snapshot import latest_snapshot
@@ -26,7 +26,7 @@ from flows.policies import COSTLY, PATIENT
 from flows.retrain import snapshot
 
 if TYPE_CHECKING:
-    from components.embedding.adaptation.training import Adaptation
+    from components.adaptation.training import Adaptation
 
 
 @task(task_run_name="pairs", persist_result=False, timeout_seconds=3600)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from components.explain import Profile
 from components.histories.states import UserState
+from components.ranking.explain import Profile
 from components.ranking.scorer import Query
 from serving.lists import Listed
 from serving.live import Stored

@@ -15,8 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
-from components.explain import Explainer
 from components.ranking.exclusion import Exclusion
+from components.ranking.explain import Explainer
 from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
 from components.ranking.tail import in_tail

@@ -75,7 +75,7 @@ class EmbeddingSettings(Section):
 
 
 class AdaptationSettings(Section):
-    """Fine-tuning of the encoder on what people take up one after the other, see `components.embedding.adaptation`."""
+    """Fine-tuning of the encoder on what people take up one after the other, see `components.adaptation`."""
 
     method: Literal["lora", "full"] = "lora"
     """Low-rank adapters beside the frozen weights, merged into them at the end; or all weights."""

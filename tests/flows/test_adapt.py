@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import Artifact as Kept
 
+from components.adaptation.run import AdaptationRun, adapt_encoder, collect_pairs
 from components.datasets.sources import Dataset
-from components.embedding.adaptation.run import AdaptationRun, adapt_encoder, collect_pairs
 from components.embedding.encoder import make_encoder
 from components.ingestion.ingest import ingest
 from components.registry.connection import connect

@@ -26,7 +26,7 @@ READS = """
 import sys
 from pathlib import Path
 from components.bundle.bundle import Bundle
-from components.explain import Explainer
+from components.ranking.explain import Explainer
 from components.ranking.filters import CategoryIndex
 from components.ranking.scorer import Scorer
 from components.settings import InterestSettings

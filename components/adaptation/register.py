@@ -4,14 +4,14 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from components.embedding.adaptation.comparison import Comparison
-from components.embedding.adaptation.run import AdaptationRun
+from components.adaptation.comparison import Comparison
+from components.adaptation.run import AdaptationRun
 from components.registry.connection import connect, experiment
 from components.registry.register import COMPONENTS, Registered, flatten, git_commit
 from components.registry.versions import AT
 
 if TYPE_CHECKING:
-    from components.embedding.adaptation.training import Adaptation
+    from components.adaptation.training import Adaptation
 
 NAME = "duotempo-encoder"
 """The registered model, and the experiment that its runs belong to."""

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.embedding.adaptation.comparison import Comparison, compare
-from components.embedding.adaptation.pairs import Pairs, make_pairs
+from components.adaptation.comparison import Comparison, compare
+from components.adaptation.pairs import Pairs, make_pairs
 from components.embedding.embed import embed
 from components.embedding.encoder import make_encoder
 from components.embedding.vectors import text_hash, write_vectors
@@ -21,7 +21,7 @@ from components.settings import Settings
 from components.training.run import TrainingRun, extract_interests, train
 
 if TYPE_CHECKING:
-    from components.embedding.adaptation.training import Adaptation
+    from components.adaptation.training import Adaptation
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def collect_pairs(run: AdaptationRun) -> Pairs:
 
 def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = True) -> "Adaptation":
     """Adapts the encoder; one that an earlier attempt has finished is kept. Raises AdaptationError, EncoderError."""
-    from components.embedding.adaptation.training import Adaptation, adapt  # with peft, which takes seconds
+    from components.adaptation.training import Adaptation, adapt  # with peft, which takes seconds
 
     if run.encoder.is_dir():
         logger.info("%s is there already and is not trained again", run.encoder)

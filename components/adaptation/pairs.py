@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from components.adaptation.errors import AdaptationError
 from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
-from components.embedding.adaptation.errors import AdaptationError
 from components.histories.signals import signals
 from components.histories.states import SECONDS_A_DAY
 from components.interests.texts import item_texts

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from components.embedding.adaptation.pairs import Pairs
+from components.adaptation.pairs import Pairs
 from components.embedding.encoder import Encoder
 
 BLOCK = 1024

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.embedding.adaptation.errors import AdaptationError
-from components.embedding.adaptation.pairs import Pairs, hold_out, make_pairs
+from components.adaptation.errors import AdaptationError
+from components.adaptation.pairs import Pairs, hold_out, make_pairs
 from components.settings import AdaptationSettings, EventSettings
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)

@@ -14,10 +14,10 @@ import torch
 from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
 
-from components.embedding.adaptation.adaptable import AdaptableEncoder
-from components.embedding.adaptation.errors import AdaptationError
-from components.embedding.adaptation.loss import info_nce, reciprocal_rank
-from components.embedding.adaptation.pairs import Pairs, hold_out
+from components.adaptation.adaptable import AdaptableEncoder
+from components.adaptation.errors import AdaptationError
+from components.adaptation.loss import info_nce, reciprocal_rank
+from components.adaptation.pairs import Pairs, hold_out
 from components.embedding.choose import choose
 from components.embedding.encoder import ENGLISH
 from components.embedding.transformers_encoder import TransformersEncoder

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.explain import SHARES, Explainer, sentence
 from components.histories.states import SECONDS_A_DAY, UserState
+from components.ranking.explain import SHARES, Explainer, sentence
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.settings import InterestSettings
 from tests.support.toy_data import COLOURS, NAMES, chessboard

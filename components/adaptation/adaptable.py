@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, LoraModel
 from transformers import AutoConfig
 
-from components.embedding.adaptation.errors import AdaptationError
+from components.adaptation.errors import AdaptationError
 from components.embedding.transformers_encoder import TransformersEncoder
 from components.settings import EmbeddingSettings
 
