@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from components.evaluation.metrics import EMPTY
+from components.arrays.topk import EMPTY
 from components.evaluation.results import ModelResult
 from components.ranking.tail import in_tail
 

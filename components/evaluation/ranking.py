@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from components.arrays.topk import rank
 from components.core.columns import Columns
 from components.evaluation.baselines import Popularity
-from components.evaluation.metrics import rank
 from components.evaluation.peers import Peer, interaction_matrix
 from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, event_seconds
 from components.histories.sequences import Documents

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from components.arrays.topk import top_k
 from components.bundle.bundle import Bundle
-from components.evaluation.metrics import top_k
 from components.fusion.holdout import Validation, gain
 from components.ranking.scorer import Scorer
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from components.arrays.arrow import numbers
+from components.arrays.topk import top_k
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
-from components.evaluation.metrics import top_k
 from components.histories.sequences import Documents, Sequences
 from components.histories.trends import PastTrend
 from components.ranking.rerank import rerank

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMPONENTS = Path(__file__).parents[1]
-MODEL_FILE = COMPONENTS / "registered_model.py"
+MODEL_FILE = Path(__file__).with_name("pyfunc.py")
 MODEL_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
 SECRETS = frozenset({"database_url"})
 """Settings that never leave this machine."""

@@ -6,41 +6,10 @@ from hypothesis.extra import numpy as arrays
 from scipy import sparse
 from sklearn.metrics import ndcg_score
 
+from components.arrays.topk import top_k
 from components.evaluation import metrics
 
-SCORES = arrays.arrays(
-    np.float32,
-    st.tuples(st.integers(1, 6), st.integers(1, 12)),
-    elements=st.sampled_from([0.0, 1.0, -2.0, 3.5, np.nan, -np.inf]),
-)
 LISTS = np.array([[3, 1, 2], [0, 2, -1], [4, -1, -1]])
-
-
-@settings(deadline=None)
-@given(SCORES, st.integers(1, 15), st.data())
-def test_top_k_is_a_stable_sort_without_what_is_excluded(scores: np.ndarray, k: int, data: st.DataObject) -> None:
-    excluded = data.draw(arrays.arrays(bool, scores.shape))
-    lists = metrics.top_k(scores, k, sparse.csr_matrix(excluded))
-    for row, found in enumerate(lists):
-        allowed = [i for i in range(scores.shape[1]) if scores[row, i] > -np.inf and not excluded[row, i]]
-        expected = sorted(allowed, key=lambda i: -scores[row, i])[:k]
-        assert found.tolist() == expected + [-1] * (k - len(expected))
-    as_rows = [np.flatnonzero(row) for row in excluded]
-    assert metrics.top_k(scores, k, as_rows).tolist() == lists.tolist()
-
-
-def test_top_k_leaves_the_scores_alone_and_takes_no_rows() -> None:
-    scores = np.array([[1.0, 2.0]])
-    metrics.top_k(scores, 2, [np.array([1])])
-    assert scores.tolist() == [[1.0, 2.0]]
-    assert metrics.top_k(np.empty((0, 4)), 3).shape == (0, 3)
-
-
-def test_rank_in_parts_equals_ranking_at_once() -> None:
-    scores = np.random.default_rng(0).random((1300, 20))
-    seen = sparse.csr_matrix(scores > 0.9)
-    assert (metrics.rank(lambda part: scores[part], seen, 5) == metrics.top_k(scores, 5, seen)).all()
-    assert metrics.rank(lambda part: scores[part], [], 5).shape == (0, 5)
 
 
 def test_values_by_hand() -> None:
@@ -61,7 +30,7 @@ def test_ndcg_is_that_of_scikit_learn() -> None:
     random = np.random.default_rng(1)
     scores = random.random((200, 30))
     targets = random.integers(0, 30, 200)
-    ours = metrics.ndcg(metrics.target_ranks(metrics.top_k(scores, 10), targets, 10))
+    ours = metrics.ndcg(metrics.target_ranks(top_k(scores, 10), targets, 10))
     assert ours.mean() == pytest.approx(ndcg_score(np.eye(30)[targets], scores, k=10))
 
 

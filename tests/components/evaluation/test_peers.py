@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from components.evaluation.metrics import top_k
+from components.arrays.topk import top_k
 from components.evaluation.peers import PEERS, Als, Ease, interaction_matrix
 
 TASTE = 20  # items of a taste
