@@ -3,16 +3,21 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from serving.breaker import Breaker
-from serving.spool import Size
 from serving.tracing import Traces
 
 STAGES = ("history", "interest", "list", "reasons", "store")
 """What an answer takes: the user's history out of Postgres; from it the interest; candidates, scores, filters and
 re-ranking; the reasons; feedback into Postgres."""
+SPOOL = {
+    "duotempo_spool_rows": "Feedback that waits for Postgres.",
+    "duotempo_spool_seconds": "How long the first of it has waited.",
+    "duotempo_spool_used_ratio": "Share of the spool that is taken.",
+    "duotempo_dead_letters": "Rows that Postgres refuses everywhere.",
+}
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -101,21 +106,21 @@ class Metrics:
             yield
         self._stages[name].observe(time.perf_counter() - started)
 
-    def follow_spool(self, size: Callable[[], Size]) -> None:
-        """size: of the spool, now."""
-        rows = Gauge("duotempo_spool_rows", "Feedback that waits for Postgres.", registry=self._registry)
-        age = Gauge("duotempo_spool_seconds", "How long the first of it has waited.", registry=self._registry)
-        used = Gauge("duotempo_spool_used_ratio", "Share of the spool that is taken.", registry=self._registry)
-        dead = Gauge("duotempo_dead_letters", "Rows that Postgres refuses everywhere.", registry=self._registry)
-        rows.set_function(lambda: size().rows)
-        age.set_function(lambda: size().seconds)
-        used.set_function(lambda: size().used)
-        dead.set_function(lambda: size().dead)
+    def follow_spool(self, size: Callable[[], tuple[float, float, float, float]]) -> None:
+        """size: of the spool, now: each of SPOOL."""
+        for place, (name, text) in enumerate(SPOOL.items()):
+            gauge = Gauge(name, text, registry=self._registry)
+            gauge.set_function(partial(_part, size, place))
 
-    def follow_breaker(self, breaker: Breaker) -> None:
+    def follow_database(self, away: Callable[[], bool]) -> None:
+        """away: whether requests do not ask Postgres, now."""
         gauge = Gauge("duotempo_database_away", "1 while requests do not ask Postgres.", registry=self._registry)
-        gauge.set_function(lambda: breaker.open)
+        gauge.set_function(away)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _part(size: Callable[[], tuple[float, float, float, float]], place: int) -> float:
+    return size()[place]

@@ -143,7 +143,7 @@ class Runtime:
         champion = built_champion(place, list(folders))
         database = Database(settings.database_url, settings.serving.read_seconds)
         database.traced_by(self.traces)
-        self.metrics.follow_breaker(database.breaker)
+        self.metrics.follow_database(lambda: database.breaker.open)
         privacy = Privacy(settings)
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import uvicorn
@@ -16,13 +17,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.handover import Drain
-from serving.variants import wanted_version
 
 SOCKET = "DUOTEMPO_TRIAL_SOCKET"
 """The path of the Unix socket; a Bento whose environment names none is not on trial."""
 VERSION = "X-Duotempo-Version"
 ADMIT = "/admit"
 LOOK_SECONDS = 0.05
+wanted_version: ContextVar[str | None] = ContextVar("wanted_version", default=None)
+"""The version that a request on trial is for; None for everybody else."""
 
 
 class NotAdmitted(Exception):

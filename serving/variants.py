@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from functools import cache
 from threading import Event, Lock
 
@@ -23,10 +22,9 @@ from serving.ranked import Answer
 from serving.recommender import Recommender
 from serving.requests import RecommendRequest, SimilarRequest
 from serving.shadow import Shadow
+from serving.trial import wanted_version
 
 ON_TRIAL = "trial"
-wanted_version: ContextVar[str | None] = ContextVar("wanted_version", default=None)
-"""The version that a request on trial is for, see serving/trial.py; None for everybody else."""
 logger = logging.getLogger(__name__)
 
 

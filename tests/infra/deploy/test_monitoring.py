@@ -15,9 +15,7 @@ from infra.hook import Hook
 from infra.local.platform import Platform
 from infra.local.programs import PROJECT
 from serving.app import make_app
-from serving.breaker import Breaker
 from serving.runtime import Runtime
-from serving.spool import Size
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 ADDED = {"job", "instance", "le"}
@@ -28,8 +26,8 @@ ADDED = {"job", "instance", "le"}
 def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of each metric that is exposed."""
     runtime = Runtime()
-    runtime.metrics.follow_spool(lambda: Size(0, 0, 0, 0))
-    runtime.metrics.follow_breaker(Breaker(1.0))
+    runtime.metrics.follow_spool(lambda: (0, 0, 0, 0))
+    runtime.metrics.follow_database(lambda: False)
     home = tmp_path_factory.mktemp("home")
     hook = Hook(Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready")
     texts = [TestClient(app).get("/metrics").text for app in (make_app(runtime), hook.app())]
