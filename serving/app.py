@@ -22,18 +22,18 @@ from components.core.ids import clean_id
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
 from components.store.privacy import PrivacyError
-from serving import answers, requests
-from serving.answering import Json
 from serving.bodies import read_body, read_query
 from serving.catalogue import active_users, search_items
 from serving.connections import Connections
+from serving.contract import requests, responses
+from serving.contract.answering import Json
+from serving.contract.errors import ApiError, unavailable
+from serving.contract.openapi import Operation, openapi
 from serving.database import DatabaseAway
 from serving.doors import Doors, Handler, guarded
-from serving.errors import ApiError, unavailable
 from serving.handover import READY_FILE, Drain, tell_ready, uvicorn_server
 from serving.identity import PLATFORM
 from serving.middleware import Watched
-from serving.openapi import Operation, openapi
 from serving.page.files import page_routes
 from serving.runtime import Runtime
 from serving.sessions import begin_session
@@ -112,7 +112,7 @@ class Handlers:
         return [
             (
                 Operation(
-                    "POST", "/recommend", "Recommendations for a user, live", answers.RecommendAnswer,
+                    "POST", "/recommend", "Recommendations for a user, live", responses.RecommendAnswer,
                     body=requests.RecommendRequest, scope=RECOMMEND,
                 ),
                 self.recommend,
@@ -120,14 +120,14 @@ class Handlers:
             (
                 Operation(
                     "POST", "/feedback", "Keep what users did; answered after the commit, or, while Postgres is away, "
-                    "once it is safe on the disk", answers.FeedbackAnswer, body=requests.FeedbackRequest,
+                    "once it is safe on the disk", responses.FeedbackAnswer, body=requests.FeedbackRequest,
                     unless="Postgres is away and the spool is full", scope=FEEDBACK,
                 ),
                 self.feedback,
             ),
             (
                 Operation(
-                    "POST", "/similar", "Items like an item", answers.SimilarAnswer, body=requests.SimilarRequest,
+                    "POST", "/similar", "Items like an item", responses.SimilarAnswer, body=requests.SimilarRequest,
                     may_miss=True, scope=RECOMMEND,
                 ),
                 self.similar,
@@ -135,21 +135,21 @@ class Handlers:
             (
                 Operation(
                     "POST", "/items", "Add or replace items of the catalogue; a new one is recommended by its text "
-                    "within seconds, a changed title or availability from the next answer on", answers.ItemsAnswer,
+                    "within seconds, a changed title or availability from the next answer on", responses.ItemsAnswer,
                     body=requests.ItemsRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.upsert_items,
             ),
             (
                 Operation(
-                    "GET", "/items", "Search the catalogue by title", answers.FoundItems, query=requests.ItemsQuery,
+                    "GET", "/items", "Search the catalogue by title", responses.FoundItems, query=requests.ItemsQuery,
                     unless=AWAY, scope=RECOMMEND,
                 ),
                 self.find_items,
             ),
             (
                 Operation(
-                    "GET", "/users", "Some known users, the most active first", answers.KnownUsers,
+                    "GET", "/users", "Some known users, the most active first", responses.KnownUsers,
                     query=requests.UsersQuery, unless=AWAY, scope=ADMIN,
                 ),
                 self.users,
@@ -157,20 +157,20 @@ class Handlers:
             (
                 Operation(
                     "POST", "/forget", "Erase a user: out of every table at once, then out of the files",
-                    answers.ForgetAnswer, body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
+                    responses.ForgetAnswer, body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.forget,
             ),
             (
                 Operation(
-                    "POST", "/export", "Everything that is held of a user", answers.ExportAnswer,
+                    "POST", "/export", "Everything that is held of a user", responses.ExportAnswer,
                     body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.export,
             ),
             (
                 Operation(
-                    "POST", "/consent", "Whether a user's events may be kept and used", answers.ConsentAnswer,
+                    "POST", "/consent", "Whether a user's events may be kept and used", responses.ConsentAnswer,
                     body=requests.ConsentRequest, unless=AWAY, scope=ADMIN,
                 ),
                 self.consent,
@@ -178,12 +178,15 @@ class Handlers:
             (
                 Operation(
                     "POST", "/session", "Sign a browser in with the token of `duotempo open store`, once; the cookie "
-                    "is its key", answers.SignedIn, body=requests.SignInRequest, unless=AWAY, signs_in=True,
+                    "is its key", responses.SignedIn, body=requests.SignInRequest, unless=AWAY, signs_in=True,
                 ),
                 self.sign_in,
             ),
-            (Operation("GET", "/livez", "Is the process alive?", answers.Live), self.livez),
-            (Operation("GET", "/readyz", "Can it answer? 503 and what is missing, if not", answers.Ready), self.readyz),
+            (Operation("GET", "/livez", "Is the process alive?", responses.Live), self.livez),
+            (
+                Operation("GET", "/readyz", "Can it answer? 503 and what is missing, if not", responses.Ready),
+                self.readyz,
+            ),
             (Operation("GET", "/metrics", "Prometheus metrics", None), self.metrics),
         ]  # fmt: skip
 

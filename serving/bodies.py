@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from serving.errors import HUNG_UP, ApiError, invalid
+from serving.contract.errors import HUNG_UP, ApiError, invalid
 from serving.runtime import Parts
 
 MAX_BODY = 1 << 20

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.errors import unavailable
+from serving.contract.errors import unavailable
+from serving.contract.openapi import Operation
 from serving.guard import Guard, KeyRing
-from serving.openapi import Operation
 from serving.runtime import Runtime
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -25,12 +25,12 @@ from components.store.people import claim_key
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
+from serving.contract.errors import unavailable
+from serving.contract.requests import FeedbackRequest, ItemsRequest
 from serving.database import Database, DatabaseAway
-from serving.errors import unavailable
 from serving.gathered import Gathered
 from serving.impressions import Impressions
 from serving.metrics import Metrics
-from serving.requests import FeedbackRequest, ItemsRequest
 from serving.spool import Spool, SpoolError
 from serving.variants import Variants
 from serving.waiting import spool_events, spool_rejected

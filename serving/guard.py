@@ -14,8 +14,8 @@ from starlette.requests import HTTPConnection
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, Key, read_keys, verify
 from serving.connections import is_loopback
+from serving.contract.errors import ApiError, unavailable
 from serving.database import Database, DatabaseAway
-from serving.errors import ApiError, unavailable
 from serving.limits import Buckets
 from serving.quotas import Quotas
 from serving.sessions import session_key

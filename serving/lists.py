@@ -14,9 +14,9 @@ from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import rerank
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
-from serving.answering import as_fragment
+from serving.contract.answering import as_fragment
+from serving.contract.requests import RecommendRequest
 from serving.listing import Listing
-from serving.requests import RecommendRequest
 from serving.trend import LiveTrend
 
 POOL = 200

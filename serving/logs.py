@@ -21,7 +21,7 @@ TOLD = ("model_version", "variant", "user_state", "degraded", "accepted", "dupli
 """What of an answer stands in the line of its request."""
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request that is being answered; empty outside of one."""
-requests = logging.getLogger("serving.requests")
+requests = logging.getLogger("serving.contract.requests")
 
 
 class OfRequest(logging.Filter):

@@ -6,7 +6,7 @@ from functools import cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import ApiError
+from serving.contract.errors import ApiError
 from serving.handover import Drain
 from serving.logs import new_request_id, request_id, tell_request
 from serving.metrics import Metrics

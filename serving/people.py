@@ -6,10 +6,10 @@ from components.store.erasure import forget_all
 from components.store.export import export_user
 from components.store.people import set_consent
 from components.store.privacy import Privacy
+from serving.contract.errors import unavailable
+from serving.contract.requests import ConsentRequest, PersonRequest
 from serving.database import LONG, Database, DatabaseAway
-from serving.errors import unavailable
 from serving.impressions import Impressions
-from serving.requests import ConsentRequest, PersonRequest
 from serving.spool import Spool
 from serving.variants import Variants
 

@@ -27,7 +27,8 @@ from components.store.people import refused
 from components.store.privacy import Privacy
 from serving import logs
 from serving.catalogue import ListedItem
-from serving.errors import ApiError
+from serving.contract.errors import ApiError
+from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.impressions import Impressions
 from serving.lately import Lately
 from serving.listing import Listing
@@ -39,7 +40,6 @@ from serving.newcomers import Newcomers
 from serving.ranked import Answer, Interest, Ranked, in_words
 from serving.reads import Reads, Session
 from serving.recent import Recent
-from serving.requests import RecommendRequest, SimilarRequest
 from serving.spool import Spool, SpoolError
 from serving.trend import LiveTrend
 from serving.waiting import waiting_events

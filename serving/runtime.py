@@ -23,8 +23,8 @@ from serving import heap
 from serving.ahead import Ahead
 from serving.bundles import built_champion, bundle_folders
 from serving.changes import Changes
+from serving.contract.errors import unavailable
 from serving.database import Database
-from serving.errors import unavailable
 from serving.feedback import FEEDBACK, Intake
 from serving.follower import Follower
 from serving.gathered import Gathered

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from threading import Semaphore
 
 from components.store.impressions import record_shadow
+from serving.contract.requests import RecommendRequest
 from serving.database import Database, DatabaseAway
 from serving.metrics import Metrics
 from serving.ranked import Answer
 from serving.recommender import Recommender
-from serving.requests import RecommendRequest
 
 WAITING = 32
 """Requests that may wait for the shadow; more are left out of its sample."""

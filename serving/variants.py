@@ -13,14 +13,14 @@ from components.store.history import Behaviour
 from components.store.rows import EventRow
 from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
+from serving.contract.errors import ApiError
+from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.database import LONG, Database
-from serving.errors import ApiError
 from serving.lately import Lately
 from serving.live import behaviour
 from serving.metrics import Metrics
 from serving.ranked import Answer
 from serving.recommender import Recommender
-from serving.requests import RecommendRequest, SimilarRequest
 from serving.shadow import Shadow
 from serving.trial import wanted_version
 

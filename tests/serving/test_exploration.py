@@ -15,7 +15,7 @@ from components.ranking.exploration import Exploration
 from components.ranking.rerank import rerank
 from components.settings import Settings
 from components.store.engine import make_engine
-from serving.answers import RecommendAnswer
+from serving.contract.responses import RecommendAnswer
 from tests.support.calls import REUSED, ids, recommend
 from tests.support.postgres import soon_stored, stored
 from tests.support.service import HISTORIES, World, bento, wait_until_ready

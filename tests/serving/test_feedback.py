@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.columns import EVENTS
-from serving.answers import ErrorAnswer, FeedbackAnswer, ItemsAnswer
+from serving.contract.responses import ErrorAnswer, FeedbackAnswer, ItemsAnswer
 from tests.support.calls import REUSED, colours, counted, ids, new_user, recommend, tell
 from tests.support.postgres import soon_stored, stored
 from tests.support.service import World

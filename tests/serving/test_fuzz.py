@@ -27,7 +27,7 @@ from schemathesis.core.result import Ok
 from components.core.columns import EVENTS
 from components.store.engine import make_engine
 from components.store.keys import create_key
-from serving.answers import ErrorAnswer
+from serving.contract.responses import ErrorAnswer
 from tests.support.calls import POSTS
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load

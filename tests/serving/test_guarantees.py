@@ -25,10 +25,9 @@ from components.bundle.bundle import Bundle
 from components.ranking.indexes import with_indexes
 from components.ranking.tail import in_tail
 from components.settings import EventSettings, RankingSettings
-from serving.answering import Json
-from serving.answers import RecommendAnswer
-from serving.errors import ApiError
-from serving.requests import (
+from serving.contract.answering import Json
+from serving.contract.errors import ApiError
+from serving.contract.requests import (
     CatalogueItem,
     ConsentRequest,
     FeedbackEvent,
@@ -37,6 +36,7 @@ from serving.requests import (
     PersonRequest,
     RecommendRequest,
 )
+from serving.contract.responses import RecommendAnswer
 from serving.runtime import Parts, Runtime
 from tests.support.toy_data import DAY, chessboard, load
 

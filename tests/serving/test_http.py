@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from serving.answers import Ready
+from serving.contract.responses import Ready
 from serving.page.files import FILES
 from tests.support.calls import POSTS, error_of, metric
 

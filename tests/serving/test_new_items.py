@@ -22,7 +22,7 @@ from components.fusion.catalogue import whiten
 from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
 from components.store.variants import begin_canary, put_champion
-from serving.answers import Ready, RecommendAnswer, SimilarAnswer
+from serving.contract.responses import Ready, RecommendAnswer, SimilarAnswer
 from tests.support.calls import ids, recommend
 from tests.support.service import ROOT, admin_key, bento, wait_until_ready
 from tests.support.toy_data import adding_tower, load, tiny_bundle

@@ -86,7 +86,7 @@ def test_a_request_is_one_line_under_the_id_of_its_answer(client: httpx.Client, 
     answer = response.json()
     assert response.headers["x-request-id"] == answer["request_id"]
     (line,) = lines(folder, answer["request_id"])
-    assert (line["level"], line["logger"]) == ("INFO", "serving.requests")
+    assert (line["level"], line["logger"]) == ("INFO", "serving.contract.requests")
     told = ("method", "route", "status", "model_version", "variant", "user_state", "degraded")
     assert [line[name] for name in told] == ["POST", "/recommend", 200, "7", "champion", "known", False]
     assert 0 < line["seconds"] < 60
@@ -118,4 +118,4 @@ def test_plain_lines_bear_the_id_too(world: World, world_folder: Path) -> None:
         return [line for line in (world_folder / "bento.log").read_text().splitlines() if number in line]
 
     (line,) = eventually(told, 60)
-    assert f"INFO serving.requests {number} POST /recommend 200 in " in line
+    assert f"INFO serving.contract.requests {number} POST /recommend 200 in " in line

@@ -18,7 +18,7 @@ from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
 from components.store.privacy import Privacy
-from serving.answers import ConsentAnswer
+from serving.contract.responses import ConsentAnswer
 from tests.support.calls import SECRET, counted, export, forget, ids, new_user, recommend, tell, view
 from tests.support.postgres import soon_stored, stored
 from tests.support.raw_events import NOW

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.answers import ErrorAnswer, SimilarAnswer
+from serving.contract.responses import ErrorAnswer, SimilarAnswer
 from tests.support.calls import REUSED, colours, ids, recommend
 from tests.support.postgres import soon_stored, stored
 from tests.support.service import HISTORIES, World

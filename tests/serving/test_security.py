@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from components.store.engine import make_engine
 from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
-from serving.answers import ErrorAnswer
+from serving.contract.responses import ErrorAnswer
 from tests.support.calls import error_of
 from tests.support.postgres import Server, stored
 from tests.support.service import World, bento, wait_until_ready

@@ -22,7 +22,7 @@ from components.store.engine import make_engine
 from components.store.erasure import forget
 from components.store.keys import create_key
 from components.store.privacy import Privacy
-from serving.answers import FeedbackAnswer
+from serving.contract.responses import FeedbackAnswer
 from serving.spool import Row, Spool, dead_letters
 from serving.waiting import spool_events
 from tests.support.calls import (

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from serving.answers import Ready
+from serving.contract.responses import Ready
 from tests.support.ports import free_port
 from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load

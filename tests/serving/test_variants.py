@@ -20,7 +20,7 @@ from components.store.variants import (
     put_beside,
     put_champion,
 )
-from serving.answers import Ready
+from serving.contract.responses import Ready
 from tests.support.calls import metric, new_user, recommend, tell
 from tests.support.fragile_bundle import fragile
 from tests.support.postgres import stored

@@ -8,7 +8,7 @@ import httpx
 from hypothesis import HealthCheck, settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.answers import ErrorAnswer, ExportAnswer, FeedbackAnswer, ForgetAnswer, RecommendAnswer
+from serving.contract.responses import ErrorAnswer, ExportAnswer, FeedbackAnswer, ForgetAnswer, RecommendAnswer
 from tests.support.postgres import stored
 from tests.support.service import World
 from tests.support.waiting import eventually

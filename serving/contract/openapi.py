@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from components.store.keys import ADMIN
-from serving.answers import ErrorAnswer
+from serving.contract.responses import ErrorAnswer
 
 REFERENCE = "#/components/schemas/{model}"
 JSON = "application/json"
