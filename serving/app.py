@@ -38,7 +38,7 @@ from serving.page.files import page_routes
 from serving.runtime import Runtime
 from serving.sessions import begin_session
 from serving.spool import SpoolError
-from serving.tracing import Traced, wanted
+from serving.telemetry.tracing import Traced, wanted
 from serving.trial import stand_trial
 from serving.writes import write_together
 

@@ -17,7 +17,7 @@ from components.store.faults import Fault, fault_of
 from components.store.partitions import KNOWN, Partitioned, ensure_partitions, missing_months
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.breaker import Breaker
-from serving.tracing import Traces
+from serving.telemetry.tracing import Traces
 
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
 PATIENCE = 5.0

@@ -30,8 +30,8 @@ from serving.contract.requests import FeedbackRequest, ItemsRequest
 from serving.database import Database, DatabaseAway
 from serving.gathered import Gathered
 from serving.impressions import Impressions
-from serving.metrics import Metrics
 from serving.spool import Spool, SpoolError
+from serving.telemetry.metrics import Metrics
 from serving.variants import Variants
 from serving.waiting import spool_events, spool_rejected
 

@@ -10,7 +10,7 @@ from components.store.impressions import Answered, record_impressions
 from components.store.privacy import Privacy
 from components.store.variants import Part
 from serving.database import Database, DatabaseAway, DatabaseUnable
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 
 SECONDS = 0.05
 """From the first answer that waits to the write: what a crash of this process can lose."""

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.contract.errors import ApiError
 from serving.handover import Drain
-from serving.logs import new_request_id, request_id, tell_request
-from serving.metrics import Metrics
+from serving.telemetry.logs import new_request_id, request_id, tell_request
+from serving.telemetry.metrics import Metrics
 
 SAFE = {
     b"content-security-policy": (

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from serving.database import Database, DatabaseAway
 from serving.gathered import Gathered
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 
 MOST_AT_ONCE = 64
 """Users of one transaction."""

@@ -25,7 +25,6 @@ from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.privacy import Privacy
-from serving import logs
 from serving.catalogue import ListedItem
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
@@ -35,12 +34,13 @@ from serving.listing import Listing
 from serving.lists import Listed, Lists
 from serving.live import NOTHING, REFUSED, Reader, Stored, behaviour
 from serving.live_users import LiveUsers
-from serving.metrics import Metrics
 from serving.newcomers import Newcomers
 from serving.ranked import Answer, Interest, Ranked, in_words
 from serving.reads import Reads, Session
 from serving.recent import Recent
 from serving.spool import Spool, SpoolError
+from serving.telemetry import logs
+from serving.telemetry.metrics import Metrics
 from serving.trend import LiveTrend
 from serving.waiting import waiting_events
 

@@ -23,8 +23,8 @@ from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
 from serving.database import Database, DatabaseAway, DatabaseUnable
-from serving.metrics import Metrics
 from serving.spool import Row, Spool, SpoolError
+from serving.telemetry.metrics import Metrics
 from serving.variants import Variants
 from serving.waiting import waiting_events
 

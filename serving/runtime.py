@@ -30,14 +30,14 @@ from serving.follower import Follower
 from serving.gathered import Gathered
 from serving.impressions import Impressions
 from serving.lately import Lately
-from serving.metrics import Metrics
 from serving.people import People
 from serving.reads import Reads
 from serving.recommender import Recommender
 from serving.replay import Replay
 from serving.shadow import Shadow
 from serving.spool import Size, Spool, SpoolError, open_spool
-from serving.tracing import Traces
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.tracing import Traces
 from serving.trend import read_trend
 from serving.variants import Variants
 

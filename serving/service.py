@@ -17,9 +17,9 @@ class OwnApp(bentoml.Service):
         """Imports the app here, as the process that starts the worker has no need of it."""
         heap.expect_much()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
-        from serving import logs
         from serving.app import make_app
         from serving.runtime import Runtime
+        from serving.telemetry import logs
 
         return make_app(Runtime(logs.set_up))
 

@@ -10,9 +10,9 @@ from threading import Semaphore
 from components.store.impressions import record_shadow
 from serving.contract.requests import RecommendRequest
 from serving.database import Database, DatabaseAway
-from serving.metrics import Metrics
 from serving.ranked import Answer
 from serving.recommender import Recommender
+from serving.telemetry.metrics import Metrics
 
 WAITING = 32
 """Requests that may wait for the shadow; more are left out of its sample."""

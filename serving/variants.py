@@ -18,10 +18,10 @@ from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.database import LONG, Database
 from serving.lately import Lately
 from serving.live import behaviour
-from serving.metrics import Metrics
 from serving.ranked import Answer
 from serving.recommender import Recommender
 from serving.shadow import Shadow
+from serving.telemetry.metrics import Metrics
 from serving.trial import wanted_version
 
 ON_TRIAL = "trial"

@@ -21,7 +21,7 @@ from components.monitoring.tables import drift_table
 from components.settings import Settings
 from components.validation.report import write_report
 from components.validation.results import Check, SuiteResult
-from serving.logs import OURS, set_up
+from serving.telemetry.logs import OURS, set_up
 
 TEXTS = [
     "[here](javascript:alert(1))",

@@ -7,7 +7,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from serving.tracing import Traces
+from serving.telemetry.tracing import Traces
 
 STAGES = ("history", "interest", "list", "reasons", "store")
 """What an answer takes: the user's history out of Postgres; from it the interest; candidates, scores, filters and

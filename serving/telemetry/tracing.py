@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, event
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.logs import request_id
+from serving.telemetry.logs import request_id
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
