@@ -40,7 +40,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
     from components.store.erasure import forget_all, read_report
     from components.store.privacy import Privacy
     from infra.client import DeploymentError, run_deployment
-    from serving.spool import open_spool
+    from serving.storage.spool import open_spool
 
     person, settings = user_id(user), load_settings()
     with opened_store(settings) as engine:
@@ -93,7 +93,7 @@ def export(
 
     from components.store.export import export_user
     from components.store.privacy import Privacy
-    from serving.spool import open_spool
+    from serving.storage.spool import open_spool
 
     person, settings = user_id(user), load_settings()
     with opened_store(settings) as engine:

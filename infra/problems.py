@@ -17,7 +17,7 @@ from infra.alerts import Alerts
 from infra.local import postgres
 from infra.local.platform import Platform
 from infra.promotion import current_settings
-from serving.spool import SpoolError, dead_letters, spool_folder
+from serving.storage.spool import SpoolError, dead_letters, spool_folder
 
 ACTOR = "registry"
 HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"

@@ -7,7 +7,7 @@ from threading import Event, Thread
 from components.histories.trends import RECENT_SECONDS
 from components.store.history import read_users_since
 from serving import heap
-from serving.database import Database, DatabaseAway
+from serving.storage.postgres import Database, DatabaseAway
 from serving.variants import Variants
 
 MOST = 10_000

@@ -29,7 +29,6 @@ from serving.contract import requests, responses
 from serving.contract.answering import Json
 from serving.contract.errors import ApiError, unavailable
 from serving.contract.openapi import Operation, openapi
-from serving.database import DatabaseAway
 from serving.doors import Doors, Handler, guarded
 from serving.handover import READY_FILE, Drain, tell_ready, uvicorn_server
 from serving.identity import PLATFORM
@@ -37,7 +36,8 @@ from serving.middleware import Watched
 from serving.page.files import page_routes
 from serving.runtime import Runtime
 from serving.sessions import begin_session
-from serving.spool import SpoolError
+from serving.storage.postgres import DatabaseAway
+from serving.storage.spool import SpoolError
 from serving.telemetry.tracing import Traced, wanted
 from serving.trial import stand_trial
 from serving.writes import write_together

@@ -27,13 +27,13 @@ from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
 from serving.contract.errors import unavailable
 from serving.contract.requests import FeedbackRequest, ItemsRequest
-from serving.database import Database, DatabaseAway
-from serving.gathered import Gathered
-from serving.impressions import Impressions
-from serving.spool import Spool, SpoolError
+from serving.storage.impressions import Impressions
+from serving.storage.microbatch import Gathered
+from serving.storage.postgres import Database, DatabaseAway
+from serving.storage.spool import Spool, SpoolError
+from serving.storage.waiting import spool_events, spool_rejected
 from serving.telemetry.metrics import Metrics
 from serving.variants import Variants
-from serving.waiting import spool_events, spool_rejected
 
 FEEDBACK = "feedback"
 CATALOGUE = "api"

@@ -15,10 +15,10 @@ from components.settings import SecuritySettings
 from components.store.keys import ADMIN, Key, read_keys, verify
 from serving.connections import is_loopback
 from serving.contract.errors import ApiError, unavailable
-from serving.database import Database, DatabaseAway
 from serving.limits import Buckets
 from serving.quotas import Quotas
 from serving.sessions import session_key
+from serving.storage.postgres import Database, DatabaseAway
 
 SCHEME = "bearer"
 LOCAL = "local"

@@ -8,9 +8,9 @@ from components.store.people import set_consent
 from components.store.privacy import Privacy
 from serving.contract.errors import unavailable
 from serving.contract.requests import ConsentRequest, PersonRequest
-from serving.database import LONG, Database, DatabaseAway
-from serving.impressions import Impressions
-from serving.spool import Spool
+from serving.storage.impressions import Impressions
+from serving.storage.postgres import LONG, Database, DatabaseAway
+from serving.storage.spool import Spool
 from serving.variants import Variants
 
 

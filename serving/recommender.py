@@ -28,7 +28,6 @@ from components.store.privacy import Privacy
 from serving.catalogue import ListedItem
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
-from serving.impressions import Impressions
 from serving.lately import Lately
 from serving.listing import Listing
 from serving.lists import Listed, Lists
@@ -36,13 +35,14 @@ from serving.live import NOTHING, REFUSED, Reader, Stored, behaviour
 from serving.live_users import LiveUsers
 from serving.newcomers import Newcomers
 from serving.ranked import Answer, Interest, Ranked, in_words
-from serving.reads import Reads, Session
 from serving.recent import Recent
-from serving.spool import Spool, SpoolError
+from serving.storage.batched_reads import Reads, Session
+from serving.storage.impressions import Impressions
+from serving.storage.spool import Spool, SpoolError
+from serving.storage.waiting import waiting_events
 from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
 from serving.trend import LiveTrend
-from serving.waiting import waiting_events
 
 PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""

@@ -22,20 +22,20 @@ from components.store.variants import read_parts
 from serving import heap
 from serving.ahead import Ahead
 from serving.bundles import built_champion, bundle_folders
-from serving.changes import Changes
 from serving.contract.errors import unavailable
-from serving.database import Database
 from serving.feedback import FEEDBACK, Intake
-from serving.follower import Follower
-from serving.gathered import Gathered
-from serving.impressions import Impressions
 from serving.lately import Lately
 from serving.people import People
-from serving.reads import Reads
 from serving.recommender import Recommender
 from serving.replay import Replay
 from serving.shadow import Shadow
-from serving.spool import Size, Spool, SpoolError, open_spool
+from serving.storage.batched_reads import Reads
+from serving.storage.change_listener import Changes
+from serving.storage.impressions import Impressions
+from serving.storage.microbatch import Gathered
+from serving.storage.poller import Follower
+from serving.storage.postgres import Database
+from serving.storage.spool import Size, Spool, SpoolError, open_spool
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.tracing import Traces
 from serving.trend import read_trend

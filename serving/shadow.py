@@ -9,9 +9,9 @@ from threading import Semaphore
 
 from components.store.impressions import record_shadow
 from serving.contract.requests import RecommendRequest
-from serving.database import Database, DatabaseAway
 from serving.ranked import Answer
 from serving.recommender import Recommender
+from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
 WAITING = 32

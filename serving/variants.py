@@ -15,12 +15,12 @@ from components.store.variants import CHAMPION, Part
 from serving.assignment import assigned, shadowed
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
-from serving.database import LONG, Database
 from serving.lately import Lately
 from serving.live import behaviour
 from serving.ranked import Answer
 from serving.recommender import Recommender
 from serving.shadow import Shadow
+from serving.storage.postgres import LONG, Database
 from serving.telemetry.metrics import Metrics
 from serving.trial import wanted_version
 

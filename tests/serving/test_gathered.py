@@ -7,7 +7,7 @@ from threading import Event, Lock
 
 import pytest
 
-from serving.gathered import Gathered
+from serving.storage.microbatch import Gathered
 
 
 class Doubler:

@@ -16,7 +16,7 @@ from components.store.engine import StoreError, make_engine
 from components.store.faults import Fault, fault_of
 from components.store.partitions import KNOWN, Partitioned, ensure_partitions, missing_months
 from components.store.timed import CONNECT_SECONDS, TimedConnection
-from serving.breaker import Breaker
+from serving.storage.breaker import Breaker
 from serving.telemetry.tracing import Traces
 
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"

@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 from sqlalchemy import Connection
 
-from serving.database import Database, DatabaseAway
+from serving.storage.postgres import Database, DatabaseAway
 
 logger = logging.getLogger(__name__)
 

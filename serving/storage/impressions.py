@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 from components.store.impressions import Answered, record_impressions
 from components.store.privacy import Privacy
 from components.store.variants import Part
-from serving.database import Database, DatabaseAway, DatabaseUnable
+from serving.storage.postgres import Database, DatabaseAway, DatabaseUnable
 from serving.telemetry.metrics import Metrics
 
 SECONDS = 0.05

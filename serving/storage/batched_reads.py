@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from serving.database import Database, DatabaseAway
-from serving.gathered import Gathered
+from serving.storage.microbatch import Gathered
+from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
 MOST_AT_ONCE = 64

@@ -6,7 +6,7 @@ from datetime import datetime
 from components.core.columns import Columns
 from components.core.ids import clean_id
 from components.store.rows import EventRow, Rejected
-from serving.spool import Row
+from serving.storage.spool import Row
 
 
 def spool_events(events: Iterable[EventRow]) -> list[Row]:

@@ -11,7 +11,7 @@ import orjson
 import psycopg
 
 from components.store.listening import GONE, ITEMS, USERS, VECTORS, check_alive, listen
-from serving.database import DatabaseAway
+from serving.storage.postgres import DatabaseAway
 
 LOOK_SECONDS = 1.0
 """Between two looks at whether the server is alive, and between two tries."""
