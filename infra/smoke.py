@@ -8,7 +8,7 @@ from sqlalchemy import Engine, func, select
 
 from components.store.schema import Event, Item
 from infra.local.errors import SmokeTestFailed
-from serving.trial import VERSION
+from serving.process.smoke_test import VERSION
 
 K = 5
 KNOWN_USERS = 3

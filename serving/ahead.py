@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 from components.histories.trends import RECENT_SECONDS
 from components.store.history import read_users_since
-from serving import heap
+from serving.process import garbage
 from serving.storage.postgres import Database, DatabaseAway
 from serving.variants import Variants
 
@@ -51,4 +51,4 @@ class Ahead:
                 return
             with self._database.begin() as connection:
                 self._variants.read(connection, users[start : start + AT_ONCE])
-        heap.freeze()
+        garbage.freeze()

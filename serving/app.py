@@ -30,17 +30,17 @@ from serving.contract.answering import Json
 from serving.contract.errors import ApiError, unavailable
 from serving.contract.openapi import Operation, openapi
 from serving.doors import Doors, Handler, guarded
-from serving.handover import READY_FILE, Drain, tell_ready, uvicorn_server
-from serving.identity import PLATFORM
 from serving.middleware import Watched
 from serving.page.files import page_routes
+from serving.process.handover import READY_FILE, Drain, tell_ready, uvicorn_server
+from serving.process.identity import PLATFORM
+from serving.process.smoke_test import stand_trial
+from serving.process.transport import write_together
 from serving.runtime import Runtime
 from serving.sessions import begin_session
 from serving.storage.postgres import DatabaseAway
 from serving.storage.spool import SpoolError
 from serving.telemetry.tracing import Traced, wanted
-from serving.trial import stand_trial
-from serving.writes import write_together
 
 logger = logging.getLogger(__name__)
 AWAY = "Postgres is away"

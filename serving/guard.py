@@ -129,7 +129,7 @@ class Guard:
 
 
 def on_trial(request: HTTPConnection) -> bool:
-    """Whether it came by the Unix socket of a trial, see serving/trial.py, which only the deployment can open."""
+    """Whether it came by the Unix socket of a smoke test, which only the deployment can open."""
     server = request.scope.get("server")
     return server is not None and server[1] is None
 

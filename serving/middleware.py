@@ -7,7 +7,7 @@ from functools import cache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.contract.errors import ApiError
-from serving.handover import Drain
+from serving.process.handover import Drain
 from serving.telemetry.logs import new_request_id, request_id, tell_request
 from serving.telemetry.metrics import Metrics
 

@@ -19,13 +19,13 @@ from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from components.store.privacy import Privacy
 from components.store.variants import read_parts
-from serving import heap
 from serving.ahead import Ahead
 from serving.bundles import built_champion, bundle_folders
 from serving.contract.errors import unavailable
 from serving.feedback import FEEDBACK, Intake
 from serving.lately import Lately
 from serving.people import People
+from serving.process import garbage
 from serving.recommender import Recommender
 from serving.replay import Replay
 from serving.shadow import Shadow
@@ -113,7 +113,7 @@ class Runtime:
         """Notes how the loading ended: what is missing is what /readyz shows."""
         error = loading.exception()
         self.loading = False
-        heap.expect_little()
+        garbage.expect_little()
         if error is None:
             self.missing = []
             logger.info("ready: model version %s", self.model_version)

@@ -2,9 +2,9 @@
 
 import os
 
-from serving import heap
+from serving.process import garbage
 
-heap.expect_much()  # BentoML is much
+garbage.expect_much()  # BentoML is much
 import bentoml  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
@@ -15,7 +15,7 @@ class OwnApp(bentoml.Service):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Imports the app here, as the process that starts the worker has no need of it."""
-        heap.expect_much()
+        garbage.expect_much()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
         from serving.app import make_app
         from serving.runtime import Runtime
@@ -29,4 +29,4 @@ class Duotempo:
     """Recommendations that fuse a person's long-term and short-term interests."""
 
 
-heap.expect_little()  # that is all in the process that starts the worker
+garbage.expect_little()  # that is all in the process that starts the worker

@@ -17,12 +17,12 @@ from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.lately import Lately
 from serving.live import behaviour
+from serving.process.smoke_test import wanted_version
 from serving.ranked import Answer
 from serving.recommender import Recommender
 from serving.shadow import Shadow
 from serving.storage.postgres import LONG, Database
 from serving.telemetry.metrics import Metrics
-from serving.trial import wanted_version
 
 ON_TRIAL = "trial"
 logger = logging.getLogger(__name__)

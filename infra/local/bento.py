@@ -9,8 +9,8 @@ import sys
 from components.settings import Settings
 from infra.local.address import claimed, take_socket
 from infra.local.home import Home
-from serving.handover import READY_FILE
-from serving.trial import SOCKET
+from serving.process.handover import READY_FILE
+from serving.process.smoke_test import SOCKET
 
 WORKER = "_bentoml_impl.worker.service"
 

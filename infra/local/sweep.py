@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import psutil
 
-from serving.identity import PLATFORM as TAG
+from serving.process.identity import PLATFORM as TAG
 
 LOG = logging.getLogger(__name__)
 PROGRAM = "SUPERVISOR_PROCESS_NAME"

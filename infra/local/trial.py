@@ -9,7 +9,7 @@ from infra.local.bento import program_name
 from infra.local.errors import SmokeTestFailed, log_tail
 from infra.local.home import Home
 from infra.local.supervisor import Supervisor
-from serving.trial import ADMIT
+from serving.process.smoke_test import ADMIT
 
 Check = Callable[[httpx.Client], None]
 """Raises what speaks against the Bento that answers the client."""

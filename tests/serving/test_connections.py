@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from components.settings import SecuritySettings
 from serving.connections import MAX_HEAD, Connections
-from serving.writes import write_together
+from serving.process.transport import write_together
 from tests.support.waiting import eventually
 
 ANSWER = b"HTTP/1.1 200 OK"

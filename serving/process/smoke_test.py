@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.handover import Drain
+from serving.process.handover import Drain
 
 SOCKET = "DUOTEMPO_TRIAL_SOCKET"
 """The path of the Unix socket; a Bento whose environment names none is not on trial."""
