@@ -25,7 +25,7 @@ from components.registry.versions import CHAMPION
 from components.settings import Settings
 from components.store.engine import make_engine
 from infra.local.platform import Platform
-from serving.catalogue import active_users
+from serving.recommend.store_catalogue import active_users
 
 DATASET = "chinese-sample"
 PAGE = ROOT / "docs" / "performance.md"

@@ -18,7 +18,7 @@ import yaml
 from components.bundle.bundle import MANIFEST, VERSION, read_manifest
 from components.core.checksums import sha256
 from components.core.errors import DuotempoError
-from serving.bundles import CHAMPION_FILE
+from serving.recommend.bundles import CHAMPION_FILE
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = "duotempo"

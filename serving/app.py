@@ -23,7 +23,6 @@ from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
 from components.store.privacy import PrivacyError
 from serving.bodies import read_body, read_query
-from serving.catalogue import active_users, search_items
 from serving.connections import Connections
 from serving.contract import requests, responses
 from serving.contract.answering import Json
@@ -36,6 +35,7 @@ from serving.process.handover import READY_FILE, Drain, tell_ready, uvicorn_serv
 from serving.process.identity import PLATFORM
 from serving.process.smoke_test import stand_trial
 from serving.process.transport import write_together
+from serving.recommend.store_catalogue import active_users, search_items
 from serving.runtime import Runtime
 from serving.sessions import begin_session
 from serving.storage.postgres import DatabaseAway

@@ -27,13 +27,13 @@ from components.store.rows import EventRow, Rejected
 from components.store.variants import Part
 from serving.contract.errors import unavailable
 from serving.contract.requests import FeedbackRequest, ItemsRequest
+from serving.recommend.variants import Variants
 from serving.storage.impressions import Impressions
 from serving.storage.microbatch import Gathered
 from serving.storage.postgres import Database, DatabaseAway
 from serving.storage.spool import Spool, SpoolError
 from serving.storage.waiting import spool_events, spool_rejected
 from serving.telemetry.metrics import Metrics
-from serving.variants import Variants
 
 FEEDBACK = "feedback"
 CATALOGUE = "api"

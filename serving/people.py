@@ -8,10 +8,10 @@ from components.store.people import set_consent
 from components.store.privacy import Privacy
 from serving.contract.errors import unavailable
 from serving.contract.requests import ConsentRequest, PersonRequest
+from serving.recommend.variants import Variants
 from serving.storage.impressions import Impressions
 from serving.storage.postgres import LONG, Database, DatabaseAway
 from serving.storage.spool import Spool
-from serving.variants import Variants
 
 
 class People:

@@ -22,11 +22,11 @@ from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
+from serving.recommend.variants import Variants
 from serving.storage.postgres import Database, DatabaseAway, DatabaseUnable
 from serving.storage.spool import Row, Spool, SpoolError
 from serving.storage.waiting import waiting_events
 from serving.telemetry.metrics import Metrics
-from serving.variants import Variants
 
 SECONDS = 0.5
 """Between two looks at whether Postgres is back."""

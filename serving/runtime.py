@@ -19,16 +19,18 @@ from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from components.store.privacy import Privacy
 from components.store.variants import read_parts
-from serving.ahead import Ahead
-from serving.bundles import built_champion, bundle_folders
 from serving.contract.errors import unavailable
 from serving.feedback import FEEDBACK, Intake
-from serving.lately import Lately
 from serving.people import People
 from serving.process import garbage
-from serving.recommender import Recommender
+from serving.recommend.bundles import built_champion, bundle_folders
+from serving.recommend.cache_warmup import Ahead
+from serving.recommend.recent_feedback import Lately
+from serving.recommend.recommender import Recommender
+from serving.recommend.shadow import Shadow
+from serving.recommend.trend import read_trend
+from serving.recommend.variants import Variants
 from serving.replay import Replay
-from serving.shadow import Shadow
 from serving.storage.batched_reads import Reads
 from serving.storage.change_listener import Changes
 from serving.storage.impressions import Impressions
@@ -38,8 +40,6 @@ from serving.storage.postgres import Database
 from serving.storage.spool import Size, Spool, SpoolError, open_spool
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.tracing import Traces
-from serving.trend import read_trend
-from serving.variants import Variants
 
 BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundles"
 VARIANTS_SECONDS = 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.bundle.bundle import Bundle, BundleError
-from serving.bundles import CHAMPION_FILE, built_champion, bundle_folders
+from serving.recommend.bundles import CHAMPION_FILE, built_champion, bundle_folders
 from tests.support.toy_data import tiny_bundle
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.live_users import MOST_EVENTS, LiveUsers
+from serving.recommend.user_cache import MOST_EVENTS, LiveUsers
 
 
 def after(known: str, events: Sequence[str]) -> str:

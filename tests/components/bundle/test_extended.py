@@ -18,7 +18,7 @@ from components.ranking.indexes import with_indexes
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.store.item_vectors import VectorOfItem
-from serving.trend import LiveTrend
+from serving.recommend.trend import LiveTrend
 from tests.support.toy_data import tiny_bundle
 
 OWN, LATER = 40, 3

@@ -16,8 +16,8 @@ from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
 from serving.contract.answering import as_fragment
 from serving.contract.requests import RecommendRequest
-from serving.listing import Listing
-from serving.trend import LiveTrend
+from serving.recommend.catalogue import Listing
+from serving.recommend.trend import LiveTrend
 
 POOL = 200
 """Candidates that are re-ranked, or as many more as it takes."""

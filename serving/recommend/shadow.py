@@ -9,8 +9,8 @@ from threading import Semaphore
 
 from components.store.impressions import record_shadow
 from serving.contract.requests import RecommendRequest
-from serving.ranked import Answer
-from serving.recommender import Recommender
+from serving.recommend.ranked import Answer
+from serving.recommend.recommender import Recommender
 from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 

@@ -7,8 +7,8 @@ from threading import Event, Thread
 from components.histories.trends import RECENT_SECONDS
 from components.store.history import read_users_since
 from serving.process import garbage
+from serving.recommend.variants import Variants
 from serving.storage.postgres import Database, DatabaseAway
-from serving.variants import Variants
 
 MOST = 10_000
 """Users, those who were there last first."""

@@ -13,8 +13,8 @@ from components.ranking.exclusion import Exclusion
 from components.settings import EventSettings
 from components.store.history import Behaviour, read_documents, read_histories
 from components.store.rows import EventRow
-from serving.catalogue import read_excluded
 from serving.contract.requests import ContextEvent
+from serving.recommend.store_catalogue import read_excluded
 
 
 @dataclass(frozen=True)

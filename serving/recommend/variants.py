@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 from components.store.history import Behaviour
 from components.store.rows import EventRow
 from components.store.variants import CHAMPION, Part
-from serving.assignment import assigned, shadowed
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
-from serving.lately import Lately
-from serving.live import behaviour
 from serving.process.smoke_test import wanted_version
-from serving.ranked import Answer
-from serving.recommender import Recommender
-from serving.shadow import Shadow
+from serving.recommend.assignment import assigned, shadowed
+from serving.recommend.ranked import Answer
+from serving.recommend.recent_feedback import Lately
+from serving.recommend.recommender import Recommender
+from serving.recommend.shadow import Shadow
+from serving.recommend.user_history import behaviour
 from serving.storage.postgres import LONG, Database
 from serving.telemetry.metrics import Metrics
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from components.arrays.arrow import numbers
 from components.ranking.filters import CategoryIndex
-from serving.catalogue import ListedItem, read_items, stream_items
+from serving.recommend.store_catalogue import ListedItem, read_items, stream_items
 
 REMEMBERED = 20_000
 """Items whose title and categories are at hand; those that are shown often stay so."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from components.histories.states import UserState
 from components.ranking.explain import Profile
 from components.ranking.scorer import Query
-from serving.lists import Listed
-from serving.live import Stored
+from serving.recommend.ranking import Listed
+from serving.recommend.user_history import Stored
 
 
 @dataclass(frozen=True)

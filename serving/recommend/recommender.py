@@ -25,24 +25,24 @@ from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.privacy import Privacy
-from serving.catalogue import ListedItem
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
-from serving.lately import Lately
-from serving.listing import Listing
-from serving.lists import Listed, Lists
-from serving.live import NOTHING, REFUSED, Reader, Stored, behaviour
-from serving.live_users import LiveUsers
-from serving.newcomers import Newcomers
-from serving.ranked import Answer, Interest, Ranked, in_words
-from serving.recent import Recent
+from serving.recommend.catalogue import Listing
+from serving.recommend.new_items import Newcomers
+from serving.recommend.ranked import Answer, Interest, Ranked, in_words
+from serving.recommend.ranking import Listed, Lists
+from serving.recommend.recent import Recent
+from serving.recommend.recent_feedback import Lately
+from serving.recommend.store_catalogue import ListedItem
+from serving.recommend.trend import LiveTrend
+from serving.recommend.user_cache import LiveUsers
+from serving.recommend.user_history import NOTHING, REFUSED, Reader, Stored, behaviour
 from serving.storage.batched_reads import Reads, Session
 from serving.storage.impressions import Impressions
 from serving.storage.spool import Spool, SpoolError
 from serving.storage.waiting import waiting_events
 from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
-from serving.trend import LiveTrend
 
 PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""
