@@ -20,8 +20,9 @@ from components.store.engine import StoreError
 from components.store.privacy import Privacy
 from components.store.variants import read_parts
 from serving.contract.errors import unavailable
-from serving.feedback import FEEDBACK, Intake
-from serving.people import People
+from serving.feedback.intake import FEEDBACK, Intake
+from serving.feedback.privacy_requests import People
+from serving.feedback.replay import Replay
 from serving.process import garbage
 from serving.recommend.bundles import built_champion, bundle_folders
 from serving.recommend.cache_warmup import Ahead
@@ -30,7 +31,6 @@ from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.recommend.trend import read_trend
 from serving.recommend.variants import Variants
-from serving.replay import Replay
 from serving.storage.batched_reads import Reads
 from serving.storage.change_listener import Changes
 from serving.storage.impressions import Impressions
