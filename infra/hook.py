@@ -35,7 +35,7 @@ from infra.problems import watch
 from infra.promotion import show_standings
 from infra.reconcile import reconcile
 from infra.reruns import look_after_runs
-from serving.connections import Connections
+from serving.http.connections import Connections
 
 MAX_BODY = 1 << 16
 LOOK_SECONDS = 15.0

@@ -17,7 +17,7 @@ class OwnApp(bentoml.Service):
         """Imports the app here, as the process that starts the worker has no need of it."""
         garbage.expect_much()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
-        from serving.app import make_app
+        from serving.http.app import make_app
         from serving.runtime import Runtime
         from serving.telemetry import logs
 

@@ -51,7 +51,7 @@ def test_a_bento_bears_its_version_and_is_built_once(tag: str, bundle: Path, hom
     assert (stored / "bento.yaml").stat().st_mtime_ns == built_at
 
 
-@pytest.mark.parametrize("damaged", ["src/serving/app.py", "bento.yaml"])
+@pytest.mark.parametrize("damaged", ["src/serving/http/app.py", "bento.yaml"])
 def test_a_damaged_one_is_built_again(tag: str, bundle: Path, home: Path, damaged: str) -> None:
     file = bento_folder(tag, home) / damaged
     sound = file.read_bytes()

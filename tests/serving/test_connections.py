@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from components.settings import SecuritySettings
-from serving.connections import MAX_HEAD, Connections
+from serving.http.connections import MAX_HEAD, Connections
 from serving.process.transport import write_together
 from tests.support.waiting import eventually
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.limits import Buckets
+from serving.http.rate_limit import Buckets
 
 
 class Clock:

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 from starlette.testclient import TestClient
 
-from serving.app import make_app
 from serving.contract.responses import Ready
+from serving.http.app import make_app
 from serving.runtime import Runtime
 from tests.support.calls import colours, error_of, ids, metric, recommend, wait_until_whole
 from tests.support.postgres import Server

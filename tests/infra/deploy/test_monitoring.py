@@ -14,7 +14,7 @@ from components.store.engine import make_engine
 from infra.hook import Hook
 from infra.local.platform import Platform
 from infra.local.programs import PROJECT
-from serving.app import make_app
+from serving.http.app import make_app
 from serving.runtime import Runtime
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}

@@ -13,11 +13,11 @@ from starlette.requests import HTTPConnection
 
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, Key, read_keys, verify
-from serving.connections import is_loopback
 from serving.contract.errors import ApiError, unavailable
-from serving.limits import Buckets
-from serving.quotas import Quotas
-from serving.sessions import session_key
+from serving.http.connections import is_loopback
+from serving.http.quotas import Quotas
+from serving.http.rate_limit import Buckets
+from serving.http.sessions import session_key
 from serving.storage.postgres import Database, DatabaseAway
 
 SCHEME = "bearer"

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from serving.contract.errors import unavailable
 from serving.contract.openapi import Operation
-from serving.guard import Guard, KeyRing
+from serving.http.auth import Guard, KeyRing
 from serving.runtime import Runtime
 
 Handler = Callable[[Request], Awaitable[Response]]

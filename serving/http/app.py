@@ -22,14 +22,15 @@ from components.core.ids import clean_id
 from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
 from components.store.privacy import PrivacyError
-from serving.bodies import read_body, read_query
-from serving.connections import Connections
 from serving.contract import requests, responses
 from serving.contract.answering import Json
 from serving.contract.errors import ApiError, unavailable
 from serving.contract.openapi import Operation, openapi
-from serving.doors import Doors, Handler, guarded
-from serving.middleware import Watched
+from serving.http.bodies import read_body, read_query
+from serving.http.connections import Connections
+from serving.http.doors import Doors, Handler, guarded
+from serving.http.middleware import Watched
+from serving.http.sessions import begin_session
 from serving.page.files import page_routes
 from serving.process.handover import READY_FILE, Drain, tell_ready, uvicorn_server
 from serving.process.identity import PLATFORM
@@ -37,7 +38,6 @@ from serving.process.smoke_test import stand_trial
 from serving.process.transport import write_together
 from serving.recommend.store_catalogue import active_users, search_items
 from serving.runtime import Runtime
-from serving.sessions import begin_session
 from serving.storage.postgres import DatabaseAway
 from serving.storage.spool import SpoolError
 from serving.telemetry.tracing import Traced, wanted
