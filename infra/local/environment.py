@@ -12,7 +12,7 @@ from components.settings import Settings
 from infra.local import logins
 from infra.local.databases import Databases
 from infra.local.home import Home
-from infra.local.sweep import TAG
+from serving.process.identity import PLATFORM as TAG
 
 QUIET = {
     "DO_NOT_TRACK": "1",

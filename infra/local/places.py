@@ -6,7 +6,7 @@ from components.settings import Settings
 from infra.local.databases import Databases, embedded, outside
 from infra.local.errors import PlatformError
 from infra.local.home import Home, State
-from infra.local.programs import DEPLOY_QUEUE, POOLS
+from infra.pools import DEPLOY_QUEUE, POOLS
 
 WORKERS = {**{f"worker-{pool}": (pool, pool) for pool in POOLS}, f"worker-{DEPLOY_QUEUE}": ("cpu", DEPLOY_QUEUE)}
 """Pool of each program that is a worker, and the name it has there."""

@@ -11,10 +11,8 @@ from infra.local.bento import program_name
 from infra.local.databases import Databases
 from infra.local.home import Home, State
 from infra.local.postgres import Cluster
+from infra.pools import DEPLOY_QUEUE, POOLS
 
-POOLS = ("cpu", "gpu")
-DEPLOY_QUEUE = "deploy"
-"""The queue of the cpu pool whose runs need the machine that serves."""
 PROJECT = Path(__file__).resolve().parents[2]
 
 
