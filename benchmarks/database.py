@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.errors import BenchError
-from infra.local.home import Home
-from infra.local.ports import ELSEWHERE as PORTS
-from infra.local.ports import choose
-from infra.local.postgres import ELSEWHERE, locate
+from infra.home.home import Home
+from infra.home.ports import ELSEWHERE as PORTS
+from infra.home.ports import choose
+from infra.home.postgres import ELSEWHERE, locate
 from infra.migrations import migrate
 
 START_SECONDS = 60.0

@@ -11,7 +11,7 @@ import psutil
 from benchmarks.errors import BenchError
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_listens
-from infra.local import health
+from infra.home import health
 from infra.local.address import take_socket
 from infra.local.bento import program_name
 from infra.local.platform import Platform

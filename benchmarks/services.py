@@ -19,7 +19,7 @@ from benchmarks.shop import write_shop
 from components.bundle.bundle import Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.local.ports import ELSEWHERE, choose
+from infra.home.ports import ELSEWHERE, choose
 
 START_SECONDS, END_SECONDS = 120.0, 15.0
 UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",

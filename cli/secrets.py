@@ -21,8 +21,8 @@ def show(service: Annotated[Literal["prefect", "mlflow"], typer.Argument(help="W
     duotempo secrets show prefect
     curl -u "$(duotempo secrets show mlflow)" http://127.0.0.1:5000/api/2.0/mlflow/users/current
     """
-    from infra.local import logins
-    from infra.local.home import Home
+    from infra.home import logins
+    from infra.home.home import Home
 
     with reported():
         settings = load_settings()

@@ -36,7 +36,7 @@ from components.store.variants import (
 )
 from infra import bento, promotion, smoke
 from infra.canary import CanaryWorse, Pair, watch
-from infra.local.errors import PlatformError, SmokeTestFailed
+from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
 from infra.promotion import PromotionRefused, Superseded
 

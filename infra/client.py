@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from components.core.errors import DuotempoError
-from infra.local.logins import PREFECT
+from infra.home.logins import PREFECT
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

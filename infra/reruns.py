@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from infra.client import DeploymentLost
+from infra.home.logins import authorization
 from infra.local.automations import RERUN, SILENCE_SECONDS
-from infra.local.logins import authorization
 from infra.local.worker import NAME_LABEL
 
 LOG = logging.getLogger(__name__)

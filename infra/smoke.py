@@ -7,7 +7,7 @@ import httpx
 from sqlalchemy import Engine, func, select
 
 from components.store.schema import Event, Item
-from infra.local.errors import SmokeTestFailed
+from infra.home.errors import SmokeTestFailed
 from serving.process.smoke_test import VERSION
 
 K = 5

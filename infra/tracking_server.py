@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from werkzeug.datastructures import Authorization
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from infra.local.logins import MLFLOW_PASSWORD, MLFLOW_USER
+from infra.home.logins import MLFLOW_PASSWORD, MLFLOW_USER
 
 REMEMBERED_SECONDS = 60
 """For which a password that was right is not hashed again, which takes a twentieth of a second."""

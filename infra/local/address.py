@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import IO
 
 from components.settings import Settings
-from infra.local import ports
-from infra.local.home import Home
+from infra.home import ports
+from infra.home.home import Home
 
 PAUSE_SECONDS = 0.1
 

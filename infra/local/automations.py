@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from infra.local.logins import authorization
+from infra.home.logins import authorization
 
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a flow run; Prefect takes no less."""

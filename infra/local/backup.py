@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import URL
 
-from infra.local import postgres
+from infra.home import postgres
+from infra.home.databases import Databases
+from infra.home.errors import PlatformError
 from infra.local.backup_folder import KEPT, MANIFEST, NOT_KEPT, ROLES, SNAPSHOTS, Backup, Manifest, digests
-from infra.local.databases import Databases
-from infra.local.errors import PlatformError
 from infra.local.platform import Platform, Progress
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from components.core.checksums import sha256
 from components.core.plain import one_line
-from infra.local.errors import PlatformError
+from infra.home.errors import PlatformError
 
 FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"

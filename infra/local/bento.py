@@ -7,8 +7,8 @@ import os
 import sys
 
 from components.settings import Settings
+from infra.home.home import Home
 from infra.local.address import claimed, take_socket
-from infra.local.home import Home
 from serving.process.handover import READY_FILE
 from serving.process.smoke_test import SOCKET
 

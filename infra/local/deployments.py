@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import yaml
 
+from infra.home.errors import PlatformError
+from infra.home.health import http
+from infra.home.logins import authorization
 from infra.local import automations
-from infra.local.errors import PlatformError
-from infra.local.health import http
-from infra.local.logins import authorization
 from infra.pools import PROCESS
 
 OURS = "duotempo"

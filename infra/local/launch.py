@@ -20,8 +20,8 @@ from types import FrameType
 import psutil
 
 from components.core.logs import log_to
+from infra.home.home import Home
 from infra.local.ends import await_an_end
-from infra.local.home import Home
 from infra.local.lives import begin, living
 from infra.local.sweep import PROGRAM, TAG, runs, sweep
 

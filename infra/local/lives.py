@@ -9,7 +9,7 @@ import os
 
 import psutil
 
-from infra.local.home import Home
+from infra.home.home import Home
 from infra.local.sweep import PROGRAM, TAG, environment_of, runs
 
 LIFE = "DUOTEMPO_LIFE"

@@ -19,13 +19,13 @@ from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_listens
 from components.store.variants import Part, read_parts
-from infra.local import environment, health, logins, ports, postgres
+from infra.home import environment, health, logins, ports, postgres
+from infra.home.databases import Databases
+from infra.home.errors import PlatformError, failure
+from infra.home.home import Home, State
+from infra.home.places import WORKERS, Addresses, Places
 from infra.local.bento import program_name
-from infra.local.databases import Databases
 from infra.local.deployments import Deployments
-from infra.local.errors import PlatformError, failure
-from infra.local.home import Home, State
-from infra.local.places import WORKERS, Addresses, Places
 from infra.local.programs import PROJECT, configuration, programs
 from infra.local.supervisor import Process, Supervisor
 from infra.local.sweep import sweep

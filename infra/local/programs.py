@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.home.databases import Databases
+from infra.home.home import Home, State
+from infra.home.postgres import Cluster
 from infra.local.bento import program_name
-from infra.local.databases import Databases
-from infra.local.home import Home, State
-from infra.local.postgres import Cluster
 from infra.pools import DEPLOY_QUEUE, POOLS
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.plain import one_line
-from infra.local import ports, postgres
+from infra.home import ports, postgres
+from infra.home.databases import Databases, embedded
+from infra.home.errors import PlatformError, failure
+from infra.home.home import State
+from infra.home.postgres import Cluster
 from infra.local.backup import apart, run_tool
 from infra.local.backup_folder import ROLES, Backup
-from infra.local.databases import Databases, embedded
-from infra.local.errors import PlatformError, failure
-from infra.local.home import State
 from infra.local.platform import Platform, Progress
-from infra.local.postgres import Cluster
 
 STOP_SECONDS = 60.0
 PAUSE_SECONDS = 0.1

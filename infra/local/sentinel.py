@@ -14,9 +14,9 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from components.core.logs import log_to
+from infra.home.errors import PlatformError
+from infra.home.home import Home
 from infra.local.ends import await_an_end
-from infra.local.errors import PlatformError
-from infra.local.home import Home
 from infra.local.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import psutil
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
-from infra.local.errors import failure
-from infra.local.home import Home
+from infra.home.errors import failure
+from infra.home.home import Home
 from infra.local.lives import living, worker_of
 from infra.local.sweep import sweep
 

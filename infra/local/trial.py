@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import httpx
 
+from infra.home.errors import SmokeTestFailed, log_tail
+from infra.home.home import Home
 from infra.local.bento import program_name
-from infra.local.errors import SmokeTestFailed, log_tail
-from infra.local.home import Home
 from infra.local.supervisor import Supervisor
 from serving.process.smoke_test import ADMIT
 

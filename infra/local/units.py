@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.errors import PlatformError
+from infra.home.errors import PlatformError
 from infra.local.platform import Platform
 
 INHERITED = ("DUOTEMPO_", "HF_", "PREFECT_", "MLFLOW_", "OTEL_")

@@ -19,12 +19,12 @@ import psutil
 
 from components.core.logs import log_to
 from components.settings import Settings
-from infra.local import logins
+from infra.home import logins
+from infra.home.environment import QUIET
+from infra.home.errors import PlatformError
+from infra.home.health import http
+from infra.home.home import Home
 from infra.local.automations import HEARTBEAT_SECONDS
-from infra.local.environment import QUIET
-from infra.local.errors import PlatformError
-from infra.local.health import http
-from infra.local.home import Home
 from infra.local.programs import PROJECT
 from infra.local.sweep import FLOW_RUN, environment_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.settings import Settings
-from infra.local.home import Home
+from infra.home.home import Home
 from infra.local.lives import living
 from infra.local.platform import Platform
 from infra.problems import examine
@@ -18,7 +18,7 @@ from infra.problems import examine
 BEGINS = """
 import sys
 from pathlib import Path
-from infra.local.home import Home
+from infra.home.home import Home
 from infra.local.lives import begin
 begin(Home(Path(sys.argv[1])), "postgres", "settings")
 """

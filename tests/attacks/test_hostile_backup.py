@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from components.settings import Settings
+from infra.home.errors import PlatformError
 from infra.local.backup_folder import MANIFEST, Backup, Manifest, digests
-from infra.local.errors import PlatformError
 from infra.local.platform import Platform
 from infra.local.restore import restore
 

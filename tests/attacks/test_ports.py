@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page
 
-from infra.local.logins import authorization
+from infra.home.logins import authorization
 from infra.local.platform import Platform
 from infra.local.sweep import tagged
 from tests.support.browser import chromium

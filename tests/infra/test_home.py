@@ -8,13 +8,13 @@ import psycopg
 import pytest
 
 from components.settings import Settings
-from infra.local import postgres
-from infra.local.databases import outside
-from infra.local.environment import SETTINGS_FILE, clients, fingerprint, settings_file
-from infra.local.errors import PlatformError, failure
-from infra.local.home import Home, State
+from infra.home import postgres
+from infra.home.databases import outside
+from infra.home.environment import SETTINGS_FILE, clients, fingerprint, settings_file
+from infra.home.errors import PlatformError, failure
+from infra.home.home import Home, State
+from infra.home.ports import choose, claim, is_free
 from infra.local.platform import Platform
-from infra.local.ports import choose, claim, is_free
 from tests.support.platforms import remove_data
 from tests.support.ports import free_port
 

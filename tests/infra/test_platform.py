@@ -16,10 +16,10 @@ from werkzeug.security import generate_password_hash
 
 from components import registry
 from components.settings import Settings
+from infra.home.errors import PlatformError
+from infra.home.ports import is_free
 from infra.local import units
-from infra.local.errors import PlatformError
 from infra.local.platform import Platform
-from infra.local.ports import is_free
 from infra.local.supervisor import Supervisor
 from infra.local.sweep import tagged
 from tests.support.platforms import SharedPlatform, make_project

@@ -20,8 +20,8 @@ from components.store.engine import make_engine
 from components.store.schema import AssignedVariant, Impression
 from components.store.variants import put_champion
 from infra.bento import bento_folder, build_bento
-from infra.local.errors import PlatformError, SmokeTestFailed
-from infra.local.home import State
+from infra.home.errors import PlatformError, SmokeTestFailed
+from infra.home.home import State
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
 from infra.smoke import NEW_USER, known_users, smoke_test

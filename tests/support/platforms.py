@@ -16,10 +16,10 @@ from prefect.events.worker import EventsWorker
 from components.embedding.encoder import MULTILINGUAL
 from components.settings import Settings
 from components.settings.files import PRESETS
-from infra.local import logins, postgres
+from infra.home import logins, postgres
+from infra.home.home import Home
 from infra.local.address import bound, claimed
 from infra.local.deployments import Deployments
-from infra.local.home import Home
 from infra.local.platform import Platform
 from tests.support.command_line import Answer
 from tests.support.ports import free_ports

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from infra.local.logins import authorization
+from infra.home.logins import authorization
 
 
 class Prefect:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from components import registry
 from components.settings import PlatformSettings, Settings
 from components.store.engine import make_engine
-from infra.local import logins
+from infra.home import logins
 from infra.local.platform import Platform
 from infra.local.supervisor import Supervisor
 from tests.support.platforms import SharedPlatform

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from infra.local.errors import PlatformError
+from infra.home.errors import PlatformError
 
 SOCKET_PATH_LIMIT = 80
 """Bytes of a Unix socket's path that every system takes, less what supervisord adds to it while it starts."""

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.settings import Settings
-from infra.local import logins
-from infra.local.databases import Databases
-from infra.local.home import Home
+from infra.home import logins
+from infra.home.databases import Databases
+from infra.home.home import Home
 from serving.process.identity import PLATFORM as TAG
 
 QUIET = {

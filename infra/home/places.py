@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from components.settings import Settings
-from infra.local.databases import Databases, embedded, outside
-from infra.local.errors import PlatformError
-from infra.local.home import Home, State
+from infra.home.databases import Databases, embedded, outside
+from infra.home.errors import PlatformError
+from infra.home.home import Home, State
 from infra.pools import DEPLOY_QUEUE, POOLS
 
 WORKERS = {**{f"worker-{pool}": (pool, pool) for pool in POOLS}, f"worker-{DEPLOY_QUEUE}": ("cpu", DEPLOY_QUEUE)}

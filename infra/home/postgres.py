@@ -15,8 +15,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from infra.local.errors import PlatformError
-from infra.local.home import Home
+from infra.home.errors import PlatformError
+from infra.home.home import Home
 
 ELSEWHERE = Path("/var/lib/duotempo")
 USERS = ("postgres", "_postgres", "nobody", "daemon")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from infra.local.logins import authorization
+from infra.home.logins import authorization
 
 TIMEOUT_SECONDS = 3.0
 

@@ -1,6 +1,6 @@
 """The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow.
 
-`python -m infra.local.databases` makes the other two, and the extensions, on the server of DUOTEMPO_DATABASE_URL.
+`python -m infra.home.databases` makes the other two, and the extensions, on the server of DUOTEMPO_DATABASE_URL.
 """
 
 import os
@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from infra.local.errors import PlatformError
+from infra.home.errors import PlatformError
 
 EXTENSIONS = ("vector", "pg_trgm")
 

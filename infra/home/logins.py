@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from infra.local.errors import PlatformError
-from infra.local.home import Home
+from infra.home.errors import PlatformError
+from infra.home.home import Home
 
 if TYPE_CHECKING:
     from components.settings import Settings

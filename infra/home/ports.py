@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
-from infra.local.errors import PlatformError
+from infra.home.errors import PlatformError
 
 ELSEWHERE = range(20000, 32000)
 """Where a port is looked for when the usual one is taken: below what systems give to outgoing connections."""
