@@ -12,11 +12,11 @@ from benchmarks.errors import BenchError
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_listens
 from infra.home import health
-from infra.local.address import take_socket
-from infra.local.bento import program_name
 from infra.local.platform import Platform
-from infra.local.supervisor import Supervisor
-from infra.local.sweep import runs
+from infra.processes.address import take_socket
+from infra.processes.bento import program_name
+from infra.processes.orphans import runs
+from infra.processes.supervisor import Supervisor
 
 SERVICES = ("postgres", "bento", "hook", "encoder", "address")
 KEEPERS = ("supervisord", "sentinel")

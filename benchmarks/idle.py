@@ -18,7 +18,7 @@ from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.settings import Settings
 from infra.local.platform import Platform
-from infra.local.sweep import PROGRAM, environment_of, tagged
+from infra.processes.orphans import PROGRAM, environment_of, tagged
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "idle"

@@ -4,7 +4,7 @@ import threading
 
 import psutil
 
-from infra.local.sweep import tagged
+from infra.processes.orphans import tagged
 
 PAUSE_SECONDS = 1.0
 

@@ -24,12 +24,12 @@ from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
 from infra.home.places import WORKERS, Addresses, Places
-from infra.local.bento import program_name
 from infra.local.deployments import Deployments
-from infra.local.programs import PROJECT, configuration, programs
-from infra.local.supervisor import Process, Supervisor
-from infra.local.sweep import sweep
 from infra.local.trial import Check, try_out
+from infra.processes.bento import program_name
+from infra.processes.orphans import sweep
+from infra.processes.programs import PROJECT, configuration, programs
+from infra.processes.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2

@@ -7,8 +7,8 @@ import httpx
 
 from infra.home.errors import SmokeTestFailed, log_tail
 from infra.home.home import Home
-from infra.local.bento import program_name
-from infra.local.supervisor import Supervisor
+from infra.processes.bento import program_name
+from infra.processes.supervisor import Supervisor
 from serving.process.smoke_test import ADMIT
 
 Check = Callable[[httpx.Client], None]

@@ -25,8 +25,8 @@ from infra.home.errors import PlatformError
 from infra.home.health import http
 from infra.home.home import Home
 from infra.local.automations import HEARTBEAT_SECONDS
-from infra.local.programs import PROJECT
-from infra.local.sweep import FLOW_RUN, environment_of
+from infra.processes.orphans import FLOW_RUN, environment_of
+from infra.processes.programs import PROJECT
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3

@@ -11,15 +11,15 @@ import pytest
 
 from components.settings import Settings
 from infra.home.home import Home
-from infra.local.lives import living
 from infra.local.platform import Platform
 from infra.problems import examine
+from infra.processes.lives import living
 
 BEGINS = """
 import sys
 from pathlib import Path
 from infra.home.home import Home
-from infra.local.lives import begin
+from infra.processes.lives import begin
 begin(Home(Path(sys.argv[1])), "postgres", "settings")
 """
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from infra.home.logins import authorization
 from infra.local.platform import Platform
-from infra.local.sweep import tagged
+from infra.processes.orphans import tagged
 from tests.support.browser import chromium
 from tests.support.platforms import SharedPlatform
 

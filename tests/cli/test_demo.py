@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from components.settings import Settings
 from infra.local.platform import Platform
-from infra.local.sweep import tagged
+from infra.processes.orphans import tagged
 from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 

@@ -20,8 +20,8 @@ from infra.home.errors import PlatformError
 from infra.home.ports import is_free
 from infra.local import units
 from infra.local.platform import Platform
-from infra.local.supervisor import Supervisor
-from infra.local.sweep import tagged
+from infra.processes.orphans import tagged
+from infra.processes.supervisor import Supervisor
 from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
@@ -184,7 +184,7 @@ def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
     assert pids(platform) == before
     now = [" ".join(process.cmdline()) for process in tagged(platform.home.id)]
     assert sum("supervisord" in line for line in now) == 1
-    assert sum("infra.local.launch" in line for line in now) == len(before)
+    assert sum("infra.processes.launch" in line for line in now) == len(before)
     log, killed = platform.home.log("postgres"), before["postgres"]
     written = log.stat().st_size
     assert killed

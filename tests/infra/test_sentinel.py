@@ -6,9 +6,9 @@ import time
 import pytest
 from supervisor.states import ProcessStates
 
-from infra.local.ends import await_an_end
-from infra.local.sentinel import CLOSE_SECONDS, FIRST_SECONDS, LONGEST_SECONDS, WATCH_SECONDS, Retries
-from infra.local.supervisor import Process
+from infra.processes.ends import await_an_end
+from infra.processes.sentinel import CLOSE_SECONDS, FIRST_SECONDS, LONGEST_SECONDS, WATCH_SECONDS, Retries
+from infra.processes.supervisor import Process
 
 STARTING, FATAL = ({"bento": Process(state, None, 0.0)} for state in (ProcessStates.STARTING, ProcessStates.FATAL))
 

@@ -23,7 +23,7 @@ from infra.bento import bento_folder, build_bento
 from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.home.home import State
 from infra.local.platform import Platform
-from infra.local.supervisor import Supervisor
+from infra.processes.supervisor import Supervisor
 from infra.smoke import NEW_USER, known_users, smoke_test
 from tests.support.platforms import SharedPlatform
 from tests.support.toy_data import fill_store, tiny_bundle

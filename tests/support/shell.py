@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.settings import Settings
 from infra.local.platform import Platform
-from infra.local.sweep import tagged
+from infra.processes.orphans import tagged
 from tests.support.command_line import Answer
 from tests.support.prefect import Prefect
 

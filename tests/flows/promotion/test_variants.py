@@ -22,7 +22,7 @@ from components.store.promotions import list_promotions
 from components.store.schema import Event, Impression
 from components.store.variants import parts
 from infra.local.platform import Platform
-from infra.local.sweep import tagged
+from infra.processes.orphans import tagged
 from infra.promotion import rollback
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (

@@ -11,7 +11,7 @@ from flows.batch import batch
 from flows.embed import TextsError, embed
 from infra.client import run_deployment
 from infra.local.deployments import Deployments
-from infra.local.programs import PROJECT
+from infra.processes.programs import PROJECT
 from tests.support.schedules import World
 
 pytestmark = pytest.mark.timeout(300)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.programs import PROJECT
+from infra.processes.programs import PROJECT
 
 
 @pytest.fixture(scope="session")

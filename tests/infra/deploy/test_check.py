@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.programs import PROJECT
+from infra.processes.programs import PROJECT
 
 
 @pytest.mark.parametrize("name", ["texts", "compose", "dockerfile", "chart", "rules"])

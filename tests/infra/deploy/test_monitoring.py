@@ -13,7 +13,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from infra.hook import Hook
 from infra.local.platform import Platform
-from infra.local.programs import PROJECT
+from infra.processes.programs import PROJECT
 from serving.http.app import make_app
 from serving.runtime import Runtime
 

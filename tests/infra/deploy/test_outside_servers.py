@@ -11,7 +11,7 @@ from components.settings import PlatformSettings, Settings
 from components.store.engine import make_engine
 from infra.home import logins
 from infra.local.platform import Platform
-from infra.local.supervisor import Supervisor
+from infra.processes.supervisor import Supervisor
 from tests.support.platforms import SharedPlatform
 from tests.support.ports import free_ports
 from tests.support.promotion import register, served_version

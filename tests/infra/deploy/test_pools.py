@@ -13,7 +13,7 @@ from prefect.utilities.schema_tools.validation import ValidationError, validate
 from prefect.workers.base import BaseJobConfiguration
 from pydantic import Field
 
-from infra.local.programs import PROJECT
+from infra.processes.programs import PROJECT
 
 POOLS = PROJECT / "infra" / "pools"
 

@@ -1,4 +1,4 @@
-"""`python -m infra.local.sentinel HOME`: watches the supervisor that runs it, which in turn restarts the sentinel.
+"""`python -m infra.processes.sentinel HOME`: watches the supervisor that runs it, which in turn restarts the sentinel.
 
 When the supervisor dies it starts it again, while the programs go on; a program that the supervisor has given up
 is tried again, at once and then less and less often, so that neither a second kill nor a disk that was full needs a
@@ -16,8 +16,8 @@ from pathlib import Path
 from components.core.logs import log_to
 from infra.home.errors import PlatformError
 from infra.home.home import Home
-from infra.local.ends import await_an_end
-from infra.local.supervisor import Process, Supervisor
+from infra.processes.ends import await_an_end
+from infra.processes.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
 WATCH_SECONDS, CLOSE_SECONDS = 0.5, 0.02

@@ -17,8 +17,8 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.home.errors import failure
 from infra.home.home import Home
-from infra.local.lives import living, worker_of
-from infra.local.sweep import sweep
+from infra.processes.lives import living, worker_of
+from infra.processes.orphans import sweep
 
 LOG = logging.getLogger(__name__)
 START_SECONDS, STOP_SECONDS = 120.0, 15.0

@@ -10,7 +10,7 @@ import os
 import psutil
 
 from infra.home.home import Home
-from infra.local.sweep import PROGRAM, TAG, environment_of, runs
+from infra.processes.orphans import PROGRAM, TAG, environment_of, runs
 
 LIFE = "DUOTEMPO_LIFE"
 """Process id and fingerprint with which a program was begun; what the program starts has another process id."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from infra.home.databases import Databases
 from infra.home.home import Home, State
 from infra.home.postgres import Cluster
-from infra.local.bento import program_name
 from infra.pools import DEPLOY_QUEUE, POOLS
+from infra.processes.bento import program_name
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ class Program:
         options = [f"--grace={self.stop_seconds - 1}"]  # before the supervisor ends the launcher that waits for it
         options += [f"--user={self.user}"] if self.user else []
         options += ["--group"] if self.stop_group else []
-        return [sys.executable, "-m", "infra.local.launch", *options, *self.databases, "--", *self.command]
+        return [sys.executable, "-m", "infra.processes.launch", *options, *self.databases, "--", *self.command]
 
 
 def programs(
@@ -80,12 +80,12 @@ def programs(
         listed += [Program(f"worker-{pool}", [*worker, pool], project) for pool in POOLS]
     else:
         listed.append(Program(f"worker-{DEPLOY_QUEUE}", [*worker, "cpu", DEPLOY_QUEUE], project))
-    listed.append(Program("address", [python, "-m", "infra.local.address"], project))
+    listed.append(Program("address", [python, "-m", "infra.processes.address"], project))
     tags = dict.fromkeys(tag for tag in ((state.served or {}).get("bento_tag"), state.coming) if tag)
     for tag in tags:
-        serve = [python, "-m", "infra.local.bento", tag]
+        serve = [python, "-m", "infra.processes.bento", tag]
         listed.append(Program(program_name(tag), serve, project, stop_seconds=20, start_retries=0))
-    watch = [python, "-m", "infra.local.sentinel", str(home.path)]
+    watch = [python, "-m", "infra.processes.sentinel", str(home.path)]
     listed.append(Program("sentinel", watch, home.path, outlives=False))
     return listed
 

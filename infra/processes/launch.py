@@ -1,4 +1,4 @@
-"""`python -m infra.local.launch [DATABASE…] -- PROGRAM [ARGUMENT…]`: makes way for a program, then becomes it.
+"""`python -m infra.processes.launch [DATABASE…] -- PROGRAM [ARGUMENT…]`: makes way for a program, then becomes it.
 
 It writes to the program's log itself, so that the program outlives its supervisor. Where an earlier life of the program
 goes on since its supervisor has died, of the same settings, it waits for its end and passes on what it is told. Else it
@@ -21,9 +21,9 @@ import psutil
 
 from components.core.logs import log_to
 from infra.home.home import Home
-from infra.local.ends import await_an_end
-from infra.local.lives import begin, living
-from infra.local.sweep import PROGRAM, TAG, runs, sweep
+from infra.processes.ends import await_an_end
+from infra.processes.lives import begin, living
+from infra.processes.orphans import PROGRAM, TAG, runs, sweep
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2

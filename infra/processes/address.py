@@ -1,4 +1,4 @@
-"""`python -m infra.local.address`: keeps the address that callers know, and hands its socket to every Bento.
+"""`python -m infra.processes.address`: keeps the address that callers know, and hands its socket to every Bento.
 
 All Bentos accept from the one socket, so that a new one takes over while the old one ends what it has begun, and no
 connection is refused or lost in between. It is bound, not listened on: before the first Bento, callers are refused.

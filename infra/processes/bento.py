@@ -1,4 +1,4 @@
-"""`python -m infra.local.bento TAG`: becomes a worker of BentoML that serves a Bento at the platform's address.
+"""`python -m infra.processes.bento TAG`: becomes a worker of BentoML that serves a Bento at the platform's address.
 
 The same worker that `bentoml serve` starts, without the parent process which would open a socket of its own.
 """
@@ -8,7 +8,7 @@ import sys
 
 from components.settings import Settings
 from infra.home.home import Home
-from infra.local.address import claimed, take_socket
+from infra.processes.address import claimed, take_socket
 from serving.process.handover import READY_FILE
 from serving.process.smoke_test import SOCKET
 
