@@ -24,10 +24,10 @@ from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import count_answers
-from infra.client import run_deployment
 from infra.home.databases import Databases
 from infra.home.home import Home
 from infra.local.platform import Platform
+from infra.orchestration.client import run_deployment
 from infra.promotion import promote
 from infra.service import ask_service
 

@@ -20,7 +20,7 @@ def adapt(
     \b
     duotempo adapt --wait
     """
-    from infra.client import run_deployment, start_deployment
+    from infra.orchestration.client import run_deployment, start_deployment
 
     with reported():
         enter_platform(load_settings())

@@ -25,7 +25,7 @@ def retrain(
     \b
     duotempo retrain --wait
     """
-    from infra.client import run_deployment, start_deployment
+    from infra.orchestration.client import run_deployment, start_deployment
 
     with reported():
         enter_platform(load_settings())

@@ -39,7 +39,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
     """
     from components.store.erasure import forget_all, read_report
     from components.store.privacy import Privacy
-    from infra.client import DeploymentError, run_deployment
+    from infra.orchestration.client import DeploymentError, run_deployment
     from serving.storage.spool import open_spool
 
     person, settings = user_id(user), load_settings()

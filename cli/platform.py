@@ -107,7 +107,7 @@ def worker(
     PREFECT_API_URL=http://127.0.0.1:4200/api DUOTEMPO_HOME=/shared/duotempo duotempo worker gpu
     duotempo worker gpu --name second      # another one on the platform's own machine
     """
-    from infra.local.worker import serve
+    from infra.orchestration.worker import serve
 
     with reported():
         settings = load_settings()

@@ -61,7 +61,7 @@ def batch(
     \b
     duotempo batch --out recommendations.parquet -k 100
     """
-    from infra.client import run_deployment
+    from infra.orchestration.client import run_deployment
 
     with reported():
         enter_platform(load_settings())

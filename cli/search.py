@@ -23,7 +23,7 @@ def search(
     duotempo search --trials 30 --name our-shop --wait
     """
     from components.search.preset import own_preset
-    from infra.client import run_deployment, start_deployment
+    from infra.orchestration.client import run_deployment, start_deployment
 
     settings = load_settings()
     with reported():

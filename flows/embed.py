@@ -18,7 +18,7 @@ from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
 from components.settings import EmbeddingSettings, Settings
 from flows.policies import COSTLY
-from infra.client import worker
+from infra.orchestration.client import worker
 
 
 class TextsError(DuotempoError):

@@ -15,7 +15,7 @@ from components.training.fingerprint import settings_of
 from components.training.on_ray import train_together
 from components.training.run import PARTS, Part, TrainingRun
 from flows.policies import COSTLY, by_inputs
-from infra.client import worker
+from infra.orchestration.client import worker
 
 
 @task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **COSTLY)

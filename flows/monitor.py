@@ -30,7 +30,7 @@ from components.store.monitoring import record_drift, record_online
 from components.store.observed import count_events_since
 from flows import policies
 from flows.names import by_time
-from infra.client import start_deployment
+from infra.orchestration.client import start_deployment
 
 RETRAIN = "retrain/nightly"
 KNOWN_RUNS = 50

@@ -10,7 +10,7 @@ from components import registry
 from components.core.errors import DuotempoError
 from components.registry import RegistryUnavailable
 from components.store.engine import StoreError
-from infra.client import DeploymentLost
+from infra.orchestration.client import DeploymentLost
 
 PASSING = (StoreError, RegistryUnavailable, DeploymentLost)
 """Errors of ours that another try may not meet: a server is down, a worker has died."""

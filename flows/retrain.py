@@ -23,7 +23,7 @@ from components.training.run import TrainingRun
 from components.validation import ValidationReport
 from flows.names import by_time
 from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion
-from infra.client import run_deployment
+from infra.orchestration.client import run_deployment
 
 EMBED_SECONDS = 7200.0
 FUSE_SECONDS = 14 * 3600.0

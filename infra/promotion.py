@@ -15,8 +15,8 @@ from components.store.promotions import FAILED, SERVING, is_open, list_promotion
 from components.store.schema import Promotion
 from components.store.variants import CANARY, CHAMPION, end_canary, parts, put_champion
 from infra.bento import build_bento, kept_bento, versions_of
-from infra.client import DeploymentError, run_deployment, start_deployment
 from infra.local.platform import Platform
+from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
 
 DEPLOYMENT = "deploy/promoted"
 DEPLOY_SECONDS = 1500.0

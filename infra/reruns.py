@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from infra.client import DeploymentLost
 from infra.home.logins import authorization
-from infra.local.automations import RERUN, SILENCE_SECONDS
-from infra.local.worker import NAME_LABEL
+from infra.orchestration.automations import RERUN, SILENCE_SECONDS
+from infra.orchestration.client import DeploymentLost
+from infra.orchestration.worker import NAME_LABEL
 
 LOG = logging.getLogger(__name__)
 SINCE = timedelta(days=1)

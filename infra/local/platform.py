@@ -24,8 +24,8 @@ from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
 from infra.home.places import WORKERS, Addresses, Places
-from infra.local.deployments import Deployments
 from infra.local.trial import Check, try_out
+from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
 from infra.processes.orphans import sweep
 from infra.processes.programs import PROJECT, configuration, programs

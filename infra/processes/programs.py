@@ -75,7 +75,7 @@ def programs(
     listed.append(Program("hook", [python, "-m", "infra.hook"], project, (own,), start_retries=0))
     if encoder:
         listed.append(Program("encoder", [python, "-m", "infra.encoder"], project, (own,)))
-    worker = [python, "-m", "infra.local.worker"]
+    worker = [python, "-m", "infra.orchestration.worker"]
     if "prefect" in ports:
         listed += [Program(f"worker-{pool}", [*worker, pool], project) for pool in POOLS]
     else:

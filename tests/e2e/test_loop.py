@@ -18,7 +18,7 @@ from components.core.columns import Columns
 from components.datasets.chinese import chinese_sample
 from components.registry import Version
 from components.store.snapshot import Snapshot, latest_snapshot
-from infra.client import start_deployment
+from infra.orchestration.client import start_deployment
 from tests.support.command_line import Answer
 from tests.support.shell import USER, Shell
 from tests.support.waiting import eventually

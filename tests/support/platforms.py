@@ -18,8 +18,8 @@ from components.settings import Settings
 from components.settings.files import PRESETS
 from infra.home import logins, postgres
 from infra.home.home import Home
-from infra.local.deployments import Deployments
 from infra.local.platform import Platform
+from infra.orchestration.deployments import Deployments
 from infra.processes.address import bound, claimed
 from tests.support.command_line import Answer
 from tests.support.ports import free_ports

@@ -7,8 +7,8 @@ from components import registry
 from components.settings import Settings
 from components.store.promotions import list_promotions
 from infra.bento import build_bento, versions_of
-from infra.client import DeploymentError
 from infra.local.platform import Platform
+from infra.orchestration.client import DeploymentError
 from infra.promotion import PromotionRefused, promote, rollback
 from tests.support.promotion import (
     BROKEN,

@@ -11,7 +11,7 @@ from components import registry
 from flows.fuse import device as torch_device
 from flows.monitor import monitor
 from flows.retrain import retrain
-from infra.client import run_deployment
+from infra.orchestration.client import run_deployment
 from tests.support.schedules import ITEMS, MANY, VISITS, World, fill
 from tests.support.waiting import eventually
 

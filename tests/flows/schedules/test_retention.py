@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.store.snapshot import take_snapshot
-from infra.client import run_deployment
+from infra.orchestration.client import run_deployment
 from tests.support.promotion import register
 from tests.support.schedules import World, fill
 

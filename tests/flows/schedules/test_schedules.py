@@ -9,8 +9,8 @@ import pytest
 from components.core.errors import DuotempoError
 from flows.batch import batch
 from flows.embed import TextsError, embed
-from infra.client import run_deployment
-from infra.local.deployments import Deployments
+from infra.orchestration.client import run_deployment
+from infra.orchestration.deployments import Deployments
 from infra.processes.programs import PROJECT
 from tests.support.schedules import World
 

@@ -16,9 +16,9 @@ from sqlalchemy import text
 
 from components.embedding.vectors import read_vectors
 from components.settings import EmbeddingSettings
-from infra.client import run_deployment, start_deployment
-from infra.local.automations import SILENCE_SECONDS
-from infra.local.worker import NAME_LABEL, device, report_lost_runs, usual_name
+from infra.orchestration.automations import SILENCE_SECONDS
+from infra.orchestration.client import run_deployment, start_deployment
+from infra.orchestration.worker import NAME_LABEL, device, report_lost_runs, usual_name
 from infra.processes.orphans import environment_of
 from infra.processes.programs import PROJECT
 from tests.support.schedules import World, fill

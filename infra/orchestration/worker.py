@@ -1,4 +1,4 @@
-"""`python -m infra.local.worker POOL [QUEUE]`: a Prefect process worker of a pool, once Prefect's server answers.
+"""`python -m infra.orchestration.worker POOL [QUEUE]`: a process worker of a pool, once Prefect's server answers.
 
 The same on the platform's machine, where supervisord keeps it, and on any other (`duotempo worker POOL`). With a queue
 it takes this one's runs only.
@@ -24,7 +24,7 @@ from infra.home.environment import QUIET
 from infra.home.errors import PlatformError
 from infra.home.health import http
 from infra.home.home import Home
-from infra.local.automations import HEARTBEAT_SECONDS
+from infra.orchestration.automations import HEARTBEAT_SECONDS
 from infra.processes.orphans import FLOW_RUN, environment_of
 from infra.processes.programs import PROJECT
 
@@ -49,7 +49,7 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     while not http(f"{api}/health"):
         time.sleep(PAUSE_SECONDS)
     report_lost_runs(api, full)
-    command = [sys.executable, "-m", "infra.local.runner", pool, full, *([queue] if queue else [])]
+    command = [sys.executable, "-m", "infra.orchestration.runner", pool, full, *([queue] if queue else [])]
     os.execv(command[0], command)
 
 

@@ -14,7 +14,7 @@ import yaml
 from infra.home.errors import PlatformError
 from infra.home.health import http
 from infra.home.logins import authorization
-from infra.local import automations
+from infra.orchestration import automations
 from infra.pools import PROCESS
 
 OURS = "duotempo"

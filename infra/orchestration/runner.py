@@ -1,4 +1,4 @@
-"""`python -m infra.local.runner POOL NAME [QUEUE]`: takes the runs of a pool; infra/local/worker.py becomes it.
+"""`python -m infra.orchestration.runner POOL NAME [QUEUE]`: takes the runs of a pool; worker.py becomes it.
 
 It asks for runs when the server's event stream says that one is scheduled, and every ten seconds in case the stream is
 silent. It imports little besides Prefect: a worker is idle for most of its life.
