@@ -26,7 +26,7 @@ from benchmarks.provenance import ROOT, commit, machine, sentence
 from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.bento import build_bento
+from infra.deploy.bento import build_bento
 from infra.local.platform import Platform
 
 PAGE = ROOT / "docs" / "reliability.md"

@@ -24,12 +24,12 @@ from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import count_answers
+from infra.deploy.promotion import promote
+from infra.deploy.service import ask_service
 from infra.home.databases import Databases
 from infra.home.home import Home
 from infra.local.platform import Platform
 from infra.orchestration.client import run_deployment
-from infra.promotion import promote
-from infra.service import ask_service
 
 DATASET = "ml-100k"
 RETRAIN_SECONDS = 3600

@@ -81,7 +81,7 @@ def promote(
     duotempo promote 3
     duotempo promote 3 --force --why "the gate compares with a broken champion"
     """
-    from infra import promotion
+    from infra.deploy import promotion
 
     settings = load_settings()
     with reported():
@@ -97,7 +97,7 @@ def rollback() -> None:
     \b
     duotempo rollback
     """
-    from infra import promotion
+    from infra.deploy import promotion
 
     settings = load_settings()
     with reported():

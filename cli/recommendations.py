@@ -25,8 +25,8 @@ def recommend(
     duotempo recommend 42
     duotempo recommend 42 -k 5 --explain
     """
+    from infra.deploy.service import ask_service
     from infra.local.platform import Platform
-    from infra.service import ask_service
 
     with reported():
         url = Platform(load_settings()).service_url

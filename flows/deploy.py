@@ -34,11 +34,12 @@ from components.store.variants import (
     put_beside,
     put_champion,
 )
-from infra import bento, promotion, smoke
-from infra.canary import CanaryWorse, Pair, watch
+from infra.deploy import bento, promotion
+from infra.deploy import smoke_test as smoke
+from infra.deploy.canary import CanaryWorse, Pair, watch
+from infra.deploy.promotion import PromotionRefused, Superseded
 from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
-from infra.promotion import PromotionRefused, Superseded
 
 REFUSALS = (PromotionRefused, RegistryError, BundleError, bento.BentoBuildError, PlatformError, CanaryWorse)
 """What speaks against the version, which is then tagged. After all else (a server is down) it may be tried again."""

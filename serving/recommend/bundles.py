@@ -1,7 +1,7 @@
 """The bundles that a Bento holds, and which of them is the champion until the table `variants` is read.
 
 A folder with a bundle for each version, whose manifest names it, and a file `champion` that names one of them.
-`infra/bento.py` writes it.
+`infra/deploy/bento.py` writes it.
 """
 
 import logging

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.bundle.bundle import Bundle
-from infra.bento import (
+from infra.deploy.bento import (
     bento_folder,
     build_bento,
     fingerprint,

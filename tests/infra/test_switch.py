@@ -19,12 +19,12 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.schema import AssignedVariant, Impression
 from components.store.variants import put_champion
-from infra.bento import bento_folder, build_bento
+from infra.deploy.bento import bento_folder, build_bento
+from infra.deploy.smoke_test import NEW_USER, known_users, smoke_test
 from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.home.home import State
 from infra.local.platform import Platform
 from infra.processes.supervisor import Supervisor
-from infra.smoke import NEW_USER, known_users, smoke_test
 from tests.support.platforms import SharedPlatform
 from tests.support.toy_data import fill_store, tiny_bundle
 from tests.support.waiting import eventually

@@ -15,8 +15,8 @@ from components import registry
 from components.bundle.bundle import CHECKSUM, SCHEMA_VERSION, Bundle, checksum
 from components.registry.webhook import sign
 from components.store.promotions import list_promotions
+from infra.deploy.promotion import previous_champion, rollback
 from infra.local.platform import Platform
-from infra.promotion import previous_champion, rollback
 from tests.support.toy_data import tiny_bundle
 from tests.support.waiting import eventually
 

@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 
 from components.settings import Settings
 from components.store.engine import make_engine
+from infra.deploy.promotion import promote
 from infra.local.platform import Platform
-from infra.promotion import promote
 from tests.support.fragile_bundle import fragile
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (

@@ -6,10 +6,10 @@ from sqlalchemy import Engine
 from components import registry
 from components.settings import Settings
 from components.store.promotions import list_promotions
-from infra.bento import build_bento, versions_of
+from infra.deploy.bento import build_bento, versions_of
+from infra.deploy.promotion import PromotionRefused, promote, rollback
 from infra.local.platform import Platform
 from infra.orchestration.client import DeploymentError
-from infra.promotion import PromotionRefused, promote, rollback
 from tests.support.promotion import (
     BROKEN,
     FAILED_GATE,

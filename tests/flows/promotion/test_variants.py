@@ -21,9 +21,9 @@ from components.settings import Settings
 from components.store.promotions import list_promotions
 from components.store.schema import Event, Impression
 from components.store.variants import parts
+from infra.deploy.promotion import rollback
 from infra.local.platform import Platform
 from infra.processes.orphans import tagged
-from infra.promotion import rollback
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
     DEPLOY_SECONDS,

@@ -17,12 +17,12 @@ from cli.main import app
 from components import registry
 from components.settings import Settings
 from components.store.engine import make_engine
+from infra.deploy.promotion import promote
 from infra.home.errors import PlatformError
 from infra.local.backup import backup
 from infra.local.backup_folder import MANIFEST, Backup
 from infra.local.platform import Platform
 from infra.local.restore import restore
-from infra.promotion import promote
 from tests.support.platforms import SharedPlatform
 from tests.support.ports import free_ports
 from tests.support.prefect import Prefect

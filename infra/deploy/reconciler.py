@@ -21,9 +21,9 @@ from components.store.promotions import (
 )
 from components.store.schema import Promotion
 from components.store.variants import CANARY, end_canary, parts
+from infra.deploy.promotion import DEPLOYMENT, deployment_key, give_back, serving_version
 from infra.local.platform import Platform
 from infra.orchestration.client import Run, start_deployment
-from infra.promotion import DEPLOYMENT, deployment_key, give_back, serving_version
 
 ACTOR = "registry"
 SETTLED = timedelta(minutes=1)

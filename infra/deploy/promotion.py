@@ -14,7 +14,7 @@ from components.store.engine import make_engine
 from components.store.promotions import FAILED, SERVING, is_open, list_promotions, record_promotion, request_promotion
 from components.store.schema import Promotion
 from components.store.variants import CANARY, CHAMPION, end_canary, parts, put_champion
-from infra.bento import build_bento, kept_bento, versions_of
+from infra.deploy.bento import build_bento, kept_bento, versions_of
 from infra.local.platform import Platform
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
 
