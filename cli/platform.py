@@ -90,7 +90,7 @@ def status(as_json: JSON = False) -> None:
 
 def looked_at(platform: "Platform") -> dict[str, Any]:
     """The status and the problems of a platform, `down` if it was never started."""
-    from infra.problems import examine
+    from infra.watch.problems import examine
 
     if platform.is_up:
         platform.enter()

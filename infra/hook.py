@@ -29,12 +29,12 @@ from components.registry.versions import CHAMPION
 from components.registry.webhook import FRESH_SECONDS
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.alerts import Alerts
 from infra.deploy.promotion import show_standings
 from infra.deploy.reconciler import reconcile
 from infra.local.platform import Platform
-from infra.problems import watch
-from infra.reruns import look_after_runs
+from infra.watch.alerts import Alerts
+from infra.watch.problems import watch
+from infra.watch.reruns import look_after_runs
 from serving.http.connections import Connections
 
 MAX_BODY = 1 << 16

@@ -1,6 +1,6 @@
 """What Prefect's server does by itself when a worker has died, told to it by `duotempo up`.
 
-It declares silent runs dead; infra/reruns.py runs them again.
+It declares silent runs dead; infra/watch/reruns.py runs them again.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SILENCE_SECONDS = 120
 RERUN = "rerun"
 """Tag of the deployments whose runs are run again, once, after a crash."""
 GONE = ("duotempo: a crashed run is run again",)
-"""Automations of earlier releases: infra/reruns.py does it."""
+"""Automations of earlier releases: infra/watch/reruns.py does it."""
 ENDS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
 WAITS = [f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Paused", "Suspended")]
 ANY_RUN = {"prefect.resource.id": "prefect.flow-run.*"}

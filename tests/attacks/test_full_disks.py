@@ -12,8 +12,8 @@ import pytest
 from components.settings import Settings
 from infra.home.home import Home
 from infra.local.platform import Platform
-from infra.problems import examine
 from infra.processes.lives import living
+from infra.watch.problems import examine
 
 BEGINS = """
 import sys

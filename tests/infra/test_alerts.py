@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from components.registry import Problem
 from components.settings import MonitoringSettings
-from infra.alerts import LOOKS, Alerts
+from infra.watch.alerts import LOOKS, Alerts
 from tests.support.listeners import mail_server, webhook
 
 PROBLEM = Problem("no_champion", "version 3 serves, but no version bears the alias", "duotempo promote 3")

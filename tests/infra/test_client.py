@@ -12,7 +12,7 @@ from prefect.states import Crashed, Pending
 
 from infra.orchestration.automations import RERUN, SILENCE_SECONDS
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
-from infra.reruns import look_after_runs
+from infra.watch.reruns import look_after_runs
 from tests.support.platforms import SharedPlatform
 from tests.support.waiting import eventually
 

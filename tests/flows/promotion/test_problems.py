@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.store.promotions import list_promotions
-from infra.alerts import LOOKS
 from infra.local.platform import Platform
+from infra.watch.alerts import LOOKS
 from tests.support.listeners import webhook
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (

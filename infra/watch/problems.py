@@ -13,10 +13,10 @@ from components.registry.versions import CHAMPION
 from components.settings import Settings
 from components.store.engine import StoreError
 from components.store.promotions import note_problem
-from infra.alerts import Alerts
 from infra.deploy.promotion import current_settings
 from infra.home import postgres
 from infra.local.platform import Platform
+from infra.watch.alerts import Alerts
 from serving.storage.spool import SpoolError, dead_letters, spool_folder
 
 ACTOR = "registry"

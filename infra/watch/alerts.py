@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.registry import Problem
 from components.settings import MonitoringSettings
-from infra.notify import NotTold, notify
+from infra.watch.notify import NotTold, notify
 
 LOOKS = 4
 """In a row that find a problem, before it is told: what a restart mends in a moment wakes nobody."""
