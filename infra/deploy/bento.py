@@ -20,7 +20,7 @@ from components.core.checksums import sha256
 from components.core.errors import DuotempoError
 from serving.recommend.bundles import CHAMPION_FILE
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 NAME = "duotempo"
 SERVICE = "serving.service:Duotempo"
 REQUIREMENTS = "serving/requirements.txt"

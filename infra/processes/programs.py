@@ -69,12 +69,12 @@ def programs(
         prefect = ["prefect", "--no-prompt", "server", "start", "--host", "127.0.0.1", "--port", ports["prefect"]]
         listed.append(Program("prefect", [python, "-m", *prefect], home.path, (prefects,)))
     if "mlflow" in ports:
-        mlflow = ["infra.tracking_server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
+        mlflow = ["infra.services.tracking_server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
         mlflow += ["--serve-artifacts", "--artifacts-destination", str(home.mlflow)]
         listed.append(Program("mlflow", [python, "-m", *mlflow], home.path, (mlflows,), stop_group=True))
-    listed.append(Program("hook", [python, "-m", "infra.hook"], project, (own,), start_retries=0))
+    listed.append(Program("hook", [python, "-m", "infra.services.webhook"], project, (own,), start_retries=0))
     if encoder:
-        listed.append(Program("encoder", [python, "-m", "infra.encoder"], project, (own,)))
+        listed.append(Program("encoder", [python, "-m", "infra.services.encoder"], project, (own,)))
     worker = [python, "-m", "infra.orchestration.worker"]
     if "prefect" in ports:
         listed += [Program(f"worker-{pool}", [*worker, pool], project) for pool in POOLS]

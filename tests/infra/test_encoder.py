@@ -40,7 +40,7 @@ def resident(database: str, folder: Path, model: str) -> Iterator[Path]:
     environment = os.environ | {"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_EMBEDDING__MODEL": model}
     log = folder / "encoder.log"
     with log.open("w") as file:
-        command = [sys.executable, "-m", "infra.encoder"]
+        command = [sys.executable, "-m", "infra.services.encoder"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
         try:
             yield log

@@ -78,7 +78,7 @@ class Encoder:
         """Starts it, unless it runs."""
         if self.process is None:
             settings = {"DUOTEMPO_DATABASE_URL": self.database, "DUOTEMPO_EMBEDDING__MODEL": MULTILINGUAL}
-            command = [sys.executable, "-m", "infra.encoder"]
+            command = [sys.executable, "-m", "infra.services.encoder"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings)
 
     def end(self) -> None:

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.hook import Hook
 from infra.local.platform import Platform
 from infra.processes.programs import PROJECT
+from infra.services.webhook import Hook
 from serving.http.app import make_app
 from serving.runtime import Runtime
 

@@ -1,4 +1,4 @@
-"""`python -m infra.encoder`: keeps the encoder loaded and gives new items their text vectors.
+"""`python -m infra.services.encoder`: keeps the encoder loaded and gives new items their text vectors.
 
 The service asks for them in the table item_vectors; each hears of the other by NOTIFY. While Postgres is away, or this
 process is, the items wait.

@@ -1,4 +1,4 @@
-"""`python -m infra.tracking_server [OPTION…]`: becomes MLflow's server, which asks everybody for a login.
+"""`python -m infra.services.tracking_server [OPTION…]`: becomes MLflow's server, which asks everybody for a login.
 
 The login of its clients, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, is that of the administrator, who may
 make others. Users lie in the database of MLFLOW_BACKEND_STORE_URI; the file MLFLOW_AUTH_CONFIG_PATH is written here.
@@ -42,7 +42,7 @@ def write_configuration(file: Path, database: str) -> None:
     parser = ConfigParser()
     parser["mlflow"] = {
         "default_permission": "READ",
-        "authorization_function": "infra.tracking_server:authenticate",
+        "authorization_function": "infra.services.tracking_server:authenticate",
         "database_uri": database.replace("%", "%%"),
         "auth_cache_ttl_seconds": str(REMEMBERED_SECONDS),
     }

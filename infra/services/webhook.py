@@ -1,4 +1,4 @@
-"""`python -m infra.hook`: hears from the registry of aliases and copies, and looks by itself every few seconds.
+"""`python -m infra.services.webhook`: hears from the registry of aliases and copies, and looks by itself, too.
 
 POST /alias takes MLflow's webhook. The one platform it belongs to is that of the settings.
 """
