@@ -19,12 +19,12 @@ from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_listens
 from components.store.variants import Part, read_parts
-from infra.deploy.trial import Check, try_out
 from infra.home import environment, health, logins, ports, postgres
 from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
 from infra.home.places import WORKERS, Addresses, Places
+from infra.local.trial import Check, try_out
 from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
 from infra.processes.orphans import sweep

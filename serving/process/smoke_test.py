@@ -1,6 +1,6 @@
 """A Bento on trial: loaded and asked on a socket of its own, before it accepts a request at the address.
 
-Whoever started it (`infra/deploy/trial.py`) asks it there what callers ask, of each version by the header VERSION, and
+Whoever started it (`infra/local/trial.py`) asks it there what callers ask, of each version by the header VERSION, and
 then admits it by POST /admit, or ends it.
 """
 
