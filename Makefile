@@ -32,11 +32,12 @@ test-long: setup browser .venv-infra/.ready  ## what takes minutes by nature: ki
 coverage: setup browser .venv-infra/.ready  ## the share of the code that `make test` runs, in all processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" $(AT_ONCE) --cov
 
-check: setup  ## lint, types, the direction of imports, and that no secret is in the repository
+check: setup  ## lint, types, the direction of imports, spelling, and that no secret is in the repository
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	git ls-files -z | grep -zE '\.(md|py|toml|ya?ml|sh|html|js|css)$$' | xargs -0 $(BIN)/codespell
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --exclude-lines '$(EXAMPLES)'
 
 audit: .venv-infra/.ready  ## known vulnerabilities of what is installed; asks an advisory service

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints the path of a Python, 3.11 or later, that can make environments.
+# Prints the path of a Python, 3.11 or later, that can make environments: that of PYTHON, if it is set.
 set -eu
-for name in python3.11 python3.12 python3.13 python3 python; do
+for name in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
     if found=$(command -v "$name") &&
         "$found" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         echo "$found"
