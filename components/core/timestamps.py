@@ -7,7 +7,7 @@ from components.core.normalize import epoch
 
 
 def epoch_seconds(values: pd.Series) -> np.ndarray:
-    """Epoch seconds in a column, float64 (n,), each as `components.store.normalize.epoch` reads it."""
+    """Epoch seconds in a column, float64 (n,), each as `components.core.normalize.epoch` reads it."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         microseconds = pd.to_datetime(values, utc=True).dt.as_unit("us")
         return np.where(microseconds.isna(), np.nan, microseconds.astype("int64").to_numpy() / 1e6)
