@@ -34,7 +34,7 @@ from serving.recommend.variants import Variants
 from serving.storage.batched_reads import Reads
 from serving.storage.change_listener import Changes
 from serving.storage.impressions import Impressions
-from serving.storage.microbatch import Gathered
+from serving.storage.microbatch import MicroBatcher
 from serving.storage.poller import Follower
 from serving.storage.postgres import Database
 from serving.storage.spool import Size, Spool, SpoolError, open_spool
@@ -60,7 +60,7 @@ class Parts:
     people: People
     privacy: Privacy
     spool: Spool
-    followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any] | Ahead]
+    followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | Ahead]
 
 
 class Runtime:
@@ -179,7 +179,7 @@ class Runtime:
             settings.serving.write_seconds,
         )
         people = People(database, privacy, variants, impressions, spool)
-        followers: list[Follower | Changes | Impressions | Replay | Gathered[Any, Any] | Ahead] = [
+        followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | Ahead] = [
             reads.reader,
             intake.writer,
             impressions,

@@ -29,7 +29,7 @@ from serving.contract.errors import unavailable
 from serving.contract.requests import FeedbackRequest, ItemsRequest
 from serving.recommend.variants import Variants
 from serving.storage.impressions import Impressions
-from serving.storage.microbatch import Gathered
+from serving.storage.microbatch import MicroBatcher
 from serving.storage.postgres import Database, DatabaseAway
 from serving.storage.spool import Spool, SpoolError
 from serving.storage.waiting import spool_events, spool_rejected
@@ -39,7 +39,7 @@ FEEDBACK = "feedback"
 CATALOGUE = "api"
 MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
-HELPED_FROM = 100
+SECOND_WORKER_AT = 100
 """Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
 APART = 0.02
 """Seconds between two transactions of fewer events: what feedback may wait for company."""
@@ -103,12 +103,12 @@ class Intake:
         self._claimed = not privacy.pseudonyms
         self._keyed = privacy.pseudonyms  # whether the store is tied to a key, and tombstones may be there
         self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
-        self.writer: Gathered[_Batch, Answer] = Gathered(
+        self.writer: MicroBatcher[_Batch, Answer] = MicroBatcher(
             FEEDBACK,
             self._write,
             size=lambda batch: len(batch.raw),
             most=MOST_AT_ONCE,
-            helped_from=HELPED_FROM,
+            second_worker_at=SECOND_WORKER_AT,
             apart=APART,
         )
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from serving.storage.microbatch import Gathered
+from serving.storage.microbatch import MicroBatcher
 from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
@@ -27,7 +27,7 @@ class Reads:
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
         self._seconds = seconds
-        self.reader: Gathered[_Asked, Any] = Gathered("reads", self._read, size=lambda _: 1, most=MOST_AT_ONCE)
+        self.reader: MicroBatcher[_Asked, Any] = MicroBatcher("reads", self._read, size=lambda _: 1, most=MOST_AT_ONCE)
 
     @property
     def away(self) -> bool:

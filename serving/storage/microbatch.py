@@ -23,7 +23,7 @@ class _Waiting(Generic[Asked, Told]):
     context: Context
 
 
-class Gathered(Generic[Asked, Told]):
+class MicroBatcher(Generic[Asked, Told]):
     """One thread of its own works for all who ask, from any event loop.
 
     work: does what a group asked, and gives the answer, or what went wrong, of each. Where it raises, it is done for
@@ -40,7 +40,7 @@ class Gathered(Generic[Asked, Told]):
         *,
         size: Callable[[Asked], int],
         most: int,
-        helped_from: int | None = None,
+        second_worker_at: int | None = None,
         apart: float = 0.0,
     ) -> None:
         self._work = work
@@ -50,7 +50,7 @@ class Gathered(Generic[Asked, Told]):
         self._waiting_size = 0
         self._over = False
         self._lock = Lock()
-        self._turns = {enough: Condition(self._lock) for enough in (1, helped_from) if enough}
+        self._turns = {enough: Condition(self._lock) for enough in (1, second_worker_at) if enough}
         self._apart = dict.fromkeys(self._turns, 0.0) | {1: apart}
         self._threads = [Thread(target=self._run, args=(turn,), name=name, daemon=True) for turn in self._turns]
 

@@ -7,7 +7,7 @@ from threading import Event, Lock
 
 import pytest
 
-from serving.storage.microbatch import Gathered
+from serving.storage.microbatch import MicroBatcher
 
 
 class Doubler:
@@ -29,7 +29,7 @@ def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[int | BaseExc
     doubler = Doubler()
 
     async def ask() -> list[int | BaseException]:
-        commit = Gathered("test", doubler.write, size=lambda number: 1, most=most)
+        commit = MicroBatcher("test", doubler.write, size=lambda number: 1, most=most)
         commit.start()
         told = await asyncio.gather(*map(commit.ask, numbers), return_exceptions=True)
         commit.close()
@@ -61,7 +61,7 @@ def test_who_waits_at_the_end_is_answered() -> None:
     doubler = Doubler()
 
     async def end() -> list[int]:
-        commit: Gathered[int, int] = Gathered("test", doubler.write, size=lambda number: 1, most=2)
+        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, most=2)
         asked = [asyncio.create_task(commit.ask(number)) for number in range(1, 10)]
         await asyncio.sleep(0)
         commit.start()
@@ -75,7 +75,7 @@ def test_who_gave_up_disturbs_nobody() -> None:
     doubler = Doubler()
 
     async def give_up() -> int:
-        commit: Gathered[int, int] = Gathered("test", doubler.write, size=lambda number: 1, most=100)
+        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, most=100)
         commit.start()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(commit.ask(1), 0.001)
@@ -103,7 +103,9 @@ def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> No
         return list(sizes)
 
     async def ask() -> list[int]:
-        gathered: Gathered[int, int] = Gathered("test", work, size=lambda one: one, most=100, helped_from=10)
+        gathered: MicroBatcher[int, int] = MicroBatcher(
+            "test", work, size=lambda one: one, most=100, second_worker_at=10
+        )
         gathered.start()
         first = asyncio.create_task(gathered.ask(1))
         while not busy:
@@ -129,7 +131,9 @@ def test_groups_begin_apart_unless_enough_waits(size: int) -> None:
         return list(sizes)
 
     async def ask() -> None:
-        gathered: Gathered[int, int] = Gathered("test", work, size=lambda one: one, most=100, helped_from=10, apart=60)
+        gathered: MicroBatcher[int, int] = MicroBatcher(
+            "test", work, size=lambda one: one, most=100, second_worker_at=10, apart=60
+        )
         gathered.start()
         await gathered.ask(1)
         second = asyncio.create_task(gathered.ask(size))
