@@ -41,7 +41,7 @@ MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
 SECOND_WORKER_AT = 100
 """Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
-APART = 0.02
+MIN_INTERVAL = 0.02
 """Seconds between two transactions of fewer events: what feedback may wait for company."""
 MOST_NEW_MONTHS = 12
 """Months of which a request may be the first to tell; a bulk load may bring any."""
@@ -109,7 +109,7 @@ class Intake:
             size=lambda batch: len(batch.raw),
             most=MOST_AT_ONCE,
             second_worker_at=SECOND_WORKER_AT,
-            apart=APART,
+            min_interval=MIN_INTERVAL,
         )
 
     async def feedback(self, request: FeedbackRequest) -> Answer:
@@ -119,7 +119,7 @@ class Intake:
         """
         now = time.time()
         raw = [event if event.get("timestamp") is not None else {**event, "timestamp": now} for event in request.events]
-        return await self.writer.ask(_Batch(raw, now, time.monotonic() + self._write_seconds))
+        return await self.writer.submit(_Batch(raw, now, time.monotonic() + self._write_seconds))
 
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
         """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""

@@ -40,7 +40,7 @@ class Reads:
             raise DatabaseAway("it did not answer in time")
         try:
             async with asyncio.timeout(self._seconds):
-                answer: Result = await self.reader.ask((question, user_id))
+                answer: Result = await self.reader.submit((question, user_id))
                 return answer
         except TimeoutError as error:
             self._database.breaker.failed()

@@ -1,4 +1,4 @@
-"""Many requests, one transaction: what comes while one is under way gathers, and shares the next."""
+"""Micro-batching: requests that arrive during a transaction are queued and committed together in the next one."""
 
 import asyncio
 import logging
@@ -12,114 +12,115 @@ from threading import Condition, Lock, Thread
 from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class _Waiting(Generic[Asked, Told]):
-    asked: Asked
-    answer: asyncio.Future[Told]
+class _Queued(Generic[Request, Result]):
+    request: Request
+    result: asyncio.Future[Result]
     context: Context
 
 
-class MicroBatcher(Generic[Asked, Told]):
-    """One thread of its own works for all who ask, from any event loop.
+class MicroBatcher(Generic[Request, Result]):
+    """A thread that works on the queued requests of all event loops, a batch at a time.
 
-    work: does what a group asked, and gives the answer, or what went wrong, of each. Where it raises, it is done for
-    each of the group alone, so that what is wrong with one costs the others nothing. A group has `most` of `size`
-    together, or one who asks for more. helped_from: while so much waits a second thread works too. apart: seconds
-    between the starts of two groups of the first thread, unless so much waits: a group costs about the same, however
-    many share it.
+    Args:
+        work: Takes a batch and returns the result, or the exception, of each request. Where it raises, each request
+            of the batch is worked on alone, so that a bad one costs the others nothing.
+        size: Of a request.
+        most: Size of a batch; a larger request is a batch of its own.
+        second_worker_at: Queue length, in sizes, from which a second thread works too, so that cleaning overlaps
+            committing.
+        min_interval: Seconds between the starts of two batches of the first thread, unless `second_worker_at` is
+            reached: a batch costs about the same, however many requests share it.
     """
 
     def __init__(
         self,
         name: str,
-        work: Callable[[Sequence[Asked]], Sequence[Told | Exception]],
+        work: Callable[[Sequence[Request]], Sequence[Result | Exception]],
         *,
-        size: Callable[[Asked], int],
+        size: Callable[[Request], int],
         most: int,
         second_worker_at: int | None = None,
-        apart: float = 0.0,
+        min_interval: float = 0.0,
     ) -> None:
         self._work = work
         self._size = size
         self._most = most
-        self._waiting: deque[_Waiting[Asked, Told]] = deque()
-        self._waiting_size = 0
-        self._over = False
+        self._queue: deque[_Queued[Request, Result]] = deque()
+        self._queued_size = 0
+        self._closed = False
         self._lock = Lock()
-        self._turns = {enough: Condition(self._lock) for enough in (1, second_worker_at) if enough}
-        self._apart = dict.fromkeys(self._turns, 0.0) | {1: apart}
-        self._threads = [Thread(target=self._run, args=(turn,), name=name, daemon=True) for turn in self._turns]
+        self._reached = {length: Condition(self._lock) for length in (1, second_worker_at) if length}
+        self._min_interval = dict.fromkeys(self._reached, 0.0) | {1: min_interval}
+        self._threads = [Thread(target=self._run, args=(length,), name=name, daemon=True) for length in self._reached]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Does what waits."""
+        """Works off the queue, then ends the threads."""
         with self._lock:
-            self._over = True
-            for turn in self._turns.values():
-                turn.notify_all()
+            self._closed = True
+            for condition in self._reached.values():
+                condition.notify_all()
         for thread in self._threads:
             thread.join()
 
-    async def ask(self, asked: Asked) -> Told:
-        """The answer, once it is done. It is done all the same for who is cancelled meanwhile."""
-        answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+    async def submit(self, request: Request) -> Result:
+        """The result of the request, which is worked on even if the caller is cancelled meanwhile."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._waiting.append(_Waiting(asked, answer, copy_context()))
-            self._waiting_size += self._size(asked)
-            for enough, turn in self._turns.items():
-                if enough <= self._waiting_size:
-                    turn.notify()
-        return await answer
+            self._queue.append(_Queued(request, result, copy_context()))
+            self._queued_size += self._size(request)
+            for length, condition in self._reached.items():
+                if length <= self._queued_size:
+                    condition.notify()
+        return await result
 
-    def _run(self, enough: int) -> None:
-        while group := self._next(enough):
+    def _run(self, length: int) -> None:
+        while batch := self._next_batch(length):
             began = time.monotonic()
-            for one, outcome in zip(group, self._outcomes(group), strict=True):
+            for queued, outcome in zip(batch, self._outcomes(batch), strict=True):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    one.answer.get_loop().call_soon_threadsafe(_tell, one.answer, outcome)
+                    queued.result.get_loop().call_soon_threadsafe(_resolve, queued.result, outcome)
             with self._lock:
-                self._wait(max(self._turns), max(began + self._apart[enough] - time.monotonic(), 0.0))
+                rest = began + self._min_interval[length] - time.monotonic()
+                self._wait_for(max(self._reached), max(rest, 0.0))
 
-    def _next(self, enough: int) -> list[_Waiting[Asked, Told]]:
-        """What is done next, once there is enough; nothing at the end."""
+    def _next_batch(self, length: int) -> list[_Queued[Request, Result]]:
+        """The next batch once the queue has this length; empty after `close`."""
         with self._lock:
-            self._wait(enough)
-            return self._gathered()
+            self._wait_for(length)
+            batch, size = [], 0
+            while self._queue and size < self._most:
+                batch.append(self._queue.popleft())
+                size += self._size(batch[-1].request)
+            self._queued_size -= size
+            return batch
 
-    def _wait(self, enough: int, seconds: float | None = None) -> None:
-        """Until so much waits, or the end, or so many seconds have passed."""
-        self._turns[enough].wait_for(lambda: self._over or self._waiting_size >= enough, seconds)
+    def _wait_for(self, length: int, seconds: float | None = None) -> None:
+        """Returns once the queue has this length, is closed, or the seconds have passed."""
+        self._reached[length].wait_for(lambda: self._closed or self._queued_size >= length, seconds)
 
-    def _gathered(self) -> list[_Waiting[Asked, Told]]:
-        group, size = [], 0
-        while self._waiting and size < self._most:
-            one = self._waiting.popleft()
-            group.append(one)
-            size += self._size(one.asked)
-        self._waiting_size -= size
-        return group
-
-    def _outcomes(self, group: Sequence[_Waiting[Asked, Told]]) -> Sequence[Told | Exception]:
+    def _outcomes(self, batch: Sequence[_Queued[Request, Result]]) -> Sequence[Result | Exception]:
         try:
-            return group[0].context.run(self._work, [one.asked for one in group])
+            return batch[0].context.run(self._work, [queued.request for queued in batch])
         except Exception as error:
-            if len(group) == 1:
+            if len(batch) == 1:
                 return [error]
-            logger.exception("%d requests cannot be done together", len(group))
-            return [outcome for one in group for outcome in self._outcomes([one])]
+            logger.exception("%d requests cannot be worked on together, each is tried alone", len(batch))
+            return [outcome for queued in batch for outcome in self._outcomes([queued])]
 
 
-def _tell(answer: asyncio.Future[Told], outcome: Told | Exception) -> None:
-    if answer.done():
+def _resolve(result: asyncio.Future[Result], outcome: Result | Exception) -> None:
+    if result.done():
         return
     if isinstance(outcome, Exception):
-        answer.set_exception(outcome)
+        result.set_exception(outcome)
     else:
-        answer.set_result(outcome)
+        result.set_result(outcome)

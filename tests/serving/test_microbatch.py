@@ -62,7 +62,7 @@ def test_who_waits_at_the_end_is_answered() -> None:
 
     async def end() -> list[int]:
         commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, most=2)
-        asked = [asyncio.create_task(commit.ask(number)) for number in range(1, 10)]
+        asked = [asyncio.create_task(commit.submit(number)) for number in range(1, 10)]
         await asyncio.sleep(0)
         commit.start()
         commit.close()
@@ -78,8 +78,8 @@ def test_who_gave_up_disturbs_nobody() -> None:
         commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, most=100)
         commit.start()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(commit.ask(1), 0.001)
-        told = await commit.ask(2)
+            await asyncio.wait_for(commit.submit(1), 0.001)
+        told = await commit.submit(2)
         commit.close()
         return told
 
@@ -107,10 +107,10 @@ def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> No
             "test", work, size=lambda one: one, most=100, second_worker_at=10
         )
         gathered.start()
-        first = asyncio.create_task(gathered.ask(1))
+        first = asyncio.create_task(gathered.submit(1))
         while not busy:
             await asyncio.sleep(0.001)
-        second = asyncio.create_task(gathered.ask(size))
+        second = asyncio.create_task(gathered.submit(size))
         await asyncio.wait([second], timeout=10 if at_once == 2 else 0.1)
         assert second.done() is (at_once == 2)
         first_may_end.set()
@@ -132,14 +132,14 @@ def test_groups_begin_apart_unless_enough_waits(size: int) -> None:
 
     async def ask() -> None:
         gathered: MicroBatcher[int, int] = MicroBatcher(
-            "test", work, size=lambda one: one, most=100, second_worker_at=10, apart=60
+            "test", work, size=lambda one: one, most=100, second_worker_at=10, min_interval=60
         )
         gathered.start()
-        await gathered.ask(1)
-        second = asyncio.create_task(gathered.ask(size))
+        await gathered.submit(1)
+        second = asyncio.create_task(gathered.submit(size))
         await asyncio.wait([second], timeout=10 if size >= 10 else 0.2)
         assert second.done() is (size >= 10)
-        third = asyncio.create_task(gathered.ask(1))
+        third = asyncio.create_task(gathered.submit(1))
         await asyncio.sleep(0)
         gathered.close()
         await asyncio.gather(second, third)
