@@ -25,8 +25,8 @@ from serving.feedback.privacy_requests import People
 from serving.feedback.replay import Replay
 from serving.process import garbage
 from serving.recommend.bundles import built_champion, bundle_folders
-from serving.recommend.cache_warmup import Ahead
-from serving.recommend.recent_feedback import Lately
+from serving.recommend.cache_warmup import CacheWarmer
+from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.recommend.trend import read_trend
@@ -60,7 +60,7 @@ class Parts:
     people: People
     privacy: Privacy
     spool: Spool
-    followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | Ahead]
+    followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer]
 
 
 class Runtime:
@@ -148,7 +148,7 @@ class Runtime:
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
-        lately = Lately()
+        lately = RecentFeedback()
         reads = Reads(database, settings.serving.read_seconds)
         recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, spool, lately)}
         unusable: dict[str, str] = {}
@@ -179,13 +179,13 @@ class Runtime:
             settings.serving.write_seconds,
         )
         people = People(database, privacy, variants, impressions, spool)
-        followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | Ahead] = [
+        followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer] = [
             reads.reader,
             intake.writer,
             impressions,
             Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
             Changes(settings.database_url, variants, database.servers),
-            Ahead(database, variants),
+            CacheWarmer(database, variants),
             Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
             Follower(
                 "trend",
@@ -197,7 +197,13 @@ class Runtime:
         return Parts(settings, database, variants, intake, people, privacy, spool, followers)
 
     def _recommender(
-        self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, spool: Spool, lately: Lately
+        self,
+        folder: Path,
+        settings: Settings,
+        reads: Reads,
+        impressions: Impressions,
+        spool: Spool,
+        lately: RecentFeedback,
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
         recommender = Recommender(

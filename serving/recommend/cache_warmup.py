@@ -17,7 +17,7 @@ AT_ONCE, PAUSE_SECONDS = 50, 0.02
 logger = logging.getLogger(__name__)
 
 
-class Ahead:
+class CacheWarmer:
     """One thread of its own, which begins anew when changes of users are told again."""
 
     def __init__(self, database: Database, variants: Variants) -> None:

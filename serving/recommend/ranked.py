@@ -7,7 +7,7 @@ from components.histories.states import UserState
 from components.ranking.explain import Profile
 from components.ranking.scorer import Query
 from serving.recommend.ranking import Listed
-from serving.recommend.user_history import Stored
+from serving.recommend.user_history import UserHistory
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Answer:
 class Interest:
     """What a user wants, as the model reads it, and in words. stored: what it was read from."""
 
-    stored: Stored
+    stored: UserHistory
     state: UserState
     query: Query
     told: dict[str, object]

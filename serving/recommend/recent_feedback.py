@@ -13,7 +13,7 @@ Events = Mapping[str, Mapping[str, Behaviour]]
 """By user and event_id."""
 
 
-class Lately:
+class RecentFeedback:
     """Any thread may tell and ask. What is told costs next to nothing; asking looks through all parts."""
 
     def __init__(self, most: int = MOST) -> None:

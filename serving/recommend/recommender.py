@@ -32,11 +32,11 @@ from serving.recommend.new_items import Newcomers
 from serving.recommend.ranked import Answer, Interest, Ranked, in_words
 from serving.recommend.ranking import Listed, Lists
 from serving.recommend.recent import Recent
-from serving.recommend.recent_feedback import Lately
+from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.store_catalogue import ListedItem
 from serving.recommend.trend import LiveTrend
-from serving.recommend.user_cache import LiveUsers
-from serving.recommend.user_history import NOTHING, REFUSED, Reader, Stored, behaviour
+from serving.recommend.user_cache import UserCache
+from serving.recommend.user_history import NOTHING, REFUSED, HistoryReader, UserHistory, behaviour
 from serving.storage.batched_reads import Reads, Session
 from serving.storage.impressions import Impressions
 from serving.storage.spool import Spool, SpoolError
@@ -65,7 +65,7 @@ class Recommender:
         metrics: Metrics,
         impressions: Impressions,
         spool: Spool,
-        lately: Lately,
+        lately: RecentFeedback,
     ) -> None:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._settings = settings
@@ -80,12 +80,12 @@ class Recommender:
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = self._explains(self._lists)
-        self.users: LiveUsers[Stored, Behaviour] = LiveUsers()
+        self.users: UserCache[UserHistory, Behaviour] = UserCache()
         self._counted = cache(metrics.recommended.labels)
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
-        self._reader = Reader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
+        self._reader = HistoryReader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
         self.newcomers = Newcomers(encoder, settings.serving.encoder_patience_seconds)
         self._interests: Recent[str | None, Interest] = Recent(INTERESTS)
 
@@ -146,7 +146,7 @@ class Recommender:
         return self._rank(request, stored, now).listed.item_ids
 
     def _answer(
-        self, session: Session, request: RecommendRequest, stored: Stored, now: float, variant: str, *, noted: bool
+        self, session: Session, request: RecommendRequest, stored: UserHistory, now: float, variant: str, *, noted: bool
     ) -> Answer:
         request_id = (noted and logs.request_id.get()) or logs.new_request_id()
         ranked = self._rank(request, stored, now, request_id if noted else None)
@@ -200,7 +200,9 @@ class Recommender:
             "items": self._lists.like(row, request.k).told,
         }
 
-    def _rank(self, request: RecommendRequest, stored: Stored, now: float, request_id: str | None = None) -> Ranked:
+    def _rank(
+        self, request: RecommendRequest, stored: UserHistory, now: float, request_id: str | None = None
+    ) -> Ranked:
         """request_id: of an answer that may explore, as it does where it can be noted what it showed."""
         interest = self._interest(stored, request, now)
         share = self._settings.ranking.exploration
@@ -212,7 +214,7 @@ class Recommender:
             listed = self._list(request, stored, interest.query)
         return Ranked(interest, listed)
 
-    def _known_list(self, request: RecommendRequest, stored: Stored, interest: Interest) -> Listed:
+    def _known_list(self, request: RecommendRequest, stored: UserHistory, interest: Interest) -> Listed:
         """The list of before, where neither the trend nor the catalogue is another one."""
         k = request.k or self._settings.ranking.k
         known = interest.lists.get(k)
@@ -224,7 +226,7 @@ class Recommender:
         return listed
 
     def _list(
-        self, request: RecommendRequest, stored: Stored, query: Query, exploration: Exploration | None = None
+        self, request: RecommendRequest, stored: UserHistory, query: Query, exploration: Exploration | None = None
     ) -> Listed:
         """What the user meets right now is not shown, nor what their events exclude."""
         named = [*request.filters.exclude_items, *(event.item_id for event in request.context), *stored.unknown]
@@ -234,7 +236,7 @@ class Recommender:
         self._metrics.candidates.observe(listed.scored)
         return listed
 
-    def _interest(self, stored: Stored, request: RecommendRequest, now: float) -> Interest:
+    def _interest(self, stored: UserHistory, request: RecommendRequest, now: float) -> Interest:
         """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
         usual = not (request.context or stored.waiting) and request.strategy in (None, self._settings.ranking.strategy)
         user = request.user_id if stored.known else None  # of whom nothing is known have one for all of them
@@ -252,7 +254,7 @@ class Recommender:
             self._interests.put(user, interest)
         return interest
 
-    async def _stored(self, session: Session, user_id: str) -> Stored:
+    async def _stored(self, session: Session, user_id: str) -> UserHistory:
         """What is known of a user; what was known last, when Postgres is away. What waits in the spool counts."""
         waiting = self._waiting(session, user_id)  # before Postgres: what is stored in between is then found there
         stored = self._known(user_id)
@@ -271,18 +273,18 @@ class Recommender:
             session.lacks("spool", error)
             return []
 
-    def _known(self, user_id: str) -> Stored | None:
+    def _known(self, user_id: str) -> UserHistory | None:
         known = self.users.get(user_id, self._reader.after)
         return known if known is not None and self._reader.holds(known) else None
 
-    def _read(self, connection: Connection, user_ids: Sequence[str]) -> Mapping[str, Stored]:
+    def _read(self, connection: Connection, user_ids: Sequence[str]) -> Mapping[str, UserHistory]:
         return self.users.read(user_ids, lambda: self._found(connection, user_ids))
 
-    def _found(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, Stored]:
+    def _found(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, UserHistory]:
         out = dict.fromkeys(refused(connection, self._privacy, user_ids), REFUSED)
         return out | self._reader.stored(connection, [user for user in user_ids if user not in out])
 
-    def _is_degraded(self, session: Session, stored: Stored) -> bool:
+    def _is_degraded(self, session: Session, stored: UserHistory) -> bool:
         """Whether the list may know less than Postgres, or more, or will not be noted soon."""
         return session.degraded or stored.waiting or self._impressions.away or not self.users.following
 
@@ -302,7 +304,7 @@ def _is_quick(request: RecommendRequest) -> bool:
     return not (request.explain or request.context or request.filters.category_in)
 
 
-def _user_state(stored: Stored, request: RecommendRequest) -> str:
+def _user_state(stored: UserHistory, request: RecommendRequest) -> str:
     if stored.known:
         return "known"
     return "anonymous" if request.context else "new"

@@ -15,7 +15,7 @@ Event = TypeVar("Event")
 After = Callable[[Known, Sequence[Event]], Known | None]
 
 
-class LiveUsers(Generic[Known, Event]):
+class UserCache(Generic[Known, Event]):
     """Any thread may ask and tell.
 
     What was read holds until the user is told to have changed, as long as changes are told at all (`following`). What

@@ -35,7 +35,7 @@ NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class UserHistory:
     """What Postgres holds of a user, and what waits in the spool.
 
     history: the latest events. excluded: int64, rows of all items that are not shown again, some of them twice.
@@ -59,12 +59,12 @@ class Stored:
         return self.events > 0
 
 
-NOTHING = Stored(NO_HISTORY, NO_HISTORY.items)
-REFUSED = Stored(NO_HISTORY, NO_HISTORY.items, allowed=False)
+NOTHING = UserHistory(NO_HISTORY, NO_HISTORY.items)
+REFUSED = UserHistory(NO_HISTORY, NO_HISTORY.items, allowed=False)
 
 
 @dataclass(frozen=True)
-class Reader:
+class HistoryReader:
     """How one bundle reads events. rows: of the bundle, by item; size: their number; limit: the latest events that
     count; exclusion: what is not shown again."""
 
@@ -75,7 +75,7 @@ class Reader:
     limit: int
     exclusion: Exclusion
 
-    def stored(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, Stored]:
+    def stored(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, UserHistory]:
         """Everything committed before this moment, by user."""
         histories = read_histories(connection, user_ids, self.limit)
         met = [user for user, events in histories.items() if events]
@@ -88,27 +88,27 @@ class Reader:
             for user, events in histories.items()
         }
 
-    def _read(self, events: Sequence[Behaviour], excluded: set[str], documents: np.ndarray | None) -> Stored:
+    def _read(self, events: Sequence[Behaviour], excluded: set[str], documents: np.ndarray | None) -> UserHistory:
         """excluded: by events that may be older."""
         excluded = excluded | self._excluded(events)
         unknown = self._unknown(excluded.union(one.item_id for one in events))
         history, rows = self.history(events), self.known_rows(excluded)
-        return Stored(history, rows, documents, len(events), unknown=unknown, size=self.size)
+        return UserHistory(history, rows, documents, len(events), unknown=unknown, size=self.size)
 
-    def holds(self, stored: Stored) -> bool:
+    def holds(self, stored: UserHistory) -> bool:
         """Whether what was read for the bundle with fewer rows, or more, says the same for these."""
         if stored.size == self.size:
             return True
         return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
 
-    def after(self, stored: Stored, events: Sequence[Behaviour]) -> Stored | None:
+    def after(self, stored: UserHistory, events: Sequence[Behaviour]) -> UserHistory | None:
         """What Postgres holds once events were added to it; None where that must be read."""
         count = stored.events + len(events)
         unknown = stored.unknown | self._unknown(one.item_id for one in events)
         if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
             return None
         met = [row for row in self.known_rows(self._excluded(events)) if not (stored.excluded == row).any()]
-        return Stored(
+        return UserHistory(
             _merged(stored.history, self.history(events)).latest(self.limit),
             np.append(stored.excluded, met) if met else stored.excluded,
             stored.documents,
@@ -117,7 +117,7 @@ class Reader:
             size=self.size,
         )
 
-    def with_waiting(self, stored: Stored, met: Sequence[Behaviour]) -> Stored:
+    def with_waiting(self, stored: UserHistory, met: Sequence[Behaviour]) -> UserHistory:
         """With what waits in the spool, or was told lately, of which Postgres may hold a part."""
         if not met or not stored.allowed:
             return stored
@@ -150,7 +150,7 @@ class Reader:
         """Int64: the rows of those items that the bundle has."""
         return np.array([row for item in item_ids if (row := self.rows.get(item)) is not None], dtype=np.int64)
 
-    def state(self, stored: Stored, context: Sequence[ContextEvent], now: float) -> UserState:
+    def state(self, stored: UserHistory, context: Sequence[ContextEvent], now: float) -> UserState:
         """The stored history and the context together."""
         history = stored.history
         if context:

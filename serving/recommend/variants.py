@@ -17,7 +17,7 @@ from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.process.smoke_test import wanted_version
 from serving.recommend.assignment import assigned, shadowed
 from serving.recommend.ranked import Answer
-from serving.recommend.recent_feedback import Lately
+from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.recommend.user_history import behaviour
@@ -44,7 +44,7 @@ class Variants:
         database: Database,
         metrics: Metrics,
         shadow: Shadow,
-        lately: Lately,
+        lately: RecentFeedback,
     ) -> None:
         self._database = database
         self._recommenders = dict(recommenders)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.recommend.user_cache import MOST_EVENTS, LiveUsers
+from serving.recommend.user_cache import MOST_EVENTS, UserCache
 
 
 def after(known: str, events: Sequence[str]) -> str:
@@ -12,20 +12,20 @@ def after(known: str, events: Sequence[str]) -> str:
 
 
 @pytest.fixture
-def users() -> LiveUsers[str, str]:
-    users = LiveUsers[str, str]()
+def users() -> UserCache[str, str]:
+    users = UserCache[str, str]()
     users.followed(True)
     users.read(["ann", "bob"], lambda: {"ann": "a", "bob": "b"})
     return users
 
 
-def test_what_happened_is_added_once(users: LiveUsers[str, str]) -> None:
+def test_what_happened_is_added_once(users: UserCache[str, str]) -> None:
     with users.writing({"ann"}):
         users.happened({"ann": {"1": "x"}})
     assert (users.get("ann", after), users.get("ann", after), users.get("bob", after)) == ("ax", "ax", "b")
 
 
-def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: LiveUsers[str, str]) -> None:
+def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: UserCache[str, str]) -> None:
     users.changed("ann")
     with users.writing({"ann"}):
         assert users.read(["ann"], lambda: {"ann": "ax"}) == {"ann": "ax"}
@@ -35,7 +35,7 @@ def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: LiveUse
     assert users.get("ann", after) == "ax"
 
 
-def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: LiveUsers[str, str]) -> None:
+def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: UserCache[str, str]) -> None:
     with users.writing({"ann"}):
         users.gone("ann")
         users.read(["ann"], lambda: {"ann": ""})
@@ -44,7 +44,7 @@ def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: L
     assert users.last("ann", after) is None
 
 
-def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: LiveUsers[str, str]) -> None:
+def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: UserCache[str, str]) -> None:
     users.changed("ann")
     with users.writing({"ann"}):
         with users.writing({"ann"}):
@@ -53,7 +53,7 @@ def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: LiveUser
         assert users.get("ann", after) is None
 
 
-def test_who_did_much_since_they_asked_is_read_anew(users: LiveUsers[str, str]) -> None:
+def test_who_did_much_since_they_asked_is_read_anew(users: UserCache[str, str]) -> None:
     for _ in range(MOST_EVENTS):
         users.happened({"ann": {"1": "x"}})
     assert users.get("ann", after) == "a" + MOST_EVENTS * "x"
