@@ -32,10 +32,10 @@ from serving.recommend.shadow import Shadow
 from serving.recommend.trend import read_trend
 from serving.recommend.variants import Variants
 from serving.storage.batched_reads import Reads
-from serving.storage.change_listener import Changes
+from serving.storage.change_listener import ChangeListener
 from serving.storage.impressions import Impressions
 from serving.storage.microbatch import MicroBatcher
-from serving.storage.poller import Follower
+from serving.storage.poller import Poller
 from serving.storage.postgres import Database
 from serving.storage.spool import Size, Spool, SpoolError, open_spool
 from serving.telemetry.metrics import Metrics
@@ -60,7 +60,7 @@ class Parts:
     people: People
     privacy: Privacy
     spool: Spool
-    followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer]
+    followers: list[Poller | ChangeListener | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer]
 
 
 class Runtime:
@@ -179,15 +179,15 @@ class Runtime:
             settings.serving.write_seconds,
         )
         people = People(database, privacy, variants, impressions, spool)
-        followers: list[Follower | Changes | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer] = [
+        followers: list[Poller | ChangeListener | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer] = [
             reads.reader,
             intake.writer,
             impressions,
             Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
-            Changes(settings.database_url, variants, database.servers),
+            ChangeListener(settings.database_url, variants, database.servers),
             CacheWarmer(database, variants),
-            Follower("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
-            Follower(
+            Poller("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
+            Poller(
                 "trend",
                 settings.serving.trend_seconds,
                 database,

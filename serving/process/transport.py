@@ -12,12 +12,12 @@ def write_together(server: uvicorn.Server) -> None:
 
     class Protocol(given):
         def connection_made(self, transport: asyncio.Transport) -> None:
-            super().connection_made(Together(transport))
+            super().connection_made(CoalescingTransport(transport))
 
     server.config.http_protocol_class = Protocol
 
 
-class Together:
+class CoalescingTransport:
     """A transport that holds a write until the next one, or until the loop turns."""
 
     def __init__(self, transport: asyncio.Transport) -> None:

@@ -14,7 +14,7 @@ CHUNK = 1_000
 """Vectors that are read at once."""
 
 
-class Newcomers:
+class NewItems:
     """Of one bundle. One thread at a time."""
 
     def __init__(self, encoder: str, patience_seconds: float) -> None:

@@ -28,7 +28,7 @@ from components.store.privacy import Privacy
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.recommend.catalogue import Listing
-from serving.recommend.new_items import Newcomers
+from serving.recommend.new_items import NewItems
 from serving.recommend.ranked import Answer, Interest, Ranked, in_words
 from serving.recommend.ranking import Listed, Lists
 from serving.recommend.recent import Recent
@@ -86,7 +86,7 @@ class Recommender:
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
         exclusion = Exclusion.of(settings.ranking, settings.events)
         self._reader = HistoryReader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
-        self.newcomers = Newcomers(encoder, settings.serving.encoder_patience_seconds)
+        self.newcomers = NewItems(encoder, settings.serving.encoder_patience_seconds)
         self._interests: Recent[str | None, Interest] = Recent(INTERESTS)
 
     @property

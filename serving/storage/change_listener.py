@@ -40,7 +40,7 @@ class Memory(Protocol):
 
 
 @dataclass
-class Changes:
+class ChangeListener:
     """One connection and one thread of its own. While it is not there, `memory.followed(False)` holds."""
 
     url: str

@@ -11,7 +11,7 @@ from serving.storage.postgres import Database, DatabaseAway
 logger = logging.getLogger(__name__)
 
 
-class Follower:
+class Poller:
     """Looks at once and then every few seconds. While Postgres is away, what was found stays in force."""
 
     def __init__(self, name: str, seconds: float, database: Database, look: Callable[[Connection], None]) -> None:
