@@ -113,7 +113,7 @@ class Runtime:
         """Notes how the loading ended: what is missing is what /readyz shows."""
         error = loading.exception()
         self.loading = False
-        garbage.expect_little()
+        garbage.gc_for_serving()
         if error is None:
             self.missing = []
             logger.info("ready: model version %s", self.model_version)

@@ -4,7 +4,7 @@ import os
 
 from serving.process import garbage
 
-garbage.expect_much()  # BentoML is much
+garbage.gc_for_loading()  # BentoML is much
 import bentoml  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
@@ -15,7 +15,7 @@ class OwnApp(bentoml.Service):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Imports the app here, as the process that starts the worker has no need of it."""
-        garbage.expect_much()
+        garbage.gc_for_loading()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
         from serving.http.app import make_app
         from serving.runtime import Runtime
@@ -29,4 +29,4 @@ class Duotempo:
     """Recommendations that fuse a person's long-term and short-term interests."""
 
 
-garbage.expect_little()  # that is all in the process that starts the worker
+garbage.gc_for_serving()  # that is all in the process that starts the worker

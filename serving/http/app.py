@@ -34,7 +34,7 @@ from serving.http.sessions import begin_session
 from serving.page.files import page_routes
 from serving.process.handover import READY_FILE, Drain, tell_ready, uvicorn_server
 from serving.process.identity import PLATFORM
-from serving.process.smoke_test import stand_trial
+from serving.process.smoke_test import warm_standby
 from serving.process.transport import write_together
 from serving.recommend.store_catalogue import active_users, search_items
 from serving.runtime import Runtime
@@ -72,7 +72,7 @@ def make_app(runtime: Runtime) -> Starlette:
             connections.watch(server)
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(loaded)
-        await stand_trial(app, drain)
+        await warm_standby(app, drain)
         following = asyncio.create_task(doors.follow(loading))
         if READY_FILE in os.environ:  # another Bento answers as long as this one does not
             await loading

@@ -8,13 +8,13 @@ ANSWERING = (2_000, 5, 400)
 """Short ones: a walk of the youngest objects takes less time than an answer, and few are walked over again at once."""
 
 
-def expect_much() -> None:
+def gc_for_loading() -> None:
     """Before much is loaded that stays: no walk meanwhile."""
     gc.freeze()
     gc.set_threshold(*LOADING)
 
 
-def expect_little() -> None:
+def gc_for_serving() -> None:
     """After much was loaded: takes it out of the walks without a last one, as next to none of it is garbage, and has
     many short ones from now on."""
     gc.freeze()

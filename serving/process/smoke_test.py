@@ -31,7 +31,7 @@ class NotAdmitted(Exception):
     """The Bento was told to end while it was on trial; so it ends without accepting any request."""
 
 
-async def stand_trial(app: ASGIApp, drain: Drain) -> None:
+async def warm_standby(app: ASGIApp, drain: Drain) -> None:
     """Returns once the Bento is admitted. Raises NotAdmitted when it is told to end."""
     if (path := os.environ.get(SOCKET)) is None:
         return
