@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 
-class Stacked:
+class ConcatRows:
     """The rows of `first` (n, d), which may lie on the disk, and after them those of `later` (m, d).
 
     Rows may be taken of it, and vectors multiplied with all of it (`vectors @ stacked.T`); whoever reads it in another
@@ -35,8 +35,8 @@ class Stacked:
         return found
 
     @property
-    def T(self) -> "Transposed":
-        return Transposed(self)
+    def T(self) -> "TransposedRows":
+        return TransposedRows(self)
 
 
 def rows_of(array: np.ndarray, of: slice | np.ndarray) -> np.ndarray:
@@ -46,12 +46,12 @@ def rows_of(array: np.ndarray, of: slice | np.ndarray) -> np.ndarray:
     return array[of]
 
 
-class Transposed:
+class TransposedRows:
     """A stacked array (n + m, d) as the right side of a product."""
 
     __array_ufunc__ = None  # numpy leaves the product to this class
 
-    def __init__(self, stacked: Stacked) -> None:
+    def __init__(self, stacked: ConcatRows) -> None:
         self._stacked = stacked
 
     def __rmatmul__(self, left: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.arrays.sparse import Csr, Rows
-from components.arrays.stacked import Stacked
+from components.arrays.stacked import ConcatRows
 from components.bundle.bundle import Bundle
 from components.bundle.projection import project
 from components.core.columns import Columns
@@ -54,7 +54,7 @@ def _table(items: Sequence[VectorOfItem], schema: pa.Schema) -> pa.Table:
 
 def _stacked(first: np.ndarray, later: np.ndarray) -> np.ndarray:
     """It stands for an array wherever a recommender reads one."""
-    return cast(np.ndarray, Stacked(first, later.astype(first.dtype, copy=False)))
+    return cast(np.ndarray, ConcatRows(first, later.astype(first.dtype, copy=False)))
 
 
 def _with_empty_rows(matrix: Csr, shape: tuple[int, int]) -> Rows:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.catalogues import clustered_bundle, visitors
-from components.arrays.stacked import Stacked
+from components.arrays.stacked import ConcatRows
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.histories.states import UserState
@@ -106,7 +106,7 @@ def test_later_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None
     plain = Bundle.read(tmp_path, mapped=True)
     (visitor,) = visitors(plain, 1)
     wanted = plain.vectors[visitor.items].mean(axis=0)
-    later: Any = Stacked(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
+    later: Any = ConcatRows(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
     bundle = replace(extend(plain, later_items(plain.texts.shape[1])), vectors=later)
     scorer = scorers(plain, bundle)[1]
     question = UserQuestion(scorer, scorer.query([visitor]), MostWanted(scorer))
