@@ -31,7 +31,7 @@ def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[int | BaseExc
     async def ask() -> list[int | BaseException]:
         commit = MicroBatcher("test", doubler.write, size=lambda number: 1, most=most)
         commit.start()
-        told = await asyncio.gather(*map(commit.ask, numbers), return_exceptions=True)
+        told = await asyncio.gather(*map(commit.submit, numbers), return_exceptions=True)
         commit.close()
         return told
 
