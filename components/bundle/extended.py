@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
+from components.arrays.concat_rows import ConcatRows
 from components.arrays.sparse import Csr, Rows
-from components.arrays.stacked import ConcatRows
 from components.bundle.bundle import Bundle
 from components.bundle.projection import project
 from components.core.columns import Columns

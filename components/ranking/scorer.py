@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 
 from components.arrays.arrow import numbers
+from components.arrays.concat_rows import rows_of
 from components.arrays.sparse import Weights, add, columns, plus, stacked, times, weighted_rows
-from components.arrays.stacked import rows_of
 from components.bundle.bundle import Bundle
 from components.histories.recency import reach, recency_weights
 from components.histories.states import StateBatch, UserState, collate

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.catalogues import clustered_bundle, visitors
-from components.arrays.stacked import ConcatRows
+from components.arrays.concat_rows import ConcatRows
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.histories.states import UserState
