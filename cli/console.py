@@ -95,7 +95,7 @@ def busy(message: str) -> Iterator[Status]:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turns the errors that a person can mend into a message and exit code 1."""
+    """Turns the errors that a person can fix into a message and exit code 1."""
     try:
         yield
     except DuotempoError as error:

@@ -1,4 +1,4 @@
-"""What tasks are retried for, and what their results are kept by."""
+"""Retry policies and result-cache keys."""
 
 import os
 from typing import Any

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp  # noqa: E402
 
 class OwnApp(bentoml.Service):
     """A service whose worker answers by our app alone, past BentoML's routes and middlewares, which would take longer
-    to load than most of our own, and longer than most answers. What begins and ends the processes is BentoML's."""
+    to load than most of our own, and longer than most answers. BentoML still manages the processes."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Imports the app here, as the process that starts the worker has no need of it."""

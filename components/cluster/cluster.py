@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: one connection at a time, and an error with its mend for whatever is in the way."""
+"""The way to a Ray cluster: one connection at a time, and an error with its remedy for whatever is in the way."""
 
 import os
 import re
@@ -22,7 +22,7 @@ ADDRESS = re.compile(r"(?P<host>[^:/\s]+):(?P<port>\d{1,5})")
 
 
 class RayClusterError(DuotempoError):
-    """Ray cannot be used; the message names the address, what is missing, and the mend."""
+    """Ray cannot be used; the message names the address, what is missing, and says how to fix it."""
 
 
 @contextmanager
@@ -112,18 +112,18 @@ def _check_answer(address: str) -> None:
     found = ADDRESS.fullmatch(address)
     if not found:
         raise RayClusterError(f"DUOTEMPO_RAY_ADDRESS {address!r} is not like HOST:6379, the address of a Ray head")
-    mend = "start the cluster (ray start --head --port=6379), or correct or unset DUOTEMPO_RAY_ADDRESS"
+    remedy = "start the cluster (ray start --head --port=6379), or correct or unset DUOTEMPO_RAY_ADDRESS"
     try:
         socket.create_connection((found["host"], int(found["port"])), timeout=PORT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise RayClusterError(f"no Ray cluster answers at {address} ({error}): {mend}") from error
+        raise RayClusterError(f"no Ray cluster answers at {address} ({error}): {remedy}") from error
     status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
         subprocess.run(status, capture_output=True, timeout=STATUS_SECONDS, check=True)
     except subprocess.TimeoutExpired as error:
         raise RayClusterError(
             f"what answers at {address} is no Ray cluster, or a stuck one: it told no status within "
-            f"{STATUS_SECONDS:.0f} s: {mend}"
+            f"{STATUS_SECONDS:.0f} s: {remedy}"
         ) from error
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]

@@ -1,5 +1,5 @@
-"""The root of Duotempo's errors: a message for a person, which names the input and the mend."""
+"""The root of Duotempo's errors: a message for a person, which names the input and says how to fix it."""
 
 
 class DuotempoError(Exception):
-    """Something that a person can mend; the commands print the message alone and exit with 1."""
+    """Something that a person can fix; the commands print the message alone and exit with 1."""

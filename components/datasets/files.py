@@ -22,7 +22,7 @@ POINTER = 8
 
 
 class DatasetError(DuotempoError):
-    """A dataset cannot be read; the message names the file, the column and the mend."""
+    """A dataset cannot be read; the message names the file, the column and says how to fix it."""
 
 
 def read_rows(file: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from components.embedding.encoder import ENGLISH, MULTILINGUAL, Encoder, make_en
 from components.settings import EmbeddingSettings
 
 SAMPLE = 2000
-MEND = (
+REMEDY = (
     "a multilingual model of the hub reads them best: set DUOTEMPO_EMBEDDING__MODEL to Qwen/Qwen3-Embedding-0.6B, "
     "BAAI/bge-m3 or intfloat/multilingual-e5-small"
 )
@@ -37,10 +37,10 @@ def choose(texts: Sequence[str], settings: EmbeddingSettings) -> Choice:
         return Choice(encoder, share, [])
     warning = f"{settings.model} does not know {share:.0%} of the tokens of these texts"
     if settings.model != ENGLISH:
-        warning = f"{warning}; {MEND}"
+        warning = f"{warning}; {REMEDY}"
         logger.warning(warning)
         return Choice(encoder, share, [warning])
-    warning = f"{warning}: {MULTILINGUAL} is used instead; {MEND}"
+    warning = f"{warning}: {MULTILINGUAL} is used instead; {REMEDY}"
     logger.warning(warning)
     chosen = choose(texts, settings.model_copy(update={"model": MULTILINGUAL}))
     return Choice(chosen.encoder, chosen.unknown_share, [warning, *chosen.warnings])

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointError(DuotempoError):
-    """A checkpoint cannot be written; the message names the file and the mend."""
+    """A checkpoint cannot be written; the message names the file and says how to fix it."""
 
 
 def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ CANDIDATES = {
     "recent": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
     "popularity": (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
 }
-"""Weights that are tried, as multiples of the ratio of the deviations, so that they mean the same for every model."""
+"""Candidate weights, scaled by std(model) / std(part) to be comparable across models."""
 UNKNOWN_POPULARITY = 0.02
 """Weight of popularity where nothing could be held out."""
 NO_MIXTURE = dict.fromkeys(CANDIDATES, 0.0)

@@ -32,7 +32,7 @@ ROOM = 40_000_000
 
 
 class TrainingError(DuotempoError):
-    """Training cannot go on; the message names the batch or the input, and the mend."""
+    """Training cannot go on; the message names the batch or the input, and says how to fix it."""
 
 
 @dataclass

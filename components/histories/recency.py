@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 LEAST = 1e-8
-"""What an event weighs beside the latest one, from which on float32 does not tell."""
+"""Relative weight below which an event is lost in float32 rounding."""
 
 
 def reach(recency: float, history: int) -> int:

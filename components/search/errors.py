@@ -4,7 +4,7 @@ from components.core.errors import DuotempoError
 
 
 class SearchError(DuotempoError):
-    """A search cannot begin or has found nothing; the message names the mend."""
+    """A search cannot begin or has found nothing; the message says how to fix it."""
 
 
 class ImpossibleValues(SearchError):

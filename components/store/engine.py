@@ -13,7 +13,7 @@ from components.store.faults import Fault, fault_of
 CONNECT_TIMEOUT_SECONDS = 5
 
 _UNREACHABLE = "start it with `duotempo up`, or check host, user, password and name in DUOTEMPO_DATABASE_URL"
-_MENDS = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REMEDIES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": _UNREACHABLE,
     "57P": _UNREACHABLE,
     "42P01": "`duotempo up` makes Duotempo's tables",
@@ -22,7 +22,7 @@ _MENDS = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/curr
 
 
 class StoreError(DuotempoError):
-    """Postgres cannot do what was asked; the message names the server and the mend, never the password."""
+    """Postgres cannot do what was asked; the message names the server and says how to fix it, never the password."""
 
 
 def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -> Engine:
@@ -60,15 +60,15 @@ def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -
 
 
 def is_of_the_store(error: BaseException | None) -> TypeGuard[psycopg.Error]:
-    """Whether a person mends the server for it, and not what was to be stored."""
+    """Whether a person has to fix the server for it, and not what was to be stored."""
     if not isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable):
         return False
     return fault_of(error) is not Fault.ROW
 
 
 def store_error(url: URL, error: psycopg.Error) -> StoreError:
-    """What went wrong at which server, and the mend."""
+    """What went wrong at which server, and says how to fix it."""
     state = error.sqlstate or "08000"  # a connection that was refused bears none
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    mend = next((mend for beginning, mend in _MENDS.items() if state.startswith(beginning)), "try again")
-    return StoreError(f"Postgres at {url.host}:{url.port or 5432} (database {url.database}): {reason}; {mend}")
+    remedy = next((remedy for beginning, remedy in _REMEDIES.items() if state.startswith(beginning)), "try again")
+    return StoreError(f"Postgres at {url.host}:{url.port or 5432} (database {url.database}): {reason}; {remedy}")

@@ -34,8 +34,10 @@ _KEY_ID = text("SELECT key_id FROM privacy_key")
 
 
 def lock_users(connection: Connection, user_ids: Iterable[str], *, alone: bool = False) -> None:
-    """Held to the end of the transaction. Writers of a user's rows share it; who erases them, or changes the consent,
-    holds it alone: what was written before is seen, what comes after sees the tombstone. Take it before other locks."""
+    """Advisory lock until commit: shared for writers, exclusive (`alone`) for erasure and consent changes.
+
+    So an erasure sees what was written before it, and later writers see its tombstone. Take it before other locks.
+    """
     connection.execute(_ALONE if alone else _SHARED, {"space": SPACE, "buckets": buckets(user_ids)})
 
 

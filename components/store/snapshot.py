@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotError(DuotempoError):
-    """A snapshot cannot be taken or read; the message names the folder and the mend."""
+    """A snapshot cannot be taken or read; the message names the folder and says how to fix it."""
 
 
 @dataclass(frozen=True)

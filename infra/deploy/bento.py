@@ -202,4 +202,4 @@ def _build(context: Path, tag: str, bentoml_home: Path) -> None:
             f"{tag} was not built within {BUILD_SECONDS} s: try again on a quieter machine"
         ) from error
     if done.returncode:
-        raise BentoBuildError(f"{tag} cannot be built, mend what BentoML names:\n{tail(done.stdout + done.stderr)}")
+        raise BentoBuildError(f"{tag} cannot be built, fix what BentoML names:\n{tail(done.stdout + done.stderr)}")

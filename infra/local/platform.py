@@ -83,7 +83,7 @@ class Platform:
     def up(self, progress: Progress = LOG.info) -> None:
         """Starts what does not run, and returns when all is ready; `progress` is told each stage.
 
-        Raises PlatformError naming the log and the mend of what does not start.
+        Raises PlatformError naming the log of what does not start and how to fix it.
         """
         self.home.make()
         deployments = Deployments(
@@ -326,8 +326,8 @@ class Platform:
         else:
             progress("the encoder is loaded: new items are recommended within seconds")
 
-    def _failure(self, name: str, problem: str, mend: str = "") -> PlatformError:
-        return failure(name, problem, self.home.log(name), self._secrets, mend)
+    def _failure(self, name: str, problem: str, remedy: str = "") -> PlatformError:
+        return failure(name, problem, self.home.log(name), self._secrets, remedy)
 
     @property
     def _secrets(self) -> list[str]:

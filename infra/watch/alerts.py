@@ -12,7 +12,7 @@ from components.settings import MonitoringSettings
 from infra.watch.notify import NotTold, notify
 
 LOOKS = 4
-"""In a row that find a problem, before it is told: what a restart mends in a moment wakes nobody."""
+"""In a row that find a problem, before it is told: what a restart fixes in a moment wakes nobody."""
 log = logging.getLogger(__name__)
 
 

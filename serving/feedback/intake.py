@@ -40,7 +40,7 @@ CATALOGUE = "api"
 MOST_AT_ONCE = 2000
 """Events in one transaction, but for a request that brings more."""
 SECOND_WORKER_AT = 100
-"""Waiting events from which on there are two transactions at a time: one is cleaned while the other is committed."""
+"""Queue length, in events, at which a second worker starts, so that cleaning overlaps committing."""
 MIN_INTERVAL = 0.02
 """Seconds between two transactions of fewer events: what feedback may wait for company."""
 MOST_NEW_MONTHS = 12

@@ -31,7 +31,7 @@ from serving.telemetry.metrics import Metrics
 SECONDS = 0.5
 """Between two looks at whether Postgres is back."""
 PAUSE_SECONDS = 5.0
-"""After what only a person can mend."""
+"""After what only a person can fix."""
 MOST_AT_ONCE = 500
 MOST_TRIES = 6
 """Of a row alone, while others come through."""

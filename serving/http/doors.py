@@ -1,4 +1,4 @@
-"""The way to a handler: past the guard, and with an end to its patience."""
+"""Wraps a handler with authentication, rate limits and a timeout."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -22,6 +22,7 @@ def gc_for_serving() -> None:
 
 
 def freeze() -> None:
-    """Takes all that came since out of the walks. Without a cycle it is freed all the same when nobody needs it."""
+    """Freezes everything allocated so far, so that the garbage collector stops scanning it. Without a cycle it is
+    freed all the same when nobody needs it."""
     gc.collect()
     gc.freeze()

@@ -47,7 +47,7 @@ from serving.telemetry.metrics import Metrics
 PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""
 TOLD = 20
-"""Terms of each kind of which an answer tells the first."""
+"""Terms computed per kind; the answer shows the first ones."""
 INTERESTS = 5_000
 """Interests that are kept."""
 FRESH_SECONDS = 300.0

@@ -73,7 +73,7 @@ class UserCache(Generic[Known, Event]):
 
     @contextmanager
     def writing(self, user_ids: Collection[str]) -> Iterator[None]:
-        """For the time from before a commit to `happened`: whether the events are in what is read is then unknown."""
+        """While active, reads of these users are not cached: they may or may not include the pending commit."""
         with self._lock:
             self._writing.update(user_ids)
         try:

@@ -48,7 +48,7 @@ _BURY = (
 
 
 class SpoolError(DuotempoError):
-    """The spool is full, or cannot be read or written; the message names the file and the mend."""
+    """The spool is full, or cannot be read or written; the message names the file and says how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class Spool:
                     "free the disk, or raise DUOTEMPO_SERVING__SPOOL_MB"
                 ) from error
             raise SpoolError(
-                f"the spool {self._file} cannot be used ({error}): move it away, or mend its disk"
+                f"the spool {self._file} cannot be used ({error}): move it away, or fix its disk"
             ) from error
 
 
@@ -238,7 +238,7 @@ def dead_letters(settings: Settings) -> int:
             there = reader.execute("SELECT count(*) FROM sqlite_master WHERE name = 'dead'").fetchone()[0]
             return int(reader.execute("SELECT count(*) FROM dead").fetchone()[0]) if there else 0
     except sqlite3.Error as error:
-        raise SpoolError(f"the spool {file} cannot be read ({error}): mend its disk") from error
+        raise SpoolError(f"the spool {file} cannot be read ({error}): fix its disk") from error
 
 
 def spool_folder(settings: Settings) -> Path:

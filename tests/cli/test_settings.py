@@ -1,4 +1,4 @@
-"""Settings that are wrong: the message names the variable and the mend, and nothing is started."""
+"""Settings that are wrong: the message names the variable and says how to fix it, and nothing is started."""
 
 import math
 from pathlib import Path

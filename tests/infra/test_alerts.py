@@ -25,7 +25,7 @@ def test_a_problem_is_told_once_and_its_end_once_also_over_restarts(tmp_path: Pa
     with webhook() as heard:
         settings = MonitoringSettings(notify=SecretStr(heard.url))
         look(Alerts(file, "here"), settings, PROBLEM, times=LOOKS - 1)
-        assert heard.got == [], "what a restart mends in a moment wakes nobody"
+        assert heard.got == [], "what a restart fixes in a moment wakes nobody"
         look(Alerts(file, "here"), settings, PROBLEM)
         look(Alerts(file, "here"), settings, PROBLEM, OTHER, times=LOOKS - 1)
         look(Alerts(file, "here"), settings)

@@ -1,4 +1,4 @@
-"""What is in the way to a cluster is told with its mend, within a bounded time; nothing falls back to one process."""
+"""What is in the way to a cluster is told with its remedy, within a bounded time; nothing falls back to one process."""
 
 import json
 import signal

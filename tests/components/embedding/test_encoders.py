@@ -116,17 +116,17 @@ def test_a_changed_folder_is_another_revision(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "mend"),
+    ("model", "remedy"),
     [
         ("packaged:klingon", "packaged:multilingual"),
         ("duotempo-nobody/no-such-model", "packaged:minilm"),
         ("not/a/hub/id", "packaged:minilm"),
     ],
 )
-def test_an_unknown_model_is_an_error_that_names_it_and_the_mend(model: str, mend: str) -> None:
+def test_an_unknown_model_is_an_error_with_its_remedy(model: str, remedy: str) -> None:
     with pytest.raises(EncoderError, match=model) as error:
         make_encoder(EmbeddingSettings(model=model))
-    assert mend in str(error.value)
+    assert remedy in str(error.value)
 
 
 def test_a_damaged_model_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def age(folder: Path) -> None:
         os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def test_what_nobody_needs_goes_and_stands_on_the_page(world: World, tmp_path: Path) -> None:
+def test_retention_removes_unused_files_and_reports_them(world: World, tmp_path: Path) -> None:
     home = world.platform.home.path
     fill(world)
     take_snapshot(world.engine, datetime.now(UTC), home / "snapshots")
