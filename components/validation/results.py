@@ -8,7 +8,7 @@ from components.core.errors import DuotempoError
 
 
 class ValidationError(DuotempoError):
-    """The validation could not run: a suite is broken or an input is missing; the message says which and how to fix it."""
+    """The validation could not run: a suite is broken or an input is missing; says which and how to fix it."""
 
 
 @dataclass(frozen=True)
