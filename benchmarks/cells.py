@@ -122,7 +122,7 @@ def cell_file(folder: Path, split: str, model: str, settings: Settings) -> Path:
 
 
 def fingerprint(folder: Path, split: str, model: str, settings: Settings) -> str:
-    """sha256 of the dataset's files, the split, the model, the settings, and the code, a fusion of one's own included.
+    """sha256 of the dataset's files, the split, the model, the settings, and the code, a custom fusion included.
 
     Raises UnknownFusion when there is no such fusion.
     """

@@ -19,7 +19,7 @@ def bench(
     ] = None,
     split: Annotated[str | None, typer.Option(help="ablation: this split alone, loo, temporal or rolling.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="ablation: how many seeds; 1 if not told.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="ablation: a fusion of one's own beside the others.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="ablation: a custom fusion beside the others.")] = None,
     beauty: Annotated[
         bool | None, typer.Option("--beauty", help="train: memory and ranking on Amazon Beauty too; takes minutes.")
     ] = None,

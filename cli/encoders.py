@@ -1,4 +1,4 @@
-"""adapt: an encoder of one's own."""
+"""adapt: a custom encoder."""
 
 from typing import Annotated, Any
 

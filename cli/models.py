@@ -121,7 +121,7 @@ def evaluate(
         typer.Option(
             metavar="NAME,…",
             help="What to rank: duotempo (the settings as they are); the product with another fusion (weighted, "
-            "concat, attention, gated, long, short, or module:Class of one's own); pop, pop7, itemknn, ease, als.",
+            "concat, attention, gated, long, short, or a custom module:Class); pop, pop7, itemknn, ease, als.",
         ),
     ] = "duotempo,pop,pop7",
     seed: Annotated[

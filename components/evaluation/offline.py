@@ -56,7 +56,7 @@ SPLITS = ("loo", "temporal", "rolling")
 PRODUCT = "duotempo"
 BASELINES: dict[str, type[Popularity]] = {"pop": Popularity, "pop7": RecentPopularity}
 MODELS = (PRODUCT, *FUSIONS, *BASELINES, *PEERS)
-"""What can be ranked by name; beside these, a fusion of one's own by `module:Class`."""
+"""What can be ranked by name; beside these, a custom fusion by `module:Class`."""
 DEFAULT_MODELS = (PRODUCT, *BASELINES)
 
 
@@ -89,7 +89,7 @@ def check_models(models: Sequence[str], kind: str, settings: Settings) -> None:
             make_fusion(name, settings.fusion.width)
         except UnknownFusion as error:
             raise EvaluationError(
-                f"--model {name!r} is none of {', '.join(MODELS)}, and no fusion of one's own: {error}"
+                f"--model {name!r} is none of {', '.join(MODELS)}, and no custom fusion: {error}"
             ) from error
     if kind == "rolling" and (asked := [name for name in models if name in PEERS]):
         raise EvaluationError(

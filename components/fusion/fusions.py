@@ -101,15 +101,15 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 
 class UnknownFusion(DuotempoError):
-    """The settings name a fusion that does not exist, or one of one's own that cannot be used."""
+    """The settings name a fusion that does not exist, or a custom one that cannot be used."""
 
 
 def make_fusion(kind: str, width: int) -> Fusion:
-    """The fusion named `kind`: one of FUSIONS, or one of one's own as `module:Class`. Raises UnknownFusion."""
+    """The fusion named `kind`: one of FUSIONS, or a custom one as `module:Class`. Raises UnknownFusion."""
     if ":" in kind:
-        from components.fusion.own import make_own
+        from components.fusion.own import make_custom
 
-        return make_own(kind, width)
+        return make_custom(kind, width)
     if kind not in FUSIONS:
         raise UnknownFusion(
             f"no fusion named {kind!r}: DUOTEMPO_FUSION__KIND is one of {', '.join(FUSIONS)}, "

@@ -1,4 +1,4 @@
-"""A fusion of one's own, named `module:Class`: imported, made, and tried as training and service will run it.
+"""A custom fusion, named `module:Class`: imported, made, and tried as training and service will run it.
 
 So whatever is wrong with it is told before the training, not after.
 """
@@ -23,7 +23,7 @@ OUTPUTS = ("long_part", "short_part")
 Inputs = tuple[Tensor, Tensor, Tensor]
 
 
-def make_own(kind: str, width: int) -> Fusion:
+def make_custom(kind: str, width: int) -> Fusion:
     """The fusion `module:Class`, from the working directory or the installed packages. Raises UnknownFusion."""
     own = find_class(kind)
     with told(kind, f"cannot be made with width {width}"):

@@ -1,4 +1,4 @@
-"""The best set of a search, kept as a preset of one's own: `<home>/presets/NAME.toml`."""
+"""The best set of a search, kept as a custom preset: `<home>/presets/NAME.toml`."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import tomli_w
 
 from components.search.errors import SearchError
 from components.search.space import SPACE
-from components.settings import PRESETS, Settings, own_presets
+from components.settings import PRESETS, Settings, custom_presets
 
 SECTIONS = ("events", "interests", "embedding", "adaptation", "fusion", "ranking", "evaluation", "validation")
 """What a preset holds: what shapes a model and its judgement, nothing of the machine, no secret."""
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def own_preset(home: Path, name: str) -> Path:
-    """The file of a preset of one's own.
+    """The file of a custom preset.
 
     Raises SearchError for a packaged preset's name, which stays what it is, and for what cannot name one.
     """
@@ -26,7 +26,7 @@ def own_preset(home: Path, name: str) -> Path:
         raise SearchError(f"a preset cannot be named {name!r}: use small letters, digits and single hyphens")
     if (PRESETS / f"{name}.toml").is_file():
         raise SearchError(f"{name!r} is a packaged preset, which is never overwritten: choose another name")
-    return own_presets(home) / f"{name}.toml"
+    return custom_presets(home) / f"{name}.toml"
 
 
 def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) -> None:

@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
-from components.settings.files import PRESETS, own_presets, preset_file, settings_file
+from components.settings.files import PRESETS, custom_presets, preset_file, settings_file
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
 from components.settings.operation import (
     DeploySettings,
@@ -52,7 +52,7 @@ __all__ = [
     "ServingSettings",
     "Settings",
     "ValidationSettings",
-    "own_presets",
+    "custom_presets",
     "preset_file",
     "settings_file",
 ]

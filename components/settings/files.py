@@ -19,7 +19,7 @@ def preset_file(name: str, home: Path) -> Path:
 
     Raises ValueError naming the known ones when there is no such preset.
     """
-    folders = (PRESETS, own_presets(home))
+    folders = (PRESETS, custom_presets(home))
     for folder in folders:
         if (file := folder / f"{name}.toml").is_file() and Path(name).name == name:
             return file
@@ -30,6 +30,6 @@ def preset_file(name: str, home: Path) -> Path:
     )
 
 
-def own_presets(home: Path) -> Path:
+def custom_presets(home: Path) -> Path:
     """The folder of the presets that searches wrote."""
     return home.expanduser() / "presets"

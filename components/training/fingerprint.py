@@ -28,7 +28,7 @@ def settings_of(sections: dict[str, Any]) -> Settings:
 
 
 def fingerprint(settings: Settings) -> str:
-    """sha256 of the settings that shape a version and of the code, a fusion of one's own included.
+    """sha256 of the settings that shape a version and of the code, a custom fusion included.
 
     Raises UnknownFusion when there is no such fusion.
     """

@@ -1,4 +1,4 @@
-"""A fusion of one's own: what someone has liked for years, times what they want this minute."""
+"""A custom fusion: what someone has liked for years, times what they want this minute."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The adapt flow on a real Prefect, Postgres and MLflow: from a snapshot to a registered encoder of one's own."""
+"""The adapt flow on a real Prefect, Postgres and MLflow: from a snapshot to a registered custom encoder."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""A fusion of one's own is found, made and tried; what is wrong with it is told before any training."""
+"""A custom fusion is found, made and tried; what is wrong with it is told before any training."""
 
 import sys
 from pathlib import Path
