@@ -107,7 +107,7 @@ class UnknownFusion(DuotempoError):
 def make_fusion(kind: str, width: int) -> Fusion:
     """The fusion named `kind`: one of FUSIONS, or a custom one as `module:Class`. Raises UnknownFusion."""
     if ":" in kind:
-        from components.fusion.own import make_custom
+        from components.fusion.custom import make_custom
 
         return make_custom(kind, width)
     if kind not in FUSIONS:
