@@ -23,8 +23,8 @@ _QUERIES = {
 
 def export_user(connection: Connection, privacy: Privacy, names: Sequence[str]) -> dict[str, Any]:
     """The rows of every table that names the user by one of `names` (`Privacy.names`). Raises PrivacyError."""
-    said = refused(connection, privacy, names)
-    found: dict[str, Any] = {"user_id": names[0], "nothing_is_kept_because": next(iter(said.values()), None)}
+    reason = next(iter(refused(connection, privacy, names).values()), None)
+    found: dict[str, Any] = {"user_id": names[0], "excluded_reason": reason, "nothing_is_kept_because": reason}
     for name, query in _QUERIES.items():
         rows = connection.execute(text(f"SELECT to_jsonb(found) FROM ({query}) AS found"), {"names": list(names)})
         found[name] = list(rows.scalars())

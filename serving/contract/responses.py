@@ -140,7 +140,8 @@ class ExportAnswer(Answer):
     """The rows of every table that names the user, and what waits in the spool."""
 
     user_id: str = Field(description="As the store knows the user.")
-    nothing_is_kept_because: str | None
+    excluded_reason: str | None = Field(description="Why nothing is stored of this user.")
+    nothing_is_kept_because: str | None = Field(description="As `excluded_reason`; goes with the next release.")
     user: list[dict[str, Any]]
     events: list[dict[str, Any]]
     impressions: list[dict[str, Any]]

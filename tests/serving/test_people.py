@@ -190,7 +190,8 @@ def test_export_is_all_that_is_held(service: httpx.Client, admin: dict[str, str]
     forget(service, admin, user)
     after = export(service, admin, user)
     assert not (after.user or after.events or after.impressions or after.rejected_rows)
-    assert str(after.nothing_is_kept_because).startswith("forgotten_user")
+    assert str(after.excluded_reason).startswith("forgotten_user")
+    assert after.nothing_is_kept_because == after.excluded_reason, "the name of the release before"
 
 
 @pytest.mark.parametrize("path", ["/forget", "/export", "/consent"])
