@@ -30,7 +30,7 @@ from components.evaluation.results import ModelResult, Summary, summarise, summa
 from components.evaluation.slices import item_slices, user_slices
 from components.evaluation.splits import TIME, Rolling
 from components.histories.sequences import Documents
-from components.ranking.batch import reranks
+from components.ranking.lists import Rules
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 
@@ -80,7 +80,7 @@ def judge(
     if champion:
         lists = champion_lists(rolling, champion, scorer, documents, settings)
         results.append(ModelResult.of(CHAMPION, lists, targets))
-    if reranks(settings.ranking):
+    if Rules.of(settings.ranking).rerank:
         results.append(ModelResult.of(SERVED, rank_served(scorer, states, settings.ranking, k), targets))
     metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
     sizes = np.array([len(state.items) for state in states])

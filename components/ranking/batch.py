@@ -7,21 +7,17 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from components.arrays.arrow import numbers
-from components.arrays.topk import top_k
+from components.arrays.topk import EMPTY, top_k
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.histories.sequences import Documents, Sequences
 from components.histories.trends import PastTrend
-from components.ranking.rerank import rerank
+from components.ranking.lists import KnownScores, ListBuilder, Rules
 from components.ranking.scorer import Scorer
-from components.ranking.tail import in_tail
 from components.settings import RankingSettings
 
 CHUNK = 256
 NOTHING = np.zeros(0, dtype=np.int64)
-POOL = 200
-"""Candidates that are re-ranked where diversity or a cap asks for it."""
 
 
 def recommend_all(
@@ -63,26 +59,18 @@ def recommend_all(
     return pa.table({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
 
 
-def reranks(settings: RankingSettings) -> bool:
-    """Whether the settings ask for other lists than the scores alone give."""
-    return bool(settings.diversity or settings.category_cap or settings.tail_share)
-
-
 def choose(
     bundle: Bundle, scores: np.ndarray, excluded: list[np.ndarray], settings: RankingSettings, k: int
 ) -> np.ndarray:
     """Lists (B, k) of rows by scores (B, n), re-ranked where the settings ask for it; -1 where a list ends early."""
-    if not reranks(settings):
+    rules = Rules.of(settings)
+    if not rules.rerank:
         return top_k(scores, k, excluded)
-    categories = bundle.items[Columns.CATEGORY].to_pylist()
-    tail = in_tail(numbers(bundle.items["popularity"]))
-    lists = np.full((len(scores), k), -1, dtype=np.int64)
-    for user, found in enumerate(top_k(scores, max(k, POOL), excluded)):
-        pool = found[found >= 0]
-        kept = rerank(
-            scores[user, pool], bundle.texts[pool], [categories[row] for row in pool], k,
-            diversity=settings.diversity, category_cap=settings.category_cap,
-            tail=tail[pool], tail_share=settings.tail_share,
-        )  # fmt: skip
-        lists[user, : len(kept)] = pool[kept]
+    builder = ListBuilder.of_bundle(bundle)
+    lists = np.full((len(scores), k), EMPTY, dtype=np.int64)
+    for user, hidden in enumerate(excluded):
+        mask = np.ones(scores.shape[1], dtype=bool)
+        mask[hidden] = False
+        rows, _ = builder.build(KnownScores(scores[user]), mask, k, rules)
+        lists[user, : len(rows)] = rows
     return lists

@@ -1,7 +1,7 @@
 """Lists of the items of one bundle: what may be shown, best first, re-ranked, as an answer shows it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -10,17 +10,14 @@ from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, Question
 from components.ranking.exploration import CERTAIN, Exploration, Placed
 from components.ranking.filters import eligible
+from components.ranking.lists import ListBuilder, Rules
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
-from components.ranking.rerank import rerank
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
 from serving.contract.answering import as_fragment
 from serving.contract.requests import RecommendRequest
 from serving.recommend.catalogue import Listing
 from serving.recommend.trend import LiveTrend
-
-POOL = 200
-"""Candidates that are re-ranked, or as many more as it takes."""
 
 
 @dataclass(frozen=True)
@@ -81,24 +78,24 @@ class Lists:
         self.tail = tail
         self.ids = list(bundle.row)
         self._settings = settings
-        self._candidates = Candidates(bundle, settings.exact_below)
+        self._builder = ListBuilder(
+            bundle, Candidates(bundle, settings.exact_below), tail, lambda row: listing[row].category
+        )
         self._wanted = MostWanted(scorer)
 
     def for_user(
         self, request: RecommendRequest, excluded: np.ndarray, query: Query, exploration: Exploration | None = None
     ) -> Listed:
         """excluded: int64 rows that are not shown; query: of this user alone."""
-        filters, ranking = request.filters, self._settings
+        filters, ranking, rules = request.filters, self._settings, Rules.of(self._settings)
         shown = self.listing.shown(available_only=filters.available_only)
         mask = eligible(self.listing.categories, excluded, filters.category_in, filters.category_out, shown)
         return self._filled(
             UserQuestion(self.scorer, query, self._wanted),
             mask,
             request.k or ranking.k,
-            diversity=ranking.diversity if request.diversity is None else request.diversity,
-            category_cap=ranking.category_cap,
-            tail_share=ranking.tail_share,
-            exploration=exploration,
+            rules if request.diversity is None else replace(rules, diversity=request.diversity),
+            exploration,
         )
 
     def of_their_categories(self, rows: np.ndarray) -> np.ndarray | None:
@@ -109,7 +106,7 @@ class Lists:
     def like(self, row: int, k: int | None) -> Listed:
         """Nearest by item vector and by text, in equal parts."""
         mask = eligible(self.listing.categories, [row], among=self.listing.shown(available_only=True))
-        return self._filled(ItemQuestion(self.bundle, row), mask, k or self._settings.k)
+        return self._filled(ItemQuestion(self.bundle, row), mask, k or self._settings.k, Rules())
 
     def is_as_now(self, listed: Listed) -> bool:
         """Whether trend and catalogue are those that the list was made of."""
@@ -120,27 +117,12 @@ class Lists:
         question: Question,
         mask: np.ndarray,
         k: int,
-        *,
-        diversity: float = 0.0,
-        category_cap: int = 0,
-        tail_share: float = 0.0,
+        rules: Rules,
         exploration: Exploration | None = None,
     ) -> Listed:
-        """The first k under the mask, re-ranked; looks as far down as it takes."""
+        """The first k under the mask, re-ranked."""
         trend, catalogue, counted = self.trend.now, self.listing.version, _Counted(question, len(mask))
-        plain = not (diversity or category_cap or tail_share or exploration)
-        rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        chosen: Sequence[int] = []
-        for more, theirs in self._candidates.batches(counted, mask, k if plain else POOL):
-            rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
-            chosen = range(min(k, len(rows))) if plain else rerank(
-                scores, self.bundle.texts[rows], [self.listing[row].category for row in rows.tolist()], k,
-                diversity=diversity, category_cap=category_cap, tail=self.tail[rows], tail_share=tail_share,
-                above=chosen, pick=exploration.pick if exploration else np.argmax,
-            )  # fmt: skip
-            if len(chosen) >= k:
-                break
-        rows, scores = rows[chosen], scores[chosen]
+        rows, scores = self._builder.build(counted, mask, k, rules, exploration.pick if exploration else None)
         items = [self._told(*one) for one in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)]
         placed = exploration.places if exploration else [CERTAIN] * len(items)
         noted = [_noted(item, how) for item, how in zip(items, placed, strict=True)]
