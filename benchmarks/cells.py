@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import components
+from components.core.atomic import replacing
 from components.datasets.sources import DESCRIPTION_FILE, EVENT_FILE, ITEM_FILE, read_folder
 from components.evaluation.bootstrap import Interval, difference_interval, interval
 from components.evaluation.offline import BASELINES, PEERS, PRODUCT, OfflineEvaluation
@@ -101,9 +102,8 @@ def keep(file: Path, evaluation: OfflineEvaluation, result: ModelResult) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     users = evaluation.users.astype(str)
     np.savez_compressed(file.with_suffix(".npz"), ndcg=result.ndcg, hr=result.hr, users=users)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(evaluation.figures([result]), indent=1), encoding="utf-8")
-    partial.replace(file)
+    with replacing(file) as part:
+        part.write_text(json.dumps(evaluation.figures([result]), indent=1), encoding="utf-8")
 
 
 def read_cell(file: Path, model: str) -> Cell:

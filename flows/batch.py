@@ -14,6 +14,7 @@ from pydantic import Field
 
 from components import registry
 from components.bundle.bundle import Bundle
+from components.core.atomic import replacing
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.histories.sequences import Documents, build_sequences
@@ -61,10 +62,8 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     table = recommend_all(
         loaded, sequences, documents, available, excluded, settings.ranking, now=now, k=k, show_progress=True
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    pq.write_table(table, partial)
-    partial.replace(file)
+    with replacing(file) as part:
+        pq.write_table(table, part)
     replace_recommendations(engine, table, version)
     engine.dispose()
     return len(sequences.users)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from components.core.atomic import replacing
 from components.core.errors import DuotempoError
 
 log = logging.getLogger(__name__)
@@ -18,13 +19,10 @@ class CheckpointError(DuotempoError):
 
 def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None:
     """Writes `state` beside `file` and renames it, so that a kill never leaves half of one. Raises CheckpointError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
     try:
-        torch.save({"fingerprint": fingerprint, **state}, partial)
-        partial.replace(file)
+        with replacing(file) as part:
+            torch.save({"fingerprint": fingerprint, **state}, part)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"the checkpoint {file} cannot be written ({error}): free some space, then run again"
         ) from error

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from components.core.atomic import replacing
 from components.core.columns import Columns
 from components.core.damage import DamagedFile, reading, sealed
 from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
@@ -160,7 +161,5 @@ def _erase_results(folder: Path, asked_at: datetime) -> int:
 
 
 def _replace(file: Path, table: pa.Table) -> None:
-    part = file.with_suffix(".part")
-    pq.write_table(table, part)
-    with sealed(file):
-        part.replace(file)
+    with sealed(file), replacing(file) as part:
+        pq.write_table(table, part)

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from components.core.atomic import replacing
 from components.evaluation.plots import GREY, INK, LONG, SHORT
 from components.monitoring.drift import MUCH, SOME, TEXTS, Drift
 from components.monitoring.online import CHAMPION, Figure, Online
@@ -66,8 +67,6 @@ def _style(axes: Axes, title: str) -> None:
 
 def _save(canvas: Canvas, file: Path) -> Path:
     """The file appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial.png")
-    canvas.savefig(partial, dpi=_DPI, facecolor="white")
-    partial.replace(file)
+    with replacing(file) as part:
+        canvas.savefig(part, format="png", dpi=_DPI, facecolor="white")
     return file

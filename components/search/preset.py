@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from components.core.atomic import replacing
 from components.search.errors import SearchError
 from components.search.space import SPACE
 from components.settings import PRESETS, Settings, custom_presets
@@ -35,11 +36,9 @@ def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) ->
     Raises SearchError when it cannot be written.
     """
     head = "".join(f"# {name}: {note}\n" for name, note in notes.items())
-    partial = file.with_suffix(".partial")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(f"{head}\n{tomli_w.dumps(differences(settings))}", encoding="utf-8")
-        partial.replace(file)
+        with replacing(file) as part:
+            part.write_text(f"{head}\n{tomli_w.dumps(differences(settings))}", encoding="utf-8")
     except OSError as error:
         raise SearchError(f"the preset {file} cannot be written ({error}): free some space, then run again") from error
 

@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 from components import registry
 from components.bundle.bundle import Bundle, BundleError, OtherSchema
 from components.cluster.interests import build_interests_together
+from components.core.atomic import replacing
 from components.core.columns import Columns
 from components.core.damage import DamagedFile, reading, sealed
 from components.core.errors import DuotempoError
@@ -305,10 +306,8 @@ def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
 
 def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
     """Keeps what a finished retraining has to say, for the next one that finds nothing changed."""
-    run.result_file.parent.mkdir(exist_ok=True)
-    partial = run.result_file.with_suffix(".partial")
-    partial.write_text(json.dumps(result), encoding="utf-8")
-    partial.replace(run.result_file)
+    with replacing(run.result_file) as part:
+        part.write_text(json.dumps(result), encoding="utf-8")
 
 
 def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
+from components.core.atomic import replacing
 from infra.home.errors import PlatformError
 
 SOCKET_PATH_LIMIT = 80
@@ -168,9 +169,8 @@ class Home:
             raise PlatformError(f"{self._state} is damaged ({error}): remove it, then `duotempo up`") from error
 
     def save(self, state: State) -> None:
-        part = self._state.with_suffix(".part")
-        part.write_text(json.dumps(asdict(state), indent=2) + "\n")
-        part.replace(self._state)
+        with replacing(self._state) as part:
+            part.write_text(json.dumps(asdict(state), indent=2) + "\n")
 
     def is_locked(self, name: str) -> bool:
         """Whether a process holds the lock."""

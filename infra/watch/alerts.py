@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from components.core.atomic import replacing
 from components.registry import Problem
 from components.settings import MonitoringSettings
 from infra.watch.notify import NotTold, notify
@@ -83,9 +84,8 @@ def _read(file: Path) -> dict[str, Alert]:
 
 def _write(file: Path, alerts: dict[str, Alert]) -> None:
     """A disk that is full costs no more than that a restart tells of the same problems again."""
-    part = file.with_suffix(".part")
     try:
-        part.write_text(json.dumps({name: asdict(alert) for name, alert in alerts.items()}), encoding="utf-8")
-        part.replace(file)
+        with replacing(file) as part:
+            part.write_text(json.dumps({name: asdict(alert) for name, alert in alerts.items()}), encoding="utf-8")
     except OSError as error:
         log.warning("%s cannot be written: %s", file, error)
