@@ -21,9 +21,9 @@ from benchmarks.errors import BenchError
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.registry import NAME
-from components.registry.versions import CHAMPION
 from components.settings import Settings
 from components.store.engine import make_engine
+from components.store.variants import CHAMPION
 from infra.local.platform import Platform
 from serving.recommend.store_catalogue import active_users
 

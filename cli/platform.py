@@ -118,6 +118,8 @@ def worker(
 
 def show(status: dict[str, Any]) -> None:
     """Prints a status: a table, what serves, and what is wrong."""
+    from components.store.variants import CHAMPION
+
     rows = [
         [name, "healthy" if service["healthy"] else "down", service["url"] or "", str(service["pid"] or "")]
         for name, service in status["services"].items()
@@ -127,7 +129,7 @@ def show(status: dict[str, Any]) -> None:
         out.print(led_by("problem:", "red", f"{problem['what']}; to heal it: {problem['remedy']}"))
     out.print(serves(status))
     for part in status["variants"]:
-        if part["variant"] != "champion":
+        if part["variant"] != CHAMPION:
             out.print(f"  {part['variant']}: version {part['model_version']}, share {part['share']:g}")
 
 

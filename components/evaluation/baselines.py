@@ -4,9 +4,7 @@ from typing import Self
 
 import numpy as np
 
-from components.histories.states import SECONDS_A_DAY
-
-RECENT_DAYS = 7
+from components.histories.trends import RECENT_SECONDS
 
 
 class Popularity:
@@ -62,7 +60,7 @@ class RecentPopularity(Popularity):
     """Popularity of the last seven days before the moment."""
 
     name = "recent popularity"
-    period = RECENT_DAYS * SECONDS_A_DAY
+    period = RECENT_SECONDS
 
 
 def _scored(counts: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """From a trained model to the bundle that is served."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,9 @@ from components.fusion.catalogue import Catalogue
 from components.fusion.export import export_user_tower
 from components.fusion.model import FusionModel
 from components.histories.sequences import Sequences
+from components.histories.trends import RECENT_SECONDS
 from components.ranking.collaborative import item_neighbours
 from components.settings import Settings
-
-RECENT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Packing:
 def item_table(items: pd.DataFrame, sequences: Sequences, trained: np.ndarray, cut: datetime) -> pa.Table:
     """The bundle's item table: the catalogue with counts of positive events, of all time and of the last 7 days."""
     liked = sequences.signals > 0
-    recent = liked & (sequences.times >= (cut - RECENT).timestamp())
+    recent = liked & (sequences.times >= cut.timestamp() - RECENT_SECONDS)
     columns = [Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT]
     table = items[columns].assign(
         popularity=np.bincount(sequences.items[liked], minlength=len(items)),

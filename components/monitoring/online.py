@@ -28,8 +28,8 @@ from components.histories.signals import RATED, signals
 from components.monitoring.ratios import Ratio, Term, ratios
 from components.settings import EventSettings
 from components.store.observed import GREEDY, PROPENSITY
+from components.store.variants import CHAMPION
 
-CHAMPION = "champion"
 _KEY = [Columns.REQUEST, Columns.ITEM]
 _POSITIVE, _REWARD, _BEST = "positive", "reward", "best"
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from components.registry.connection import NAME, connect
 from components.registry.standing import Standing
-from components.registry.versions import CHAMPION, set_champion
+from components.registry.versions import set_champion
+from components.store.variants import CHAMPION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

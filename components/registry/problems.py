@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.registry.connection import NAME, connect
-from components.registry.versions import CHAMPION
+from components.store.variants import CHAMPION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

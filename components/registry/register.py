@@ -16,7 +16,8 @@ from components.bundle.bundle import CHECKSUM
 from components.core.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
 from components.registry.pages import introduce
-from components.registry.versions import AT, BUNDLE, CHALLENGER, version_url
+from components.registry.versions import AT, BUNDLE, version_url
+from components.store.variants import CHALLENGER
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from components.bundle.bundle import CHECKSUM, MANIFEST, BundleError, check_files
 from components.registry.connection import NAME, RegistryError, connect
+from components.store.variants import CHAMPION
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
-SHADOW = "shadow"
 BUNDLE = "bundle_checksum"
 """The tag that tells a version's bundle from all others; versions of before 2026-12 have none."""
 AT = "_at_"

@@ -25,10 +25,10 @@ from starlette.routing import Route
 from components.core.errors import DuotempoError
 from components.core.logs import log_to
 from components.registry import NAME, PRODUCTION, Problem, WebhookRefused, check_delivery
-from components.registry.versions import CHAMPION
 from components.registry.webhook import FRESH_SECONDS
 from components.settings import Settings
 from components.store.engine import make_engine
+from components.store.variants import CHAMPION
 from infra.deploy.promotion import show_standings
 from infra.deploy.reconciler import reconcile
 from infra.local.platform import Platform

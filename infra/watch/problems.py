@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Engine
 
 from components.registry import REGISTRY_PROBLEMS, Problem, RegistryError, champion_number, find_problems, versions
-from components.registry.versions import CHAMPION
 from components.settings import Settings
 from components.store.engine import StoreError
 from components.store.promotions import note_problem
+from components.store.variants import CHAMPION
 from infra.deploy.promotion import current_settings
 from infra.home import postgres
 from infra.local.platform import Platform
