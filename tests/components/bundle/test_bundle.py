@@ -11,7 +11,7 @@ import pytest
 from components.bundle.bundle import Bundle, BundleError
 from tests.support.toy_data import tiny_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WITHOUT_ROOM = """
 import sys
 from pathlib import Path
