@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import make_url
 
+REST_SECONDS = 0.3
+
 
 class Proxy:
     """Takes connections on a port of its own and passes on what comes, both ways.
@@ -60,6 +62,7 @@ class Proxy:
                 if last:
                     self.cut_at = None
                     self._pairs.discard(pair)
+                    data += _rest(source)
                     source.shutdown(socket.SHUT_RDWR)  # before Postgres can answer
                 target.sendall(data)
                 if last:
@@ -82,6 +85,16 @@ class Proxy:
             with suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
             side.close()
+
+
+def _rest(source: socket.socket) -> bytes:
+    """What follows at once: a statement may come in several parts, and Postgres begins with the last one."""
+    parts = []
+    source.settimeout(REST_SECONDS)
+    with suppress(TimeoutError):
+        while part := source.recv(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
 
 
 @contextmanager
