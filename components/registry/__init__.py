@@ -1,7 +1,7 @@
 """MLflow as Duotempo uses it: what a retraining registers, and what promotion and deployment read back."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
-from components.registry.pages import PRODUCTION, follow_copy, introduce, show_standings
+from components.registry.pages import PRODUCTION, copied, follow_copy, introduce, show_standings
 from components.registry.problems import REGISTRY_PROBLEMS, Problem, find_problems
 from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
@@ -39,6 +39,7 @@ __all__ = [
     "check_delivery",
     "clear_champion",
     "close_search",
+    "copied",
     "download_bundle",
     "download_twin",
     "ensure_webhook",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from components.registry.connection import NAME, connect
@@ -67,7 +68,18 @@ def follow_copy(tracking_uri: str) -> str:
         else:
             set_champion(tracking_uri, number)
         client.set_model_version_tag(PRODUCTION, newest.version, TAKEN, str(newest.version))
-    return f"copy {newest.version} of version {number} was made in {PRODUCTION}" if number in known else ""
+    return _said(newest, number) if number in known else ""
+
+
+def copied(tracking_uri: str, version: str, since: datetime) -> str:
+    """What `follow_copy` has said of a version that was copied since then; empty when it was not.
+
+    Raises RegistryError.
+    """
+    with connect(tracking_uri) as client:
+        copies = [entry for entry in _versions(client, PRODUCTION) if _source(entry) == version]
+    newest = max(copies, key=lambda entry: int(entry.version), default=None)
+    return _said(newest, version) if newest and newest.creation_timestamp > 1000 * since.timestamp() else ""
 
 
 def show_standings(tracking_uri: str, standings: Mapping[str, Standing]) -> None:
@@ -89,6 +101,10 @@ def _show(client: "MlflowClient", entry: "ModelVersion", standing: Standing) -> 
     persons = [part for part in (entry.description or "").split("\n\n") if part and not part.startswith(OURS)]
     if (text := "\n\n".join([ours, *persons])) != entry.description:
         client.update_model_version(entry.name, entry.version, text)
+
+
+def _said(copy: "ModelVersion", number: str) -> str:
+    return f"copy {copy.version} of version {number} was made in {PRODUCTION}"
 
 
 def _source(copy: "ModelVersion") -> str:

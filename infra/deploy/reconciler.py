@@ -58,7 +58,12 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
         return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
     if hint:
         registry.forget_refusal(tracking_uri, registry.version(tracking_uri, version))
-    request, new = request_promotion(engine, version, serving, ACTOR, hint or "the registry's champion does not serve")
+    why = (
+        hint
+        or registry.copied(tracking_uri, version, datetime.now(UTC) - SETTLED)
+        or "the registry's champion does not serve"
+    )
+    request, new = request_promotion(engine, version, serving, ACTOR, why)
     run = _run_of(request)
     if run.over and is_open(engine, request):
         return _lost(platform, engine, version, serving, f"its deployment ended as {run.state}, see {run.page}")
