@@ -26,9 +26,9 @@ from serving.contract import requests, responses
 from serving.contract.answering import Json
 from serving.contract.errors import ApiError, unavailable
 from serving.contract.openapi import Operation, openapi
+from serving.http.access import Access, Handler, protected
 from serving.http.bodies import read_body, read_query
 from serving.http.connections import Connections
-from serving.http.doors import Doors, Handler, guarded
 from serving.http.middleware import Watched
 from serving.http.sessions import begin_session
 from serving.page.files import page_routes
@@ -50,8 +50,8 @@ Result = TypeVar("Result")
 
 def make_app(runtime: Runtime) -> Starlette:
     """The ASGI app. It loads the runtime in the background once it is started."""
-    doors = Doors(runtime)
-    operations = Handlers(runtime, doors).operations()
+    access = Access(runtime)
+    operations = Handlers(runtime, access).operations()
     document = openapi([operation for operation, _ in operations])
     drain = Drain()
     connections = Connections(SecuritySettings())
@@ -73,7 +73,7 @@ def make_app(runtime: Runtime) -> Starlette:
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(loaded)
         await warm_standby(app, drain)
-        following = asyncio.create_task(doors.follow(loading))
+        following = asyncio.create_task(access.follow(loading))
         if READY_FILE in os.environ:  # another Bento answers as long as this one does not
             await loading
             tell_ready()
@@ -83,7 +83,7 @@ def make_app(runtime: Runtime) -> Starlette:
         runtime.close()
 
     app = Starlette(
-        routes=[*_routes(operations, doors), Route("/openapi.json", description), *page_routes()],
+        routes=[*_routes(operations, access), Route("/openapi.json", description), *page_routes()],
         middleware=[
             Middleware(Watched, metrics=runtime.metrics, drain=drain),
             *([Middleware(Traced, traces=runtime.traces)] if wanted() else []),
@@ -106,7 +106,7 @@ class Handlers:
     """One method a route; the table below is also what the OpenAPI is made of."""
 
     runtime: Runtime
-    doors: Doors
+    access: Access
 
     def operations(self) -> list[tuple[Operation, Handler]]:
         return [
@@ -193,7 +193,7 @@ class Handlers:
     async def recommend(self, request: Request) -> Response:
         parts = self.runtime.parts
         asked = await read_body(request, requests.RecommendRequest, parts)
-        self.doors.guard.admit_users(request.state.caller, [asked.user_id])
+        self.access.gate.admit_users(request.state.caller, [asked.user_id])
         if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
             asked = asked.model_copy(update={"user_id": user_id})
         request.state.told = told = await parts.recommender.recommend(asked)
@@ -208,8 +208,8 @@ class Handlers:
         parts = self.runtime.parts
         told = await read_body(request, requests.FeedbackRequest, parts)
         users, items = ([clean_id(event[name]) or "" for event in told.events] for name in ("user_id", "item_id"))
-        self.doors.guard.admit_users(request.state.caller, users)
-        self.doors.guard.admit_events(request.state.caller, users, items)
+        self.access.gate.admit_users(request.state.caller, users)
+        self.access.gate.admit_events(request.state.caller, users, items)
         request.state.told = answer = await parts.intake.feedback(told)
         return Json(answer)
 
@@ -249,7 +249,7 @@ class Handlers:
         if key is None:
             message = "the link was used, or its time is over: `duotempo open store` makes another one"
             raise ApiError(401, "no_link", message, "token")
-        await self.doors.ring.read()
+        await self.access.ring.read()
         response = Json({"signed_in": True})
         begin_session(request, response, key)
         return response
@@ -276,11 +276,11 @@ class Handlers:
             raise unavailable("database_away", "Postgres is away; try again") from error
 
 
-def _routes(operations: Sequence[tuple[Operation, Handler]], doors: Doors) -> list[Route]:
+def _routes(operations: Sequence[tuple[Operation, Handler]], access: Access) -> list[Route]:
     """One route a path, so that a wrong method is told all the right ones."""
     paths: dict[str, dict[str, Handler]] = {}
     for operation, handler in operations:
-        way = guarded(operation, handler, doors) if operation.scope or operation.signs_in else handler
+        way = protected(operation, handler, access) if operation.scope or operation.signs_in else handler
         paths.setdefault(operation.path, {})[operation.method] = way
     return [Route(path, _ByMethod(handlers), methods=list(handlers)) for path, handlers in paths.items()]
 

@@ -1,4 +1,4 @@
-"""Who may pass: keys, scopes and limits, before anything of a request is read."""
+"""Authentication, scopes and rate limits, checked before anything of a request is read."""
 
 import asyncio
 import logging
@@ -69,8 +69,8 @@ class KeyRing:
             return read_keys(connection)
 
 
-class Guard:
-    """One for a service; its limits count what this process answers."""
+class AuthGate:
+    """Authentication and rate limits of one process."""
 
     def __init__(self, settings: SecuritySettings, ring: KeyRing) -> None:
         self._settings = settings
@@ -82,7 +82,7 @@ class Guard:
     async def admit(self, request: HTTPConnection, scope: str) -> str:
         """The caller's name. What only an administrator may asks everybody for a key, those who are trusted too.
 
-        Raises ApiError: 401 without a good key, 403 with one for other doors, 429, 503 (keys unknown).
+        Raises ApiError: 401 without a good key, 403 with one of other scopes, 429, 503 (keys unknown).
         """
         trusted = on_trial(request) or (self._settings.trust_local and is_local(request))
         if scope == ADMIN or (self._settings.require_keys and not trusted):

@@ -8,34 +8,34 @@ from starlette.responses import Response
 
 from serving.contract.errors import unavailable
 from serving.contract.openapi import Operation
-from serving.http.auth import Guard, KeyRing
+from serving.http.auth import AuthGate, KeyRing
 from serving.runtime import Runtime
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Doors:
-    """The guard of a service, there as soon as the service is loaded."""
+class Access:
+    """The auth gate of a service, available once the service is loaded."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._ring: KeyRing | None = None
-        self._guard: Guard | None = None
+        self._gate: AuthGate | None = None
 
     @property
-    def guard(self) -> Guard:
+    def gate(self) -> AuthGate:
         """Raises ApiError (503) until the service is loaded."""
-        if self._guard is None:
+        if self._gate is None:
             parts = self._runtime.parts
             security = parts.settings.security
             self._ring = KeyRing(parts.database, security.keys_seconds)
-            self._guard = Guard(security, self._ring)
-        return self._guard
+            self._gate = AuthGate(security, self._ring)
+        return self._gate
 
     @property
     def ring(self) -> KeyRing:
         """Raises ApiError (503) until the service is loaded."""
-        assert self.guard and self._ring
+        assert self.gate and self._ring
         return self._ring
 
     @property
@@ -50,27 +50,27 @@ class Doors:
             await self.ring.follow()
 
 
-def guarded(operation: Operation, handler: Handler, doors: Doors) -> Handler:
-    """The handler behind keys and limits, and with an end to its patience."""
+def protected(operation: Operation, handler: Handler, access: Access) -> Handler:
+    """The handler behind authentication, rate limits and a timeout."""
     scope = operation.scope
 
     async def handle(request: Request) -> Response:
         if scope:
-            request.state.caller = await doors.guard.admit(request, scope)
+            request.state.caller = await access.gate.admit(request, scope)
         else:
-            doors.guard.admit_stranger(request)
-        return await in_time(handler(request), doors.seconds)
+            access.gate.admit_stranger(request)
+        return await in_time(handler(request), access.seconds)
 
     return handle
 
 
 async def in_time(work: Awaitable[Response], seconds: float) -> Response:
-    """The answer, or ApiError (503) after so many seconds. A thread that works on it ends by itself, unheard."""
+    """The response. Raises ApiError (503) after so many seconds; the result of a thread that runs on is lost."""
     try:
-        async with asyncio.timeout(seconds) as patience:
+        async with asyncio.timeout(seconds) as limit:
             return await work
     except TimeoutError as error:
-        if not patience.expired():
+        if not limit.expired():
             raise
         message = f"no answer within {seconds:g} s; what was sent may have been stored all the same"
         raise unavailable("too_slow", message) from error
