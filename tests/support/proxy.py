@@ -15,7 +15,8 @@ class Proxy:
     """Takes connections on a port of its own and passes on what comes, both ways.
 
     delay: seconds for which each message to Postgres is held up. swallows: whether nothing is passed on, and nobody is
-    told. cut_at: a parameter; the first statement that has it, once it was passed to Postgres, ends the connection.
+    told. cut_at: a parameter; the first statement that has it is passed to Postgres, its answer is not, and once it is
+    done the connection ends.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -24,6 +25,7 @@ class Proxy:
         self.cut_at: bytes | None = None
         self._target = host, port
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._mute: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -56,18 +58,16 @@ class Proxy:
             while data := source.recv(65536):
                 if to_postgres:
                     time.sleep(self.delay)
-                if self.swallows:
+                if self.swallows or (pair in self._mute and not to_postgres):
                     continue
                 last = to_postgres and self.cut_at is not None and self.cut_at in data
                 if last:
                     self.cut_at = None
-                    self._pairs.discard(pair)
+                    self._mute.add(pair)
                     data += _rest(source)
-                    source.shutdown(socket.SHUT_RDWR)  # before Postgres can answer
                 target.sendall(data)
                 if last:
                     self._await_end(target)
-                    self._pairs.add(pair)
                     break
         if pair in self._pairs:
             self._end(pair)
