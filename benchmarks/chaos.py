@@ -8,7 +8,8 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -65,17 +66,24 @@ class Times:
 
 def run(settings: Settings, rounds: int, seed: int = 0) -> dict[str, Any]:
     """`{"bench", "commit", "machine", "figures": {name: number}}`. Raises BenchError if one does not come back."""
-    with tempfile.TemporaryDirectory(prefix="duotempo-chaos-") as home:
+    with shop_platform(settings) as platform:
+        figures = measure(platform, rounds, random.Random(seed))
+    return {"bench": "chaos", "commit": commit(), "machine": machine(), "figures": figures}
+
+
+@contextmanager
+def shop_platform(settings: Settings) -> Iterator[Platform]:
+    """A platform in a home of its own that serves a made-up shop, gone at the end. Raises PlatformError."""
+    with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home:
         os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
         platform = Platform(Settings(database_url=None))
         try:
             platform.up()
             serve_shop(platform, Path(home))
-            figures = measure(platform, rounds, random.Random(seed))
+            yield platform
         finally:
             platform.down()
             platform.remove()
-    return {"bench": "chaos", "commit": commit(), "machine": machine(), "figures": figures}
 
 
 def serve_shop(platform: Platform, place: Path) -> None:

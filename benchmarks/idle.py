@@ -4,8 +4,6 @@ On a platform of its own that serves a made-up shop. Memory is the proportional 
 share counts once.
 """
 
-import os
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -13,11 +11,10 @@ from pathlib import Path
 import psutil
 from tqdm import trange
 
-from benchmarks.chaos import CHOSEN, serve_shop
+from benchmarks.chaos import shop_platform
 from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.settings import Settings
-from infra.local.platform import Platform
 from infra.processes.orphans import PROGRAM, environment_of, tagged
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -32,27 +29,18 @@ Usage = dict[str, tuple[float, float]]
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises PlatformError if the platform does not start."""
-    with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home:
-        os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
-        platform = Platform(Settings(database_url=None))
-        try:
-            platform.up()
-            serve_shop(platform, Path(home))
-            figures = measure(platform.home.id)
-        finally:
-            platform.down()
-            platform.remove()
+    with shop_platform(settings) as platform:
+        figures = measure(platform.home.id)
     write_between(page, MARKER, report(figures))
     return figures
 
 
 def measure(home_id: str) -> dict[str, float]:
     """`{program}_core` (share of one core) and `{program}_mb` of each program, and of all of them as `total`."""
-    bar = trange(SETTLE_SECONDS + SECONDS, desc="idle")
-    before: Usage = {}
-    for second in bar:
-        if second == SETTLE_SECONDS:
-            before, began = usage(home_id), time.monotonic()
+    for _ in trange(SETTLE_SECONDS, desc="settle"):
+        time.sleep(1)
+    before, began = usage(home_id), time.monotonic()
+    for _ in trange(SECONDS, desc="idle"):
         time.sleep(1)
     after, seconds = usage(home_id), time.monotonic() - began
     figures: dict[str, float] = {"processes": len(of_platform(home_id))}

@@ -14,7 +14,7 @@ from components.histories.sequences import Documents
 from components.histories.signals import signals
 from components.histories.states import UserState
 from components.histories.trends import PastTrend
-from components.ranking.batch import CHUNK, choose
+from components.ranking.batch import CHUNK, BatchLists
 from components.ranking.scorer import Scorer
 from components.settings import EventSettings, RankingSettings
 
@@ -89,10 +89,8 @@ def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np
 def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSettings, k: int) -> np.ndarray:
     """Lists (T, k) of bundle rows as the service shows them: re-ranked as the settings say, seen items left out."""
     parts = [states[start : start + CHUNK] for start in range(0, len(states), CHUNK)]
-    lists = [
-        choose(scorer.bundle, scorer.totals(part)[0], [np.unique(state.items) for state in part], settings, k)
-        for part in parts
-    ]
+    builder = BatchLists(scorer.bundle, settings)
+    lists = [builder.build(scorer.totals(part)[0], [np.unique(state.items) for state in part], k) for part in parts]
     return np.concatenate([np.empty((0, k), np.int64), *lists])
 
 

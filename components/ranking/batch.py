@@ -39,7 +39,7 @@ def recommend_all(
     """
     liked = sequences.signals > 0
     trend = PastTrend(sequences.items[liked], sequences.times[liked], bundle.items.num_rows)
-    scorer = Scorer(bundle, trend)
+    scorer, builder = Scorer(bundle, trend), BatchLists(bundle, settings)
     ids = np.array(bundle.items[Columns.ITEM].to_pylist(), dtype=object)
     gone = np.flatnonzero(~np.isin(ids, list(available)))
     names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
@@ -50,7 +50,7 @@ def recommend_all(
         states = sequences.states(chunk, np.full(len(chunk), now.timestamp()), documents)
         scores, _ = scorer.totals(states, settings.strategy)
         out = [np.union1d(excluded.get(user, NOTHING), gone) for user in sequences.users[chunk]]
-        lists = choose(bundle, scores, out, settings, k)
+        lists = builder.build(scores, out, k)
         row, place = np.nonzero(lists >= 0)
         columns[Columns.USER].append(sequences.users[start + row])
         columns[Columns.RANK].append(place + 1)
@@ -59,18 +59,21 @@ def recommend_all(
     return pa.table({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
 
 
-def choose(
-    bundle: Bundle, scores: np.ndarray, excluded: list[np.ndarray], settings: RankingSettings, k: int
-) -> np.ndarray:
-    """Lists (B, k) of rows by scores (B, n), re-ranked where the settings ask for it; -1 where a list ends early."""
-    rules = Rules.of(settings)
-    if not rules.rerank:
-        return top_k(scores, k, excluded)
-    builder = ListBuilder.of_bundle(bundle)
-    lists = np.full((len(scores), k), EMPTY, dtype=np.int64)
-    for user, hidden in enumerate(excluded):
-        mask = np.ones(scores.shape[1], dtype=bool)
-        mask[hidden] = False
-        rows, _ = builder.build(KnownScores(scores[user]), mask, k, rules)
-        lists[user, : len(rows)] = rows
-    return lists
+class BatchLists:
+    """Lists of the items of one bundle for many users at once, re-ranked where the settings ask for it."""
+
+    def __init__(self, bundle: Bundle, settings: RankingSettings) -> None:
+        self._rules = Rules.of(settings)
+        self._builder = ListBuilder.of_bundle(bundle) if self._rules.rerank else None
+
+    def build(self, scores: np.ndarray, excluded: list[np.ndarray], k: int) -> np.ndarray:
+        """Lists (B, k) of rows by scores (B, n), without the `excluded` rows; -1 where a list ends early."""
+        if self._builder is None:
+            return top_k(scores, k, excluded)
+        lists = np.full((len(scores), k), EMPTY, dtype=np.int64)
+        for user, hidden in enumerate(excluded):
+            mask = np.ones(scores.shape[1], dtype=bool)
+            mask[hidden] = False
+            rows, _ = self._builder.build(KnownScores(scores[user]), mask, k, self._rules)
+            lists[user, : len(rows)] = rows
+        return lists

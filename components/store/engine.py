@@ -67,7 +67,7 @@ def is_of_the_store(error: BaseException | None) -> TypeGuard[psycopg.Error]:
 
 
 def store_error(url: URL, error: psycopg.Error) -> StoreError:
-    """What went wrong at which server, and says how to fix it."""
+    """What went wrong at which server, and how to fix it."""
     state = error.sqlstate or "08000"  # a connection that was refused bears none
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     remedy = next((remedy for beginning, remedy in _REMEDIES.items() if state.startswith(beginning)), "try again")

@@ -12,7 +12,7 @@ HUNG_UP = 499
 
 
 class ApiError(Exception):
-    """An error that the caller is told, in words that name the input and says how to fix it."""
+    """An error that the caller is told, in words that name the input and say how to fix it."""
 
     def __init__(
         self,

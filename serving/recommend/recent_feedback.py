@@ -16,8 +16,7 @@ Events = Mapping[str, Mapping[str, Behaviour]]
 class RecentFeedback:
     """Any thread may tell and ask. What is told costs next to nothing; asking looks through all parts."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._lock = Lock()
         self._parts: deque[Events] = deque()
         self._count = 0
@@ -27,7 +26,7 @@ class RecentFeedback:
         with self._lock:
             self._parts.append(events)
             self._count += _size(events)
-            while self._count > self._most or len(self._parts) > MOST_PARTS:
+            while self._count > MOST or len(self._parts) > MOST_PARTS:
                 self._count -= _size(self._parts.popleft())
 
     def of(self, user_id: str) -> Sequence[Behaviour]:

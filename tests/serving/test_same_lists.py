@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from components.arrays.arrow import numbers
 from components.histories.states import UserState
-from components.ranking.batch import choose
+from components.ranking.batch import BatchLists
 from components.ranking.scorer import Scorer
 from components.ranking.tail import in_tail
 from components.settings import RankingSettings
@@ -58,7 +58,7 @@ def test_one_state_has_one_list(
     by_category = [not filters.category_in or bool({*names} & {*filters.category_in}) for names in categories()]
     allowed = np.array(by_category) & [not {*names} & {*filters.category_out} for names in categories()]
     left_out = np.union1d(excluded, np.flatnonzero(~allowed))
-    (batch,) = choose(BUNDLE, scorer.total(query), [left_out], rules, k)
+    (batch,) = BatchLists(BUNDLE, rules).build(scorer.total(query), [left_out], k)
     assert served.tolist() == batch[batch >= 0].tolist()
 
 
