@@ -56,8 +56,11 @@ def clean_id(value: object) -> str | None:
     return unicodedata.normalize("NFC", str(value)).strip(ENDS) or None
 
 
-def id_fault(cleaned: str) -> str | None:
-    """What is wrong with an id that `clean_id` made: too long, or invisible characters inside; None for a sound one."""
+def id_fault(cleaned: str, given: object = "") -> str | None:
+    """What is wrong with an id that `clean_id` made of `given`: neither text nor a whole number, too long, or invisible
+    characters inside; None for a sound one."""
+    if type(given) is not str and (fault := _kind_fault(given)):
+        return fault
     if len(cleaned) > MAX_ID:
         return f"has more than {MAX_ID} characters"
     if cleaned.isascii() and cleaned.isprintable():
@@ -75,8 +78,7 @@ def sound_id(given: str | int) -> str:
     return cleaned
 
 
-def kind_fault(given: object) -> str | None:
-    """What is wrong with a value that is to be an id, before it is cleaned; None for text and whole numbers."""
+def _kind_fault(given: object) -> str | None:
     if isinstance(given, (str, UUID)) or (isinstance(given, int) and not isinstance(given, bool)):
         return None
     if isinstance(given, (float, Decimal)):

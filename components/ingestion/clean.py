@@ -13,7 +13,7 @@ import numpy as np
 
 from components.core.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
 from components.core.columns import EVENTS, Columns
-from components.core.ids import clean_id, id_fault, kind_fault
+from components.core.ids import clean_id, id_fault
 from components.core.normalize import (
     BEYOND_SECONDS,
     clean_categories,
@@ -194,7 +194,7 @@ def _optional_id(name: str, raw: Mapping[str, object]) -> str | None:
 
 
 def _sound_id(name: str, raw: Mapping[str, object], cleaned: str) -> str:
-    if fault := kind_fault(raw[name]) or id_fault(cleaned):
+    if fault := id_fault(cleaned, raw[name]):
         raise _Unsound(f"bad_{name}: {_quoted(cleaned)} {fault}")
     return cleaned
 

@@ -154,6 +154,8 @@ class Intake:
                 raise
             logger.warning("feedback goes to the spool, to be stored row by row: %s", named(error))
             return [self._spooled(batch) for batch in batches]
+        if len(new) == sum(len(one.rows) for one in cleaned):
+            return [self._answer(len(one.rows), one) for one in cleaned]
         for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in taken.known}:
             self._variants.users_changed(user)
         return [self._answer(sum(new.get(row.event_id) is row for row in one.rows), one) for one in cleaned]
@@ -245,7 +247,8 @@ class Intake:
 
     def _attributed(self, rows: Sequence[EventRow], shown: Mapping[tuple[str, str], Part]) -> list[EventRow]:
         """The rows with version and variant: of the user's answer that they name, else of who answers the user now."""
-        by = (shown.get((row.request_id or "", row.user_id)) or self._variants.assigned(row.user_id) for row in rows)
+        now = self._variants.assigned
+        by = ((row.request_id and shown.get((row.request_id, row.user_id))) or now(row.user_id) for row in rows)
         return [row.shown_by(part.model_version, part.variant) for row, part in zip(rows, by, strict=True)]
 
     def items(self, request: ItemsRequest) -> dict[str, object]:

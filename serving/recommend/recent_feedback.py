@@ -2,15 +2,16 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from threading import Lock
 
-from components.store.history import Behaviour
+from components.store.rows import EventRow
 
 MOST, MOST_PARTS = 100_000, 10_000
 """Events that are remembered, and transactions or requests that they came in; the oldest go first."""
 
-Events = Mapping[str, Mapping[str, Behaviour]]
-"""By user and event_id."""
+Events = Mapping[str, Sequence[EventRow]]
+"""By user."""
 
 
 class RecentFeedback:
@@ -29,14 +30,13 @@ class RecentFeedback:
             while self._count > MOST or len(self._parts) > MOST_PARTS:
                 self._count -= _size(self._parts.popleft())
 
-    def of(self, user_id: str) -> Sequence[Behaviour]:
+    def of(self, user_id: str) -> Sequence[EventRow]:
         """Each once, however often it was told, and as it was told first."""
         with self._lock:
             parts = [part[user_id] for part in self._parts if user_id in part]
-        told: dict[str, Behaviour] = {}
-        for part in parts:
-            for event_id, event in part.items():
-                told.setdefault(event_id, event)
+        told: dict[str, EventRow] = {}
+        for event in chain.from_iterable(parts):
+            told.setdefault(event.event_id, event)
         return list(told.values())
 
     def gone(self, user_id: str | None) -> None:

@@ -21,10 +21,10 @@ from components.ranking.exploration import Exploration
 from components.ranking.scorer import Query, Scorer
 from components.ranking.tail import in_tail
 from components.settings import Settings
-from components.store.history import Behaviour
 from components.store.impressions import Answered
 from components.store.people import refused
 from components.store.privacy import Privacy
+from components.store.rows import EventRow
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.recommend.catalogue import Listing
@@ -36,7 +36,7 @@ from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.store_catalogue import ListedItem
 from serving.recommend.trend import LiveTrend
 from serving.recommend.user_cache import UserCache
-from serving.recommend.user_history import NOTHING, REFUSED, HistoryReader, UserHistory, behaviour
+from serving.recommend.user_history import NOTHING, REFUSED, HistoryReader, UserHistory
 from serving.storage.batched_reads import Reads, Session
 from serving.storage.impressions import Impressions
 from serving.storage.spool import Spool, SpoolError
@@ -80,7 +80,7 @@ class Recommender:
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._lists = Lists(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = self._explains(self._lists)
-        self.users: UserCache[UserHistory, Behaviour] = UserCache()
+        self.users: UserCache[UserHistory, EventRow] = UserCache()
         self._counted = cache(metrics.recommended.labels)
         metrics.users.labels(self.model_version).set_function(partial(len, self.users))
         encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
@@ -172,8 +172,8 @@ class Recommender:
         }
         return Answer(body, request_id, ranked.listed)
 
-    def happened(self, events: Mapping[str, Mapping[str, Behaviour]]) -> None:
-        """Events by user and event_id that Postgres has now, all of which are new to it."""
+    def happened(self, events: Mapping[str, Sequence[EventRow]]) -> None:
+        """Events by user that Postgres has now, all of which are new to it."""
         self.users.happened(events)
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
@@ -266,9 +266,9 @@ class Recommender:
                 stored = self._reader.with_waiting(last, self._lately.of(user_id))
         return self._reader.with_waiting(stored, waiting)
 
-    def _waiting(self, session: Session, user_id: str) -> list[Behaviour]:
+    def _waiting(self, session: Session, user_id: str) -> list[EventRow]:
         try:
-            return [behaviour(one) for one in waiting_events(self._spool.of(user_id))]
+            return waiting_events(self._spool.of(user_id))
         except SpoolError as error:
             session.lacks("spool", error)
             return []

@@ -85,14 +85,14 @@ class UserCache(Generic[Known, Event]):
                     if not self._writing[user_id]:
                         del self._writing[user_id]
 
-    def happened(self, events: Mapping[str, Mapping[str, Event]]) -> None:
-        """Events by user and event_id that are all that changed of them."""
+    def happened(self, events: Mapping[str, Sequence[Event]]) -> None:
+        """Events by user that are all that changed of them."""
         with self._lock:
             for user_id in self._reading.keys() & events.keys():
                 del self._reading[user_id]
             for user_id in events.keys() & self._holds if self.following else ():
                 waiting = self._happened.setdefault(user_id, [])
-                waiting.extend(events[user_id].values())
+                waiting.extend(events[user_id])
                 if len(waiting) > MOST_EVENTS:
                     self._stop_holding(user_id)
 

@@ -101,7 +101,7 @@ class HistoryReader:
             return True
         return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
 
-    def after(self, stored: UserHistory, events: Sequence[Behaviour]) -> UserHistory | None:
+    def after(self, stored: UserHistory, events: Sequence[EventRow]) -> UserHistory | None:
         """What Postgres holds once events were added to it; None where that must be read."""
         count = stored.events + len(events)
         unknown = stored.unknown | self._unknown(one.item_id for one in events)
@@ -117,7 +117,7 @@ class HistoryReader:
             size=self.size,
         )
 
-    def with_waiting(self, stored: UserHistory, met: Sequence[Behaviour]) -> UserHistory:
+    def with_waiting(self, stored: UserHistory, met: Sequence[EventRow]) -> UserHistory:
         """With what waits in the spool, or was told lately, of which Postgres may hold a part."""
         if not met or not stored.allowed:
             return stored
@@ -128,7 +128,7 @@ class HistoryReader:
         history, count = _merged(stored.history, added), stored.events + len(met)
         return replace(stored, history=history, excluded=excluded, events=count, waiting=True)
 
-    def history(self, events: Iterable[Behaviour]) -> History:
+    def history(self, events: Iterable[Behaviour | EventRow]) -> History:
         """Events as rows of the bundle."""
         known = [
             (row, one.at, signal(one.event, one.value, self.settings))
@@ -140,7 +140,7 @@ class HistoryReader:
         items, times, signs = zip(*known, strict=True)
         return History(np.array(items, np.int64), np.array(times), np.array(signs, np.float32))
 
-    def _excluded(self, events: Iterable[Behaviour]) -> set[str]:
+    def _excluded(self, events: Iterable[Behaviour | EventRow]) -> set[str]:
         return {one.item_id for one in events if self.exclusion.holds(one.event, one.value)}
 
     def _unknown(self, item_ids: Iterable[str]) -> frozenset[str]:
@@ -168,10 +168,6 @@ def _merged(first: History, second: History) -> History:
         return History(items, times, signs)
     order = np.argsort(times, kind="stable")
     return History(items[order], times[order], signs[order])
-
-
-def behaviour(event: EventRow) -> Behaviour:
-    return Behaviour(event.item_id, event.event, event.value, event.occurred_at.timestamp())
 
 
 def _behaviours(context: Sequence[ContextEvent], now: float) -> list[Behaviour]:

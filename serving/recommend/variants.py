@@ -9,7 +9,6 @@ from threading import Event, Lock
 
 from sqlalchemy import Connection
 
-from components.store.history import Behaviour
 from components.store.rows import EventRow
 from components.store.variants import CHAMPION, Part
 from serving.contract.errors import ApiError
@@ -20,7 +19,6 @@ from serving.recommend.ranked import Answer
 from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
-from serving.recommend.user_history import behaviour
 from serving.storage.postgres import LONG, Database
 from serving.telemetry.metrics import Metrics
 
@@ -210,9 +208,9 @@ class Variants:
         return f"version {version} cannot answer in this Bento: {why}"
 
 
-def _by_user(rows: Iterable[EventRow]) -> dict[str, dict[str, Behaviour]]:
-    """By event_id, too; without their texts, which are not kept in memory."""
-    events: dict[str, dict[str, Behaviour]] = {}
+def _by_user(rows: Iterable[EventRow]) -> dict[str, list[EventRow]]:
+    """Without their texts, which are not kept in memory."""
+    events: dict[str, list[EventRow]] = {}
     for row in rows:
-        events.setdefault(row.user_id, {})[row.event_id] = behaviour(row)
+        events.setdefault(row.user_id, []).append(row if row.text is None else row._replace(text=None))
     return events

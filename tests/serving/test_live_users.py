@@ -21,7 +21,7 @@ def users() -> UserCache[str, str]:
 
 def test_what_happened_is_added_once(users: UserCache[str, str]) -> None:
     with users.writing({"ann"}):
-        users.happened({"ann": {"1": "x"}})
+        users.happened({"ann": ["x"]})
     assert (users.get("ann", after), users.get("ann", after), users.get("bob", after)) == ("ax", "ax", "b")
 
 
@@ -29,7 +29,7 @@ def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: UserCac
     users.changed("ann")
     with users.writing({"ann"}):
         assert users.read(["ann"], lambda: {"ann": "ax"}) == {"ann": "ax"}
-        users.happened({"ann": {"1": "x"}})
+        users.happened({"ann": ["x"]})
     assert users.get("ann", after) is None
     users.read(["ann"], lambda: {"ann": "ax"})
     assert users.get("ann", after) == "ax"
@@ -39,7 +39,7 @@ def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: U
     with users.writing({"ann"}):
         users.gone("ann")
         users.read(["ann"], lambda: {"ann": ""})
-        users.happened({"ann": {"1": "x"}})
+        users.happened({"ann": ["x"]})
     assert users.get("ann", after) is None
     assert users.last("ann", after) is None
 
@@ -55,10 +55,10 @@ def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: UserCach
 
 def test_who_did_much_since_they_asked_is_read_anew(users: UserCache[str, str]) -> None:
     for _ in range(MOST_EVENTS):
-        users.happened({"ann": {"1": "x"}})
+        users.happened({"ann": ["x"]})
     assert users.get("ann", after) == "a" + MOST_EVENTS * "x"
     for _ in range(MOST_EVENTS + 1):
-        users.happened({"ann": {"2": "y"}, "bob": {"2": "y"}})
+        users.happened({"ann": ["y"], "bob": ["y"]})
         users.get("bob", after)
     assert users.get("ann", after) is None
     assert users.last("ann", after) == "a" + MOST_EVENTS * "x" + (MOST_EVENTS + 1) * "y", "while nothing can be read"
