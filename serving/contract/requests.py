@@ -80,7 +80,7 @@ def _plain_digits(given: object) -> object:
 IDENTIFIER = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID}, {"type": "integer"}]}
 Identifier = Annotated[str, BeforeValidator(_sound_id), WithJsonSchema(IDENTIFIER)]
 UserId = Annotated[PersonId, PlainValidator(_person), WithJsonSchema(IDENTIFIER)]
-GivenId = str | StrictInt
+GivenId = Annotated[str | StrictInt, Field(union_mode="left_to_right")]
 """Of a row that is rejected alone where it is wrong."""
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_sound_category)]
 Limit = Annotated[int, BeforeValidator(_plain_digits), Field(ge=1, le=MAX_BATCH)]

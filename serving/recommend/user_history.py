@@ -117,7 +117,7 @@ class HistoryReader:
             size=self.size,
         )
 
-    def with_waiting(self, stored: UserHistory, met: Sequence[EventRow]) -> UserHistory:
+    def with_waiting(self, stored: UserHistory, met: Sequence[Behaviour | EventRow]) -> UserHistory:
         """With what waits in the spool, or was told lately, of which Postgres may hold a part."""
         if not met or not stored.allowed:
             return stored

@@ -110,17 +110,16 @@ class Variants:
 
     def happened(self, rows: Collection[EventRow]) -> None:
         """Events that this process has stored, all of them new: what Postgres tells of them is ignored."""
+        self._lately.tell(rows)
         events = _by_user(rows)
-        self._lately.tell(events)
         for recommender in self._recommenders.values():
             recommender.happened(events)
 
     def spooled(self, rows: Collection[EventRow]) -> None:
         """Events that this process keeps for Postgres, which may have them already: the commit may have been all that
         arrived."""
-        events = _by_user(rows)
-        self._lately.tell(events)
-        for user_id in events:
+        self._lately.tell(rows)
+        for user_id in {row.user_id for row in rows}:
             self.users_changed(user_id)
 
     def users_gone(self, user_id: str | None) -> None:

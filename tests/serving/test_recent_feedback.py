@@ -1,0 +1,40 @@
+"""What was told lately is remembered by user, each event once, and forgotten on request."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from components.store.history import Behaviour
+from components.store.rows import EventRow
+from serving.recommend import recent_feedback
+from serving.recommend.recent_feedback import RecentFeedback
+
+
+def clicked(event_id: str, user: str, item: str = "boots") -> EventRow:
+    at = datetime.fromtimestamp(5, UTC)
+    return EventRow(event_id, user, item, "click", None, "a text", at, None, None, None, None, "feedback")
+
+
+def test_each_event_counts_once_and_as_it_was_told_first() -> None:
+    recent = RecentFeedback()
+    recent.tell([clicked("1", "ann"), clicked("2", "anna")])
+    recent.tell([clicked("1", "ann", "socks"), clicked("3", "ann", "hat")])
+    assert recent.of("ann") == [Behaviour("boots", "click", None, 5.0), Behaviour("hat", "click", None, 5.0)]
+    assert (len(recent.of("anna")), recent.of("an"), recent.of("nn")) == (1, [], [])
+
+
+def test_nothing_is_kept_of_who_is_gone() -> None:
+    recent = RecentFeedback()
+    recent.tell([clicked("1", "ann"), clicked("2", "anna")])
+    recent.gone("ann")
+    assert (recent.of("ann"), len(recent.of("anna"))) == ([], 1)
+    recent.gone(None)
+    assert recent.of("anna") == []
+
+
+def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_feedback, "MOST", 2)
+    recent = RecentFeedback()
+    for event_id in "123":
+        recent.tell([clicked(event_id, f"user {event_id}")])
+    assert [len(recent.of(f"user {event_id}")) for event_id in "123"] == [0, 1, 1]
