@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import components
-from components.core.atomic import replacing
+from components.core.files import replacing
 from components.datasets.sources import DESCRIPTION_FILE, EVENT_FILE, ITEM_FILE, read_folder
 from components.evaluation.bootstrap import Interval, difference_interval, interval
 from components.evaluation.offline import BASELINES, PEERS, PRODUCT, OfflineEvaluation

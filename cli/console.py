@@ -19,8 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.core.errors import DuotempoError
-from components.core.logs import LogLines
-from components.core.plain import visible
+from components.core.logs import LogLines, visible
 from components.settings import Settings
 
 if TYPE_CHECKING:

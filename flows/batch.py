@@ -14,9 +14,9 @@ from pydantic import Field
 
 from components import registry
 from components.bundle.bundle import Bundle
-from components.core.atomic import replacing
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
+from components.core.files import replacing
 from components.histories.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
 from components.ranking.exclusion import Exclusion

@@ -17,8 +17,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
 
 from components import registry
-from components.core.markdown import escaped
-from components.core.pictures import data_uri
+from components.core.markdown import data_uri, escaped
 from components.monitoring import measure as steps
 from components.monitoring.decision import Decision, Trainings, decide
 from components.monitoring.measure import DriftReport, OnlineReport

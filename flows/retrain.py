@@ -10,8 +10,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from components.core.markdown import escaped, table
-from components.core.pictures import with_pictures
+from components.core.markdown import escaped, table, with_pictures
 from components.evaluation.judgement import Judgement
 from components.fusion.fusions import make_fusion
 from components.settings import Settings

@@ -26,9 +26,8 @@ import pyarrow.parquet as pq
 
 from components.arrays.ann import NearestItems
 from components.arrays.sparse import Csr, Rows
-from components.core.checksums import changed, sha256
-from components.core.damage import UNREADABLE
 from components.core.errors import DuotempoError
+from components.core.files import UNREADABLE, changed, sha256
 
 SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")

@@ -1,4 +1,18 @@
-"""The names of all columns, once. Every frame, table and Parquet file of Duotempo uses these."""
+"""The names of all columns, and the bounds of what they hold, once.
+
+Every frame, table and Parquet file of Duotempo uses these names. Cleaning rejects what is beyond the bounds, and the
+suites of `expectations/` fail.
+"""
+
+EVENTS = ("view", "click", "cart", "purchase", "rating", "review", "like", "dislike", "hide", "comment", "post")
+MAX_ID = 200
+"""Characters of an id."""
+MAX_VALUE = 1e12
+"""A value lies between this and its negative."""
+MAX_CATEGORIES = 1000
+"""Categories of an item."""
+VALUED = ("rating",)
+"""Events that say nothing without a value."""
 
 
 class Columns:
@@ -40,6 +54,3 @@ class Columns:
     SCORE = "score"
     REASON = "reason"
     ROW = "row"
-
-
-EVENTS = ("view", "click", "cart", "purchase", "rating", "review", "like", "dislike", "hide", "comment", "post")

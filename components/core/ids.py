@@ -6,7 +6,7 @@ import unicodedata
 from decimal import Decimal
 from uuid import UUID
 
-from components.core.bounds import MAX_ID
+from components.core.columns import MAX_ID
 
 LONGEST_GIVEN = 4 * MAX_ID
 """Characters of an id with what is taken off its ends."""

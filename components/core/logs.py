@@ -1,10 +1,28 @@
-"""Logs in which each record is told from the text of others that stands in it."""
+"""Text of other people on a terminal and in a log: it moves no cursor, colours nothing and begins no line."""
 
 import logging
+import re
 
-from components.core.plain import visible
-
+LONGEST = 500
+_LINE = re.compile(r"[\n\t]")
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but the two of `_LINE`, separators of lines, turns of the direction, lone surrogates."""
 TIMED = "%(asctime)s %(message)s"
+
+
+def visible(text: str) -> str:
+    """The text with what a terminal would obey written out: an escape is `\\x1b`. Lines and tabs stay."""
+    return text if text.isprintable() else _HIDDEN.sub(_written_out, text)
+
+
+def one_line(text: str, most: int = LONGEST) -> str:
+    """The text as `visible`, in one line of at most so many characters."""
+    line = _LINE.sub(_written_out, visible(text[: most + 1]))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 class LogLines(logging.Formatter):

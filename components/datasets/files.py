@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.core.errors import DuotempoError
-from components.core.plain import one_line
+from components.core.logs import one_line
 
 MOST_COLUMNS = 1000
 SHOWN_COLUMNS = 20

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from components.core.plain import one_line
+from components.core.logs import one_line
 from components.evaluation.results import ModelResult, Summary
 
 LONG, SHORT, GREY, INK = "#35508f", "#e2793f", "#a9b1bd", "#2b2f36"

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from components.core.atomic import replacing
 from components.core.errors import DuotempoError
+from components.core.files import replacing
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from components.core.atomic import replacing
 from components.core.columns import Columns
-from components.core.damage import DamagedFile, reading, sealed
+from components.core.files import DamagedFile, reading, replacing, sealed
 from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
 from components.registry import Version
 from components.store.snapshot import SnapshotError, erase_user, is_user

@@ -11,8 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from components.core.bounds import MAX_CATEGORIES, MAX_VALUE, VALUED
-from components.core.columns import EVENTS, Columns
+from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_VALUE, VALUED, Columns
 from components.core.ids import clean_id, id_fault
 from components.core.normalize import (
     BEYOND_SECONDS,

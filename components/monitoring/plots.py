@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from components.core.atomic import replacing
+from components.core.files import replacing
 from components.evaluation.plots import GREY, INK, LONG, SHORT
 from components.monitoring.drift import MUCH, SOME, TEXTS, Drift
 from components.monitoring.online import CHAMPION, Figure, Online

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from components.core.atomic import replacing
+from components.core.files import replacing
 from components.search.errors import SearchError
 from components.search.space import SPACE
 from components.settings import PRESETS, Settings, custom_presets

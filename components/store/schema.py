@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Identity, Index, 
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from components.core.bounds import MAX_ID
+from components.core.columns import MAX_ID
 
 
 class Base(DeclarativeBase):

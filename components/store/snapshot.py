@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, func, select
 
-from components.core.checksums import sha256
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
+from components.core.files import sha256
 from components.core.ids import repaired_id
 from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User

@@ -23,10 +23,9 @@ from sqlalchemy import Engine
 from components import registry
 from components.bundle.bundle import Bundle, BundleError, OtherSchema
 from components.cluster.interests import build_interests_together
-from components.core.atomic import replacing
 from components.core.columns import Columns
-from components.core.damage import DamagedFile, reading, sealed
 from components.core.errors import DuotempoError
+from components.core.files import DamagedFile, reading, replacing, sealed
 from components.embedding.vectors import read_vectors
 from components.evaluation.judgement import Judgement, judge
 from components.evaluation.ranking import with_signals

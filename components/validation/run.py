@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from components.core.bounds import MAX_CATEGORIES, MAX_ID, MAX_VALUE
-from components.core.columns import EVENTS, Columns
+from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_ID, MAX_VALUE, Columns
 from components.settings import ValidationSettings
 from components.validation.checks import FEW, read_checks
 from components.validation.frames import FEEDBACK, Surroundings, prepare

@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from components.bundle.bundle import MANIFEST, VERSION, read_manifest
-from components.core.checksums import sha256
 from components.core.errors import DuotempoError
+from components.core.files import sha256
 from serving.recommend.bundles import CHAMPION_FILE
 
 PROJECT = Path(__file__).resolve().parents[2]

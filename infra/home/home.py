@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from components.core.atomic import replacing
+from components.core.files import replacing
 from infra.home.errors import PlatformError
 
 SOCKET_PATH_LIMIT = 80

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from components.core.checksums import sha256
-from components.core.plain import one_line
+from components.core.files import sha256
+from components.core.logs import one_line
 from infra.home.errors import PlatformError
 
 FORMAT: Literal[1] = 1

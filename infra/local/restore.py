@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.core.plain import one_line
+from components.core.logs import one_line
 from infra.home import ports, postgres
 from infra.home.databases import Databases, embedded
 from infra.home.errors import PlatformError, failure

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.core.atomic import replacing
+from components.core.files import replacing
 from components.registry import Problem
 from components.settings import MonitoringSettings
 from infra.watch.notify import NotTold, notify

@@ -20,8 +20,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from components.core.bounds import MAX_ID
-from components.core.columns import EVENTS
+from components.core.columns import EVENTS, MAX_ID
 from components.core.ids import PersonId, sound_id
 from components.core.normalize import clean_text
 from components.ranking.scorer import Strategy

@@ -11,8 +11,7 @@ from typing import Any
 
 import orjson
 
-from components.core.logs import LogLines
-from components.core.plain import visible
+from components.core.logs import LogLines, visible
 from components.settings import Settings
 
 OURS = ("serving", "components")

@@ -12,8 +12,8 @@ from typer import Exit
 
 from cli.console import Terminal, fail, led_by
 from cli.recommendations import show_answer
+from components.core.logs import visible
 from components.core.markdown import escaped, table
-from components.core.plain import visible
 from components.evaluation.plots import exposure_bars
 from components.evaluation.report import report
 from components.monitoring.drift import Drift

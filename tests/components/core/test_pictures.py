@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from components.core.pictures import data_uri, with_pictures
+from components.core.markdown import data_uri, with_pictures
 
 
 @pytest.fixture

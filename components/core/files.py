@@ -1,19 +1,19 @@
-"""Files that an earlier step has written: whoever reads one that is damaged says which, and what to do.
+"""Files that appear whole or not at all, and are what was written when they are read.
 
-A sealed file has its SHA-256 beside it, in a file of its name and `.sha256`.
-"""
+A sealed file has its SHA-256 beside it, in a file of its name and `.sha256`: whoever reads one that is damaged says
+which, and what to do."""
 
+import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from components.core.checksums import sha256
 from components.core.errors import DuotempoError
-from components.core.plain import one_line
+from components.core.logs import one_line
 
 UNREADABLE = (
     OSError,
@@ -29,6 +29,33 @@ UNREADABLE = (
     pa.ArrowException,
 )
 """What readers of JSON, Parquet and numpy's files raise of one that is cut off, changed or another one."""
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to; when the context ends well it takes the place of `file`, else it is removed.
+
+    Makes the folder. For one writer at a time. Raises OSError.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        yield part
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def sha256(file: Path) -> str:
+    """64 hexadecimal digits. Raises OSError."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def changed(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """The files of a folder, by name, that are missing or not what their SHA-256 says. Raises OSError."""
+    return [name for name in digests if not (folder / name).is_file() or sha256(folder / name) != digests[name]]
 
 
 class DamagedFile(DuotempoError):
