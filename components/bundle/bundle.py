@@ -43,6 +43,12 @@ Mode: TypeAlias = Literal["r"] | None
 """How numpy opens a file: mapped, or read."""
 
 
+def project(texts: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(texts - mean) @ matrix, zero where there is no text."""
+    known = (np.abs(texts).sum(axis=1) > 0)[:, None]
+    return (np.where(known, texts - mean, 0) @ matrix).astype(np.float32)
+
+
 class BundleError(DuotempoError):
     """The folder is no readable bundle; the message names the file and what to do."""
 

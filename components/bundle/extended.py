@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from components.arrays.concat_rows import ConcatRows
 from components.arrays.sparse import Csr, Rows
-from components.bundle.bundle import Bundle
-from components.bundle.projection import project
+from components.bundle.bundle import Bundle, project
 from components.core.columns import Columns
 from components.store.item_vectors import VectorOfItem
 

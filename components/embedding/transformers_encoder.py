@@ -12,16 +12,47 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from components.embedding.batching import batches
+from components.embedding.choose import locate
 from components.embedding.encoder import Encoder, EncoderError
-from components.embedding.hub import locate
-from components.embedding.pooling import pool
 from components.settings import EmbeddingSettings
 
 WINDOW = 8192
 """Texts that are tokenized and sorted at once; bounds the memory of a long list."""
-
 logger = logging.getLogger(__name__)
+
+
+def batches(lengths: Sequence[int], token_budget: int, batch_size: int) -> list[np.ndarray]:
+    """Int64 arrays of positions in `lengths`, each position once, longest texts first.
+
+    A batch has at most `batch_size` texts and `token_budget` tokens, padding to its longest text included; a text
+    longer than the budget is a batch of its own. The longest come first, so that memory runs out at once or never.
+    """
+    order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
+    found, start = [], 0
+    while start < len(order):
+        longest = max(lengths[order[start]], 1)
+        size = max(min(batch_size, token_budget // longest), 1)
+        found.append(order[start : start + size])
+        start += size
+    return found
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Unit vectors (b, d) in float32 from hidden states (b, t, d) and an attention mask (b, t) of 0 and 1.
+
+    `mean` averages the tokens, `cls` takes the first and `last` the last one; padding is ignored on either side.
+    A row whose mask is all zero becomes a zero row.
+    """
+    hidden, weights = hidden.float(), mask.float()
+    if pooling == "mean":
+        vectors = torch.einsum("btd,bt->bd", hidden, weights)  # the length cancels out when normalised
+    else:
+        first = mask.argmax(dim=1)
+        at = first if pooling == "cls" else first + mask.sum(dim=1) - 1
+        at = at.clamp(min=0)
+        vectors = hidden[torch.arange(len(hidden), device=hidden.device), at]
+    vectors = vectors * mask.any(dim=1, keepdim=True)
+    return torch.nn.functional.normalize(vectors, dim=1)
 
 
 class TransformersEncoder(Encoder):

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from components.bundle.bundle import Bundle
-from components.bundle.projection import project
+from components.bundle.bundle import Bundle, project
 from components.fusion.catalogue import Catalogue, whiten
 from components.fusion.holdout import NONE_HELD_OUT, HeldOut, hold_out
 from components.fusion.mixture import NO_MIXTURE, choose_mixture

@@ -13,9 +13,8 @@ import torch
 from transformers import T5Config, T5Model
 
 from components.adaptation.errors import AdaptationError
-from components.adaptation.loss import info_nce, reciprocal_rank
 from components.adaptation.pairs import Pairs, hold_out
-from components.adaptation.training import Adaptation, adapt
+from components.adaptation.training import Adaptation, adapt, info_nce, reciprocal_rank
 from components.embedding.cache import Cache
 from components.embedding.encoder import Encoder, make_encoder
 from components.settings import AdaptationSettings, EmbeddingSettings

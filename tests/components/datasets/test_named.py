@@ -13,8 +13,7 @@ import pytest
 
 from components.core.columns import EVENTS
 from components.datasets.chinese import chinese_sample
-from components.datasets.download import download, download_wheel
-from components.datasets.named import NAMES, get
+from components.datasets.named import NAMES, download, download_wheel, get
 from components.datasets.sources import DatasetError, read_folder
 from components.ingestion.clean import clean_events, clean_items
 from components.ingestion.records import records

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.embedding.batching import batches
+from components.embedding.transformers_encoder import batches
 
 
 @given(st.lists(st.integers(0, 200), max_size=80), st.integers(1, 300), st.integers(1, 20))

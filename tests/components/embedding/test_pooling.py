@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from components.embedding.pooling import pool
+from components.embedding.transformers_encoder import pool
 
 HIDDEN = torch.tensor([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]])
 
