@@ -135,8 +135,8 @@ def evaluate(
     duotempo evaluate $(duotempo data get ml-100k | tail -1) --split loo --out figures.json
     duotempo evaluate ./my-shop --split rolling --model duotempo,long,short,my_fusion:Mine
     """
+    from components.evaluation.baselines import PEERS
     from components.evaluation.offline import evaluate_folder
-    from components.evaluation.peers import PEERS
 
     if file and not file.parent.is_dir():
         fail(f"--out {file}: there is no folder {file.parent}", code=2)

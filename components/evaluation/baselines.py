@@ -1,8 +1,13 @@
-"""Popularity, as of any moment: how many people have an item, over all time or over the last days."""
+"""What every model is held against: popularity, and the models of others, fitted on the same data."""
 
-from typing import Self
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
+from scipy import linalg, sparse
+from threadpoolctl import threadpool_limits
 
 from components.histories.trends import RECENT_SECONDS
 
@@ -65,3 +70,111 @@ class RecentPopularity(Popularity):
 
 def _scored(counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, counts, -np.inf).astype(np.float32)
+
+
+def interaction_matrix(users: np.ndarray, items: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Binary float32 matrix of `shape` (users, items) from codes (E,); a repeated pair counts once."""
+    matrix = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
+    matrix.data[:] = 1.0
+    return matrix
+
+
+class Peer(ABC):
+    """Learns from the items that have a training event; all others score -inf."""
+
+    name: ClassVar[str]
+
+    def fit(self, users: np.ndarray, items: np.ndarray, n_items: int) -> Self:
+        """users: codes or ids (E,); items: item rows (E,); both in order of time, the last event of a pair counts."""
+        pairs = pd.DataFrame({"user": users, "item": items}).drop_duplicates(keep="last")
+        rows, self._users = pd.factorize(pairs["user"])
+        columns, self._items = pd.factorize(pairs["item"].to_numpy())
+        self._n_items = n_items
+        self._fit(interaction_matrix(rows, columns, (len(self._users), len(self._items))))
+        return self
+
+    def scores(self, histories: sparse.csr_matrix, users: np.ndarray | None = None) -> np.ndarray:
+        """Scores float32 (B, n) for binary histories (B, n).
+
+        users: names (B,) as in `fit`, where the histories are no more than what was trained on: a peer that fitted
+        something of a known user then takes it as it is.
+        """
+        known = np.full(histories.shape[0], -1) if users is None else pd.Index(self._users).get_indexer(pd.Index(users))
+        scores = np.full((histories.shape[0], self._n_items), -np.inf, dtype=np.float32)
+        scores[:, self._items] = self._scores(histories[:, self._items].tocsr().astype(np.float32), known)
+        return scores
+
+    @abstractmethod
+    def _fit(self, interactions: sparse.csr_matrix) -> None: ...
+
+    @abstractmethod
+    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+        """known: row of the fitted matrix of each user, -1 for one who must be taken by the history alone."""
+
+
+class ItemKnn(Peer):
+    """Cosine of TF-IDF weighted item columns, the 100 nearest of an item kept (implicit's TFIDFRecommender)."""
+
+    name = "itemknn"
+    neighbours = 100
+
+    def _fit(self, interactions: sparse.csr_matrix) -> None:
+        from implicit.nearest_neighbours import TFIDFRecommender
+
+        model = TFIDFRecommender(K=self.neighbours)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Method expects CSR input")  # of the library's own COO
+            model.fit(interactions, show_progress=False)
+        self._similarity: sparse.csr_matrix = model.similarity
+
+    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+        scores = (histories @ self._similarity).toarray()
+        scores[scores == 0] = -np.inf
+        return scores
+
+
+class Ease(Peer):
+    """EASE (Steck 2019), P = (X'X + λI)⁻¹; holds a dense (items, items) matrix.
+
+    The paper scores item j by the sum over the history of -P_ij / P_jj; RecTools takes its weights the other way round,
+    -P_ij / P_ii, which is what the published figures show, and so does this.
+    """
+
+    name = "ease"
+    regularization = 300.0
+
+    def _fit(self, interactions: sparse.csr_matrix) -> None:
+        gram = (interactions.T @ interactions).toarray()
+        gram[np.diag_indices_from(gram)] += self.regularization
+        inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
+        # LAPACK answers in column order; of a symmetric matrix the transpose is the same in row order
+        self._weights = np.ascontiguousarray(inverse.T)
+        self._weights /= -np.diag(inverse).copy()[:, None]
+        np.fill_diagonal(self._weights, 0.0)
+
+    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+        return histories @ self._weights
+
+
+class Als(Peer):
+    """Weighted matrix factorisation (Hu, Koren, Volinsky 2008) by implicit; other users are folded in by history."""
+
+    name = "als"
+    settings: ClassVar[dict[str, int]] = {"factors": 64, "iterations": 15, "random_state": 0}
+
+    def _fit(self, interactions: sparse.csr_matrix) -> None:
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        with threadpool_limits(1, "blas"):
+            self._model: Any = AlternatingLeastSquares(**self.settings)
+            self._model.fit(interactions, show_progress=False)
+
+    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+        factors = self._model.user_factors[known]
+        if len(other := np.flatnonzero(known < 0)):
+            with threadpool_limits(1, "blas"):
+                factors[other] = self._model.recalculate_user(np.arange(len(other)), histories[other])
+        return factors @ self._model.item_factors.T
+
+
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (ItemKnn, Ease, Als)}

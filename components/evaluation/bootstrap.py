@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from components.evaluation.errors import EvaluationError
+from components.evaluation.splits import EvaluationError
 
 _WEIGHTS = 4_000_000  # resampling weights held at a time
 

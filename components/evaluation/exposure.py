@@ -1,4 +1,5 @@
-"""Who is shown: the attention that each group of items gets, beside the share of the events that it has."""
+"""Of whom and of what an answer is made: how much of the catalogue the lists show, and the parts of users and items that
+a mean hides."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +10,24 @@ from scipy import sparse
 from components.arrays.topk import EMPTY
 from components.evaluation.results import ModelResult
 from components.ranking.tail import in_tail
+from components.settings import EvaluationSettings
 
 HEAD, TAIL, COLD = "head items", "tail items", "cold items"
 LARGEST = 8
 """Categories that are told of, those with most items."""
+
+
+def user_slices(history_sizes: np.ndarray, settings: EvaluationSettings) -> dict[str, np.ndarray]:
+    """Cold users, heavy users and all others. history_sizes: events of the user before the target (T,)."""
+    cold, heavy = history_sizes < settings.cold_user_events, history_sizes >= settings.heavy_user_events
+    return {"cold users": cold, "other users": ~cold & ~heavy, "heavy users": heavy & ~cold}
+
+
+def item_slices(targets: np.ndarray, groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """targets: item rows (T,), -1 where the catalogue lacks the item, which is cold then; groups: masks (n,) by name,
+    see `item_groups`."""
+    known = targets >= 0
+    return {name: np.where(known, mask[targets], name == COLD) for name, mask in groups.items()}
 
 
 def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:

@@ -12,10 +12,9 @@ import pandas as pd
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.evaluation import gate, report
-from components.evaluation.baselines import Popularity, RecentPopularity
-from components.evaluation.exposure import exposure, exposure_by_users, item_groups
+from components.evaluation.baselines import Popularity, RecentPopularity, interaction_matrix
+from components.evaluation.exposure import exposure, exposure_by_users, item_groups, item_slices, user_slices
 from components.evaluation.metrics import coverage, user_share
-from components.evaluation.peers import interaction_matrix
 from components.evaluation.plots import write_plots
 from components.evaluation.ranking import (
     past_trend,
@@ -27,7 +26,6 @@ from components.evaluation.ranking import (
     user_states,
 )
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
-from components.evaluation.slices import item_slices, user_slices
 from components.evaluation.splits import TIME, Rolling
 from components.histories.sequences import Documents
 from components.ranking.lists import Rules

@@ -18,11 +18,9 @@ from components.core.normalize import BEYOND_SECONDS
 from components.core.timestamps import epoch_seconds, moments
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
-from components.evaluation.baselines import Popularity, RecentPopularity
-from components.evaluation.errors import EvaluationError
-from components.evaluation.exposure import exposure, exposure_by_users, item_groups
+from components.evaluation.baselines import PEERS, Popularity, RecentPopularity, interaction_matrix
+from components.evaluation.exposure import exposure, exposure_by_users, item_groups, item_slices, user_slices
 from components.evaluation.metrics import user_share
-from components.evaluation.peers import PEERS, interaction_matrix
 from components.evaluation.ranking import (
     past_trend,
     rank_bundle,
@@ -33,8 +31,7 @@ from components.evaluation.ranking import (
     with_signals,
 )
 from components.evaluation.results import ModelResult, summarise, summarise_slices
-from components.evaluation.slices import item_slices, user_slices
-from components.evaluation.splits import Rolling, Split, rolling, split
+from components.evaluation.splits import EvaluationError, Rolling, Split, rolling, split
 from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion

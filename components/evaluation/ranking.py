@@ -7,8 +7,7 @@ import pandas as pd
 
 from components.arrays.topk import rank
 from components.core.columns import Columns
-from components.evaluation.baselines import Popularity
-from components.evaluation.peers import Peer, interaction_matrix
+from components.evaluation.baselines import Peer, Popularity, interaction_matrix
 from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, event_seconds
 from components.histories.sequences import Documents
 from components.histories.signals import signals

@@ -20,23 +20,25 @@ import numpy as np
 import pandas as pd
 
 from components.core.columns import Columns as C
+from components.core.errors import DuotempoError
 from components.core.timestamps import epoch_seconds
-from components.evaluation.errors import EvaluationError
 
 Kind = Literal["loo", "temporal"]
-
 TIME = "time"
 POSITION = "position"
 SIGNAL = "signal"
 LOO_EVENTS = 3
 TEMPORAL_QUANTILE = 0.9
 RESOLUTION = 1e-6  # seconds; the database keeps microseconds
-
 _NEEDS = {
     "loo": f"a user with at least {LOO_EVENTS} events",
     "temporal": f"a user with events on both sides of the {TEMPORAL_QUANTILE} quantile of all times, "
     "a later one of an item that is new to the user",
 }
+
+
+class EvaluationError(DuotempoError):
+    """The events cannot be split or judged as asked; the message names what is missing and says how to fix it."""
 
 
 @dataclass(frozen=True)

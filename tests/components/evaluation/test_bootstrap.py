@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from components.evaluation.bootstrap import coverage_interval, difference_interval, interval, intervals
-from components.evaluation.errors import EvaluationError
+from components.evaluation.splits import EvaluationError
 
 VALUES = arrays.arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 
 from components.arrays.topk import top_k
-from components.evaluation.peers import PEERS, Als, Ease, interaction_matrix
+from components.evaluation.baselines import PEERS, Als, Ease, interaction_matrix
 
 TASTE = 20  # items of a taste
 NO_EVENT = 2 * TASTE

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluation.exposure import item_groups
-from components.evaluation.slices import item_slices, user_slices
+from components.evaluation.exposure import item_groups, item_slices, user_slices
 from components.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(cold_user_events=5, heavy_user_events=100)

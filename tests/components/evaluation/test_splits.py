@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from components.evaluation.errors import EvaluationError
-from components.evaluation.splits import event_seconds, rolling, split
+from components.evaluation.splits import EvaluationError, event_seconds, rolling, split
 
 EVENT = st.tuples(
     st.sampled_from("uvwxy"), st.sampled_from("abcdefgh"), st.integers(0, 30), st.sampled_from([1.0, -1.0])
