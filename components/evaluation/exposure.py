@@ -1,4 +1,4 @@
-"""Of whom and of what an answer is made: how much of the catalogue the lists show, and the parts of users and items that
+"""Of whom and of what lists are made: how much of the catalogue they show, and the parts of users and items that a mean
 a mean hides."""
 
 from collections.abc import Mapping, Sequence
