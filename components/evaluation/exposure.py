@@ -1,5 +1,5 @@
 """Of whom and of what lists are made: how much of the catalogue they show, and the parts of users and items that a mean
-a mean hides."""
+hides."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

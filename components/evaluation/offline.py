@@ -32,10 +32,9 @@ from components.evaluation.ranking import (
 )
 from components.evaluation.results import ModelResult, summarise, summarise_slices
 from components.evaluation.splits import EvaluationError, Rolling, Split, rolling, split
-from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS, UnknownFusion, make_fusion
-from components.fusion.inputs import VectorsOf, make_documents
+from components.fusion.inputs import Catalogue, VectorsOf, make_documents
 from components.fusion.training import Progress
 from components.histories.sequences import Documents
 from components.ingestion.clean import clean_items

@@ -15,9 +15,8 @@ import pandas as pd
 import torch
 
 from components.bundle.bundle import Bundle, project
-from components.fusion.catalogue import Catalogue, whiten
-from components.fusion.holdout import NONE_HELD_OUT, HeldOut, hold_out
-from components.fusion.mixture import NO_MIXTURE, choose_mixture
+from components.fusion.holdout import NO_MIXTURE, NONE_HELD_OUT, HeldOut, choose_mixture, hold_out
+from components.fusion.inputs import Catalogue, whiten
 from components.fusion.model import FusionModel
 from components.fusion.packing import Packing
 from components.fusion.training import Progress, train

@@ -1,18 +1,39 @@
-"""The validation split of a training run: targets of a few users, taken from the training side of the cut."""
+"""The validation split of a training run, and the blending weights that are fitted on it."""
 
+import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from components.arrays.topk import top_k
+from components.bundle.bundle import Bundle
 from components.histories.sequences import Documents, Sequences
 from components.histories.states import UserState
 from components.histories.trends import PastTrend, Trend
+from components.ranking.scorer import Scorer
 
 HeldOut = Literal["last", "recent"]
 SHARE = 0.02
 FEWEST_USERS = 100
 MOST_USERS = 2000
+CANDIDATES = {
+    "collaborative": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
+    "recent": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+    "popularity": (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+}
+"""Candidate weights, scaled by std(model) / std(part) to be comparable across models."""
+UNKNOWN_POPULARITY = 0.02
+"""Weight of popularity where nothing could be held out."""
+NO_MIXTURE = dict.fromkeys(CANDIDATES, 0.0)
+ROUNDS = 2
+LIST = 10
+"""Places of a list that count as the catalogue's coverage."""
+BATCH = 256
+ROOM = 30_000_000
+"""Scores of a part that are held at once: of a large catalogue fewer users are asked."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,3 +80,102 @@ def hold_out(
     liked = masked > 0
     trend = PastTrend(sequences.items[liked], sequences.times[liked], n_items)
     return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]], trend)
+
+
+def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
+    """The weights of the collaborative part and of popularity, of all time and of late, that rank the held-out targets
+    best; of those that rank about as well, the ones whose lists hold most of the catalogue.
+
+    bundle: none of its parts may know the held-out events.
+    """
+    if not validation.states:
+        log.warning("no event could be held out: popularity is all that the hybrid adds")
+        return NO_MIXTURE | {"popularity": UNKNOWN_POPULARITY}
+    count = max(1, ROOM // bundle.items.num_rows)
+    sample = np.linspace(0, len(validation.states) - 1, min(count, len(validation.states))).astype(int)
+    asked = replace(validation, states=[validation.states[row] for row in sample], targets=validation.targets[sample])
+    mixer = Mixer(asked, *score_parts(bundle, asked))
+    return mixer.weights(mixer.widest(mixer.best()))
+
+
+def score_parts(bundle: Bundle, validation: Validation) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The fused interest's scores, float32 (users, items), and each part unweighted, (users or 1, items)."""
+    plain = replace(bundle, manifest={**bundle.manifest, "mixture": {**NO_MIXTURE, "collaborative": 1.0}})
+    scorer, states = Scorer(plain, validation.trend), validation.states
+    batches = [scorer.score(states[start : start + BATCH]).parts for start in range(0, len(states), BATCH)]
+    model = np.concatenate([parts["long"] + parts["short"] for parts in batches])
+    collaborative = np.concatenate([parts["collaborative"] for parts in batches])
+    return model, {"collaborative": collaborative, **scorer.priors(states)}
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """What choices of the mixture are made by: held-out targets, the model's scores, and the parts that may be added.
+
+    A choice names a candidate weight for each part. model: (V, n); parts: (V or 1, n) each.
+    """
+
+    validation: Validation
+    model: np.ndarray
+    parts: dict[str, np.ndarray]
+
+    def best(self) -> dict[str, float]:
+        """The choice of the highest gain, its weights found one after the other."""
+        chosen = dict(NO_MIXTURE)
+        for name in [*CANDIDATES] * ROUNDS:
+            gains = {weight: self.gains(chosen | {name: weight}).mean() for weight in CANDIDATES[name]}
+            chosen[name] = max(gains, key=lambda weight: float(gains[weight]))
+        return chosen
+
+    def widest(self, best: dict[str, float]) -> dict[str, float]:
+        """The choice whose lists hold most items, of those that lose at most one standard error against the `best`.
+
+        The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: what is won by noise
+        is not worth the part of the catalogue that it costs.
+        """
+        highest, chosen = self.gains(best), best
+        for name in [*CANDIDATES] * ROUNDS:
+            choices = [chosen | {name: weight} for weight in CANDIDATES[name]]
+            good = [choice for choice in choices if within_error(highest - self.gains(choice))]
+            chosen = max([chosen, *good], key=self.coverage)
+        return chosen
+
+    def gains(self, choice: dict[str, float]) -> np.ndarray:
+        """Gain of each target's rank, (V,), seen items left out of the ranking."""
+        scores, targets = self.scores(choice), self.validation.targets
+        wanted = scores[np.arange(len(targets)), targets]
+        return gain(1 + (scores > wanted[:, None]).sum(axis=1))
+
+    def coverage(self, choice: dict[str, float]) -> int:
+        """Distinct items in the first LIST places of all users."""
+        return len(np.unique(top_k(self.scores(choice), LIST)))
+
+    def scores(self, choice: dict[str, float]) -> np.ndarray:
+        """Float32 (V, n), -inf for what a user has seen."""
+        scores = self.model.copy()
+        for name, weight in self.weights(choice).items():
+            if weight:
+                scores += np.float32(weight) * self.parts[name]
+        for row, state in enumerate(self.validation.states):
+            scores[row, state.items] = -np.inf
+        return scores
+
+    def weights(self, choice: dict[str, float]) -> dict[str, float]:
+        """What a choice weighs in the score itself."""
+        return {name: weight * self.units[name] for name, weight in choice.items()}
+
+    @cached_property
+    def units(self) -> dict[str, float]:
+        """What a weight of 1 weighs in the score: the part then varies as much as the model."""
+        return {name: deviation_ratio(self.model, part) for name, part in self.parts.items()}
+
+
+def deviation_ratio(model: np.ndarray, part: np.ndarray) -> float:
+    """Deviation of the model's scores over that of a part, within users; 1 where the part is constant."""
+    spread = part.std(axis=1).mean()
+    return float(model.std(axis=1).mean() / spread) if spread > 0 else 1.0
+
+
+def within_error(losses: np.ndarray) -> bool:
+    """Whether losses (V,) are on average at most one standard error of their mean."""
+    return bool(losses.mean() <= losses.std() / np.sqrt(len(losses)))

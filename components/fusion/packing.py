@@ -11,8 +11,8 @@ from scipy import sparse
 
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
-from components.fusion.catalogue import Catalogue
 from components.fusion.export import export_user_tower
+from components.fusion.inputs import Catalogue
 from components.fusion.model import FusionModel
 from components.histories.sequences import Sequences
 from components.histories.trends import RECENT_SECONDS

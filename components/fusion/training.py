@@ -5,6 +5,7 @@ the batches, and all of them take every step and every decision alike.
 """
 
 import logging
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from components.core.errors import DuotempoError
-from components.fusion.checkpoint import load_checkpoint, save_checkpoint
+from components.core.files import replacing
 from components.fusion.distributed import add_up, average_gradients, copy_from_first, processes, rank
 from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
@@ -29,6 +30,36 @@ from components.settings import FusionSettings
 log = logging.getLogger(__name__)
 ROOM = 40_000_000
 """Scores that a validation holds at once."""
+
+
+class CheckpointError(DuotempoError):
+    """A checkpoint cannot be written; the message names the file and says how to fix it."""
+
+
+def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None:
+    """Writes `state` beside `file` and renames it, so that a kill never leaves half of one. Raises CheckpointError."""
+    try:
+        with replacing(file) as part:
+            torch.save({"fingerprint": fingerprint, **state}, part)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint {file} cannot be written ({error}): free some space, then run again"
+        ) from error
+
+
+def load_checkpoint(file: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The checkpoint, or None when there is none, it is damaged, or it belongs to other data or settings."""
+    if not file.is_file():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged (%s): starting anew", file, error)
+        return None
+    if saved["fingerprint"] != fingerprint:
+        log.info("%s belongs to another run: starting anew", file)
+        return None
+    return saved
 
 
 class TrainingError(DuotempoError):

@@ -30,10 +30,9 @@ from components.embedding.vectors import read_vectors
 from components.evaluation.judgement import Judgement, judge
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling
-from components.fusion.catalogue import Catalogue
 from components.fusion.distributed import rank
 from components.fusion.fit import fit
-from components.fusion.inputs import make_documents
+from components.fusion.inputs import Catalogue, make_documents
 from components.fusion.training import Progress
 from components.histories.sequences import Documents
 from components.interests.anchors import anchors

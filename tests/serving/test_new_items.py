@@ -18,7 +18,7 @@ from scipy import sparse
 
 from components.bundle.bundle import Bundle
 from components.embedding.encoder import MULTILINGUAL, make_encoder
-from components.fusion.catalogue import whiten
+from components.fusion.inputs import whiten
 from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
 from components.store.variants import begin_canary, put_champion

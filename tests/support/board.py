@@ -11,9 +11,9 @@ import torch
 from scipy import sparse
 
 from components.core.columns import Columns
-from components.fusion.catalogue import Catalogue
 from components.fusion.fit import Fitted, fit
 from components.fusion.fusions import FUSIONS
+from components.fusion.inputs import Catalogue
 from components.histories.sequences import Documents, Sequences
 from components.settings import Settings
 from tests.support.colours import visits

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from components.core.columns import Columns
 from components.fusion.fit import fit
-from components.fusion.objective import sampled_softmax_loss, softmax_loss
+from components.fusion.step import sampled_softmax_loss, softmax_loss
 from components.histories.sequences import Sequences, WindowSampler, in_other_order, target_weights
 from components.settings import FusionSettings
 from tests.support import board

@@ -13,8 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from components.fusion.fit import fit
-from components.fusion.holdout import hold_out
-from components.fusion.mixture import choose_mixture
+from components.fusion.holdout import choose_mixture, hold_out
 from components.fusion.packing import item_table, neighbours
 from components.fusion.training import TrainingError
 from components.histories.sequences import Documents, WindowSampler, build_sequences
