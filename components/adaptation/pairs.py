@@ -12,7 +12,7 @@ from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
 from components.histories.signals import signals
 from components.histories.states import SECONDS_A_DAY
-from components.interests.texts import item_texts
+from components.interests.documents import item_texts
 from components.settings import AdaptationSettings, EventSettings
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
-from components.histories.trends import RECENT_SECONDS
+from components.histories.signals import RECENT_SECONDS
 
 
 class Popularity:

@@ -38,12 +38,11 @@ from components.fusion.inputs import Catalogue, VectorsOf, make_documents
 from components.fusion.training import Progress
 from components.histories.sequences import Documents
 from components.ingestion.clean import clean_items
-from components.ingestion.records import as_frame, records
-from components.interests.anchors import anchors
-from components.interests.build import build_interests
+from components.ingestion.ingest import as_frame, records
+from components.interests.build import anchors, build_interests
+from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
-from components.interests.texts import item_texts
 from components.ranking.scorer import Scorer
 from components.settings import Settings
 from components.store.rows import ItemRow

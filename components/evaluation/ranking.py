@@ -10,9 +10,8 @@ from components.core.columns import Columns
 from components.evaluation.baselines import Peer, Popularity, interaction_matrix
 from components.evaluation.splits import SIGNAL, TIME, Rolling, Split, event_seconds
 from components.histories.sequences import Documents
-from components.histories.signals import signals
+from components.histories.signals import PastTrend, signals
 from components.histories.states import UserState
-from components.histories.trends import PastTrend
 from components.ranking.batch import CHUNK, BatchLists
 from components.ranking.scorer import Scorer
 from components.settings import EventSettings, RankingSettings

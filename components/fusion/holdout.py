@@ -10,8 +10,8 @@ import numpy as np
 from components.arrays.topk import top_k
 from components.bundle.bundle import Bundle
 from components.histories.sequences import Documents, Sequences
+from components.histories.signals import PastTrend, Trend
 from components.histories.states import UserState
-from components.histories.trends import PastTrend, Trend
 from components.ranking.scorer import Scorer
 
 HeldOut = Literal["last", "recent"]

@@ -15,7 +15,7 @@ from components.fusion.export import export_user_tower
 from components.fusion.inputs import Catalogue
 from components.fusion.model import FusionModel
 from components.histories.sequences import Sequences
-from components.histories.trends import RECENT_SECONDS
+from components.histories.signals import RECENT_SECONDS
 from components.ranking.collaborative import item_neighbours
 from components.settings import Settings
 

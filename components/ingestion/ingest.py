@@ -2,25 +2,44 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import pandas as pd
 from sqlalchemy import Connection, Engine, select
 
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.ingestion.admission import EVERYBODY, Admission, admit
 from components.ingestion.clean import clean_events, clean_items
-from components.ingestion.records import records
 from components.settings import Settings
 from components.store.apart import rejected_row
 from components.store.load import append_sound_events, quarantine_all, upsert_sound_items
 from components.store.privacy import Privacy
+from components.store.rows import EventRow, ItemRow
 from components.store.schema import Item
 
+_TYPES = {
+    Columns.VALUE: "float64",
+    Columns.OCCURRED_AT: "datetime64[us, UTC]",
+    Columns.PUBLISHED_AT: "datetime64[us, UTC]",
+}
 MOST_WORDS = 10
 logger = logging.getLogger(__name__)
+
+
+def records(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Each row by the names of the columns, with None for whatever is absent."""
+    columns = [frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame.columns]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(frame.columns, row, strict=True))
+
+
+def as_frame(rows: Sequence[EventRow] | Sequence[ItemRow], kind: type[EventRow] | type[ItemRow]) -> pd.DataFrame:
+    """The rows of a kind as an events frame, or an items frame."""
+    frame = pd.DataFrame(rows, columns=list(kind._fields))
+    return frame.astype({name: dtype for name, dtype in _TYPES.items() if name in frame})
 
 
 @dataclass(frozen=True)

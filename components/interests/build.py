@@ -1,4 +1,4 @@
-"""Interests of many people at many anchors, as a frame."""
+"""Interests of many people at many anchors, the moments as of which their documents are written, as a frame."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,40 @@ from scipy import sparse
 
 from components.arrays.sparse import Csr
 from components.core.columns import Columns
-from components.interests.categories import item_categories
 from components.interests.documents import document_long, document_short
-from components.interests.history import Histories
+from components.interests.history import Histories, LongTerm, ShortTerm, long_term, short_term
 from components.interests.keywords import tokenize
-from components.interests.long_term import LongTerm, long_term
-from components.interests.profile import Keywords, strongest
-from components.interests.short_term import ShortTerm, short_term
+from components.interests.profile import Keywords, item_categories, strongest
 from components.settings import EventSettings, InterestSettings
 
+FIRST, GROWTH = 8, 4
 FAVOURITES = 8
 TEXTS = 3
 BATCH = 4096
+
+
+def anchors(events: pd.DataFrame, cut: pd.Timestamp, per_user: int) -> pd.DataFrame:
+    """The anchors of every user with an event before the cut: DataFrame[user_id, as_of], sorted; `as_of` is exclusive.
+
+    They are the times of a user's events number 8, 32, 128, 512, ..., the last `per_user` of those that exist, and the
+    cut. Times of earlier anchors stay when the history grows, so that document vectors in the cache stay good.
+    """
+    cut = pd.Timestamp(cut)
+    past = events.loc[events[Columns.OCCURRED_AT] < cut, [Columns.USER, Columns.OCCURRED_AT]]
+    past = past.sort_values([Columns.USER, Columns.OCCURRED_AT])
+    number = past.groupby(Columns.USER).cumcount() + 1
+    marks = past[number.isin(_milestones(len(past)))].groupby(Columns.USER).tail(per_user)
+    ends = pd.DataFrame({Columns.USER: past[Columns.USER].unique()}).assign(**{Columns.OCCURRED_AT: cut})
+    ends[Columns.OCCURRED_AT] = ends[Columns.OCCURRED_AT].astype(past[Columns.OCCURRED_AT].dtype)
+    found = pd.concat([marks, ends]).drop_duplicates().sort_values([Columns.USER, Columns.OCCURRED_AT])
+    return found.rename(columns={Columns.OCCURRED_AT: Columns.AS_OF}).reset_index(drop=True)
+
+
+def _milestones(limit: int) -> list[int]:
+    milestones = [FIRST]
+    while milestones[-1] < limit:
+        milestones.append(milestones[-1] * GROWTH)
+    return milestones
 
 
 def build_interests(

@@ -1,12 +1,34 @@
-"""D_l and D_s: the two interests as text for a language model.
+"""The texts that a language model reads: of an item, and of a person's two interests, D_l and D_s.
 
 The most telling comes first, because an encoder cuts a text off. Words and titles stay in their own language. No dates:
 the same interest always gives the same text, so its vector is found in the cache.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
+from components.core.columns import Columns
+
+TEXT_COLUMNS = (Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION)
 TEXT_LENGTH = 120
+
+
+def item_texts(items: pd.DataFrame, columns: Sequence[str] = TEXT_COLUMNS) -> list[str]:
+    """One text an item: "title. categories. description", of those `columns` only; "" when there is none of them.
+
+    Raises ValueError when `columns` names a column that is no text.
+    """
+    if unknown := set(columns) - set(TEXT_COLUMNS):
+        raise ValueError(f"no item text: {', '.join(sorted(unknown))}; choose of {', '.join(TEXT_COLUMNS)}")
+    parts = [_column(items, name) for name in TEXT_COLUMNS if name in columns]
+    return [". ".join(filter(None, row)) for row in zip([""] * len(items), *parts, strict=True)]
+
+
+def _column(items: pd.DataFrame, name: str) -> list[str]:
+    if name == Columns.CATEGORY:
+        return [", ".join(names) for names in items[name]]
+    return [text.strip().rstrip(".") for text in items[name].fillna("")]
 
 
 def document_long(

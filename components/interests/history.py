@@ -1,4 +1,8 @@
-"""What each anchor may see: the events of its user strictly before it."""
+"""What each anchor may see, the events of its user strictly before it, and the two interests in it.
+
+The long-term interest is of the whole history, an event counting the less the older it is; the short-term one is of the
+recent window, by days and by count, in its order.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +11,7 @@ import pandas as pd
 
 from components.core.columns import Columns
 from components.histories.signals import RATED, signals
+from components.interests.profile import strongest
 from components.settings import EventSettings
 
 FULL_STARS = 5.0
@@ -87,3 +92,59 @@ class Histories:
 
 def _microseconds(times: pd.Series) -> np.ndarray:
     return times.dt.as_unit("us").astype("int64").to_numpy()
+
+
+@dataclass(frozen=True)
+class LongTerm:
+    """items: int64 rows of the history, newest first; weights: their decayed signals (not positive: disliked);
+    favourites: rows of the items liked most, best first; texts: what the person wrote last.
+    """
+
+    items: np.ndarray
+    weights: np.ndarray
+    favourites: np.ndarray
+    texts: list[str]
+
+    def liked(self, limit: int) -> np.ndarray:
+        """The newest `limit` items whose weight is positive."""
+        return self.items[self.weights > 0][:limit]
+
+
+def decay(ages: np.ndarray, half_life_days: float) -> np.ndarray:
+    """Exponential decay: 2^(-age / half life), ages in days."""
+    return np.exp2(-ages / half_life_days)
+
+
+def long_term(past: Past, half_life_days: float, favourites: int, texts: int) -> LongTerm:
+    """The long-term interest of one anchor; `favourites` and `texts` say how many of each are kept.
+
+    Ages are counted from the newest event instead of from the anchor. That is one constant factor, so it changes no
+    order, and a person who stays away keeps exactly the same interest.
+    """
+    weights = past.signals * decay(past.ages - past.ages.min(initial=np.inf), half_life_days)
+    items, sums = past.newest_items(weights)
+    _, liking = past.newest_items(weights * past.stars)
+    best = strongest(np.where(sums > 0, liking, 0.0), favourites)
+    return LongTerm(items, sums, items[best], past.newest_texts(texts))
+
+
+@dataclass(frozen=True)
+class ShortTerm:
+    """items: int64 rows of the window, newest first; weights: their summed signals (not positive: disliked);
+    texts: what the person wrote in the window, newest first.
+    """
+
+    items: np.ndarray
+    weights: np.ndarray
+    texts: list[str]
+
+    def liked(self) -> np.ndarray:
+        """The items of the window whose weight is positive, newest first."""
+        return self.items[self.weights > 0]
+
+
+def short_term(past: Past, days: float, count: int, texts: int) -> ShortTerm:
+    """The last `count` distinct items of the last `days` before the anchor; `texts` says how many texts are kept."""
+    window = past.last_days(days)
+    items, sums = window.newest_items(window.signals)
+    return ShortTerm(items[:count], sums[:count], window.newest_texts(texts))

@@ -11,7 +11,7 @@ from components.arrays.topk import EMPTY, top_k
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.histories.sequences import Documents, Sequences
-from components.histories.trends import PastTrend
+from components.histories.signals import PastTrend
 from components.ranking.lists import KnownScores, ListBuilder, Rules
 from components.ranking.scorer import Scorer
 from components.settings import RankingSettings

@@ -10,8 +10,7 @@ import pyarrow as pa
 from components.arrays.sparse import columns, entries, picked, weighted_rows
 from components.bundle.bundle import Bundle
 from components.histories.states import SECONDS_A_DAY, UserState
-from components.interests.categories import listed_categories
-from components.interests.profile import Keywords, strongest
+from components.interests.profile import Keywords, listed_categories, strongest
 from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
 from components.settings import InterestSettings
 

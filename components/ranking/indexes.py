@@ -7,7 +7,7 @@ import numpy as np
 from components.arrays.ann import NearestItems
 from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
-from components.histories.trends import trend_scores
+from components.histories.signals import trend_scores
 from components.ranking.scorer import PRIORS
 
 FLAT = 0.5

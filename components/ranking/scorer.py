@@ -15,9 +15,8 @@ from components.arrays.arrow import numbers
 from components.arrays.concat_rows import rows_of
 from components.arrays.sparse import Weights, add, columns, plus, stacked, times, weighted_rows
 from components.bundle.bundle import Bundle
-from components.histories.recency import reach, recency_weights
+from components.histories.signals import FixedTrend, Trend, reach, recency_weights, standardise, with_least
 from components.histories.states import StateBatch, UserState, collate
-from components.histories.trends import FixedTrend, Trend, standardise, with_least
 
 Strategy = Literal["content", "collaborative", "hybrid"]
 PARTS: dict[Strategy, tuple[str, ...]] = {

@@ -35,11 +35,10 @@ from components.fusion.fit import fit
 from components.fusion.inputs import Catalogue, make_documents
 from components.fusion.training import Progress
 from components.histories.sequences import Documents
-from components.interests.anchors import anchors
-from components.interests.build import build_interests
+from components.interests.build import anchors, build_interests
+from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
-from components.interests.texts import item_texts
 from components.ranking.indexes import with_indexes
 from components.settings import Settings
 from components.store.history import write_documents

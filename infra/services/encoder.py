@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from components.core.logs import log_to
 from components.embedding.choose import candidates
 from components.embedding.encoder import Encoder
-from components.interests.texts import item_texts
+from components.interests.documents import item_texts
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors

@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
-from components.histories.trends import RECENT_SECONDS
+from components.histories.signals import RECENT_SECONDS
 from components.store.history import read_users_since
 from serving.process import garbage
 from serving.recommend.variants import Variants

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection
 
-from components.histories.trends import RECENT_SECONDS, trend_scores, with_least
+from components.histories.signals import RECENT_SECONDS, trend_scores, with_least
 from components.settings import EventSettings
 from components.store.trend import count_wanted
 

@@ -13,7 +13,7 @@ import pytest
 
 from components.datasets.sources import Dataset, DatasetError, read_files
 from components.ingestion.clean import Cleaned, clean_events, clean_items
-from components.ingestion.records import records
+from components.ingestion.ingest import records
 from components.settings import EventSettings
 from components.store.rows import EventRow
 

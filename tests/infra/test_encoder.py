@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, select, text
 
 from components.embedding.encoder import ENGLISH, MULTILINGUAL, make_encoder
 from components.ingestion.clean import clean_items
-from components.interests.texts import item_texts
+from components.interests.documents import item_texts
 from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
 from components.store.item_vectors import encoder_listens, forget_vectors, want_vectors

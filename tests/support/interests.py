@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from components.interests.build import build_interests
+from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
-from components.interests.texts import item_texts
 from components.settings import EventSettings, InterestSettings
 
 CUT = pd.Timestamp("2024-06-01", tz="UTC")

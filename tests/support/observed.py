@@ -7,7 +7,7 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from components.ingestion.clean import clean_events, clean_items
-from components.ingestion.records import records
+from components.ingestion.ingest import records
 from components.settings import Settings
 from components.store.impressions import Answered, record_impressions
 from components.store.load import append_events, upsert_items

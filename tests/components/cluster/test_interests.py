@@ -6,11 +6,10 @@ import pytest
 
 from components.cluster.interests import build_interests_together
 from components.core.columns import Columns as C
-from components.interests.anchors import anchors
-from components.interests.build import build_interests
+from components.interests.build import anchors, build_interests
+from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
-from components.interests.texts import item_texts
 from components.settings import EventSettings, InterestSettings
 from tests.support import interests as toy_interests
 

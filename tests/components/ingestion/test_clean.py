@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.core.columns import EVENTS
 from components.ingestion.admission import Admission
 from components.ingestion.clean import Cleaned, clean_events, clean_items
-from components.ingestion.records import as_frame, records
+from components.ingestion.ingest import as_frame, records
 from components.settings import EventSettings
 from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.rows import EventRow, ItemRow, Rejected

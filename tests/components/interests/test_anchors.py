@@ -1,6 +1,6 @@
 import pandas as pd
 
-from components.interests.anchors import anchors
+from components.interests.build import anchors
 from tests.support.interests import CUT, event, history
 
 

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.interests.build import build_interests
+from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
-from components.interests.texts import item_texts
 from components.settings import EventSettings, InterestSettings
 from tests.support.interests import CUT, TITLES, Row, catalogue, event, history, interests
 

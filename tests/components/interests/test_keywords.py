@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords, tokenize
-from components.interests.texts import item_texts
 from tests.support.interests import catalogue
 from tests.support.toy_data import as_scipy
 

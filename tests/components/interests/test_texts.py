@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.interests.categories import item_categories
-from components.interests.texts import item_texts
+from components.interests.documents import item_texts
+from components.interests.profile import item_categories
 from tests.support.toy_data import as_scipy
 
 ITEMS = pd.DataFrame(

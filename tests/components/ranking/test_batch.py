@@ -8,7 +8,7 @@ import pytest
 
 from components.core.columns import Columns
 from components.histories.sequences import Documents, Sequences, build_sequences
-from components.histories.trends import PastTrend
+from components.histories.signals import PastTrend
 from components.ranking.batch import CHUNK, recommend_all
 from components.ranking.exclusion import Exclusion
 from components.ranking.scorer import Scorer

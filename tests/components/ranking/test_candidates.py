@@ -13,8 +13,8 @@ from scipy import sparse
 
 from benchmarks.catalogues import clustered_bundle, visitors
 from components.bundle.bundle import Bundle
+from components.histories.signals import trend_scores
 from components.histories.states import UserState
-from components.histories.trends import trend_scores
 from components.ranking.candidates import Candidates
 from components.ranking.filters import CategoryIndex, best_first, eligible
 from components.ranking.indexes import with_indexes

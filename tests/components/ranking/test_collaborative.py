@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import optimize, sparse
 
-from components.histories.recency import recency_weights
+from components.histories.signals import recency_weights
 from components.ranking import collaborative
 from components.ranking.collaborative import item_neighbours, keep_largest, keep_largest_sparse
 from components.settings import RankingSettings

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from components.histories.signals import PastTrend, standardise, trend_scores
 from components.histories.states import UserState, collate
-from components.histories.trends import PastTrend, standardise, trend_scores
 from components.ranking.scorer import PARTS, Scorer, Strategy, long_share
 from tests.support.toy_data import as_scipy, tiny_bundle
 
