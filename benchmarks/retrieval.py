@@ -18,9 +18,8 @@ from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import DUOTEMPO, memory, open_shop, service
 from benchmarks.shop import user_ids
 from components.bundle.bundle import Bundle
-from components.ranking.candidates import Candidates
+from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import best_first
-from components.ranking.indexes import with_indexes
 from components.ranking.questions import MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer
 from components.settings import Settings

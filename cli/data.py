@@ -101,7 +101,7 @@ def quarantine(
     duotempo quarantine --validation ~/.duotempo/runs/RUN/validation/snapshot
     """
     from components.store.aside import put_aside
-    from components.validation.remedy import failing_events
+    from components.validation.results import failing_events
 
     settings = load_settings()
     with reported():

@@ -33,7 +33,7 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     duotempo report online --days 30 --json
     """
     from components.monitoring.measure import measure_online
-    from components.monitoring.tables import online_table
+    from components.monitoring.report import online_table
     from components.store.monitoring import online_history
 
     settings = load_settings()
@@ -86,7 +86,7 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
     duotempo report drift --days 14 --json
     """
     from components.monitoring.measure import measure_drift
-    from components.monitoring.tables import drift_table
+    from components.monitoring.report import drift_table
     from components.store.monitoring import drift_history
 
     settings = load_settings()

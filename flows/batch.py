@@ -19,7 +19,7 @@ from components.core.errors import DuotempoError
 from components.core.files import replacing
 from components.histories.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
-from components.ranking.exclusion import Exclusion
+from components.ranking.filters import Exclusion
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import read_all_documents

@@ -19,10 +19,9 @@ from prefect.runtime import flow_run
 from components import registry
 from components.core.markdown import data_uri, escaped
 from components.monitoring import measure as steps
-from components.monitoring.decision import Decision, Trainings, decide
+from components.monitoring.canary import Decision, Trainings, decide
 from components.monitoring.measure import DriftReport, OnlineReport
-from components.monitoring.plots import plot_drift, plot_variants
-from components.monitoring.tables import drift_table, online_table
+from components.monitoring.report import drift_table, online_table, plot_drift, plot_variants
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.monitoring import record_drift, record_online

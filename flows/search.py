@@ -15,8 +15,7 @@ from pydantic import Field
 
 from components import registry
 from components.search import preset, study
-from components.search.errors import ImpossibleValues
-from components.search.space import changed, in_force
+from components.search.space import ImpossibleValues, changed, in_force
 from components.settings import Settings
 from components.training import run as steps
 from components.training.run import TrainingRun

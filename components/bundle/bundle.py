@@ -6,7 +6,7 @@ vectors.npy         (items, width) item vectors of the fusion model
 texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
 neighbours.*.npy    (items, items) sparse item-item weights: row = item of the history, column = candidate
 keywords.*.npy      (items, terms) sparse keyword weights; terms.json names the terms
-vectors.index       of a large catalogue: what finds the items nearest to a user, see components/ranking/indexes.py
+vectors.index       of a large catalogue: what finds the items nearest to a user, see components/ranking/candidates.py
 texts.index         likewise, by text
 text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
 user_tower.onnx     the user's side of the model, see components/fusion/export.py

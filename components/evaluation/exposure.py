@@ -9,7 +9,7 @@ from scipy import sparse
 
 from components.arrays.topk import EMPTY
 from components.evaluation.results import ModelResult
-from components.ranking.tail import in_tail
+from components.ranking.rerank import in_tail
 from components.settings import EvaluationSettings
 
 HEAD, TAIL, COLD = "head items", "tail items", "cold items"

@@ -15,7 +15,7 @@ give it a positive signal (weight and sign, `components.histories.signals`).
 | ips, snips, ess | positive_rate had there been no exploration, see `_off_policy` |
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,15 +23,57 @@ import numpy as np
 import pandas as pd
 
 from components.core.columns import Columns
-from components.evaluation.bootstrap import Interval
+from components.evaluation.bootstrap import Interval, bounds, weights
 from components.histories.signals import RATED, signals
-from components.monitoring.ratios import Ratio, Term, ratios
 from components.settings import EventSettings
 from components.store.observed import GREEDY, PROPENSITY
 from components.store.variants import CHAMPION
 
+LEVEL = 0.95
 _KEY = [Columns.REQUEST, Columns.ITEM]
 _POSITIVE, _REWARD, _BEST = "positive", "reward", "best"
+
+
+class Term(NamedTuple):
+    """What each of n rows adds to the numerator and to the denominator of a metric, and whose row it is; each (n,)."""
+
+    users: np.ndarray
+    numerator: np.ndarray
+    denominator: np.ndarray
+
+
+class Ratio(NamedTuple):
+    """A metric, NaN where its denominator is zero, and the same of each resample of the users (resamples,)."""
+
+    value: float
+    drawn: np.ndarray
+
+    @property
+    def interval(self) -> Interval:
+        return bounds(self.value, self.drawn, LEVEL)
+
+    def minus(self, other: "Ratio") -> Interval:
+        """The difference, with bounds from the differences of the draws: of two samples that are independent."""
+        return bounds(self.value - other.value, self.drawn - other.drawn, LEVEL)
+
+
+def ratios(terms: Mapping[str, Term], users: np.ndarray, resamples: int, seed: int) -> dict[str, Ratio]:
+    """The ratio of each term, all from the same resamples of `users` (n,), who include all that the terms name.
+
+    One person alone has no spread: a metric that fewer than two contribute to has draws of NaN, and so no bounds.
+    """
+    names = np.unique(users)
+    count = len(names)
+    tops, bottoms = np.zeros((count, len(terms))), np.zeros((count, len(terms)))
+    for column, term in enumerate(terms.values()):
+        codes = np.searchsorted(names, term.users)
+        tops[:, column] = np.bincount(codes, term.numerator, count)
+        bottoms[:, column] = np.bincount(codes, term.denominator, count)
+    with np.errstate(invalid="ignore"):
+        values = tops.sum(axis=0) / bottoms.sum(axis=0)
+        drawn = np.concatenate([(w @ tops) / (w @ bottoms) for w in weights(count, resamples, seed)])
+    drawn[:, (bottoms > 0).sum(axis=0) < 2] = np.nan
+    return {name: Ratio(float(value), draws) for name, value, draws in zip(terms, values, drawn.T, strict=True)}
 
 
 class Figure(NamedTuple):

@@ -9,8 +9,7 @@ from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.ranking.candidates import Candidates, Question
-from components.ranking.rerank import rerank
-from components.ranking.tail import in_tail
+from components.ranking.rerank import in_tail, rerank
 from components.settings import RankingSettings
 
 POOL = 200
@@ -50,7 +49,7 @@ class ListBuilder:
     ) -> None:
         """
         Args:
-            tail: Bool (items,), see `components.ranking.tail`.
+            tail: Bool (items,), see `components.ranking.rerank`.
             categories: Of the item in a row.
         """
         self._texts = bundle.texts

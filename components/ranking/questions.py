@@ -6,8 +6,8 @@ import numpy as np
 
 from components.arrays.sparse import Weights, entries
 from components.bundle.bundle import Bundle
+from components.ranking.candidates import asked
 from components.ranking.filters import best_first
-from components.ranking.indexes import asked
 from components.ranking.scorer import Query, Scorer, Strategy
 
 LED_TO = 5_000

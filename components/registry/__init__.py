@@ -1,11 +1,10 @@
 """MLflow as Duotempo uses it: what a retraining registers, and what promotion and deployment read back."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
-from components.registry.pages import PRODUCTION, copied, follow_copy, introduce, show_standings
+from components.registry.pages import PRODUCTION, Standing, copied, follow_copy, introduce, show_standings, standings
 from components.registry.problems import REGISTRY_PROBLEMS, Problem, find_problems
 from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
-from components.registry.standing import Standing, standings
 from components.registry.versions import (
     Version,
     bearer,

@@ -1,18 +1,18 @@
 """What people read and press on MLflow's own page: how to promote, what became of a version, the button."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from components.core.markdown import escaped
 from components.registry.connection import NAME, connect
-from components.registry.standing import Standing
 from components.registry.versions import set_champion
+from components.settings import DeploySettings
+from components.store.promotions import CANARY, NOTES, OPEN, REQUESTED, SERVING
+from components.store.schema import Promotion
 from components.store.variants import CHAMPION
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 PRODUCTION = f"{NAME}-production"
 """The registered model into which the page's button copies a version: its newest copy counts as the alias does."""
@@ -37,6 +37,63 @@ DESCRIPTIONS = {
     PRODUCTION: f"Copy a version of `{NAME}` here to promote it: the newest copy counts as the alias `{CHAMPION}` "
     f"does. The versions themselves stay in `{NAME}`.\n\n{HOW}",
 }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """status: a few words, for a tag. why: Markdown, empty where there is nothing more to say."""
+
+    status: str
+    why: str = ""
+
+
+def standings(lines: Sequence[Promotion], deploy: DeploySettings) -> dict[str, Standing]:
+    """By version. lines: all promotions, oldest first."""
+    found: dict[str, Standing] = {}
+    last: dict[str, str] = {}
+    serving: str | None = None
+    for line in lines:
+        if line.state in NOTES:
+            continue
+        if line.state == SERVING:
+            if serving not in (None, line.version):
+                back = last.get(line.version) not in (None, *OPEN)
+                found[str(serving)] = _replaced(line, rolled_back=back)
+            serving = line.version
+            found[line.version] = Standing(f"serving since {_time(line.at)}", _by(line))
+        elif line.version != serving:
+            found[line.version] = _under_way(line, deploy)
+        last[line.version] = line.state
+    return found
+
+
+def _replaced(line: Promotion, *, rolled_back: bool) -> Standing:
+    """Of the version that served before the one of the line."""
+    if rolled_back:
+        return Standing(f"rolled back {_time(line.at)}", f"version {line.version} serves again, {_by(line)}")
+    return Standing(f"served until {_time(line.at)}", f"version {line.version} took over")
+
+
+def _under_way(line: Promotion, deploy: DeploySettings) -> Standing:
+    if line.state == CANARY:
+        until = line.at + timedelta(seconds=deploy.canary_seconds)
+        return Standing(f"canary for {deploy.canary_share:.0%} of the users until {_time(until)}", _by(line))
+    if line.state == REQUESTED:
+        return Standing(f"requested {_time(line.at)}", _by(line))
+    return Standing(f"{line.state} {_time(line.at)}", escaped(line.reason))
+
+
+def _by(line: Promotion) -> str:
+    return escaped(f"asked for by {line.actor}" + (f": {line.reason}" if line.reason else ""))
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 
 def introduce(tracking_uri: str) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import tomli_w
 
 from components.core.files import replacing
-from components.search.errors import SearchError
-from components.search.space import SPACE
+from components.search.space import SPACE, SearchError
 from components.settings import PRESETS, Settings, custom_presets
 
 SECTIONS = ("events", "interests", "embedding", "adaptation", "fusion", "ranking", "evaluation", "validation")

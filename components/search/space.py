@@ -10,7 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
-from components.search.errors import ImpossibleValues
+from components.core.errors import DuotempoError
 from components.settings import Settings
 
 INTERESTS = "interests."
@@ -27,6 +27,14 @@ SPACE: dict[str, FloatDistribution | IntDistribution | CategoricalDistribution] 
     "interests.short_days": CategoricalDistribution((3.0, 14.0, 30.0)),
 }
 """Dotted name of a setting: what it may be. The value in force is always allowed, see `space`."""
+
+
+class SearchError(DuotempoError):
+    """A search cannot begin or has found nothing; the message says how to fix it."""
+
+
+class ImpossibleValues(SearchError):
+    """Values of a trial that do not go together; the message says why."""
 
 
 def space(settings: Settings) -> dict[str, BaseDistribution]:

@@ -20,9 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from components.fusion.training import Progress, TrainingError
-from components.search.errors import ImpossibleValues, SearchError
 from components.search.preset import SECTIONS
-from components.search.space import INTERESTS, changed, in_force, space
+from components.search.space import INTERESTS, ImpossibleValues, SearchError, changed, in_force, space
 from components.settings import Settings
 from components.training import run as steps
 from components.training.run import TrainingRun

@@ -19,7 +19,6 @@ from pydantic_settings import (
 )
 
 from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
-from components.settings.files import PRESETS, custom_presets, preset_file, settings_file
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
 from components.settings.operation import (
     DeploySettings,
@@ -31,7 +30,7 @@ from components.settings.operation import (
     ServingSettings,
     ValidationSettings,
 )
-from components.settings.section import Section
+from components.settings.section import PRESETS, Section, custom_presets, preset_file, settings_file
 
 __all__ = [
     "PRESETS",

@@ -11,7 +11,7 @@ from components.core.columns import Columns
 
 PROPENSITY, GREEDY = "propensity", "greedy"
 """How likely the item was to stand at its place, in (0, 1], and whether it stands there without exploration too; see
-`components.ranking.exploration`."""
+`components.ranking.rerank`."""
 EXPOSURE_COLUMNS = [
     Columns.REQUEST, Columns.USER, Columns.MODEL_VERSION, Columns.VARIANT, Columns.ITEM, Columns.RANK, Columns.SCORE,
     PROPENSITY, GREEDY,

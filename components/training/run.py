@@ -39,7 +39,7 @@ from components.interests.build import anchors, build_interests
 from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
-from components.ranking.indexes import with_indexes
+from components.ranking.candidates import with_indexes
 from components.settings import Settings
 from components.store.history import write_documents
 from components.store.snapshot import Snapshot

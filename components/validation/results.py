@@ -1,10 +1,17 @@
 """What a validation found."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
+
 from components.core.errors import DuotempoError
+
+RESULT = "result.json"
 
 
 class ValidationError(DuotempoError):
@@ -108,3 +115,60 @@ class ValidationReport:
     docs: Path
     remedy: str
     statistics: dict[str, dict[str, float]]
+
+
+def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime, command: str) -> Path:
+    """Writes both files into `folder`, which is made when it is missing; returns the path of index.html. command: the
+    remedy, "" where there is none.
+
+    Raises ValidationError when they cannot be written.
+    """
+    counts = {
+        "critical": sum(len(result.failures(critical=True)) for result in results),
+        "warnings": sum(len(result.failures(critical=False)) for result in results),
+    }
+    document = {
+        "success": counts["critical"] == 0,
+        "cut": cut.isoformat(),
+        **counts,
+        "suites": {
+            result.suite: {**result.statistics(), "checks": list(map(asdict, result.checks))} for result in results
+        },
+    }
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    page = environment.get_template("report.html.jinja").render(results=results, cut=cut, command=command, **counts)
+    docs = folder / "index.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        docs.write_text(page, encoding="utf-8")
+        (folder / RESULT).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+    except OSError as error:
+        raise ValidationError(
+            f"the report cannot be written to {folder} ({error}): free or choose the folder"
+        ) from error
+    return docs
+
+
+def remedy(results: Sequence[SuiteResult], folder: Path) -> str:
+    """The command, where a critical expectation fails on few events of one source; else ""."""
+    checks = [check for result in results for check in result.checks]
+    named = any(check.event_ids and check.severity == "critical" and not check.success for check in checks)
+    return f"duotempo quarantine --validation {folder}" if named else ""
+
+
+def failing_events(folder: Path) -> dict[str, str]:
+    """By the event_ids that the report in `folder` names: the critical expectation that they fail.
+
+    Raises ValidationError when there is no report.
+    """
+    file = folder / RESULT
+    try:
+        document: dict[str, Any] = json.loads(file.read_bytes())
+        checks = [check for suite in document["suites"].values() for check in suite["checks"]]
+        failed = [check for check in checks if not check["success"] and check["severity"] == "critical"]
+        return {str(name): str(check["description"]) for check in failed for name in check["event_ids"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValidationError(
+            f"{file} is no report of a validation ({type(error).__name__}): name the folder that the failed retraining "
+            "has named"
+        ) from error

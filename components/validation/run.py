@@ -1,5 +1,6 @@
 """Validates frames by their suites."""
 
+import json
 import logging
 import math
 import os
@@ -15,16 +16,56 @@ from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_ID, MAX_VALUE, C
 from components.settings import ValidationSettings
 from components.validation.checks import FEW, read_checks
 from components.validation.frames import FEEDBACK, Surroundings, prepare
-from components.validation.remedy import remedy
-from components.validation.report import write_report
-from components.validation.results import SuiteResult, ValidationError, ValidationReport
-from components.validation.suites import SUITES, load_suite, suite_file
+from components.validation.results import SuiteResult, ValidationError, ValidationReport, remedy, write_report
+
+SUITES = Path(__file__).parents[2] / "expectations"
+logger = logging.getLogger(__name__)
+
+
+if TYPE_CHECKING:
+    from great_expectations.core.expectation_suite import ExpectationSuite
+
+
+def suite_file(folder: Path, name: str) -> Path:
+    """The file of a suite. Raises ValidationError naming the known ones when there is no such suite."""
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
+        raise ValidationError(
+            f"no suite for {name!r} in {folder} (there: {known}): add {file.name} or rename the frame"
+        )
+    return file
+
+
+def load_suite(file: Path) -> "ExpectationSuite":
+    """Reads a suite. Raises ValidationError naming the file and what is wrong in it.
+
+    Every expectation is built on its own first, because ExpectationSuite only logs one that it cannot build and goes on
+    without it.
+    """
+    from great_expectations.core.expectation_suite import ExpectationSuite
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        for number, expectation in enumerate(document["expectations"], start=1):
+            try:
+                ExpectationConfiguration(**expectation).to_domain_obj()
+            except (GreatExpectationsError, TypeError, ValueError) as error:
+                raise ValidationError(
+                    f"{file}: expectation {number} is no valid one ({' '.join(str(error).split())}): correct it"
+                ) from error
+        return ExpectationSuite(**document)
+    except json.JSONDecodeError as error:
+        raise ValidationError(f"{file} is no JSON ({error}): correct it there") from error
+    except (GreatExpectationsError, KeyError, TypeError, ValueError) as error:
+        raise ValidationError(f"{file} is no suite ({error!r}): it needs a name and a list of expectations") from error
+
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_suite import ExpectationSuite
     from great_expectations.datasource.fluent.interfaces import Batch
-
-logger = logging.getLogger(__name__)
 
 
 def validate(

@@ -8,10 +8,10 @@ import orjson
 
 from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, Question
-from components.ranking.exploration import CERTAIN, Exploration, Placed
 from components.ranking.filters import eligible
 from components.ranking.lists import ListBuilder, Rules
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
+from components.ranking.rerank import CERTAIN, Exploration, Placed
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
 from serving.contract.answering import as_fragment

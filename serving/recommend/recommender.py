@@ -15,11 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
-from components.ranking.exclusion import Exclusion
 from components.ranking.explain import Explainer
-from components.ranking.exploration import Exploration
+from components.ranking.filters import Exclusion
+from components.ranking.rerank import Exploration, in_tail
 from components.ranking.scorer import Query, Scorer
-from components.ranking.tail import in_tail
 from components.settings import Settings
 from components.store.impressions import Answered
 from components.store.people import refused

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, distinct, func, or_, select
 
 from components.histories.signals import RATED
-from components.ranking.exclusion import Exclusion
+from components.ranking.filters import Exclusion
 from components.store.schema import Event, Item, User
 
 

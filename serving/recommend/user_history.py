@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from components.histories.signals import signal
 from components.histories.states import UserState
-from components.ranking.exclusion import Exclusion
+from components.ranking.filters import Exclusion
 from components.settings import EventSettings
 from components.store.history import Behaviour, read_documents, read_histories
 from components.store.rows import EventRow

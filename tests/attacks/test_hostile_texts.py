@@ -17,10 +17,9 @@ from components.core.markdown import escaped, table
 from components.evaluation.plots import exposure_bars
 from components.evaluation.report import report
 from components.monitoring.drift import Drift
-from components.monitoring.tables import drift_table
+from components.monitoring.report import drift_table
 from components.settings import Settings
-from components.validation.report import write_report
-from components.validation.results import Check, SuiteResult
+from components.validation.results import Check, SuiteResult, write_report
 from serving.telemetry.logs import OURS, set_up
 
 TEXTS = [

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from cli import console, models, platform, recommendations
 from components.monitoring.online import compare
-from components.monitoring.tables import online_table
+from components.monitoring.report import online_table
 from components.settings import Settings
 from tests.support.observed import exposures, feedback
 

@@ -18,8 +18,7 @@ from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.ingestion.ingest import ingest
 from components.search import preset, study
-from components.search.errors import ImpossibleValues, SearchError
-from components.search.space import SPACE, changed, in_force, space
+from components.search.space import SPACE, ImpossibleValues, SearchError, changed, in_force, space
 from components.settings import PRESETS, EventSettings, Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot

@@ -14,7 +14,7 @@ import pytest
 
 from components.settings import ValidationSettings
 from components.validation import ValidationError, ValidationReport, embedding_frame, validate
-from components.validation.suites import SUITES
+from components.validation.run import SUITES
 from tests.support.interests import CUT, catalogue, event, history, interests
 
 NOW: datetime = CUT.to_pydatetime()

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from components.monitoring.measure import measure_online
-from components.ranking.exploration import Exploration
-from components.ranking.rerank import rerank
+from components.ranking.rerank import Exploration, rerank
 from components.settings import Settings
 from components.store.engine import make_engine
 from serving.contract.responses import RecommendAnswer

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from benchmarks.catalogues import clustered_bundle
 from components.bundle.bundle import Bundle
-from components.ranking.indexes import with_indexes
-from components.ranking.tail import in_tail
+from components.ranking.candidates import with_indexes
+from components.ranking.rerank import in_tail
 from components.settings import EventSettings, RankingSettings
 from serving.contract.answering import Json
 from serving.contract.errors import ApiError

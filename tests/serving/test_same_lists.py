@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from components.arrays.arrow import numbers
 from components.histories.states import UserState
 from components.ranking.batch import BatchLists
+from components.ranking.rerank import in_tail
 from components.ranking.scorer import Scorer
-from components.ranking.tail import in_tail
 from components.settings import RankingSettings
 from serving.contract.requests import RecommendFilters, RecommendRequest
 from serving.recommend.catalogue import Listing

@@ -15,7 +15,7 @@ from prefect.events.worker import EventsWorker
 
 from components.embedding.encoder import MULTILINGUAL
 from components.settings import Settings
-from components.settings.files import PRESETS
+from components.settings.section import PRESETS
 from infra.home import logins, postgres
 from infra.home.home import Home
 from infra.local.platform import Platform

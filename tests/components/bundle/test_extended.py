@@ -13,8 +13,7 @@ from components.arrays.concat_rows import ConcatRows
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.histories.states import UserState
-from components.ranking.candidates import Candidates
-from components.ranking.indexes import with_indexes
+from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.store.item_vectors import VectorOfItem

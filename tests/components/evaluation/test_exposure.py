@@ -7,8 +7,8 @@ from components.evaluation.exposure import exposure, exposure_by_users, item_gro
 from components.evaluation.ranking import rank_served
 from components.evaluation.results import ModelResult
 from components.histories.states import UserState
+from components.ranking.rerank import in_tail
 from components.ranking.scorer import Scorer
-from components.ranking.tail import in_tail
 from components.settings import RankingSettings
 from tests.support.toy_data import tiny_bundle
 

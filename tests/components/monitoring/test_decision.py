@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from components.monitoring.decision import Trainings, decide
+from components.monitoring.canary import Trainings, decide
 from components.monitoring.drift import Drift
 from components.settings import MonitoringSettings
 from tests.support.observed import NOW

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from components.monitoring.online import Figure, Online, compare
-from components.ranking.exploration import Exploration
-from components.ranking.rerank import rerank
+from components.ranking.rerank import Exploration, rerank
 from components.settings import EventSettings
 from tests.support.observed import exposures, feedback
 

@@ -10,7 +10,7 @@ from components.core.columns import Columns
 from components.histories.sequences import Documents, Sequences, build_sequences
 from components.histories.signals import PastTrend
 from components.ranking.batch import CHUNK, recommend_all
-from components.ranking.exclusion import Exclusion
+from components.ranking.filters import Exclusion
 from components.ranking.scorer import Scorer
 from components.settings import EventSettings, RankingSettings
 from tests.support.toy_data import tiny_bundle

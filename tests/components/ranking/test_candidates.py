@@ -15,9 +15,8 @@ from benchmarks.catalogues import clustered_bundle, visitors
 from components.bundle.bundle import Bundle
 from components.histories.signals import trend_scores
 from components.histories.states import UserState
-from components.ranking.candidates import Candidates
+from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import CategoryIndex, best_first, eligible
-from components.ranking.indexes import with_indexes
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from tests.support.toy_data import as_scipy

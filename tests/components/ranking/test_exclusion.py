@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.core.columns import EVENTS
-from components.ranking.exclusion import Exclusion
+from components.ranking.filters import Exclusion
 from components.settings import EventSettings, RankingSettings
 
 STARS = EventSettings(dislike_below=2.5)

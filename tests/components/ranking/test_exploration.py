@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ranking.exploration import Exploration, Placed
-from components.ranking.rerank import rerank
+from components.ranking.rerank import Exploration, Placed, rerank
 
 SCORES = np.array([1.0, 0.9, 0.5, 0.0])
 TEXTS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
