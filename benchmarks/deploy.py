@@ -25,7 +25,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.variants import CHAMPION
 from infra.local.platform import Platform
-from serving.recommend.store_catalogue import active_users
+from serving.recommend.catalogue import active_users
 
 DATASET = "chinese-sample"
 PAGE = ROOT / "docs" / "performance.md"

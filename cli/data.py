@@ -100,7 +100,7 @@ def quarantine(
     \b
     duotempo quarantine --validation ~/.duotempo/runs/RUN/validation/snapshot
     """
-    from components.store.aside import put_aside
+    from components.store.load import put_aside
     from components.validation.results import failing_events
 
     settings = load_settings()

@@ -34,7 +34,7 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     """
     from components.monitoring.measure import measure_online
     from components.monitoring.report import online_table
-    from components.store.monitoring import online_history
+    from components.store.observed import online_history
 
     settings = load_settings()
     with opened_store(settings) as engine:
@@ -87,7 +87,7 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
     """
     from components.monitoring.measure import measure_drift
     from components.monitoring.report import drift_table
-    from components.store.monitoring import drift_history
+    from components.store.observed import drift_history
 
     settings = load_settings()
     with opened_store(settings) as engine:

@@ -23,7 +23,7 @@ from components.ranking.filters import Exclusion
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import read_all_documents
-from components.store.recommendations import replace_recommendations
+from components.store.impressions import replace_recommendations
 from components.store.snapshot import latest_snapshot, take_snapshot
 from flows.names import by_time
 from flows.policies import PATIENT

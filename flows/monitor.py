@@ -24,8 +24,7 @@ from components.monitoring.measure import DriftReport, OnlineReport
 from components.monitoring.report import drift_table, online_table, plot_drift, plot_variants
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.monitoring import record_drift, record_online
-from components.store.observed import count_events_since
+from components.store.observed import count_events_since, record_drift, record_online
 from flows import policies
 from flows.names import by_time
 from infra.orchestration.client import start_deployment

@@ -32,10 +32,9 @@ from serving.recommend.shadow import Shadow
 from serving.recommend.trend import read_trend
 from serving.recommend.variants import Variants
 from serving.storage.batched_reads import Reads
-from serving.storage.change_listener import ChangeListener
+from serving.storage.change_listener import ChangeListener, Poller
 from serving.storage.impressions import Impressions
 from serving.storage.microbatch import MicroBatcher
-from serving.storage.poller import Poller
 from serving.storage.postgres import Database
 from serving.storage.spool import Size, Spool, SpoolError, open_spool
 from serving.telemetry.metrics import Metrics

@@ -14,7 +14,7 @@ from components.datasets.sources import Dataset
 from components.ingestion.admission import EVERYBODY, Admission, admit
 from components.ingestion.clean import clean_events, clean_items
 from components.settings import Settings
-from components.store.apart import rejected_row
+from components.store.faults import rejected_row
 from components.store.load import append_sound_events, quarantine_all, upsert_sound_items
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow

@@ -1,13 +1,50 @@
-"""COPY, the quick way into Postgres, inside a SQLAlchemy transaction."""
+"""Many rows at once: COPY and Postgres' own array literals, and the declared schemas of the frames they become."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 from sqlalchemy import Connection
 
+from components.core.columns import Columns
 from components.store.engine import is_of_the_store, store_error
+
+_JOINT = "\x00"
+"""No text of Postgres holds it."""
+_MOMENT = pa.timestamp("us", tz="UTC")
+EVENT_SCHEMA = pa.schema(
+    [
+        pa.field(Columns.EVENT_ID, pa.string(), nullable=False),
+        pa.field(Columns.USER, pa.string(), nullable=False),
+        pa.field(Columns.ITEM, pa.string(), nullable=False),
+        pa.field(Columns.EVENT, pa.string(), nullable=False),
+        pa.field(Columns.VALUE, pa.float64()),
+        pa.field(Columns.TEXT, pa.string()),
+        pa.field(Columns.OCCURRED_AT, _MOMENT, nullable=False),
+        pa.field(Columns.SESSION, pa.string()),
+        pa.field(Columns.REQUEST, pa.string()),
+        pa.field(Columns.MODEL_VERSION, pa.string()),
+        pa.field(Columns.VARIANT, pa.string()),
+        pa.field(Columns.SOURCE, pa.string(), nullable=False),
+    ]
+)
+ITEM_SCHEMA = pa.schema(
+    [
+        pa.field(Columns.ITEM, pa.string(), nullable=False),
+        pa.field(Columns.TITLE, pa.string(), nullable=False),
+        pa.field(Columns.DESCRIPTION, pa.string(), nullable=False),
+        pa.field(Columns.CATEGORY, pa.list_(pa.string()), nullable=False),
+        pa.field(Columns.AVAILABLE, pa.bool_(), nullable=False),
+        pa.field(Columns.PUBLISHED_AT, _MOMENT),
+        pa.field(Columns.IMAGE, pa.string()),
+        pa.field(Columns.CONTENT_HASH, pa.string(), nullable=False),
+    ]
+)
+EVENT_COLUMNS: list[str] = EVENT_SCHEMA.names
+ITEM_COLUMNS: list[str] = ITEM_SCHEMA.names
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -25,3 +62,33 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
         if not is_of_the_store(error):
             raise
         raise store_error(connection.engine.url, error) from error
+
+
+def text_array(values: Sequence[str | None]) -> str | None:
+    """A text[]; None when all of them are None: `unnest` beside other arrays gives as many NULLs.
+
+    Raises ValueError for a text that Postgres cannot hold.
+    """
+    texts = [value for value in values if value is not None]
+    if not texts:
+        return None
+    joined = _JOINT.join(texts)
+    if joined.count(_JOINT) != len(texts) - 1:
+        raise ValueError("a text holds the character 0")
+    quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_JOINT, f'"{_JOINT}"')
+    if len(texts) == len(values):
+        return f'{{"{quoted.replace(_JOINT, ",")}"}}'
+    given = iter(f'"{quoted}"'.split(_JOINT))
+    return f"{{{','.join('NULL' if value is None else next(given) for value in values)}}}"
+
+
+def number_array(values: Sequence[float | None]) -> str | None:
+    """A float8[] or bigint[]; None as for `text_array`."""
+    if all(value is None for value in values):
+        return None
+    return f"{{{','.join('NULL' if value is None else repr(value) for value in values)}}}"
+
+
+def time_array(values: Iterable[datetime]) -> str:
+    """A float8[] of epoch seconds for `to_timestamp`, to the microsecond until the year 2106; the times are aware."""
+    return f"{{{','.join(map(repr, map(datetime.timestamp, values)))}}}"

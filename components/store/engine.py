@@ -1,5 +1,7 @@
-"""The way into Postgres, and the errors that say what to do when it is shut."""
+"""The way into Postgres, the errors that say what to do when it is shut, and being told of changes at their commit
+(LISTEN)."""
 
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import psycopg
@@ -9,9 +11,9 @@ from sqlalchemy.exc import ArgumentError
 
 from components.core.errors import DuotempoError
 from components.store.faults import Fault, fault_of
+from components.store.timed import TimedConnection
 
 CONNECT_TIMEOUT_SECONDS = 5
-
 _UNREACHABLE = "start it with `duotempo up`, or check host, user, password and name in DUOTEMPO_DATABASE_URL"
 _REMEDIES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": _UNREACHABLE,
@@ -19,6 +21,12 @@ _REMEDIES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/c
     "42P01": "`duotempo up` makes Duotempo's tables",
     "53": "give the server more disk, memory or connections, then try again",
 }
+USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
+VECTORS = "duotempo_vectors"
+"""Channels; the payload is a JSON array of the ids of who or what changed, empty for more than it can hold."""
+ALIVE_SECONDS = 2.0
+KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
+"""A server that is gone without a word is missed after some ten seconds."""
 
 
 class StoreError(DuotempoError):
@@ -72,3 +80,27 @@ def store_error(url: URL, error: psycopg.Error) -> StoreError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     remedy = next((remedy for beginning, remedy in _REMEDIES.items() if state.startswith(beginning)), "try again")
     return StoreError(f"Postgres at {url.host}:{url.port or 5432} (database {url.database}): {reason}; {remedy}")
+
+
+def listen(url: str, channels: Sequence[str], name: str) -> TimedConnection:
+    """A connection that is told what comes on the channels; `name` shows in pg_stat_activity. Raises psycopg.Error."""
+    address = make_url(url).set(drivername="postgresql").update_query_string(KEPT_ALIVE)
+    connection = TimedConnection.connect(
+        address.render_as_string(hide_password=False),
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        application_name=name,
+    )
+    try:
+        for channel in channels:
+            connection.execute(f"LISTEN {channel}".encode())
+    except psycopg.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def check_alive(connection: TimedConnection) -> None:
+    """Raises psycopg.OperationalError when the server does not answer in time, and so tells nothing either."""
+    with connection.within(ALIVE_SECONDS):
+        connection.execute("SELECT")

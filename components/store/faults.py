@@ -1,12 +1,22 @@
-"""Whose fault an error of the database is: nobody can be reached, it may pass, or what was to be stored is unsound."""
+"""Whose fault an error of the database is; and many rows in one go, of which one cannot be stored: it goes into
+quarantine and never keeps the others out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from enum import Enum
+from typing import TypeVar
 
 import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from components.core.errors import DuotempoError
+from components.store.rows import EventRow, ItemRow, Rejected
 from components.store.timed import TimeIsUp
+
+Row = TypeVar("Row")
+UNSOUND = (DBAPIError, DuotempoError, ValueError, OverflowError)
 
 
 class Fault(Enum):
@@ -62,3 +72,40 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def store_apart(
+    connection: Connection,
+    rows: Sequence[Row],
+    store: Callable[[Sequence[Row]], None],
+    refused: Callable[[Row, Exception], None],
+) -> None:
+    """Stores rows inside the open transaction: together, else by halves, down to the rows that are `refused`.
+
+    Raises what is not the fault of a row; nothing of the transaction can be kept then.
+    """
+    if not rows:
+        return
+    try:
+        with connection.begin_nested():
+            store(rows)
+        return
+    except UNSOUND as error:
+        if fault_of(error) is not Fault.ROW:
+            raise
+        if len(rows) == 1:
+            refused(rows[0], error)
+            return
+    for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        store_apart(connection, half, store, refused)
+
+
+def unstorable(error: Exception) -> str:
+    """The reason of a row that the database refuses: it quotes nothing of the row."""
+    return f"unstorable: the database refuses this row ({named(error)})"
+
+
+def rejected_row(row: EventRow | ItemRow, error: Exception, index: int = -1) -> Rejected:
+    """A cleaned row for quarantine. index: of its raw row, where that is known."""
+    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._asdict().items()}
+    return Rejected(index, told, unstorable(error))

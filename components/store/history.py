@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, bindparam, func, select, text
+from sqlalchemy import Connection, Engine, and_, bindparam, func, not_, select, text
 
+from components.histories.signals import RATED
+from components.settings import EventSettings
 from components.store.bulk import copy_rows
 from components.store.people import lock_users
 from components.store.schema import Event, UserVector
@@ -23,8 +25,6 @@ _HISTORIES = text(
 _DOCUMENTS = select(UserVector.user_id, UserVector.document_long, UserVector.document_short).where(
     UserVector.user_id == func.any(bindparam("users")), UserVector.encoder == bindparam("encoder")
 )
-
-
 _LATELY = text(
     "SELECT user_id FROM events WHERE occurred_at >= :since"
     " GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT :most"
@@ -115,3 +115,13 @@ def count_answers(engine: Engine, request_id: str) -> int:
     with engine.connect() as connection:
         query = select(func.count()).select_from(Event).where(Event.request_id == request_id)
         return connection.execute(query).scalar_one()
+
+
+def count_wanted(connection: Connection, since: datetime, settings: EventSettings) -> dict[str, int]:
+    """Positive events of each item from `since` on, those that `components.histories.signals` calls positive."""
+    positive = [kind for kind, weight in settings.weights.items() if weight * settings.signs[kind] > 0]
+    disliked = and_(Event.event.in_(RATED), func.coalesce(Event.value, settings.dislike_below) < settings.dislike_below)
+    counted = select(Event.item_id, func.count()).where(
+        Event.occurred_at >= since, Event.event.in_(positive), not_(disliked)
+    )
+    return dict(connection.execute(counted.group_by(Event.item_id)).all())

@@ -1,4 +1,4 @@
-"""What the service showed, to whom, when and how likely; and what a shadow would have shown."""
+"""What the service showed, to whom, when and how likely; what a shadow would have shown; and the last batch run."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, text
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects.postgresql import insert
 
-from components.store.arrays import text_array, time_array
-from components.store.people import SPACE, buckets, check_key
+from components.core.columns import Columns
+from components.store.bulk import copy_rows, text_array, time_array
+from components.store.people import SPACE, buckets, check_key, lock_users
 from components.store.privacy import Privacy
 from components.store.schema import ShadowAnswer
 from components.store.variants import Part
@@ -25,6 +27,11 @@ KEYED = "keyed"
 _ANSWERERS = text(
     "SELECT request_id, user_id, variant, model_version FROM impressions"
     " WHERE request_id = ANY(CAST(:request_ids AS text[]))"
+)
+_COLUMNS = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE, Columns.MODEL_VERSION)
+_GONE = (
+    "DELETE FROM batch_recommendations b"
+    " WHERE NOT EXISTS (SELECT FROM users u WHERE u.user_id = b.user_id AND u.consent)"
 )
 
 
@@ -94,3 +101,17 @@ def record_shadow(
         "error": error,
     }
     connection.execute(insert(ShadowAnswer).values(answer).on_conflict_do_nothing())
+
+
+def replace_recommendations(engine: Engine, recommendations: pa.Table, model_version: str) -> int:
+    """Puts user_id, rank, item_id, score into batch_recommendations in place of what was there: how many rows.
+
+    Of people who were erased meanwhile, or do not consent any more, none are kept.
+    """
+    rows = zip(*(recommendations[name].to_pylist() for name in _COLUMNS[:4]), strict=True)
+    with engine.begin() as connection:
+        lock_users(connection, recommendations[Columns.USER].unique().to_pylist())
+        connection.execute(text("TRUNCATE batch_recommendations"))
+        copy_rows(connection, "batch_recommendations", _COLUMNS, ((*row, model_version) for row in rows))
+        gone = connection.execute(text(_GONE))
+    return recommendations.num_rows - gone.rowcount

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from components.core.normalize import json_safe
-from components.store.apart import rejected_row, store_apart, unstorable
-from components.store.arrays import number_array, text_array, time_array
-from components.store.bulk import copy_rows
+from components.store.bulk import copy_rows, number_array, text_array, time_array
+from components.store.faults import rejected_row, store_apart, unstorable
 from components.store.partitions import ensure_partitions, missing_months
+from components.store.people import FORGOTTEN, NO_CONSENT, SPACE, buckets, check_key, lock_users, storable
+from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow, Rejected
 
 AT_ONCE = 20_000
@@ -27,6 +30,21 @@ _QUARANTINE = text(
     'INSERT INTO quarantine (source, "row", reason)'
     ' SELECT :source, i."row", i.reason FROM unnest(CAST(:rows AS jsonb[]), CAST(:reasons AS text[])) AS i'
     ' ("row", reason) ON CONFLICT DO NOTHING'
+)
+_TAKE_IN = text(
+    "SELECT what, said FROM take_in(:space, CAST(:buckets AS int[]), CAST(:users AS text[]), CAST(:items AS text[]),"
+    f" CAST(:key AS text), CAST(:hashes AS text[]), {EVENT_ARRAYS})"
+)
+_FIND = text(
+    "SELECT event_id, user_id, source, to_jsonb(events) FROM events JOIN event_keys USING (event_id, occurred_at)"
+    " WHERE event_id = ANY(:ids)"
+)
+_REMOVE = (
+    text(
+        "DELETE FROM events USING event_keys AS known WHERE known.event_id = ANY(:ids)"
+        " AND events.event_id = known.event_id AND events.occurred_at = known.occurred_at"
+    ),
+    text("DELETE FROM event_keys WHERE event_id = ANY(:ids)"),
 )
 
 
@@ -136,3 +154,58 @@ def quarantine_all(connection: Connection, source: str, rejected: Sequence[Rejec
         quarantine(connection, source, [Rejected(one.index, {"sha256": digest}, unstorable(error))])
 
     store_apart(connection, rejected, lambda some: quarantine(connection, source, some), refused)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """known: the event_ids that were there before. Where anything else is told, nothing was stored: refused: users of
+    whom nothing may be kept, with the reason; unknown: items that the catalogue lacks; keyed: the tombstones must be
+    asked too."""
+
+    known: Set[str]
+    refused: Mapping[str, str]
+    unknown: Set[str]
+    keyed: bool
+
+    @property
+    def stored(self) -> bool:
+        return not (self.refused or self.unknown or self.keyed)
+
+
+def take_in(
+    connection: Connection, privacy: Privacy, user_ids: Collection[str], rows: Sequence[EventRow], *, keyed: bool
+) -> Taken:
+    """Stores events (event_id unique among them) of users under the lock of `lock_users`, if all of these users and
+    items are welcome. keyed: asks the tombstones, too. The partitions must be there. Raises PrivacyError."""
+    users = storable(user_ids)
+    hashes = {privacy.tombstone(user): user for user in users} if keyed else {}
+    asked = {
+        "space": SPACE,
+        "buckets": buckets(user_ids),
+        "users": text_array(users),
+        "items": text_array(list({row.item_id for row in rows})),
+        "key": privacy.key_id if keyed else None,
+        "hashes": text_array(list(hashes)),
+    }
+    said: dict[str, list[str]] = {}
+    for what, name in connection.execute(_TAKE_IN, asked | event_arrays(in_order(rows))):
+        said.setdefault(what, []).append(name)
+    for key in said.get("key", []):
+        check_key(key, privacy)
+    refused = dict.fromkeys(said.get("no_consent", []), NO_CONSENT)
+    refused |= {hashes[one]: FORGOTTEN for one in said.get("forgotten", [])}
+    return Taken(set(said.get("known", [])), refused, set(said.get("unknown_item", [])), "key" in said)
+
+
+def put_aside(connection: Connection, reasons: Mapping[str, str]) -> int:
+    """Moves events to quarantine, with the reasons by event_id: how many were there. The same event may come again."""
+    ids = {"ids": list(reasons)}
+    lock_users(connection, {row.user_id for row in connection.execute(_FIND, ids)})
+    found: dict[str, list[Rejected]] = defaultdict(list)
+    for event_id, _, source, row in connection.execute(_FIND, ids):
+        found[source].append(Rejected(-1, row, f"failed_validation: {reasons[event_id]}"))
+    for source, rejected in found.items():
+        quarantine_all(connection, source, rejected)
+    for statement in _REMOVE:
+        connection.execute(statement, ids)
+    return sum(map(len, found.values()))

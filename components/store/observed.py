@@ -1,13 +1,17 @@
 """What the service showed and what people did in a window of time: of those who consent, as in a snapshot."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from components.core.columns import Columns
+from components.store.schema import DriftMeasure, OnlineMetric
 
 PROPENSITY, GREEDY = "propensity", "greedy"
 """How likely the item was to stand at its place, in (0, 1], and whether it stands there without exploration too; see
@@ -17,7 +21,6 @@ EXPOSURE_COLUMNS = [
     PROPENSITY, GREEDY,
 ]  # fmt: skip
 FEEDBACK_COLUMNS = [Columns.REQUEST, Columns.ITEM, Columns.EVENT, Columns.VALUE]
-
 _EXPOSURES = """
     SELECT request_id, user_id, model_version, variant, shown.item_id, shown.rank, shown.score, shown.propensity,
         coalesce(shown.greedy, shown.propensity = 1) AS greedy
@@ -46,6 +49,7 @@ _SHADOWS = """
     FROM shadow_answers WHERE answered_at >= :since AND answered_at < :until
     GROUP BY model_version ORDER BY min(answered_at)"""
 _UNKNOWN_TO = "SELECT count(*) FROM events JOIN users USING (user_id) WHERE occurred_at >= :cut AND consent"
+Table = type[DriftMeasure] | type[OnlineMetric]
 
 
 @dataclass(frozen=True)
@@ -156,3 +160,36 @@ def _frame(engine: Engine, query: str, window: Window, columns: list[str], numbe
         rows = [tuple(row) for row in connection.execute(text(query), window.bounds)]
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def record_drift(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Keeps rows of the table drift; a feature that was measured at the same time before is kept as it was."""
+    _record(engine, DriftMeasure, rows)
+
+
+def record_online(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Keeps rows of the table online_metrics, each metric of a variant once a time."""
+    _record(engine, OnlineMetric, rows)
+
+
+def drift_history(engine: Engine, since: datetime) -> list[dict[str, Any]]:
+    """The rows of drift that were measured since then, oldest first. Raises StoreError."""
+    return _history(engine, DriftMeasure, since)
+
+
+def online_history(engine: Engine, since: datetime) -> list[dict[str, Any]]:
+    """The rows of online_metrics that were measured since then, oldest first. Raises StoreError."""
+    return _history(engine, OnlineMetric, since)
+
+
+def _record(engine: Engine, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def _history(engine: Engine, table: Table, since: datetime) -> list[dict[str, Any]]:
+    columns = table.__table__.columns
+    query = select(*columns).where(table.measured_at >= since).order_by(*table.__table__.primary_key)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

@@ -2,14 +2,15 @@
 
 import zlib
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from components.core.normalize import UNSTORABLE
-from components.store.arrays import number_array, text_array
+from components.store.bulk import number_array, text_array
 from components.store.privacy import Privacy, PrivacyError
-from components.store.schema import PrivacyKey, Tombstone, User
+from components.store.schema import QUARANTINED_USER, PrivacyKey, Tombstone, User
 
 NO_CONSENT = "no_consent: this user does not consent; nothing was stored"
 FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets events in again"
@@ -31,6 +32,16 @@ _SAID = text(
 )
 _BURIED = text("SELECT user_hash FROM tombstones WHERE user_hash = ANY(CAST(:hashes AS text[]))")
 _KEY_ID = text("SELECT key_id FROM privacy_key")
+_QUERIES = {
+    "user": "SELECT * FROM users WHERE user_id = ANY(:names)",
+    "events": "SELECT * FROM events WHERE user_id = ANY(:names) ORDER BY occurred_at, received_at, event_id",
+    "impressions": "SELECT * FROM impressions WHERE user_id = ANY(:names) ORDER BY served_at, request_id",
+    "interest_vectors": (
+        "SELECT encoder, as_of, document_long::text, document_short::text FROM user_vectors WHERE user_id = ANY(:names)"
+    ),
+    "batch_recommendations": "SELECT * FROM batch_recommendations WHERE user_id = ANY(:names) ORDER BY rank",
+    "rejected_rows": f"SELECT * FROM quarantine WHERE {QUARANTINED_USER} = ANY(:names) ORDER BY quarantine_id",
+}
 
 
 def lock_users(connection: Connection, user_ids: Iterable[str], *, alone: bool = False) -> None:
@@ -120,3 +131,13 @@ def check_key(key: str, privacy: Privacy) -> None:
             "this process has another privacy key than the store was filled with: give all of them the same "
             "DUOTEMPO_PRIVACY__KEY, or the same home"
         )
+
+
+def export_user(connection: Connection, privacy: Privacy, names: Sequence[str]) -> dict[str, Any]:
+    """The rows of every table that names the user by one of `names` (`Privacy.names`). Raises PrivacyError."""
+    reason = next(iter(refused(connection, privacy, names).values()), None)
+    found: dict[str, Any] = {"user_id": names[0], "excluded_reason": reason, "nothing_is_kept_because": reason}
+    for name, query in _QUERIES.items():
+        rows = connection.execute(text(f"SELECT to_jsonb(found) FROM ({query}) AS found"), {"names": list(names)})
+        found[name] = list(rows.scalars())
+    return found

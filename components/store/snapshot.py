@@ -22,7 +22,7 @@ from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.core.files import sha256
 from components.core.ids import repaired_id
-from components.store.frames import EVENT_SCHEMA, ITEM_SCHEMA
+from components.store.bulk import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User
 
 CHUNK_ROWS = 50_000

@@ -18,9 +18,8 @@ from components.embedding.choose import candidates
 from components.embedding.encoder import Encoder
 from components.interests.documents import item_texts
 from components.settings import Settings
-from components.store.engine import StoreError, make_engine
+from components.store.engine import ITEMS, VECTORS, StoreError, listen, make_engine
 from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors
-from components.store.listening import ITEMS, VECTORS, listen
 
 BATCH = 256
 GATHER_SECONDS = 0.5

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from serving.contract.answering import Json
+from serving.contract.responses import Json
 
 RETRY_SECONDS = "2"
 HUNG_UP = 499

@@ -15,11 +15,9 @@ from components.core.ids import clean_id
 from components.ingestion.admission import Admission, identified
 from components.ingestion.clean import Cleaned, clean_events, clean_items
 from components.settings import EventSettings
-from components.store.apart import rejected_row
-from components.store.faults import named
+from components.store.faults import named, rejected_row
 from components.store.impressions import read_answerers
-from components.store.intake import Taken, take_in
-from components.store.load import quarantine, quarantine_all, upsert_sound_items
+from components.store.load import Taken, quarantine, quarantine_all, take_in, upsert_sound_items
 from components.store.partitions import missing_months, month_of
 from components.store.people import claim_key
 from components.store.privacy import Privacy
@@ -31,8 +29,7 @@ from serving.recommend.variants import Variants
 from serving.storage.impressions import Impressions
 from serving.storage.microbatch import MicroBatcher
 from serving.storage.postgres import Database, DatabaseAway
-from serving.storage.spool import Spool, SpoolError
-from serving.storage.waiting import spool_events, spool_rejected
+from serving.storage.spool import Spool, SpoolError, spool_events, spool_rejected
 from serving.telemetry.metrics import Metrics
 
 FEEDBACK = "feedback"

@@ -3,8 +3,7 @@
 from typing import Any
 
 from components.store.erasure import forget_all
-from components.store.export import export_user
-from components.store.people import set_consent
+from components.store.people import export_user, set_consent
 from components.store.privacy import Privacy
 from serving.contract.errors import unavailable
 from serving.contract.requests import ConsentRequest, PersonRequest

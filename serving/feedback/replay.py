@@ -16,16 +16,14 @@ from sqlalchemy import Connection
 
 from components.core.columns import Columns
 from components.ingestion.admission import Admission, admit
-from components.store.apart import unstorable
-from components.store.faults import named
+from components.store.faults import named, unstorable
 from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
 from serving.recommend.variants import Variants
 from serving.storage.postgres import Database, DatabaseAway, DatabaseUnable
-from serving.storage.spool import Row, Spool, SpoolError
-from serving.storage.waiting import waiting_events
+from serving.storage.spool import Row, Spool, SpoolError, waiting_events
 from serving.telemetry.metrics import Metrics
 
 SECONDS = 0.5

@@ -23,20 +23,20 @@ from components.settings import SecuritySettings
 from components.store.keys import ADMIN, FEEDBACK, RECOMMEND, sign_in
 from components.store.privacy import PrivacyError
 from serving.contract import requests, responses
-from serving.contract.answering import Json
 from serving.contract.errors import ApiError, unavailable
 from serving.contract.openapi import Operation, openapi
+from serving.contract.responses import Json
 from serving.http.access import Access, Handler, protected
+from serving.http.auth import begin_session
 from serving.http.bodies import read_body, read_query
 from serving.http.connections import Connections
 from serving.http.middleware import Watched
-from serving.http.sessions import begin_session
 from serving.page.files import page_routes
 from serving.process.handover import READY_FILE, Drain, tell_ready, uvicorn_server
 from serving.process.identity import PLATFORM
 from serving.process.smoke_test import warm_standby
 from serving.process.transport import write_together
-from serving.recommend.store_catalogue import active_users, search_items
+from serving.recommend.catalogue import active_users, search_items
 from serving.runtime import Runtime
 from serving.storage.postgres import DatabaseAway
 from serving.storage.spool import SpoolError

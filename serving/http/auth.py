@@ -10,16 +10,18 @@ from functools import lru_cache
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from components.settings import SecuritySettings
-from components.store.keys import ADMIN, Key, read_keys, verify
+from components.store.keys import ADMIN, SESSION_LIFETIME, Key, read_keys, verify
 from serving.contract.errors import ApiError, unavailable
 from serving.http.connections import is_loopback
-from serving.http.quotas import Quotas
-from serving.http.rate_limit import Buckets
-from serving.http.sessions import session_key
+from serving.http.rate_limit import Buckets, Quotas
 from serving.storage.postgres import Database, DatabaseAway
 
+ITS_OWN = frozenset({"same-origin", "none"})
+"""What a browser says of requests that no foreign page began. A page at another port of this machine is such a one,
+though the cookie would come along."""
 SCHEME = "bearer"
 LOCAL = "local"
 OF_A_PROXY = frozenset(
@@ -29,6 +31,31 @@ OF_A_PROXY = frozenset(
 LONGEST_HOST = 255
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 logger = logging.getLogger(__name__)
+
+
+def session_key(request: HTTPConnection) -> str:
+    """The key of the session that a request of our own page belongs to, empty where there is none."""
+    if request.headers.get("sec-fetch-site", "none") not in ITS_OWN:
+        return ""
+    return request.cookies.get(_name(request), "")
+
+
+def begin_session(request: HTTPConnection, response: Response, key: str) -> None:
+    """Has the browser keep the key until the session ends."""
+    response.set_cookie(
+        _name(request),
+        key,
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="strict",
+        secure=request.scope["scheme"] == "https",
+    )
+
+
+def _name(request: HTTPConnection) -> str:
+    """Another one for each port, as a browser has the same cookies for all ports of a machine."""
+    server = request.scope.get("server")
+    return f"duotempo-{server[1] if server else 0}"
 
 
 class KeyRing:

@@ -1,19 +1,65 @@
 """The catalogue as it is now, in memory: the bundle's own copy, and where Postgres differs from it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_, distinct, func, or_, select
 
 from components.arrays.arrow import numbers
-from components.ranking.filters import CategoryIndex
-from serving.recommend.store_catalogue import ListedItem, read_items, stream_items
+from components.histories.signals import RATED
+from components.ranking.filters import CategoryIndex, Exclusion
+from components.store.schema import Event, Item, User
 
 REMEMBERED = 20_000
 """Items whose title and categories are at hand; those that are shown often stay so."""
+
+
+@dataclass(frozen=True)
+class ListedItem:
+    title: str
+    category: list[str]
+    available: bool
+
+
+def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, ListedItem]:
+    """The items by their id; one that the catalogue does not have is missing."""
+    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    rows = connection.execute(columns.where(Item.item_id == func.any(list(item_ids))))
+    return {row.item_id: ListedItem(row.title, list(row.category), row.available) for row in rows}
+
+
+def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
+    """All items with their ids, a few thousand in memory at a time."""
+    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    for part in connection.execute(columns, execution_options={"yield_per": 10_000}).partitions():
+        for item_id, title, category, available in part:
+            yield item_id, ListedItem(title, category, available)
+
+
+def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) -> set[str]:
+    """Every item that is not shown to the user again."""
+    low = and_(Event.event.in_(RATED), Event.value < exclusion.below)
+    met = select(distinct(Event.item_id)).where(Event.user_id == user_id)
+    return set(connection.scalars(met.where(or_(Event.event.in_(exclusion.kinds), low))))
+
+
+def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:
+    """Items whose title holds `query`, in the order of their titles."""
+    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    found = columns.where(Item.title.icontains(query, autoescape=True)).order_by(Item.title, Item.item_id).limit(limit)
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def active_users(connection: Connection, limit: int) -> Sequence[dict[str, object]]:
+    """Users who consent, with the number of their events, the most active first."""
+    events = func.count().label("events")
+    counted = select(Event.user_id, events).join(User, User.user_id == Event.user_id).where(User.consent)
+    ordered = counted.group_by(Event.user_id).order_by(events.desc(), Event.user_id).limit(limit)
+    return [dict(row) for row in connection.execute(ordered).mappings()]
 
 
 class Listing:

@@ -1,23 +1,27 @@
 """Lists of the items of one bundle: what may be shown, best first, re-ranked, as an answer shows it."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
 
 from components.bundle.bundle import Bundle
+from components.histories.states import UserState
 from components.ranking.candidates import Candidates, Question
+from components.ranking.explain import Profile
 from components.ranking.filters import eligible
 from components.ranking.lists import ListBuilder, Rules
 from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
 from components.ranking.rerank import CERTAIN, Exploration, Placed
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
-from serving.contract.answering import as_fragment
 from serving.contract.requests import RecommendRequest
+from serving.contract.responses import as_fragment
 from serving.recommend.catalogue import Listing
 from serving.recommend.trend import LiveTrend
+from serving.recommend.user_history import UserHistory
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,46 @@ class Listed:
     @property
     def item_ids(self) -> list[str]:
         return [str(item["item_id"]) for item in self.items]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What /recommend answers, and what others want to know of it."""
+
+    body: dict[str, object]
+    request_id: str
+    listed: Listed
+
+
+@dataclass(frozen=True)
+class Interest:
+    """What a user wants, as the model reads it, and in words. stored: what it was read from."""
+
+    stored: UserHistory
+    state: UserState
+    query: Query
+    told: dict[str, object]
+    lists: dict[int, Listed] = field(default_factory=dict)
+    """The latest list that asked for nothing but its length, by that."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A list, and what it was made of."""
+
+    interest: Interest
+    listed: Listed
+
+
+def in_words(long_share: float, profile: Profile) -> dict[str, object]:
+    """What an answer tells of the interest."""
+    known = not math.isnan(long_share)
+    return {
+        "long_weight": round(long_share, 4) if known else 0.0,
+        "short_weight": round(1.0 - long_share, 4) if known else 0.0,
+        "long": profile.long_terms(),
+        "short": profile.short_terms(),
+    }
 
 
 class _Counted:

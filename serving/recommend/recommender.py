@@ -26,20 +26,16 @@ from components.store.privacy import Privacy
 from components.store.rows import EventRow
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
-from serving.recommend.catalogue import Listing
+from serving.recommend.catalogue import ListedItem, Listing
 from serving.recommend.new_items import NewItems
-from serving.recommend.ranked import Answer, Interest, Ranked, in_words
-from serving.recommend.ranking import Listed, Lists
-from serving.recommend.recent import Recent
+from serving.recommend.ranking import Answer, Interest, Listed, Lists, Ranked, in_words
 from serving.recommend.recent_feedback import RecentFeedback
-from serving.recommend.store_catalogue import ListedItem
 from serving.recommend.trend import LiveTrend
-from serving.recommend.user_cache import UserCache
+from serving.recommend.user_cache import Recent, UserCache
 from serving.recommend.user_history import NOTHING, REFUSED, HistoryReader, UserHistory
 from serving.storage.batched_reads import Reads, Session
 from serving.storage.impressions import Impressions
-from serving.storage.spool import Spool, SpoolError
-from serving.storage.waiting import waiting_events
+from serving.storage.spool import Spool, SpoolError, waiting_events
 from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
 

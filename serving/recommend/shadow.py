@@ -9,7 +9,7 @@ from threading import Semaphore
 
 from components.store.impressions import record_shadow
 from serving.contract.requests import RecommendRequest
-from serving.recommend.ranked import Answer
+from serving.recommend.ranking import Answer
 from serving.recommend.recommender import Recommender
 from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics

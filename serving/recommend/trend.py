@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from components.histories.signals import RECENT_SECONDS, trend_scores, with_least
 from components.settings import EventSettings
-from components.store.trend import count_wanted
+from components.store.history import count_wanted
 
 
 class LiveTrend:

@@ -1,11 +1,13 @@
 """What is known of the users who asked lately, in memory, and whether it still holds."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 MOST = 20_000
 """Users who are remembered; the one who asked longest ago goes first."""
 MOST_EVENTS = 20
@@ -13,6 +15,35 @@ MOST_EVENTS = 20
 Known = TypeVar("Known")
 Event = TypeVar("Event")
 After = Callable[[Known, Sequence[Event]], Known | None]
+
+
+class Recent(Generic[Key, Value]):
+    """At most so many; the one asked for longest ago goes first. Any thread may ask and put."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            if (value := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+            return value
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+    def put(self, key: Key, value: Value) -> None:
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
 
 
 class UserCache(Generic[Known, Event]):

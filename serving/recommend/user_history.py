@@ -14,7 +14,7 @@ from components.settings import EventSettings
 from components.store.history import Behaviour, read_documents, read_histories
 from components.store.rows import EventRow
 from serving.contract.requests import ContextEvent
-from serving.recommend.store_catalogue import read_excluded
+from serving.recommend.catalogue import read_excluded
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The versions inside this Bento, and which of them answers whom."""
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,20 +11,48 @@ from threading import Event, Lock
 from sqlalchemy import Connection
 
 from components.store.rows import EventRow
-from components.store.variants import CHAMPION, Part
+from components.store.variants import CANARY, CHALLENGER, CHAMPION, SHADOW, Part
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.process.smoke_test import wanted_version
-from serving.recommend.assignment import assigned, shadowed
-from serving.recommend.ranked import Answer
+from serving.recommend.ranking import Answer
 from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.storage.postgres import LONG, Database
 from serving.telemetry.metrics import Metrics
 
+SPACE = 1 << 64
 ON_TRIAL = "trial"
 logger = logging.getLogger(__name__)
+
+
+def assigned(parts: Mapping[str, Part], user_id: str) -> Part:
+    """The part that answers a user. `parts` hold a champion, who has all whom no other one has.
+
+    A draw for each part, by the user and the version: whom one canary hits says nothing about the next one, and a
+    canary that begins or ends moves nobody between champion and challenger but those whom it has itself.
+    """
+    left = 1.0
+    for variant in (CHALLENGER, CANARY):
+        if (part := parts.get(variant)) is None:
+            continue
+        if left > 0 and position(part.model_version, user_id) < part.share / left:
+            return part
+        left -= part.share
+    return parts[CHAMPION]
+
+
+def shadowed(parts: Mapping[str, Part], request_id: str) -> Part | None:
+    """The shadow, if this request is of the sample that it answers too."""
+    part = parts.get(SHADOW)
+    return part if part and position(part.model_version, request_id) < part.share else None
+
+
+def position(salt: str, name: str) -> float:
+    """A number in [0, 1) that looks drawn at random and is always the same one."""
+    digest = hashlib.sha256(f"{salt}\0{name}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) / SPACE
 
 
 class Variants:

@@ -1,23 +1,56 @@
-"""What other writers change in Postgres, told at their commit (LISTEN); see the migrations 0006 and 0008."""
+"""What other writers change in Postgres, told at their commit (LISTEN), or found by looking again and again; see the
+migrations 0006 and 0008."""
 
 import logging
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Protocol
 
 import orjson
 import psycopg
+from sqlalchemy import Connection
 
-from components.store.listening import GONE, ITEMS, USERS, VECTORS, check_alive, listen
-from serving.storage.postgres import DatabaseAway
+from components.store.engine import GONE, ITEMS, USERS, VECTORS, check_alive, listen
+from serving.storage.postgres import Database, DatabaseAway
 
+logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """Between two looks at whether the server is alive, and between two tries."""
 END_SECONDS = 0.1
 """How long an end waits for the thread."""
-logger = logging.getLogger(__name__)
+
+
+class Poller:
+    """Looks at once and then every few seconds. While Postgres is away, what was found stays in force."""
+
+    def __init__(self, name: str, seconds: float, database: Database, look: Callable[[Connection], None]) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._database = database
+        self._ask = look
+        self._over = Event()
+        self._thread = Thread(target=self._look_again, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._look()
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look_again(self) -> None:
+        while not self._over.wait(self._seconds):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            with self._database.begin() as connection:
+                self._ask(connection)
+        except DatabaseAway as error:
+            logger.warning("%s: as before, %s", self._name, error)
 
 
 class Memory(Protocol):

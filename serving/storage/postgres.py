@@ -1,9 +1,11 @@
 """Postgres as the service sees it: there, or away."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import psycopg
@@ -16,15 +18,47 @@ from components.store.engine import StoreError, make_engine
 from components.store.faults import Fault, fault_of
 from components.store.partitions import KNOWN, Partitioned, ensure_partitions, missing_months
 from components.store.timed import CONNECT_SECONDS, TimedConnection
-from serving.storage.breaker import Breaker
 from serving.telemetry.tracing import Traces
 
+FAILURES = 3
+"""In a row, from which on it is not."""
+logger = logging.getLogger(__name__)
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
 PATIENCE = 5.0
 """Time of a transaction for which nobody waits."""
 LONG = 120.0
 """Time of one that reads the whole catalogue, or erases."""
 POOL_SECONDS = 2.0
+
+
+class Breaker:
+    """Any thread may tell and ask. Who asks Postgres at leisure closes it again: no request has to try.
+
+    seconds: an answer that took longer is none.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failures = 0
+        self._lock = Lock()
+
+    @property
+    def open(self) -> bool:
+        return self._failures >= FAILURES
+
+    def failed(self) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._failures == FAILURES:
+                logger.warning("Postgres does not answer in time: requests do without it")
+
+    def answered(self, seconds: float) -> None:
+        if seconds > self._seconds:
+            return
+        with self._lock:
+            if self.open:
+                logger.warning("Postgres answers again")
+            self._failures = 0
 
 
 class DatabaseAway(Exception):

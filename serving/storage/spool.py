@@ -7,14 +7,18 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from components.core.columns import Columns
 from components.core.errors import DuotempoError
+from components.core.ids import clean_id
 from components.settings import Settings
+from components.store.rows import EventRow, Rejected
 
 FILE = "feedback.sqlite"
 PAGE_BYTES = 4096
@@ -244,3 +248,24 @@ def dead_letters(settings: Settings) -> int:
 def spool_folder(settings: Settings) -> Path:
     """Where the spool of this machine lies."""
     return (settings.serving.spool_folder or settings.home / "spool").expanduser()
+
+
+def spool_events(events: Iterable[EventRow]) -> list[Row]:
+    return [
+        Row(one.event_id, one.user_id, {**one._asdict(), Columns.OCCURRED_AT: one.occurred_at.isoformat()})
+        for one in events
+    ]
+
+
+def spool_rejected(rejected: Iterable[Rejected]) -> list[Row]:
+    """For quarantine."""
+    return [Row(None, clean_id(one.row.get(Columns.USER)), one.row, one.reason) for one in rejected]
+
+
+def waiting_events(rows: Iterable[Row]) -> list[EventRow]:
+    """The events among the rows."""
+    return [
+        EventRow(**{**row.values, Columns.OCCURRED_AT: datetime.fromisoformat(row.values[Columns.OCCURRED_AT])})
+        for row in rows
+        if row.reason is None
+    ]

@@ -17,8 +17,7 @@ from components.ingestion.ingest import ingest
 from components.settings import EventSettings, PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import forget_all
-from components.store.export import export_user
-from components.store.people import claim_key, set_consent
+from components.store.people import claim_key, export_user, set_consent
 from components.store.privacy import Privacy
 from components.store.snapshot import is_user
 from tests.support.calls import SECRET

@@ -21,10 +21,10 @@ from components.datasets.sources import Dataset
 from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings, ValidationSettings
 from components.store.engine import StoreError
-from components.store.export import export_user
 from components.store.faults import Fault, fault_of
 from components.store.load import quarantine
 from components.store.partitions import make_ahead, missing_months
+from components.store.people import export_user
 from components.store.privacy import Privacy
 from components.store.rows import Rejected
 from components.store.snapshot import take_snapshot

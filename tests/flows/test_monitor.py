@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from components import registry
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.monitoring import drift_history, online_history
+from components.store.observed import drift_history, online_history
 from flows.monitor import monitor
 from flows.retrain import retrain
 from tests.support.observed import show, tell

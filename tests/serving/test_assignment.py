@@ -3,7 +3,7 @@
 import pytest
 
 from components.store.variants import CANARY, CHALLENGER, CHAMPION, SHADOW, Part
-from serving.recommend.assignment import assigned, shadowed
+from serving.recommend.variants import assigned, shadowed
 
 USERS = [f"user {number}" for number in range(20_000)]
 

@@ -25,7 +25,6 @@ from components.bundle.bundle import Bundle
 from components.ranking.candidates import with_indexes
 from components.ranking.rerank import in_tail
 from components.settings import EventSettings, RankingSettings
-from serving.contract.answering import Json
 from serving.contract.errors import ApiError
 from serving.contract.requests import (
     CatalogueItem,
@@ -36,7 +35,7 @@ from serving.contract.requests import (
     PersonRequest,
     RecommendRequest,
 )
-from serving.contract.responses import RecommendAnswer
+from serving.contract.responses import Json, RecommendAnswer
 from serving.runtime import Parts, Runtime
 from tests.support.toy_data import DAY, chessboard, load
 

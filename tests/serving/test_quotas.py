@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.http.quotas import HOUR, MOST_CALLERS, Distinct, Quotas
+from serving.http.rate_limit import HOUR, MOST_CALLERS, Distinct, Quotas
 
 
 class Clock:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from serving.storage.breaker import FAILURES, Breaker
+from serving.storage.postgres import FAILURES, Breaker
 from tests.support.calls import (
     EVENTS,
     ids,

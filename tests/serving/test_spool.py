@@ -23,8 +23,7 @@ from components.store.erasure import forget
 from components.store.keys import create_key
 from components.store.privacy import Privacy
 from serving.contract.responses import FeedbackAnswer
-from serving.storage.spool import Row, Spool, dead_letters
-from serving.storage.waiting import spool_events
+from serving.storage.spool import Row, Spool, dead_letters, spool_events
 from tests.support.calls import (
     EVENTS,
     REUSED,

@@ -14,7 +14,7 @@ from components.ingestion.admission import Admission
 from components.ingestion.clean import Cleaned, clean_events, clean_items
 from components.ingestion.ingest import as_frame, records
 from components.settings import EventSettings
-from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
+from components.store.bulk import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.rows import EventRow, ItemRow, Rejected
 from tests.support.raw_events import NOW, raw_events
 

@@ -8,8 +8,17 @@ from sqlalchemy import Engine, text
 
 from components.monitoring.measure import measure_drift, measure_online
 from components.settings import MonitoringSettings, Settings
-from components.store.monitoring import drift_history, online_history, record_drift, record_online
-from components.store.observed import Window, count_events_since, count_met, read_exposures, serving_version
+from components.store.observed import (
+    Window,
+    count_events_since,
+    count_met,
+    drift_history,
+    online_history,
+    read_exposures,
+    record_drift,
+    record_online,
+    serving_version,
+)
 from tests.support.observed import NOW, show, tell
 from tests.support.toy_data import tiny_bundle
 

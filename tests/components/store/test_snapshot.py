@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from components.ingestion.ingest import ingest
 from components.settings import Settings
-from components.store.frames import EVENT_COLUMNS, ITEM_COLUMNS
+from components.store.bulk import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
 from tests.support.raw_events import NOW, raw_events, shop
 
