@@ -15,8 +15,8 @@ import psycopg
 
 from benchmarks.errors import BenchError
 from infra.home.home import Home
-from infra.home.ports import ELSEWHERE as PORTS
-from infra.home.ports import choose
+from infra.home.places import ELSEWHERE as PORTS
+from infra.home.places import choose_port
 from infra.home.postgres import ELSEWHERE, locate
 from infra.migrations import migrate
 
@@ -30,7 +30,7 @@ def temporary_database() -> Iterator[str]:
         Path(folder).chmod(0o755)
         home = Home(Path(folder))
         home.make()
-        cluster, password, port = locate(home), secrets.token_hex(16), choose(random.choice(PORTS), ())
+        cluster, password, port = locate(home), secrets.token_hex(16), choose_port(random.choice(PORTS), ())
         cluster.initialise(password)
         identity = (
             {"user": cluster.user.pw_uid, "group": cluster.user.pw_gid, "extra_groups": []} if cluster.user else {}

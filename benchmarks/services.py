@@ -19,7 +19,7 @@ from benchmarks.shop import write_shop
 from components.bundle.bundle import Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.home.ports import ELSEWHERE, choose
+from infra.home.places import ELSEWHERE, choose_port
 
 START_SECONDS, END_SECONDS = 120.0, 15.0
 UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",
@@ -48,7 +48,7 @@ def open_shop(bundle: Bundle, settings: Settings, *, users: int, events: int) ->
 def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
     """A service in a process of its own: its port, and the seconds from its start to its first answer of /readyz (of
     any answer, where it has no such route). Raises BenchError when it does not start."""
-    port = choose(ELSEWHERE.start, ())
+    port = choose_port(ELSEWHERE.start, ())
     with tempfile.TemporaryFile("w+") as log:
         began = time.monotonic()
         process = subprocess.Popen(

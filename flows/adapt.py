@@ -21,8 +21,7 @@ from components.registry import Registered
 from components.settings import Settings
 from components.store.snapshot import latest_snapshot
 from components.training.run import TrainingRun
-from flows.names import by_time
-from flows.policies import COSTLY, PATIENT
+from flows.policies import COSTLY, PATIENT, by_time
 from flows.retrain import snapshot
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ from components.store.engine import make_engine
 from components.store.history import read_all_documents
 from components.store.impressions import replace_recommendations
 from components.store.snapshot import latest_snapshot, take_snapshot
-from flows.names import by_time
-from flows.policies import PATIENT
+from flows.policies import PATIENT, by_time
 
 
 class NoChampion(DuotempoError):

@@ -21,7 +21,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones, finish, first_events, open_erasures
 from components.store.schema import Erasure
-from flows.names import by_time
+from flows.policies import by_time
 
 READERS = ["retrain", "batch", "search", "adapt"]
 """Flows that read people's histories and write what they make of them."""

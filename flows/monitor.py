@@ -26,7 +26,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.observed import count_events_since, record_drift, record_online
 from flows import policies
-from flows.names import by_time
+from flows.policies import by_time
 from infra.orchestration.client import start_deployment
 
 RETRAIN = "retrain/nightly"

@@ -1,10 +1,12 @@
-"""Retry policies and result-cache keys."""
+"""Retry policies and result-cache keys, and what a flow run is called."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
+from prefect.runtime import flow_run
 
 from components import registry
 from components.core.errors import DuotempoError
@@ -16,6 +18,11 @@ PASSING = (StoreError, RegistryUnavailable, DeploymentLost)
 """Errors of ours that another try may not meet: a server is down, a worker has died."""
 
 
+def by_time(what: str) -> Callable[[], str]:
+    """`WHAT 2026-11-29 03:00`, by the time (UTC) the run was due, which a retry does not change."""
+    return lambda: f"{what} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+
+
 def may_pass(_task: Any, _run: Any, state: State) -> bool:
     """Whether another try may help. What is wrong with the data or the settings is wrong again."""
     return isinstance(state.data, PASSING) or not isinstance(state.data, DuotempoError)
@@ -23,6 +30,8 @@ def may_pass(_task: Any, _run: Any, state: State) -> bool:
 
 PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [2, 5, 15], "retry_condition_fn": may_pass}
 """For what asks a server or a worker."""
+
+
 COSTLY: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [5, 30], "retry_condition_fn": may_pass}
 """For what computes long, and goes on from where it got."""
 

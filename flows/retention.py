@@ -16,8 +16,7 @@ from components.store.engine import make_engine
 from components.store.item_vectors import forget_vectors
 from components.store.partitions import make_ahead
 from components.store.promotions import SERVING, list_promotions
-from flows.names import by_time
-from flows.policies import PATIENT
+from flows.policies import PATIENT, by_time
 from infra.local.platform import Platform
 
 

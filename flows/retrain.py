@@ -20,8 +20,7 @@ from components.training import run as steps
 from components.training.fingerprint import shaping
 from components.training.run import TrainingRun
 from components.validation import ValidationReport
-from flows.names import by_time
-from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion
+from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion, by_time
 from infra.orchestration.client import run_deployment
 
 EMBED_SECONDS = 7200.0

@@ -19,11 +19,11 @@ from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_listens
 from components.store.variants import Part, read_parts
-from infra.home import environment, health, logins, ports, postgres
+from infra.home import environment, health, logins, postgres
 from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
-from infra.home.places import WORKERS, Addresses, Places
+from infra.home.places import WORKERS, Addresses, Places, choose_port, claim_port, is_port_free
 from infra.local.trial import Check, try_out
 from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
@@ -255,17 +255,17 @@ class Platform:
         for name, port in usual.items():
             last = state.ports[name] if state.usual.get(name) == port else port
             own = last if name in listening else None
-            chosen[name] = ports.choose(last, chosen.values(), partial(self._may_have, claims, own))
+            chosen[name] = choose_port(last, chosen.values(), partial(self._may_have, claims, own))
             if chosen[name] != last:
                 progress(f"port {last} is taken: {name} gets {chosen[name]}")
         self.home.save(replace(state, ports=chosen, usual=usual))
 
     def _may_have(self, claims: ExitStack, own: int | None, port: int) -> bool:
         """Whether the port is this platform's, which holds it as long as `claims` last. own: one where it listens."""
-        if (held := ports.claim(port, self.home.id)) is None:
+        if (held := claim_port(port, self.home.id)) is None:
             return False
         claims.enter_context(held)
-        return port == own or ports.is_free(port)
+        return port == own or is_port_free(port)
 
     def _prepare_database(self, progress: Progress) -> None:
         if databases := self.outside:

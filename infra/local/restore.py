@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.logs import one_line
-from infra.home import ports, postgres
+from infra.home import postgres
 from infra.home.databases import Databases, embedded
 from infra.home.errors import PlatformError, failure
 from infra.home.home import State
+from infra.home.places import choose_port
 from infra.home.postgres import Cluster
-from infra.local.backup import apart, run_tool
-from infra.local.backup_folder import ROLES, Backup
+from infra.local.backup import ROLES, Backup, apart, run_tool
 from infra.local.platform import Platform, Progress
 
 STOP_SECONDS = 60.0
@@ -99,7 +99,7 @@ def _databases(platform: Platform) -> Iterator[Databases]:
         return
     cluster, password = postgres.locate(platform.home), platform.home.kept_secret("postgres")
     cluster.initialise(password)
-    port = ports.choose(platform.settings.platform.postgres_port, ())
+    port = choose_port(platform.settings.platform.postgres_port, ())
     with _running(cluster, port, platform.home.log("postgres")):
         databases = embedded(port, password)
         deadline = time.monotonic() + platform.settings.platform.start_timeout_seconds

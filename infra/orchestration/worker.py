@@ -24,7 +24,7 @@ from infra.home.environment import QUIET
 from infra.home.errors import PlatformError
 from infra.home.health import http
 from infra.home.home import Home
-from infra.orchestration.automations import HEARTBEAT_SECONDS
+from infra.orchestration.deployments import HEARTBEAT_SECONDS
 from infra.processes.orphans import FLOW_RUN, environment_of
 from infra.processes.programs import PROJECT
 

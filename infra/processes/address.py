@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import IO
 
 from components.settings import Settings
-from infra.home import ports
 from infra.home.home import Home
+from infra.home.places import claim_port
 
 PAUSE_SECONDS = 0.1
 
@@ -32,7 +32,7 @@ def main(home: Home, host: str) -> None:
 
 def claimed(home: Home, port: int) -> IO[str]:
     """Whoever listens at the address holds this. Ends the process where another platform does."""
-    if (held := ports.claim(port, home.id)) is None:
+    if (held := claim_port(port, home.id)) is None:
         raise SystemExit(f"port {port} belongs to another platform of this machine: `duotempo down`, then `up`")
     return held
 

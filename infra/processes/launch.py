@@ -21,8 +21,7 @@ import psutil
 
 from components.core.logs import log_to
 from infra.home.home import Home
-from infra.processes.ends import await_an_end
-from infra.processes.lives import begin, living
+from infra.processes.lives import await_an_end, begin, living
 from infra.processes.orphans import PROGRAM, TAG, runs, sweep
 
 LOG = logging.getLogger(__name__)

@@ -1,22 +1,51 @@
-"""Which process does the work of a program, known also to a supervisor that has not started it.
-
-A launcher notes its process before it becomes the program. When the supervisor dies the program goes on, and the next
-supervisor's launcher finds it by that note, and by what it carries in its environment.
-"""
+"""Which process does the work of a program, known also to a supervisor that has not started it; and its end."""
 
 import logging
 import os
+import select
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import cache
 
 import psutil
 
 from infra.home.home import Home
 from infra.processes.orphans import PROGRAM, TAG, environment_of, runs
 
+LOG = logging.getLogger(__name__)
 LIFE = "DUOTEMPO_LIFE"
 """Process id and fingerprint with which a program was begun; what the program starts has another process id."""
 DIGITS = 10
 """Of a process id, at most."""
-LOG = logging.getLogger(__name__)
+
+
+def await_an_end(pids: Iterable[int], seconds: float) -> None:
+    """Returns when one of these processes has ended, or after that time; only then where the system tells of no end."""
+    if not _are_told():
+        time.sleep(seconds)
+        return
+    with ExitStack() as opened:
+        ends = select.poll()
+        for pid in pids:
+            try:
+                end = os.pidfd_open(pid)
+            except ProcessLookupError:
+                return
+            opened.callback(os.close, end)
+            ends.register(end, select.POLLIN)
+        ends.poll(seconds * 1000)
+
+
+@cache
+def _are_told() -> bool:
+    """There are systems that do not tell, and sandboxes that forbid it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        LOG.warning("ends are seen by a look now and then, as this system does not tell of them: %s", error)
+        return False
+    return True
 
 
 def begin(home: Home, program: str, fingerprint: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from components.core.logs import log_to
 from infra.home.errors import PlatformError
 from infra.home.home import Home
-from infra.processes.ends import await_an_end
+from infra.processes.lives import await_an_end
 from infra.processes.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)

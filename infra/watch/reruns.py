@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from infra.home.logins import authorization
-from infra.orchestration.automations import RERUN, SILENCE_SECONDS
 from infra.orchestration.client import DeploymentLost
+from infra.orchestration.deployments import RERUN, SILENCE_SECONDS
 from infra.orchestration.worker import NAME_LABEL
 
 LOG = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pytest
 
 from components.settings import Settings
 from infra.home.errors import PlatformError
-from infra.local.backup_folder import MANIFEST, Backup, Manifest, digests
+from infra.local.backup import MANIFEST, Backup, Manifest, digests
 from infra.local.platform import Platform
 from infra.local.restore import restore
 

@@ -10,8 +10,8 @@ import pytest
 from prefect import flow, get_client, runtime
 from prefect.states import Crashed, Pending
 
-from infra.orchestration.automations import RERUN, SILENCE_SECONDS
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
+from infra.orchestration.deployments import RERUN, SILENCE_SECONDS
 from infra.watch.reruns import look_after_runs
 from tests.support.platforms import SharedPlatform
 from tests.support.waiting import eventually

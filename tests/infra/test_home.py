@@ -13,7 +13,7 @@ from infra.home.databases import outside
 from infra.home.environment import SETTINGS_FILE, clients, fingerprint, settings_file
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
-from infra.home.ports import choose, claim, is_free
+from infra.home.places import choose_port, claim_port, is_port_free
 from infra.local.platform import Platform
 from tests.support.platforms import remove_data
 from tests.support.ports import free_port
@@ -98,25 +98,25 @@ def test_roots_database_leaves_the_home_that_its_user_may_not_enter(tmp_path: Pa
 def test_a_port_that_somebody_listens_on_is_not_free(address: str) -> None:
     with socket.create_server((address, 0)) as server:
         port = server.getsockname()[1]
-        assert not is_free(port)
-        chosen = choose(port, [])
+        assert not is_port_free(port)
+        chosen = choose_port(port, [])
     assert chosen != port
-    assert is_free(chosen)
-    assert choose(chosen, [chosen]) != chosen
+    assert is_port_free(chosen)
+    assert choose_port(chosen, [chosen]) != chosen
 
 
 def test_a_port_belongs_to_one_platform_as_long_as_any_of_its_processes_claims_it() -> None:
     port = free_port()
-    first, second = claim(port, "one"), claim(port, "one")
+    first, second = claim_port(port, "one"), claim_port(port, "one")
     assert first
     assert second
-    assert claim(port, "two") is None
+    assert claim_port(port, "two") is None
     first.close()
-    assert claim(port, "two") is None
+    assert claim_port(port, "two") is None
     second.close()
-    taken = claim(port, "two")
+    taken = claim_port(port, "two")
     assert taken
-    assert claim(port, "one") is None
+    assert claim_port(port, "one") is None
     taken.close()
 
 

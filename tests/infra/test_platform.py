@@ -17,7 +17,7 @@ from werkzeug.security import generate_password_hash
 from components import registry
 from components.settings import Settings
 from infra.home.errors import PlatformError
-from infra.home.ports import is_free
+from infra.home.places import is_port_free
 from infra.local import units
 from infra.local.platform import Platform
 from infra.processes.orphans import tagged
@@ -269,7 +269,7 @@ def test_down_leaves_no_process_and_no_port(started: SharedPlatform) -> None:
     ports = started.platform.home.state.ports
     started.shell.run("down", apart=True)
     assert tagged(started.platform.home.id) == []
-    assert all(is_free(port) for port in ports.values())
+    assert all(is_port_free(port) for port in ports.values())
     status = started.shell.status()
     assert not any(service["healthy"] for service in status["services"].values())
     assert (status["exit"], status["state"]) == (3, "down")
@@ -282,7 +282,7 @@ def test_down_leaves_nothing_and_up_finds_everything_again(started: SharedPlatfo
     addresses = platform.addresses
     platform.down()
     assert tagged(platform.home.id) == []
-    assert all(is_free(port) for port in platform.home.state.ports.values())
+    assert all(is_port_free(port) for port in platform.home.state.ports.values())
     stopped = platform.status()["services"]
     assert set(stopped) == set(before["services"])
     assert not any(service["healthy"] or service["pid"] for service in stopped.values())

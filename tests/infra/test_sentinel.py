@@ -6,7 +6,7 @@ import time
 import pytest
 from supervisor.states import ProcessStates
 
-from infra.processes.ends import await_an_end
+from infra.processes.lives import await_an_end
 from infra.processes.sentinel import CLOSE_SECONDS, FIRST_SECONDS, LONGEST_SECONDS, WATCH_SECONDS, Retries
 from infra.processes.supervisor import Process
 

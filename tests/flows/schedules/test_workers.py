@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from components.embedding.vectors import read_vectors
 from components.settings import EmbeddingSettings
-from infra.orchestration.automations import SILENCE_SECONDS
 from infra.orchestration.client import run_deployment, start_deployment
+from infra.orchestration.deployments import SILENCE_SECONDS
 from infra.orchestration.worker import NAME_LABEL, device, report_lost_runs, usual_name
 from infra.processes.orphans import environment_of
 from infra.processes.programs import PROJECT

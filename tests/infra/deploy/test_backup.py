@@ -19,8 +19,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from infra.deploy.promotion import promote
 from infra.home.errors import PlatformError
-from infra.local.backup import backup
-from infra.local.backup_folder import MANIFEST, Backup
+from infra.local.backup import MANIFEST, Backup, backup
 from infra.local.platform import Platform
 from infra.local.restore import restore
 from tests.support.platforms import SharedPlatform
