@@ -10,6 +10,7 @@ import sys
 from configparser import ConfigParser
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -33,8 +34,16 @@ def main(options: list[str]) -> None:
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": hashlib.sha256(f"forms {password}".encode()).hexdigest(),
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", *options]
-    os.execv(command[0], command)
+    import mlflow.cli
+    import mlflow.server
+
+    mlflow.server._exec_cmd = _become
+    mlflow.cli.cli(["server", "--app-name", "basic-auth", *options])
+
+
+def _become(cmd: Any, extra_env: Any = None, **_: Any) -> Any:
+    """MLflow's command starts its server and waits beside it, with as much memory again; here it becomes the server."""
+    os.execvpe(cmd[0], cmd, os.environ | extra_env)
 
 
 def write_configuration(file: Path, database: str) -> None:
