@@ -26,8 +26,8 @@ test: setup browser .venv-infra/.ready  ## the tests, against real parts, as man
 test-long: setup browser .venv-infra/.ready  ## what takes minutes by nature: kills, Ray, ten thousand bodies
 	@$(BIN)/python -m pytest -m long -v --durations=25
 	@DUOTEMPO_TEST_BODIES=10000 DUOTEMPO_TEST_EXAMPLES=200 $(BIN)/python -m pytest -v --durations=25 \
-		tests/serving/test_fuzz.py tests/serving/test_guarantees.py \
-		tests/serving/test_spool.py::test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage
+		tests/serving/http/test_fuzz.py tests/serving/recommend/test_guarantees.py \
+		tests/serving/storage/test_spool.py::test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage
 
 coverage: setup browser .venv-infra/.ready  ## the share of the code that `make test` runs, in all processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" $(AT_ONCE) --cov
