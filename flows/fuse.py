@@ -10,10 +10,10 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 
 from components.fusion.training import Progress
 from components.settings import Settings
-from components.training import run as steps
 from components.training.fingerprint import settings_of
 from components.training.on_ray import train_together
 from components.training.run import PARTS, Part, TrainingRun
+from components.training.train import train as train_alone
 from flows.policies import COSTLY, by_inputs
 from infra.orchestration.client import worker
 
@@ -29,7 +29,7 @@ def train(run: TrainingRun, part: Part, encoder: str) -> Path:
 
     if run.settings.ray_address or run.settings.fusion.workers > 1:
         return train_together(run, part, encoder, show)
-    return steps.train(run, part, encoder, show)
+    return train_alone(run, part, encoder, show)
 
 
 @flow(name="fuse", persist_result=True, result_serializer="json", timeout_seconds=13 * 3600)

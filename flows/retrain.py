@@ -12,12 +12,12 @@ from prefect.runtime import flow_run
 
 from components.core.markdown import escaped, table, with_pictures
 from components.evaluation.judgement import Judgement
-from components.fusion.fusions import make_fusion
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
+from components.training import evaluate as outcome
 from components.training import run as steps
-from components.training.fingerprint import shaping
+from components.training.fingerprint import custom_fusion, shaping
 from components.training.run import TrainingRun
 from components.validation import ValidationReport
 from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion, by_time
@@ -43,7 +43,7 @@ def snapshot(settings: Settings, cut: datetime) -> Path:
 @task(task_run_name="earlier", timeout_seconds=120, **PATIENT)
 def earlier(run: TrainingRun) -> dict[str, Any] | None:
     """What a retraining with nothing different has said."""
-    return steps.earlier_result(run, os.environ["MLFLOW_TRACKING_URI"])
+    return outcome.earlier_result(run, os.environ["MLFLOW_TRACKING_URI"])
 
 
 @task(task_run_name="validate {stage}", timeout_seconds=900, cache_key_fn=by_inputs)
@@ -95,7 +95,7 @@ def _on_the_gpu_pool(flow_name: str, parameters: dict[str, Any], run: TrainingRu
 @task(task_run_name="evaluate", timeout_seconds=3600, cache_key_fn=by_inputs_and_champion, **PATIENT)
 def evaluate(run: TrainingRun) -> Judgement:
     """The evaluation twin against popularity and the champion's twin, and the gate's word."""
-    judgement = steps.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
+    judgement = outcome.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
     page = with_pictures(judgement.report, judgement.folder)
     create_markdown_artifact(page, key="evaluation", description="Evaluation on rolling")
     return judgement
@@ -105,9 +105,9 @@ def evaluate(run: TrainingRun) -> Judgement:
 def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
     """The users' document vectors in Postgres, and the version in MLflow, as challenger."""
     engine = make_engine(database_url(run.settings))
-    steps.store_user_vectors(run, encoder, engine)
+    outcome.store_user_vectors(run, encoder, engine)
     engine.dispose()
-    return steps.register(run, judgement, os.environ["MLFLOW_TRACKING_URI"])
+    return outcome.register(run, judgement, os.environ["MLFLOW_TRACKING_URI"])
 
 
 @flow(
@@ -125,7 +125,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
     its end, its result is returned (`unchanged`), and nothing is registered.
     """
     settings = Settings()
-    make_fusion(settings.fusion.kind, settings.fusion.width)  # an unknown one fails here, before all the work
+    custom_fusion(settings)  # one that does not work fails here, before all the work
     run = TrainingRun.open(snapshot(settings, cut or flow_run.scheduled_start_time), settings)
     if (found := earlier(run)) is not None:
         get_run_logger().info("nothing has changed since version %s", found["version"])
@@ -147,7 +147,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
         "slices": judgement.slices,
         "gate": {"passed": judgement.passed, "reasons": judgement.reasons},
     }
-    steps.keep_result(run, result)
+    outcome.keep_result(run, result)
     return result
 
 

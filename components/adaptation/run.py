@@ -18,7 +18,8 @@ from components.embedding.embed import embed
 from components.embedding.encoder import make_encoder
 from components.embedding.vectors import text_hash, write_vectors
 from components.settings import Settings
-from components.training.run import TrainingRun, extract_interests, train
+from components.training.run import TrainingRun, extract_interests
+from components.training.train import train
 
 if TYPE_CHECKING:
     from components.adaptation.training import Adaptation

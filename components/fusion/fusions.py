@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import DuotempoError
+from components.settings.model import FUSION_KINDS
 
 CONTEXT = 2
 """Width of the context: log(1 + days since the last event), log(1 + events known)."""
@@ -90,14 +91,9 @@ class ShortOnly(Fusion):
         return torch.zeros_like(long), short
 
 
-FUSIONS: dict[str, type[Fusion]] = {
-    "weighted": Weighted,
-    "concat": Concat,
-    "attention": Attention,
-    "gated": Gated,
-    "long": LongOnly,
-    "short": ShortOnly,
-}
+FUSIONS: dict[str, type[Fusion]] = dict(
+    zip(FUSION_KINDS, (Weighted, Concat, Attention, Gated, LongOnly, ShortOnly), strict=True)
+)
 
 
 class UnknownFusion(DuotempoError):

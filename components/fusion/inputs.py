@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.decomposition import PCA
 
 from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
@@ -41,6 +40,8 @@ def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     WhitenRec (Zhang et al. 2024, arXiv 2402.10602) shows why: sentence vectors are far from isotropic.
     Items without text do not count; without two texts the matrix is zero.
     """
+    from sklearn.decomposition import PCA
+
     known = texts[np.abs(texts).sum(axis=1) > 0]
     if len(known) < 2:
         return np.zeros(texts.shape[1], dtype=np.float32), np.zeros((texts.shape[1], 1), dtype=np.float32)

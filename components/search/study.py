@@ -23,8 +23,8 @@ from components.fusion.training import Progress, TrainingError
 from components.search.preset import SECTIONS
 from components.search.space import INTERESTS, ImpossibleValues, SearchError, changed, in_force, space
 from components.settings import Settings
-from components.training import run as steps
 from components.training.run import TrainingRun
+from components.training.train import train
 
 REASON = "reason"
 """Why a trial failed; one without it was interrupted."""
@@ -120,7 +120,7 @@ def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
                 raise optuna.TrialPruned
 
     (run.folder / "twin.checkpoint").unlink(missing_ok=True)  # of another trial, or of this one when it was interrupted
-    steps.train(run, "twin", encoder, watch)
+    train(run, "twin", encoder, watch)
     if not curve:
         raise SearchError("no user has an event to hold out, so trials cannot be compared: ingest more events")
     return max(curve.values())

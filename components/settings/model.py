@@ -2,15 +2,25 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from components.core.columns import EVENTS
 from components.settings.section import Amount, Part, Section, Share
 
+FUSION_KINDS = ("weighted", "concat", "attention", "gated", "long", "short")
+
+
+def _known_fusion(kind: str) -> str:
+    if kind not in FUSION_KINDS and ":" not in kind:
+        raise ValueError(
+            f"no fusion named {kind!r}: give {', '.join(FUSION_KINDS)}, or module:Class for one of your own"
+        )
+    return kind
+
 
 class FusionSettings(Section):
-    kind: str = "gated"
-    """A name of `components.fusion.fusions.FUSIONS`, or `module:Class` for one of your own."""
+    kind: Annotated[str, AfterValidator(_known_fusion)] = "gated"
+    """A name of FUSION_KINDS, or `module:Class` for one of your own."""
     width: Annotated[int, Field(ge=8)] = 64
     blocks: PositiveInt = 2
     heads: PositiveInt = 2

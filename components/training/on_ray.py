@@ -10,13 +10,14 @@ from pathlib import Path
 from components.cluster.cluster import RayClusterError, connected, devices, own_error, require_shared
 from components.fusion.distributed import rank
 from components.fusion.training import Progress
-from components.training.run import Part, TrainingRun, train
+from components.training.run import Part, TrainingRun
+from components.training.train import train
 
 log = logging.getLogger(__name__)
 
 
 def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None]) -> Path:
-    """`components.training.run.train` in `fusion.workers` processes at once: the bundle's folder.
+    """`components.training.train.train` in `fusion.workers` processes at once: the bundle's folder.
 
     They run on the Ray cluster of the settings' `ray_address`, else on one of this machine that ends with the training;
     each takes a GPU where the cluster has any, else a CPU, and all must see the folders of the run and of its snapshot.

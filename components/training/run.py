@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,30 +17,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
-from sqlalchemy import Engine
 
-from components import registry
-from components.bundle.bundle import Bundle, BundleError, OtherSchema
 from components.cluster.interests import build_interests_together
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.core.files import DamagedFile, reading, replacing, sealed
+from components.core.files import reading, sealed
 from components.embedding.vectors import read_vectors
-from components.evaluation.judgement import Judgement, judge
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling
-from components.fusion.distributed import rank
-from components.fusion.fit import fit
-from components.fusion.inputs import Catalogue, make_documents
-from components.fusion.training import Progress
+from components.fusion.inputs import make_documents
 from components.histories.sequences import Documents
 from components.interests.build import anchors, build_interests
 from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords
 from components.interests.profile import Keywords
-from components.ranking.candidates import with_indexes
 from components.settings import Settings
-from components.store.history import write_documents
 from components.store.snapshot import Snapshot
 from components.training.fingerprint import fingerprint
 from components.validation import ValidationReport, embedding_frame, validate
@@ -185,36 +175,6 @@ def extract_interests(run: TrainingRun) -> Path:
     return run.texts_file
 
 
-def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None] | None = None) -> Path:
-    """Trains a part, or goes on from its checkpoint, and writes its bundle: the bundle's folder.
-
-    Of processes that train together each calls this on the same folder, and process 0 writes.
-    """
-    keywords = run.keywords()
-    catalogue = Catalogue(
-        items=run.items,
-        texts=read_vectors(run.vectors_file, item_texts(run.items)),
-        keywords=keywords.matrix,
-        terms=keywords.terms,
-        encoder=encoder,
-    )
-    fitted = fit(
-        run.events(part),
-        catalogue,
-        run.documents(part),
-        run.settings,
-        cut=run.cut(part).to_pydatetime(),
-        held_out="recent",
-        checkpoint=run.folder / f"{part}.checkpoint",
-        on_epoch=on_epoch,
-    )
-    if rank() == 0:
-        served = part == "model"
-        bundle = with_indexes(fitted.bundle, run.settings.ranking.exact_below) if served else fitted.bundle
-        bundle.write(run.bundle(part))
-    return run.bundle(part)
-
-
 def validate_snapshot(run: TrainingRun) -> ValidationReport:
     """Runs the suites of events, items and feedback. Raises CriticalExpectationFailed."""
     manifest = run.snapshot.manifest
@@ -244,93 +204,3 @@ def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **
             + (f" This puts the rows aside: {report.remedy}" if report.remedy else "")
         )
     return report
-
-
-def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
-    """The twin on `rolling` against popularity and the twin of the champion, if there is one that this code reads."""
-    champion = registry.champion(tracking_uri)
-    compared, twin_of_champion = "none yet", None
-    if champion:
-        compared = f"version {champion.version}"
-        folder = run.folder.parent / "champions" / champion.version
-        try:
-            twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
-        except BundleError as error:
-            log.warning("the champion cannot be compared with: %s", error)
-            fault = "of another schema" if isinstance(error, OtherSchema) else "damaged"
-            compared += f", not compared: its bundle is {fault}"
-    manifest = run.snapshot.manifest
-    return judge(
-        run.rolling,
-        Bundle.read(run.bundle("twin")),
-        twin_of_champion,
-        run.documents("twin"),
-        run.settings,
-        run.folder / "report",
-        facts={
-            "snapshot": run.snapshot_path.name,
-            "cut of the snapshot": manifest["cut"],
-            "cut of the evaluation twin": run.cut("twin").isoformat(),
-            "events": manifest["rows"]["events"],
-            "items": manifest["rows"]["items"],
-            "targets": len(run.rolling.targets),
-            "champion": compared,
-        },
-        critical_failures=[],
-    )
-
-
-def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
-    """Registers the model as challenger, with its twin and all reports: the version."""
-    metrics = {
-        f"{model}.{name}": float(value)
-        for model, figures in judgement.metrics.items()
-        for name, value in figures.items()
-        if isinstance(value, int | float)
-    }
-    return registry.register(
-        tracking_uri,
-        bundle=run.bundle("model"),
-        twin=run.bundle("twin"),
-        snapshot=run.snapshot_path,
-        metrics=metrics,
-        settings=run.settings.model_dump(mode="json"),
-        passed=judgement.passed,
-        reasons=judgement.reasons,
-        reports={"report": judgement.folder, "validation": run.folder / "validation"},
-    ).version
-
-
-def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
-    """Keeps what a finished retraining has to say, for the next one that finds nothing changed."""
-    with replacing(run.result_file) as part:
-        part.write_text(json.dumps(result), encoding="utf-8")
-
-
-def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
-    """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
-    if not run.result_file.is_file():
-        return None
-    tags = {known.version: known.tags for known in registry.versions(tracking_uri)}
-    try:
-        with reading(run.result_file, "the retraining is done again"):
-            result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
-            same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
-    except DamagedFile as error:
-        log.warning("%s", error)
-        return None
-    return result if same else None
-
-
-def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:
-    """Writes LLM(D_l) and LLM(D_s) of all users as of the cut into Postgres: how many."""
-    documents = run.documents("model")
-    latest = pd.Series(documents.as_of).groupby(documents.users).idxmax().to_numpy()
-    return write_documents(
-        engine,
-        encoder,
-        documents.users[latest].tolist(),
-        pd.to_datetime(documents.as_of[latest], unit="s", utc=True).to_pydatetime().tolist(),
-        documents.vectors[latest, 0],
-        documents.vectors[latest, 1],
-    )

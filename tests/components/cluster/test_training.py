@@ -27,7 +27,8 @@ from components.ranking.scorer import Scorer
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
 from components.training.on_ray import train_together
-from components.training.run import TrainingRun, extract_interests, train
+from components.training.run import TrainingRun, extract_interests
+from components.training.train import train
 from tests.support import board
 
 WORKERS = 2

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from components.bundle.bundle import Bundle
 from components.fusion.fit import Fitted
 from components.fusion.fusions import CONTEXT, Fusion, UnknownFusion, make_fusion
 from components.histories.states import UserState
 from components.ranking.scorer import PARTS, Scorer
+from components.settings import FusionSettings
 from tests.support import board
 from tests.support.board import KINDS
 from tests.support.toy_data import as_scipy
@@ -155,3 +157,8 @@ def test_trained_with_renumbered_items_it_keeps_its_quality() -> None:
     total = scorer.score([state(black[:6])]).total[0]
     total[black[:6]] = -np.inf
     assert np.isin(np.argsort(-total)[:10], black).mean() >= 0.9
+
+
+def test_settings_refuse_an_unknown_fusion() -> None:
+    with pytest.raises(ValidationError, match=r"no fusion named 'gatd'.*gated.*module:Class"):
+        FusionSettings(kind="gatd")

@@ -29,10 +29,10 @@ from components.training.run import (
     Part,
     TrainingRun,
     extract_interests,
-    train,
     validate_features,
     validate_snapshot,
 )
+from components.training.train import train
 from tests.support.toy_data import as_scipy
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)

@@ -1,0 +1,107 @@
+"""What comes of a training run once it is trained: a judgement, a registered version, a result that is kept."""
+
+import json
+import logging
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from components import registry
+from components.bundle.bundle import Bundle, BundleError, OtherSchema
+from components.core.files import DamagedFile, reading, replacing
+from components.evaluation.judgement import Judgement, judge
+from components.store.history import write_documents
+from components.training.run import TrainingRun
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
+    """The twin on `rolling` against popularity and the twin of the champion, if there is one that this code reads."""
+    champion = registry.champion(tracking_uri)
+    compared, twin_of_champion = "none yet", None
+    if champion:
+        compared = f"version {champion.version}"
+        folder = run.folder.parent / "champions" / champion.version
+        try:
+            twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
+        except BundleError as error:
+            log.warning("the champion cannot be compared with: %s", error)
+            fault = "of another schema" if isinstance(error, OtherSchema) else "damaged"
+            compared += f", not compared: its bundle is {fault}"
+    manifest = run.snapshot.manifest
+    return judge(
+        run.rolling,
+        Bundle.read(run.bundle("twin")),
+        twin_of_champion,
+        run.documents("twin"),
+        run.settings,
+        run.folder / "report",
+        facts={
+            "snapshot": run.snapshot_path.name,
+            "cut of the snapshot": manifest["cut"],
+            "cut of the evaluation twin": run.cut("twin").isoformat(),
+            "events": manifest["rows"]["events"],
+            "items": manifest["rows"]["items"],
+            "targets": len(run.rolling.targets),
+            "champion": compared,
+        },
+        critical_failures=[],
+    )
+
+
+def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
+    """Registers the model as challenger, with its twin and all reports: the version."""
+    metrics = {
+        f"{model}.{name}": float(value)
+        for model, figures in judgement.metrics.items()
+        for name, value in figures.items()
+        if isinstance(value, int | float)
+    }
+    return registry.register(
+        tracking_uri,
+        bundle=run.bundle("model"),
+        twin=run.bundle("twin"),
+        snapshot=run.snapshot_path,
+        metrics=metrics,
+        settings=run.settings.model_dump(mode="json"),
+        passed=judgement.passed,
+        reasons=judgement.reasons,
+        reports={"report": judgement.folder, "validation": run.folder / "validation"},
+    ).version
+
+
+def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
+    """Keeps what a finished retraining has to say, for the next one that finds nothing changed."""
+    with replacing(run.result_file) as part:
+        part.write_text(json.dumps(result), encoding="utf-8")
+
+
+def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
+    """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
+    if not run.result_file.is_file():
+        return None
+    tags = {known.version: known.tags for known in registry.versions(tracking_uri)}
+    try:
+        with reading(run.result_file, "the retraining is done again"):
+            result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
+            same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
+    except DamagedFile as error:
+        log.warning("%s", error)
+        return None
+    return result if same else None
+
+
+def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:
+    """Writes LLM(D_l) and LLM(D_s) of all users as of the cut into Postgres: how many."""
+    documents = run.documents("model")
+    latest = pd.Series(documents.as_of).groupby(documents.users).idxmax().to_numpy()
+    return write_documents(
+        engine,
+        encoder,
+        documents.users[latest].tolist(),
+        pd.to_datetime(documents.as_of[latest], unit="s", utc=True).to_pydatetime().tolist(),
+        documents.vectors[latest, 0],
+        documents.vectors[latest, 1],
+    )

@@ -1,0 +1,43 @@
+"""Trains a part of a training run, in this process: the evaluation twin or the model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from components.embedding.vectors import read_vectors
+from components.fusion.distributed import rank
+from components.fusion.fit import fit
+from components.fusion.inputs import Catalogue
+from components.fusion.training import Progress
+from components.interests.documents import item_texts
+from components.ranking.candidates import with_indexes
+from components.training.run import Part, TrainingRun
+
+
+def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None] | None = None) -> Path:
+    """Trains a part, or goes on from its checkpoint, and writes its bundle: the bundle's folder.
+
+    Of processes that train together each calls this on the same folder, and process 0 writes.
+    """
+    keywords = run.keywords()
+    catalogue = Catalogue(
+        items=run.items,
+        texts=read_vectors(run.vectors_file, item_texts(run.items)),
+        keywords=keywords.matrix,
+        terms=keywords.terms,
+        encoder=encoder,
+    )
+    fitted = fit(
+        run.events(part),
+        catalogue,
+        run.documents(part),
+        run.settings,
+        cut=run.cut(part).to_pydatetime(),
+        held_out="recent",
+        checkpoint=run.folder / f"{part}.checkpoint",
+        on_epoch=on_epoch,
+    )
+    if rank() == 0:
+        served = part == "model"
+        bundle = with_indexes(fitted.bundle, run.settings.ranking.exact_below) if served else fitted.bundle
+        bundle.write(run.bundle(part))
+    return run.bundle(part)
