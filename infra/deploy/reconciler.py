@@ -4,6 +4,7 @@ A webhook is only a hint to look, so that a lost, doubled, late or forged one ca
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Engine
 
@@ -32,14 +33,37 @@ TRIES = 3
 """Deployments of a version that fail one after the other before it is refused."""
 
 
-def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
-    """Starts the deployment of a champion that does not serve, once, and says what was found.
+class Reconciler:
+    """Looks again and again, one look at a time."""
 
-    hint: why somebody thinks that the alias has just been set; such a one overrules an earlier refusal, without it a
-    refused version only loses the alias. A deployment that ended without a word, as its worker died, is recorded as
-    failed and tried again.
-    Raises RegistryError, StoreError, DeploymentError: nothing is lost then, the next call finds the same.
-    """
+    def __init__(self, platform: Platform, engine: Engine) -> None:
+        self._platform = platform
+        self._engine = engine
+        self._doubted: str | None = None
+
+    def look(self, hint: str = "") -> str:
+        """Starts the deployment of a champion that does not serve, once, and says what was found.
+
+        hint: why somebody thinks that the alias has just been set; such a one overrules an earlier refusal. Without it
+        a refused version only loses the alias, and that at the second look: at the first the webhook may still be on
+        its way. A deployment that ended without a word, as its worker died, is recorded as failed and tried again.
+        Raises RegistryError, StoreError, DeploymentError: nothing is lost then, the next look finds the same.
+        """
+        doubted, self._doubted = self._doubted, None
+        found = _reconcile(self._platform, self._engine, hint, doubted)
+        if isinstance(found, _Doubted):
+            self._doubted = found.version
+            return f"version {found.version} {found.why}: it loses the alias, unless somebody has just given it that"
+        return found
+
+
+class _Doubted(NamedTuple):
+    version: str
+    why: str
+
+
+def _reconcile(platform: Platform, engine: Engine, hint: str, doubted: str | None) -> str | _Doubted:
+    """doubted: the version that the look before this one spoke against."""
     tracking_uri = platform.addresses.mlflow_url
     hint = registry.follow_copy(tracking_uri) or hint
     version = registry.champion_number(tracking_uri)
@@ -54,6 +78,8 @@ def reconcile(platform: Platform, engine: Engine, *, hint: str = "") -> str:
     if version == serving:
         return _serves(engine, version)
     if not hint and (why := _spoken_against(tracking_uri, engine, version, serving)):
+        if version != doubted:
+            return _Doubted(version, why)
         give_back(tracking_uri, version, serving)
         return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
     if hint:

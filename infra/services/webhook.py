@@ -30,7 +30,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.variants import CHAMPION
 from infra.deploy.promotion import show_standings
-from infra.deploy.reconciler import reconcile
+from infra.deploy.reconciler import Reconciler
 from infra.local.platform import Platform
 from infra.watch.alerts import Alerts
 from infra.watch.problems import watch
@@ -64,6 +64,7 @@ class Hook:
         """ready: made once a look has passed, whatever it found."""
         self._platform = platform
         self._engine = engine
+        self._reconciler = Reconciler(platform, engine)
         self._alerts = Alerts(platform.home.alerts, f"{socket.gethostname()} {platform.home.id}")
         self._secret = secret
         self._ready = ready
@@ -139,7 +140,7 @@ class Hook:
         await run_in_threadpool(look_after_runs, datetime.now(UTC))
 
     def _reconcile(self, hint: str) -> str:
-        found = reconcile(self._platform, self._engine, hint=hint)
+        found = self._reconciler.look(hint)
         show_standings(self._platform, self._engine)
         return found
 

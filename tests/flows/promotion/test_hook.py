@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from components import registry
 from components.registry.webhook import FRESH_SECONDS
 from components.store.promotions import list_promotions
+from infra.deploy.reconciler import Reconciler
 from infra.local.platform import Platform
 from tests.support.promotion import (
     DEPLOY_SECONDS,
@@ -113,6 +114,24 @@ def test_an_alias_set_while_the_hook_was_down_is_found(platform: Platform, mlflo
     eventually(lambda: platform.status()["services"]["hook"]["pid"] not in (None, pid), seconds=60)
     eventually(lambda: last_line(engine)[0] == SOUND, seconds=60)
     ends(engine, SOUND, "serving")
+    answers_from(platform, mlflow, SOUND)
+
+
+def test_a_refused_version_that_somebody_gives_the_alias_again_keeps_it_until_the_webhook_can_say_so(
+    platform: Platform, mlflow: str, engine: Engine
+) -> None:
+    registry.tag_refused(mlflow, FAILED_GATE, "it was worse")
+    pid = platform.status()["services"]["hook"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        set_alias(mlflow, FAILED_GATE)
+        reconciler = Reconciler(platform, engine)
+        assert "unless somebody has just given it" in reconciler.look()
+        assert registry.champion_number(mlflow) == FAILED_GATE
+        assert reconciler.look() == f"version {FAILED_GATE} was refused: {SOUND} keeps the alias"
+        assert registry.champion_number(mlflow) == SOUND
+    finally:
+        os.kill(pid, signal.SIGCONT)
     answers_from(platform, mlflow, SOUND)
 
 
