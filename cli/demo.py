@@ -141,7 +141,7 @@ class Demo:
 
     def _set_up(self) -> str:
         home = self.settings.home
-        if self.platform.is_up:
+        if self.platform.runs:
             remedy = f"stop it with Ctrl-C in its terminal, or with DUOTEMPO_HOME={home} duotempo down"
             raise DuotempoError(f"a demo is running in {home}: {remedy}")
         self.started = True

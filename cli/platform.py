@@ -92,7 +92,7 @@ def looked_at(platform: "Platform") -> dict[str, Any]:
     """The status and the problems of a platform, `down` if it was never started."""
     from infra.watch.problems import examine
 
-    if platform.is_up:
+    if platform.runs:
         platform.enter()
     return examine(platform).json()
 

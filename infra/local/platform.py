@@ -124,6 +124,11 @@ class Platform:
         """Whether its supervisor runs, however well its services are."""
         return self._supervisor.alive()
 
+    @property
+    def runs(self) -> bool:
+        """Whether its supervisor runs, or programs go on without it."""
+        return self.is_up or bool(self._supervisor.left_running())
+
     def remove(self) -> None:
         """Removes the home and the data that lie elsewhere, of a platform that is down."""
         shutil.rmtree(self.home.path, ignore_errors=True)
@@ -141,7 +146,7 @@ class Platform:
         "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down.
         login: the command that shows it, or None where there is none."""
         state = self.home.state
-        processes = self._supervisor.processes()
+        processes = self._supervisor.processes() or self._supervisor.outlived_by()
         names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
         names += ["encoder"] if self.settings.platform.encoder else []
         names += ["bento"] if state.served else []
@@ -214,11 +219,12 @@ class Platform:
         logins.make(self.home, self.settings)
         alive, left = self._supervisor.alive(), self._supervisor.left_running()
         unchanged = bool(alive or left) and self._unchanged()
-        if alive:
-            if unchanged:
-                progress("the platform is already up")
-                return self._reconcile()
+        if alive and unchanged:
+            progress("the platform is already up")
+            return self._reconcile()
+        if (alive or left) and not unchanged:
             progress("the settings have changed: starting the platform anew")
+        if alive:
             self._supervisor.stop()
         left = {} if alive or not unchanged or postgres.has_to_leave(self.home) else left
         if left:

@@ -41,7 +41,7 @@ def restore(
     found.check()
     for role in found.manifest.databases:
         _check_dump(folder / f"{role}.dump")
-    if platform.is_up:
+    if platform.runs:
         raise PlatformError(f"the platform in {platform.home.path} is up: `duotempo down` first")
     if _holds_something(platform) and not force:
         raise PlatformError(

@@ -51,7 +51,7 @@ def unit(platform: Platform) -> Unit:
 
 def install(platform: Platform) -> Path:
     """Writes the unit and has the system start it: its file. Raises PlatformError, also when the platform is up."""
-    if platform.is_up:
+    if platform.runs:
         raise PlatformError("the platform is up, and the system must start it to see it end: `duotempo down` first")
     wanted = unit(platform)
     platform.home.make()

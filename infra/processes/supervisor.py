@@ -75,6 +75,13 @@ class Supervisor:
             return {}
         return {one["name"]: self._process(one) for one in listed}
 
+    def outlived_by(self) -> dict[str, Process]:
+        """The programs that go on without supervisord, by name."""
+        return {
+            name: Process(ProcessStates.RUNNING, process.pid, process.create_time())
+            for name, process in self.left_running().items()
+        }
+
     def left_running(self) -> dict[str, psutil.Process]:
         """What works as the programs of the configuration, whoever has started it."""
         configured = configparser.RawConfigParser(strict=False)

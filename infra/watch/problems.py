@@ -23,6 +23,11 @@ ACTOR = "registry"
 HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"
 LEAST_ROOM, LEAST_SHARE = 2**30, 0.05
 """Bytes, and of the whole disk, that must be free: the smaller counts. Of the files that it can hold, the share."""
+KEEPERS_DOWN = Problem(
+    "supervisor_down",
+    "supervisor and sentinel are gone: the programs go on, and nothing starts them again",
+    "duotempo up takes them over",
+)
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +37,7 @@ class Findings:
 
     status: dict[str, Any]
     """`Platform.status()`."""
-    is_up: bool
+    runs: bool
     services: list[Problem]
     registry: list[Problem] | None
     """None: it cannot be asked."""
@@ -46,7 +51,7 @@ class Findings:
     @property
     def state(self) -> str:
         """`healthy`, `unwell` or `down`."""
-        return (UNWELL if self.problems else HEALTHY) if self.is_up else DOWN
+        return (UNWELL if self.problems else HEALTHY) if self.runs else DOWN
 
     def json(self) -> dict[str, Any]:
         """The status with `state`, `problems` ({name, what, remedy} each) and `unserved` beside it."""
@@ -59,8 +64,11 @@ def examine(platform: Platform) -> Findings:
     status = platform.status()
     services = [_down(name) for name, service in status["services"].items() if not service["healthy"]]
     services += [*_refused(platform.settings), *_full_disks(platform)]
-    if not platform.is_up or not status["services"]["mlflow"]["healthy"]:
-        return Findings(status, platform.is_up, services, None)
+    if not platform.runs:
+        return Findings(status, False, services, None)
+    services += [] if platform.is_up else [KEEPERS_DOWN]
+    if not status["services"]["mlflow"]["healthy"]:
+        return Findings(status, True, services, None)
     tracking_uri, served = platform.addresses.mlflow_url, _served(status)
     try:
         unserved = None if served else _unserved(tracking_uri)
@@ -95,7 +103,7 @@ def _refused(settings: Settings) -> list[Problem]:
         count = dead_letters(settings)
     except SpoolError as error:
         return [Problem("spool", str(error), "docs/reliability.md says how to read what is left")]
-    what = f"{count} rows of feedback are refused by Postgres, even by the table quarantine"
+    what = f"rows of feedback that Postgres refuses, even for the table quarantine: {count}"
     remedy = "docs/reliability.md says how to read them; they hold up no others"
     return [Problem("dead_letters", what, remedy)] if count else []
 

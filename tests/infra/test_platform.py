@@ -22,6 +22,7 @@ from infra.local import units
 from infra.local.platform import Platform
 from infra.processes.orphans import tagged
 from infra.processes.supervisor import Supervisor
+from infra.watch.problems import examine
 from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
@@ -206,6 +207,8 @@ def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlat
     assert not platform.is_up
     addresses = platform.addresses
     with started.shell.inside():
+        found = examine(platform)
+        assert (found.state, [problem.name for problem in found.services]) == ("unwell", ["supervisor_down"])
         units.write_script(platform, os.environ)
     bare = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     command = ["/bin/sh", str(units.script(platform)), "up"]
