@@ -28,6 +28,7 @@ BENCHES = {
     "feedback": Bench("rows of feedback a second, beside a bare COPY, into docs/performance.md"),
     "soak": Bench("memory over an hour's requests, into docs/reliability.md"),
     "idle": Bench("what a platform costs that nobody asks, by program, into docs/performance.md"),
+    "own": Bench("our own small parts beside the libraries that do the same, into docs/decisions/README.md"),
     "retrieval": Bench("a million items beside ten thousand, into docs/performance.md"),
 }
 

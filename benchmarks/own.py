@@ -1,0 +1,97 @@
+"""What our own small parts are worth beside the libraries that do the same; docs/decisions says why each is kept."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.errors import BenchError
+from benchmarks.load import Load, apply_load
+from benchmarks.pages import table, write_between
+from benchmarks.provenance import ROOT, provenance
+from benchmarks.services import BENTO, UVICORN, service
+from components.settings import Settings
+
+PAGE = ROOT / "docs" / "decisions" / "README.md"
+MARKER = "own"
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+CONNECTIONS, SECONDS, WARM_UP_SECONDS = 16, 6.0, 2.0
+ROUNDS = 3
+"""Of each in turn; the best one counts, as whatever else runs on the machine only takes away."""
+REQUESTS = [("/recommend", json.dumps({"user_id": "ann", "k": 10}))]
+CONSTANT = """import bentoml
+from benchmarks.peers.constant import ITEMS
+
+
+@bentoml.service(name="constant", workers=1)
+class Constant:
+    @bentoml.api
+    def recommend(self, user_id: str, k: int) -> dict:
+        return {"request_id": "0" * 32, "model_version": "1", "items": ITEMS}
+"""
+LOADED = "import time, psutil; began = time.perf_counter(); import {module}; print(time.perf_counter() - began,\
+ psutil.Process().memory_full_info().uss)"
+
+
+def run(_: Settings, page: Path = PAGE) -> dict[str, float]:
+    """Measures and writes the table into the page: the figures. Raises BenchError without `make peers`, or when a
+    service does not start."""
+    if not PEERS.is_file():
+        raise BenchError("the libraries are not installed: `make peers` first")
+    done = subprocess.run(
+        [PEERS, "-m", "benchmarks.peers.libraries"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    for name, module in (("own_rows", "components.arrays.sparse"), ("scipy", "scipy.sparse")):
+        figures |= dict(zip((f"{name}_s", f"{name}_mb"), loaded(module), strict=True))
+    figures |= answers()
+    write_between(page, MARKER, report(figures))
+    return figures
+
+
+def loaded(module: str) -> tuple[float, float]:
+    """Seconds and MB that a module takes to load in a process of its own, the best of several."""
+    command = [sys.executable, "-c", f"import numpy; {LOADED.format(module=module)}"]
+    runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2 * ROUNDS)]
+    seconds, held = zip(*(map(float, one.stdout.split()) for one in runs), strict=True)
+    return min(seconds), min(held) / 1e6
+
+
+def answers() -> dict[str, float]:
+    """Requests a second of a service that answers a constant: as it is, in one write, and by BentoML's own app."""
+    best: dict[str, Load] = {}
+    with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
+        (Path(folder) / "constant.py").write_text(CONSTANT, encoding="utf-8")
+        commands = {
+            "two_writes": (*UVICORN, "{port}", "benchmarks.peers.constant:app"),
+            "one_write": ("-m", "benchmarks.peers.coalesced", "{port}"),
+            "bentoml": (*BENTO, "{port}", "constant:Constant", "--working-dir", folder),
+        }
+        for _ in tqdm(range(ROUNDS), desc="own"):
+            for name, command in commands.items():
+                with service(command) as (port, _):
+                    apply_load(port, REQUESTS, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+                    load = apply_load(port, REQUESTS, connections=CONNECTIONS, seconds=SECONDS)
+                if load.failed:
+                    raise BenchError(f"{load.failed} of {load.done} requests to {command[-1]} failed")
+                best[name] = max(best.get(name, load), load, key=lambda one: one.rate)
+    return {f"{name}_rps": load.rate for name, load in best.items()}
+
+
+def report(figures: dict[str, float]) -> str:
+    def row(what: str, own: str, other: str, unit: str) -> list[str]:
+        return [what, f"{figures[own]:,.4g} {unit}", f"{figures[other]:,.4g} {unit}"]
+
+    rows = [
+        row("a look at a rate limit; `limits`, in memory", "own_limit_ns", "limits_ns", "ns"),
+        row("a look into a cache of the latest; `cachetools`", "own_cache_ns", "cachetools_ns", "ns"),
+        row("sparse rows: time to load; `scipy.sparse`", "own_rows_s", "scipy_s", "s"),
+        row("sparse rows: memory with numpy; `scipy.sparse`", "own_rows_mb", "scipy_mb", "MB"),
+        row("requests a second, a constant, in one write; in uvicorn's two", "one_write_rps", "two_writes_rps", ""),
+        row("the same, by our app in a worker; by BentoML's own routes", "two_writes_rps", "bentoml_rps", ""),
+    ]
+    note = f"{CONNECTIONS} connections, the best of {ROUNDS} runs of {SECONDS:.0f} s."
+    return f"{provenance('own')} {note}\n\n{table(['what; beside', 'our own', 'the library'], rows)}"

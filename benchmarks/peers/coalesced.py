@@ -1,0 +1,22 @@
+"""`python -m benchmarks.peers.coalesced PORT`: the constant, by a server that sends head and body in one write."""
+
+import sys
+
+import uvicorn
+
+from benchmarks.peers.constant import app
+from serving.process.transport import write_together
+
+
+def main(port: int) -> None:
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="error"
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    write_together(server)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
