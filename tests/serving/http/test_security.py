@@ -266,7 +266,7 @@ def test_the_page_asks_for_a_key_and_keeps_it_out_of_the_address(
     context = browser.new_context(base_url=str(guarded.base_url))
     page = context.new_page()
     page.on("dialog", answer)
-    page.goto("/?user=willy")
+    page.goto("/?user=key-holder")
     expect(page.locator(".card")).to_have_count(12)
     page.locator(".card [data-event=like]").first.click()
     expect(page.locator("#change")).to_contain_text("Liked")
