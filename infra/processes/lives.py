@@ -22,7 +22,7 @@ DIGITS = 10
 
 def await_an_end(pids: Iterable[int], seconds: float) -> None:
     """Returns when one of these processes has ended, or after that time; only then where the system tells of no end."""
-    if not _are_told():
+    if not _system_notifies():
         time.sleep(seconds)
         return
     with ExitStack() as opened:
@@ -38,7 +38,7 @@ def await_an_end(pids: Iterable[int], seconds: float) -> None:
 
 
 @cache
-def _are_told() -> bool:
+def _system_notifies() -> bool:
     """There are systems that do not tell, and sandboxes that forbid it."""
     try:
         os.close(os.pidfd_open(os.getpid()))

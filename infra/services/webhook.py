@@ -163,7 +163,7 @@ class Hook:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         looking = asyncio.create_task(self._look_out())
-        looking.add_done_callback(_told)
+        looking.add_done_callback(_end_on_error)
         yield
         looking.cancel()
         with suppress(asyncio.CancelledError):
@@ -183,7 +183,7 @@ def heard(event: Any) -> str | None:
     return "" if event.get("action") == "deleted" else f"alias {alias} set on version {told['version']}"
 
 
-def _told(task: "asyncio.Task[None]") -> None:
+def _end_on_error(task: "asyncio.Task[None]") -> None:
     """An error that nobody foresaw ends the process, so that the supervisor starts it anew."""
     if not task.cancelled() and (error := task.exception()):
         log.error("the look-out failed", exc_info=error)

@@ -232,7 +232,7 @@ class Intake:
         return {
             "accepted": accepted,
             "duplicates": duplicates,
-            "rejected": _told(cleaned.rejected),
+            "rejected": _rejections(cleaned.rejected),
             "spooled": spooled,
             "dropped": max(0, rejected - MOST_KEPT),
         }
@@ -265,7 +265,7 @@ class Intake:
         self._tell_items(item.item_id for item in cleaned.rows)
         return {
             "accepted": len(cleaned.rows) - len(refused),
-            "rejected": _told(rejected),
+            "rejected": _rejections(rejected),
             "dropped": max(0, len(rejected) - MOST_KEPT),
         }
 
@@ -293,5 +293,5 @@ def _patience(batches: Sequence[_Batch]) -> float:
     return seconds
 
 
-def _told(rejected: Sequence[Rejected]) -> list[dict[str, object]]:
+def _rejections(rejected: Sequence[Rejected]) -> list[dict[str, object]]:
     return [{"index": one.index, "reason": one.reason} for one in rejected]

@@ -192,60 +192,60 @@ class Handlers:
 
     async def recommend(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await read_body(request, requests.RecommendRequest, parts)
-        self.access.gate.admit_users(request.state.caller, [asked.user_id])
-        if (user_id := parts.privacy.pseudonym(asked.user_id)) != asked.user_id:
-            asked = asked.model_copy(update={"user_id": user_id})
-        request.state.told = told = await parts.recommender.recommend(asked)
-        return Json(told)
+        body = await read_body(request, requests.RecommendRequest, parts)
+        self.access.gate.admit_users(request.state.caller, [body.user_id])
+        if (user_id := parts.privacy.pseudonym(body.user_id)) != body.user_id:
+            body = body.model_copy(update={"user_id": user_id})
+        request.state.answer = answer = await parts.recommender.recommend(body)
+        return Json(answer)
 
     async def similar(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await read_body(request, requests.SimilarRequest, parts)
-        return Json(await run_in_threadpool(parts.recommender.similar, asked))
+        body = await read_body(request, requests.SimilarRequest, parts)
+        return Json(await run_in_threadpool(parts.recommender.similar, body))
 
     async def feedback(self, request: Request) -> Response:
         parts = self.runtime.parts
-        told = await read_body(request, requests.FeedbackRequest, parts)
-        users, items = ([clean_id(event[name]) or "" for event in told.events] for name in ("user_id", "item_id"))
+        body = await read_body(request, requests.FeedbackRequest, parts)
+        users, items = ([clean_id(event[name]) or "" for event in body.events] for name in ("user_id", "item_id"))
         self.access.gate.admit_users(request.state.caller, users)
         self.access.gate.admit_events(request.state.caller, users, items)
-        request.state.told = answer = await parts.intake.feedback(told)
+        request.state.answer = answer = await parts.intake.feedback(body)
         return Json(answer)
 
     async def upsert_items(self, request: Request) -> Response:
         parts = self.runtime.parts
-        told = await read_body(request, requests.ItemsRequest, parts)
-        return Json(await run_in_threadpool(parts.intake.items, told))
+        body = await read_body(request, requests.ItemsRequest, parts)
+        return Json(await run_in_threadpool(parts.intake.items, body))
 
     async def find_items(self, request: Request) -> Response:
-        asked = read_query(request, requests.ItemsQuery)
-        found = await self._read(lambda connection: search_items(connection, asked.query, asked.limit))
+        query = read_query(request, requests.ItemsQuery)
+        found = await self._read(lambda connection: search_items(connection, query.query, query.limit))
         return Json({"items": found})
 
     async def users(self, request: Request) -> Response:
-        asked = read_query(request, requests.UsersQuery)
-        return Json({"users": await self._read(lambda connection: active_users(connection, asked.limit))})
+        query = read_query(request, requests.UsersQuery)
+        return Json({"users": await self._read(lambda connection: active_users(connection, query.limit))})
 
     async def forget(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await read_body(request, requests.PersonRequest, parts)
-        return Json(await run_in_threadpool(parts.people.forget, asked))
+        body = await read_body(request, requests.PersonRequest, parts)
+        return Json(await run_in_threadpool(parts.people.forget, body))
 
     async def export(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await read_body(request, requests.PersonRequest, parts)
-        return Json(await run_in_threadpool(parts.people.export, asked))
+        body = await read_body(request, requests.PersonRequest, parts)
+        return Json(await run_in_threadpool(parts.people.export, body))
 
     async def consent(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await read_body(request, requests.ConsentRequest, parts)
-        return Json(await run_in_threadpool(parts.people.consent, asked))
+        body = await read_body(request, requests.ConsentRequest, parts)
+        return Json(await run_in_threadpool(parts.people.consent, body))
 
     async def sign_in(self, request: Request) -> Response:
         parts = self.runtime.parts
-        asked = await read_body(request, requests.SignInRequest, parts)
-        key = await self._read(lambda connection: sign_in(connection, asked.token))
+        body = await read_body(request, requests.SignInRequest, parts)
+        key = await self._read(lambda connection: sign_in(connection, body.token))
         if key is None:
             message = "the link was used, or its time is over: `duotempo open store` makes another one"
             raise ApiError(401, "no_link", message, "token")

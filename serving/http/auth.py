@@ -104,7 +104,7 @@ class AuthGate:
         self._ring = ring
         self._callers = Buckets(settings.caller_rate, settings.caller_burst)
         self._users = Buckets(settings.user_rate, settings.user_burst)
-        self._told = Quotas(settings.caller_events, settings.caller_users, settings.caller_items)
+        self._quotas = Quotas(settings.caller_events, settings.caller_users, settings.caller_items)
 
     async def admit(self, request: HTTPConnection, scope: str) -> str:
         """The caller's name. What only an administrator may asks everybody for a key, those who are trusted too.
@@ -132,7 +132,7 @@ class AuthGate:
 
     def admit_events(self, caller: str, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
         """Raises ApiError (429) where a caller tells more within an hour than one may; then none of it counts."""
-        if caller != LOCAL and (more := self._told.exceeded(caller, user_ids, item_ids)):
+        if caller != LOCAL and (more := self._quotas.exceeded(caller, user_ids, item_ids)):
             why = f"more than {more.most:,} {more.what} told within an hour (setting security.caller_{more.what})"
             _slow_down(more.seconds, why)
 

@@ -39,7 +39,7 @@ class Connections:
         self._waiting: dict[Any, float] = {}
         self._addresses: Counter[str] = Counter()
         self._look_later: asyncio.TimerHandle | None = None
-        self._told = -TELL_SECONDS
+        self._warned = -TELL_SECONDS
 
     def watch(self, server: uvicorn.Server) -> None:
         """Watches the connections that a server accepts from now on; none of them becomes a websocket."""
@@ -95,8 +95,8 @@ class Connections:
     def _close(self, connection: Any, why: str) -> None:
         self.closed(connection)
         connection.transport.abort()
-        if time.monotonic() - self._told >= TELL_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._warned >= TELL_SECONDS:
+            self._warned = time.monotonic()
             logger.warning("connections are closed: %s", why)
 
 

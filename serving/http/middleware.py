@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.contract.errors import ApiError
 from serving.process.handover import Drain
-from serving.telemetry.logs import new_request_id, request_id, tell_request
+from serving.telemetry.logs import log_request, new_request_id, request_id
 from serving.telemetry.metrics import Metrics
 
 SAFE = {
@@ -75,7 +75,7 @@ class Watched:
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._requests(route, method, str(status)).inc()
         self._latency(route).observe(seconds)
-        tell_request(method, route, status, seconds, scope.get("state", {}).get("told", {}))
+        log_request(method, route, status, seconds, scope.get("state", {}).get("answer", {}))
 
 
 def _size(headers: Headers) -> int:

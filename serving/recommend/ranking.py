@@ -29,9 +29,9 @@ class Listed:
     """A list as it is shown, and of what trend and catalogue it was made; many of them are kept, so as JSON."""
 
     rows: np.ndarray
-    told: orjson.Fragment
+    payload: orjson.Fragment
     """The items as an answer has them."""
-    noted: orjson.Fragment
+    impression_payload: orjson.Fragment
     """What the impression says of each item."""
     trend: np.ndarray
     catalogue: int
@@ -40,8 +40,8 @@ class Listed:
 
     @property
     def items(self) -> list[dict[str, object]]:
-        """What `told` says."""
-        items: list[dict[str, object]] = orjson.loads(orjson.dumps(self.told))
+        """What `payload` says."""
+        items: list[dict[str, object]] = orjson.loads(orjson.dumps(self.payload))
         return items
 
     @property
@@ -65,7 +65,7 @@ class Interest:
     stored: UserHistory
     state: UserState
     query: Query
-    told: dict[str, object]
+    payload: dict[str, object]
     lists: dict[int, Listed] = field(default_factory=dict)
     """The latest list that asked for nothing but its length, by that."""
 
@@ -79,7 +79,7 @@ class Ranked:
 
 
 def in_words(long_share: float, profile: Profile) -> dict[str, object]:
-    """What an answer tells of the interest."""
+    """The interest as an answer has it."""
     known = not math.isnan(long_share)
     return {
         "long_weight": round(long_share, 4) if known else 0.0,
@@ -167,12 +167,12 @@ class Lists:
         """The first k under the mask, re-ranked."""
         trend, catalogue, counted = self.trend.now, self.listing.version, _Counted(question, len(mask))
         rows, scores = self._builder.build(counted, mask, k, rules, exploration.pick if exploration else None)
-        items = [self._told(*one) for one in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)]
+        items = [self._payload(*one) for one in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)]
         placed = exploration.places if exploration else [CERTAIN] * len(items)
-        noted = [_noted(item, how) for item, how in zip(items, placed, strict=True)]
-        return Listed(rows, as_fragment(items), as_fragment(noted), trend, catalogue, counted.scored)
+        shown = [_impression_payload(item, how) for item, how in zip(items, placed, strict=True)]
+        return Listed(rows, as_fragment(items), as_fragment(shown), trend, catalogue, counted.scored)
 
-    def _told(self, rank: int, found: tuple[int, float]) -> dict[str, object]:
+    def _payload(self, rank: int, found: tuple[int, float]) -> dict[str, object]:
         """An item of the list: its row and its score."""
         row, score = found
         listed = self.listing[row]
@@ -181,7 +181,7 @@ class Lists:
         }  # fmt: skip
 
 
-def _noted(item: Mapping[str, object], placed: Placed) -> dict[str, object]:
+def _impression_payload(item: Mapping[str, object], placed: Placed) -> dict[str, object]:
     """What the impression says of an item of the list."""
     propensity, greedy = placed
     return {

@@ -41,7 +41,7 @@ from serving.telemetry.metrics import Metrics
 
 PLAIN = {"user_id", "k", "explain"}
 """Fields of a request whose list is kept with the interest."""
-TOLD = 20
+TERMS = 20
 """Terms computed per kind; the answer shows the first ones."""
 INTERESTS = 5_000
 """Interests that are kept."""
@@ -125,33 +125,43 @@ class Recommender:
         other._interests = Recent(INTERESTS)
         return other
 
-    async def recommend(self, request: RecommendRequest, variant: str, *, noted: bool = True) -> Answer:
-        """The answer of /recommend. Every event committed before the call counts. noted: whether somebody sees it."""
+    async def recommend(self, request: RecommendRequest, variant: str, *, recorded: bool = True) -> Answer:
+        """The answer of /recommend. Every event committed before the call counts.
+
+        recorded: whether somebody sees it, and an impression is kept.
+        """
         now = time.time()
         session = Session(self._reads, self._metrics)
         stored = await self._stored(session, request.user_id)
         if _is_quick(request):
-            return self._answer(session, request, stored, now, variant, noted=noted)
-        return await run_in_threadpool(self._answer, session, request, stored, now, variant, noted=noted)
+            return self._answer(session, request, stored, now, variant, recorded=recorded)
+        return await run_in_threadpool(self._answer, session, request, stored, now, variant, recorded=recorded)
 
     async def rank(self, request: RecommendRequest) -> list[str]:
-        """The ids of the items that `recommend` would show now without exploration, and nothing is noted."""
+        """The ids of the items that `recommend` would show now without exploration, and no impression is kept."""
         now = time.time()
         stored = await self._stored(Session(self._reads, self._metrics), request.user_id)
         return self._rank(request, stored, now).listed.item_ids
 
     def _answer(
-        self, session: Session, request: RecommendRequest, stored: UserHistory, now: float, variant: str, *, noted: bool
+        self,
+        session: Session,
+        request: RecommendRequest,
+        stored: UserHistory,
+        now: float,
+        variant: str,
+        *,
+        recorded: bool,
     ) -> Answer:
-        request_id = (noted and logs.request_id.get()) or logs.new_request_id()
-        ranked = self._rank(request, stored, now, request_id if noted else None)
+        request_id = (recorded and logs.request_id.get()) or logs.new_request_id()
+        ranked = self._rank(request, stored, now, request_id if recorded else None)
         interest = ranked.interest
-        items: object = ranked.listed.told
+        items: object = ranked.listed.payload
         if request.explain:
             with self._metrics.stage("reasons"):
                 reasons = self._explainer.why(ranked.listed.rows, interest.state, interest.query)
             items = [item | {"why": why} for item, why in zip(ranked.listed.items, reasons, strict=True)]
-        if noted and stored.allowed:
+        if recorded and stored.allowed:
             self._note(request_id, request.user_id, variant, ranked.listed, now)
         user_state = _user_state(stored, request)
         long_share = float(interest.query.long_share[0])
@@ -162,7 +172,7 @@ class Recommender:
             "variant": variant,
             "degraded": self._is_degraded(session, stored),
             "user_state": user_state,
-            "interest": interest.told,
+            "interest": interest.payload,
             "items": items,
         }
         return Answer(body, request_id, ranked.listed)
@@ -192,13 +202,13 @@ class Recommender:
             "model_version": self.model_version,
             "item_id": request.item_id,
             "degraded": not self.users.following,
-            "items": self._lists.like(row, request.k).told,
+            "items": self._lists.like(row, request.k).payload,
         }
 
     def _rank(
         self, request: RecommendRequest, stored: UserHistory, now: float, request_id: str | None = None
     ) -> Ranked:
-        """request_id: of an answer that may explore, as it does where it can be noted what it showed."""
+        """request_id: of an answer that may explore, as it does where an impression keeps what it showed."""
         interest = self._interest(stored, request, now)
         share = self._settings.ranking.exploration
         if share and request_id and stored.allowed:
@@ -243,7 +253,7 @@ class Recommender:
             among = None if stored.known else self._lists.of_their_categories(state.items[state.signals > 0])
             strategy = request.strategy or self._settings.ranking.strategy
             query = self._lists.scorer.query([state], strategy, among, before.query if before else None)
-            profile = self._explainer.profile(state, TOLD)
+            profile = self._explainer.profile(state, TERMS)
             interest = Interest(stored, state, query, in_words(float(query.long_share[0]), profile))
         if usual:
             self._interests.put(user, interest)
@@ -280,13 +290,14 @@ class Recommender:
         return out | self._reader.stored(connection, [user for user in user_ids if user not in out])
 
     def _is_degraded(self, session: Session, stored: UserHistory) -> bool:
-        """Whether the list may know less than Postgres, or more, or will not be noted soon."""
+        """Whether the list may know less than Postgres, or more, or whose impression will not be kept soon."""
         return session.degraded or stored.waiting or self._impressions.away or not self.users.following
 
     def _note(self, request_id: str, user_id: str, variant: str, listed: Listed, now: float) -> None:
         """Has the impression written."""
         served_at = datetime.fromtimestamp(now, UTC)
-        self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, listed.noted))
+        payload = listed.impression_payload
+        self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, payload))
 
     def _count(self, user_state: str, long_share: float) -> None:
         self._counted(user_state).inc()

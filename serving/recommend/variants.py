@@ -193,7 +193,7 @@ class Variants:
     async def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """The answer of /recommend by the user's variant. Where that fails, the champion answers in its place."""
         if version := wanted_version.get():
-            return (await self._recommender(version).recommend(request, ON_TRIAL, noted=False)).body
+            return (await self._recommender(version).recommend(request, ON_TRIAL, recorded=False)).body
         parts = self._parts
         part = assigned(parts, request.user_id)
         try:

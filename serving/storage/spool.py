@@ -97,7 +97,7 @@ class Spool:
         self._writing, self._reading = Lock(), Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._told():
+            with self._sqlite_errors():
                 self._writer, self._reader = self._connect(), self._connect()
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute("PRAGMA synchronous = FULL")
@@ -165,11 +165,11 @@ class Spool:
 
     def tidy(self) -> None:
         """Empties the log of writes, so that nothing of what was removed is left on the disk."""
-        with self._told(), self._writing:
+        with self._sqlite_errors(), self._writing:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def size(self) -> Size:
-        with self._told(), self._reading:
+        with self._sqlite_errors(), self._reading:
             rows, since, dead = self._reader.execute(_SIZE).fetchone()
             (pages,), (free,) = (self._reader.execute(f"PRAGMA {of}_count").fetchone() for of in ("page", "freelist"))
         seconds = max(0.0, time.time() - since) if rows else 0.0
@@ -193,7 +193,7 @@ class Spool:
         self._index_file.close()
 
     def _read(self, query: str, *parameters: object) -> list[Row]:
-        with self._told(), self._reading:
+        with self._sqlite_errors(), self._reading:
             found = self._reader.execute(query, parameters).fetchall()
         return [Row(event, user, json.loads(row), reason, place) for event, user, row, reason, place in found]
 
@@ -202,7 +202,7 @@ class Spool:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._told(), self._writing:
+        with self._sqlite_errors(), self._writing:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -212,7 +212,7 @@ class Spool:
                     self._writer.execute("ROLLBACK")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         """Tells errors of SQLite in our words."""
         try:
             yield

@@ -16,7 +16,7 @@ from components.settings import Settings
 
 OURS = ("serving", "components")
 PLAIN = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
-TOLD = ("model_version", "variant", "user_state", "degraded", "accepted", "duplicates", "spooled")
+LOGGED = ("model_version", "variant", "user_state", "degraded", "accepted", "duplicates", "spooled")
 """What of an answer stands in the line of its request."""
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request that is being answered; empty outside of one."""
@@ -59,14 +59,14 @@ def set_up(settings: Settings) -> None:
     handler.addFilter(OfRequest())
     handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else LogLines(PLAIN))
     logging.getLogger().handlers = [handler]
-    logging.getLogger("uvicorn.access").propagate = False  # a request has its line by `tell_request`
+    logging.getLogger("uvicorn.access").propagate = False  # a request has its line by `log_request`
     for name in OURS:
         logging.getLogger(name).setLevel(settings.log_level)
 
 
-def tell_request(method: str, route: str, status: int, seconds: float, answer: dict[str, Any]) -> None:
+def log_request(method: str, route: str, status: int, seconds: float, answer: dict[str, Any]) -> None:
     """One line, where the level lets it pass. answer: the body, as far as it is known."""
     if requests.isEnabledFor(logging.INFO):
-        told = {name: answer[name] for name in TOLD if name in answer}
-        fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), **told}
+        logged = {name: answer[name] for name in LOGGED if name in answer}
+        fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), **logged}
         requests.info("%s %s %d in %.1f ms", method, route, status, 1000 * seconds, extra={"fields": fields})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -79,9 +80,18 @@ def test_only_the_owner_reads_what_the_platform_writes(started: SharedPlatform) 
     assert not any(path.stat().st_mode & 0o077 for path in (home.path, *folders, *files))
 
 
+def command_lines(home_id: str) -> list[str]:
+    """Of the platform's processes, but for those that end meanwhile."""
+    lines = []
+    for process in tagged(home_id):
+        with suppress(psutil.NoSuchProcess):
+            lines.append(" ".join(process.cmdline()))
+    return lines
+
+
 def test_no_password_is_in_a_command_line(started: SharedPlatform) -> None:
     passwords = [started.platform.home.secret(name) for name in ("postgres", "prefect", "mlflow", "webhook")]
-    lines = [" ".join(process.cmdline()) for process in tagged(started.platform.home.id)]
+    lines = command_lines(started.platform.home.id)
     assert len(lines) >= len(SERVICES)
     assert all(passwords)
     assert not any(str(password) in line for password in passwords for line in lines)
@@ -183,7 +193,7 @@ def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: supervisor_pid(platform) != supervisor and healthy(platform))
     assert pids(platform) == before
-    now = [" ".join(process.cmdline()) for process in tagged(platform.home.id)]
+    now = command_lines(platform.home.id)
     assert sum("supervisord" in line for line in now) == 1
     assert sum("infra.processes.launch" in line for line in now) == len(before)
     log, killed = platform.home.log("postgres"), before["postgres"]

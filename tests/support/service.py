@@ -1,22 +1,21 @@
 """A real Bento over HTTP, in a process of its own."""
 
 import os
-import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
 import httpx
-import psutil
 
 from components.store.engine import make_engine
 from components.store.keys import ADMIN, create_key
-from tests.support.ports import free_port
+from infra.processes.bento import WORKER
 from tests.support.toy_data import squares
 from tests.support.waiting import eventually
 
@@ -34,9 +33,10 @@ def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
 
 @contextmanager
 def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """As `bento`, with a function that kills its processes on the spot (SIGKILL)."""
-    port = free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Duotempo", "--host", "127.0.0.1"]
+    """As `bento`, with a function that kills it on the spot (SIGKILL).
+
+    It is a worker of BentoML, as the platform runs it: without the parent process of `bentoml serve`.
+    """
     environment = os.environ | {
         "DUOTEMPO_BUNDLES": str(folder),
         "DUOTEMPO_DATABASE_URL": url,
@@ -47,22 +47,23 @@ def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str,
         **PATIENT,
         **settings,
     }
-    with (folder / "bento.log").open("w") as log:
+    with (folder / "bento.log").open("w") as log, socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        command = [sys.executable, "-m", WORKER, "serving.service:Duotempo", "--worker-id", "1"]
         server = subprocess.Popen(
-            [*command, "--port", str(port), "--working-dir", str(ROOT)],
+            [*command, "--fd", str(listening.fileno())], pass_fds=[listening.fileno()],
             cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
+    try:
+        eventually(lambda: _is_alive(address, server), 120)
+        yield address, lambda: _kill(server)
+    finally:
+        server.terminate()
         try:
-            address = f"http://127.0.0.1:{port}"
-            eventually(lambda: _is_alive(address, server), 120)
-            yield address, lambda: _kill(server)
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGTERM)
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                _kill(server)
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            _kill(server)
 
 
 def _is_alive(address: str, server: subprocess.Popen[bytes]) -> bool:
@@ -75,13 +76,7 @@ def _is_alive(address: str, server: subprocess.Popen[bytes]) -> bool:
 
 
 def _kill(server: subprocess.Popen[bytes]) -> None:
-    """With its worker, which has a session of its own."""
-    workers = psutil.Process(server.pid).children(recursive=True)
-    os.killpg(server.pid, signal.SIGKILL)
-    for worker in workers:
-        with suppress(psutil.NoSuchProcess):
-            worker.kill()
-    psutil.wait_procs(workers)
+    server.kill()
     server.wait()
 
 

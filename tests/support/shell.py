@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.settings import Settings
 from infra.local.platform import Platform
-from infra.processes.orphans import tagged
+from infra.processes.orphans import environment_of, tagged
 from tests.support.command_line import Answer
 from tests.support.prefect import Prefect
 
@@ -101,7 +101,7 @@ class Shell:
 
     def processes(self, run_id: str) -> list[psutil.Process]:
         """The processes that work on a flow run."""
-        return [p for p in tagged(self.platform.home.id) if p.environ().get("PREFECT__FLOW_RUN_ID") == run_id]
+        return [p for p in tagged(self.platform.home.id) if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
 
     @property
     def mlflow_url(self) -> str:

@@ -23,7 +23,7 @@ from components.store.schema import Event, Impression
 from components.store.variants import parts
 from infra.deploy.promotion import rollback
 from infra.local.platform import Platform
-from infra.processes.orphans import tagged
+from infra.processes.orphans import environment_of, tagged
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
     DEPLOY_SECONDS,
@@ -185,7 +185,7 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
     canary(LONG)
     set_alias(mlflow, NEXT)
     begun(platform, engine, NEXT)
-    flows = [process for process in tagged(platform.home.id) if "PREFECT__FLOW_RUN_ID" in process.environ()]
+    flows = [process for process in tagged(platform.home.id) if "PREFECT__FLOW_RUN_ID" in environment_of(process)]
     worker = platform.status()["services"]["worker-cpu"]["pid"]
     for pid in (worker, *(process.pid for process in flows)):
         os.kill(pid, signal.SIGKILL)

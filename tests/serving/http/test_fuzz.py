@@ -35,7 +35,7 @@ from tests.support.toy_data import NAMES, chessboard, load
 BODIES = int(os.environ.get("DUOTEMPO_TEST_BODIES", "400"))
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-TOLD = {400, 401, 403, 404, 413, 415, 422}
+REFUSALS = {400, 401, 403, 404, 413, 415, 422}
 """What a caller is told who asks in a wrong way."""
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def test_nothing_that_is_sent_makes_the_service_fail(world: World, session: requ
         response = case.call(session=session, timeout=60)
         case.validate_response(response, checks=CHECKS)
         if response.status_code != 200:
-            assert response.status_code in TOLD, response.text
+            assert response.status_code in REFUSALS, response.text
             ErrorAnswer.model_validate(response.json())
         asked[operation.label] += 1
         answered[response.status_code] += 1
@@ -166,7 +166,7 @@ def test_no_body_makes_the_service_fail(world: World, session: requests.Session,
         response = session.post(f"{world.address}{path}", content, headers=headers, timeout=60)
         answered[response.status_code] += 1
         if response.status_code != 200:
-            assert response.status_code in TOLD, (content, response.text)
+            assert response.status_code in REFUSALS, (content, response.text)
             ErrorAnswer.model_validate(response.json())
 
     post()
