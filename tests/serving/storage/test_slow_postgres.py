@@ -95,7 +95,7 @@ def test_what_was_just_accepted_is_not_shown_when_postgres_does_not_answer(proxy
 
 def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: httpx.Client, database: str) -> None:
     user, white = new_user(), squares("white")[:3]
-    assert recommend(client, user).user_state == "new"
+    assert wait_until_whole(client, user).user_state == "new"
     known = metric(client, "duotempo_feedback_events_total", outcome="duplicate")
     proxy.cut_at = f"{user}-{white[0]}".encode()  # an event_id
     answer = tell(client, *likes(user, *white))
