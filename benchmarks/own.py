@@ -29,7 +29,7 @@ from benchmarks.peers.constant import ITEMS
 @bentoml.service(name="constant", workers=1)
 class Constant:
     @bentoml.api
-    def recommend(self, user_id: str, k: int) -> dict:
+    async def recommend(self, user_id: str, k: int) -> dict:
         return {"request_id": "0" * 32, "model_version": "1", "items": ITEMS}
 """
 LOADED = "import time, psutil; began = time.perf_counter(); import {module}; print(time.perf_counter() - began,\
@@ -83,7 +83,10 @@ def answers() -> dict[str, float]:
 
 def report(figures: dict[str, float]) -> str:
     def row(what: str, own: str, other: str, unit: str) -> list[str]:
-        return [what, f"{figures[own]:,.4g} {unit}", f"{figures[other]:,.4g} {unit}"]
+        return [
+            what,
+            *(f"{value:,.{0 if value >= 100 else 4}f} {unit}".strip() for value in (figures[own], figures[other])),
+        ]
 
     rows = [
         row("a look at a rate limit; `limits`, in memory", "own_limit_ns", "limits_ns", "ns"),
