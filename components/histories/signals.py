@@ -11,14 +11,14 @@ from components.core.columns import Columns
 from components.histories.states import SECONDS_A_DAY
 from components.settings import EventSettings
 
+if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one signal at a time
+    import pandas as pd
+
+
 RATED = ("rating", "review")
 LEAST = 1e-8
 """Relative weight below which an event is lost in float32 rounding."""
 RECENT_SECONDS = 7 * SECONDS_A_DAY
-
-
-if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one signal at a time
-    import pandas as pd
 
 
 def signal(event: str, value: float | None, settings: EventSettings) -> float:

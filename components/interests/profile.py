@@ -10,6 +10,9 @@ from components.arrays.arrow import numbers
 from components.arrays.sparse import Csr, Rows
 from components.core.columns import Columns
 
+if TYPE_CHECKING:  # the service starts sooner without it
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class Keywords:
@@ -28,10 +31,6 @@ def strongest(values: np.ndarray, k: int) -> np.ndarray:
     scaled = (values[positive] / np.abs(values).max(initial=0.0)).round(6)
     best = (-scaled).argsort(kind="stable")[:k]
     return positive[best[scaled[best] > 0]]
-
-
-if TYPE_CHECKING:  # the service starts sooner without it
-    import pandas as pd
 
 
 def item_categories(items: "pd.DataFrame") -> Keywords:

@@ -14,6 +14,11 @@ from components.store.promotions import CANARY, NOTES, OPEN, REQUESTED, SERVING
 from components.store.schema import Promotion
 from components.store.variants import CHAMPION
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+
 PRODUCTION = f"{NAME}-production"
 """The registered model into which the page's button copies a version: its newest copy counts as the alias does."""
 FOLLOWED = "followed_by"
@@ -89,11 +94,6 @@ def _by(line: Promotion) -> str:
 
 def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 
 def introduce(tracking_uri: str) -> None:

@@ -18,12 +18,12 @@ from components.validation.checks import FEW, read_checks
 from components.validation.frames import FEEDBACK, Surroundings, prepare
 from components.validation.results import SuiteResult, ValidationError, ValidationReport, remedy, write_report
 
-SUITES = Path(__file__).parents[2] / "expectations"
-logger = logging.getLogger(__name__)
-
-
 if TYPE_CHECKING:
     from great_expectations.core.expectation_suite import ExpectationSuite
+
+
+SUITES = Path(__file__).parents[2] / "expectations"
+logger = logging.getLogger(__name__)
 
 
 def suite_file(folder: Path, name: str) -> Path:

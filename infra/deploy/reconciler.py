@@ -4,7 +4,6 @@ A webhook is only a hint to look, so that a lost, doubled, late or forged one ca
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from sqlalchemy import Engine
 
@@ -49,51 +48,39 @@ class Reconciler:
         its way. A deployment that ended without a word, as its worker died, is recorded as failed and tried again.
         Raises RegistryError, StoreError, DeploymentError: nothing is lost then, the next look finds the same.
         """
+        platform, engine = self._platform, self._engine
         doubted, self._doubted = self._doubted, None
-        found = _reconcile(self._platform, self._engine, hint, doubted)
-        if isinstance(found, _Doubted):
-            self._doubted = found.version
-            return f"version {found.version} {found.why}: it loses the alias, unless somebody has just given it that"
-        return found
-
-
-class _Doubted(NamedTuple):
-    version: str
-    why: str
-
-
-def _reconcile(platform: Platform, engine: Engine, hint: str, doubted: str | None) -> str | _Doubted:
-    """doubted: the version that the look before this one spoke against."""
-    tracking_uri = platform.addresses.mlflow_url
-    hint = registry.follow_copy(tracking_uri) or hint
-    version = registry.champion_number(tracking_uri)
-    serving = serving_version(platform, engine)
-    if serving and serving != (platform.served() or {}).get("model_version"):
-        platform.name_champion(serving)
-    if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
-        _end_orphan(engine, canary.model_version, serving)
-    _close_left(engine, version, serving)
-    if version is None:
-        return "no version is the champion"
-    if version == serving:
-        return _serves(engine, version)
-    if not hint and (why := _spoken_against(tracking_uri, engine, version, serving)):
-        if version != doubted:
-            return _Doubted(version, why)
-        give_back(tracking_uri, version, serving)
-        return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
-    if hint:
-        registry.forget_refusal(tracking_uri, registry.version(tracking_uri, version))
-    why = (
-        hint
-        or registry.copied(tracking_uri, version, datetime.now(UTC) - SETTLED)
-        or "the registry's champion does not serve"
-    )
-    request, new = request_promotion(engine, version, serving, ACTOR, why)
-    run = _run_of(request)
-    if run.over and is_open(engine, request):
-        return _lost(platform, engine, version, serving, f"its deployment ended as {run.state}, see {run.page}")
-    return f"version {version} is {'to be ' if new else 'being '}deployed, see {run.page}"
+        tracking_uri = platform.addresses.mlflow_url
+        hint = registry.follow_copy(tracking_uri) or hint
+        version = registry.champion_number(tracking_uri)
+        serving = serving_version(platform, engine)
+        if serving and serving != (platform.served() or {}).get("model_version"):
+            platform.name_champion(serving)
+        if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
+            _end_orphan(engine, canary.model_version, serving)
+        _close_left(engine, version, serving)
+        if version is None:
+            return "no version is the champion"
+        if version == serving:
+            return _serves(engine, version)
+        if not hint and (why := _spoken_against(tracking_uri, engine, version, serving)):
+            if version != doubted:
+                self._doubted = version
+                return f"version {version} {why}: it loses the alias, unless somebody has just given it that"
+            give_back(tracking_uri, version, serving)
+            return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
+        if hint:
+            registry.forget_refusal(tracking_uri, registry.version(tracking_uri, version))
+        why = (
+            hint
+            or registry.copied(tracking_uri, version, datetime.now(UTC) - SETTLED)
+            or "the registry's champion does not serve"
+        )
+        request, new = request_promotion(engine, version, serving, ACTOR, why)
+        run = _run_of(request)
+        if run.over and is_open(engine, request):
+            return _lost(platform, engine, version, serving, f"its deployment ended as {run.state}, see {run.page}")
+        return f"version {version} is {'to be ' if new else 'being '}deployed, see {run.page}"
 
 
 def _spoken_against(tracking_uri: str, engine: Engine, version: str, serving: str | None) -> str | None:

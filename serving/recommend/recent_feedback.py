@@ -3,19 +3,20 @@
 import pickle
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from threading import Lock
-from typing import NamedTuple
 
 from components.store.history import Behaviour
 from components.store.rows import EventRow
 
 MOST, MOST_PARTS = 100_000, 10_000
 """Events that are remembered, and transactions or requests that they came in; the oldest go first."""
-Told = tuple[str, str, Behaviour]
+Event = tuple[str, str, Behaviour]
 """user_id, event_id, and what was done."""
 
 
-class _Part(NamedTuple):
+@dataclass(frozen=True)
+class _Part:
     """What came in one transaction or request. A hundred thousand events as objects of their own would spread all that
     the process allocates over 40 MB, and cost a sixth of what it can take in.
 
@@ -26,10 +27,10 @@ class _Part(NamedTuple):
     pickled: bytes
     size: int
 
-    def __contains__(self, user_id: object) -> bool:
+    def holds(self, user_id: str) -> bool:
         return f"\n{user_id}\n" in self.users
 
-    def told(self) -> Iterator[Told]:
+    def events(self) -> Iterator[Event]:
         for user_id, event_id, *behaviour in pickle.loads(self.pickled):
             yield user_id, event_id, Behaviour(*behaviour)
 
@@ -54,10 +55,10 @@ class RecentFeedback:
     def of(self, user_id: str) -> Sequence[Behaviour]:
         """Each once, however often it was told, and as it was told first."""
         with self._lock:
-            parts = [part for part in self._parts if user_id in part]
+            parts = [part for part in self._parts if part.holds(user_id)]
         told: dict[str, Behaviour] = {}
         for part in parts:
-            for user, event_id, behaviour in part.told():
+            for user, event_id, behaviour in part.events():
                 if user == user_id:
                     told.setdefault(event_id, behaviour)
         return list(told.values())
@@ -75,6 +76,6 @@ def _part(events: Sequence[tuple[str, str, str, str, float | None, float]]) -> _
 
 
 def _without(part: _Part, user_id: str) -> _Part:
-    if user_id not in part:
+    if not part.holds(user_id):
         return part
-    return _part([(user, event_id, *behaviour) for user, event_id, behaviour in part.told() if user != user_id])
+    return _part([(user, event_id, *behaviour) for user, event_id, behaviour in part.events() if user != user_id])
