@@ -11,7 +11,7 @@ AT_ONCE := --numprocesses logical --maxprocesses 4 --no-loadscope-reorder
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready  ## the environment in .venv (the first time takes minutes)
+setup: $(VENV)/.ready  ## the environment in .venv: seconds from uv's cache, else as long as the download
 
 $(VENV)/.ready: requirements.lock pyproject.toml infra/setup.sh
 	@sh infra/setup.sh $(VENV)
@@ -38,7 +38,7 @@ check: setup  ## lint, types, the direction of imports, spelling, and that no se
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	git ls-files -z | grep -zE '\.(md|py|toml|ya?ml|sh|html|js|css)$$' | xargs -0 $(BIN)/codespell
-	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --exclude-lines '$(EXAMPLES)'
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --exclude-files '^requirements.lock$$' --exclude-lines '$(EXAMPLES)'
 
 audit: .venv-infra/.ready  ## known vulnerabilities of what is installed; asks an advisory service
 	@.venv-infra/bin/pip-audit --strict -r requirements.lock --no-deps --disable-pip || \
@@ -61,10 +61,10 @@ peers: .venv-peers/.ready  ## the environment of the benchmarks' peers
 	@.venv-peers/bin/python -m pip install -q -r benchmarks/peers-requirements.txt
 	@touch $@
 
-lock: setup  ## requirements.lock anew, from what .venv holds
-	@$(BIN)/python -m infra.lock > requirements.lock.part
-	@mv requirements.lock.part requirements.lock
-	@touch $(VENV)/.ready
+lock: setup  ## requirements.lock for all systems, with hashes; UPGRADE=--upgrade takes the newest versions
+	@$(BIN)/uv pip compile -q --config-file infra/lock.toml --universal --generate-hashes --no-emit-index-url \
+		--no-emit-package torch --python-version 3.11 --extra dev $(UPGRADE) \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean:  ## stops the platform and removes the environments and caches; .duotempo, which holds the data, stays
 	@if [ -x $(BIN)/duotempo ]; then $(BIN)/duotempo down; fi
