@@ -22,7 +22,7 @@ AT_ONCE = 20_000
 _TYPES = {"value": "float8", "occurred_at": "float8", "arrival": "bigint"}
 _ARRAYS: dict[str, Callable[[Any], str | None]] = {"value": number_array, "occurred_at": time_array}
 EVENT_ARRAYS = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in (*EventRow._fields, "arrival"))
-"""The parameters of `append_events` and `take_in`, see the migration 0011; `event_arrays` gives them."""
+"""The parameters of `append_events` and `take_in`, see `functions/append_events.sql`; `event_arrays` gives them."""
 _APPEND = text(f"SELECT append_events({EVENT_ARRAYS})")
 _ITEMS = ", ".join(ItemRow._fields)
 _CHANGED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ItemRow._fields if name != "item_id")

@@ -18,7 +18,7 @@ BUCKETS = 256
 """Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
 SPACE = 0x70656F70
 _CONSENT, _KEY, _UNKNOWN = "no_consent", "key", "unknown_item"
-"""What the rows of `admission` say, see the migration 0009."""
+"""What the rows of `admission` say, see `functions/admission.sql`."""
 _LOCK = (  # in their order; no row is told of any
     "SELECT FROM unnest(CAST(:buckets AS int[])) AS bucket WHERE pg_advisory_xact_lock{how}(:space, bucket) IS NULL"
 )

@@ -1,0 +1,11 @@
+-- Locks the users' buckets, shared, then reads why some of what ingest brings may not be stored.
+CREATE OR REPLACE FUNCTION admission(space int, buckets int[], users_asked text[], items_asked text[])
+RETURNS TABLE (what text, said text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(space, bucket) FROM unnest(buckets) AS bucket;
+    RETURN QUERY  -- sees what was committed before the locks were had
+        SELECT 'no_consent', user_id FROM users WHERE user_id = ANY(users_asked) AND NOT consent
+        UNION ALL SELECT 'key', key_id FROM privacy_key
+        UNION ALL SELECT 'unknown_item', asked FROM unnest(items_asked) AS asked
+        WHERE NOT EXISTS (SELECT FROM items WHERE item_id = asked);
+END $$;
