@@ -11,7 +11,7 @@ MAX_VALUE = 1e12
 """A value lies between this and its negative."""
 MAX_CATEGORIES = 1000
 """Categories of an item."""
-VALUED = ("rating",)
+VALUE_REQUIRED = ("rating",)
 """Events that say nothing without a value."""
 
 

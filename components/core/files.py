@@ -65,15 +65,15 @@ class DamagedFile(DuotempoError):
 @contextmanager
 def sealed(file: Path) -> Iterator[None]:
     """For the time of writing a file, which is sealed then."""
-    _seal_of(file).unlink(missing_ok=True)
+    _checksum_file(file).unlink(missing_ok=True)
     yield
-    _seal_of(file).write_text(sha256(file), encoding="ascii")
+    _checksum_file(file).write_text(sha256(file), encoding="ascii")
 
 
 @contextmanager
 def reading(file: Path, remedy: str) -> Iterator[None]:
     """For the time of reading one file, sealed or not. Raises DamagedFile."""
-    seal = _seal_of(file)
+    seal = _checksum_file(file)
     try:
         if seal.is_file() and seal.read_text(encoding="ascii") != sha256(file):
             raise ValueError("it is not what was written")
@@ -83,5 +83,5 @@ def reading(file: Path, remedy: str) -> Iterator[None]:
         raise DamagedFile(f"{file} is {'damaged' if file.exists() else 'missing'} ({why}): {remedy}") from error
 
 
-def _seal_of(file: Path) -> Path:
+def _checksum_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.sha256")

@@ -12,7 +12,7 @@ from components.core.logs import one_line
 
 _SYNTAX = re.compile(r"[\\`*|]|\](?=[(\[])")
 _ADDRESS = re.compile(r"(?<=\w):(?=/)|(?<=www)\.", re.IGNORECASE)
-COLOURS = 64
+PALETTE_SIZE = 64
 """Of a plot: enough for its lines and edges, and a third of the bytes."""
 _LINK = re.compile(r"\]\(([\w-]+\.png)\)")
 
@@ -33,7 +33,7 @@ def data_uri(file: Path) -> str:
     """A PNG file as an address that holds it."""
     packed = io.BytesIO()
     with Image.open(file) as picture:
-        picture.convert("RGB").quantize(COLOURS).save(packed, "PNG", optimize=True)
+        picture.convert("RGB").quantize(PALETTE_SIZE).save(packed, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 

@@ -18,7 +18,7 @@ UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 BEYOND_SECONDS = 1e11
 """The year 5138: who writes a number beyond it does not count in seconds (milliseconds pass it since 1973)."""
 
-MOST_FIELDS, LONGEST_NAME, LONGEST_TEXT, OTHERS = 50, 150, 600, "…"
+MAX_FIELDS, MAX_NAME, MAX_TEXT, OTHER_FIELDS = 50, 150, 600, "…"
 """Of a rejected row that is kept."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,10 +92,10 @@ def json_safe(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as Postgres' JSON can hold it: what JSON has no word for becomes text, of what is long the beginning and
     the sha256 are kept. At most some 40 kB; what is so already stays as it is."""
     names = list(row)
-    kept = {_short(_escaped(str(name)), LONGEST_NAME): _json_value(row[name]) for name in names[:MOST_FIELDS]}
-    if others := names[MOST_FIELDS:]:
+    kept = {_short(_escaped(str(name)), MAX_NAME): _json_value(row[name]) for name in names[:MAX_FIELDS]}
+    if others := names[MAX_FIELDS:]:
         text = "\x1f".join(f"{name}\x1f{row[name]}" for name in others)
-        kept[OTHERS] = f"{len(others)} more fields, sha256 {_digest(text)}"
+        kept[OTHER_FIELDS] = f"{len(others)} more fields, sha256 {_digest(text)}"
     return kept
 
 
@@ -107,8 +107,8 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, int):
-        return value if abs(value) < 2**63 else _short(hex(value), LONGEST_TEXT)
-    return _short(_escaped(value if isinstance(value, str) else str(value)), LONGEST_TEXT)
+        return value if abs(value) < 2**63 else _short(hex(value), MAX_TEXT)
+    return _short(_escaped(value if isinstance(value, str) else str(value)), MAX_TEXT)
 
 
 def _escaped(text: str) -> str:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Erased:
+class ErasedFiles:
     """What went: events of snapshots, snapshots and training runs that nobody could read any more, rows of interests,
     cached vectors, results of flows."""
 
@@ -37,7 +37,7 @@ class Erased:
     flow_results: int
 
 
-def erase_files(home: Path, cache: Path, user_id: str, asked_at: datetime) -> Erased:
+def erase_files(home: Path, cache: Path, user_id: str, asked_at: datetime) -> ErasedFiles:
     """Erases a user from the snapshots, the training runs and the cached results under `home`, and from `cache`.
 
     No flow that began before `asked_at` may be under way: it would write again what it has read. The run's interests go
@@ -46,16 +46,16 @@ def erase_files(home: Path, cache: Path, user_id: str, asked_at: datetime) -> Er
     events, unreadable = _erase_snapshots(home / "snapshots", user_id)
     found = sorted((home / "runs").rglob(INTERESTS))
     files = [file for file in found if _readable(file)]
-    orphans = _orphans(files, user_id)
-    hashes = {text_hash(text) for text in orphans}
+    unshared = _unshared_documents(files, user_id)
+    hashes = {text_hash(text) for text in unshared}
     vectors = sum(_erase_vectors(path, hashes) for path in _cached(cache / "embeddings")) if hashes else 0
-    rows = sum(_erase_run(file, user_id, orphans, hashes) for file in files)
+    rows = sum(_erase_run(file, user_id, unshared, hashes) for file in files)
     results = _erase_results(home / "prefect" / "storage", asked_at)
-    return Erased(events, unreadable, len(found) - len(files), rows, vectors, results)
+    return ErasedFiles(events, unreadable, len(found) - len(files), rows, vectors, results)
 
 
 def report(
-    erased: Erased, versions: Sequence[Version], first_occurred: datetime | None, first_received: datetime | None
+    erased: ErasedFiles, versions: Sequence[Version], first_occurred: datetime | None, first_received: datetime | None
 ) -> dict[str, Any]:
     """JSON-ready: what went, and the registered models that were trained when the user's first event was there.
 
@@ -100,7 +100,7 @@ def _readable(interests: Path) -> bool:
         return False
 
 
-def _orphans(files: list[Path], user_id: str) -> set[str]:
+def _unshared_documents(files: list[Path], user_id: str) -> set[str]:
     """The documents of the user that are nobody else's."""
     own, others = set[str](), set[str]()
     for file in files:
@@ -112,7 +112,7 @@ def _orphans(files: list[Path], user_id: str) -> set[str]:
     return {text for text in own - others if text}
 
 
-def _erase_run(interests: Path, user_id: str, orphans: set[str], hashes: set[str]) -> int:
+def _erase_run(interests: Path, user_id: str, unshared: set[str], hashes: set[str]) -> int:
     """Rows of interests that went."""
     table = pq.read_table(interests)
     kept = table.filter(pc.invert(is_user(table[Columns.USER], user_id)))
@@ -122,7 +122,7 @@ def _erase_run(interests: Path, user_id: str, orphans: set[str], hashes: set[str
     texts = interests.with_name(TEXTS)
     if texts.is_file():
         told = pq.read_table(texts)
-        unknown = pc.invert(pc.is_in(told[Columns.TEXT], value_set=pa.array(sorted(orphans), pa.string())))
+        unknown = pc.invert(pc.is_in(told[Columns.TEXT], value_set=pa.array(sorted(unshared), pa.string())))
         _replace(texts, told.filter(unknown))
     _replace(interests, kept)
     return table.num_rows - kept.num_rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from components.core.ids import clean_id
-from components.store.people import claim_key, locked
+from components.store.people import claim_key, lock_and_check
 from components.store.privacy import Privacy
 
 
@@ -24,7 +24,7 @@ class Admission:
         return Admission(self.names, {**self.refused, **refused}, self.items - items)
 
 
-EVERYBODY = Admission({}, {})
+ADMIT_ALL = Admission({}, {})
 
 
 def identified(privacy: Privacy, user_ids: Iterable[object]) -> tuple[set[str], dict[str, str]]:
@@ -37,7 +37,7 @@ def identified(privacy: Privacy, user_ids: Iterable[object]) -> tuple[set[str], 
             continue
         users.add(user)
         if user != given and isinstance(given, str):
-            earlier |= dict.fromkeys(privacy.earlier_names(given), privacy.pseudonym(user))
+            earlier |= dict.fromkeys(privacy.legacy_names(given), privacy.pseudonym(user))
     return users, earlier
 
 
@@ -48,8 +48,8 @@ def admit(
     miss each other. Raises PrivacyError."""
     users, earlier = identified(privacy, user_ids)
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
-    known_as = names.values() if privacy.pseudonyms else users
-    told, unknown = locked(connection, privacy, {*known_as, *earlier}, item_ids)
+    stored_ids = names.values() if privacy.pseudonyms else users
+    told, unknown = lock_and_check(connection, privacy, {*stored_ids, *earlier}, item_ids)
     refused = {earlier.get(name, name): reason for name, reason in told.items()}
     if privacy.pseudonyms:
         claim_key(connection, privacy)

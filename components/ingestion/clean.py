@@ -11,8 +11,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_VALUE, VALUED, Columns
-from components.core.ids import clean_id, id_fault
+from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_VALUE, VALUE_REQUIRED, Columns
+from components.core.ids import clean_id, id_error
 from components.core.normalize import (
     BEYOND_SECONDS,
     clean_categories,
@@ -24,7 +24,7 @@ from components.core.normalize import (
     number,
     storable,
 )
-from components.ingestion.admission import EVERYBODY, Admission
+from components.ingestion.admission import ADMIT_ALL, Admission
 from components.settings import EventSettings
 from components.store.partitions import month_of
 from components.store.rows import EventRow, ItemRow, Rejected
@@ -53,7 +53,7 @@ class Cleaned(Generic[Row]):
     duplicates: int = 0
 
 
-class _Times(NamedTuple):
+class _TimeBounds(NamedTuple):
     """When an event may have happened: from a day on (its first second), until a second, not in months that are
     closed."""
 
@@ -63,7 +63,7 @@ class _Times(NamedTuple):
     closed: Set[datetime]
 
 
-class _Unsound(Exception):
+class _InvalidRow(Exception):
     """The first thing wrong with a row: `code: explanation`."""
 
 
@@ -74,7 +74,7 @@ def clean_events(
     settings: EventSettings,
     known_items: Container[str],
     now: datetime,
-    admission: Admission = EVERYBODY,
+    admission: Admission = ADMIT_ALL,
     closed: Set[datetime] = frozenset(),
 ) -> Cleaned[EventRow]:
     """Sorts raw events into stored, duplicate and rejected ones.
@@ -86,7 +86,7 @@ def clean_events(
     first moments) that take no event.
     """
     earliest = datetime.combine(settings.earliest, datetime.min.time(), UTC).timestamp()
-    times = _Times(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
+    times = _TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
     cleaned, taken = Cleaned[EventRow](), set[str]()
     for index, row in enumerate(raw):
         given = clean_id(row.get(Columns.USER))
@@ -96,7 +96,7 @@ def clean_events(
             continue
         try:
             event = _event(row, user, source, known_items, times)
-        except _Unsound as fault:
+        except _InvalidRow as fault:
             kept = {**row, Columns.USER: user} if user else row
             cleaned.rejected.append(Rejected(index, json_safe(kept), str(fault)))
             continue
@@ -106,7 +106,7 @@ def clean_events(
             taken.add(event.event_id)
             cleaned.rows.append(event)
     cleaned.rows.sort(key=attrgetter("occurred_at"))
-    return _reported(cleaned, "events", source)
+    return _log_rejected(cleaned, "events", source)
 
 
 def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
@@ -120,29 +120,29 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
     for index, row in enumerate(raw):
         try:
             item = _item(row, taken)
-        except _Unsound as fault:
+        except _InvalidRow as fault:
             cleaned.rejected.append(Rejected(index, json_safe(row), str(fault)))
         else:
             cleaned.rows.append(item)
         taken.add(clean_id(row.get(Columns.ITEM)) or "")
-    return _reported(cleaned, "items", source)
+    return _log_rejected(cleaned, "items", source)
 
 
 def _event(
-    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], times: _Times
+    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], times: _TimeBounds
 ) -> EventRow:
     user = _required(Columns.USER, raw, user)
     item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
     event_id = _optional_id(Columns.EVENT_ID, raw)
     kind = (clean_id(raw.get(Columns.EVENT)) or "").lower()
     if kind not in EVENTS:
-        raise _Unsound(f"unknown_event: {_quoted(kind)} is none of {', '.join(EVENTS)}")
-    seconds = _sound_time(raw.get(Columns.TIMESTAMP), times)
-    value = _sound_value(raw.get(Columns.VALUE))
-    if value is None and kind in VALUED:
-        raise _Unsound(f"missing_value: a {kind} needs a value")
+        raise _InvalidRow(f"unknown_event: {_quoted(kind)} is none of {', '.join(EVENTS)}")
+    seconds = _valid_time(raw.get(Columns.TIMESTAMP), times)
+    value = _valid_value(raw.get(Columns.VALUE))
+    if value is None and kind in VALUE_REQUIRED:
+        raise _InvalidRow(f"missing_value: a {kind} needs a value")
     if item not in known_items:
-        raise _Unsound(f"unknown_item: {_quoted(item)} is not in the catalogue; load the item first")
+        raise _InvalidRow(f"unknown_item: {_quoted(item)} is not in the catalogue; load the item first")
     text = _text(Columns.TEXT, raw) or None
     if event_id is None:
         parts = ("" if value is None else str(value), text or "")
@@ -157,16 +157,16 @@ def _event(
 def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
     item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
     if item in taken:
-        raise _Unsound(f"duplicate_item: an earlier row describes {_quoted(item)}; keep one")
+        raise _InvalidRow(f"duplicate_item: an earlier row describes {_quoted(item)}; keep one")
     available = _boolean(raw.get(Columns.AVAILABLE))
     if available is None:
-        raise _Unsound(f"bad_available: {_quoted(raw.get(Columns.AVAILABLE))} is neither true nor false")
+        raise _InvalidRow(f"bad_available: {_quoted(raw.get(Columns.AVAILABLE))} is neither true nor false")
     written = raw.get(Columns.PUBLISHED_AT)
     published = None
     if clean_id(written) is not None:
         seconds = epoch(written)
         if not storable(seconds):
-            raise _Unsound(f"bad_published_at: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
+            raise _InvalidRow(f"bad_published_at: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
         published = moment(seconds)
     categories = _categories(raw.get(Columns.CATEGORY))
     content = (
@@ -182,19 +182,19 @@ def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
 
 def _required(name: str, raw: Mapping[str, object], cleaned: str | None) -> str:
     if cleaned is None:
-        raise _Unsound(f"missing_{name}: {name} is absent or empty")
-    return _sound_id(name, raw, cleaned)
+        raise _InvalidRow(f"missing_{name}: {name} is absent or empty")
+    return _valid_id(name, raw, cleaned)
 
 
 def _optional_id(name: str, raw: Mapping[str, object]) -> str | None:
     if (given := raw.get(name)) is None or (cleaned := clean_id(given)) is None:
         return None
-    return _sound_id(name, raw, cleaned)
+    return _valid_id(name, raw, cleaned)
 
 
-def _sound_id(name: str, raw: Mapping[str, object], cleaned: str) -> str:
-    if fault := id_fault(cleaned, raw[name]):
-        raise _Unsound(f"bad_{name}: {_quoted(cleaned)} {fault}")
+def _valid_id(name: str, raw: Mapping[str, object], cleaned: str) -> str:
+    if fault := id_error(cleaned, raw[name]):
+        raise _InvalidRow(f"bad_{name}: {_quoted(cleaned)} {fault}")
     return cleaned
 
 
@@ -202,52 +202,52 @@ def _text(name: str, raw: Mapping[str, object]) -> str:
     if (given := raw.get(name)) is None:
         return ""
     if isinstance(given, _NESTED):
-        raise _Unsound(f"bad_{name}: {_quoted(given)} is no text")
+        raise _InvalidRow(f"bad_{name}: {_quoted(given)} is no text")
     return clean_text(given)
 
 
 def _categories(given: object) -> list[str]:
     parts = given if isinstance(given, list | tuple | np.ndarray) else [given]
     if any(isinstance(part, _NESTED) for part in parts):
-        raise _Unsound(f"bad_category: {_quoted(given)} is neither text nor a list of texts")
+        raise _InvalidRow(f"bad_category: {_quoted(given)} is neither text nor a list of texts")
     categories = clean_categories(parts)
     if len(categories) > MAX_CATEGORIES:
-        raise _Unsound(f"too_many_categories: {len(categories)} of them, more than {MAX_CATEGORIES}")
+        raise _InvalidRow(f"too_many_categories: {len(categories)} of them, more than {MAX_CATEGORIES}")
     return categories
 
 
-def _sound_time(written: object, times: _Times) -> float:
+def _valid_time(written: object, times: _TimeBounds) -> float:
     """The reasons name no clock, so that the same row is rejected in the same words tomorrow."""
     seconds = epoch(written)
     if not math.isfinite(seconds):
-        raise _Unsound(f"bad_timestamp: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
+        raise _InvalidRow(f"bad_timestamp: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
     if seconds >= BEYOND_SECONDS:
         unit, divisor = next((unit, divisor) for above, unit, divisor in _UNITS if seconds < above)
-        raise _Unsound(f"timestamp_in_{unit}: {_quoted(written)} looks like {unit}; divide by {divisor}")
+        raise _InvalidRow(f"timestamp_in_{unit}: {_quoted(written)} looks like {unit}; divide by {divisor}")
     if seconds > times.latest:
-        raise _Unsound(f"future_timestamp: {_quoted(written)} lies ahead of the clock")
+        raise _InvalidRow(f"future_timestamp: {_quoted(written)} lies ahead of the clock")
     if seconds < times.earliest:
-        raise _Unsound(f"timestamp_before_{times.first_day}: {_quoted(written)} (setting events.earliest)")
+        raise _InvalidRow(f"timestamp_before_{times.first_day}: {_quoted(written)} (setting events.earliest)")
     if times.closed and month_of(moment(seconds)) in times.closed:
-        raise _Unsound(
+        raise _InvalidRow(
             f"too_many_months: {_quoted(written)} is in one of more months than a request may be the first to tell "
             "of; send fewer months at once, or load them with `duotempo ingest`"
         )
     return seconds
 
 
-def _sound_value(written: object) -> float | None:
+def _valid_value(written: object) -> float | None:
     if written is None:
         return None
     value = number(written)
     if math.isinf(value):
-        raise _Unsound(f"non_finite_value: {_quoted(written)} is not finite")
+        raise _InvalidRow(f"non_finite_value: {_quoted(written)} is not finite")
     if abs(value) > MAX_VALUE:
-        raise _Unsound(f"value_out_of_range: {_quoted(written)} is beyond {MAX_VALUE:g}")
+        raise _InvalidRow(f"value_out_of_range: {_quoted(written)} is beyond {MAX_VALUE:g}")
     if not math.isnan(value):
         return value
     if (clean_id(written) or "nan").lower() != "nan":
-        raise _Unsound(f"bad_value: {_quoted(written)} is no number")
+        raise _InvalidRow(f"bad_value: {_quoted(written)} is no number")
     return None
 
 
@@ -266,7 +266,7 @@ def _quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _reported(cleaned: Cleaned[Row], what: str, source: str) -> Cleaned[Row]:
+def _log_rejected(cleaned: Cleaned[Row], what: str, source: str) -> Cleaned[Row]:
     if cleaned.rejected:
         logger.warning("%d of the %s of %s rejected", len(cleaned.rejected), what, source)
     return cleaned

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, select
 
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
-from components.ingestion.admission import EVERYBODY, Admission, admit
+from components.ingestion.admission import ADMIT_ALL, Admission, admit
 from components.ingestion.clean import clean_events, clean_items
 from components.settings import Settings
 from components.store.faults import rejected_row
-from components.store.load import append_sound_events, quarantine_all, upsert_sound_items
+from components.store.load import append_valid_events, quarantine_all, upsert_sound_items
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow
 from components.store.schema import Item
@@ -25,7 +25,7 @@ _TYPES = {
     Columns.OCCURRED_AT: "datetime64[us, UTC]",
     Columns.PUBLISHED_AT: "datetime64[us, UTC]",
 }
-MOST_WORDS = 10
+MAX_UNKNOWN_EVENTS = 10
 logger = logging.getLogger(__name__)
 
 
@@ -77,7 +77,7 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
             now=now,
             admission=_admission(connection, dataset, Privacy(settings)),
         )
-        known, refused = append_sound_events(connection, events.rows)
+        known, refused = append_valid_events(connection, events.rows)
         rejected = [*items.rejected, *(rejected_row(*one) for one in unsound), *events.rejected, *refused]
         quarantine_all(connection, source, rejected)
     accepted = len(events.rows) - len(known) - len(refused)
@@ -89,7 +89,7 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
         rejected=_by_code(one.reason for one in rejected),
         items_added=added,
         items_updated=updated,
-        unknown_events=dict(words.most_common(MOST_WORDS)),
+        unknown_events=dict(words.most_common(MAX_UNKNOWN_EVENTS)),
     )
     logger.info("ingest of %s: %s", source, report)
     return report
@@ -97,7 +97,7 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
 
 def _admission(connection: Connection, dataset: Dataset, privacy: Privacy) -> Admission:
     if Columns.USER not in dataset.events:
-        return EVERYBODY
+        return ADMIT_ALL
     return admit(connection, dataset.events[Columns.USER].unique(), privacy)
 
 

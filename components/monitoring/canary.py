@@ -13,9 +13,9 @@ from components.store.variants import CANARY
 QUANTILE = 0.95
 ENOUGH_ERRORS = 3
 """Failed answers from which on a canary need not run to its end."""
-TOLD = ("positive_rate", "liked")
+QUALITY_METRICS = ("positive_rate", "liked")
 """The metrics of `components.monitoring.online` that speak for a version."""
-LEARNT = ("events", "categories", "popularity", "scores")
+TRAINABLE_FEATURES = ("events", "categories", "popularity", "scores")
 """The features whose drift another training can follow. What hour it is enters no model; texts have no reading."""
 
 
@@ -70,7 +70,7 @@ def feedback_against(online: Online, settings: DeploySettings) -> str | None:
     canary, champion = variants.get(CANARY), variants.get(CHAMPION)
     if canary is None or champion is None or min(canary.impressions, champion.impressions) < settings.min_requests:
         return None
-    for metric in TOLD:
+    for metric in QUALITY_METRICS:
         usual, mean, difference = (
             champion.figures[metric].mean, canary.figures[metric].mean, canary.against_champion[metric],
         )  # fmt: skip
@@ -126,7 +126,7 @@ def decide(drifts: Sequence[Drift], trained: Trainings, now: datetime, settings:
     if trained.cut is None:
         return Decision(False, "there is no version yet: duotempo retrain makes the first")
     causes = []
-    moved = {one.feature: one.value for one in drifts if one.feature in LEARNT and one.value is not None}
+    moved = {one.feature: one.value for one in drifts if one.feature in TRAINABLE_FEATURES and one.value is not None}
     above = [f"{name} {value:.3f}" for name, value in moved.items() if value > settings.retrain_drift]
     learnt = trained.cut > now - timedelta(days=settings.window_days / 2)
     if above and not learnt:

@@ -10,13 +10,13 @@ from sqlalchemy import Engine
 from components.bundle.bundle import Bundle, BundleError
 from components.core.columns import Columns
 from components.monitoring.drift import TEXTS, Drift, event_drift, score_drift, text_drift
-from components.monitoring.online import Figure, Online, compare
+from components.monitoring.online import Estimate, Online, compare
 from components.settings import Settings
 from components.store.observed import (
-    Met,
-    Shadowed,
+    EventCounts,
+    ShadowStats,
     Window,
-    count_met,
+    count_events,
     read_categories,
     read_exposures,
     read_feedback,
@@ -25,7 +25,7 @@ from components.store.observed import (
     serving_version,
 )
 
-SCORED_ANSWERS = 20_000
+MAX_SCORED_LISTS = 20_000
 """Answers of a window whose scores are read."""
 
 
@@ -35,7 +35,7 @@ class OnlineReport:
 
     window: Window
     online: Online
-    shadows: list[Shadowed]
+    shadows: list[ShadowStats]
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table online_metrics, differences under `difference.METRIC`."""
@@ -51,8 +51,8 @@ class OnlineReport:
             }
             for variant in self.online.variants
             for metric, figure in {
-                "impressions": Figure(variant.impressions),
-                "users": Figure(variant.users),
+                "impressions": Estimate(variant.impressions),
+                "users": Estimate(variant.users),
                 **variant.figures,
                 **{f"difference.{metric}": figure for metric, figure in variant.against_champion.items()},
             }.items()
@@ -106,18 +106,18 @@ def measure_drift(engine: Engine, settings: Settings, now: datetime, days: float
     window = Window.before(now, days)
     reference = Window.before(window.since, settings.monitoring.reference_days)
     least = settings.monitoring.min_events
-    before, lately = count_met(engine, reference), count_met(engine, window)
+    before, lately = count_events(engine, reference), count_events(engine, window)
     drifts = event_drift(before, lately, read_categories(engine), least)
     version = serving_version(engine, window)
     if version is None:
         nothing = "nothing was answered in the window"
         return DriftReport(reference, window, [*drifts, Drift("scores", None, nothing), Drift(TEXTS, None, nothing)])
-    scored, shown = (read_scores(engine, span, version, SCORED_ANSWERS) for span in (reference, window))
-    texts = _texts(before, lately, settings.home.expanduser() / "bundles" / version, least)
+    scored, shown = (read_scores(engine, span, version, MAX_SCORED_LISTS) for span in (reference, window))
+    texts = _text_drift(before, lately, settings.home.expanduser() / "bundles" / version, least)
     return DriftReport(reference, window, [*drifts, score_drift(scored, shown, least), texts])
 
 
-def _texts(reference: Met, recent: Met, folder: Path, least: int) -> Drift:
+def _text_drift(reference: EventCounts, recent: EventCounts, folder: Path, least: int) -> Drift:
     if not folder.is_dir():
         return Drift(TEXTS, None, f"no text vectors: the bundle of version {folder.name} is not in HOME/bundles")
     try:

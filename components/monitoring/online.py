@@ -76,7 +76,7 @@ def ratios(terms: Mapping[str, Term], users: np.ndarray, resamples: int, seed: i
     return {name: Ratio(float(value), draws) for name, value, draws in zip(terms, values, drawn.T, strict=True)}
 
 
-class Figure(NamedTuple):
+class Estimate(NamedTuple):
     """A metric and its 95 % bounds; None where it, or its spread, cannot be measured."""
 
     mean: float | None = None
@@ -95,8 +95,8 @@ class Variant:
     model_version: str
     impressions: int
     users: int
-    figures: dict[str, Figure]
-    against_champion: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, Estimate]
+    against_champion: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,10 @@ def _off_policy(shown: pd.DataFrame) -> dict[str, Term]:
     return {"ips": _term(usable, weighted), "snips": _term(usable, weighted, weights)}
 
 
-def _ess(terms: dict[str, Term]) -> Figure:
+def _ess(terms: dict[str, Term]) -> Estimate:
     """Effective sample size sum(w)^2 / sum(w^2) (Kish 1965): as many items shown without exploration tell as much."""
     weights = terms["snips"].denominator
-    return Figure(float(weights.sum() ** 2 / (weights**2).sum())) if len(weights) else Figure()
+    return Estimate(float(weights.sum() ** 2 / (weights**2).sum())) if len(weights) else Estimate()
 
 
 def _term(rows: pd.DataFrame, numerator: pd.Series, denominator: pd.Series | None = None) -> Term:
@@ -204,9 +204,9 @@ def _term(rows: pd.DataFrame, numerator: pd.Series, denominator: pd.Series | Non
     return Term(rows[Columns.USER].to_numpy(dtype=str), numerator.to_numpy(dtype=np.float64), below)
 
 
-def _differences(own: dict[str, Ratio], champion: dict[str, Ratio]) -> dict[str, Figure]:
+def _differences(own: dict[str, Ratio], champion: dict[str, Ratio]) -> dict[str, Estimate]:
     return {metric: _figure(ratio.minus(champion[metric])) for metric, ratio in own.items()}
 
 
-def _figure(measured: Interval) -> Figure:
-    return Figure(*(None if np.isnan(value) else value for value in measured))
+def _figure(measured: Interval) -> Estimate:
+    return Estimate(*(None if np.isnan(value) else value for value in measured))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure as Canvas
 from components.core import markdown
 from components.core.files import replacing
 from components.evaluation.plots import GREY, INK, LONG, SHORT
-from components.monitoring.drift import MUCH, SOME, TEXTS, Drift
-from components.monitoring.online import CHAMPION, Figure, Online
+from components.monitoring.drift import PSI_MODERATE, PSI_SIGNIFICANT, TEXTS, Drift
+from components.monitoring.online import CHAMPION, Estimate, Online
 
 DASH = "-"
 _DPI = 144
@@ -32,10 +32,12 @@ def online_table(online: Online) -> Table:
     for variant in online.variants:
         columns.append(variant.name)
         counts = [variant.model_version, str(variant.impressions), str(variant.users)]
-        cells.append(counts + [shown(variant.figures[metric]) for metric in metrics])
+        cells.append(counts + [format_estimate(variant.figures[metric]) for metric in metrics])
         if differences := variant.against_champion:
             columns.append(f"{variant.name} - {CHAMPION}")
-            cells.append([DASH] * len(counts) + [shown(differences.get(metric, Figure())) for metric in metrics])
+            cells.append(
+                [DASH] * len(counts) + [format_estimate(differences.get(metric, Estimate())) for metric in metrics]
+            )
     return Table(columns, [list(row) for row in zip(*cells, strict=True)])
 
 
@@ -45,7 +47,7 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
     return Table(["feature", "drift", "reading"], rows)
 
 
-def shown(figure: Figure) -> str:
+def format_estimate(figure: Estimate) -> str:
     """A figure with its bounds; a dash where it cannot be measured."""
     if figure.mean is None:
         return DASH
@@ -58,16 +60,18 @@ def plot_drift(file: Path, drifts: Sequence[Drift]) -> Path:
     measured = {one.feature: one.value for one in drifts if one.value is not None and one.feature != TEXTS}
     canvas = Canvas(figsize=(7, 1.4 + 0.45 * len(measured)), layout="constrained")
     axes = canvas.subplots()
-    colours = [SHORT if value > MUCH else LONG if value >= SOME else GREY for value in measured.values()]
+    colours = [
+        SHORT if value > PSI_SIGNIFICANT else LONG if value >= PSI_MODERATE else GREY for value in measured.values()
+    ]
     axes.barh(list(measured), list(measured.values()), height=0.6, color=colours)
     for row, value in enumerate(measured.values()):
         axes.annotate(f"{value:.3f}", (value, row), (5, 0), textcoords="offset points", va="center", fontsize=9)
-    for limit, name in ((SOME, "some"), (MUCH, "much")):
+    for limit, name in ((PSI_MODERATE, "some"), (PSI_SIGNIFICANT, "much")):
         axes.axvline(limit, color=INK, linewidth=1, linestyle="--")
         axes.annotate(
             name, (limit, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top"
         )
-    axes.set_xlim(0, max(1.2 * MUCH, 1.15 * max(measured.values(), default=0.0)))
+    axes.set_xlim(0, max(1.2 * PSI_SIGNIFICANT, 1.15 * max(measured.values(), default=0.0)))
     axes.set_ylim(max(len(measured), 1) - 0.5, -0.9)  # the first on top, above it the limits
     _style(axes, "Drift (population stability index)" if measured else "Drift: too little to measure")
     return _save(canvas, file)
@@ -75,7 +79,7 @@ def plot_drift(file: Path, drifts: Sequence[Drift]) -> Path:
 
 def plot_variants(file: Path, online: Online) -> Path:
     """A panel for each metric that has bounds, in it every variant with its 95 % interval."""
-    panels: dict[str, dict[str, Figure]] = {}
+    panels: dict[str, dict[str, Estimate]] = {}
     for variant in online.variants:
         for metric, figure in variant.figures.items():
             if figure.low is not None:

@@ -25,7 +25,7 @@ ENVIRONMENT = {
 """Set before MLflow is imported, where the environment does not say otherwise."""
 
 
-VARIABLE = "MLFLOW_TRACKING_URI"
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class RegistryError(DuotempoError):
@@ -47,7 +47,7 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
     import mlflow
     from mlflow.exceptions import MlflowException, RestException
 
-    before = os.environ.get(VARIABLE)  # MLflow keeps its default server there, too
+    before = os.environ.get(TRACKING_VARIABLE)  # MLflow keeps its default server there, too
     mlflow.set_tracking_uri(tracking_uri)
     try:
         yield mlflow.MlflowClient(tracking_uri)
@@ -62,7 +62,7 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
     finally:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as if it had never been set
         if before is not None:
-            os.environ[VARIABLE] = before
+            os.environ[TRACKING_VARIABLE] = before
 
 
 def experiment(client: "MlflowClient", name: str) -> str:

@@ -16,7 +16,7 @@ from components.bundle.bundle import CHECKSUM
 from components.core.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
 from components.registry.pages import introduce
-from components.registry.versions import AT, BUNDLE, version_url
+from components.registry.versions import AT, BUNDLE_TAG, version_url
 from components.store.variants import CHALLENGER
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def register(
         "snapshot_id": str(source["id"]),
         "cut": str(model["cut"]),
         "twin_cut": str(evaluated["cut"]),
-        BUNDLE: str(model.get(CHECKSUM, "")),
+        BUNDLE_TAG: str(model.get(CHECKSUM, "")),
     }
     with connect(tracking_uri) as client:
         import mlflow

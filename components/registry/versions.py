@@ -11,7 +11,7 @@ from components.bundle.bundle import CHECKSUM, MANIFEST, BundleError, check_file
 from components.registry.connection import NAME, RegistryError, connect
 from components.store.variants import CHAMPION
 
-BUNDLE = "bundle_checksum"
+BUNDLE_TAG = "bundle_checksum"
 """The tag that tells a version's bundle from all others; versions of before 2026-12 have none."""
 AT = "_at_"
 """MLflow allows no @ in a metric's name: ndcg@10 is kept as ndcg_at_10."""
@@ -136,7 +136,7 @@ def download_bundle(tracking_uri: str, number: str, to: Path) -> Path:
     kept. Raises BundleError when MLflow's own copy is damaged, or another version's."""
     entry = version(tracking_uri, number)
     artifact = f"models:/{NAME}/{entry.version}/artifacts/bundle"
-    return _download(tracking_uri, artifact, to, entry.tags.get(BUNDLE))
+    return _download(tracking_uri, artifact, to, entry.tags.get(BUNDLE_TAG))
 
 
 def download_twin(tracking_uri: str, number: str, to: Path) -> Path:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from components.core.columns import EVENTS
-from components.settings.section import Amount, Part, Section, Share
+from components.settings.section import NonNegative, Section, Share, ShareBelowOne
 
 
 class EventSettings(Section):
-    weights: dict[str, Amount] = Field(
+    weights: dict[str, NonNegative] = Field(
         default={
             "view": 0.3, "click": 0.5, "cart": 0.8, "purchase": 1.0, "rating": 1.0, "review": 1.0,
             "like": 1.0, "dislike": 1.0, "hide": 1.0, "comment": 0.6, "post": 0.6,
@@ -26,12 +26,12 @@ class EventSettings(Section):
     still tells what they take up next."""
     earliest: Annotated[date, Field(ge=date(1970, 1, 1))] = date(1990, 1, 1)
     """An event before this day is rejected."""
-    future_tolerance_seconds: Amount = 300.0
+    future_tolerance_seconds: NonNegative = 300.0
     """An event further ahead of the clock than this is rejected."""
 
     @field_validator("weights", "signs")
     @classmethod
-    def _names_known_events(cls, value: dict[str, float]) -> dict[str, float]:
+    def _has_every_event(cls, value: dict[str, float]) -> dict[str, float]:
         if set(value) != set(EVENTS):
             raise ValueError(f"needs exactly the events {', '.join(EVENTS)}")
         return value
@@ -94,9 +94,9 @@ class AdaptationSettings(Section):
     """Pairs of a batch: each item of the others is a negative."""
     learning_rate: PositiveFloat = 2e-4
     """The highest one, after the warm-up; `full` wants about a tenth of what suits `lora`."""
-    warmup: Part = 0.1
+    warmup: ShareBelowOne = 0.1
     """Share of the steps in which the learning rate rises."""
-    weight_decay: Amount = 1e-2
+    weight_decay: NonNegative = 1e-2
     epochs: PositiveInt = 3
     patience: PositiveInt = 1
     """Epochs without a gain on the held-out pairs after which training stops."""

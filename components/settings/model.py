@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from components.core.columns import EVENTS
-from components.settings.section import Amount, Part, Section, Share
+from components.settings.section import NonNegative, Section, Share, ShareBelowOne
 
 FUSION_KINDS = ("weighted", "concat", "attention", "gated", "long", "short")
 
@@ -24,11 +24,11 @@ class FusionSettings(Section):
     width: Annotated[int, Field(ge=8)] = 64
     blocks: PositiveInt = 2
     heads: PositiveInt = 2
-    dropout: Part = 0.3
+    dropout: ShareBelowOne = 0.3
     window: PositiveInt = 50
     """Events that the short-term tower reads."""
     learning_rate: PositiveFloat = 2e-3
-    weight_decay: Amount = 1e-2
+    weight_decay: NonNegative = 1e-2
     batch_size: PositiveInt = 64
     epochs: PositiveInt = 60
     patience: PositiveInt = 6
@@ -43,17 +43,17 @@ class FusionSettings(Section):
     """Sampled negatives of larger catalogues."""
     anchor_dropout: Share = 0.3
     """Share of the targets that are trained without their document vectors."""
-    id_dropout: Part = 0.1
+    id_dropout: ShareBelowOne = 0.1
     """Share of the items whose id vector is hidden in a step, so that text alone can carry a new item."""
     text: bool = True
     """Whether the LLM's vectors of the item texts enter the item tower."""
     documents: bool = True
     """Whether LLM(D_l) and LLM(D_s) enter the towers."""
-    weight_average: Part = 0.98
+    weight_average: ShareBelowOne = 0.98
     """Decay a step of the moving average of the weights, which is what is kept; 0: the last weights themselves."""
     in_batch_negatives: NonNegativeInt = 0
     """Sampled negatives, beside `negatives`, that are targets of the same batch, with logQ correction."""
-    item_dropout: Part = 0.2
+    item_dropout: ShareBelowOne = 0.2
     """Share of the history's events that are hidden in a step."""
     gap_dropout: Share = 0.5
     """Share of the windows that are trained without the time that passed since the last event."""
@@ -109,7 +109,7 @@ class RankingSettings(Section):
 
     @field_validator("exclude_seen")
     @classmethod
-    def _names_events(cls, value: list[str]) -> list[str]:
+    def _check_events(cls, value: list[str]) -> list[str]:
         if unknown := set(value) - set(EVENTS):
             raise ValueError(f"{', '.join(sorted(unknown))}: there is no such event; they are {', '.join(EVENTS)}")
         return value

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, model_validator
 
-from components.settings.section import Amount, Days, Hours, Port, Section, Share
+from components.settings.section import Days, Hours, NonNegative, Port, Section, Share
 
 
 class ValidationSettings(Section):
@@ -39,7 +39,7 @@ class MonitoringSettings(Section):
     """The server that takes the mail: `smtp://user:password@host:587` (TLS, if it has it) or `smtps://…:465`."""
 
     @model_validator(mode="after")
-    def _tells_somebody(self) -> "MonitoringSettings":
+    def _check_notification(self) -> "MonitoringSettings":
         notify, smtp = (value.get_secret_value() if value else "" for value in (self.notify, self.smtp))
         if notify and not re.fullmatch(r"https?://[^/\s]\S*|mailto:[^@\s]+@[^@\s]+", notify):
             raise ValueError("notify: neither https://… nor mailto:somebody@shop.example")
@@ -128,11 +128,11 @@ class SecuritySettings(Section):
     """Whether callers need an API key. The doors to a person's data need one in any case."""
     trust_local: bool = True
     """Whether callers on this machine, who ask for it by a name of this machine, need no key and know no limit."""
-    caller_rate: Amount = 200.0
+    caller_rate: NonNegative = 200.0
     """Requests a second of a key (of an address, where there is none); 0: no limit..."""
     caller_burst: PositiveInt = 400
     """...and how many may come at once after a pause."""
-    user_rate: Amount = 20.0
+    user_rate: NonNegative = 20.0
     """Requests a second about one user; 0: no limit..."""
     user_burst: PositiveInt = 60
     """...and how many may come at once after a pause."""

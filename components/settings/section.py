@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-LARGEST = 1e9
+MAX_NUMBER = 1e9
 """No number of the settings passes it: it is as good as never, or as everything, and dates and sizes still hold it."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(ge=0, lt=1)]
-Amount = Annotated[float, Field(ge=0)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 Hours = Annotated[float, Field(gt=0, le=876_000)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -35,8 +35,8 @@ class Section(BaseModel):
     @classmethod
     def _is_not_too_large(cls, value: Any) -> Any:
         numbers = value.values() if isinstance(value, dict) else [value]
-        if any(isinstance(number, int | float) and abs(number) > LARGEST for number in numbers):
-            raise ValueError(f"must be at most {LARGEST:g}")
+        if any(isinstance(number, int | float) and abs(number) > MAX_NUMBER for number in numbers):
+            raise ValueError(f"must be at most {MAX_NUMBER:g}")
         return value
 
 

@@ -10,11 +10,11 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from components.core.columns import Columns
-from components.store.engine import is_of_the_store, store_error
+from components.store.engine import is_server_error, store_error
 
-_JOINT = "\x00"
+_SEPARATOR = "\x00"
 """No text of Postgres holds it."""
-_MOMENT = pa.timestamp("us", tz="UTC")
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
 EVENT_SCHEMA = pa.schema(
     [
         pa.field(Columns.EVENT_ID, pa.string(), nullable=False),
@@ -23,7 +23,7 @@ EVENT_SCHEMA = pa.schema(
         pa.field(Columns.EVENT, pa.string(), nullable=False),
         pa.field(Columns.VALUE, pa.float64()),
         pa.field(Columns.TEXT, pa.string()),
-        pa.field(Columns.OCCURRED_AT, _MOMENT, nullable=False),
+        pa.field(Columns.OCCURRED_AT, _TIMESTAMP, nullable=False),
         pa.field(Columns.SESSION, pa.string()),
         pa.field(Columns.REQUEST, pa.string()),
         pa.field(Columns.MODEL_VERSION, pa.string()),
@@ -38,7 +38,7 @@ ITEM_SCHEMA = pa.schema(
         pa.field(Columns.DESCRIPTION, pa.string(), nullable=False),
         pa.field(Columns.CATEGORY, pa.list_(pa.string()), nullable=False),
         pa.field(Columns.AVAILABLE, pa.bool_(), nullable=False),
-        pa.field(Columns.PUBLISHED_AT, _MOMENT),
+        pa.field(Columns.PUBLISHED_AT, _TIMESTAMP),
         pa.field(Columns.IMAGE, pa.string()),
         pa.field(Columns.CONTENT_HASH, pa.string(), nullable=False),
     ]
@@ -59,7 +59,7 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
             for row in rows:
                 copy.write_row(row)
     except psycopg.Error as error:
-        if not is_of_the_store(error):
+        if not is_server_error(error):
             raise
         raise store_error(connection.engine.url, error) from error
 
@@ -72,13 +72,13 @@ def text_array(values: Sequence[str | None]) -> str | None:
     texts = [value for value in values if value is not None]
     if not texts:
         return None
-    joined = _JOINT.join(texts)
-    if joined.count(_JOINT) != len(texts) - 1:
+    joined = _SEPARATOR.join(texts)
+    if joined.count(_SEPARATOR) != len(texts) - 1:
         raise ValueError("a text holds the character 0")
-    quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_JOINT, f'"{_JOINT}"')
+    quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_SEPARATOR, f'"{_SEPARATOR}"')
     if len(texts) == len(values):
-        return f'{{"{quoted.replace(_JOINT, ",")}"}}'
-    given = iter(f'"{quoted}"'.split(_JOINT))
+        return f'{{"{quoted.replace(_SEPARATOR, ",")}"}}'
+    given = iter(f'"{quoted}"'.split(_SEPARATOR))
     return f"{{{','.join('NULL' if value is None else next(given) for value in values)}}}"
 
 

@@ -25,7 +25,7 @@ USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
 VECTORS = "duotempo_vectors"
 """Channels; the payload is a JSON array of the ids of who or what changed, empty for more than it can hold."""
 ALIVE_SECONDS = 2.0
-KEPT_ALIVE = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
+KEEPALIVE_OPTIONS = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
 """A server that is gone without a word is missed after some ten seconds."""
 
 
@@ -61,13 +61,13 @@ def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -
     @event.listens_for(engine, "handle_error")
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
-        if is_of_the_store(error) and not context.is_pre_ping:
+        if is_server_error(error) and not context.is_pre_ping:
             raise store_error(parsed, error) from error
 
     return engine
 
 
-def is_of_the_store(error: BaseException | None) -> TypeGuard[psycopg.Error]:
+def is_server_error(error: BaseException | None) -> TypeGuard[psycopg.Error]:
     """Whether a person has to fix the server for it, and not what was to be stored."""
     if not isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable):
         return False
@@ -84,7 +84,7 @@ def store_error(url: URL, error: psycopg.Error) -> StoreError:
 
 def listen(url: str, channels: Sequence[str], name: str) -> TimedConnection:
     """A connection that is told what comes on the channels; `name` shows in pg_stat_activity. Raises psycopg.Error."""
-    address = make_url(url).set(drivername="postgresql").update_query_string(KEPT_ALIVE)
+    address = make_url(url).set(drivername="postgresql").update_query_string(KEEPALIVE_OPTIONS)
     connection = TimedConnection.connect(
         address.render_as_string(hide_password=False),
         autocommit=True,

@@ -28,26 +28,26 @@ _DELETE = {
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class TableErasure:
     """erasure_id: the row that the files wait for. removed: rows by table."""
 
     erasure_id: int
     removed: dict[str, int]
 
 
-def forget(connection: Connection, privacy: Privacy, user_id: str) -> Forgotten:
+def forget(connection: Connection, privacy: Privacy, user_id: str) -> TableErasure:
     """Erases a user, as the store knows them, from every table, and leaves a tombstone.
 
     Asked again while the files still wait, it finds the same erasure. Raises PrivacyError.
     """
     connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_LIMIT}'"))
-    lock_users(connection, [user_id], alone=True)
+    lock_users(connection, [user_id], exclusive=True)
     claim_key(connection, privacy)
     mark = privacy.tombstone(user_id)
     first = connection.execute(
         select(func.min(Event.occurred_at), func.min(Event.received_at)).where(Event.user_id == user_id)
     ).one()
-    removed = _sweep(connection, user_id)
+    removed = _delete_rows(connection, user_id)
     buried = upsert(Tombstone).values(user_hash=mark)
     connection.execute(
         buried.on_conflict_do_update(index_elements=[Tombstone.user_hash], set_={"forgotten_at": func.now()})
@@ -57,15 +57,15 @@ def forget(connection: Connection, privacy: Privacy, user_id: str) -> Forgotten:
     if erasure_id is None or first[0] is not None:
         row = {"user_id": user_id, "user_hash": mark, "first_occurred_at": first[0], "first_received_at": first[1]}
         erasure_id = connection.scalars(insert(Erasure).values(row).returning(Erasure.erasure_id)).one()
-    return Forgotten(erasure_id, removed)
+    return TableErasure(erasure_id, removed)
 
 
-def forget_all(connection: Connection, privacy: Privacy, names: Sequence[str]) -> Forgotten:
+def forget_all(connection: Connection, privacy: Privacy, names: Sequence[str]) -> TableErasure:
     """As `forget`, of all names of a user (`Privacy.names`); the erasure is that of the first. Raises PrivacyError."""
-    lock_users(connection, names, alone=True)
+    lock_users(connection, names, exclusive=True)
     erased = [forget(connection, privacy, name) for name in names]
     tables = erased[0].removed
-    return Forgotten(erased[0].erasure_id, {table: sum(one.removed[table] for one in erased) for table in tables})
+    return TableErasure(erased[0].erasure_id, {table: sum(one.removed[table] for one in erased) for table in tables})
 
 
 def open_erasures(connection: Connection) -> Sequence[Erasure]:
@@ -87,10 +87,10 @@ def finish(connection: Connection, erasure: Erasure, report: dict[str, Any]) -> 
     What a training under way had still written of the user goes too, unless they have come back meanwhile.
     """
     assert erasure.user_id is not None
-    lock_users(connection, [erasure.user_id], alone=True)
+    lock_users(connection, [erasure.user_id], exclusive=True)
     stands = select(Tombstone.user_hash).where(Tombstone.user_hash == erasure.user_hash)
     if connection.scalar(stands) is not None:
-        _sweep(connection, erasure.user_id)
+        _delete_rows(connection, erasure.user_id)
     done = update(Erasure).where(Erasure.erasure_id == erasure.erasure_id)
     connection.execute(done.values(user_id=None, done_at=func.now(), report=report))
 
@@ -110,5 +110,5 @@ def read_report(connection: Connection, erasure_id: int) -> dict[str, Any] | Non
     return None if row is None or row.done_at is None else dict(row.report)
 
 
-def _sweep(connection: Connection, user_id: str) -> dict[str, int]:
+def _delete_rows(connection: Connection, user_id: str) -> dict[str, int]:
     return {table: connection.execute(text(query), {"user": user_id}).rowcount for table, query in _DELETE.items()}

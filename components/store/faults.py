@@ -16,7 +16,7 @@ from components.store.rows import EventRow, ItemRow, Rejected
 from components.store.timed import TimeIsUp
 
 Row = TypeVar("Row")
-UNSOUND = (DBAPIError, DuotempoError, ValueError, OverflowError)
+STORE_ERRORS = (DBAPIError, DuotempoError, ValueError, OverflowError)
 
 
 class Fault(Enum):
@@ -74,7 +74,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def store_apart(
+def store_bisecting(
     connection: Connection,
     rows: Sequence[Row],
     store: Callable[[Sequence[Row]], None],
@@ -90,14 +90,14 @@ def store_apart(
         with connection.begin_nested():
             store(rows)
         return
-    except UNSOUND as error:
+    except STORE_ERRORS as error:
         if fault_of(error) is not Fault.ROW:
             raise
         if len(rows) == 1:
             refused(rows[0], error)
             return
     for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-        store_apart(connection, half, store, refused)
+        store_bisecting(connection, half, store, refused)
 
 
 def unstorable(error: Exception) -> str:

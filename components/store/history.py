@@ -25,7 +25,7 @@ _HISTORIES = text(
 _DOCUMENTS = select(UserVector.user_id, UserVector.document_long, UserVector.document_short).where(
     UserVector.user_id == func.any(bindparam("users")), UserVector.encoder == bindparam("encoder")
 )
-_LATELY = text(
+_ACTIVE_USERS = text(
     "SELECT user_id FROM events WHERE occurred_at >= :since"
     " GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT :most"
 )
@@ -48,9 +48,9 @@ def read_histories(connection: Connection, user_ids: Collection[str], limit: int
     return histories
 
 
-def read_users_since(connection: Connection, since: datetime, most: int) -> Sequence[str]:
+def read_users_since(connection: Connection, since: datetime, limit: int) -> Sequence[str]:
     """Users with events from `since` on, at most so many, the one with the latest first."""
-    return connection.scalars(_LATELY, {"since": since, "most": most}).all()
+    return connection.scalars(_ACTIVE_USERS, {"since": since, "most": limit}).all()
 
 
 def read_documents(connection: Connection, user_ids: Collection[str], encoder: str) -> dict[str, np.ndarray]:

@@ -12,24 +12,24 @@ from sqlalchemy.dialects.postgresql import insert
 
 from components.core.columns import Columns
 from components.store.bulk import copy_rows, text_array, time_array
-from components.store.people import SPACE, buckets, check_key, lock_users
+from components.store.people import LOCK_SPACE, check_key, lock_buckets, lock_users
 from components.store.privacy import Privacy
 from components.store.schema import ShadowAnswer
 from components.store.variants import Part
 
-_NOTE = text(
+_RECORD = text(
     "SELECT note_answers(:space, CAST(:buckets AS int[]), :key, CAST(:hashes AS text[]), CAST(:request_ids AS text[]),"
     " CAST(:users AS text[]), CAST(:versions AS text[]), CAST(:variants AS text[]), CAST(:moments AS float8[]), :lists)"
 )
 _NO_TOMBSTONES = {"key": None, "hashes": None}
-KEYED = "keyed"
+MAY_HAVE_TOMBSTONES = "keyed"
 """Whether the store may hold tombstones, as a connection knows for as long as it is open."""
-_ANSWERERS = text(
+_SERVED_BY = text(
     "SELECT request_id, user_id, variant, model_version FROM impressions"
     " WHERE request_id = ANY(CAST(:request_ids AS text[]))"
 )
 _COLUMNS = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE, Columns.MODEL_VERSION)
-_GONE = (
+_DELETE_EXCLUDED = (
     "DELETE FROM batch_recommendations b"
     " WHERE NOT EXISTS (SELECT FROM users u WHERE u.user_id = b.user_id AND u.consent)"
 )
@@ -52,8 +52,8 @@ def record_impressions(connection: Connection, privacy: Privacy, answers: Sequen
     partitions must be there. Raises PrivacyError."""
     users = [one.user_id for one in answers]
     asked = {
-        "space": SPACE,
-        "buckets": buckets(users),
+        "space": LOCK_SPACE,
+        "buckets": lock_buckets(users),
         "request_ids": text_array([one.request_id for one in answers]),
         "users": text_array(users),
         "versions": text_array([one.model_version for one in answers]),
@@ -61,12 +61,12 @@ def record_impressions(connection: Connection, privacy: Privacy, answers: Sequen
         "moments": time_array(one.served_at for one in answers),
         "lists": b"\n".join([orjson.dumps(one.items) for one in answers]).decode(),
     }
-    keyed = connection.info.get(KEYED, privacy.pseudonyms)
-    key = connection.scalar(_NOTE, asked | (_tombstones(privacy, users) if keyed else _NO_TOMBSTONES))
+    keyed = connection.info.get(MAY_HAVE_TOMBSTONES, privacy.pseudonyms)
+    key = connection.scalar(_RECORD, asked | (_tombstones(privacy, users) if keyed else _NO_TOMBSTONES))
     if key is not None:
         check_key(key, privacy)
-        connection.info[KEYED] = True
-        connection.execute(_NOTE, asked | _tombstones(privacy, users))
+        connection.info[MAY_HAVE_TOMBSTONES] = True
+        connection.execute(_RECORD, asked | _tombstones(privacy, users))
 
 
 def _tombstones(privacy: Privacy, user_ids: Sequence[str]) -> dict[str, str | None]:
@@ -77,7 +77,7 @@ def read_answerers(connection: Connection, request_ids: Collection[str]) -> dict
     """Variant and version of the answers, by (request_id, user_id); those that were not kept are missing."""
     if not request_ids:
         return {}
-    rows = connection.execute(_ANSWERERS, {"request_ids": text_array(list(request_ids))})
+    rows = connection.execute(_SERVED_BY, {"request_ids": text_array(list(request_ids))})
     return {(request, user): Part(variant, version) for request, user, variant, version in rows}
 
 
@@ -113,5 +113,5 @@ def replace_recommendations(engine: Engine, recommendations: pa.Table, model_ver
         lock_users(connection, recommendations[Columns.USER].unique().to_pylist())
         connection.execute(text("TRUNCATE batch_recommendations"))
         copy_rows(connection, "batch_recommendations", _COLUMNS, ((*row, model_version) for row in rows))
-        gone = connection.execute(text(_GONE))
+        gone = connection.execute(text(_DELETE_EXCLUDED))
     return recommendations.num_rows - gone.rowcount

@@ -27,7 +27,7 @@ LINK_LIFETIME = timedelta(minutes=5)
 SESSION_LIFETIME = timedelta(hours=12)
 KEY_BYTES = 32
 _KEY = re.compile(r"dt_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-_NOBODY = hashlib.sha256(b"").hexdigest()
+_DUMMY_DIGEST = hashlib.sha256(b"").hexdigest()
 
 
 class UnknownKey(DuotempoError):
@@ -88,14 +88,14 @@ def _create(connection: Connection, name: str, scopes: Sequence[str], lifetime: 
 
 def rotate_key(connection: Connection, key_id: str, grace: timedelta) -> tuple[str, str]:
     """(key_id, key) of a successor with the same name and scopes; the old key ends after `grace`. Raises UnknownKey."""
-    old = _living(connection, key_id)
+    old = _valid_key(connection, key_id)
     revoke_key(connection, key_id, grace)
     return create_key(connection, old.name, sorted(old.scopes))
 
 
 def revoke_key(connection: Connection, key_id: str, grace: timedelta = timedelta(0)) -> None:
     """Ends a key after `grace`. Raises UnknownKey."""
-    _living(connection, key_id)
+    _valid_key(connection, key_id)
     end = datetime.now(UTC) + grace
     connection.execute(update(ApiKey).where(ApiKey.key_id == key_id).values(expires_at=end))
 
@@ -111,11 +111,11 @@ def verify(keys: Mapping[str, Key], presented: str, now: datetime) -> Key | None
     unknown key takes as long as a wrong one."""
     parts = _KEY.fullmatch(presented)
     known = keys.get(parts[1]) if parts else None
-    same = hmac.compare_digest(_digest(presented), known.digest if known else _NOBODY)
+    same = hmac.compare_digest(_digest(presented), known.digest if known else _DUMMY_DIGEST)
     return known if known and same and known.lives(now) else None
 
 
-def _living(connection: Connection, key_id: str) -> Key:
+def _valid_key(connection: Connection, key_id: str) -> Key:
     now = datetime.now(UTC)
     living = {name: key for name, key in read_keys(connection).items() if key.lives(now)}
     if key_id not in living:

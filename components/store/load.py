@@ -11,13 +11,13 @@ from sqlalchemy import Connection, text
 
 from components.core.normalize import json_safe
 from components.store.bulk import copy_rows, number_array, text_array, time_array
-from components.store.faults import rejected_row, store_apart, unstorable
+from components.store.faults import rejected_row, store_bisecting, unstorable
 from components.store.partitions import ensure_partitions, missing_months
-from components.store.people import FORGOTTEN, NO_CONSENT, SPACE, buckets, check_key, lock_users, storable
+from components.store.people import FORGOTTEN, LOCK_SPACE, NO_CONSENT, check_key, lock_buckets, lock_users, storable_ids
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow, Rejected
 
-AT_ONCE = 20_000
+BATCH_SIZE = 20_000
 """Events in one statement."""
 _TYPES = {"value": "float8", "occurred_at": "float8", "arrival": "bigint"}
 _ARRAYS: dict[str, Callable[[Any], str | None]] = {"value": number_array, "occurred_at": time_array}
@@ -60,12 +60,12 @@ def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
     return known
 
 
-def append_sound_events(connection: Connection, rows: Sequence[EventRow]) -> tuple[set[str], list[Rejected]]:
+def append_valid_events(connection: Connection, rows: Sequence[EventRow]) -> tuple[set[str], list[Rejected]]:
     """As `append_events`, without the rows that the database refuses, which are told too."""
     known: set[str] = set()
     refused: list[Rejected] = []
     for part in _parts(connection, rows):
-        store_apart(
+        store_bisecting(
             connection,
             part,
             lambda some: known.update(connection.scalars(_APPEND, event_arrays(some)).all()),
@@ -79,18 +79,18 @@ def _parts(connection: Connection, rows: Sequence[EventRow]) -> Iterator[list[tu
     times = [row.occurred_at for row in rows]
     if missing_months(connection, times):
         ensure_partitions(connection.engine.begin, times)
-    arrived = in_order(rows)
-    for start in range(0, len(rows), AT_ONCE):
-        yield arrived[start : start + AT_ONCE]
+    arrived = sorted_for_insert(rows)
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield arrived[start : start + BATCH_SIZE]
 
 
-def in_order(rows: Sequence[EventRow]) -> list[tuple[int, EventRow]]:
+def sorted_for_insert(rows: Sequence[EventRow]) -> list[tuple[int, EventRow]]:
     """Events with their places, in the order in which all writers store them: no deadlock."""
     return sorted(enumerate(rows), key=lambda one: one[1].event_id)
 
 
 def event_arrays(arrived: Sequence[tuple[int, EventRow]]) -> dict[str, str | None]:
-    """Some of `in_order` as the parameters `EVENT_ARRAYS`."""
+    """Some of `sorted_for_insert` as the parameters `EVENT_ARRAYS`."""
     if not arrived:
         return dict.fromkeys((*EventRow._fields, "arrival"))
     arrival, events = zip(*arrived, strict=True)
@@ -128,7 +128,7 @@ def upsert_sound_items(
     """As `upsert_items`, without the rows that the database refuses, which are told too."""
     counts: list[tuple[int, int]] = []
     refused: list[tuple[ItemRow, Exception]] = []
-    store_apart(
+    store_bisecting(
         connection,
         rows,
         lambda some: counts.append(upsert_items(connection, some, replace=replace)),
@@ -153,7 +153,7 @@ def quarantine_all(connection: Connection, source: str, rejected: Sequence[Rejec
         digest = hashlib.sha256(json.dumps(json_safe(one.row)).encode()).hexdigest()
         quarantine(connection, source, [Rejected(one.index, {"sha256": digest}, unstorable(error))])
 
-    store_apart(connection, rejected, lambda some: quarantine(connection, source, some), refused)
+    store_bisecting(connection, rejected, lambda some: quarantine(connection, source, some), refused)
 
 
 @dataclass(frozen=True)
@@ -177,18 +177,18 @@ def take_in(
 ) -> Taken:
     """Stores events (event_id unique among them) of users under the lock of `lock_users`, if all of these users and
     items are welcome. keyed: asks the tombstones, too. The partitions must be there. Raises PrivacyError."""
-    users = storable(user_ids)
+    users = storable_ids(user_ids)
     hashes = {privacy.tombstone(user): user for user in users} if keyed else {}
     asked = {
-        "space": SPACE,
-        "buckets": buckets(user_ids),
+        "space": LOCK_SPACE,
+        "buckets": lock_buckets(user_ids),
         "users": text_array(users),
         "items": text_array(list({row.item_id for row in rows})),
         "key": privacy.key_id if keyed else None,
         "hashes": text_array(list(hashes)),
     }
     said: dict[str, list[str]] = {}
-    for what, name in connection.execute(_TAKE_IN, asked | event_arrays(in_order(rows))):
+    for what, name in connection.execute(_TAKE_IN, asked | event_arrays(sorted_for_insert(rows))):
         said.setdefault(what, []).append(name)
     for key in said.get("key", []):
         check_key(key, privacy)

@@ -30,7 +30,7 @@ _EXPOSURES = """
     ORDER BY served_at, request_id, shown.rank"""
 _EVENTS = "FROM events JOIN users USING (user_id) WHERE occurred_at >= :since AND occurred_at < :until AND consent"
 _FEEDBACK = f"SELECT request_id, item_id, event, value {_EVENTS} AND request_id IS NOT NULL"
-_MET = f"""
+_EVENT_COUNTS = f"""
     SELECT event, hour, item_id, count(*) FROM (
         SELECT event, extract(hour FROM occurred_at AT TIME ZONE 'UTC')::int AS hour, item_id {_EVENTS}
     ) AS met GROUP BY GROUPING SETS ((event), (hour), (item_id))"""
@@ -48,7 +48,7 @@ _SHADOWS = """
         percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS seconds
     FROM shadow_answers WHERE answered_at >= :since AND answered_at < :until
     GROUP BY model_version ORDER BY min(answered_at)"""
-_UNKNOWN_TO = "SELECT count(*) FROM events JOIN users USING (user_id) WHERE occurred_at >= :cut AND consent"
+_EVENTS_SINCE = "SELECT count(*) FROM events JOIN users USING (user_id) WHERE occurred_at >= :cut AND consent"
 Table = type[DriftMeasure] | type[OnlineMetric]
 
 
@@ -70,7 +70,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Met:
+class EventCounts:
     """The events of a window, counted: by kind, by hour of the day (UTC, 0 to 23), by item."""
 
     kinds: dict[str, int]
@@ -83,7 +83,7 @@ class Met:
 
 
 @dataclass(frozen=True)
-class Shadowed:
+class ShadowStats:
     """What a shadow would have answered in a window. overlap: mean share of the shown list that it has too, None where
     all failed; seconds: 95 % of its answers took no longer."""
 
@@ -105,11 +105,11 @@ def read_feedback(engine: Engine, window: Window) -> pd.DataFrame:
     return _frame(engine, _FEEDBACK, window, FEEDBACK_COLUMNS, (Columns.VALUE,))
 
 
-def count_met(engine: Engine, window: Window) -> Met:
+def count_events(engine: Engine, window: Window) -> EventCounts:
     """The events of the window, counted in Postgres. Raises StoreError."""
-    met = Met({}, {}, {})
+    met = EventCounts({}, {}, {})
     with engine.connect() as connection:
-        for kind, hour, item, count in connection.execute(text(_MET), window.bounds):
+        for kind, hour, item, count in connection.execute(text(_EVENT_COUNTS), window.bounds):
             if kind is not None:
                 met.kinds[kind] = count
             elif hour is not None:
@@ -129,10 +129,10 @@ def read_scores(engine: Engine, window: Window, version: str, answers: int) -> n
         return np.array(found.all(), dtype=np.float64)
 
 
-def read_shadows(engine: Engine, window: Window) -> list[Shadowed]:
+def read_shadows(engine: Engine, window: Window) -> list[ShadowStats]:
     """The versions that were shadows in the window. Raises StoreError."""
     with engine.connect() as connection:
-        return [Shadowed(*row) for row in connection.execute(text(_SHADOWS), window.bounds)]
+        return [ShadowStats(*row) for row in connection.execute(text(_SHADOWS), window.bounds)]
 
 
 def serving_version(engine: Engine, window: Window) -> str | None:
@@ -145,7 +145,7 @@ def serving_version(engine: Engine, window: Window) -> str | None:
 def count_events_since(engine: Engine, cut: datetime) -> int:
     """Events that a snapshot as of `cut` does not hold. Raises StoreError."""
     with engine.connect() as connection:
-        return connection.execute(text(_UNKNOWN_TO), {"cut": cut}).scalar_one()
+        return connection.execute(text(_EVENTS_SINCE), {"cut": cut}).scalar_one()
 
 
 def read_categories(engine: Engine) -> dict[str, list[str]]:

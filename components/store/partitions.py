@@ -12,11 +12,11 @@ _LOCK = 0x64756F74656D70  # "duotemp": whoever makes partitions holds it
 KNOWN = "partitions"
 MONTHS_AHEAD = 2
 Partitioned = Literal["events", "impressions"]
-Begin = Callable[[], AbstractContextManager[Connection]]
+BeginTransaction = Callable[[], AbstractContextManager[Connection]]
 """Opens a transaction, such as `Engine.begin`."""
 
 
-def ensure_partitions(begin: Begin, times: Iterable[datetime], table: Partitioned = "events") -> int:
+def ensure_partitions(begin: BeginTransaction, times: Iterable[datetime], table: Partitioned = "events") -> int:
     """Makes the partitions that rows of these times (aware) need, each in a transaction of its own: how many there
     were to make. One that exists is left alone.
 
@@ -30,7 +30,7 @@ def ensure_partitions(begin: Begin, times: Iterable[datetime], table: Partitione
     return len(missing)
 
 
-def make_ahead(begin: Begin, now: datetime) -> int:
+def make_ahead(begin: BeginTransaction, now: datetime) -> int:
     """Makes the partitions of this month and of those that come next, of both tables: how many there were to make."""
     months = [month_of(now)]
     for _ in range(MONTHS_AHEAD):

@@ -14,23 +14,23 @@ from components.store.schema import QUARANTINED_USER, PrivacyKey, Tombstone, Use
 
 NO_CONSENT = "no_consent: this user does not consent; nothing was stored"
 FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets events in again"
-BUCKETS = 256
+LOCK_COUNT = 256
 """Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
-SPACE = 0x70656F70
+LOCK_SPACE = 0x70656F70
 _CONSENT, _KEY, _UNKNOWN = "no_consent", "key", "unknown_item"
 """What the rows of `admission` say, see `functions/admission.sql`."""
 _LOCK = (  # in their order; no row is told of any
     "SELECT FROM unnest(CAST(:buckets AS int[])) AS bucket WHERE pg_advisory_xact_lock{how}(:space, bucket) IS NULL"
 )
-_ALONE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
+_EXCLUSIVE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
 _ADMISSION = text(
     "SELECT what, said FROM admission(:space, CAST(:buckets AS int[]), CAST(:users AS text[]), CAST(:items AS text[]))"
 )
-_SAID = text(
+_CONSENT_AND_KEY = text(
     f"SELECT '{_CONSENT}' AS what, user_id AS said FROM users WHERE user_id = ANY(CAST(:users AS text[]))"
     f" AND NOT consent UNION ALL SELECT '{_KEY}', key_id FROM privacy_key"
 )
-_BURIED = text("SELECT user_hash FROM tombstones WHERE user_hash = ANY(CAST(:hashes AS text[]))")
+_TOMBSTONES = text("SELECT user_hash FROM tombstones WHERE user_hash = ANY(CAST(:hashes AS text[]))")
 _KEY_ID = text("SELECT key_id FROM privacy_key")
 _QUERIES = {
     "user": "SELECT * FROM users WHERE user_id = ANY(:names)",
@@ -44,12 +44,12 @@ _QUERIES = {
 }
 
 
-def lock_users(connection: Connection, user_ids: Iterable[str], *, alone: bool = False) -> None:
-    """Advisory lock until commit: shared for writers, exclusive (`alone`) for erasure and consent changes.
+def lock_users(connection: Connection, user_ids: Iterable[str], *, exclusive: bool = False) -> None:
+    """Advisory lock until commit: shared for writers, exclusive (`exclusive`) for erasure and consent changes.
 
     So an erasure sees what was written before it, and later writers see its tombstone. Take it before other locks.
     """
-    connection.execute(_ALONE if alone else _SHARED, {"space": SPACE, "buckets": buckets(user_ids)})
+    connection.execute(_EXCLUSIVE if exclusive else _SHARED, {"space": LOCK_SPACE, "buckets": lock_buckets(user_ids)})
 
 
 def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str]) -> dict[str, str]:
@@ -57,18 +57,18 @@ def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str])
 
     Raises PrivacyError when the store was filled with another key.
     """
-    users = storable(user_ids)
-    said = connection.execute(_SAID, {"users": text_array(users)}).all()
+    users = storable_ids(user_ids)
+    said = connection.execute(_CONSENT_AND_KEY, {"users": text_array(users)}).all()
     return _refused(connection, privacy, users, said)
 
 
-def locked(
+def lock_and_check(
     connection: Connection, privacy: Privacy, user_ids: Collection[str], item_ids: Collection[str] = ()
 ) -> tuple[dict[str, str], set[str]]:
     """`lock_users`, then `refused`, and those of the items that the catalogue lacks: in one go. Raises PrivacyError."""
-    users = storable(user_ids)
+    users = storable_ids(user_ids)
     asked = {"users": text_array(users), "items": text_array(list(item_ids))}
-    said = connection.execute(_ADMISSION, {"space": SPACE, "buckets": buckets(user_ids)} | asked).all()
+    said = connection.execute(_ADMISSION, {"space": LOCK_SPACE, "buckets": lock_buckets(user_ids)} | asked).all()
     unknown = {name for what, name in said if what == _UNKNOWN}
     return _refused(connection, privacy, users, said), unknown
 
@@ -76,7 +76,7 @@ def locked(
 def claim_key(connection: Connection, privacy: Privacy) -> None:
     """Ties the store to the key of the keyed hashes. Raises PrivacyError when it is tied to another one."""
     if (key := connection.scalar(_KEY_ID)) is None:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": SPACE})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": LOCK_SPACE})
         key = connection.scalar(_KEY_ID)
     if key is None:
         connection.execute(insert(PrivacyKey).values(key_id=privacy.key_id))
@@ -88,7 +88,7 @@ def set_consent(connection: Connection, privacy: Privacy, names: Sequence[str], 
     """Keeps what the user said, under the first of their names (`Privacy.names`). A yes lifts the tombstones, and a no
     under the other names; of a forgotten user a no is kept by the tombstone alone."""
     user_id, *earlier = names
-    lock_users(connection, names, alone=True)
+    lock_users(connection, names, exclusive=True)
     told = refused(connection, privacy, names)
     forgotten = [name for name, reason in told.items() if reason == FORGOTTEN]
     if user_id in forgotten and not consent:
@@ -101,12 +101,12 @@ def set_consent(connection: Connection, privacy: Privacy, names: Sequence[str], 
     connection.execute(said.on_conflict_do_update(index_elements=[User.user_id], set_={"consent": consent}))
 
 
-def buckets(user_ids: Iterable[str]) -> str | None:
+def lock_buckets(user_ids: Iterable[str]) -> str | None:
     """The locks of users, as an int[]."""
-    return number_array(sorted({zlib.crc32(user.encode()) % BUCKETS for user in user_ids}))
+    return number_array(sorted({zlib.crc32(user.encode()) % LOCK_COUNT for user in user_ids}))
 
 
-def storable(user_ids: Iterable[str]) -> list[str]:
+def storable_ids(user_ids: Iterable[str]) -> list[str]:
     """Those whom Postgres can be asked about."""
     return [user for user in user_ids if user.isprintable() or not UNSTORABLE.search(user)]
 
@@ -119,7 +119,7 @@ def _refused(
     if keys:
         check_key(keys[0], privacy)
         hashes = {privacy.tombstone(user): user for user in user_ids}
-        found = connection.scalars(_BURIED, {"hashes": text_array(list(hashes))})
+        found = connection.scalars(_TOMBSTONES, {"hashes": text_array(list(hashes))})
         reasons |= {hashes[one]: FORGOTTEN for one in found}
     return reasons
 

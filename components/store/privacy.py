@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from components.core.errors import DuotempoError
-from components.core.ids import PersonId, clean_id, earlier_ids
+from components.core.ids import PersonId, clean_id, legacy_ids
 from components.settings import Settings
 
 KEY_FILE = Path("secrets", "privacy")
@@ -44,14 +44,14 @@ class Privacy:
             return user_id
         return self._pseudonym(cleaned)
 
-    def earlier_names(self, written: str) -> set[str]:
+    def legacy_names(self, written: str) -> set[str]:
         """Under which earlier versions knew somebody whose id is written so, beside what the store knows them as now:
         they cleaned less."""
-        return {self._pseudonym(one) if self.pseudonyms else one for one in earlier_ids(written)}
+        return {self._pseudonym(one) if self.pseudonyms else one for one in legacy_ids(written)}
 
     def names(self, user_id: PersonId) -> list[str]:
         """All under which the store may know the user, first what it calls them now."""
-        return [self.pseudonym(user_id), *sorted(self.earlier_names(user_id.written))]
+        return [self.pseudonym(user_id), *sorted(self.legacy_names(user_id.written))]
 
     def tombstone(self, user_id: str) -> str:
         """What stays of a forgotten user, 64 hexadecimal digits; `user_id` as the store knew it."""
@@ -74,7 +74,7 @@ class Privacy:
         if self._given:
             return self._given.get_secret_value().encode()
         try:
-            return _kept(self._file)
+            return _read_or_create(self._file)
         except OSError as error:
             raise PrivacyError(
                 f"the key of the keyed hashes, {self._file}, can neither be read nor made ({error}): "
@@ -82,7 +82,7 @@ class Privacy:
             ) from error
 
 
-def _kept(file: Path) -> bytes:
+def _read_or_create(file: Path) -> bytes:
     """The key in the file, made when it is missing. Of processes that make it at once one wins."""
     if not file.is_file():
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

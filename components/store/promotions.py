@@ -7,10 +7,10 @@ from components.store.schema import Promotion
 
 REQUESTED, CANARY, SERVING = "requested", "canary", "serving"
 REFUSED, FAILED, SUPERSEDED = "refused", "failed", "superseded"
-PROBLEM, HEALED = "problem", "healed"
-NOTES = (PROBLEM, HEALED)
+PROBLEM, RESOLVED = "problem", "healed"
+PROBLEM_STATES = (PROBLEM, RESOLVED)
 """Lines of what the registry lacks of the version that serves: they tell of no promotion."""
-OPEN = (REQUESTED, CANARY)
+OPEN_STATES = (REQUESTED, CANARY)
 """The states of a line. A request is open until a later line of its version tells how it ended."""
 LOCK = 7_236_417
 """Of requests, so that two that come at once make one."""
@@ -54,20 +54,20 @@ def is_open(engine: Engine, request: Promotion) -> bool:
 def failures_in_a_row(engine: Engine, version: str) -> int:
     """How many of the version's latest requests failed, one after the other. Raises StoreError."""
     with Session(engine) as session:
-        ends = [line.state for line in session.scalars(_lines_of(version)) if line.state not in OPEN]
+        ends = [line.state for line in session.scalars(_lines_of(version)) if line.state not in OPEN_STATES]
     return next((count for count, state in enumerate(ends) if state != FAILED), len(ends))
 
 
 def _open_request(session: Session, version: str) -> Promotion | None:
     lines = session.scalars(_lines_of(version)).all()
-    if not lines or lines[0].state not in OPEN:
+    if not lines or lines[0].state not in OPEN_STATES:
         return None
     return next((line for line in lines if line.state == REQUESTED), None)
 
 
 def _lines_of(version: str) -> Select[Promotion]:
     """The lines of the version's promotions, newest first."""
-    own = select(Promotion).where(Promotion.version == version, Promotion.state.not_in(NOTES))
+    own = select(Promotion).where(Promotion.version == version, Promotion.state.not_in(PROBLEM_STATES))
     return own.order_by(Promotion.promotion_id.desc())
 
 
@@ -84,11 +84,11 @@ def note_problem(engine: Engine, version: str, actor: str, problem: str) -> bool
     """Adds a line when the registry lacks something else of the version that serves than it did before, and when it
     lacks nothing any more (an empty text); whether there is a new line. Raises StoreError."""
     with Session(engine) as session:
-        last = session.scalars(_newest(Promotion.state.in_(NOTES))).first()
+        last = session.scalars(_newest(Promotion.state.in_(PROBLEM_STATES))).first()
     told = last.reason if last and last.state == PROBLEM else ""
     if problem == told:
         return False
-    reason, state = (problem, PROBLEM) if problem else (f"over: {told}", HEALED)
+    reason, state = (problem, PROBLEM) if problem else (f"over: {told}", RESOLVED)
     record_promotion(engine, version, None, actor, reason, state)
     return True
 
@@ -96,7 +96,7 @@ def note_problem(engine: Engine, version: str, actor: str, problem: str) -> bool
 def last_promotion(engine: Engine) -> Promotion | None:
     """The newest line of a promotion. Raises StoreError."""
     with Session(engine) as session:
-        return session.scalars(_newest(Promotion.state.not_in(NOTES))).first()
+        return session.scalars(_newest(Promotion.state.not_in(PROBLEM_STATES))).first()
 
 
 def _newest(condition: ColumnElement[bool]) -> Select[Promotion]:

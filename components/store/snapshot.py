@@ -26,7 +26,7 @@ from components.store.bulk import EVENT_SCHEMA, ITEM_SCHEMA
 from components.store.schema import Event, Item, User
 
 CHUNK_ROWS = 50_000
-NAMED = 5
+MAX_NAMED_ITEMS = 5
 """Deleted items that a warning names."""
 _FILES = {"events": "events.parquet", "items": "items.parquet"}
 _MANIFEST = "manifest.json"
@@ -88,16 +88,16 @@ def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _remove_stale(folder)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         try:
-            manifest = _fill(engine, cut, partial, previous)
-            return _unchanged(previous, manifest) or _settle(partial, manifest, folder)
+            manifest = _write_files(engine, cut, partial, previous)
+            return _reuse_if_unchanged(previous, manifest) or _publish(partial, manifest, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise SnapshotError(
-            f"the snapshot cannot be written into {folder} ({error}); {_free(folder)} free there: "
+            f"the snapshot cannot be written into {folder} ({error}); {_free_space(folder)} free there: "
             "free some space, or set DUOTEMPO_HOME to a folder on another disk, and start again"
         ) from error
 
@@ -160,7 +160,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _sweep(folder: Path) -> None:
+def _remove_stale(folder: Path) -> None:
     """Takes away what processes that were killed have left."""
     for partial in folder.glob(f"{_PARTIAL}*"):
         try:
@@ -171,16 +171,16 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -> dict[str, Any]:
+def _write_files(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -> dict[str, Any]:
     """Writes the two files; the manifest."""
     cut = cut.astimezone(UTC)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
-        if gone := list(connection.execute(_events_of_nothing(cut))):
+        if gone := list(connection.execute(_orphaned_events(cut))):
             logger.warning(
                 "%d events are left out: their items are not in the catalogue, such as %s; who adds them again has "
                 "them back",
                 sum(row.events for row in gone),
-                ", ".join(repr(row.item_id) for row in gone[:NAMED]),
+                ", ".join(repr(row.item_id) for row in gone[:MAX_NAMED_ITEMS]),
             )
         rows = {
             "events": _write(connection, _events_before(cut), EVENT_SCHEMA, partial / _FILES["events"]),
@@ -198,7 +198,7 @@ def _fill(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -
     }
 
 
-def _unchanged(previous: Path | None, manifest: dict[str, Any]) -> Snapshot | None:
+def _reuse_if_unchanged(previous: Path | None, manifest: dict[str, Any]) -> Snapshot | None:
     """The snapshot before, if it is whole and holds what the new one would, as of no later cut."""
     if previous is None:
         return None
@@ -212,7 +212,7 @@ def _unchanged(previous: Path | None, manifest: dict[str, Any]) -> Snapshot | No
         return None
 
 
-def _settle(partial: Path, manifest: dict[str, Any], folder: Path) -> Snapshot:
+def _publish(partial: Path, manifest: dict[str, Any], folder: Path) -> Snapshot:
     """Gives the files their place, all at once, unless they are there."""
     path = folder / f"{datetime.fromisoformat(manifest['cut']):%Y%m%dT%H%M%SZ}-{manifest['id'][:12]}"
     if not path.exists():
@@ -231,7 +231,7 @@ def _events_before(cut: datetime) -> Select[Any]:
     )
 
 
-def _events_of_nothing(cut: datetime) -> Select[str, int]:
+def _orphaned_events(cut: datetime) -> Select[str, int]:
     """Deleted items, and how many events of each are left."""
     counted = select(Event.item_id, func.count().label("events")).where(Event.occurred_at < cut)
     absent = ~select(Item.item_id).where(Item.item_id == Event.item_id).exists()
@@ -259,6 +259,6 @@ def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
     )
 
 
-def _free(folder: Path) -> str:
+def _free_space(folder: Path) -> str:
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     return f"{shutil.disk_usage(place).free / 2**20:,.0f} MiB"

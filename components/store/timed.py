@@ -9,9 +9,9 @@ import psycopg
 from psycopg.abc import PQGen
 
 CONNECT_SECONDS = 2
-EXCHANGE_SECONDS = 1.0
+DEFAULT_TIMEOUT_SECONDS = 1.0
 """For an exchange with the server outside of `within`, such as the look at whether a pooled connection is alive."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 """How often a wait looks whether it was interrupted."""
 Result = TypeVar("Result")
 
@@ -34,11 +34,11 @@ class TimedConnection(psycopg.Connection[Any]):
         finally:
             self._until = None
 
-    def wait(self, gen: PQGen[Result], interval: float = LOOK_SECONDS, timeout: float | None = None) -> Result:
+    def wait(self, gen: PQGen[Result], interval: float = POLL_SECONDS, timeout: float | None = None) -> Result:
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         now = time.monotonic()
-        until = now + EXCHANGE_SECONDS if self._until is None else self._until
+        until = now + DEFAULT_TIMEOUT_SECONDS if self._until is None else self._until
         try:
             return super().wait(gen, interval, max(0.0, until - now))
         except psycopg.OperationalError as error:

@@ -10,9 +10,9 @@ from components.validation.results import Check
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 
-KEYS = (Columns.EVENT_ID, Columns.ITEM, "text_hash")  # no user: a report outlives the erasure of a person
+KEY_COLUMNS = (Columns.EVENT_ID, Columns.ITEM, "text_hash")  # no user: a report outlives the erasure of a person
 VALUE_LENGTH = 60
-FEW = 100
+MAX_NAMED_ROWS = 100
 """Failing rows of one source that are named one by one."""
 EXAMPLES = 5
 
@@ -57,7 +57,7 @@ def _event_ids(labels: list[int], frame: pd.DataFrame) -> list[str]:
 
 def _examples(labels: list[int], columns: list[str], frame: pd.DataFrame) -> list[str]:
     """The failing values, each with the keys of its row."""
-    keys = [name for name in KEYS if name in frame and name not in columns]
+    keys = [name for name in KEY_COLUMNS if name in frame and name not in columns]
     return [_example(frame.iloc[label], columns, keys) for label in labels]
 
 

@@ -15,13 +15,13 @@ from components.core.columns import Columns
 from components.validation.results import ValidationError
 
 FEEDBACK = ("rating", "like", "dislike", "hide")
-LISTS = (
+LIST_COLUMNS = (
     Columns.LONG_KEYWORDS, Columns.LONG_CATEGORIES, Columns.LONG_ITEMS, Columns.SHORT_ITEMS, Columns.SHORT_KEYWORDS,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ValidationContext:
     """What a frame is compared with. references: the known ids by column (`item_id`, `user_id`)."""
 
     cut: datetime
@@ -33,7 +33,7 @@ class Surroundings:
         return self.references[column]
 
 
-def prepare(frames: Mapping[str, pd.DataFrame], surroundings: Surroundings) -> dict[str, pd.DataFrame]:
+def prepare(frames: Mapping[str, pd.DataFrame], surroundings: ValidationContext) -> dict[str, pd.DataFrame]:
     """The frames as the suites see them, `feedback` (a part of the events) added; row labels count from zero."""
     frames = dict(frames)
     if Columns.EVENT in frames.get("events", ()):
@@ -58,7 +58,7 @@ def embedding_frame(texts: Sequence[str], vectors: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _prepare(name: str, frame: pd.DataFrame, surroundings: Surroundings) -> pd.DataFrame:
+def _prepare(name: str, frame: pd.DataFrame, surroundings: ValidationContext) -> pd.DataFrame:
     texts = frame.select_dtypes(include=["str", "string", "category"]).columns
     plain = frame.reset_index(drop=True).astype(dict.fromkeys(texts, object))
     derived = {
@@ -70,7 +70,7 @@ def _prepare(name: str, frame: pd.DataFrame, surroundings: Surroundings) -> pd.D
 
 
 def _age_days(column: str) -> "Derive":
-    def derive(frame: pd.DataFrame, surroundings: Surroundings) -> pd.Series:
+    def derive(frame: pd.DataFrame, surroundings: ValidationContext) -> pd.Series:
         times = pd.to_datetime(frame[column], utc=True, errors="coerce", format="ISO8601")
         return (pd.Timestamp(surroundings.cut) - times).dt.total_seconds() / 86_400
 
@@ -89,13 +89,13 @@ def _list_length(value: object) -> float:
     return len(value) if isinstance(value, list | tuple | np.ndarray) else np.nan
 
 
-def _unknown_items(frame: pd.DataFrame, surroundings: Surroundings) -> pd.Series:
+def _unknown_items(frame: pd.DataFrame, surroundings: ValidationContext) -> pd.Series:
     exploded = pd.concat([frame[column].explode().dropna() for column in (Columns.LONG_ITEMS, Columns.SHORT_ITEMS)])
     unknown = exploded[~exploded.isin(surroundings.known(Columns.ITEM))]
     return unknown.groupby(level=0).size().reindex(frame.index, fill_value=0)
 
 
-def _has_text(frame: pd.DataFrame, _: Surroundings) -> pd.Series:
+def _has_text(frame: pd.DataFrame, _: ValidationContext) -> pd.Series:
     written = [
         frame[column].fillna("").astype(str).str.strip() != "" for column in (Columns.TITLE, Columns.DESCRIPTION)
     ]
@@ -106,7 +106,7 @@ def _not_empty(column: str) -> "Derive":
     return lambda frame, _: frame[column].fillna("").astype(str) != ""
 
 
-Derive = Callable[[pd.DataFrame, Surroundings], pd.Series]
+Derive = Callable[[pd.DataFrame, ValidationContext], pd.Series]
 _EVENTS: dict[str, tuple[tuple[str, ...], Derive]] = {
     "age_days": ((Columns.OCCURRED_AT,), _age_days(Columns.OCCURRED_AT)),
     "item_known": ((Columns.ITEM,), _known(Columns.ITEM)),
@@ -123,6 +123,6 @@ _DERIVED: dict[str, dict[str, tuple[tuple[str, ...], Derive]]] = {
         "user_known": ((Columns.USER,), _known(Columns.USER)),
         "unknown_items": ((Columns.LONG_ITEMS, Columns.SHORT_ITEMS), _unknown_items),
         "has_long": ((Columns.DOCUMENT_LONG,), _not_empty(Columns.DOCUMENT_LONG)),
-        **{f"{column}_count": ((column,), _length(column)) for column in LISTS},
+        **{f"{column}_count": ((column,), _length(column)) for column in LIST_COLUMNS},
     },
 }

@@ -14,8 +14,8 @@ import pandas as pd
 
 from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_ID, MAX_VALUE, Columns
 from components.settings import ValidationSettings
-from components.validation.checks import FEW, read_checks
-from components.validation.frames import FEEDBACK, Surroundings, prepare
+from components.validation.checks import MAX_NAMED_ROWS, read_checks
+from components.validation.frames import FEEDBACK, ValidationContext, prepare
 from components.validation.results import SuiteResult, ValidationError, ValidationReport, remedy, write_report
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def validate(
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     known = {**_own_references(frames), **(references or {})}
-    prepared = prepare(frames, Surroundings(cut, known))
+    prepared = prepare(frames, ValidationContext(cut, known))
     loaded = {name: load_suite(suite_file(suites, name)) for name in prepared}
     results = []
     for name, frame in prepared.items():
@@ -141,7 +141,7 @@ def _run_suite(frame: pd.DataFrame, suite: "ExpectationSuite", file: Path, param
         outcomes = _batch(file.stem, frame).validate(
             suite,
             expectation_parameters=parameters,
-            result_format={"result_format": "SUMMARY", "partial_unexpected_count": FEW},
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": MAX_NAMED_ROWS},
         )
     except SuiteParameterError as error:
         raise ValidationError(f"{file}: {error}; the parameters are {', '.join(parameters)}") from error

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.core.ids import clean_id, id_fault, repaired_id
+from components.core.ids import clean_id, id_error, repaired_id
 
 ENDS = st.text("  \t\n \u00a0\u200b\u200d\u2060\ufeff\u202e\u3000", max_size=5)
 SOUND = st.text(st.characters(categories=["L", "N", "P", "S"], codec="utf-8"), min_size=1, max_size=20)
@@ -23,7 +23,7 @@ def test_an_id_is_the_same_however_it_is_decorated(written: str, before: str, af
 def test_what_nobody_sees_is_refused_inside_and_goes_where_it_was_stored(head: str, hidden: str, tail: str) -> None:
     cleaned = clean_id(head + hidden + tail)
     assert cleaned
-    assert id_fault(cleaned) == "holds control or invisible characters"
+    assert id_error(cleaned) == "holds control or invisible characters"
     assert repaired_id(head + hidden + tail) == clean_id(head + tail)
 
 
@@ -39,5 +39,5 @@ def test_numbers_are_their_decimal_text_and_nothing_is_no_id(given: object, clea
 
 
 def test_an_id_is_bounded() -> None:
-    assert id_fault("x" * 200) is None
-    assert id_fault("x" * 201) == "has more than 200 characters"
+    assert id_error("x" * 200) is None
+    assert id_error("x" * 201) == "has more than 200 characters"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from components.monitoring.drift import Drift, event_drift, psi, reading, score_drift, text_drift
-from components.store.observed import Met
+from components.monitoring.drift import Drift, event_drift, interpret_psi, psi, score_drift, text_drift
+from components.store.observed import EventCounts
 
 COUNTS = arrays.arrays(np.float64, 8, elements=st.integers(0, 10_000)).filter(lambda counts: counts.sum() > 0)
 
@@ -43,22 +43,22 @@ def test_a_bin_that_vanishes_has_a_finite_psi() -> None:
     [(0.0, "stable"), (0.099, "stable"), (0.1, "some drift"), (0.25, "some drift"), (0.26, "much drift")],
 )
 def test_the_usual_reading(value: float, word: str) -> None:
-    assert reading(value) == word
+    assert interpret_psi(value) == word
 
 
-def met(events: int, likes: float = 0.5, first: float = 0.5, hours: range = range(24), seed: int = 0) -> Met:
+def met(events: int, likes: float = 0.5, first: float = 0.5, hours: range = range(24), seed: int = 0) -> EventCounts:
     """Events on 100 items, of which even ones are of one category: shares of likes and of even items, and hours."""
     random = np.random.default_rng(seed)
     items = 2 * random.zipf(1.5, events).clip(1, 50) - 2 + (random.random(events) >= first)
     liked = int(likes * events)
     counted = {f"i{item}": int(count) for item, count in enumerate(np.bincount(items, minlength=100)) if count}
-    return Met({"like": liked, "view": events - liked}, {hour: events // len(hours) for hour in hours}, counted)
+    return EventCounts({"like": liked, "view": events - liked}, {hour: events // len(hours) for hour in hours}, counted)
 
 
 CATEGORIES = {f"i{n}": [("even", "odd")[n % 2]] for n in range(100)}
 
 
-def drifts(reference: Met, recent: Met, least: int = 100) -> dict[str, Drift]:
+def drifts(reference: EventCounts, recent: EventCounts, least: int = 100) -> dict[str, Drift]:
     return {one.feature: one for one in event_drift(reference, recent, CATEGORIES, least)}
 
 
@@ -78,7 +78,7 @@ def test_the_same_distribution_is_stable() -> None:
         ("hours", met(2000, hours=range(8, 12), seed=2)),
     ],
 )
-def test_what_shifted_is_named(feature: str, shifted: Met) -> None:
+def test_what_shifted_is_named(feature: str, shifted: EventCounts) -> None:
     found = drifts(met(8000, seed=1), shifted)
     assert found[feature].note == "much drift"
     assert found["events"].note == ("much drift" if feature == "events" else "stable")
@@ -86,7 +86,7 @@ def test_what_shifted_is_named(feature: str, shifted: Met) -> None:
 
 def test_a_turn_to_the_tail_is_a_drift_of_popularity() -> None:
     even = {f"i{n}": 20 for n in range(100)}
-    recent = Met({"like": 1000, "view": 1000}, dict.fromkeys(range(24), 80), even)
+    recent = EventCounts({"like": 1000, "view": 1000}, dict.fromkeys(range(24), 80), even)
     value = drifts(met(8000, seed=1), recent)["popularity"].value
     assert value is not None and value > 0.25
 
@@ -94,7 +94,8 @@ def test_a_turn_to_the_tail_is_a_drift_of_popularity() -> None:
 def test_rare_categories_are_taken_together() -> None:
     """A thousand categories that were met once each, others in each window, would drift endlessly if told apart."""
     before, after = (
-        Met({"view": 2000}, {0: 2000}, {"usual": 1000, **{f"{name}{n}": 1 for n in range(1000)}}) for name in "ab"
+        EventCounts({"view": 2000}, {0: 2000}, {"usual": 1000, **{f"{name}{n}": 1 for n in range(1000)}})
+        for name in "ab"
     )
     own = {item: [item] for met in (before, after) for item in met.items}
     value = {one.feature: one.value for one in event_drift(before, after, own, 100)}["categories"]
@@ -108,7 +109,7 @@ def test_too_few_events_say_so() -> None:
 
 
 def test_empty_windows_say_so() -> None:
-    nothing = Met({}, {}, {})
+    nothing = EventCounts({}, {}, {})
     assert all(one.value is None for one in drifts(nothing, nothing).values())
     assert score_drift(np.empty(0), np.empty(0), 1).value is None
     assert text_drift(nothing, nothing, {"i0": 0}, np.ones((1, 2)), 1).value is None
@@ -125,7 +126,7 @@ def test_scores_are_binned_by_the_deciles_of_the_reference() -> None:
 def test_texts_by_hand() -> None:
     vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     rows = {"a": 0, "b": 1, "silent": 2}
-    before, lately = Met({}, {}, {"a": 10, "silent": 90}), Met({}, {}, {"a": 10, "b": 10, "new": 5})
+    before, lately = EventCounts({}, {}, {"a": 10, "silent": 90}), EventCounts({}, {}, {"a": 10, "b": 10, "new": 5})
     value = text_drift(before, lately, rows, vectors, 10).value
     assert value == pytest.approx(1 - 1 / math.sqrt(2))
     assert text_drift(before, before, rows, vectors, 10).value == pytest.approx(0, abs=1e-12)

@@ -10,8 +10,8 @@ from components.monitoring.measure import measure_drift, measure_online
 from components.settings import MonitoringSettings, Settings
 from components.store.observed import (
     Window,
+    count_events,
     count_events_since,
-    count_met,
     drift_history,
     online_history,
     read_exposures,
@@ -46,7 +46,7 @@ def test_who_does_not_consent_is_not_counted(store: Engine) -> None:
         connection.execute(text("UPDATE users SET consent = false WHERE user_id = 'v'"))
     online = measure_online(store, SETTINGS, NOW, 7).online
     assert (online.variants[0].users, online.unmatched) == (1, 0)
-    assert count_met(store, Window.before(NOW, 7)).items == {"i0": 1}
+    assert count_events(store, Window.before(NOW, 7)).items == {"i0": 1}
     assert count_events_since(store, NOW - timedelta(days=1)) == 1
 
 
@@ -62,7 +62,7 @@ def test_an_answer_without_items_is_an_answer(store: Engine) -> None:
 def test_events_are_counted_by_kind_hour_and_item(store: Engine) -> None:
     tell(store, [("u", "i0", "like", 1.0, None, None), ("u", "i1", "view", 1.25, None, None),
                  ("v", "i1", "view", 2.0, None, None), ("v", "i1", "view", 8.0, None, None)])  # fmt: skip
-    found = count_met(store, Window.before(NOW, 7))
+    found = count_events(store, Window.before(NOW, 7))
     assert (found.kinds, found.hours, found.items) == ({"like": 1, "view": 2}, {0: 2, 18: 1}, {"i0": 1, "i1": 2})
     assert found.events == 3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.monitoring.online import Figure, Online, compare
+from components.monitoring.online import Estimate, Online, compare
 from components.ranking.rerank import Exploration, rerank
 from components.settings import EventSettings
 from tests.support.observed import exposures, feedback
@@ -171,7 +171,7 @@ def test_variants_are_compared_with_the_champion() -> None:
     assert mean == pytest.approx(0.5) and low is not None and high is not None
     spread = np.sqrt(0.1 * 0.9 / 200 + 0.6 * 0.4 / 200)
     assert (high - low) / 2 == pytest.approx(1.96 * spread, rel=0.2)
-    assert canary.against_champion["rating"] == Figure()
+    assert canary.against_champion["rating"] == Estimate()
 
 
 def test_without_a_champion_nothing_is_compared() -> None:
@@ -181,7 +181,7 @@ def test_without_a_champion_nothing_is_compared() -> None:
 
 def test_one_person_alone_has_no_interval() -> None:
     (champion,) = compared(exposures([("r1", "u", SURE)]), feedback(("r1", "a", "click", None))).variants
-    assert champion.figures["ctr@10"] == Figure(1.0, None, None)
+    assert champion.figures["ctr@10"] == Estimate(1.0, None, None)
 
 
 def test_an_empty_window_has_no_variants() -> None:
