@@ -1,18 +1,18 @@
-"""The names of all columns, and the bounds of what they hold, once.
+"""Names of all columns, and the limits of their values.
 
-Every frame, table and Parquet file of Duotempo uses these names. Cleaning rejects what is beyond the bounds, and the
-suites of `expectations/` fail.
+Every frame, table and Parquet file of Duotempo uses these names. Cleaning rejects values beyond the limits, and the
+validation suites in `expectations/` fail on them.
 """
 
 EVENTS = ("view", "click", "cart", "purchase", "rating", "review", "like", "dislike", "hide", "comment", "post")
 MAX_ID = 200
-"""Characters of an id."""
+"""Most characters of an id."""
 MAX_VALUE = 1e12
-"""A value lies between this and its negative."""
+"""Largest absolute value of an event."""
 MAX_CATEGORIES = 1000
-"""Categories of an item."""
+"""Most categories of an item."""
 VALUE_REQUIRED = ("rating",)
-"""Events that say nothing without a value."""
+"""Events that are meaningless without a value."""
 
 
 class Columns:

@@ -1,5 +1,5 @@
-"""The root of Duotempo's errors: a message for a person, which names the input and says how to fix it."""
+"""The base class of Duotempo's errors, whose messages name the input and say how to fix it."""
 
 
 class DuotempoError(Exception):
-    """Something that a person can fix; the commands print the message alone and exit with 1."""
+    """An error that the user can fix; the commands print only its message and exit with 1."""

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and are what was written when they are read.
+"""Atomic writes, and files with checksums.
 
-A sealed file has its SHA-256 beside it, in a file of its name and `.sha256`: whoever reads one that is damaged says
-which, and what to do."""
+A sealed file has its SHA-256 beside it in `NAME.sha256`. Reading a damaged one raises an error that names the file and
+says how to fix it."""
 
 import hashlib
 import zipfile
@@ -28,14 +28,14 @@ UNREADABLE = (
     zlib.error,
     pa.ArrowException,
 )
-"""What readers of JSON, Parquet and numpy's files raise of one that is cut off, changed or another one."""
+"""Exceptions that readers of JSON, Parquet and NumPy files raise for truncated, damaged or wrong files."""
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A path beside `file` to write to; when the context ends well it takes the place of `file`, else it is removed.
+    """Writes a file atomically: yields a temporary path that replaces `file` on success and is removed on error.
 
-    Makes the folder. For one writer at a time. Raises OSError.
+    Creates the folder. Supports one writer at a time. Raises OSError.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
@@ -48,23 +48,23 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def sha256(file: Path) -> str:
-    """64 hexadecimal digits. Raises OSError."""
+    """The SHA-256 of a file as 64 hexadecimal digits. Raises OSError."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def changed(folder: Path, digests: Mapping[str, str]) -> list[str]:
-    """The files of a folder, by name, that are missing or not what their SHA-256 says. Raises OSError."""
+    """The names of the files in a folder that are missing or do not match their SHA-256. Raises OSError."""
     return [name for name in digests if not (folder / name).is_file() or sha256(folder / name) != digests[name]]
 
 
 class DamagedFile(DuotempoError):
-    """A file is missing or damaged; the message names it and the remedy."""
+    """A file is missing or damaged; the message names it and says how to fix it."""
 
 
 @contextmanager
 def sealed(file: Path) -> Iterator[None]:
-    """For the time of writing a file, which is sealed then."""
+    """Writes the checksum of `file` when the context ends without an error; the file is written inside it."""
     _checksum_file(file).unlink(missing_ok=True)
     yield
     _checksum_file(file).write_text(sha256(file), encoding="ascii")
@@ -72,7 +72,11 @@ def sealed(file: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(file: Path, remedy: str) -> Iterator[None]:
-    """For the time of reading one file, sealed or not. Raises DamagedFile."""
+    """Verifies the checksum of `file`, if it has one, and converts read errors in the context to DamagedFile.
+
+    Args:
+        remedy: How to fix a damaged file, for the message.
+    """
     seal = _checksum_file(file)
     try:
         if seal.is_file() and seal.read_text(encoding="ascii") != sha256(file):

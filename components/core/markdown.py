@@ -1,4 +1,4 @@
-"""Pages in Markdown, as MLflow and Prefect show them, of text that may be anybody's, with their pictures inside."""
+"""Markdown for MLflow and Prefect: escapes untrusted text and embeds images."""
 
 import base64
 import io
@@ -13,30 +13,30 @@ from components.core.logs import one_line
 _SYNTAX = re.compile(r"[\\`*|]|\](?=[(\[])")
 _ADDRESS = re.compile(r"(?<=\w):(?=/)|(?<=www)\.", re.IGNORECASE)
 PALETTE_SIZE = 64
-"""Of a plot: enough for its lines and edges, and a third of the bytes."""
+"""Colours of an embedded plot: enough for lines and anti-aliasing, at a third of the bytes."""
 _LINK = re.compile(r"\]\(([\w-]+\.png)\)")
 
 
 def escaped(text: str) -> str:
-    """The text as itself, in one line: no link, image, HTML, emphasis, code or cell of a table comes of it."""
+    """Escapes text to one literal line: no links, images, HTML, emphasis, code or table cells."""
     line = _SYNTAX.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
-    return _ADDRESS.sub(lambda found: f"&#{ord(found[0])};", line)
+    return _ADDRESS.sub(lambda match: f"&#{ord(match[0])};", line)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose cells are text, `escaped`."""
+    """Renders a Markdown table; the cells are escaped."""
     lines = [list(map(escaped, header)), ["---"] * len(header), *(map(escaped, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def data_uri(file: Path) -> str:
-    """A PNG file as an address that holds it."""
-    packed = io.BytesIO()
+    """Converts a PNG file to a data URI, with PALETTE_SIZE colours."""
+    compressed = io.BytesIO()
     with Image.open(file) as picture:
-        picture.convert("RGB").quantize(PALETTE_SIZE).save(packed, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"
+        picture.convert("RGB").quantize(PALETTE_SIZE).save(compressed, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
 def with_pictures(page: str, folder: Path) -> str:
-    """A page in Markdown with the pictures that it names, which lie in the folder."""
-    return _LINK.sub(lambda found: f"]({data_uri(folder / found[1])})", page)
+    """Replaces links to PNG files in the folder by data URIs."""
+    return _LINK.sub(lambda match: f"]({data_uri(folder / match[1])})", page)

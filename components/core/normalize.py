@@ -1,4 +1,4 @@
-"""Texts, numbers and times as they are stored: NFC, trimmed, UTC."""
+"""Normalises texts, numbers and times for storage: NFC, trimmed, UTC."""
 
 import hashlib
 import html
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters and lone surrogates: no id holds one, and Postgres cannot keep all of them."""
+"""Control characters and lone surrogates: invalid in ids, and partly refused by Postgres."""
 
 BEYOND_SECONDS = 1e11
-"""The year 5138: who writes a number beyond it does not count in seconds (milliseconds pass it since 1973)."""
+"""The year 5138: numbers beyond it are not in seconds (milliseconds exceed it since 1973)."""
 
 MAX_FIELDS, MAX_NAME, MAX_TEXT, OTHER_FIELDS = 50, 150, 600, "…"
-"""Of a rejected row that is kept."""
+"""Limits of a quarantined row: fields, characters of a name and of a text; and the key that summarises other fields."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
@@ -27,12 +27,12 @@ _BEFORE_YEAR_1, _AFTER_YEAR_9999 = -62_135_596_800, 253_402_300_800
 
 
 def is_missing(value: object) -> bool:
-    """None or NaN."""
+    """Whether a value is None or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def clean_text(value: object) -> str:
-    """Readable text: HTML entities decoded, control characters and runs of white space made one space, NFC."""
+    """Decodes HTML entities, collapses control characters and white space to single spaces, and normalises to NFC."""
     if is_missing(value):
         return ""
     if isinstance(value, str) and value.isalnum() and value.isascii():
@@ -42,14 +42,16 @@ def clean_text(value: object) -> str:
 
 
 def clean_categories(parts: Iterable[object]) -> list[str]:
-    """Categories, each a text or several joined by `|`: cleaned, each once, empty ones dropped."""
+    """Splits categories at `|`, cleans them, and drops empty and repeated ones."""
     names = (clean_text(name) for part in parts if not is_missing(part) for name in str(part).split("|"))
     return list(dict.fromkeys(name for name in names if name))
 
 
 def number(value: object) -> float:
-    """NaN where there is none. Numeric text counts as a number, in the digits 0 to 9 and without `_`: what else Python
-    reads was not meant as one."""
+    """Parses a number; NaN if there is none.
+
+    Numeric text counts if it is ASCII and without `_`; other text that Python's float accepts is not meant as a number.
+    """
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
@@ -63,34 +65,36 @@ def number(value: object) -> float:
 
 
 def epoch(value: object) -> float:
-    """Epoch seconds; NaN where unreadable.
+    """Parses a time to epoch seconds; NaN if invalid.
 
-    Numbers and numeric text are seconds; dates and ISO 8601 text are read as UTC when they bear no offset.
+    Numbers and numeric text are seconds; dates and ISO 8601 text without an offset are UTC.
     """
     seconds = number(value)
     if not math.isnan(seconds) or not isinstance(value, str | date):
         return seconds
-    written = str(value)
+    raw_time = str(value)
     try:
-        moment = datetime.fromisoformat(f"{written}-01" if _MONTH.fullmatch(written) else written)
+        parsed = datetime.fromisoformat(f"{raw_time}-01" if _MONTH.fullmatch(raw_time) else raw_time)
     except ValueError:
         return math.nan
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) / timedelta(seconds=1)
+    return (parsed.replace(tzinfo=parsed.tzinfo or UTC) - _EPOCH) / timedelta(seconds=1)
 
 
 def storable(seconds: float) -> bool:
-    """Whether a time lies in the years 1 to 9999; NaN does not."""
+    """Whether epoch seconds lie in the years 1 to 9999; False for NaN."""
     return _BEFORE_YEAR_1 <= seconds < _AFTER_YEAR_9999
 
 
 def moment(seconds: float) -> datetime:
-    """Epoch seconds as a time in UTC, to the microsecond. Raises OverflowError unless `storable`."""
+    """Converts epoch seconds to a UTC time, to the microsecond. Raises OverflowError unless `storable`."""
     return _EPOCH + timedelta(0, 0, round(seconds * 1e6))
 
 
 def json_safe(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as Postgres' JSON can hold it: what JSON has no word for becomes text, of what is long the beginning and
-    the sha256 are kept. At most some 40 kB; what is so already stays as it is."""
+    """Converts a row to values that Postgres' jsonb can hold, about 40 kB at most. Idempotent.
+
+    Values without a JSON type become text; long texts and surplus fields are truncated, with their sha256.
+    """
     names = list(row)
     kept = {_short(_escaped(str(name)), MAX_NAME): _json_value(row[name]) for name in names[:MAX_FIELDS]}
     if others := names[MAX_FIELDS:]:
@@ -112,15 +116,15 @@ def _json_value(value: Any) -> Any:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"[\x00\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(r"[\x00\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _short(text: str, longest: int) -> str:
-    """The text, or its beginning and what tells it from others of the same beginning."""
-    if len(text) <= longest:
+def _short(text: str, max_length: int) -> str:
+    """Truncates a long text and appends its length and sha256."""
+    if len(text) <= max_length:
         return text
     tail = f"… ({len(text)} characters, sha256 {_digest(text)})"
-    return text[: longest - len(tail)] + tail
+    return text[: max_length - len(tail)] + tail
 
 
 def _digest(text: str) -> str:

@@ -1,13 +1,14 @@
-"""Columns of times, however they are written."""
+"""Conversion of time columns to and from epoch seconds."""
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.core.normalize import epoch
 
 
-def epoch_seconds(values: pd.Series) -> np.ndarray:
-    """Epoch seconds in a column, float64 (n,), each as `components.core.normalize.epoch` reads it."""
+def epoch_seconds(values: pd.Series) -> NDArray[np.float64]:
+    """Converts a column to epoch seconds (n,) float64, by the rules of `components.core.normalize.epoch`."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         microseconds = pd.to_datetime(values, utc=True).dt.as_unit("us")
         return np.where(microseconds.isna(), np.nan, microseconds.astype("int64").to_numpy() / 1e6)
@@ -16,8 +17,8 @@ def epoch_seconds(values: pd.Series) -> np.ndarray:
     return np.array([epoch(value) for value in values.tolist()], dtype=np.float64)
 
 
-def moments(seconds: np.ndarray) -> pd.Series:
-    """Epoch seconds (n,) as datetime64[us, UTC], to the microsecond; NaN becomes NaT."""
+def moments(seconds: NDArray[np.float64]) -> pd.Series:
+    """Converts epoch seconds (n,) to datetime64[us, UTC]; NaN becomes NaT."""
     whole = np.round(np.nan_to_num(seconds) * 1e6).astype("int64")
     series = pd.Series(whole.astype("datetime64[us]")).dt.tz_localize("UTC")
     return series.where(~np.isnan(seconds))

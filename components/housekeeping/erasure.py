@@ -1,4 +1,4 @@
-"""The erasure of a person from the files of a platform. Each step can be cut off anywhere and done again."""
+"""Erasure of a user from the platform's files. Every step can be interrupted and repeated."""
 
 import logging
 import shutil
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ErasedFiles:
-    """What went: events of snapshots, snapshots and training runs that nobody could read any more, rows of interests,
-    cached vectors, results of flows."""
+    """What was removed: events of snapshots, unreadable snapshots and training runs, rows of interests, cached vectors
+    and results of flow runs."""
 
     snapshot_events: int
     unreadable_snapshots: int
@@ -37,57 +37,64 @@ class ErasedFiles:
     flow_results: int
 
 
-def erase_files(home: Path, cache: Path, user_id: str, asked_at: datetime) -> ErasedFiles:
-    """Erases a user from the snapshots, the training runs and the cached results under `home`, and from `cache`.
+def erase_files(home: Path, cache: Path, user_id: str, requested_at: datetime) -> ErasedFiles:
+    """Erases a user from the snapshots, training runs and cached results under `home`, and from `cache`.
 
-    No flow that began before `asked_at` may be under way: it would write again what it has read. The run's interests go
-    last, for what else there is of the user is found by them.
+    The interests of a run are erased last, because the user's other data is found through them.
+
+    Args:
+        user_id: The user's id as stored.
+        requested_at: No flow that started before this time may still be running: it could write the data again.
     """
     events, unreadable = _erase_snapshots(home / "snapshots", user_id)
-    found = sorted((home / "runs").rglob(INTERESTS))
-    files = [file for file in found if _readable(file)]
+    interest_files = sorted((home / "runs").rglob(INTERESTS))
+    files = [file for file in interest_files if _readable(file)]
     unshared = _unshared_documents(files, user_id)
     hashes = {text_hash(text) for text in unshared}
     vectors = sum(_erase_vectors(path, hashes) for path in _cached(cache / "embeddings")) if hashes else 0
     rows = sum(_erase_run(file, user_id, unshared, hashes) for file in files)
-    results = _erase_results(home / "prefect" / "storage", asked_at)
-    return ErasedFiles(events, unreadable, len(found) - len(files), rows, vectors, results)
+    results = _erase_results(home / "prefect" / "storage", requested_at)
+    return ErasedFiles(events, unreadable, len(interest_files) - len(files), rows, vectors, results)
 
 
 def report(
     erased: ErasedFiles, versions: Sequence[Version], first_occurred: datetime | None, first_received: datetime | None
 ) -> dict[str, Any]:
-    """JSON-ready: what went, and the registered models that were trained when the user's first event was there.
+    """Builds the JSON-ready report: what was removed, and the registered models that were trained on the user's data.
 
-    What a model has learned cannot be taken out of it: it holds until the model is deleted. A model that is trained
-    from now on has never met the user.
+    A trained model cannot unlearn; it has to be deleted. Models trained after the erasure do not contain the user.
+
+    Args:
+        versions: All registered versions.
+        first_occurred: Time of the user's first event; None without events.
+        first_received: When that event was stored.
     """
     trained = [
-        {"version": one.version, "created_at": one.created_at.isoformat(), "aliases": list(one.aliases)}
-        for one in versions
+        {"version": version.version, "created_at": version.created_at.isoformat(), "aliases": list(version.aliases)}
+        for version in versions
         if first_occurred is not None
         and first_received is not None
-        and datetime.fromisoformat(one.tags["cut"]) > first_occurred
-        and one.created_at > first_received
+        and datetime.fromisoformat(version.tags["cut"]) > first_occurred
+        and version.created_at > first_received
     ]
     return {"erased": asdict(erased), "models": trained}
 
 
 def _erase_snapshots(folder: Path, user_id: str) -> tuple[int, int]:
-    """(events, snapshots that nobody can read and that therefore go as a whole)."""
+    """Erases the user from all snapshots and deletes unreadable ones; returns (events, unreadable snapshots)."""
     events = unreadable = 0
     for path in sorted(path for path in folder.glob("*") if path.is_dir()):
         try:
             events += erase_user(path, user_id)
         except SnapshotError as error:
-            logger.warning("removed, as it may name the user and nobody can read it: %s", error)
+            logger.warning("snapshot removed, as it is unreadable and may name the user: %s", error)
             shutil.rmtree(path)
             unreadable += 1
     return events, unreadable
 
 
 def _readable(interests: Path) -> bool:
-    """Whether the files of a run can be searched for the user; one that cannot goes as a whole."""
+    """Whether the files of a run can be searched for the user; deletes the run if not."""
     texts = interests.with_name(TEXTS)
     try:
         with reading(interests, "the run may name the user"):
@@ -95,13 +102,13 @@ def _readable(interests: Path) -> bool:
         with reading(texts, "the run may name the user"):
             return not texts.exists() or pq.read_table(texts, columns=[Columns.TEXT]) is not None
     except DamagedFile as error:
-        logger.warning("removed with its folder, as nobody can read it: %s", error)
+        logger.warning("training run removed, as it is unreadable: %s", error)
         shutil.rmtree(interests.parent)
         return False
 
 
 def _unshared_documents(files: list[Path], user_id: str) -> set[str]:
-    """The documents of the user that are nobody else's."""
+    """The documents of the user that no other user shares."""
     own, others = set[str](), set[str]()
     for file in files:
         table = pq.read_table(file, columns=[Columns.USER, *DOCUMENTS])
@@ -113,7 +120,7 @@ def _unshared_documents(files: list[Path], user_id: str) -> set[str]:
 
 
 def _erase_run(interests: Path, user_id: str, unshared: set[str], hashes: set[str]) -> int:
-    """Rows of interests that went."""
+    """Erases the user from a run and returns the number of removed rows of interests."""
     table = pq.read_table(interests)
     kept = table.filter(pc.invert(is_user(table[Columns.USER], user_id)))
     if kept.num_rows == table.num_rows:
@@ -121,15 +128,15 @@ def _erase_run(interests: Path, user_id: str, unshared: set[str], hashes: set[st
     _erase_vectors(interests.with_name(VECTORS), hashes)
     texts = interests.with_name(TEXTS)
     if texts.is_file():
-        told = pq.read_table(texts)
-        unknown = pc.invert(pc.is_in(told[Columns.TEXT], value_set=pa.array(sorted(unshared), pa.string())))
-        _replace(texts, told.filter(unknown))
+        stored_texts = pq.read_table(texts)
+        unknown = pc.invert(pc.is_in(stored_texts[Columns.TEXT], value_set=pa.array(sorted(unshared), pa.string())))
+        _replace(texts, stored_texts.filter(unknown))
     _replace(interests, kept)
     return table.num_rows - kept.num_rows
 
 
 def _cached(root: Path) -> Iterator[Path]:
-    """The parts of every encoder's cache; no part is merged meanwhile."""
+    """Yields the files of every encoder's cache, under the lock that blocks merges."""
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         with FileLock(folder / "merge.lock"):
             yield from sorted(folder.glob("*.parquet"))
@@ -141,7 +148,7 @@ def _erase_vectors(file: Path, hashes: set[str]) -> int:
     try:
         stored, vectors = read_table(file)
     except VectorsError as error:
-        logger.warning("removed, as nobody can read it: %s", error)
+        logger.warning("cached vectors removed, as they are unreadable: %s", error)
         file.unlink()
         return 0
     kept = pc.invert(pc.is_in(stored, value_set=pa.array(sorted(hashes), pa.string()))).to_numpy(zero_copy_only=False)
@@ -151,9 +158,9 @@ def _erase_vectors(file: Path, hashes: set[str]) -> int:
     return int((~kept).sum())
 
 
-def _erase_results(folder: Path, asked_at: datetime) -> int:
-    """The results that Prefect kept of flows before: they are read right after a run, and may name anybody."""
-    old = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < asked_at.timestamp()]
+def _erase_results(folder: Path, requested_at: datetime) -> int:
+    """Deletes Prefect's results of earlier flow runs: they may name any user, and are only read right after a run."""
+    old = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < requested_at.timestamp()]
     for path in old:
         path.unlink()
     return len(old)

@@ -1,4 +1,4 @@
-"""What a platform need not keep: old snapshots, trainings, bundles, Bentos and results that nothing in use needs."""
+"""Retention: removes old snapshots, training folders, bundles, Bentos and flow results that are not in use."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from components.store.snapshot import latest_snapshot
 
 @dataclass(frozen=True)
 class InUse:
-    """Numbers of the versions that stay, and ids of the snapshots that they were trained on."""
+    """Numbers of the versions to keep, and ids of the snapshots they were trained on."""
 
     versions: Collection[str]
     snapshots: Collection[str]
@@ -21,7 +21,7 @@ class InUse:
 
 @dataclass(frozen=True)
 class Removed:
-    """kind: snapshot, training, champion's twin, bundle, Bento or result."""
+    """A removed file or folder; `kind` is snapshot, training, champion's twin, bundle, Bento or result."""
 
     kind: str
     name: str
@@ -29,60 +29,60 @@ class Removed:
 
 
 def remove_old(home: Path, in_use: InUse, before: datetime) -> list[Removed]:
-    """Removes what was last written before that moment (aware) and is not in use: what it was.
+    """Removes what was last written before a time (aware) and is not in use, and returns what was removed.
 
-    A snapshot stays as long as a version that stays was trained on it. The latest one stays with its training, which
-    another retraining may go on from, and with the results of flow runs since then, which that would take over.
-    Events, the registry and the caches are left alone.
+    Snapshots stay while a kept version was trained on them. The latest snapshot stays with its training folder, which
+    another retraining may resume, and with the results of flow runs since then, which that would reuse. Events, the
+    registry and the caches are not touched.
     """
     latest = latest_snapshot(home / "snapshots")
-    last = {latest.path.name} if latest else set()
-    snapshots = last | _snapshots_of(home / "snapshots", in_use.snapshots)
-    used: dict[str, tuple[Path, Callable[[str], bool]]] = {
+    latest_name = {latest.path.name} if latest else set()
+    snapshots = latest_name | _snapshots_of(home / "snapshots", in_use.snapshots)
+    rules: dict[str, tuple[Path, Callable[[str], bool]]] = {
         "snapshot": (home / "snapshots", snapshots.__contains__),
-        "training": (home / "runs", {*last, "champions"}.__contains__),
+        "training": (home / "runs", {*latest_name, "champions"}.__contains__),
         "champion's twin": (home / "runs" / "champions", in_use.versions.__contains__),
         "bundle": (home / "bundles", in_use.versions.__contains__),
         "Bento": (home / "bentoml" / "bentos" / "duotempo", lambda name: _of_a_version(name, in_use.versions)),
     }
-    gone = [
+    removed = [
         _remove(kind, path)
-        for kind, (folder, needed) in used.items()
+        for kind, (folder, is_needed) in rules.items()
         for path in _entries(folder)
-        if not needed(path.name) and _touched(path) < before.timestamp()
+        if not is_needed(path.name) and _modified_at(path) < before.timestamp()
     ]
-    since = min([before.timestamp(), *(own.stat().st_mtime for own in (home / "runs").glob("*/own"))])
-    old = [path for path in _entries(home / "prefect" / "storage") if _touched(path) < since]
-    return gone + [_remove("result", path) for path in old]
+    since = min([before.timestamp(), *(marker.stat().st_mtime for marker in (home / "runs").glob("*/own"))])
+    expired = [path for path in _entries(home / "prefect" / "storage") if _modified_at(path) < since]
+    return removed + [_remove("result", path) for path in expired]
 
 
 def _snapshots_of(folder: Path, ids: Collection[str]) -> set[str]:
-    """The names of the snapshots of these ids."""
+    """The folder names of the snapshots with these ids."""
     names = set()
     for manifest in folder.glob("[!.]*/manifest.json"):
         try:
-            known = json.loads(manifest.read_text(encoding="utf-8"))["id"]
+            snapshot_id = json.loads(manifest.read_text(encoding="utf-8"))["id"]
         except (ValueError, KeyError, TypeError):
-            continue  # damaged: nobody can use it
-        if known in ids:
+            continue  # damaged, so unusable
+        if snapshot_id in ids:
             names.add(manifest.parent.name)
     return names
 
 
 def _of_a_version(tag: str, versions: Collection[str]) -> bool:
-    """Whether a Bento, such as `v3-1f00c0ffee00`, holds one of the versions; BentoML's own files beside them stay."""
+    """Whether a Bento, such as `v3-1f00c0ffee00`, holds one of the versions; True for BentoML's own files."""
     numbers = re.findall(r"\d+", tag.rpartition("-")[0])
     return not numbers or not set(numbers).isdisjoint(versions)
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """What lies in a folder but for hidden files: those are unfinished, and have their own sweeper."""
+    """The entries of a folder without hidden ones, which are unfinished and cleaned up elsewhere."""
     yield from sorted(path for path in folder.glob("[!.]*") if not path.is_symlink())
 
 
-def _touched(path: Path) -> float:
-    """When it, or what lies directly in it, was last written."""
-    return max(one.stat().st_mtime for one in (path, *path.glob("*")))
+def _modified_at(path: Path) -> float:
+    """Last modification time of a path and its direct children, epoch seconds."""
+    return max(entry.stat().st_mtime for entry in (path, *path.glob("*")))
 
 
 def _remove(kind: str, path: Path) -> Removed:

@@ -1,4 +1,4 @@
-"""The door for events: users get their pseudonyms, and rows of people of whom nothing may be kept stay outside."""
+"""Admission of events: maps users to pseudonyms and finds users whose data may not be stored."""
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
@@ -12,15 +12,20 @@ from components.store.privacy import Privacy
 
 @dataclass(frozen=True)
 class Admission:
-    """names: what the store calls users, by their cleaned ids, where that differs. refused: the reasons, by name.
-    items: those of the catalogue that were asked for."""
+    """Which users and items may be stored.
+
+    Attributes:
+        names: Stored ids by cleaned id, where they differ.
+        refused: Reasons by stored id of the users whose data may not be stored.
+        items: The requested items that are in the catalogue.
+    """
 
     names: Mapping[str, str]
     refused: Mapping[str, str]
     items: Set[str] = frozenset()
 
     def without(self, refused: Mapping[str, str], items: Set[str]) -> "Admission":
-        """As this one, but that these users, by name, and these items stay outside."""
+        """A copy that also refuses these users (by stored id) and items."""
         return Admission(self.names, {**self.refused, **refused}, self.items - items)
 
 
@@ -28,29 +33,38 @@ ADMIT_ALL = Admission({}, {})
 
 
 def identified(privacy: Privacy, user_ids: Iterable[object]) -> tuple[set[str], dict[str, str]]:
-    """The cleaned ids; and what earlier versions called the users whose ids are not written so, with what the store
-    calls them now: who was refused by the one name is refused by the other."""
+    """Cleans user ids.
+
+    Returns:
+        The cleaned ids; and for users whose raw id differs from the cleaned one, their current stored id by each id
+        that earlier versions stored, so that a refusal under an old id still holds.
+    """
     users: set[str] = set()
-    earlier: dict[str, str] = {}
-    for given in user_ids:
-        if not (user := clean_id(given)):
+    legacy: dict[str, str] = {}
+    for raw_id in user_ids:
+        if not (user := clean_id(raw_id)):
             continue
         users.add(user)
-        if user != given and isinstance(given, str):
-            earlier |= dict.fromkeys(privacy.legacy_names(given), privacy.pseudonym(user))
-    return users, earlier
+        if user != raw_id and isinstance(raw_id, str):
+            legacy |= dict.fromkeys(privacy.legacy_names(raw_id), privacy.pseudonym(user))
+    return users, legacy
 
 
 def admit(
     connection: Connection, user_ids: Iterable[object], privacy: Privacy, item_ids: Set[str] = frozenset()
 ) -> Admission:
-    """Who of these may come in. They stay locked to the end of the transaction, so that an erasure and a writer never
-    miss each other. Raises PrivacyError."""
-    users, earlier = identified(privacy, user_ids)
+    """Determines which users and items may be stored, and locks the users until the end of the transaction.
+
+    The lock guarantees that a concurrent erasure sees what this transaction writes.
+
+    Raises:
+        PrivacyError: The store is tied to another privacy key.
+    """
+    users, legacy = identified(privacy, user_ids)
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
     stored_ids = names.values() if privacy.pseudonyms else users
-    told, unknown = lock_and_check(connection, privacy, {*stored_ids, *earlier}, item_ids)
-    refused = {earlier.get(name, name): reason for name, reason in told.items()}
+    refusals, unknown = lock_and_check(connection, privacy, {*stored_ids, *legacy}, item_ids)
+    refused = {legacy.get(name, name): reason for name, reason in refusals.items()}
     if privacy.pseudonyms:
         claim_key(connection, privacy)
     return Admission(names, refused, item_ids - unknown)

@@ -1,4 +1,4 @@
-"""Cleaning of raw rows, the same for a bulk load and for feedback: a row is stored, a duplicate, or rejected whole."""
+"""Cleans and validates raw rows, for bulk loads and feedback alike: a row is accepted, a duplicate, or rejected."""
 
 import hashlib
 import logging
@@ -39,14 +39,18 @@ _UNITS = (
 _BOOLEANS = {"true": True, "1": True, "yes": True, "y": True, "t": True,
              "false": False, "0": False, "no": False, "n": False, "f": False}  # fmt: skip
 _NESTED = (bool, bytes, dict, list, tuple, set, np.ndarray)
-"""What no text is made of: nobody meant its Python spelling."""
+"""Types that are never converted to text, because their Python repr is not meaningful."""
 Row = TypeVar("Row")
 
 
 @dataclass
 class Cleaned(Generic[Row]):
-    """rows: what to store. Together with `rejected` and `duplicates` (an event_id that an earlier row bears) they are
-    all the rows that came in."""
+    """The result of cleaning. `rows`, `rejected` and `duplicates` together account for every input row.
+
+    Attributes:
+        rows: What to store.
+        duplicates: The number of rows that repeat the event_id of an earlier row.
+    """
 
     rows: list[Row] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -54,8 +58,14 @@ class Cleaned(Generic[Row]):
 
 
 class _TimeBounds(NamedTuple):
-    """When an event may have happened: from a day on (its first second), until a second, not in months that are
-    closed."""
+    """The accepted range of event times.
+
+    Attributes:
+        first_day: Earliest day, as named in error messages.
+        earliest: Start of that day, epoch seconds.
+        latest: Epoch seconds.
+        closed: Months (their starts) that accept no event.
+    """
 
     first_day: date
     earliest: float
@@ -64,7 +74,7 @@ class _TimeBounds(NamedTuple):
 
 
 class _InvalidRow(Exception):
-    """The first thing wrong with a row: `code: explanation`."""
+    """A row is invalid; the message is its first error as `code: explanation`."""
 
 
 def clean_events(
@@ -77,54 +87,62 @@ def clean_events(
     admission: Admission = ADMIT_ALL,
     closed: Set[datetime] = frozenset(),
 ) -> Cleaned[EventRow]:
-    """Sorts raw events into stored, duplicate and rejected ones.
+    """Cleans raw events and sorts them by occurred_at, ties by arrival.
 
-    raw: user_id, item_id, timestamp (epoch seconds, or ISO 8601), event, and optionally value, text, event_id,
-    session_id, request_id, model_version, variant. `now` is aware. The rows are sorted by occurred_at, ties in the
-    order of arrival. A missing event_id is the sha256 of source, user, item, event, time, value and text, so that the
-    same row twice is one event. Of a row that `admission` refuses the reason alone is kept. closed: months (their
-    first moments) that take no event.
+    A missing event_id becomes the sha256 of source, user, item, event, time, value and text, so that a repeated row is
+    a duplicate.
+
+    Args:
+        raw: user_id, item_id, timestamp (epoch seconds or ISO 8601), event, and optionally value, text, event_id,
+            session_id, request_id, model_version, variant.
+        source: Recorded with every event.
+        known_items: The item_ids of the catalogue.
+        now: Timezone-aware.
+        admission: Rows of users that it refuses are rejected with the reason only, without their content.
+        closed: Months (their starts) that accept no event.
     """
     earliest = datetime.combine(settings.earliest, datetime.min.time(), UTC).timestamp()
     times = _TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
-    cleaned, taken = Cleaned[EventRow](), set[str]()
+    cleaned, seen = Cleaned[EventRow](), set[str]()
     for index, row in enumerate(raw):
-        given = clean_id(row.get(Columns.USER))
-        user = given and admission.names.get(given, given)
+        cleaned_id = clean_id(row.get(Columns.USER))
+        user = cleaned_id and admission.names.get(cleaned_id, cleaned_id)
         if user and user in admission.refused:
             cleaned.rejected.append(Rejected(index, {}, admission.refused[user]))
             continue
         try:
             event = _event(row, user, source, known_items, times)
-        except _InvalidRow as fault:
+        except _InvalidRow as error:
             kept = {**row, Columns.USER: user} if user else row
-            cleaned.rejected.append(Rejected(index, json_safe(kept), str(fault)))
+            cleaned.rejected.append(Rejected(index, json_safe(kept), str(error)))
             continue
-        if event.event_id in taken:
+        if event.event_id in seen:
             cleaned.duplicates += 1
         else:
-            taken.add(event.event_id)
+            seen.add(event.event_id)
             cleaned.rows.append(event)
     cleaned.rows.sort(key=attrgetter("occurred_at"))
     return _log_rejected(cleaned, "events", source)
 
 
 def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
-    """Sorts raw items into stored and rejected ones.
+    """Cleans raw items. Items without text are accepted; content_hash covers all columns.
 
-    raw: item_id, and optionally title, description, category (a list, or text joined by `|`), available,
-    published_at, image_uri. Of two items with one id the first is kept, the other rejected as duplicate_item. An item
-    without text is accepted. content_hash changes with any of the columns.
+    Args:
+        raw: item_id, and optionally title, description, category (a list, or text joined by `|`), available,
+            published_at, image_uri. Of two items with the same id the first is accepted, the second rejected as
+            duplicate_item.
+        source: Named in the log.
     """
-    cleaned, taken = Cleaned[ItemRow](), set[str]()
+    cleaned, seen = Cleaned[ItemRow](), set[str]()
     for index, row in enumerate(raw):
         try:
-            item = _item(row, taken)
-        except _InvalidRow as fault:
-            cleaned.rejected.append(Rejected(index, json_safe(row), str(fault)))
+            item = _item(row, seen)
+        except _InvalidRow as error:
+            cleaned.rejected.append(Rejected(index, json_safe(row), str(error)))
         else:
             cleaned.rows.append(item)
-        taken.add(clean_id(row.get(Columns.ITEM)) or "")
+        seen.add(clean_id(row.get(Columns.ITEM)) or "")
     return _log_rejected(cleaned, "items", source)
 
 
@@ -154,27 +172,27 @@ def _event(
     )
 
 
-def _item(raw: Mapping[str, object], taken: Container[str]) -> ItemRow:
+def _item(raw: Mapping[str, object], seen: Container[str]) -> ItemRow:
     item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
-    if item in taken:
+    if item in seen:
         raise _InvalidRow(f"duplicate_item: an earlier row describes {_quoted(item)}; keep one")
     available = _boolean(raw.get(Columns.AVAILABLE))
     if available is None:
         raise _InvalidRow(f"bad_available: {_quoted(raw.get(Columns.AVAILABLE))} is neither true nor false")
-    written = raw.get(Columns.PUBLISHED_AT)
-    published = None
-    if clean_id(written) is not None:
-        seconds = epoch(written)
+    raw_time = raw.get(Columns.PUBLISHED_AT)
+    published_at = None
+    if clean_id(raw_time) is not None:
+        seconds = epoch(raw_time)
         if not storable(seconds):
-            raise _InvalidRow(f"bad_published_at: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
-        published = moment(seconds)
+            raise _InvalidRow(f"bad_published_at: {_quoted(raw_time)} is neither epoch seconds nor an ISO 8601 time")
+        published_at = moment(seconds)
     categories = _categories(raw.get(Columns.CATEGORY))
     content = (
         _text(Columns.TITLE, raw),
         _text(Columns.DESCRIPTION, raw),
         categories,
         available,
-        published,
+        published_at,
         _text(Columns.IMAGE, raw) or None,
     )
     return ItemRow(item, *content, _sha256(*map(str, content)))
@@ -187,67 +205,68 @@ def _required(name: str, raw: Mapping[str, object], cleaned: str | None) -> str:
 
 
 def _optional_id(name: str, raw: Mapping[str, object]) -> str | None:
-    if (given := raw.get(name)) is None or (cleaned := clean_id(given)) is None:
+    if (raw_id := raw.get(name)) is None or (cleaned := clean_id(raw_id)) is None:
         return None
     return _valid_id(name, raw, cleaned)
 
 
 def _valid_id(name: str, raw: Mapping[str, object], cleaned: str) -> str:
-    if fault := id_error(cleaned, raw[name]):
-        raise _InvalidRow(f"bad_{name}: {_quoted(cleaned)} {fault}")
+    if error := id_error(cleaned, raw[name]):
+        raise _InvalidRow(f"bad_{name}: {_quoted(cleaned)} {error}")
     return cleaned
 
 
 def _text(name: str, raw: Mapping[str, object]) -> str:
-    if (given := raw.get(name)) is None:
+    if (raw_text := raw.get(name)) is None:
         return ""
-    if isinstance(given, _NESTED):
-        raise _InvalidRow(f"bad_{name}: {_quoted(given)} is no text")
-    return clean_text(given)
+    if isinstance(raw_text, _NESTED):
+        raise _InvalidRow(f"bad_{name}: {_quoted(raw_text)} is no text")
+    return clean_text(raw_text)
 
 
-def _categories(given: object) -> list[str]:
-    parts = given if isinstance(given, list | tuple | np.ndarray) else [given]
+def _categories(raw: object) -> list[str]:
+    parts = raw if isinstance(raw, list | tuple | np.ndarray) else [raw]
     if any(isinstance(part, _NESTED) for part in parts):
-        raise _InvalidRow(f"bad_category: {_quoted(given)} is neither text nor a list of texts")
+        raise _InvalidRow(f"bad_category: {_quoted(raw)} is neither text nor a list of texts")
     categories = clean_categories(parts)
     if len(categories) > MAX_CATEGORIES:
         raise _InvalidRow(f"too_many_categories: {len(categories)} of them, more than {MAX_CATEGORIES}")
     return categories
 
 
-def _valid_time(written: object, times: _TimeBounds) -> float:
-    """The reasons name no clock, so that the same row is rejected in the same words tomorrow."""
-    seconds = epoch(written)
+def _valid_time(raw: object, times: _TimeBounds) -> float:
+    """Parses and checks a time. The reasons do not contain the current time, so a row is always rejected in the same
+    words."""
+    seconds = epoch(raw)
     if not math.isfinite(seconds):
-        raise _InvalidRow(f"bad_timestamp: {_quoted(written)} is neither epoch seconds nor an ISO 8601 time")
+        raise _InvalidRow(f"bad_timestamp: {_quoted(raw)} is neither epoch seconds nor an ISO 8601 time")
     if seconds >= BEYOND_SECONDS:
         unit, divisor = next((unit, divisor) for above, unit, divisor in _UNITS if seconds < above)
-        raise _InvalidRow(f"timestamp_in_{unit}: {_quoted(written)} looks like {unit}; divide by {divisor}")
+        raise _InvalidRow(f"timestamp_in_{unit}: {_quoted(raw)} looks like {unit}; divide by {divisor}")
     if seconds > times.latest:
-        raise _InvalidRow(f"future_timestamp: {_quoted(written)} lies ahead of the clock")
+        raise _InvalidRow(f"future_timestamp: {_quoted(raw)} lies ahead of the clock")
     if seconds < times.earliest:
-        raise _InvalidRow(f"timestamp_before_{times.first_day}: {_quoted(written)} (setting events.earliest)")
+        raise _InvalidRow(f"timestamp_before_{times.first_day}: {_quoted(raw)} (setting events.earliest)")
     if times.closed and month_of(moment(seconds)) in times.closed:
         raise _InvalidRow(
-            f"too_many_months: {_quoted(written)} is in one of more months than a request may be the first to tell "
-            "of; send fewer months at once, or load them with `duotempo ingest`"
+            f"too_many_months: {_quoted(raw)} is in one of more new months than a request may start; send fewer "
+            "months at once, or load them with `duotempo ingest`"
         )
     return seconds
 
 
-def _valid_value(written: object) -> float | None:
-    if written is None:
+def _valid_value(raw: object) -> float | None:
+    if raw is None:
         return None
-    value = number(written)
+    value = number(raw)
     if math.isinf(value):
-        raise _InvalidRow(f"non_finite_value: {_quoted(written)} is not finite")
+        raise _InvalidRow(f"non_finite_value: {_quoted(raw)} is not finite")
     if abs(value) > MAX_VALUE:
-        raise _InvalidRow(f"value_out_of_range: {_quoted(written)} is beyond {MAX_VALUE:g}")
+        raise _InvalidRow(f"value_out_of_range: {_quoted(raw)} is beyond {MAX_VALUE:g}")
     if not math.isnan(value):
         return value
-    if (clean_id(written) or "nan").lower() != "nan":
-        raise _InvalidRow(f"bad_value: {_quoted(written)} is no number")
+    if (clean_id(raw) or "nan").lower() != "nan":
+        raise _InvalidRow(f"bad_value: {_quoted(raw)} is no number")
     return None
 
 
@@ -256,9 +275,9 @@ def _sha256(*parts: str) -> str:
 
 
 def _boolean(value: object) -> bool | None:
-    """None when it is neither; absent means available."""
-    written = clean_id(value)
-    return True if written is None else _BOOLEANS.get(written.lower())
+    """Parses a boolean: True if absent, None if invalid."""
+    text = clean_id(value)
+    return True if text is None else _BOOLEANS.get(text.lower())
 
 
 def _quoted(value: object) -> str:

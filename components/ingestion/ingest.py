@@ -1,4 +1,4 @@
-"""The bulk way in: a dataset, cleaned and stored in one transaction."""
+"""Bulk ingestion: cleans a dataset and stores it in one transaction."""
 
 import logging
 from collections import Counter
@@ -30,22 +30,27 @@ logger = logging.getLogger(__name__)
 
 
 def records(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Each row by the names of the columns, with None for whatever is absent."""
+    """Yields each row as a dict by column, with None for missing values."""
     columns = [frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame.columns]
     for row in zip(*columns, strict=True):
         yield dict(zip(frame.columns, row, strict=True))
 
 
 def as_frame(rows: Sequence[EventRow] | Sequence[ItemRow], kind: type[EventRow] | type[ItemRow]) -> pd.DataFrame:
-    """The rows of a kind as an events frame, or an items frame."""
+    """Converts cleaned rows to an events or items frame."""
     frame = pd.DataFrame(rows, columns=list(kind._fields))
     return frame.astype({name: dtype for name, dtype in _TYPES.items() if name in frame})
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """accepted, duplicates: events. rejected: events and items, counted by the code that begins a reason.
-    unknown_events: the words of the column `event` that are none of ours, with their counts, the most frequent ones.
+    """Counts of an ingestion.
+
+    Attributes:
+        accepted: Stored events.
+        duplicates: Events that were stored already.
+        rejected: Rejected events and items by error code.
+        unknown_events: The most frequent unsupported values of the column `event`, with their counts.
     """
 
     accepted: int
@@ -57,18 +62,25 @@ class IngestReport:
 
 
 def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str, now: datetime) -> IngestReport:
-    """Loads a dataset in one transaction: all of it or nothing. The same dataset twice adds nothing. A row that the
-    database refuses is rejected as `unstorable`; it never keeps the others out.
+    """Loads a dataset in one transaction. Idempotent: loading a dataset again adds nothing.
 
-    A description that `dataset.text` does not name is not stored: nothing else but item text is made of it. Items that
-    were derived from the events (no column but item_id) leave known items as they are. Raises StoreError,
-    PrivacyError.
+    A row that the database refuses is rejected as `unstorable`, without affecting others. The column description is
+    stored only if `dataset.text` includes it, as it serves for item texts only. Items derived from the events (no
+    column but item_id) do not update existing items.
+
+    Args:
+        source: Recorded with events and quarantined rows.
+        now: Timezone-aware.
+
+    Raises:
+        StoreError: Postgres cannot be used.
+        PrivacyError: The store is tied to another privacy key.
     """
     derived = set(dataset.items.columns) == {Columns.ITEM}
-    unreadable = [] if Columns.DESCRIPTION in dataset.text else [Columns.DESCRIPTION]
-    items = clean_items(records(dataset.items.drop(columns=unreadable, errors="ignore")), source=source)
+    not_stored = [] if Columns.DESCRIPTION in dataset.text else [Columns.DESCRIPTION]
+    items = clean_items(records(dataset.items.drop(columns=not_stored, errors="ignore")), source=source)
     with engine.begin() as connection:
-        added, updated, unsound = upsert_sound_items(connection, items.rows, replace=not derived)
+        added, updated, invalid_items = upsert_sound_items(connection, items.rows, replace=not derived)
         events = clean_events(
             records(dataset.events),
             source=source,
@@ -77,19 +89,21 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
             now=now,
             admission=_admission(connection, dataset, Privacy(settings)),
         )
-        known, refused = append_valid_events(connection, events.rows)
-        rejected = [*items.rejected, *(rejected_row(*one) for one in unsound), *events.rejected, *refused]
+        existing, refused = append_valid_events(connection, events.rows)
+        rejected = [*items.rejected, *(rejected_row(*entry) for entry in invalid_items), *events.rejected, *refused]
         quarantine_all(connection, source, rejected)
-    accepted = len(events.rows) - len(known) - len(refused)
-    duplicates = events.duplicates + len(known)
-    words = Counter(str(one.row.get(Columns.EVENT)) for one in rejected if one.reason.startswith("unknown_event:"))
+    accepted = len(events.rows) - len(existing) - len(refused)
+    duplicates = events.duplicates + len(existing)
+    unknown_events = Counter(
+        str(entry.row.get(Columns.EVENT)) for entry in rejected if entry.reason.startswith("unknown_event:")
+    )
     report = IngestReport(
         accepted,
         duplicates,
-        rejected=_by_code(one.reason for one in rejected),
+        rejected=_by_code(entry.reason for entry in rejected),
         items_added=added,
         items_updated=updated,
-        unknown_events=dict(words.most_common(MAX_UNKNOWN_EVENTS)),
+        unknown_events=dict(unknown_events.most_common(MAX_UNKNOWN_EVENTS)),
     )
     logger.info("ingest of %s: %s", source, report)
     return report

@@ -1,7 +1,7 @@
-"""How far the events and answers of a recent window are from those of the reference window before it.
+"""Drift of events and scores between a recent window and the reference window before it.
 
-The population stability index and a distance of centroids are a few lines; evidently, NannyML and Alibi Detect would
-bring a framework each for them.
+The population stability index and a distance of centroids take a few lines; Evidently, NannyML or Alibi Detect would
+add a whole framework for them.
 """
 
 from collections import Counter
@@ -10,37 +10,47 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.store.observed import EventCounts
 
 PSI_MODERATE, PSI_SIGNIFICANT = 0.1, 0.25
-"""The usual reading of a PSI (Siddiqi, Credit Risk Scorecards, 2006): below the first stable, above the second much
-has changed."""
+"""The usual PSI thresholds (Siddiqi, Credit Risk Scorecards, 2006): below the first stable, above the second a
+significant shift."""
 SMOOTHING = 1e-4
-"""Added to every share, so that one that is zero in one window only has a logarithm."""
+"""Added to every share, so that the logarithm of an empty bin is finite."""
 TOP_CATEGORIES = 20
-"""Categories that are told apart, the most frequent ones; a sample of n events has a PSI of about (categories - 1) / n
-by chance alone (Yurdakul, Naranjo, Statistical properties of the population stability index, 2020)."""
+"""Most frequent categories with a bin of their own. By chance alone a sample of n events has a PSI of about
+(categories - 1) / n (Yurdakul, Naranjo, Statistical properties of the population stability index, 2020)."""
 DECILES = 10
 NO_CATEGORY, OTHER_CATEGORIES = "", "\x00"
-"""Stand for an item without categories, and for all categories that are not frequent."""
+"""Bins of items without categories and of all rare categories."""
 TEXTS = "texts"
-"""The only feature that is no PSI but a cosine distance."""
+"""The only feature measured by a cosine distance instead of a PSI."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a feature has moved; None where it cannot be measured. note: how to read it, or why there is none."""
+    """The drift of a feature.
+
+    Attributes:
+        value: PSI or cosine distance; None where it cannot be measured.
+        note: Interpretation of the value, or why there is none.
+    """
 
     feature: str
     value: float | None
     note: str
 
 
-def psi(reference: np.ndarray, recent: np.ndarray) -> float:
-    """Population stability index of two counts (bins,): sum over the bins of (p - q) ln(p / q), p and q their shares.
+def psi(reference: NDArray[Any], recent: NDArray[Any]) -> float:
+    """Population stability index: sum over the bins of (p - q) ln(p / q), with p and q the shares of two histograms.
 
-    It is at least 0, and 0 where the shares are equal. Each needs at least one event.
+    At least 0, and 0 for equal shares.
+
+    Args:
+        reference: Counts (bins,) with a positive sum.
+        recent: Counts (bins,) with a positive sum.
     """
     q, p = (counts / counts.sum() + SMOOTHING for counts in (reference, recent))
     return float(np.sum((p - q) * np.log(p / q)))
@@ -49,25 +59,27 @@ def psi(reference: np.ndarray, recent: np.ndarray) -> float:
 def event_drift(
     reference: EventCounts, recent: EventCounts, categories: Mapping[str, Sequence[str]], min_events: int
 ) -> list[Drift]:
-    """Drift of what people do: kinds of events, categories and popularity of the items met, hours of the day (UTC).
+    """Drift of events by kind, by category and popularity of their items, and by hour of the day (UTC).
 
-    categories: of each item.
+    Args:
+        categories: Categories by item.
+        min_events: Minimum events of each window.
     """
     features: dict[str, Sequence[Mapping[Any, int]]] = {
         "events": (reference.kinds, recent.kinds),
-        "categories": _merge_rare(*(_by_category(met, categories) for met in (reference, recent))),
+        "categories": _merge_rare(*(_by_category(window, categories) for window in (reference, recent))),
         "popularity": _by_popularity(reference, recent),
         "hours": (reference.hours, recent.hours),
     }
-    if few := _too_few_reason("events", reference.events, recent.events, min_events):
-        return [Drift(feature, None, few) for feature in features]
+    if too_few := _too_few_reason("events", reference.events, recent.events, min_events):
+        return [Drift(feature, None, too_few) for feature in features]
     return [_count_drift(feature, windows) for feature, windows in features.items()]
 
 
-def score_drift(reference: np.ndarray, recent: np.ndarray, min_items: int) -> Drift:
-    """Drift of the scores of shown items, (n,) and (m,), in bins between the deciles of the reference."""
-    if few := _too_few_reason("scored items", len(reference), len(recent), min_items):
-        return Drift("scores", None, few)
+def score_drift(reference: NDArray[np.float64], recent: NDArray[np.float64], min_items: int) -> Drift:
+    """Drift of the scores of served items, (n,) and (m,), in bins at the deciles of the reference."""
+    if too_few := _too_few_reason("scored items", len(reference), len(recent), min_items):
+        return Drift("scores", None, too_few)
     edges = np.unique(np.quantile(reference, np.arange(1, DECILES) / DECILES))
     counts = (
         np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1)
@@ -77,18 +89,23 @@ def score_drift(reference: np.ndarray, recent: np.ndarray, min_items: int) -> Dr
 
 
 def text_drift(
-    reference: EventCounts, recent: EventCounts, rows: Mapping[str, int], vectors: np.ndarray, min_events: int
+    reference: EventCounts, recent: EventCounts, rows: Mapping[str, int], vectors: NDArray[Any], min_events: int
 ) -> Drift:
-    """1 - cosine between the mean text vectors of the items met, each counted as often as it was met.
+    """Cosine distance between the mean text vectors of the windows' events.
 
-    rows: of each item in `vectors` (items, e); a zero row has no text. An item that is not there does not count.
+    Args:
+        rows: Row of each item in `vectors`; events of other items are ignored.
+        vectors: (items, e); items with a zero row have no text and are ignored.
+        min_events: Minimum events with a text vector of each window.
     """
-    told = np.abs(vectors).sum(axis=1) > 0
+    has_text = np.abs(vectors).sum(axis=1) > 0
     sums, events = [], []
-    for met in (reference, recent):
-        known = [(rows[item], count) for item, count in met.items.items() if item in rows and told[rows[item]]]
-        counts = np.array([count for _, count in known], dtype=np.float64)
-        sums.append(counts @ vectors[[row for row, _ in known]])
+    for window in (reference, recent):
+        weighted = [
+            (rows[item], count) for item, count in window.items.items() if item in rows and has_text[rows[item]]
+        ]
+        counts = np.array([count for _, count in weighted], dtype=np.float64)
+        sums.append(counts @ vectors[[row for row, _ in weighted]])
         events.append(int(counts.sum()))
     if few := _too_few_reason("events of items with a text vector", events[0], events[1], min_events):
         return Drift(TEXTS, None, few)
@@ -97,49 +114,50 @@ def text_drift(
 
 
 def interpret_psi(value: float) -> str:
-    """What a PSI is usually read as."""
+    """The usual interpretation of a PSI."""
     return "stable" if value < PSI_MODERATE else "some drift" if value <= PSI_SIGNIFICANT else "much drift"
 
 
-def _too_few_reason(what: str, reference: int, recent: int, least: int) -> str:
-    """Why nothing is told; empty where there is enough."""
-    if min(reference, recent) >= least:
+def _too_few_reason(what: str, reference: int, recent: int, minimum: int) -> str:
+    """Why the drift cannot be measured; empty if there is enough data."""
+    if min(reference, recent) >= minimum:
         return ""
-    return f"too few {what}: {reference} before and {recent} in the window, {least} are needed in each"
+    return f"too few {what}: {reference} before and {recent} in the window, {minimum} are needed in each"
 
 
-def _by_category(met: EventCounts, categories: Mapping[str, Sequence[str]]) -> Counter[str]:
-    """An event counts once for each category of its item."""
+def _by_category(window: EventCounts, categories: Mapping[str, Sequence[str]]) -> Counter[str]:
+    """Events by category; an event counts once for each category of its item."""
     counts: Counter[str] = Counter()
-    for item, count in met.items.items():
+    for item, count in window.items.items():
         for name in categories.get(item) or [NO_CATEGORY]:
             counts[name] += count
     return counts
 
 
 def _merge_rare(*windows: Counter[str]) -> list[Counter[str]]:
-    """The categories that are frequent in both windows together, the others made one."""
+    """Merges all categories but the most frequent ones of all windows into one bin."""
     frequent = {name for name, _ in sorted(sum(windows, Counter()).items(), key=_by_count_descending)[:TOP_CATEGORIES]}
-    folded: list[Counter[str]] = []
+    merged: list[Counter[str]] = []
     for counts in windows:
         kept = Counter({name: count for name, count in counts.items() if name in frequent})
         kept[OTHER_CATEGORIES] = counts.total() - kept.total()
-        folded.append(kept)
-    return folded
+        merged.append(kept)
+    return merged
 
 
 def _by_popularity(*windows: EventCounts) -> list[Counter[int]]:
-    """Events by decile of their item's popularity, 0 the tenth of the items that was met most.
+    """Events by popularity decile of their item, 0 being the most popular.
 
-    Popularity is that of both windows together: by that of the reference alone a lucky item of it would seem to fall.
+    Popularity is counted over all windows: counted over the reference only, items popular there by chance would seem
+    to decline (regression to the mean).
     """
-    both = sum((Counter(met.items) for met in windows), Counter[str]())
-    ordered = sorted(both.items(), key=_by_count_descending)
-    decile = {item: DECILES * place // len(ordered) for place, (item, _) in enumerate(ordered)}
+    total = sum((Counter(window.items) for window in windows), Counter[str]())
+    by_count = sorted(total.items(), key=_by_count_descending)
+    decile = {item: DECILES * position // len(by_count) for position, (item, _) in enumerate(by_count)}
     counts: list[Counter[int]] = []
-    for met in windows:
+    for window in windows:
         counts.append(Counter())
-        for item, count in met.items.items():
+        for item, count in window.items.items():
             counts[-1][decile[item]] += count
     return counts
 

@@ -1,4 +1,4 @@
-"""Reads the windows that end now out of the store, and measures them."""
+"""Measures variants and drift over the latest windows of the store."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,35 +26,35 @@ from components.store.observed import (
 )
 
 MAX_SCORED_LISTS = 20_000
-"""Answers of a window whose scores are read."""
+"""Most served lists of a window whose scores are read."""
 
 
 @dataclass(frozen=True)
 class OnlineReport:
-    """The comparison of variants in a window, and what shadows would have answered."""
+    """The comparison of variants in a window, and statistics of the shadows."""
 
     window: Window
     online: Online
     shadows: list[ShadowStats]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of the table online_metrics, differences under `difference.METRIC`."""
+        """Rows for the table online_metrics; differences are named `difference.METRIC`."""
         return [
             {
                 "measured_at": self.window.until,
                 "variant": variant.name,
                 "model_version": variant.model_version,
                 "metric": metric,
-                **figure._asdict(),
+                **estimate._asdict(),
                 "window_from": self.window.since,
                 "window_to": self.window.until,
             }
             for variant in self.online.variants
-            for metric, figure in {
+            for metric, estimate in {
                 "impressions": Estimate(variant.impressions),
                 "users": Estimate(variant.users),
                 **variant.figures,
-                **{f"difference.{metric}": figure for metric, figure in variant.against_champion.items()},
+                **{f"difference.{metric}": estimate for metric, estimate in variant.against_champion.items()},
             }.items()
         ]
 
@@ -68,18 +68,18 @@ class DriftReport:
     drifts: list[Drift]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of the table drift."""
+        """Rows for the table drift."""
         return [
             {
                 "measured_at": self.window.until,
-                "feature": one.feature,
-                "value": one.value,
+                "feature": drift.feature,
+                "value": drift.value,
                 "reference_from": self.reference.since,
                 "reference_to": self.reference.until,
                 "window_from": self.window.since,
                 "window_to": self.window.until,
             }
-            for one in self.drifts
+            for drift in self.drifts
         ]
 
 
@@ -98,26 +98,31 @@ def measure_online(engine: Engine, settings: Settings, now: datetime, days: floa
 
 
 def measure_drift(engine: Engine, settings: Settings, now: datetime, days: float) -> DriftReport:
-    """The `days` before `now` (aware) against the reference before them. Raises StoreError.
+    """Measures the drift of the `days` before `now` (aware) against the reference window before them.
 
-    Scores are those of the champion's latest version: another version's have another scale. The text vectors are of its
-    bundle, where the deployment or the batch job has put one.
+    Scores are those of the latest champion version, as scales differ between versions. The text vectors come from its
+    bundle, if a deployment or the batch job has stored it.
+
+    Raises:
+        StoreError: Postgres cannot be read.
     """
     window = Window.before(now, days)
     reference = Window.before(window.since, settings.monitoring.reference_days)
-    least = settings.monitoring.min_events
-    before, lately = count_events(engine, reference), count_events(engine, window)
-    drifts = event_drift(before, lately, read_categories(engine), least)
+    min_events = settings.monitoring.min_events
+    reference_counts, recent_counts = count_events(engine, reference), count_events(engine, window)
+    drifts = event_drift(reference_counts, recent_counts, read_categories(engine), min_events)
     version = serving_version(engine, window)
     if version is None:
-        nothing = "nothing was answered in the window"
-        return DriftReport(reference, window, [*drifts, Drift("scores", None, nothing), Drift(TEXTS, None, nothing)])
-    scored, shown = (read_scores(engine, span, version, MAX_SCORED_LISTS) for span in (reference, window))
-    texts = _text_drift(before, lately, settings.home.expanduser() / "bundles" / version, least)
-    return DriftReport(reference, window, [*drifts, score_drift(scored, shown, least), texts])
+        note = "nothing was answered in the window"
+        return DriftReport(reference, window, [*drifts, Drift("scores", None, note), Drift(TEXTS, None, note)])
+    reference_scores, recent_scores = (
+        read_scores(engine, span, version, MAX_SCORED_LISTS) for span in (reference, window)
+    )
+    texts = _text_drift(reference_counts, recent_counts, settings.home.expanduser() / "bundles" / version, min_events)
+    return DriftReport(reference, window, [*drifts, score_drift(reference_scores, recent_scores, min_events), texts])
 
 
-def _text_drift(reference: EventCounts, recent: EventCounts, folder: Path, least: int) -> Drift:
+def _text_drift(reference: EventCounts, recent: EventCounts, folder: Path, min_events: int) -> Drift:
     if not folder.is_dir():
         return Drift(TEXTS, None, f"no text vectors: the bundle of version {folder.name} is not in HOME/bundles")
     try:
@@ -125,4 +130,4 @@ def _text_drift(reference: EventCounts, recent: EventCounts, folder: Path, least
     except BundleError as error:
         return Drift(TEXTS, None, f"no text vectors: {str(error).replace(str(folder.parent), 'HOME/bundles')}")
     rows = {item: row for row, item in enumerate(bundle.items[Columns.ITEM].to_pylist())}
-    return text_drift(reference, recent, rows, bundle.texts, least)
+    return text_drift(reference, recent, rows, bundle.texts, min_events)

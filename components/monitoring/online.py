@@ -1,18 +1,18 @@
-"""What the answers of each variant brought, by the feedback that names them.
+"""Online metrics of each variant, from served lists and the feedback on them.
 
-An event belongs to a shown item when it names the answer (request_id) and the item. It is positive when the settings
+An event is feedback on a served item if it names the request (request_id) and the item. It is positive if the settings
 give it a positive signal (weight and sign, `components.histories.signals`).
 
-| metric | is |
+| metric | definition |
 | --- | --- |
-| ctr@k | share of the answers with a positive event on one of their first k items |
-| positive_rate | positive events a shown item |
-| mrr@k | mean over the answers of 1 / rank of the first item with a positive event, 0 where none is among the first k |
+| ctr@k | share of the lists with a positive event on one of their first k items |
+| positive_rate | positive events per served item |
+| mrr@k | mean over the lists of 1 / rank of the first item with a positive event, 0 if none is among the first k |
 | mean_rank | mean rank of the items with a positive event |
 | rating | mean value of ratings and reviews |
-| liked | likes in likes, dislikes and hides |
-| dwell_seconds | mean value of the views that bear one |
-| ips, snips, ess | positive_rate had there been no exploration, see `_off_policy` |
+| liked | share of likes in likes, dislikes and hides |
+| dwell_seconds | mean value of the views that have one |
+| ips, snips, ess | off-policy estimates of positive_rate without exploration, see `_off_policy` |
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval, bounds, weights
@@ -35,49 +36,54 @@ _POSITIVE, _REWARD, _BEST = "positive", "reward", "best"
 
 
 class Term(NamedTuple):
-    """What each of n rows adds to the numerator and to the denominator of a metric, and whose row it is; each (n,)."""
+    """The users and contributions of n rows to a metric's numerator and denominator; each array (n,)."""
 
-    users: np.ndarray
-    numerator: np.ndarray
-    denominator: np.ndarray
+    users: NDArray[np.str_]
+    numerator: NDArray[np.float64]
+    denominator: NDArray[np.float64]
 
 
 class Ratio(NamedTuple):
-    """A metric, NaN where its denominator is zero, and the same of each resample of the users (resamples,)."""
+    """A metric, NaN where its denominator is zero, and its values (resamples,) for bootstrap resamples of users."""
 
     value: float
-    drawn: np.ndarray
+    drawn: NDArray[np.float64]
 
     @property
     def interval(self) -> Interval:
         return bounds(self.value, self.drawn, LEVEL)
 
     def minus(self, other: "Ratio") -> Interval:
-        """The difference, with bounds from the differences of the draws: of two samples that are independent."""
+        """The difference of two independent samples, with bounds from the differences of their resamples."""
         return bounds(self.value - other.value, self.drawn - other.drawn, LEVEL)
 
 
-def ratios(terms: Mapping[str, Term], users: np.ndarray, resamples: int, seed: int) -> dict[str, Ratio]:
-    """The ratio of each term, all from the same resamples of `users` (n,), who include all that the terms name.
+def ratios(terms: Mapping[str, Term], users: NDArray[np.str_], resamples: int, seed: int) -> dict[str, Ratio]:
+    """Computes the ratio of each term by a bootstrap over users, with the same resamples for all terms.
 
-    One person alone has no spread: a metric that fewer than two contribute to has draws of NaN, and so no bounds.
+    A metric that fewer than two users contribute to has no bounds: its resamples are NaN.
+
+    Args:
+        users: (n,) ids, including all users of the terms.
     """
     names = np.unique(users)
     count = len(names)
-    tops, bottoms = np.zeros((count, len(terms))), np.zeros((count, len(terms)))
+    numerators, denominators = np.zeros((count, len(terms))), np.zeros((count, len(terms)))
     for column, term in enumerate(terms.values()):
         codes = np.searchsorted(names, term.users)
-        tops[:, column] = np.bincount(codes, term.numerator, count)
-        bottoms[:, column] = np.bincount(codes, term.denominator, count)
+        numerators[:, column] = np.bincount(codes, term.numerator, count)
+        denominators[:, column] = np.bincount(codes, term.denominator, count)
     with np.errstate(invalid="ignore"):
-        values = tops.sum(axis=0) / bottoms.sum(axis=0)
-        drawn = np.concatenate([(w @ tops) / (w @ bottoms) for w in weights(count, resamples, seed)])
-    drawn[:, (bottoms > 0).sum(axis=0) < 2] = np.nan
+        values = numerators.sum(axis=0) / denominators.sum(axis=0)
+        drawn = np.concatenate(
+            [(weight @ numerators) / (weight @ denominators) for weight in weights(count, resamples, seed)]
+        )
+    drawn[:, (denominators > 0).sum(axis=0) < 2] = np.nan
     return {name: Ratio(float(value), draws) for name, value, draws in zip(terms, values, drawn.T, strict=True)}
 
 
 class Estimate(NamedTuple):
-    """A metric and its 95 % bounds; None where it, or its spread, cannot be measured."""
+    """A metric and its 95 % bounds; None where it or its variance cannot be measured."""
 
     mean: float | None = None
     low: float | None = None
@@ -86,9 +92,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Variant:
-    """The figures of a variant by metric, and those that can be compared minus the champion's.
+    """Metrics of a variant.
 
-    model_version: those that answered under this name in the window, the first one first, joined by a comma.
+    Attributes:
+        model_version: The versions that served as this variant in the window, oldest first, joined by commas.
+        impressions: Served lists.
+        against_champion: Differences to the champion, of the metrics that can be compared.
     """
 
     name: str
@@ -101,7 +110,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Online:
-    """The variants, the champion first. unmatched: events that name no shown item of the window's answers."""
+    """The comparison of variants.
+
+    Attributes:
+        variants: The champion first.
+        unmatched: Number of events that name no item served in the window.
+    """
 
     variants: list[Variant]
     unmatched: int
@@ -112,34 +126,39 @@ def compare(
 ) -> Online:
     """Compares the variants of a window.
 
-    exposures, feedback: as `components.store.observed` reads them, the items of an answer by rank. The bounds are by
-    bootstrap over users; the users of a variant and those of the champion are resampled as independent samples, paired
-    by nothing.
+    The bounds are by bootstrap over users. The users of a variant and of the champion are independent samples.
+
+    Args:
+        exposures: Served items, as `read_exposures` of `components.store.observed` gives them, by rank.
+        feedback: Events, as `read_feedback` gives them.
+        k: Cutoff of ctr@k and mrr@k.
+        resamples: Bootstrap resamples.
     """
-    shown = exposures[exposures[Columns.ITEM].notna()]
-    answered = shown.merge(feedback, on=_KEY)
-    answered[_POSITIVE] = signals(answered, events) > 0
+    served = exposures[exposures[Columns.ITEM].notna()]
+    matched = served.merge(feedback, on=_KEY)
+    matched[_POSITIVE] = signals(matched, events) > 0
     variants: list[Variant] = []
     champion: dict[str, Ratio] | None = None
-    for number, name in enumerate(_champion_first(exposures[Columns.VARIANT].unique())):
-        own = exposures[exposures[Columns.VARIANT] == name]
-        users = own[Columns.USER].to_numpy(dtype=str)
-        told = answered[answered[Columns.VARIANT] == name]
-        terms = _terms(own, told, k)
-        measured = ratios(terms, users, resamples, seed + number)
+    for index, name in enumerate(_champion_first(exposures[Columns.VARIANT].unique())):
+        exposures_of_variant = exposures[exposures[Columns.VARIANT] == name]
+        users = exposures_of_variant[Columns.USER].to_numpy(dtype=str)
+        feedback_of_variant = matched[matched[Columns.VARIANT] == name]
+        terms = _terms(exposures_of_variant, feedback_of_variant, k)
+        measured = ratios(terms, users, resamples, seed + index)
         variants.append(
             Variant(
                 name=name,
-                model_version=", ".join(own[Columns.MODEL_VERSION].unique()),
-                impressions=own[Columns.REQUEST].nunique(),
+                model_version=", ".join(exposures_of_variant[Columns.MODEL_VERSION].unique()),
+                impressions=exposures_of_variant[Columns.REQUEST].nunique(),
                 users=len(np.unique(users)),
-                figures={metric: _figure(ratio.interval) for metric, ratio in measured.items()} | {"ess": _ess(terms)},
+                figures={metric: _estimate(ratio.interval) for metric, ratio in measured.items()}
+                | {"ess": _ess(terms)},
                 against_champion=_differences(measured, champion) if champion else {},
             )
         )
         if name == CHAMPION:
             champion = measured
-    return Online(variants, len(feedback) - len(answered))
+    return Online(variants, len(feedback) - len(matched))
 
 
 def _champion_first(names: Iterable[str]) -> list[str]:
@@ -147,40 +166,40 @@ def _champion_first(names: Iterable[str]) -> list[str]:
 
 
 def _terms(exposures: pd.DataFrame, answered: pd.DataFrame, k: int) -> dict[str, Term]:
-    """The sums of all metrics of one variant; a metric that nothing was sent for has no rows."""
+    """The terms of all metrics of one variant; a metric without events has no rows."""
     positive = answered[answered[_POSITIVE]]
     best = positive[positive[Columns.RANK] <= k].groupby(Columns.REQUEST)[Columns.RANK].min()
     answers = exposures.drop_duplicates(Columns.REQUEST)
     answers = answers.assign(**{_BEST: answers[Columns.REQUEST].map(best).astype("float64")})
     rewards = positive.groupby(_KEY).size().rename(_REWARD)
-    shown = exposures[exposures[Columns.ITEM].notna()].join(rewards, on=_KEY).fillna({_REWARD: 0.0})
-    taken = shown[shown[_REWARD] > 0]
+    served = exposures[exposures[Columns.ITEM].notna()].join(rewards, on=_KEY).fillna({_REWARD: 0.0})
+    rewarded = served[served[_REWARD] > 0]
     kinds, valued = answered[Columns.EVENT], answered[Columns.VALUE].notna()
-    rated, opinions = answered[kinds.isin(RATED) & valued], answered[kinds.isin(("like", "dislike", "hide"))]
+    rated, likes_and_dislikes = answered[kinds.isin(RATED) & valued], answered[kinds.isin(("like", "dislike", "hide"))]
     views = answered[(kinds == "view") & valued]
     return {
         f"ctr@{k}": _term(answers, answers[_BEST].notna()),
-        "positive_rate": _term(shown, shown[_REWARD]),
+        "positive_rate": _term(served, served[_REWARD]),
         f"mrr@{k}": _term(answers, (1.0 / answers[_BEST]).fillna(0.0)),
-        "mean_rank": _term(taken, taken[Columns.RANK]),
+        "mean_rank": _term(rewarded, rewarded[Columns.RANK]),
         "rating": _term(rated, rated[Columns.VALUE]),
-        "liked": _term(opinions, opinions[Columns.EVENT] == "like"),
+        "liked": _term(likes_and_dislikes, likes_and_dislikes[Columns.EVENT] == "like"),
         "dwell_seconds": _term(views, views[Columns.VALUE]),
-        **_off_policy(shown),
+        **_off_policy(served),
     }
 
 
 def _off_policy(shown: pd.DataFrame) -> dict[str, Term]:
-    """What the same answers would have brought without exploration, each place with the best of its candidates.
+    """Off-policy terms: positive_rate of the same lists without exploration, with the greedy item at every rank.
 
-    A place counts if it and all above it hold what stands there without exploration, with the weight w = product of
-    1 / propensity over them, else w = 0: the weight of a sequence (Precup, Sutton, Singh 2000), for a list called RIPS
-    (McInerney et al. 2020). It is unbiased where what an item brings may depend on the items above it, but not on those
-    below. Over the n shown items with r positive events each, IPS = sum(w r) / n (Horvitz, Thompson 1952) and,
-    self-normalised, SNIPS = sum(w r) / sum(w) (Swaminathan, Joachims 2015).
+    If a rank and all ranks above it hold their greedy items, its weight w is the product of 1 / propensity over them,
+    else 0: the weight of a sequence (Precup, Sutton, Singh 2000), for lists called RIPS (McInerney et al. 2020). It is
+    unbiased if an item's reward may depend on the items above it, but not on those below. Over the n served items with
+    r positive events each, IPS = sum(w r) / n (Horvitz, Thompson 1952) and, self-normalised, SNIPS = sum(w r) / sum(w)
+    (Swaminathan, Joachims 2015).
 
-    No rows where every propensity is 1: nothing was left to chance. An answer does not count where one of its
-    propensities is not in (0, 1].
+    There are no rows if every propensity is 1, that is without exploration. Lists with a propensity outside (0, 1] are
+    ignored.
     """
     if not (shown[PROPENSITY] < 1).any():
         shown = shown[:0]
@@ -193,20 +212,20 @@ def _off_policy(shown: pd.DataFrame) -> dict[str, Term]:
 
 
 def _ess(terms: dict[str, Term]) -> Estimate:
-    """Effective sample size sum(w)^2 / sum(w^2) (Kish 1965): as many items shown without exploration tell as much."""
+    """Effective sample size sum(w)^2 / sum(w^2) (Kish 1965), in items served without exploration."""
     weights = terms["snips"].denominator
     return Estimate(float(weights.sum() ** 2 / (weights**2).sum())) if len(weights) else Estimate()
 
 
 def _term(rows: pd.DataFrame, numerator: pd.Series, denominator: pd.Series | None = None) -> Term:
-    """A mean over rows where no denominator is told."""
-    below = np.ones(len(rows)) if denominator is None else denominator.to_numpy(dtype=np.float64)
-    return Term(rows[Columns.USER].to_numpy(dtype=str), numerator.to_numpy(dtype=np.float64), below)
+    """Builds a term; without a denominator it is a mean over the rows."""
+    denominators = np.ones(len(rows)) if denominator is None else denominator.to_numpy(dtype=np.float64)
+    return Term(rows[Columns.USER].to_numpy(dtype=str), numerator.to_numpy(dtype=np.float64), denominators)
 
 
-def _differences(own: dict[str, Ratio], champion: dict[str, Ratio]) -> dict[str, Estimate]:
-    return {metric: _figure(ratio.minus(champion[metric])) for metric, ratio in own.items()}
+def _differences(variant: dict[str, Ratio], champion: dict[str, Ratio]) -> dict[str, Estimate]:
+    return {metric: _estimate(ratio.minus(champion[metric])) for metric, ratio in variant.items()}
 
 
-def _figure(measured: Interval) -> Estimate:
+def _estimate(measured: Interval) -> Estimate:
     return Estimate(*(None if np.isnan(value) else value for value in measured))

@@ -1,4 +1,4 @@
-"""The measurements as tables of text and as plots, for the terminal, as Markdown and as PNG files."""
+"""Renders measurements as tables (terminal, Markdown) and plots (PNG)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ class Table(NamedTuple):
 
 
 def online_table(online: Online) -> Table:
-    """A row a metric, a column a variant, and beside each but the champion the difference to it."""
+    """A table with a row per metric and a column per variant, each followed by its difference to the champion."""
     metrics = list(online.variants[0].figures) if online.variants else []
     columns, cells = ["metric"], [["version", "impressions", "users", *metrics]]
     for variant in online.variants:
@@ -42,22 +42,22 @@ def online_table(online: Online) -> Table:
 
 
 def drift_table(drifts: Sequence[Drift]) -> Table:
-    """A row a feature."""
-    rows = [[one.feature, DASH if one.value is None else f"{one.value:.3f}", one.note] for one in drifts]
+    """A table with a row per feature."""
+    rows = [[drift.feature, DASH if drift.value is None else f"{drift.value:.3f}", drift.note] for drift in drifts]
     return Table(["feature", "drift", "reading"], rows)
 
 
-def format_estimate(figure: Estimate) -> str:
-    """A figure with its bounds; a dash where it cannot be measured."""
-    if figure.mean is None:
+def format_estimate(estimate: Estimate) -> str:
+    """Formats an estimate with its bounds; a dash where it cannot be measured."""
+    if estimate.mean is None:
         return DASH
-    bounds = "" if figure.low is None or figure.high is None else f" [{figure.low:.4g}, {figure.high:.4g}]"
-    return f"{figure.mean:.4g}{bounds}"
+    bounds = "" if estimate.low is None or estimate.high is None else f" [{estimate.low:.4g}, {estimate.high:.4g}]"
+    return f"{estimate.mean:.4g}{bounds}"
 
 
 def plot_drift(file: Path, drifts: Sequence[Drift]) -> Path:
-    """A bar of each measured PSI, with the two limits of its usual reading."""
-    measured = {one.feature: one.value for one in drifts if one.value is not None and one.feature != TEXTS}
+    """Plots each measured PSI as a bar, with both thresholds."""
+    measured = {drift.feature: drift.value for drift in drifts if drift.value is not None and drift.feature != TEXTS}
     canvas = Canvas(figsize=(7, 1.4 + 0.45 * len(measured)), layout="constrained")
     axes = canvas.subplots()
     colours = [
@@ -72,30 +72,30 @@ def plot_drift(file: Path, drifts: Sequence[Drift]) -> Path:
             name, (limit, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top"
         )
     axes.set_xlim(0, max(1.2 * PSI_SIGNIFICANT, 1.15 * max(measured.values(), default=0.0)))
-    axes.set_ylim(max(len(measured), 1) - 0.5, -0.9)  # the first on top, above it the limits
+    axes.set_ylim(max(len(measured), 1) - 0.5, -0.9)  # the first feature on top, below the labels of the thresholds
     _style(axes, "Drift (population stability index)" if measured else "Drift: too little to measure")
     return _save(canvas, file)
 
 
 def plot_variants(file: Path, online: Online) -> Path:
-    """A panel for each metric that has bounds, in it every variant with its 95 % interval."""
+    """Plots a panel per metric with bounds, showing every variant with its 95 % interval."""
     panels: dict[str, dict[str, Estimate]] = {}
     for variant in online.variants:
-        for metric, figure in variant.figures.items():
-            if figure.low is not None:
-                panels.setdefault(metric, {})[variant.name] = figure
+        for metric, estimate in variant.figures.items():
+            if estimate.low is not None:
+                panels.setdefault(metric, {})[variant.name] = estimate
     rows = max(1, -(-len(panels) // 2))
     canvas = Canvas(figsize=(10, rows * (1.2 + 0.4 * len(online.variants))), layout="constrained")
-    places = canvas.subplots(rows, 2, squeeze=False)
-    for axes, (metric, figures) in zip(places.flat, panels.items(), strict=False):
-        for name, (mean, low, high) in figures.items():
+    grid = canvas.subplots(rows, 2, squeeze=False)
+    for axes, (metric, estimates) in zip(grid.flat, panels.items(), strict=False):
+        for name, (mean, low, high) in estimates.items():
             assert mean is not None and low is not None and high is not None
             colour = LONG if name == CHAMPION else SHORT
             axes.errorbar([mean], [name], xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=4)
         axes.margins(x=0.2, y=0.5)
         axes.invert_yaxis()
         _style(axes, metric)
-    for axes in places.flat[len(panels) :]:
+    for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     return _save(canvas, file)
 
@@ -109,7 +109,7 @@ def _style(axes: Axes, title: str) -> None:
 
 
 def _save(canvas: Canvas, file: Path) -> Path:
-    """The file appears whole or not at all."""
+    """Saves the plot atomically."""
     with replacing(file) as part:
         canvas.savefig(part, format="png", dpi=_DPI, facecolor="white")
     return file

@@ -1,4 +1,4 @@
-"""MLflow as Duotempo uses it: what a retraining registers, and what promotion and deployment read back."""
+"""The model registry (MLflow): registration after a retraining, and reads for promotion and deployment."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
 from components.registry.pages import PRODUCTION, Standing, copied, follow_copy, introduce, show_standings, standings

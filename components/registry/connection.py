@@ -1,4 +1,4 @@
-"""A bounded talk with an MLflow server."""
+"""Connections to an MLflow server with bounded timeouts and retries."""
 
 import os
 from collections.abc import Iterator
@@ -22,32 +22,34 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Set before MLflow is imported, where the environment does not say otherwise."""
+"""Environment variables set before MLflow is imported, unless they are set already."""
 
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class RegistryError(DuotempoError):
-    """The registry cannot do what was asked; the message says what to do."""
+    """The registry cannot serve the request; the message says how to fix it."""
 
 
 class RegistryUnavailable(RegistryError):
-    """MLflow does not answer: asking again later may help."""
+    """MLflow does not answer; a later retry may succeed."""
 
 
 @contextmanager
 def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
-    """A client of the server at `tracking_uri`, which is also MLflow's default one while the context lasts.
+    """Yields a client of the server at `tracking_uri`, which is MLflow's default server inside the context.
 
-    Raises RegistryUnavailable when the server does not answer within its retries, RegistryError when it says no.
+    Raises:
+        RegistryUnavailable: The server does not answer within the retries.
+        RegistryError: The server refuses a request.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
     from mlflow.exceptions import MlflowException, RestException
 
-    before = os.environ.get(TRACKING_VARIABLE)  # MLflow keeps its default server there, too
+    previous = os.environ.get(TRACKING_VARIABLE)  # MLflow stores its default server there, too
     mlflow.set_tracking_uri(tracking_uri)
     try:
         yield mlflow.MlflowClient(tracking_uri)
@@ -61,11 +63,11 @@ def connect(tracking_uri: str) -> Iterator["MlflowClient"]:
         ) from error
     finally:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as if it had never been set
-        if before is not None:
-            os.environ[TRACKING_VARIABLE] = before
+        if previous is not None:
+            os.environ[TRACKING_VARIABLE] = previous
 
 
 def experiment(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment of that name, made when it is missing."""
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name)
+    """The id of an experiment, created when missing."""
+    existing = client.get_experiment_by_name(name)
+    return existing.experiment_id if existing else client.create_experiment(name)

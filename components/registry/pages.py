@@ -1,4 +1,4 @@
-"""What people read and press on MLflow's own page: how to promote, what became of a version, the button."""
+"""Duotempo's texts and controls in MLflow's UI: how to promote, the status of versions, the promotion button."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 PRODUCTION = f"{NAME}-production"
-"""The registered model into which the page's button copies a version: its newest copy counts as the alias does."""
+"""The registered model into which the UI's *Promote model* button copies a version; the newest copy is promoted."""
 MANAGED_TAG = "followed_by"
-"""Tag of that model, so that one of the same name that somebody had before promotes nothing."""
+"""Tag of that model, so that an unrelated model of the same name is ignored."""
 PROCESSED_TAG = "taken"
-"""Tag of a copy that was followed: its own number, as the button copies all tags."""
+"""Tag of a processed copy. Its value is the copy's own number, because the button copies all tags."""
 STATUS_TAG = "status"
 OUR_PARAGRAPH = "**Duotempo:** "
-"""How our paragraph of a version's description begins; what else stands there is a person's."""
+"""Prefix of Duotempo's paragraph in a version's description; other paragraphs belong to the users."""
 HOW_TO_PROMOTE = f"""**To promote a version** do one of these:
 
 - open it and add the alias `{CHAMPION}`;
 - open it, press *Promote model*, and choose `{PRODUCTION}`;
 - `duotempo promote VERSION`.
 
-It is tested, answers some people as a canary, then everybody; a version that the gate failed is refused. The tag \
-`{STATUS_TAG}` and the description of the version say what became of it, `duotempo rollback` goes back."""
+It is tested, serves some users as a canary, then all; a version that failed the gate is refused. The tag \
+`{STATUS_TAG}` and the description of the version show its status, `duotempo rollback` restores the previous version."""
 DESCRIPTIONS = {
     NAME: f"The versions that retrainings register.\n\n{HOW_TO_PROMOTE}\n\nDo not rename this model or delete the "
     "version that serves: `duotempo status` would report it as a problem.",
@@ -46,50 +46,57 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """status: a few words, for a tag. why: Markdown, empty where there is nothing more to say."""
+    """The promotion status of a version.
+
+    Attributes:
+        status: A few words, for a tag.
+        why: Details in Markdown; may be empty.
+    """
 
     status: str
     why: str = ""
 
 
-def standings(lines: Sequence[Promotion], deploy: DeploySettings) -> dict[str, Standing]:
-    """By version. lines: all promotions, oldest first."""
-    found: dict[str, Standing] = {}
+def standings(entries: Sequence[Promotion], deploy: DeploySettings) -> dict[str, Standing]:
+    """Derives the status of each version from all promotion entries, oldest first."""
+    statuses: dict[str, Standing] = {}
     last: dict[str, str] = {}
     serving: str | None = None
-    for line in lines:
-        if line.state in PROBLEM_STATES:
+    for entry in entries:
+        if entry.state in PROBLEM_STATES:
             continue
-        if line.state == SERVING:
-            if serving not in (None, line.version):
-                back = last.get(line.version) not in (None, *OPEN_STATES)
-                found[str(serving)] = _replaced_status(line, rolled_back=back)
-            serving = line.version
-            found[line.version] = Standing(f"serving since {_time(line.at)}", _requested_by(line))
-        elif line.version != serving:
-            found[line.version] = _pending_status(line, deploy)
-        last[line.version] = line.state
-    return found
+        if entry.state == SERVING:
+            if serving not in (None, entry.version):
+                rolled_back = last.get(entry.version) not in (None, *OPEN_STATES)
+                statuses[str(serving)] = _replaced_status(entry, rolled_back=rolled_back)
+            serving = entry.version
+            statuses[entry.version] = Standing(f"serving since {_time(entry.at)}", _requested_by(entry))
+        elif entry.version != serving:
+            statuses[entry.version] = _pending_status(entry, deploy)
+        last[entry.version] = entry.state
+    return statuses
 
 
-def _replaced_status(line: Promotion, *, rolled_back: bool) -> Standing:
-    """Of the version that served before the one of the line."""
+def _replaced_status(entry: Promotion, *, rolled_back: bool) -> Standing:
+    """The status of the version that served before that of the entry."""
     if rolled_back:
-        return Standing(f"rolled back {_time(line.at)}", f"version {line.version} serves again, {_requested_by(line)}")
-    return Standing(f"served until {_time(line.at)}", f"version {line.version} took over")
+        return Standing(
+            f"rolled back {_time(entry.at)}", f"version {entry.version} serves again, {_requested_by(entry)}"
+        )
+    return Standing(f"served until {_time(entry.at)}", f"version {entry.version} took over")
 
 
-def _pending_status(line: Promotion, deploy: DeploySettings) -> Standing:
-    if line.state == CANARY:
-        until = line.at + timedelta(seconds=deploy.canary_seconds)
-        return Standing(f"canary for {deploy.canary_share:.0%} of the users until {_time(until)}", _requested_by(line))
-    if line.state == REQUESTED:
-        return Standing(f"requested {_time(line.at)}", _requested_by(line))
-    return Standing(f"{line.state} {_time(line.at)}", escaped(line.reason))
+def _pending_status(entry: Promotion, deploy: DeploySettings) -> Standing:
+    if entry.state == CANARY:
+        until = entry.at + timedelta(seconds=deploy.canary_seconds)
+        return Standing(f"canary for {deploy.canary_share:.0%} of the users until {_time(until)}", _requested_by(entry))
+    if entry.state == REQUESTED:
+        return Standing(f"requested {_time(entry.at)}", _requested_by(entry))
+    return Standing(f"{entry.state} {_time(entry.at)}", escaped(entry.reason))
 
 
-def _requested_by(line: Promotion) -> str:
-    return escaped(f"asked for by {line.actor}" + (f": {line.reason}" if line.reason else ""))
+def _requested_by(entry: Promotion) -> str:
+    return escaped(f"requested by {entry.actor}" + (f": {entry.reason}" if entry.reason else ""))
 
 
 def _time(at: datetime) -> str:
@@ -97,7 +104,10 @@ def _time(at: datetime) -> str:
 
 
 def introduce(tracking_uri: str) -> None:
-    """Makes the model of the button, and describes both models where nobody has done so. Raises RegistryError."""
+    """Creates the model for the button, and describes both models unless they have a description.
+
+    Raises RegistryError.
+    """
     with connect(tracking_uri) as client:
         models = _models(client)
         if PRODUCTION not in models:
@@ -107,9 +117,13 @@ def introduce(tracking_uri: str) -> None:
 
 
 def follow_copy(tracking_uri: str) -> str:
-    """Gives the alias `champion` to the version of which the newest copy is one that nobody has followed yet.
+    """Sets the alias `champion` on the version that the button copied last, unless that copy is processed already.
 
-    Returns what was done, empty when there is no such copy. Raises RegistryError.
+    Returns:
+        A message about the copy; empty when there is no new one.
+
+    Raises:
+        RegistryError: MLflow cannot be used.
     """
     with connect(tracking_uri) as client:
         model = _models(client).get(PRODUCTION)
@@ -119,20 +133,17 @@ def follow_copy(tracking_uri: str) -> str:
         if newest is None or newest.tags.get(PROCESSED_TAG) == str(newest.version):
             return ""
         number = _source(newest)
-        known = {str(entry.version) for entry in _versions(client, NAME)}
-        if number not in known:
+        numbers = {str(entry.version) for entry in _versions(client, NAME)}
+        if number not in numbers:
             _write_status(client, newest, Standing("ignored", f"this is no copy of a version of `{NAME}`"))
         else:
             set_champion(tracking_uri, number)
         client.set_model_version_tag(PRODUCTION, newest.version, PROCESSED_TAG, str(newest.version))
-    return _copy_message(newest, number) if number in known else ""
+    return _copy_message(newest, number) if number in numbers else ""
 
 
 def copied(tracking_uri: str, version: str, since: datetime) -> str:
-    """What `follow_copy` has said of a version that was copied since then; empty when it was not.
-
-    Raises RegistryError.
-    """
+    """The message of `follow_copy` if a version was copied since a time; else empty. Raises RegistryError."""
     with connect(tracking_uri) as client:
         copies = [entry for entry in _versions(client, PRODUCTION) if _source(entry) == version]
     newest = max(copies, key=lambda entry: int(entry.version), default=None)
@@ -140,23 +151,20 @@ def copied(tracking_uri: str, version: str, since: datetime) -> str:
 
 
 def show_standings(tracking_uri: str, standings: Mapping[str, Standing]) -> None:
-    """Writes what became of the versions onto their pages and those of their copies, where it says something else.
-
-    Raises RegistryError.
-    """
+    """Writes the statuses to the versions and their copies in MLflow, where they have changed. Raises RegistryError."""
     with connect(tracking_uri) as client:
         for entry in [*_versions(client, NAME), *_versions(client, PRODUCTION)]:
             number = str(entry.version) if entry.name == NAME else _source(entry)
-            if standing := standings.get(number):
-                _write_status(client, entry, standing)
+            if version_status := standings.get(number):
+                _write_status(client, entry, version_status)
 
 
-def _write_status(client: "MlflowClient", entry: "ModelVersion", standing: Standing) -> None:
-    if entry.tags.get(STATUS_TAG) != standing.status:
-        client.set_model_version_tag(entry.name, entry.version, STATUS_TAG, standing.status)
-    ours = f"{OUR_PARAGRAPH}{standing.status}{f': {standing.why}' if standing.why else ''}"
-    persons = [part for part in (entry.description or "").split("\n\n") if part and not part.startswith(OUR_PARAGRAPH)]
-    if (text := "\n\n".join([ours, *persons])) != entry.description:
+def _write_status(client: "MlflowClient", entry: "ModelVersion", version_status: Standing) -> None:
+    if entry.tags.get(STATUS_TAG) != version_status.status:
+        client.set_model_version_tag(entry.name, entry.version, STATUS_TAG, version_status.status)
+    paragraph = f"{OUR_PARAGRAPH}{version_status.status}{f': {version_status.why}' if version_status.why else ''}"
+    others = [part for part in (entry.description or "").split("\n\n") if part and not part.startswith(OUR_PARAGRAPH)]
+    if (text := "\n\n".join([paragraph, *others])) != entry.description:
         client.update_model_version(entry.name, entry.version, text)
 
 
@@ -165,14 +173,14 @@ def _copy_message(copy: "ModelVersion", number: str) -> str:
 
 
 def _source(copy: "ModelVersion") -> str:
-    """The number of the version that the button copied, empty when it is none of ours."""
-    found = re.fullmatch(rf"models:/{NAME}/(\d+)", str(copy.source))
-    return found[1] if found else ""
+    """The number of the version that the button copied; empty for a copy of another model."""
+    match = re.fullmatch(rf"models:/{NAME}/(\d+)", str(copy.source))
+    return match[1] if match else ""
 
 
 def _models(client: "MlflowClient") -> dict[str, "RegisteredModel"]:
-    found = (client.search_registered_models(f"name='{name}'") for name in (NAME, PRODUCTION))
-    return {models[0].name: models[0] for models in found if models}
+    results = (client.search_registered_models(f"name='{name}'") for name in (NAME, PRODUCTION))
+    return {models[0].name: models[0] for models in results if models}
 
 
 def _versions(client: "MlflowClient", name: str) -> list["ModelVersion"]:

@@ -1,4 +1,4 @@
-"""What is wrong between the registry and what is served, and how to heal it."""
+"""Detects inconsistencies between the registry and the served versions, and says how to fix them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,12 @@ REGISTRY_PROBLEMS = (NO_MODEL, NO_VERSION, NO_CHAMPION, NO_EXPERIMENT)
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a person has to know. name: the same as long as it lasts. remedy: how to heal it."""
+    """A problem to be reported.
+
+    Attributes:
+        name: Stable identifier while the problem lasts.
+        remedy: How to fix it.
+    """
 
     name: str
     what: str
@@ -24,9 +29,10 @@ class Problem:
 
 
 def find_problems(tracking_uri: str, served: Mapping[str, str]) -> list[Problem]:
-    """Asks the registry whether it still knows what is served. Raises RegistryError, RegistryUnavailable.
+    """Checks that the registry still has the served versions. Raises RegistryError, RegistryUnavailable.
 
-    served: the version of each variant that answers now, `champion` among them; empty before the first promotion.
+    Args:
+        served: Versions by variant, including `champion`; empty before the first promotion.
     """
     if CHAMPION not in served:
         return []
@@ -34,14 +40,14 @@ def find_problems(tracking_uri: str, served: Mapping[str, str]) -> list[Problem]
         models = client.search_registered_models(f"name='{NAME}'")
         if not models:
             return [_no_model(client, served[CHAMPION])]
-        known = {str(entry.version) for entry in client.search_model_versions(f"name='{NAME}'")}
-        gone = [_no_version(variant, version) for variant, version in served.items() if version not in known]
-        nameless = CHAMPION not in models[0].aliases and served[CHAMPION] in known
-        found = [*gone, *([_no_champion(served[CHAMPION])] if nameless else [])]
+        registered = {str(entry.version) for entry in client.search_model_versions(f"name='{NAME}'")}
+        deleted = [_no_version(variant, version) for variant, version in served.items() if version not in registered]
+        lacks_alias = CHAMPION not in models[0].aliases and served[CHAMPION] in registered
+        problems = [*deleted, *([_no_champion(served[CHAMPION])] if lacks_alias else [])]
         experiment = client.get_experiment_by_name(NAME)
         if experiment and experiment.lifecycle_stage != "active":
-            found.append(_no_experiment(experiment.experiment_id))
-    return found
+            problems.append(_no_experiment(experiment.experiment_id))
+    return problems
 
 
 def _no_model(client: "MlflowClient", version: str) -> Problem:
@@ -55,15 +61,15 @@ def _no_model(client: "MlflowClient", version: str) -> Problem:
 
 
 def _renamed(client: "MlflowClient", version: str) -> str | None:
-    """The registered model that holds our versions under another name."""
+    """The current name of Duotempo's registered model, if it was renamed."""
     from mlflow.exceptions import RestException
 
     for model in client.search_registered_models():
         try:
-            found = client.get_model_version(model.name, version)
+            entry = client.get_model_version(model.name, version)
         except RestException:
             continue
-        if {"gate", "snapshot_id"} <= found.tags.keys() and not str(found.source).startswith(f"models:/{NAME}/"):
+        if {"gate", "snapshot_id"} <= entry.tags.keys() and not str(entry.source).startswith(f"models:/{NAME}/"):
             return str(model.name)
     return None
 

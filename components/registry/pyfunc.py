@@ -1,7 +1,7 @@
-"""The registered model as MLflow loads it (models from code): histories in, recommendations out.
+"""The registered model in MLflow's format (models from code): histories in, recommendations out.
 
-Input: one row a user, `history` (item ids, oldest first) and `k`. Output: `item_ids` and `scores`, best first, at most
-k, none of the history. Ids outside the catalogue are passed over; a user without known items gets the popular ones.
+Input: one row per user with `history` (item ids, oldest first) and `k`. Output: `item_ids` and `scores`, best first,
+at most k, without items of the history. Unknown ids are ignored; a user without known items gets popular ones.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
+from numpy.typing import NDArray
 
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
@@ -20,7 +21,7 @@ from components.histories.states import UserState
 from components.ranking.scorer import Scorer
 
 SECONDS_BETWEEN = 3600.0
-"""Histories come without times: one event an hour, the last one at the bundle's cut."""
+"""Histories have no times, so events are assumed an hour apart, the last one at the bundle's cut."""
 
 
 class RegisteredModel(PythonModel):
@@ -43,7 +44,7 @@ class RegisteredModel(PythonModel):
         times = self._now - SECONDS_BETWEEN * np.arange(len(rows))[::-1]
         return UserState(rows, times, np.ones(len(rows), dtype=np.float32), self._now)
 
-    def _top(self, total: np.ndarray, state: UserState, k: int) -> tuple[list[str], list[float]]:
+    def _top(self, total: NDArray[np.float32], state: UserState, k: int) -> tuple[list[str], list[float]]:
         unseen = np.setdiff1d(np.arange(len(total)), state.items)
         best = unseen[np.argsort(-total[unseen], kind="stable")[:k]]
         return self._items[best].tolist(), total[best].astype(float).tolist()

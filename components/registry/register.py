@@ -1,4 +1,4 @@
-"""Registers a trained model in MLflow, with everything that tells where it comes from and how good it is."""
+"""Registers a trained model in MLflow, with its provenance and evaluation."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ COMPONENTS = Path(__file__).parents[1]
 MODEL_FILE = Path(__file__).with_name("pyfunc.py")
 MODEL_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
 SECRETS = frozenset({"database_url"})
-"""Settings that never leave this machine."""
+"""Settings that are never logged."""
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A new version: its number, its run and its page in MLflow."""
+    """A new version: its number, its run and its URL in MLflow's UI."""
 
     version: str
     run_id: str
@@ -56,10 +56,20 @@ def register(
 ) -> Registered:
     """Logs one run and registers its model as the new `challenger`.
 
-    bundle: the refitted model's folder, what a Bento will hold. twin: the evaluation twin's. snapshot: its folder, the
-    run's input. settings: nested, logged flat (`fusion.width`), secrets left out. passed, reasons: the gate's word.
-    reports: files or folders by the name that they get among the run's artefacts.
-    The version appears only once all of this is in, with its tags. Raises RegistryError, RegistryUnavailable.
+    The version becomes visible only after everything is logged, together with its tags.
+
+    Args:
+        bundle: Folder of the model to be served.
+        twin: Folder of the evaluation twin's bundle.
+        snapshot: Folder of the snapshot, the run's input.
+        settings: Nested; logged flat (`fusion.width`), without secrets.
+        passed: Whether the gate passed.
+        reasons: The gate's reasons.
+        reports: Files or folders by their name among the run's artefacts.
+
+    Raises:
+        RegistryError: An input is missing, or MLflow refuses a request.
+        RegistryUnavailable: MLflow does not answer.
     """
     model, evaluated, source = (_manifest(folder) for folder in (bundle, twin, snapshot))
     for path in reports.values():
@@ -96,7 +106,7 @@ def register(
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every setting but the secrets."""
+    """Yields (dotted name, value) of every setting except secrets."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
@@ -105,7 +115,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def git_commit(folder: Path) -> str:
-    """The commit of the repository around `folder`, or `unknown` where there is none."""
+    """The git commit of the repository that contains `folder`, or `unknown`."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
@@ -135,7 +145,7 @@ def _log_snapshot(snapshot: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _log_model(bundle: Path) -> str:
-    """Logs the bundle as a pyfunc from code; returns its models:/ address."""
+    """Logs the bundle as a pyfunc model from code and returns its models:/ URI."""
     import mlflow
 
     items = pq.read_table(bundle / "items.parquet", columns=[Columns.ITEM]).slice(0, 3)[Columns.ITEM].to_pylist()

@@ -1,4 +1,4 @@
-"""A hyper-parameter search in MLflow: one run, and a run nested in it for each trial."""
+"""Logs a hyper-parameter search to MLflow: one run with a nested run per trial."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,12 +9,12 @@ from components.registry.connection import connect, experiment
 from components.registry.register import flatten
 
 SEARCHES = "duotempo-search"
-"""The experiment of the searches, beside the one of the registered versions."""
+"""The experiment of the searches, separate from that of the registered versions."""
 OBJECTIVE = "validation_gain"
 
 
 def open_search(tracking_uri: str, name: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    """The id of a new run with the settings in force. Raises RegistryError, RegistryUnavailable, as all here do."""
+    """Starts a run with the base settings and returns its id. Raises RegistryError, RegistryUnavailable."""
     with connect(tracking_uri) as client:
         from mlflow.entities import Param
 
@@ -36,9 +36,14 @@ def log_trial(
     began: datetime,
     over: datetime,
 ) -> None:
-    """A finished trial as a run nested in the run `search`.
+    """Logs a finished trial as a nested run of the run `search`.
 
-    state: complete, pruned or fail, with the reason. curve: validation gain by epoch; value: what it is compared by.
+    Args:
+        state: complete, pruned or fail.
+        curve: Validation gain by epoch.
+        value: The objective; None without one.
+        began: Start of the trial.
+        over: End of the trial.
     """
     with connect(tracking_uri) as client:
         from mlflow.entities import Metric, Param
@@ -48,15 +53,15 @@ def log_trial(
         run = client.create_run(
             client.get_run(search).info.experiment_id, _milliseconds(began), tags, f"trial {number}"
         ).info.run_id
-        at = _milliseconds(over)
-        metrics = [Metric("gain", gain, at, epoch) for epoch, gain in curve.items()]
-        metrics += [Metric(OBJECTIVE, value, at, 0)] if value is not None else []
-        client.log_batch(run, metrics, [Param(name, str(told)) for name, told in params.items()])
-        client.set_terminated(run, "FAILED" if state == "fail" else "FINISHED", at)
+        end = _milliseconds(over)
+        metrics = [Metric("gain", gain, end, epoch) for epoch, gain in curve.items()]
+        metrics += [Metric(OBJECTIVE, value, end, 0)] if value is not None else []
+        client.log_batch(run, metrics, [Param(name, str(setting)) for name, setting in params.items()])
+        client.set_terminated(run, "FAILED" if state == "fail" else "FINISHED", end)
 
 
 def close_search(tracking_uri: str, search: str, metrics: Mapping[str, float], preset: Path) -> None:
-    """Ends the run of a search with its figures and its preset."""
+    """Ends the run of a search with its metrics and the preset that it found."""
     with connect(tracking_uri) as client:
         for name, value in metrics.items():
             client.log_metric(search, name, value)

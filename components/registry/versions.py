@@ -1,4 +1,4 @@
-"""Reads the registered versions back, and moves the alias `champion`."""
+"""Reads registered versions, downloads their bundles, and moves the alias `champion`."""
 
 import logging
 import shutil
@@ -12,16 +12,20 @@ from components.registry.connection import NAME, RegistryError, connect
 from components.store.variants import CHAMPION
 
 BUNDLE_TAG = "bundle_checksum"
-"""The tag that tells a version's bundle from all others; versions of before 2026-12 have none."""
+"""The tag with the checksum of a version's bundle; versions from before 2026-12 have none."""
 AT = "_at_"
-"""MLflow allows no @ in a metric's name: ndcg@10 is kept as ndcg_at_10."""
+"""Replaces @, which MLflow does not allow in metric names: ndcg@10 is logged as ndcg_at_10."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version. tags: gate, gate_reason, git_commit, snapshot_id, cut, twin_cut, bundle_checksum, refused
-    (if it was)."""
+    """A registered version.
+
+    Attributes:
+        tags: gate, gate_reason, git_commit, snapshot_id, cut, twin_cut, bundle_checksum, and refused if it was.
+        url: Its page in MLflow's UI.
+    """
 
     version: str
     run_id: str
@@ -41,7 +45,7 @@ class Version:
 
 
 def version_url(tracking_uri: str, number: str) -> str:
-    """The page of a version in MLflow's UI."""
+    """The URL of a version in MLflow's UI."""
     return f"{tracking_uri.rstrip('/')}/#/models/{NAME}/versions/{number}"
 
 
@@ -60,7 +64,7 @@ def versions(tracking_uri: str) -> list[Version]:
             run.info.run_id: run.data.metrics
             for run in mlflow.search_runs(experiment_names=[NAME], output_format="list")
         }
-        found = [
+        result = [
             Version(
                 version=str(entry.version),
                 run_id=str(entry.run_id),
@@ -72,31 +76,31 @@ def versions(tracking_uri: str) -> list[Version]:
             )
             for entry in client.search_model_versions(f"name='{NAME}'")
         ]
-    return sorted(found, key=lambda entry: -int(entry.version))
+    return sorted(result, key=lambda entry: -int(entry.version))
 
 
 def version(tracking_uri: str, number: str) -> Version:
-    """One version. Raises RegistryError naming the known ones when it is none of them."""
-    known = versions(tracking_uri)
-    for entry in known:
+    """Reads one version. Raises RegistryError, listing the versions, when it does not exist."""
+    registered = versions(tracking_uri)
+    for entry in registered:
         if entry.version == str(number):
             return entry
-    names = ", ".join(entry.version for entry in known) or "none: register one with `duotempo retrain`"
+    names = ", ".join(entry.version for entry in registered) or "none: register one with `duotempo retrain`"
     raise RegistryError(f"{NAME} has no version {number!r} in MLflow at {tracking_uri}; known versions: {names}")
 
 
 def champion(tracking_uri: str) -> Version | None:
-    """The version that bears the alias `champion`."""
+    """The version with the alias `champion`, or None."""
     return bearer(tracking_uri, CHAMPION)
 
 
 def bearer(tracking_uri: str, alias: str) -> Version | None:
-    """The version that bears an alias."""
+    """The version with an alias, or None."""
     return next((entry for entry in versions(tracking_uri) if alias in entry.aliases), None)
 
 
 def champion_number(tracking_uri: str) -> str | None:
-    """The number of the version that bears the alias `champion`: one question, for who asks often."""
+    """The number of the version with the alias `champion`, in a single request, for frequent polling."""
     with connect(tracking_uri) as client:
         models = client.search_registered_models(f"name='{NAME}'")
         number = models[0].aliases.get(CHAMPION) if models else None
@@ -104,7 +108,7 @@ def champion_number(tracking_uri: str) -> str | None:
 
 
 def set_champion(tracking_uri: str, number: str) -> Version:
-    """Gives the alias `champion` to a version; an earlier refusal of it is forgotten."""
+    """Sets the alias `champion` on a version and clears an earlier refusal of it."""
     target = version(tracking_uri, number)
     forget_refusal(tracking_uri, target)
     with connect(tracking_uri) as client:
@@ -113,44 +117,48 @@ def set_champion(tracking_uri: str, number: str) -> Version:
 
 
 def forget_refusal(tracking_uri: str, refused: Version) -> None:
-    """Takes the tag of an earlier refusal away, if there is one: somebody wants the version again."""
+    """Removes the tag of an earlier refusal, so that the version can be promoted again."""
     if "refused" in refused.tags:
         with connect(tracking_uri) as client:
             client.delete_model_version_tag(NAME, refused.version, "refused")
 
 
 def clear_champion(tracking_uri: str) -> None:
-    """Takes the alias `champion` away, so that no version bears it."""
+    """Removes the alias `champion`."""
     with connect(tracking_uri) as client:
         client.delete_registered_model_alias(NAME, CHAMPION)
 
 
 def tag_refused(tracking_uri: str, number: str, reason: str) -> None:
-    """Marks a version as refused by a deployment, with the reason."""
+    """Tags a version as refused by a deployment, with the reason."""
     with connect(tracking_uri) as client:
         client.set_model_version_tag(NAME, number, "refused", reason)
 
 
 def download_bundle(tracking_uri: str, number: str, to: Path) -> Path:
-    """Puts the bundle of a version into the folder `to`; a version never changes, so one that is there and whole is
-    kept. Raises BundleError when MLflow's own copy is damaged, or another version's."""
+    """Downloads the bundle of a version into the folder `to`, unless it is there and intact.
+
+    Raises:
+        BundleError: MLflow's copy is damaged or belongs to another version.
+        RegistryError: The version or its bundle does not exist.
+    """
     entry = version(tracking_uri, number)
     artifact = f"models:/{NAME}/{entry.version}/artifacts/bundle"
     return _download(tracking_uri, artifact, to, entry.tags.get(BUNDLE_TAG))
 
 
 def download_twin(tracking_uri: str, number: str, to: Path) -> Path:
-    """Puts the bundle of a version's evaluation twin into the folder `to`, as `download_bundle` does."""
+    """Downloads the bundle of a version's evaluation twin into the folder `to`, like `download_bundle`."""
     entry = version(tracking_uri, number)
     return _download(tracking_uri, f"runs:/{entry.run_id}/twin", to)
 
 
-def _download(tracking_uri: str, artifact: str, to: Path, known: str | None = None) -> Path:
+def _download(tracking_uri: str, artifact: str, to: Path, expected: str | None = None) -> Path:
     if (to / MANIFEST).is_file():
         try:
-            _check(to, known)
+            _check(to, expected)
         except BundleError as error:
-            log.warning("fetched again: %s", error)
+            log.warning("bundle downloaded again: %s", error)
             shutil.rmtree(to)
         else:
             return to
@@ -162,15 +170,15 @@ def _download(tracking_uri: str, artifact: str, to: Path, known: str | None = No
         if not (folder / MANIFEST).is_file():
             raise RegistryError(f"{artifact} in MLflow at {tracking_uri} holds no bundle: register the version again")
         try:
-            _check(folder, known)
+            _check(folder, expected)
         except BundleError as error:
             raise BundleError(f"{artifact} in MLflow at {tracking_uri} is damaged: retrain ({error})") from error
         folder.rename(to)
     return to
 
 
-def _check(folder: Path, known: str | None) -> None:
-    """Raises BundleError where a file is not what was written, or all of them are of another bundle than the known."""
-    found = check_files(folder).get(CHECKSUM)
-    if known and found and found != known:
+def _check(folder: Path, expected: str | None) -> None:
+    """Raises BundleError when a file is damaged, or when the bundle's checksum differs from the expected one."""
+    checksum = check_files(folder).get(CHECKSUM)
+    if expected and checksum and checksum != expected:
         raise BundleError(f"{folder} holds the bundle of another version")

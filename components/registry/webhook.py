@@ -1,4 +1,4 @@
-"""The registry's webhook: MLflow tells an address, signed, when an alias is set or goes and when a version comes."""
+"""The registry's webhook: signed deliveries from MLflow when an alias is set or removed or a version is created."""
 
 import base64
 import hashlib
@@ -13,28 +13,31 @@ from components.registry.connection import connect
 EVENTS: Final = ("model_version_alias.created", "model_version_alias.deleted", "model_version.created")
 WEBHOOK = "duotempo-promotion"
 TIMESTAMP_DIGITS = 12
-"""Of seconds since 1970, and room to spare."""
+"""Most digits of a timestamp in epoch seconds, with a margin."""
 FRESH_SECONDS = 300.0
-"""How old a delivery may be, and how far ahead its clock may go."""
+"""Maximum age of a delivery, and maximum clock skew into the future."""
 
 
 class WebhookRefused(DuotempoError):
-    """The delivery is not MLflow's, or not of now; the message says why."""
+    """The delivery is not authentic or not recent; the message says why."""
 
 
 def ensure_webhook(tracking_uri: str, url: str, secret: str) -> None:
-    """Makes MLflow tell `url` of aliases and new versions, each delivery signed with `secret`. Raises RegistryError.
+    """Registers a webhook for aliases and new versions, with deliveries signed with `secret`. Raises RegistryError.
 
-    An earlier webhook of ours that tells another address, or less, is replaced.
+    Replaces an earlier webhook with another URL or other events.
     """
     with connect(tracking_uri) as client:
         from mlflow.entities.webhook import WebhookEvent
 
-        ours = [webhook for webhook in client.list_webhooks() if webhook.name == WEBHOOK]
+        existing = [webhook for webhook in client.list_webhooks() if webhook.name == WEBHOOK]
         wanted = set(EVENTS)
-        if any(one.url == url and one.status.is_active() and set(map(str, one.events)) == wanted for one in ours):
+        if any(
+            webhook.url == url and webhook.status.is_active() and set(map(str, webhook.events)) == wanted
+            for webhook in existing
+        ):
             return
-        for webhook in ours:
+        for webhook in existing:
             client.delete_webhook(webhook.webhook_id)
         client.create_webhook(
             name=WEBHOOK, url=url, events=[WebhookEvent(*event.split(".")) for event in EVENTS], secret=secret
@@ -42,15 +45,22 @@ def ensure_webhook(tracking_uri: str, url: str, secret: str) -> None:
 
 
 def sign(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
-    """The signature that MLflow gives a delivery (its `mlflow.webhooks.delivery`)."""
+    """Computes the signature that MLflow gives a delivery (see its `mlflow.webhooks.delivery`)."""
     digest = hmac.new(secret.encode(), f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
 
 
 def check_delivery(headers: Mapping[str, str], body: bytes, secret: str) -> str:
-    """The id of a delivery that bears our signature and was sent just now. Raises WebhookRefused.
+    """Verifies the signature and the age of a delivery.
 
-    headers: by name, in whatever case the mapping finds them.
+    Args:
+        headers: By lower-case name, or a case-insensitive mapping.
+
+    Returns:
+        The delivery's id.
+
+    Raises:
+        WebhookRefused: The delivery is not authentic or not recent.
     """
     names = ("x-mlflow-delivery-id", "x-mlflow-timestamp", "x-mlflow-signature")
     delivery, timestamp, signature = (headers.get(name) for name in names)

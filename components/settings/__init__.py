@@ -1,9 +1,12 @@
-"""One settings object for the whole platform.
+"""The settings of the whole platform, in one object.
 
-Later wins: the defaults below, the preset that `DUOTEMPO_PRESET` names (`components/presets/NAME.toml`, or
-`HOME/presets/NAME.toml`, which `duotempo search` writes), the file that `DUOTEMPO_SETTINGS_FILE` names (or else
-`duotempo.toml` in the working directory, if there is one), then `DUOTEMPO_*` variables, a nested name joined by two
-underscores (`DUOTEMPO_FUSION__WIDTH=128`).
+Sources, in ascending priority:
+
+1. the defaults below;
+2. the preset that `DUOTEMPO_PRESET` names: `components/presets/NAME.toml`, or `HOME/presets/NAME.toml`, which
+   `duotempo search` writes;
+3. the file that `DUOTEMPO_SETTINGS_FILE` names, else `duotempo.toml` in the working directory, if it exists;
+4. `DUOTEMPO_*` variables, with two underscores before a nested name (`DUOTEMPO_FUSION__WIDTH=128`).
 """
 
 import os
@@ -58,25 +61,25 @@ __all__ = [
 
 
 class Settings(BaseSettings):
-    """Everything that a person may set; see the module's docstring for where it is read from."""
+    """All settings; the module's docstring lists their sources."""
 
     model_config = SettingsConfigDict(
         env_prefix="DUOTEMPO_", env_nested_delimiter="__", extra="forbid", hide_input_in_errors=True
     )
 
     preset: str = ""
-    """Name of the preset in force: `DUOTEMPO_PRESET`."""
+    """Name of the active preset: `DUOTEMPO_PRESET`."""
     home: Path = Path(".duotempo")
-    """Where the platform keeps its state."""
+    """The platform's state folder."""
     cache: Path = Path.home() / ".cache" / "duotempo"
     """Downloaded datasets and embeddings, shared by all platforms of this user."""
     data_dir: Path | None = None
-    """Folder of dataset folders that is looked at first."""
+    """Folder of dataset folders, searched first."""
     database_url: str | None = None
-    """An outside Postgres (`postgresql://user:password@host:port/name`); absent: the embedded one."""
+    """An external Postgres (`postgresql://user:password@host:port/name`); absent: the embedded one."""
     ray_address: str | None = None
-    """Head of a Ray cluster (`host:6379`) that embeds, extracts interests and trains, see docs/scaling.md; absent: this
-    machine does."""
+    """Head of a Ray cluster (`host:6379`) for embedding, interests and training, see docs/scaling.md; absent: this
+    machine is used."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     events: EventSettings = EventSettings()
@@ -97,7 +100,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _names_known_sections(cls, values: dict[str, object]) -> dict[str, object]:
+    def _check_section_names(cls, values: dict[str, object]) -> dict[str, object]:
         sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, Section)}
         for variable in os.environ:
             section, nested, _ = variable.lower().removeprefix("duotempo_").partition("__")
@@ -118,8 +121,8 @@ class Settings(BaseSettings):
         if "preset" in file.toml_data:
             raise ValueError(f"preset: {file.toml_file_path} cannot choose it; set DUOTEMPO_PRESET instead")
         sources = [init_settings, env_settings, file]
-        told = {**file.toml_data, **env_settings(), **init_settings()}
-        if preset := told.get("preset"):
-            home = Path(told.get("home", cls.model_fields["home"].default))
+        given = {**file.toml_data, **env_settings(), **init_settings()}
+        if preset := given.get("preset"):
+            home = Path(given.get("home", cls.model_fields["home"].default))
             sources.append(TomlConfigSettingsSource(settings_cls, preset_file(preset, home)))
         return tuple(sources)

@@ -1,4 +1,4 @@
-"""Settings of what events mean, of the interests that are read from them, and of the encoder."""
+"""Settings of events, interests and the text encoder."""
 
 from datetime import date
 from typing import Annotated, Literal
@@ -16,18 +16,18 @@ class EventSettings(Section):
             "like": 1.0, "dislike": 1.0, "hide": 1.0, "comment": 0.6, "post": 0.6,
         }
     )  # fmt: skip
-    """How strongly an event speaks of an interest."""
+    """How strongly each kind of event indicates an interest."""
     signs: dict[str, Literal[-1, 1]] = Field(
         default={name: -1 if name in ("dislike", "hide") else 1 for name in EVENTS}
     )
-    """+1 speaks for the item, -1 against it."""
+    """+1 for positive events, -1 for negative ones."""
     dislike_below: FiniteFloat = 0.0
-    """A rating or a review under this value (stars of 5) counts as a dislike. Off by default: what people rate low
-    still tells what they take up next."""
+    """A rating or review below this value (stars of 5) counts as a dislike. Off by default: even low-rated items help
+    to predict what users choose next."""
     earliest: Annotated[date, Field(ge=date(1970, 1, 1))] = date(1990, 1, 1)
-    """An event before this day is rejected."""
+    """Events before this day are rejected."""
     future_tolerance_seconds: NonNegative = 300.0
-    """An event further ahead of the clock than this is rejected."""
+    """Events further in the future than this are rejected."""
 
     @field_validator("weights", "signs")
     @classmethod
@@ -39,64 +39,64 @@ class EventSettings(Section):
 
 class InterestSettings(Section):
     half_life_days: PositiveFloat = 60.0
-    """Time after which an event counts half in the long-term interest."""
+    """Half-life of an event's weight in the long-term interest."""
     long_items: PositiveInt = 500
-    """History kept in the long-term interest, newest first."""
+    """Most events in the long-term interest, the newest ones."""
     long_keywords: PositiveInt = 12
     long_categories: PositiveInt = 6
     short_days: PositiveFloat = 14.0
-    """The recent window: events of the last days before the anchor..."""
+    """The recent window: days before the anchor..."""
     short_items: PositiveInt = 10
-    """...and of these at most so many."""
+    """...and most events in it."""
     short_keywords: PositiveInt = 8
     document_events: PositiveInt = 7
-    """Events from which on a person has documents for the LLM; fewer are told by the items themselves."""
+    """Fewest events for which a user gets documents for the LLM; below that the items themselves suffice."""
     item_keywords: PositiveInt = 8
-    """Keywords kept of an item's text."""
+    """Most keywords of an item's text."""
     anchors: NonNegativeInt = 3
-    """Anchors of a user that training may use, beside the one at the cut."""
+    """Most anchors of a user in training, besides the one at the cut."""
 
 
 class EmbeddingSettings(Section):
     model: str = "packaged:minilm"
-    """`packaged:minilm`, `packaged:multilingual`, or any id of the Hugging Face hub (encoder or decoder)."""
+    """`packaged:minilm`, `packaged:multilingual`, or any model id of the Hugging Face hub (encoder or decoder)."""
     revision: str = "main"
     pooling: Literal["mean", "cls", "last"] = "mean"
     prefix: str = ""
-    """Instruction put before every text."""
+    """Instruction prepended to every text."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     max_length: PositiveInt = 128
-    """Tokens of a text that are read; the rest is cut off."""
+    """Most tokens of a text; the rest is truncated."""
     token_budget: PositiveInt = 4096
-    """Tokens of a batch, padding included."""
+    """Tokens per batch, including padding."""
     batch_size: PositiveInt = 256
     unknown_limit: Share = 0.10
-    """Share of unknown tokens above which the encoder is the wrong one for these texts."""
+    """Share of unknown tokens above which the encoder counts as unsuitable for the texts."""
 
 
 class AdaptationSettings(Section):
-    """Fine-tuning of the encoder on what people take up one after the other, see `components.adaptation`."""
+    """Fine-tuning of the encoder on items that users choose in sequence, see `components.adaptation`."""
 
     method: Literal["lora", "full"] = "lora"
-    """Low-rank adapters beside the frozen weights, merged into them at the end; or all weights."""
+    """`lora`: low-rank adapters, merged into the frozen weights at the end; `full`: all weights."""
     rank: PositiveInt = 16
     """Rank of the adapters."""
     following: PositiveInt = 3
-    """How many of a person's next positive items an item and a document are paired with..."""
+    """How many of a user's next positive items an item or document is paired with..."""
     within_days: PositiveFloat = 7.0
-    """...if they come at most so many days later."""
+    """...within so many days."""
     max_pairs: PositiveInt = 20_000
-    """Of more pairs a sample is drawn, half of it with documents."""
+    """Most pairs; larger sets are sampled, half of the sample with documents."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the people whose pairs are kept from training and stop it early."""
+    """Share of the users whose pairs are held out for early stopping."""
     temperature: PositiveFloat = 0.05
     batch_size: Annotated[int, Field(ge=2)] = 64
-    """Pairs of a batch: each item of the others is a negative."""
+    """Pairs per batch; the items of the other pairs are negatives."""
     learning_rate: PositiveFloat = 2e-4
-    """The highest one, after the warm-up; `full` wants about a tenth of what suits `lora`."""
+    """Peak learning rate, after the warm-up; `full` needs about a tenth of that for `lora`."""
     warmup: ShareBelowOne = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps that are warm-up."""
     weight_decay: NonNegative = 1e-2
     epochs: PositiveInt = 3
     patience: PositiveInt = 1
-    """Epochs without a gain on the held-out pairs after which training stops."""
+    """Epochs without improvement on the held-out pairs after which training stops."""

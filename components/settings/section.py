@@ -1,4 +1,4 @@
-"""What the sections of the settings are made of, and the files that they are read from."""
+"""The base class and types of settings sections, and the files that settings are read from."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 MAX_NUMBER = 1e9
-"""No number of the settings passes it: it is as good as never, or as everything, and dates and sizes still hold it."""
+"""Upper limit of every number: effectively infinite, but safe in dates and sizes."""
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -18,14 +18,13 @@ PRESETS = Path(__file__).parents[1] / "presets"
 
 
 class Section(BaseModel):
-    """A group of settings; an unknown name is an error, so that a typing error never passes silently. Numbers are
-    finite, no booleans, and at most LARGEST."""
+    """A group of settings. Unknown names are errors, which catches typos; numbers are finite and at most MAX_NUMBER."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_booleans(cls, value: Any, info: ValidationInfo) -> Any:
         default = cls.model_fields[info.field_name or ""].default
         if isinstance(value, bool) and type(default) in (int, float):
             raise ValueError("needs a number, not true or false")
@@ -33,7 +32,7 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _is_not_too_large(cls, value: Any) -> Any:
+    def _check_limit(cls, value: Any) -> Any:
         numbers = value.values() if isinstance(value, dict) else [value]
         if any(isinstance(number, int | float) and abs(number) > MAX_NUMBER for number in numbers):
             raise ValueError(f"must be at most {MAX_NUMBER:g}")
@@ -41,18 +40,17 @@ class Section(BaseModel):
 
 
 def settings_file() -> Path:
-    """The file of settings, which is absent by default. Raises ValueError when one was named and is not there."""
-    named = os.environ.get("DUOTEMPO_SETTINGS_FILE")
-    if named and not Path(named).expanduser().is_file():
-        raise ValueError(f"DUOTEMPO_SETTINGS_FILE: there is no file {named}; correct the path or unset the variable")
-    return Path(named or "duotempo.toml").expanduser()
+    """The settings file, which may be absent unless DUOTEMPO_SETTINGS_FILE names it. Raises ValueError then."""
+    configured = os.environ.get("DUOTEMPO_SETTINGS_FILE")
+    if configured and not Path(configured).expanduser().is_file():
+        raise ValueError(
+            f"DUOTEMPO_SETTINGS_FILE: there is no file {configured}; correct the path or unset the variable"
+        )
+    return Path(configured or "duotempo.toml").expanduser()
 
 
 def preset_file(name: str, home: Path) -> Path:
-    """The file of a preset, a packaged one or one of the platform's own.
-
-    Raises ValueError naming the known ones when there is no such preset.
-    """
+    """The file of a packaged or custom preset. Raises ValueError, listing the presets, when there is none."""
     folders = (PRESETS, custom_presets(home))
     for folder in folders:
         if (file := folder / f"{name}.toml").is_file() and Path(name).name == name:
@@ -65,5 +63,5 @@ def preset_file(name: str, home: Path) -> Path:
 
 
 def custom_presets(home: Path) -> Path:
-    """The folder of the presets that searches wrote."""
+    """The folder of the presets that hyper-parameter searches wrote."""
     return home.expanduser() / "presets"

@@ -1,4 +1,4 @@
-"""Many rows at once: COPY and Postgres' own array literals, and the declared schemas of the frames they become."""
+"""Bulk transfer: COPY, Postgres array literals, and the Arrow schemas of the event and item frames."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from components.core.columns import Columns
 from components.store.engine import is_server_error, store_error
 
 _SEPARATOR = "\x00"
-"""No text of Postgres holds it."""
+"""Cannot occur in a Postgres text."""
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 EVENT_SCHEMA = pa.schema(
     [
@@ -65,9 +65,10 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
 
 
 def text_array(values: Sequence[str | None]) -> str | None:
-    """A text[]; None when all of them are None: `unnest` beside other arrays gives as many NULLs.
+    """Builds a text[] literal; None when all values are None, for which `unnest` beside other arrays gives NULLs.
 
-    Raises ValueError for a text that Postgres cannot hold.
+    Raises:
+        ValueError: A text contains the character 0, which Postgres cannot hold.
     """
     texts = [value for value in values if value is not None]
     if not texts:
@@ -83,12 +84,15 @@ def text_array(values: Sequence[str | None]) -> str | None:
 
 
 def number_array(values: Sequence[float | None]) -> str | None:
-    """A float8[] or bigint[]; None as for `text_array`."""
+    """Builds a float8[] or bigint[] literal; None as for `text_array`."""
     if all(value is None for value in values):
         return None
     return f"{{{','.join('NULL' if value is None else repr(value) for value in values)}}}"
 
 
 def time_array(values: Iterable[datetime]) -> str:
-    """A float8[] of epoch seconds for `to_timestamp`, to the microsecond until the year 2106; the times are aware."""
+    """Builds a float8[] literal of epoch seconds for `to_timestamp`, exact to the microsecond until the year 2106.
+
+    The times must be timezone-aware.
+    """
     return f"{{{','.join(map(repr, map(datetime.timestamp, values)))}}}"

@@ -1,5 +1,4 @@
-"""The way into Postgres, the errors that say what to do when it is shut, and being told of changes at their commit
-(LISTEN)."""
+"""Postgres engines, errors that say how to fix an unavailable server, and connections that LISTEN for changes."""
 
 from collections.abc import Sequence
 from typing import TypeGuard
@@ -15,7 +14,7 @@ from components.store.timed import TimedConnection
 
 CONNECT_TIMEOUT_SECONDS = 5
 _UNREACHABLE = "start it with `duotempo up`, or check host, user, password and name in DUOTEMPO_DATABASE_URL"
-_REMEDIES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REMEDIES = {  # by SQLSTATE prefix, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": _UNREACHABLE,
     "57P": _UNREACHABLE,
     "42P01": "`duotempo up` makes Duotempo's tables",
@@ -23,22 +22,28 @@ _REMEDIES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/c
 }
 USERS, GONE, ITEMS = "duotempo_users", "duotempo_gone", "duotempo_items"
 VECTORS = "duotempo_vectors"
-"""Channels; the payload is a JSON array of the ids of who or what changed, empty for more than it can hold."""
+"""NOTIFY channels; the payload is a JSON array of the changed ids, empty when they do not fit."""
 ALIVE_SECONDS = 2.0
 KEEPALIVE_OPTIONS = "keepalives_idle=5&keepalives_interval=2&keepalives_count=3"
-"""A server that is gone without a word is missed after some ten seconds."""
+"""TCP keepalives that detect a silently lost server after about ten seconds."""
 
 
 class StoreError(DuotempoError):
-    """Postgres cannot do what was asked; the message names the server and says how to fix it, never the password."""
+    """Postgres cannot serve the request; the message names the server, without the password, and how to fix it."""
 
 
 def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -> Engine:
-    """An engine on psycopg 3 for a `postgresql://` URL; it checks a pooled connection before it lends it, unless it is
-    told not to, and lets wait for one so long.
+    """Creates a psycopg 3 engine for a `postgresql://` URL.
 
-    Raises StoreError when the URL is none of Postgres. Every use of the engine raises StoreError, naming host and
-    port, when the server is down, refuses the login, runs out of resources or lacks Duotempo's tables.
+    Every use of the engine raises StoreError, naming host and port, when the server is down, refuses the login, runs
+    out of resources or lacks Duotempo's tables.
+
+    Args:
+        pool_seconds: How long to wait for a pooled connection.
+        checked: Whether to test a pooled connection before use.
+
+    Raises:
+        StoreError: The URL is not one of Postgres.
     """
     try:
         parsed = make_url(url)
@@ -53,8 +58,8 @@ def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -
         parsed,
         pool_pre_ping=checked,
         pool_timeout=pool_seconds,
-        pool_use_lifo=True,  # few connections work much: each has its plans ready
-        hide_parameters=True,  # an error may be logged, and they hold what people wrote
+        pool_use_lifo=True,  # few connections do most of the work, so their prepared plans are reused
+        hide_parameters=True,  # errors may be logged, and parameters hold user data
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "duotempo"},
     )
 
@@ -68,22 +73,22 @@ def make_engine(url: str, *, pool_seconds: float = 30.0, checked: bool = True) -
 
 
 def is_server_error(error: BaseException | None) -> TypeGuard[psycopg.Error]:
-    """Whether a person has to fix the server for it, and not what was to be stored."""
+    """Whether the error is the server's (to be fixed by an operator), not that of the data."""
     if not isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable):
         return False
     return fault_of(error) is not Fault.ROW
 
 
 def store_error(url: URL, error: psycopg.Error) -> StoreError:
-    """What went wrong at which server, and how to fix it."""
-    state = error.sqlstate or "08000"  # a connection that was refused bears none
+    """Converts a psycopg error to a StoreError that names the server and says how to fix it."""
+    state = error.sqlstate or "08000"  # a refused connection has no state
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    remedy = next((remedy for beginning, remedy in _REMEDIES.items() if state.startswith(beginning)), "try again")
+    remedy = next((remedy for prefix, remedy in _REMEDIES.items() if state.startswith(prefix)), "try again")
     return StoreError(f"Postgres at {url.host}:{url.port or 5432} (database {url.database}): {reason}; {remedy}")
 
 
 def listen(url: str, channels: Sequence[str], name: str) -> TimedConnection:
-    """A connection that is told what comes on the channels; `name` shows in pg_stat_activity. Raises psycopg.Error."""
+    """Opens a connection that listens on the channels; `name` shows in pg_stat_activity. Raises psycopg.Error."""
     address = make_url(url).set(drivername="postgresql").update_query_string(KEEPALIVE_OPTIONS)
     connection = TimedConnection.connect(
         address.render_as_string(hide_password=False),
@@ -101,6 +106,6 @@ def listen(url: str, channels: Sequence[str], name: str) -> TimedConnection:
 
 
 def check_alive(connection: TimedConnection) -> None:
-    """Raises psycopg.OperationalError when the server does not answer in time, and so tells nothing either."""
+    """Raises psycopg.OperationalError when the server does not answer in time, so that notifications may be missed."""
     with connection.within(ALIVE_SECONDS):
         connection.execute("SELECT")

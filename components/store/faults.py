@@ -1,5 +1,4 @@
-"""Whose fault an error of the database is; and many rows in one go, of which one cannot be stored: it goes into
-quarantine and never keeps the others out."""
+"""Classifies database errors, and stores batches so that one bad row never keeps the others out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -20,24 +19,24 @@ STORE_ERRORS = (DBAPIError, DuotempoError, ValueError, OverflowError)
 
 
 class Fault(Enum):
-    """What to do about an error."""
+    """The kind of a database error, which determines how to react."""
 
     AWAY = "away"
-    """The server cannot be reached, ends, or has no connection left: wait until it is back."""
+    """The server is unreachable, shutting down or out of connections: wait until it is back."""
     PASSING = "passing"
-    """It answers and cannot do it now (a timeout, a conflict, no room), or not yet (a table is missing): try again
-    later, then less at a time."""
+    """The server cannot do it now (timeout, conflict, disk full) or not yet (missing table): retry later, in smaller
+    batches."""
     ROW = "row"
-    """It does not take what was to be stored (limits, data, integrity): no other try will help."""
+    """The server refuses the data (limits, types, integrity): retrying does not help."""
 
 
-_STATES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_STATES = {  # by SQLSTATE prefix, https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": Fault.AWAY,
     "57P": Fault.AWAY,
     "53300": Fault.AWAY,
     "25": Fault.PASSING,
     "40": Fault.PASSING,
-    "42": Fault.PASSING,  # what is missing is missing for all rows: the migrations wait
+    "42": Fault.PASSING,  # a missing table or column affects all rows: the migrations have not run yet
     "3F": Fault.PASSING,
     "53": Fault.PASSING,
     "55": Fault.PASSING,
@@ -48,22 +47,22 @@ _STATES = {  # by the beginning of SQLSTATE, https://www.postgresql.org/docs/cur
 
 
 def fault_of(error: BaseException) -> Fault:
-    """What is not of the database at all is the row's: it could not be written down."""
-    cause = next((one for one in _chain(error) if isinstance(one, psycopg.Error | PoolTimeout)), None)
+    """Classifies an error by its psycopg cause. Errors without one are the row's: it could not be encoded."""
+    cause = next((link for link in _chain(error) if isinstance(link, psycopg.Error | PoolTimeout)), None)
     if cause is None:
         return Fault.ROW
     if isinstance(cause, TimeIsUp):
         return Fault.PASSING
     state = None if isinstance(cause, PoolTimeout) else cause.sqlstate
-    if state is None:  # a connection that was refused or lost bears none, nor does what the driver itself refuses
+    if state is None:  # refused or lost connections have none, nor do errors that the driver itself raises
         lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
         return Fault.AWAY if lost else Fault.ROW
-    return next((fault for beginning, fault in _STATES.items() if state.startswith(beginning)), Fault.ROW)
+    return next((fault for prefix, fault in _STATES.items() if state.startswith(prefix)), Fault.ROW)
 
 
 def named(error: BaseException) -> str:
-    """The error without what its message may tell of people: `ProgramLimitExceeded 54000`."""
-    cause = next((one for one in _chain(error) if isinstance(one, psycopg.Error)), error)
+    """The error's type and SQLSTATE, such as `ProgramLimitExceeded 54000`; its message may quote user data."""
+    cause = next((link for link in _chain(error) if isinstance(link, psycopg.Error)), error)
     state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
     return f"{type(cause).__name__} {state}" if state else type(cause).__name__
 
@@ -80,9 +79,14 @@ def store_bisecting(
     store: Callable[[Sequence[Row]], None],
     refused: Callable[[Row, Exception], None],
 ) -> None:
-    """Stores rows inside the open transaction: together, else by halves, down to the rows that are `refused`.
+    """Stores rows in the open transaction; on a row error it bisects the batch to isolate the bad rows.
 
-    Raises what is not the fault of a row; nothing of the transaction can be kept then.
+    Args:
+        store: Writes a batch of rows.
+        refused: Receives each row that cannot be stored, with its error.
+
+    Raises:
+        Exception: Any error that is not a row's; the transaction must be rolled back then.
     """
     if not rows:
         return
@@ -101,11 +105,13 @@ def store_bisecting(
 
 
 def unstorable(error: Exception) -> str:
-    """The reason of a row that the database refuses: it quotes nothing of the row."""
+    """The rejection reason for a row that the database refuses; quotes nothing of the row."""
     return f"unstorable: the database refuses this row ({named(error)})"
 
 
 def rejected_row(row: EventRow | ItemRow, error: Exception, index: int = -1) -> Rejected:
-    """A cleaned row for quarantine. index: of its raw row, where that is known."""
-    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._asdict().items()}
-    return Rejected(index, told, unstorable(error))
+    """Converts a cleaned row for quarantine; `index` is that of its raw row, -1 if unknown."""
+    values = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._asdict().items()
+    }
+    return Rejected(index, values, unstorable(error))

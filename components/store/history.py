@@ -1,4 +1,4 @@
-"""What the store knows of one person: the latest events, and the vectors of their documents."""
+"""Reads users' latest events, and reads and writes the vectors of their documents."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, and_, bindparam, func, not_, select, text
 
 from components.histories.signals import RATED
@@ -16,23 +17,24 @@ from components.store.schema import Event, UserVector
 
 _VECTORS = ("user_id", "encoder", "as_of", "document_long", "document_short")
 _HISTORIES = text(
-    "SELECT asked.user_id, one.item_id, one.event, one.value, extract(epoch FROM one.occurred_at)::float8"
-    " FROM unnest(CAST(:users AS text[])) AS asked (user_id) CROSS JOIN LATERAL"
-    " (SELECT * FROM events WHERE events.user_id = asked.user_id"
-    " ORDER BY occurred_at DESC, received_at DESC, event_id DESC LIMIT :limit) AS one"
-    " ORDER BY one.occurred_at, one.received_at, one.event_id"
+    "SELECT requested.user_id, latest.item_id, latest.event, latest.value,"
+    " extract(epoch FROM latest.occurred_at)::float8"
+    " FROM unnest(CAST(:users AS text[])) AS requested (user_id) CROSS JOIN LATERAL"
+    " (SELECT * FROM events WHERE events.user_id = requested.user_id"
+    " ORDER BY occurred_at DESC, received_at DESC, event_id DESC LIMIT :limit) AS latest"
+    " ORDER BY latest.occurred_at, latest.received_at, latest.event_id"
 )
 _DOCUMENTS = select(UserVector.user_id, UserVector.document_long, UserVector.document_short).where(
     UserVector.user_id == func.any(bindparam("users")), UserVector.encoder == bindparam("encoder")
 )
 _ACTIVE_USERS = text(
     "SELECT user_id FROM events WHERE occurred_at >= :since"
-    " GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT :most"
+    " GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT :limit"
 )
 
 
 class Behaviour(NamedTuple):
-    """What a user did to an item. at: epoch seconds."""
+    """A user's interaction with an item; `at` in epoch seconds."""
 
     item_id: str
     event: str
@@ -41,7 +43,7 @@ class Behaviour(NamedTuple):
 
 
 def read_histories(connection: Connection, user_ids: Collection[str], limit: int) -> dict[str, list[Behaviour]]:
-    """The last `limit` events of each user, oldest first."""
+    """Reads the last `limit` events of each user, oldest first."""
     histories: dict[str, list[Behaviour]] = {user: [] for user in user_ids}
     for user, *event in connection.execute(_HISTORIES, {"users": list(user_ids), "limit": limit}):
         histories[user].append(Behaviour(*event))
@@ -49,12 +51,12 @@ def read_histories(connection: Connection, user_ids: Collection[str], limit: int
 
 
 def read_users_since(connection: Connection, since: datetime, limit: int) -> Sequence[str]:
-    """Users with events from `since` on, at most so many, the one with the latest first."""
-    return connection.scalars(_ACTIVE_USERS, {"since": since, "most": limit}).all()
+    """Reads up to `limit` users with events since a time, most recently active first."""
+    return connection.scalars(_ACTIVE_USERS, {"since": since, "limit": limit}).all()
 
 
-def read_documents(connection: Connection, user_ids: Collection[str], encoder: str) -> dict[str, np.ndarray]:
-    """LLM(D_l) and LLM(D_s) of each user who has vectors of this encoder, float32 (2, e), a zero row being absent."""
+def read_documents(connection: Connection, user_ids: Collection[str], encoder: str) -> dict[str, NDArray[np.float32]]:
+    """Reads LLM(D_l) and LLM(D_s) of each user with vectors of this encoder, (2, e) float32; an absent one is zero."""
     rows = connection.execute(_DOCUMENTS, {"users": list(user_ids), "encoder": encoder})
     return {user: _stacked(long, short) for user, long, short in rows}
 
@@ -64,18 +66,24 @@ def write_documents(
     encoder: str,
     user_ids: Sequence[str],
     as_of: Sequence[datetime],
-    long: np.ndarray,
-    short: np.ndarray,
+    long: NDArray[np.float32],
+    short: NDArray[np.float32],
 ) -> int:
-    """Stores the document vectors of n users, float32 (n, e) each; a zero row of `short` is absent. How many were kept.
+    """Stores the document vectors of n users unless stored ones have a later `as_of`.
 
-    A user's vectors are replaced unless those that are there are as of a later time. Of people who were erased since
-    their history was read, or do not consent any more, none are kept.
+    Users who were erased or withdrew consent since their history was read are skipped.
+
+    Args:
+        long: LLM(D_l), (n, e) float32.
+        short: LLM(D_s), (n, e) float32; a zero row is absent.
+
+    Returns:
+        The number of users whose vectors were stored.
     """
     absent = np.count_nonzero(short, axis=1) == 0
     rows = (
-        (user, encoder, moment, json.dumps(long[i].tolist()), None if absent[i] else json.dumps(short[i].tolist()))
-        for i, (user, moment) in enumerate(zip(user_ids, as_of, strict=True))
+        (user, encoder, time, json.dumps(long[i].tolist()), None if absent[i] else json.dumps(short[i].tolist()))
+        for i, (user, time) in enumerate(zip(user_ids, as_of, strict=True))
     )
     with engine.begin() as connection:
         lock_users(connection, user_ids)
@@ -92,12 +100,18 @@ def write_documents(
         ).rowcount
 
 
-def _stacked(long: Sequence[float], short: Sequence[float] | None) -> np.ndarray:
+def _stacked(long: Sequence[float], short: Sequence[float] | None) -> NDArray[np.float32]:
     return np.array([long, np.zeros(len(long)) if short is None else short], dtype=np.float32)
 
 
-def read_all_documents(engine: Engine, encoder: str, dimension: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Document vectors of all users by one encoder: ids (n,), as_of in epoch seconds (n,), float32 (n, 2, e)."""
+def read_all_documents(
+    engine: Engine, encoder: str, dimension: int
+) -> tuple[NDArray[np.object_], NDArray[np.float64], NDArray[np.float32]]:
+    """Reads the document vectors of all users by one encoder.
+
+    Returns:
+        User ids (n,), as_of in epoch seconds (n,) float64, and vectors (n, 2, e) float32; an absent short one is zero.
+    """
     query = select(UserVector.user_id, UserVector.as_of, UserVector.document_long, UserVector.document_short).where(
         UserVector.encoder == encoder
     )
@@ -111,14 +125,14 @@ def read_all_documents(engine: Engine, encoder: str, dimension: int) -> tuple[np
 
 
 def count_answers(engine: Engine, request_id: str) -> int:
-    """Events that answer a recommendation."""
+    """Counts the events that are feedback on a recommendation."""
     with engine.connect() as connection:
         query = select(func.count()).select_from(Event).where(Event.request_id == request_id)
         return connection.execute(query).scalar_one()
 
 
 def count_wanted(connection: Connection, since: datetime, settings: EventSettings) -> dict[str, int]:
-    """Positive events of each item from `since` on, those that `components.histories.signals` calls positive."""
+    """Counts each item's positive events since a time; `components.histories.signals` defines which are positive."""
     positive = [kind for kind, weight in settings.weights.items() if weight * settings.signs[kind] > 0]
     disliked = and_(Event.event.in_(RATED), func.coalesce(Event.value, settings.dislike_below) < settings.dislike_below)
     counted = select(Event.item_id, func.count()).where(

@@ -1,4 +1,4 @@
-"""What the service showed, to whom, when and how likely; what a shadow would have shown; and the last batch run."""
+"""Writes served lists (impressions), shadow answers and batch recommendations."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _RECORD = text(
 )
 _NO_TOMBSTONES = {"key": None, "hashes": None}
 MAY_HAVE_TOMBSTONES = "keyed"
-"""Whether the store may hold tombstones, as a connection knows for as long as it is open."""
+"""Key of a connection's cached flag (`Connection.info`): whether the store may hold tombstones."""
 _SERVED_BY = text(
     "SELECT request_id, user_id, variant, model_version FROM impressions"
     " WHERE request_id = ANY(CAST(:request_ids AS text[]))"
@@ -37,7 +37,7 @@ _DELETE_EXCLUDED = (
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer of the service; `items` are {item_id, rank, score, propensity, greedy}, or the JSON of them."""
+    """One served list; `items` are {item_id, rank, score, propensity, greedy}, or their JSON."""
 
     request_id: str
     user_id: str
@@ -48,25 +48,27 @@ class Answered:
 
 
 def record_impressions(connection: Connection, privacy: Privacy, answers: Sequence[Answered]) -> None:
-    """Keeps answers to people of whom something may be kept, by one statement; the same answer twice is kept once. The
-    partitions must be there. Raises PrivacyError."""
-    users = [one.user_id for one in answers]
-    asked = {
+    """Stores served lists in one statement, except those of refused users. Storing a list twice has no effect.
+
+    The partitions must exist. Raises PrivacyError.
+    """
+    users = [answer.user_id for answer in answers]
+    parameters = {
         "space": LOCK_SPACE,
         "buckets": lock_buckets(users),
-        "request_ids": text_array([one.request_id for one in answers]),
+        "request_ids": text_array([answer.request_id for answer in answers]),
         "users": text_array(users),
-        "versions": text_array([one.model_version for one in answers]),
-        "variants": text_array([one.variant for one in answers]),
-        "moments": time_array(one.served_at for one in answers),
-        "lists": b"\n".join([orjson.dumps(one.items) for one in answers]).decode(),
+        "versions": text_array([answer.model_version for answer in answers]),
+        "variants": text_array([answer.variant for answer in answers]),
+        "moments": time_array(answer.served_at for answer in answers),
+        "lists": b"\n".join([orjson.dumps(answer.items) for answer in answers]).decode(),
     }
     keyed = connection.info.get(MAY_HAVE_TOMBSTONES, privacy.pseudonyms)
-    key = connection.scalar(_RECORD, asked | (_tombstones(privacy, users) if keyed else _NO_TOMBSTONES))
+    key = connection.scalar(_RECORD, parameters | (_tombstones(privacy, users) if keyed else _NO_TOMBSTONES))
     if key is not None:
         check_key(key, privacy)
         connection.info[MAY_HAVE_TOMBSTONES] = True
-        connection.execute(_RECORD, asked | _tombstones(privacy, users))
+        connection.execute(_RECORD, parameters | _tombstones(privacy, users))
 
 
 def _tombstones(privacy: Privacy, user_ids: Sequence[str]) -> dict[str, str | None]:
@@ -74,7 +76,7 @@ def _tombstones(privacy: Privacy, user_ids: Sequence[str]) -> dict[str, str | No
 
 
 def read_answerers(connection: Connection, request_ids: Collection[str]) -> dict[tuple[str, str], Part]:
-    """Variant and version of the answers, by (request_id, user_id); those that were not kept are missing."""
+    """Reads which variant and version served each request, by (request_id, user_id); unstored requests are missing."""
     if not request_ids:
         return {}
     rows = connection.execute(_SERVED_BY, {"request_ids": text_array(list(request_ids))})
@@ -91,7 +93,7 @@ def record_shadow(
     seconds: float,
     error: str | None,
 ) -> None:
-    """Keeps how a shadow would have answered: the share of the shown items that it lists too, or its error."""
+    """Stores a shadow's answer: its overlap with the served items (0 to 1), its time in seconds, or its error."""
     answer = {
         "request_id": request_id,
         "answered_at": answered_at,
@@ -104,14 +106,20 @@ def record_shadow(
 
 
 def replace_recommendations(engine: Engine, recommendations: pa.Table, model_version: str) -> int:
-    """Puts user_id, rank, item_id, score into batch_recommendations in place of what was there: how many rows.
+    """Replaces the content of batch_recommendations.
 
-    Of people who were erased meanwhile, or do not consent any more, none are kept.
+    Users who were erased meanwhile or withdrew consent are skipped.
+
+    Args:
+        recommendations: user_id, rank, item_id, score.
+
+    Returns:
+        The number of stored rows.
     """
     rows = zip(*(recommendations[name].to_pylist() for name in _COLUMNS[:4]), strict=True)
     with engine.begin() as connection:
         lock_users(connection, recommendations[Columns.USER].unique().to_pylist())
         connection.execute(text("TRUNCATE batch_recommendations"))
         copy_rows(connection, "batch_recommendations", _COLUMNS, ((*row, model_version) for row in rows))
-        gone = connection.execute(text(_DELETE_EXCLUDED))
-    return recommendations.num_rows - gone.rowcount
+        excluded = connection.execute(text(_DELETE_EXCLUDED))
+    return recommendations.num_rows - excluded.rowcount

@@ -1,4 +1,4 @@
-"""Text vectors of items that came after a training: wanted by the service, made by the resident encoder."""
+"""Text vectors of new items: requested by the service, computed by the resident encoder."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -14,7 +15,7 @@ from components.store.schema import Item, ItemVector
 
 ENCODER = "encoder"
 LISTENER = "duotempo encoder"
-"""The name of the resident encoder's connection that listens."""
+"""application_name of the resident encoder's LISTEN connection."""
 _WRITE = text(
     "UPDATE item_vectors SET content_hash = made.content_hash, vector = cast(made.vector AS vector)"
     " FROM unnest(cast(:items AS text[]), cast(:hashes AS text[]), cast(:vectors AS text[]))"
@@ -25,7 +26,7 @@ _WRITE = text(
 
 @dataclass(frozen=True)
 class VectorOfItem:
-    """An item of the catalogue with the unit vector of its text, float32 (e,), zero where that is empty."""
+    """An item with the unit vector of its text, (e,) float32, zero for an empty text."""
 
     item_id: str
     title: str
@@ -33,41 +34,51 @@ class VectorOfItem:
     available: bool
     published_at: datetime | None
     content_hash: str
-    vector: np.ndarray
+    vector: NDArray[np.float32]
 
 
 def vector_hashes(connection: Connection, encoder: str, item_ids: Collection[str]) -> dict[str, str | None]:
-    """The content_hash of the vectors that were asked for, by item; None where one waits."""
+    """The content_hash of the requested vectors by item; None while one is pending."""
     of_items = select(ItemVector.item_id, ItemVector.content_hash).where(ItemVector.item_id == func.any(list(item_ids)))
     rows = connection.execute(of_items.where(ItemVector.encoder == encoder))
     return {row.item_id: row.content_hash for row in rows}
 
 
 def read_item_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[VectorOfItem]:
-    """Those of the items whose vectors are there, by item_id."""
+    """Reads the items whose vectors are computed, sorted by item_id."""
     of_item = (Item.item_id, Item.title, Item.category, Item.available, Item.published_at)
     columns = select(*of_item, ItemVector.content_hash, ItemVector.vector)
     rows = columns.join(ItemVector, ItemVector.item_id == Item.item_id).where(
         ItemVector.encoder == encoder, ItemVector.vector.is_not(None), Item.item_id == func.any(list(item_ids))
     )
-    found = connection.execute(rows.order_by(Item.item_id)).mappings()
-    return [VectorOfItem(**{**row, Columns.VECTOR: np.asarray(row[Columns.VECTOR], np.float32)}) for row in found]
+    matches = connection.execute(rows.order_by(Item.item_id)).mappings()
+    return [VectorOfItem(**{**row, Columns.VECTOR: np.asarray(row[Columns.VECTOR], np.float32)}) for row in matches]
 
 
 def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[str]:
-    """Asks for the vectors of items by an encoder, named by its key: those that were not asked for before. An item
-    that is gone is left out."""
+    """Requests the vectors of items by an encoder; deleted items are skipped.
+
+    Args:
+        encoder: Key of the encoder.
+
+    Returns:
+        The item_ids that were not requested before.
+    """
     wanted = select(Item.item_id, literal(encoder)).where(Item.item_id == func.any(list(item_ids)))
     rows = insert(ItemVector).from_select([Columns.ITEM, ENCODER], wanted.order_by(Item.item_id))
     return list(connection.scalars(rows.on_conflict_do_nothing().returning(ItemVector.item_id)))
 
 
 def wanted_items(connection: Connection, encoders: Collection[str], limit: int) -> list[dict[str, object]]:
-    """At most so many items that wait longest for a vector of one of the encoders, or whose text may have changed:
-    item_id, encoder, content_hash, title, category, description. Locked to the end of the transaction; those that
-    another has locked are left out."""
+    """Reads up to `limit` items whose vector is pending or outdated, oldest request first.
+
+    The rows are locked until the end of the transaction; rows locked by others are skipped.
+
+    Returns:
+        Rows of item_id, encoder, content_hash, title, category, description.
+    """
     columns = [ItemVector.item_id, ItemVector.encoder, Item.content_hash, Item.title, Item.category, Item.description]
-    waiting = (
+    pending = (
         select(*columns)
         .join(Item, Item.item_id == ItemVector.item_id)
         .where(ItemVector.encoder.in_(encoders), ItemVector.content_hash.is_distinct_from(Item.content_hash))
@@ -75,31 +86,31 @@ def wanted_items(connection: Connection, encoders: Collection[str], limit: int) 
         .limit(limit)
         .with_for_update(of=ItemVector, skip_locked=True)
     )
-    return [dict(row) for row in connection.execute(waiting).mappings()]
+    return [dict(row) for row in connection.execute(pending).mappings()]
 
 
 def write_vectors(
-    connection: Connection, encoder: str, item_ids: Sequence[str], hashes: Sequence[str], vectors: np.ndarray
+    connection: Connection, encoder: str, item_ids: Sequence[str], hashes: Sequence[str], vectors: NDArray[np.float32]
 ) -> None:
-    """Keeps float32 (n, e) vectors of n items, made of the content of these hashes."""
+    """Stores vectors (n, e) float32 of n items, with the content hashes that they were computed from."""
     rows = [json.dumps(vector.tolist()) for vector in vectors]
-    made = {"items": list(item_ids), "hashes": list(hashes), "vectors": rows, "encoder": encoder}
-    connection.execute(_WRITE, made)
+    parameters = {"items": list(item_ids), "hashes": list(hashes), "vectors": rows, "encoder": encoder}
+    connection.execute(_WRITE, parameters)
 
 
 def strange_encoders(connection: Connection, encoders: Collection[str]) -> dict[str, int]:
-    """How many items wait for a vector of each encoder that is none of these."""
-    waiting = select(ItemVector.encoder, func.count().label("items")).where(ItemVector.vector.is_(None))
-    strange = waiting.where(ItemVector.encoder.not_in(encoders)).group_by(ItemVector.encoder)
-    return {row.encoder: row.items for row in connection.execute(strange)}
+    """Counts the pending vectors of each encoder that is not among these."""
+    pending = select(ItemVector.encoder, func.count().label("items")).where(ItemVector.vector.is_(None))
+    unknown = pending.where(ItemVector.encoder.not_in(encoders)).group_by(ItemVector.encoder)
+    return {row.encoder: row.items for row in connection.execute(unknown)}
 
 
 def forget_vectors(connection: Connection, before: datetime) -> int:
-    """Removes the vectors that were asked for before that moment: how many. Who still needs one asks again."""
+    """Deletes the vectors requested before that time and returns their number; a needed one is requested again."""
     return connection.execute(delete(ItemVector).where(ItemVector.wanted_at < before)).rowcount
 
 
 def encoder_listens(connection: Connection) -> bool:
-    """Whether a resident encoder is ready and hears of new items."""
+    """Whether a resident encoder is ready and listens for new items."""
     listeners = text("SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = :name")
     return connection.execute(listeners, {"name": LISTENER}).first() is not None

@@ -1,7 +1,7 @@
-"""API keys: made, rotated, revoked; of a key the store holds the digest only.
+"""API keys: create, rotate, revoke, verify. The store holds only the digest of a key.
 
-A key is 256 random bits, so that its plain SHA-256 is as hard to turn back as to guess the key: the slow hashes that
-passwords need would cost every request their time and add nothing.
+A key has 256 random bits, so inverting its plain SHA-256 is as hard as guessing the key. A slow password hash would
+delay every request and add no security.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from components.store.schema import ApiKey
 RECOMMEND, FEEDBACK, ADMIN = "recommend", "feedback", "admin"
 SCOPES = (RECOMMEND, FEEDBACK, ADMIN)
 SIGN_IN = "sign_in"
-"""The scope of a key that does nothing but begin a session, once."""
+"""The scope of a single-use key that can only start a session."""
 LINK, SESSION = "sign-in link", "signed-in page"
 """Names of the keys that `create_link` and `sign_in` make."""
 LINK_LIFETIME = timedelta(minutes=5)
@@ -31,12 +31,17 @@ _DUMMY_DIGEST = hashlib.sha256(b"").hexdigest()
 
 
 class UnknownKey(DuotempoError):
-    """There is no such key or scope; the message names those that there are."""
+    """There is no such key or scope; the message lists the existing ones."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the store knows it. key_id: public, part of the key. expires_at: None for a key without an end."""
+    """A stored API key.
+
+    Attributes:
+        key_id: Public part of the key.
+        expires_at: None for a key that does not expire.
+    """
 
     key_id: str
     name: str
@@ -45,13 +50,14 @@ class Key:
     expires_at: datetime | None
 
     def lives(self, now: datetime) -> bool:
+        """Whether the key has not expired."""
         return self.expires_at is None or now < self.expires_at
 
 
 def create_key(
     connection: Connection, name: str, scopes: Sequence[str], lifetime: timedelta | None = None
 ) -> tuple[str, str]:
-    """(key_id, key) of a new key: the key itself is told here and never again. Raises UnknownKey."""
+    """Creates a key and returns (key_id, key). The key itself cannot be read again later. Raises UnknownKey."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise UnknownKey(f"no scope {', '.join(unknown) or 'was named'}: the scopes are {', '.join(SCOPES)}")
@@ -59,20 +65,20 @@ def create_key(
 
 
 def create_link(connection: Connection) -> str:
-    """A token for which `sign_in` gives a session, once, within LINK_LIFETIME. Old links and sessions go."""
-    ended = delete(ApiKey).where(ApiKey.name.in_([LINK, SESSION]), ApiKey.expires_at < func.now())
-    connection.execute(ended)
+    """Creates a single-use token for `sign_in`, valid for LINK_LIFETIME. Deletes expired links and sessions."""
+    expired = delete(ApiKey).where(ApiKey.name.in_([LINK, SESSION]), ApiKey.expires_at < func.now())
+    connection.execute(expired)
     return _create(connection, LINK, [SIGN_IN], LINK_LIFETIME)[1]
 
 
 def sign_in(connection: Connection, token: str) -> str | None:
-    """The key of a new session, with all scopes, for a token that nobody has used; None for any other."""
+    """Exchanges an unused token for the key of a new session with all scopes; None for any other token."""
     parts = _KEY.fullmatch(token)
     if parts is None:
         return None
     unused = (ApiKey.key_id == parts[1], ApiKey.digest == _digest(token), ApiKey.scopes == [SIGN_IN])
-    taken = delete(ApiKey).where(*unused, ApiKey.expires_at > func.now()).returning(ApiKey.key_id)
-    if connection.execute(taken).one_or_none() is None:
+    consumed = delete(ApiKey).where(*unused, ApiKey.expires_at > func.now()).returning(ApiKey.key_id)
+    if connection.execute(consumed).one_or_none() is None:
         return None
     return _create(connection, SESSION, SCOPES, SESSION_LIFETIME)[1]
 
@@ -87,40 +93,45 @@ def _create(connection: Connection, name: str, scopes: Sequence[str], lifetime: 
 
 
 def rotate_key(connection: Connection, key_id: str, grace: timedelta) -> tuple[str, str]:
-    """(key_id, key) of a successor with the same name and scopes; the old key ends after `grace`. Raises UnknownKey."""
+    """Creates a key with the same name and scopes and returns (key_id, key); the old one expires after `grace`.
+
+    Raises UnknownKey.
+    """
     old = _valid_key(connection, key_id)
     revoke_key(connection, key_id, grace)
     return create_key(connection, old.name, sorted(old.scopes))
 
 
 def revoke_key(connection: Connection, key_id: str, grace: timedelta = timedelta(0)) -> None:
-    """Ends a key after `grace`. Raises UnknownKey."""
+    """Makes a key expire after `grace`. Raises UnknownKey."""
     _valid_key(connection, key_id)
     end = datetime.now(UTC) + grace
     connection.execute(update(ApiKey).where(ApiKey.key_id == key_id).values(expires_at=end))
 
 
 def read_keys(connection: Connection) -> dict[str, Key]:
-    """All keys by their key_id, in the order they were made, those that have ended too."""
+    """All keys by key_id, oldest first, including expired ones."""
     rows = connection.execute(select(ApiKey.__table__).order_by(ApiKey.created_at)).all()
     return {row.key_id: Key(row.key_id, row.name, frozenset(row.scopes), row.digest, row.expires_at) for row in rows}
 
 
 def verify(keys: Mapping[str, Key], presented: str, now: datetime) -> Key | None:
-    """The living key that was presented, None when there is none. Digests are compared in constant time, and an
-    unknown key takes as long as a wrong one."""
+    """The valid key that was presented, or None.
+
+    Digests are compared in constant time, and an unknown key_id takes as long as a wrong key.
+    """
     parts = _KEY.fullmatch(presented)
-    known = keys.get(parts[1]) if parts else None
-    same = hmac.compare_digest(_digest(presented), known.digest if known else _DUMMY_DIGEST)
-    return known if known and same and known.lives(now) else None
+    key = keys.get(parts[1]) if parts else None
+    matches = hmac.compare_digest(_digest(presented), key.digest if key else _DUMMY_DIGEST)
+    return key if key and matches and key.lives(now) else None
 
 
 def _valid_key(connection: Connection, key_id: str) -> Key:
     now = datetime.now(UTC)
-    living = {name: key for name, key in read_keys(connection).items() if key.lives(now)}
-    if key_id not in living:
-        raise UnknownKey(f"there is no living key {key_id}: there are {', '.join(living) or 'none'}")
-    return living[key_id]
+    valid = {name: key for name, key in read_keys(connection).items() if key.lives(now)}
+    if key_id not in valid:
+        raise UnknownKey(f"there is no living key {key_id}: there are {', '.join(valid) or 'none'}")
+    return valid[key_id]
 
 
 def _digest(key: str) -> str:

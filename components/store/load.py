@@ -1,4 +1,4 @@
-"""Cleaned rows to Postgres, rejected ones to quarantine, once each however often they come."""
+"""Idempotent writes of cleaned rows to Postgres, and of rejected rows to quarantine."""
 
 import hashlib
 import json
@@ -18,11 +18,11 @@ from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow, Rejected
 
 BATCH_SIZE = 20_000
-"""Events in one statement."""
+"""Most events per statement."""
 _TYPES = {"value": "float8", "occurred_at": "float8", "arrival": "bigint"}
 _ARRAYS: dict[str, Callable[[Any], str | None]] = {"value": number_array, "occurred_at": time_array}
 EVENT_ARRAYS = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in (*EventRow._fields, "arrival"))
-"""The parameters of `append_events` and `take_in`, see `functions/append_events.sql`; `event_arrays` gives them."""
+"""SQL parameters of the functions `append_events` and `take_in` (`functions/`); `event_arrays` builds them."""
 _APPEND = text(f"SELECT append_events({EVENT_ARRAYS})")
 _ITEMS = ", ".join(ItemRow._fields)
 _CHANGED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ItemRow._fields if name != "item_id")
@@ -49,118 +49,136 @@ _REMOVE = (
 
 
 def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
-    """Stores events (event_id unique among them) and the users they name; the event_ids that were there before.
+    """Inserts events and the users they name.
 
-    Missing partitions are made in transactions of their own. received_at grows by a microsecond a row, so that it
-    keeps the order of arrival among events of one time.
+    Missing partitions are created in separate transactions. received_at grows by a microsecond per row, so that it
+    keeps the order of arrival among events with equal times.
+
+    Args:
+        rows: Events with unique event_ids.
+
+    Returns:
+        The event_ids that were stored already.
     """
-    known: set[str] = set()
+    existing: set[str] = set()
     for part in _parts(connection, rows):
-        known.update(connection.scalars(_APPEND, event_arrays(part)))
-    return known
+        existing.update(connection.scalars(_APPEND, event_arrays(part)))
+    return existing
 
 
 def append_valid_events(connection: Connection, rows: Sequence[EventRow]) -> tuple[set[str], list[Rejected]]:
-    """As `append_events`, without the rows that the database refuses, which are told too."""
-    known: set[str] = set()
-    refused: list[Rejected] = []
+    """Like `append_events`, but returns the rows that the database refuses instead of failing.
+
+    Returns:
+        The event_ids that were stored already, and the refused rows.
+    """
+    existing: set[str] = set()
+    rejected: list[Rejected] = []
     for part in _parts(connection, rows):
         store_bisecting(
             connection,
             part,
-            lambda some: known.update(connection.scalars(_APPEND, event_arrays(some)).all()),
-            lambda one, error: refused.append(rejected_row(one[1], error)),
+            lambda chunk: existing.update(connection.scalars(_APPEND, event_arrays(chunk)).all()),
+            lambda indexed, error: rejected.append(rejected_row(indexed[1], error)),
         )
-    return known, refused
+    return existing, rejected
 
 
 def _parts(connection: Connection, rows: Sequence[EventRow]) -> Iterator[list[tuple[int, EventRow]]]:
-    """Events with their places, so many that one statement takes them; their partitions are there."""
+    """Batches of indexed events, each small enough for one statement; creates their partitions first."""
     times = [row.occurred_at for row in rows]
     if missing_months(connection, times):
         ensure_partitions(connection.engine.begin, times)
-    arrived = sorted_for_insert(rows)
+    ordered = sorted_for_insert(rows)
     for start in range(0, len(rows), BATCH_SIZE):
-        yield arrived[start : start + BATCH_SIZE]
+        yield ordered[start : start + BATCH_SIZE]
 
 
 def sorted_for_insert(rows: Sequence[EventRow]) -> list[tuple[int, EventRow]]:
-    """Events with their places, in the order in which all writers store them: no deadlock."""
-    return sorted(enumerate(rows), key=lambda one: one[1].event_id)
+    """Indexed events, sorted by event_id: every writer inserts in the same order, which rules out deadlocks."""
+    return sorted(enumerate(rows), key=lambda indexed: indexed[1].event_id)
 
 
-def event_arrays(arrived: Sequence[tuple[int, EventRow]]) -> dict[str, str | None]:
-    """Some of `sorted_for_insert` as the parameters `EVENT_ARRAYS`."""
-    if not arrived:
+def event_arrays(indexed: Sequence[tuple[int, EventRow]]) -> dict[str, str | None]:
+    """Converts indexed events (see `sorted_for_insert`) to the parameters of `EVENT_ARRAYS`."""
+    if not indexed:
         return dict.fromkeys((*EventRow._fields, "arrival"))
-    arrival, events = zip(*arrived, strict=True)
+    positions, events = zip(*indexed, strict=True)
     columns = zip(EventRow._fields, zip(*events, strict=True), strict=True)
     arrays = {name: _ARRAYS.get(name, text_array)(values) for name, values in columns}
-    return arrays | {"arrival": number_array(arrival)}
+    return arrays | {"arrival": number_array(positions)}
 
 
 def upsert_items(connection: Connection, rows: Sequence[ItemRow], *, replace: bool = True) -> tuple[int, int]:
-    """Stores items: how many were new, how many changed.
+    """Inserts new items and updates changed ones.
 
-    Without `replace` known ones stay as they are.
+    Args:
+        replace: Whether to update existing items.
+
+    Returns:
+        The numbers of inserted and of updated items.
     """
     if not rows:
         return 0, 0
-    staged = (
+    staging = (
         f"CREATE TEMP TABLE IF NOT EXISTS incoming_items ON COMMIT DELETE ROWS AS SELECT {_ITEMS} FROM items LIMIT 0"
     )
-    connection.execute(text(staged))
+    connection.execute(text(staging))
     connection.execute(text("TRUNCATE incoming_items"))
     copy_rows(connection, "incoming_items", ItemRow._fields, rows)
     update = f"UPDATE SET {_CHANGED}, updated_at = now() WHERE items.content_hash <> EXCLUDED.content_hash"
-    added = connection.scalars(
+    inserted_flags = connection.scalars(
         text(
             f"INSERT INTO items ({_ITEMS}) SELECT {_ITEMS} FROM incoming_items ORDER BY item_id"
             f" ON CONFLICT (item_id) DO {update if replace else 'NOTHING'} RETURNING xmax = 0"
         )
     ).all()  # xmax is 0 in a row that no earlier version precedes
-    return sum(added), len(added) - sum(added)
+    return sum(inserted_flags), len(inserted_flags) - sum(inserted_flags)
 
 
 def upsert_sound_items(
     connection: Connection, rows: Sequence[ItemRow], *, replace: bool = True
 ) -> tuple[int, int, list[tuple[ItemRow, Exception]]]:
-    """As `upsert_items`, without the rows that the database refuses, which are told too."""
+    """Like `upsert_items`, but also returns the rows that the database refuses instead of failing."""
     counts: list[tuple[int, int]] = []
-    refused: list[tuple[ItemRow, Exception]] = []
+    rejected: list[tuple[ItemRow, Exception]] = []
     store_bisecting(
         connection,
         rows,
-        lambda some: counts.append(upsert_items(connection, some, replace=replace)),
-        lambda row, error: refused.append((row, error)),
+        lambda chunk: counts.append(upsert_items(connection, chunk, replace=replace)),
+        lambda row, error: rejected.append((row, error)),
     )
-    return sum(added for added, _ in counts), sum(changed for _, changed in counts), refused
+    return sum(added for added, _ in counts), sum(changed for _, changed in counts), rejected
 
 
 def quarantine(connection: Connection, source: str, rejected: Sequence[Rejected]) -> None:
-    """Keeps rejected rows, long values by their beginning and sha256; one that this source brought before is not kept
-    again."""
+    """Stores rejected rows once per source and reason; long values are truncated, with their sha256."""
     if not rejected:
         return
-    rows, reasons = [json.dumps(json_safe(one.row)) for one in rejected], [one.reason for one in rejected]
+    rows, reasons = [json.dumps(json_safe(entry.row)) for entry in rejected], [entry.reason for entry in rejected]
     connection.execute(_QUARANTINE, {"source": source, "rows": rows, "reasons": reasons})
 
 
 def quarantine_all(connection: Connection, source: str, rejected: Sequence[Rejected]) -> None:
-    """As `quarantine`; of a row that the database refuses there too the sha256 alone is kept."""
+    """Like `quarantine`; if the database refuses even the quarantined row, only its sha256 is stored."""
 
-    def refused(one: Rejected, error: Exception) -> None:
-        digest = hashlib.sha256(json.dumps(json_safe(one.row)).encode()).hexdigest()
-        quarantine(connection, source, [Rejected(one.index, {"sha256": digest}, unstorable(error))])
+    def quarantine_digest(entry: Rejected, error: Exception) -> None:
+        digest = hashlib.sha256(json.dumps(json_safe(entry.row)).encode()).hexdigest()
+        quarantine(connection, source, [Rejected(entry.index, {"sha256": digest}, unstorable(error))])
 
-    store_bisecting(connection, rejected, lambda some: quarantine(connection, source, some), refused)
+    store_bisecting(connection, rejected, lambda chunk: quarantine(connection, source, chunk), quarantine_digest)
 
 
 @dataclass(frozen=True)
 class Taken:
-    """known: the event_ids that were there before. Where anything else is told, nothing was stored: refused: users of
-    whom nothing may be kept, with the reason; unknown: items that the catalogue lacks; keyed: the tombstones must be
-    asked too."""
+    """The result of `take_in`. If anything but `known` is set, nothing was stored.
+
+    Attributes:
+        known: The event_ids that were stored already.
+        refused: Users whose data may not be stored, with the reason.
+        unknown: Items that are not in the catalogue.
+        keyed: Whether the call must be repeated with a check of the tombstones.
+    """
 
     known: Set[str]
     refused: Mapping[str, str]
@@ -175,11 +193,19 @@ class Taken:
 def take_in(
     connection: Connection, privacy: Privacy, user_ids: Collection[str], rows: Sequence[EventRow], *, keyed: bool
 ) -> Taken:
-    """Stores events (event_id unique among them) of users under the lock of `lock_users`, if all of these users and
-    items are welcome. keyed: asks the tombstones, too. The partitions must be there. Raises PrivacyError."""
+    """Inserts events under the lock of `lock_users`, all or none: only if all users and items are accepted.
+
+    Args:
+        user_ids: The users whose data may not change meanwhile, as the store names them.
+        rows: Events with unique event_ids; their partitions must exist.
+        keyed: Whether to check the tombstones.
+
+    Raises:
+        PrivacyError: The store is tied to another privacy key.
+    """
     users = storable_ids(user_ids)
     hashes = {privacy.tombstone(user): user for user in users} if keyed else {}
-    asked = {
+    parameters = {
         "space": LOCK_SPACE,
         "buckets": lock_buckets(user_ids),
         "users": text_array(users),
@@ -187,25 +213,29 @@ def take_in(
         "key": privacy.key_id if keyed else None,
         "hashes": text_array(list(hashes)),
     }
-    said: dict[str, list[str]] = {}
-    for what, name in connection.execute(_TAKE_IN, asked | event_arrays(sorted_for_insert(rows))):
-        said.setdefault(what, []).append(name)
-    for key in said.get("key", []):
+    answers: dict[str, list[str]] = {}
+    for kind, name in connection.execute(_TAKE_IN, parameters | event_arrays(sorted_for_insert(rows))):
+        answers.setdefault(kind, []).append(name)
+    for key in answers.get("key", []):
         check_key(key, privacy)
-    refused = dict.fromkeys(said.get("no_consent", []), NO_CONSENT)
-    refused |= {hashes[one]: FORGOTTEN for one in said.get("forgotten", [])}
-    return Taken(set(said.get("known", [])), refused, set(said.get("unknown_item", [])), "key" in said)
+    refused = dict.fromkeys(answers.get("no_consent", []), NO_CONSENT)
+    refused |= {hashes[user_hash]: FORGOTTEN for user_hash in answers.get("forgotten", [])}
+    return Taken(set(answers.get("known", [])), refused, set(answers.get("unknown_item", [])), "key" in answers)
 
 
 def put_aside(connection: Connection, reasons: Mapping[str, str]) -> int:
-    """Moves events to quarantine, with the reasons by event_id: how many were there. The same event may come again."""
+    """Moves events to quarantine, with their reasons by event_id. The same events can be ingested again later.
+
+    Returns:
+        How many of the events were stored.
+    """
     ids = {"ids": list(reasons)}
     lock_users(connection, {row.user_id for row in connection.execute(_FIND, ids)})
-    found: dict[str, list[Rejected]] = defaultdict(list)
+    by_source: dict[str, list[Rejected]] = defaultdict(list)
     for event_id, _, source, row in connection.execute(_FIND, ids):
-        found[source].append(Rejected(-1, row, f"failed_validation: {reasons[event_id]}"))
-    for source, rejected in found.items():
+        by_source[source].append(Rejected(-1, row, f"failed_validation: {reasons[event_id]}"))
+    for source, rejected in by_source.items():
         quarantine_all(connection, source, rejected)
     for statement in _REMOVE:
         connection.execute(statement, ids)
-    return sum(map(len, found.values()))
+    return sum(map(len, by_source.values()))

@@ -1,4 +1,4 @@
-"""What the service showed and what people did in a window of time: of those who consent, as in a snapshot."""
+"""Reads what was served and how users responded in a time window, of consenting users only; stores measurements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy import Engine, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -14,7 +15,7 @@ from components.core.columns import Columns
 from components.store.schema import DriftMeasure, OnlineMetric
 
 PROPENSITY, GREEDY = "propensity", "greedy"
-"""How likely the item was to stand at its place, in (0, 1], and whether it stands there without exploration too; see
+"""The probability, in (0, 1], of the item at its rank, and whether it ranks there without exploration, too; see
 `components.ranking.rerank`."""
 EXPOSURE_COLUMNS = [
     Columns.REQUEST, Columns.USER, Columns.MODEL_VERSION, Columns.VARIANT, Columns.ITEM, Columns.RANK, Columns.SCORE,
@@ -33,7 +34,7 @@ _FEEDBACK = f"SELECT request_id, item_id, event, value {_EVENTS} AND request_id 
 _EVENT_COUNTS = f"""
     SELECT event, hour, item_id, count(*) FROM (
         SELECT event, extract(hour FROM occurred_at AT TIME ZONE 'UTC')::int AS hour, item_id {_EVENTS}
-    ) AS met GROUP BY GROUPING SETS ((event), (hour), (item_id))"""
+    ) AS counted GROUP BY GROUPING SETS ((event), (hour), (item_id))"""
 _SCORES = """
     SELECT (shown->>'score')::float8 FROM (
         SELECT items FROM impressions LEFT JOIN users USING (user_id)
@@ -54,14 +55,14 @@ Table = type[DriftMeasure] | type[OnlineMetric]
 
 @dataclass(frozen=True)
 class Window:
-    """A span of time, both ends aware; `until` is no part of it."""
+    """A time window [since, until), both ends timezone-aware."""
 
     since: datetime
     until: datetime
 
     @classmethod
     def before(cls, until: datetime, days: float) -> "Window":
-        """The `days` that end at `until`."""
+        """The window of the last `days` before `until`."""
         return cls(until - timedelta(days=days), until)
 
     @property
@@ -71,7 +72,7 @@ class Window:
 
 @dataclass(frozen=True)
 class EventCounts:
-    """The events of a window, counted: by kind, by hour of the day (UTC, 0 to 23), by item."""
+    """Event counts of a window by kind, by hour of the day (UTC, 0 to 23) and by item."""
 
     kinds: dict[str, int]
     hours: dict[int, int]
@@ -84,8 +85,12 @@ class EventCounts:
 
 @dataclass(frozen=True)
 class ShadowStats:
-    """What a shadow would have answered in a window. overlap: mean share of the shown list that it has too, None where
-    all failed; seconds: 95 % of its answers took no longer."""
+    """Statistics of a shadow's answers in a window.
+
+    Attributes:
+        overlap: Mean share of the served list that the shadow lists, too; None where all answers failed.
+        seconds: 95th percentile of its response times.
+    """
 
     model_version: str
     answers: int
@@ -95,61 +100,65 @@ class ShadowStats:
 
 
 def read_exposures(engine: Engine, window: Window) -> pd.DataFrame:
-    """A row for each item that an answer of the window showed, with EXPOSURE_COLUMNS; an answer without items has one
-    row without item. Raises StoreError."""
+    """Reads one row per item served in the window, with EXPOSURE_COLUMNS; an empty list gives one row without item.
+
+    Raises StoreError.
+    """
     return _frame(engine, _EXPOSURES, window, EXPOSURE_COLUMNS, (Columns.RANK, Columns.SCORE, PROPENSITY))
 
 
 def read_feedback(engine: Engine, window: Window) -> pd.DataFrame:
-    """The events of the window that name an answer, with FEEDBACK_COLUMNS. Raises StoreError."""
+    """Reads the events of the window that have a request_id, with FEEDBACK_COLUMNS. Raises StoreError."""
     return _frame(engine, _FEEDBACK, window, FEEDBACK_COLUMNS, (Columns.VALUE,))
 
 
 def count_events(engine: Engine, window: Window) -> EventCounts:
-    """The events of the window, counted in Postgres. Raises StoreError."""
-    met = EventCounts({}, {}, {})
+    """Counts the events of the window in Postgres. Raises StoreError."""
+    counts = EventCounts({}, {}, {})
     with engine.connect() as connection:
         for kind, hour, item, count in connection.execute(text(_EVENT_COUNTS), window.bounds):
             if kind is not None:
-                met.kinds[kind] = count
+                counts.kinds[kind] = count
             elif hour is not None:
-                met.hours[hour] = count
+                counts.hours[hour] = count
             else:
-                met.items[item] = count
-    return met
+                counts.items[item] = count
+    return counts
 
 
-def read_scores(engine: Engine, window: Window, version: str, answers: int) -> np.ndarray:
-    """Scores (n,) of the items that a model version showed, from at most so many answers of the window.
+def read_scores(engine: Engine, window: Window, version: str, max_lists: int) -> NDArray[np.float64]:
+    """Reads the scores (n,) float64 of the items that a model version served, from a sample of the window's lists.
 
-    A request_id is random, so the first of them by name are a fair sample. Raises StoreError.
+    Request ids are random, so the first `max_lists` of them in sort order are a fair sample. Raises StoreError.
     """
     with engine.connect() as connection:
-        found = connection.scalars(text(_SCORES), {**window.bounds, "version": version, "answers": answers})
-        return np.array(found.all(), dtype=np.float64)
+        scores = connection.scalars(text(_SCORES), {**window.bounds, "version": version, "answers": max_lists})
+        return np.array(scores.all(), dtype=np.float64)
 
 
 def read_shadows(engine: Engine, window: Window) -> list[ShadowStats]:
-    """The versions that were shadows in the window. Raises StoreError."""
+    """Reads the statistics of the versions that were shadows in the window. Raises StoreError."""
     with engine.connect() as connection:
         return [ShadowStats(*row) for row in connection.execute(text(_SHADOWS), window.bounds)]
 
 
 def serving_version(engine: Engine, window: Window) -> str | None:
-    """The version that answered last as champion in the window, else the last that answered; None where nothing was
-    answered. Raises StoreError."""
+    """The last champion that served in the window, else the last version that served; None if none did.
+
+    Raises StoreError.
+    """
     with engine.connect() as connection:
         return connection.scalar(text(_SERVING_VERSION), window.bounds)
 
 
 def count_events_since(engine: Engine, cut: datetime) -> int:
-    """Events that a snapshot as of `cut` does not hold. Raises StoreError."""
+    """Counts the events at or after `cut`, which a snapshot with this cut lacks. Raises StoreError."""
     with engine.connect() as connection:
         return connection.execute(text(_EVENTS_SINCE), {"cut": cut}).scalar_one()
 
 
 def read_categories(engine: Engine) -> dict[str, list[str]]:
-    """The categories of every item. Raises StoreError."""
+    """Reads the categories of every item. Raises StoreError."""
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT item_id, category FROM items"))
         return {row.item_id: row.category for row in rows}
@@ -163,22 +172,22 @@ def _frame(engine: Engine, query: str, window: Window, columns: list[str], numbe
 
 
 def record_drift(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Keeps rows of the table drift; a feature that was measured at the same time before is kept as it was."""
+    """Inserts rows into the table drift; existing rows (same feature and time) stay unchanged."""
     _record(engine, DriftMeasure, rows)
 
 
 def record_online(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
-    """Keeps rows of the table online_metrics, each metric of a variant once a time."""
+    """Inserts rows into the table online_metrics; existing rows (same variant, metric and time) stay unchanged."""
     _record(engine, OnlineMetric, rows)
 
 
 def drift_history(engine: Engine, since: datetime) -> list[dict[str, Any]]:
-    """The rows of drift that were measured since then, oldest first. Raises StoreError."""
+    """Reads the rows of drift measured since then, oldest first. Raises StoreError."""
     return _history(engine, DriftMeasure, since)
 
 
 def online_history(engine: Engine, since: datetime) -> list[dict[str, Any]]:
-    """The rows of online_metrics that were measured since then, oldest first. Raises StoreError."""
+    """Reads the rows of online_metrics measured since then, oldest first. Raises StoreError."""
     return _history(engine, OnlineMetric, since)
 
 

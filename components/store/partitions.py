@@ -1,5 +1,5 @@
-"""Monthly partitions of `events` and `impressions`: made ahead by the flow `retention`, else when the first row of a
-month comes."""
+"""Monthly partitions of `events` and `impressions`: created ahead by the flow `retention`, else with the first row of a
+month."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from sqlalchemy import Connection, text
 
-_LOCK = 0x64756F74656D70  # "duotemp": whoever makes partitions holds it
+_LOCK = 0x64756F74656D70  # "duotemp"; held while creating partitions
 KNOWN = "partitions"
 MONTHS_AHEAD = 2
 Partitioned = Literal["events", "impressions"]
@@ -17,10 +17,15 @@ BeginTransaction = Callable[[], AbstractContextManager[Connection]]
 
 
 def ensure_partitions(begin: BeginTransaction, times: Iterable[datetime], table: Partitioned = "events") -> int:
-    """Makes the partitions that rows of these times (aware) need, each in a transaction of its own: how many there
-    were to make. One that exists is left alone.
+    """Creates the missing partitions for rows of these times, each in its own transaction.
 
-    A new month is built beside the table and then attached, which blocks neither its readers nor its writers.
+    A new partition is built as a separate table and then attached, which blocks neither readers nor writers.
+
+    Args:
+        times: Timezone-aware.
+
+    Returns:
+        The number of partitions that were missing.
     """
     with begin() as connection:
         missing = missing_months(connection, times, table)
@@ -31,7 +36,7 @@ def ensure_partitions(begin: BeginTransaction, times: Iterable[datetime], table:
 
 
 def make_ahead(begin: BeginTransaction, now: datetime) -> int:
-    """Makes the partitions of this month and of those that come next, of both tables: how many there were to make."""
+    """Creates the partitions of this and the next months in both tables and returns how many were missing."""
     months = [month_of(now)]
     for _ in range(MONTHS_AHEAD):
         months.append(_month_after(months[-1]))
@@ -40,20 +45,20 @@ def make_ahead(begin: BeginTransaction, now: datetime) -> int:
 
 def missing_months(connection: Connection, times: Iterable[datetime], table: Partitioned = "events") -> set[datetime]:
     """The months of these times (aware) that have no partition."""
-    known: set[str] = connection.info.setdefault(KNOWN, set())  # by this connection, for as long as it is open
-    months = {month for month in _months(times) if _name(table, month) not in known}
+    existing: set[str] = connection.info.setdefault(KNOWN, set())  # cached per connection
+    months = {month for month in _months(times) if _name(table, month) not in existing}
     missing = set(_missing(connection, table, months)) if months else set()
-    known |= {_name(table, month) for month in months - missing}
+    existing |= {_name(table, month) for month in months - missing}
     return missing
 
 
 def month_of(time: datetime) -> datetime:
-    """The first moment of the month of an aware time, UTC."""
+    """The start of the month of an aware time, UTC."""
     return time.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _make(connection: Connection, table: str, month: datetime) -> None:
-    """The lock, held to the end of the transaction, keeps two writers from making the same month."""
+    """Creates a partition under a lock until commit, so that two writers do not create the same one."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     if not _missing(connection, table, {month}):
         return
@@ -66,7 +71,7 @@ def _make(connection: Connection, table: str, month: datetime) -> None:
 
 def _missing(connection: Connection, table: str, months: set[datetime]) -> list[datetime]:
     names = {_name(table, month): month for month in months}
-    # not to_regclass: it may answer from a cache that does not know yet what another writer has just made
+    # not to_regclass: its cache may miss a partition that another writer has just created
     query = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND pg_table_is_visible(oid)")
     there = set(connection.scalars(query, {"names": list(names)}))
     return [month for name, month in names.items() if name not in there]

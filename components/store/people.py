@@ -1,4 +1,4 @@
-"""What people have said about their data: who does not consent, who was forgotten; and the lock that both hold by."""
+"""Consent and erasure of users: who may be stored, the advisory lock that serialises changes, and the data export."""
 
 import zlib
 from collections.abc import Collection, Iterable, Sequence
@@ -15,11 +15,11 @@ from components.store.schema import QUARANTINED_USER, PrivacyKey, Tombstone, Use
 NO_CONSENT = "no_consent: this user does not consent; nothing was stored"
 FORGOTTEN = "forgotten_user: this user was erased; POST /consent with true lets events in again"
 LOCK_COUNT = 256
-"""Locks of all users together: few enough for Postgres, many enough that people seldom wait for each other."""
+"""Advisory locks that all users share by hash: few enough for Postgres, many enough that users rarely contend."""
 LOCK_SPACE = 0x70656F70
 _CONSENT, _KEY, _UNKNOWN = "no_consent", "key", "unknown_item"
-"""What the rows of `admission` say, see `functions/admission.sql`."""
-_LOCK = (  # in their order; no row is told of any
+"""Kinds of the rows that the SQL function `admission` returns (`functions/admission.sql`)."""
+_LOCK = (  # acquired in bucket order; the query returns no rows
     "SELECT FROM unnest(CAST(:buckets AS int[])) AS bucket WHERE pg_advisory_xact_lock{how}(:space, bucket) IS NULL"
 )
 _EXCLUSIVE, _SHARED = text(_LOCK.format(how="")), text(_LOCK.format(how="_shared"))
@@ -47,34 +47,46 @@ _QUERIES = {
 def lock_users(connection: Connection, user_ids: Iterable[str], *, exclusive: bool = False) -> None:
     """Advisory lock until commit: shared for writers, exclusive (`exclusive`) for erasure and consent changes.
 
-    So an erasure sees what was written before it, and later writers see its tombstone. Take it before other locks.
+    An erasure thus sees everything written before it, and later writers see its tombstone. Take it before other locks.
     """
     connection.execute(_EXCLUSIVE if exclusive else _SHARED, {"space": LOCK_SPACE, "buckets": lock_buckets(user_ids)})
 
 
 def refused(connection: Connection, privacy: Privacy, user_ids: Collection[str]) -> dict[str, str]:
-    """The users of whom nothing may be kept or used, with the reason. Under the lock of `lock_users` it stays so.
+    """The users whose data may not be stored or used, with the reason.
 
-    Raises PrivacyError when the store was filled with another key.
+    The result stays valid while the caller holds the lock of `lock_users`.
+
+    Raises:
+        PrivacyError: The store is tied to another privacy key.
     """
     users = storable_ids(user_ids)
-    said = connection.execute(_CONSENT_AND_KEY, {"users": text_array(users)}).all()
-    return _refused(connection, privacy, users, said)
+    answers = connection.execute(_CONSENT_AND_KEY, {"users": text_array(users)}).all()
+    return _refused(connection, privacy, users, answers)
 
 
 def lock_and_check(
     connection: Connection, privacy: Privacy, user_ids: Collection[str], item_ids: Collection[str] = ()
 ) -> tuple[dict[str, str], set[str]]:
-    """`lock_users`, then `refused`, and those of the items that the catalogue lacks: in one go. Raises PrivacyError."""
+    """Combines `lock_users` and `refused`, and finds the unknown ones among the items, in one query.
+
+    Returns:
+        The refused users with the reason, and the items that the catalogue lacks.
+
+    Raises:
+        PrivacyError: The store is tied to another privacy key.
+    """
     users = storable_ids(user_ids)
-    asked = {"users": text_array(users), "items": text_array(list(item_ids))}
-    said = connection.execute(_ADMISSION, {"space": LOCK_SPACE, "buckets": lock_buckets(user_ids)} | asked).all()
-    unknown = {name for what, name in said if what == _UNKNOWN}
-    return _refused(connection, privacy, users, said), unknown
+    parameters = {"users": text_array(users), "items": text_array(list(item_ids))}
+    answers = connection.execute(
+        _ADMISSION, {"space": LOCK_SPACE, "buckets": lock_buckets(user_ids)} | parameters
+    ).all()
+    unknown = {name for kind, name in answers if kind == _UNKNOWN}
+    return _refused(connection, privacy, users, answers), unknown
 
 
 def claim_key(connection: Connection, privacy: Privacy) -> None:
-    """Ties the store to the key of the keyed hashes. Raises PrivacyError when it is tied to another one."""
+    """Ties the store to the key of the keyed hashes. Raises PrivacyError when it is tied to another key."""
     if (key := connection.scalar(_KEY_ID)) is None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, -1)"), {"space": LOCK_SPACE})
         key = connection.scalar(_KEY_ID)
@@ -85,42 +97,45 @@ def claim_key(connection: Connection, privacy: Privacy) -> None:
 
 
 def set_consent(connection: Connection, privacy: Privacy, names: Sequence[str], consent: bool) -> None:
-    """Keeps what the user said, under the first of their names (`Privacy.names`). A yes lifts the tombstones, and a no
-    under the other names; of a forgotten user a no is kept by the tombstone alone."""
-    user_id, *earlier = names
+    """Stores a user's consent under the first of their names (`Privacy.names`).
+
+    Consent lifts the user's tombstones, and a refusal under the other names. Withdrawal by an erased user is not
+    stored: the tombstone implies it.
+    """
+    user_id, *legacy = names
     lock_users(connection, names, exclusive=True)
-    told = refused(connection, privacy, names)
-    forgotten = [name for name, reason in told.items() if reason == FORGOTTEN]
+    refusals = refused(connection, privacy, names)
+    forgotten = [name for name, reason in refusals.items() if reason == FORGOTTEN]
     if user_id in forgotten and not consent:
         return
     if consent:
         hashes = [privacy.tombstone(name) for name in forgotten]
         connection.execute(delete(Tombstone).where(Tombstone.user_hash.in_(hashes)))
-        connection.execute(update(User).where(User.user_id.in_(earlier)).values(consent=True))
-    said = insert(User).values(user_id=user_id, consent=consent)
-    connection.execute(said.on_conflict_do_update(index_elements=[User.user_id], set_={"consent": consent}))
+        connection.execute(update(User).where(User.user_id.in_(legacy)).values(consent=True))
+    upsert = insert(User).values(user_id=user_id, consent=consent)
+    connection.execute(upsert.on_conflict_do_update(index_elements=[User.user_id], set_={"consent": consent}))
 
 
 def lock_buckets(user_ids: Iterable[str]) -> str | None:
-    """The locks of users, as an int[]."""
+    """The lock numbers of users as a Postgres int[] literal."""
     return number_array(sorted({zlib.crc32(user.encode()) % LOCK_COUNT for user in user_ids}))
 
 
 def storable_ids(user_ids: Iterable[str]) -> list[str]:
-    """Those whom Postgres can be asked about."""
+    """The ids that Postgres can hold in a text parameter."""
     return [user for user in user_ids if user.isprintable() or not UNSTORABLE.search(user)]
 
 
 def _refused(
-    connection: Connection, privacy: Privacy, user_ids: Sequence[str], said: Sequence[Row[str, str]]
+    connection: Connection, privacy: Privacy, user_ids: Sequence[str], answers: Sequence[Row[str, str]]
 ) -> dict[str, str]:
-    reasons = {name: NO_CONSENT for what, name in said if what == _CONSENT}
-    keys = [name for what, name in said if what == _KEY]
+    reasons = {name: NO_CONSENT for kind, name in answers if kind == _CONSENT}
+    keys = [name for kind, name in answers if kind == _KEY]
     if keys:
         check_key(keys[0], privacy)
         hashes = {privacy.tombstone(user): user for user in user_ids}
-        found = connection.scalars(_TOMBSTONES, {"hashes": text_array(list(hashes))})
-        reasons |= {hashes[one]: FORGOTTEN for one in found}
+        buried = connection.scalars(_TOMBSTONES, {"hashes": text_array(list(hashes))})
+        reasons |= {hashes[user_hash]: FORGOTTEN for user_hash in buried}
     return reasons
 
 
@@ -134,10 +149,10 @@ def check_key(key: str, privacy: Privacy) -> None:
 
 
 def export_user(connection: Connection, privacy: Privacy, names: Sequence[str]) -> dict[str, Any]:
-    """The rows of every table that names the user by one of `names` (`Privacy.names`). Raises PrivacyError."""
+    """Exports the rows of every table that name the user by one of `names` (`Privacy.names`). Raises PrivacyError."""
     reason = next(iter(refused(connection, privacy, names).values()), None)
-    found: dict[str, Any] = {"user_id": names[0], "excluded_reason": reason, "nothing_is_kept_because": reason}
+    exported: dict[str, Any] = {"user_id": names[0], "excluded_reason": reason, "nothing_is_kept_because": reason}
     for name, query in _QUERIES.items():
         rows = connection.execute(text(f"SELECT to_jsonb(found) FROM ({query}) AS found"), {"names": list(names)})
-        found[name] = list(rows.scalars())
-    return found
+        exported[name] = list(rows.scalars())
+    return exported

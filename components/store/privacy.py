@@ -1,7 +1,7 @@
-"""Keyed hashes of user ids: the pseudonyms that the store may know people by, and what is left of who was forgotten.
+"""Keyed hashes of user ids: pseudonyms and tombstones.
 
-HMAC-SHA256 (RFC 2104) with a key that lies outside of Postgres: ids are easily guessed, so that a plain hash of one
-would hide nobody from a reader of the database.
+HMAC-SHA256 (RFC 2104) with a key outside of Postgres. Ids are easy to guess, so plain hashes would not protect them
+from a reader of the database.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ _PSEUDONYM = re.compile(r"u_[0-9a-f]{40}")
 
 
 class PrivacyError(DuotempoError):
-    """The key of the keyed hashes cannot be had, or is not the one that the store was filled with."""
+    """The key of the keyed hashes is unavailable, or is not the one that the store is tied to."""
 
 
 class Privacy:
-    """The key is read when it is first needed: where nobody was forgotten and no pseudonyms are wanted, never."""
+    """Computes pseudonyms and tombstones. The key is read on first use: never, without erasures and pseudonyms."""
 
     def __init__(self, settings: Settings) -> None:
         self.pseudonyms = settings.privacy.pseudonyms
@@ -35,26 +35,25 @@ class Privacy:
         self._file = settings.home.expanduser() / KEY_FILE
 
     def pseudonym(self, user_id: str) -> str:
-        """The id under which the store knows the user: the id itself where no pseudonyms are wanted.
+        """The id that the store uses for a user: the given id itself if pseudonyms are off.
 
-        A pseudonym is its own pseudonym, so that what the store says of users can be asked again.
+        Idempotent: a pseudonym is returned unchanged, so stored ids can be passed in.
         """
         cleaned = clean_id(user_id) if self.pseudonyms else None
         if cleaned is None or _PSEUDONYM.fullmatch(cleaned):
             return user_id
         return self._pseudonym(cleaned)
 
-    def legacy_names(self, written: str) -> set[str]:
-        """Under which earlier versions knew somebody whose id is written so, beside what the store knows them as now:
-        they cleaned less."""
-        return {self._pseudonym(one) if self.pseudonyms else one for one in legacy_ids(written)}
+    def legacy_names(self, raw: str) -> set[str]:
+        """Other ids that earlier versions, which cleaned less, stored for a user with this raw id."""
+        return {self._pseudonym(legacy) if self.pseudonyms else legacy for legacy in legacy_ids(raw)}
 
     def names(self, user_id: PersonId) -> list[str]:
-        """All under which the store may know the user, first what it calls them now."""
+        """All ids that the store may hold for a user, the current one first."""
         return [self.pseudonym(user_id), *sorted(self.legacy_names(user_id.written))]
 
     def tombstone(self, user_id: str) -> str:
-        """What stays of a forgotten user, 64 hexadecimal digits; `user_id` as the store knew it."""
+        """The hash that remains of an erased user, 64 hexadecimal digits; `user_id` as stored."""
         return self._keyed("tombstone", user_id)
 
     def _pseudonym(self, cleaned: str) -> str:
@@ -62,7 +61,7 @@ class Privacy:
 
     @cached_property
     def key_id(self) -> str:
-        """Tells one key from another, and nothing of either."""
+        """A fingerprint that identifies the key without revealing it."""
         return self._keyed("key", "")[:16]
 
     def _keyed(self, purpose: str, user_id: str) -> str:
@@ -77,22 +76,22 @@ class Privacy:
             return _read_or_create(self._file)
         except OSError as error:
             raise PrivacyError(
-                f"the key of the keyed hashes, {self._file}, can neither be read nor made ({error}): "
+                f"the key of the keyed hashes, {self._file}, can neither be read nor created ({error}): "
                 "set DUOTEMPO_PRIVACY__KEY, the same for every process of this database"
             ) from error
 
 
 def _read_or_create(file: Path) -> bytes:
-    """The key in the file, made when it is missing. Of processes that make it at once one wins."""
+    """Reads the key file, created when missing. If several processes create it at once, one wins."""
     if not file.is_file():
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(dir=file.parent)
+        handle, temporary = tempfile.mkstemp(dir=file.parent)
         with os.fdopen(handle, "w") as stream:
             stream.write(secrets.token_hex(KEY_BYTES))
         try:
-            os.link(made, file)
+            os.link(temporary, file)
         except FileExistsError:
             pass
         finally:
-            Path(made).unlink()
+            Path(temporary).unlink()
     return file.read_bytes()

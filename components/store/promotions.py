@@ -1,4 +1,4 @@
-"""The append-only record of what was promoted, refused or rolled back: MLflow keeps none."""
+"""The append-only log of promotions, refusals and rollbacks, which MLflow does not keep."""
 
 from sqlalchemy import ColumnElement, Engine, Select, func, insert, select
 from sqlalchemy.orm import Session
@@ -9,64 +9,64 @@ REQUESTED, CANARY, SERVING = "requested", "canary", "serving"
 REFUSED, FAILED, SUPERSEDED = "refused", "failed", "superseded"
 PROBLEM, RESOLVED = "problem", "healed"
 PROBLEM_STATES = (PROBLEM, RESOLVED)
-"""Lines of what the registry lacks of the version that serves: they tell of no promotion."""
+"""States of entries about registry problems with the served version, not about a promotion."""
 OPEN_STATES = (REQUESTED, CANARY)
-"""The states of a line. A request is open until a later line of its version tells how it ended."""
+"""States of an open request. It is open until a later entry of its version records the outcome."""
 LOCK = 7_236_417
-"""Of requests, so that two that come at once make one."""
+"""Advisory lock on requests, so that concurrent ones create only one entry."""
 
 
 def request_promotion(
     engine: Engine, version: str, from_version: str | None, actor: str, reason: str
 ) -> tuple[Promotion, bool]:
-    """The open request of the version, and whether it is a new one: there is one at a time. Raises StoreError."""
+    """Returns the version's open request, created unless there is one, and whether it is new. Raises StoreError."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
-        if (last := _open_request(session, version)) is not None:
-            return last, False
-        line = Promotion(version=version, from_version=from_version, actor=actor, reason=reason, state=REQUESTED)
-        session.add(line)
+        if (existing := _open_request(session, version)) is not None:
+            return existing, False
+        entry = Promotion(version=version, from_version=from_version, actor=actor, reason=reason, state=REQUESTED)
+        session.add(entry)
         session.flush()
-        session.refresh(line)
-        return line, True
+        session.refresh(entry)
+        return entry, True
 
 
 def open_request(engine: Engine, version: str) -> Promotion | None:
-    """The request of the version of which nothing tells yet how it ended. Raises StoreError."""
+    """The open request of the version, or None. Raises StoreError."""
     with Session(engine) as session:
         return _open_request(session, version)
 
 
 def open_requests(engine: Engine) -> list[Promotion]:
-    """Those of all versions. Raises StoreError."""
+    """The open requests of all versions. Raises StoreError."""
     with Session(engine) as session:
         versions = session.scalars(select(Promotion.version).distinct()).all()
-        found = [_open_request(session, version) for version in versions]
-        return [request for request in found if request]
+        requests = [_open_request(session, version) for version in versions]
+        return [request for request in requests if request]
 
 
 def is_open(engine: Engine, request: Promotion) -> bool:
-    """Whether nothing tells yet how the request ended. Raises StoreError."""
-    last = open_request(engine, request.version)
-    return last is not None and last.promotion_id == request.promotion_id
+    """Whether the request has no outcome yet. Raises StoreError."""
+    current = open_request(engine, request.version)
+    return current is not None and current.promotion_id == request.promotion_id
 
 
 def failures_in_a_row(engine: Engine, version: str) -> int:
-    """How many of the version's latest requests failed, one after the other. Raises StoreError."""
+    """The number of the version's latest requests that failed consecutively. Raises StoreError."""
     with Session(engine) as session:
-        ends = [line.state for line in session.scalars(_lines_of(version)) if line.state not in OPEN_STATES]
-    return next((count for count, state in enumerate(ends) if state != FAILED), len(ends))
+        outcomes = [entry.state for entry in session.scalars(_entries_of(version)) if entry.state not in OPEN_STATES]
+    return next((count for count, state in enumerate(outcomes) if state != FAILED), len(outcomes))
 
 
 def _open_request(session: Session, version: str) -> Promotion | None:
-    lines = session.scalars(_lines_of(version)).all()
-    if not lines or lines[0].state not in OPEN_STATES:
+    entries = session.scalars(_entries_of(version)).all()
+    if not entries or entries[0].state not in OPEN_STATES:
         return None
-    return next((line for line in lines if line.state == REQUESTED), None)
+    return next((entry for entry in entries if entry.state == REQUESTED), None)
 
 
-def _lines_of(version: str) -> Select[Promotion]:
-    """The lines of the version's promotions, newest first."""
+def _entries_of(version: str) -> Select[Promotion]:
+    """Selects the promotion entries of a version, newest first."""
     own = select(Promotion).where(Promotion.version == version, Promotion.state.not_in(PROBLEM_STATES))
     return own.order_by(Promotion.promotion_id.desc())
 
@@ -74,27 +74,36 @@ def _lines_of(version: str) -> Select[Promotion]:
 def record_promotion(
     engine: Engine, version: str, from_version: str | None, actor: str, reason: str, state: str
 ) -> None:
-    """Adds a line. `from_version` is the champion before, None for the first. Raises StoreError."""
-    line = {"version": version, "from_version": from_version, "actor": actor, "reason": reason, "state": state}
+    """Appends an entry. `from_version` is the previous champion, None for the first. Raises StoreError."""
+    entry = {"version": version, "from_version": from_version, "actor": actor, "reason": reason, "state": state}
     with engine.begin() as connection:
-        connection.execute(insert(Promotion).values(line))
+        connection.execute(insert(Promotion).values(entry))
 
 
 def note_problem(engine: Engine, version: str, actor: str, problem: str) -> bool:
-    """Adds a line when the registry lacks something else of the version that serves than it did before, and when it
-    lacks nothing any more (an empty text); whether there is a new line. Raises StoreError."""
+    """Appends an entry when the registry's problem with the served version has changed or is resolved.
+
+    Args:
+        problem: The current problem; empty when there is none.
+
+    Returns:
+        Whether an entry was appended.
+
+    Raises:
+        StoreError: Postgres cannot be used.
+    """
     with Session(engine) as session:
-        last = session.scalars(_newest(Promotion.state.in_(PROBLEM_STATES))).first()
-    told = last.reason if last and last.state == PROBLEM else ""
-    if problem == told:
+        entry = session.scalars(_newest(Promotion.state.in_(PROBLEM_STATES))).first()
+    last_problem = entry.reason if entry and entry.state == PROBLEM else ""
+    if problem == last_problem:
         return False
-    reason, state = (problem, PROBLEM) if problem else (f"over: {told}", RESOLVED)
+    reason, state = (problem, PROBLEM) if problem else (f"over: {last_problem}", RESOLVED)
     record_promotion(engine, version, None, actor, reason, state)
     return True
 
 
 def last_promotion(engine: Engine) -> Promotion | None:
-    """The newest line of a promotion. Raises StoreError."""
+    """The newest promotion entry, or None. Raises StoreError."""
     with Session(engine) as session:
         return session.scalars(_newest(Promotion.state.not_in(PROBLEM_STATES))).first()
 
@@ -104,6 +113,6 @@ def _newest(condition: ColumnElement[bool]) -> Select[Promotion]:
 
 
 def list_promotions(engine: Engine) -> list[Promotion]:
-    """All lines, oldest first. Raises StoreError."""
+    """All entries, oldest first. Raises StoreError."""
     with Session(engine) as session:
         return list(session.scalars(select(Promotion).order_by(Promotion.promotion_id)))

@@ -1,7 +1,7 @@
-"""The schema that Duotempo owns in Postgres (SQLAlchemy 2, typed). Alembic's migrations make it.
+"""Duotempo's Postgres schema as SQLAlchemy 2 models. Alembic's migrations create it.
 
-`events` and `impressions` are partitioned by month; a partitioned table's unique key must hold its partition column, so
-`event_keys` keeps event_id unique, without a key of `events` itself, and makes a retry harmless.
+`events` and `impressions` are partitioned by month. A unique key of a partitioned table must include the partition
+column, so `event_keys` keeps event_id unique instead, which makes retries idempotent.
 """
 
 from datetime import datetime
@@ -48,7 +48,7 @@ class Item(Base):
 
 
 class Event(Base):
-    """A behaviour, a feedback or a text. The table has no key of its own, as the mapper must: see EventKey."""
+    """A user's interaction with an item. The primary key exists for the mapper only, not in the table: see EventKey."""
 
     __tablename__ = "events"
     event_id: Mapped[str] = mapped_column(primary_key=True)
@@ -78,7 +78,7 @@ class EventKey(Base):
 
 
 class Impression(Base):
-    """One answer of the service. `items` is a list of {item_id, rank, score, propensity, greedy}."""
+    """One served list. `items` is a list of {item_id, rank, score, propensity, greedy}."""
 
     __tablename__ = "impressions"
     request_id: Mapped[str] = mapped_column(primary_key=True)
@@ -94,7 +94,7 @@ class Impression(Base):
 
 
 class UserVector(Base):
-    """LLM(D_l) and LLM(D_s) of a user, as of an anchor."""
+    """LLM(D_l) and LLM(D_s) of a user as of an anchor."""
 
     __tablename__ = "user_vectors"
     user_id: Mapped[str] = mapped_column(primary_key=True)
@@ -105,8 +105,11 @@ class UserVector(Base):
 
 
 class ItemVector(Base):
-    """The text vector of an item that came after the training of a served version: asked for by the service, given by
-    the resident encoder. content_hash: of the item when it was read; absent with the vector as long as that waits."""
+    """The text vector of a new item, added after the training of a served version.
+
+    The service requests it, the resident encoder computes it. content_hash is that of the item when it was encoded;
+    it and the vector are NULL while the request is pending.
+    """
 
     __tablename__ = "item_vectors"
     item_id: Mapped[str] = mapped_column(ForeignKey("items.item_id", ondelete="CASCADE"), primary_key=True)
@@ -117,7 +120,7 @@ class ItemVector(Base):
 
 
 class BatchRecommendation(Base):
-    """What the last batch run recommends to a user."""
+    """A row of a user's list from the last batch run."""
 
     __tablename__ = "batch_recommendations"
     user_id: Mapped[str] = mapped_column(primary_key=True)
@@ -129,7 +132,7 @@ class BatchRecommendation(Base):
 
 
 class Promotion(Base):
-    """Append-only: what was promoted, refused or rolled back, by whom and why."""
+    """Append-only log of promotions, refusals and rollbacks: version, actor, reason and state."""
 
     __tablename__ = "promotions"
     promotion_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -142,7 +145,7 @@ class Promotion(Base):
 
 
 class AssignedVariant(Base):
-    """Which version plays which part in the service, for what share of the users (of the requests, for a shadow)."""
+    """The version that serves a variant, and its share of the users (of the requests, for a shadow)."""
 
     __tablename__ = "variants"
     variant: Mapped[str] = mapped_column(primary_key=True)
@@ -152,7 +155,7 @@ class AssignedVariant(Base):
 
 
 class ShadowAnswer(Base):
-    """What a shadow would have answered: the share of the shown list that it has too, or how it failed."""
+    """A shadow's answer: its overlap with the served list, or its error."""
 
     __tablename__ = "shadow_answers"
     request_id: Mapped[str] = mapped_column(primary_key=True)
@@ -165,7 +168,7 @@ class ShadowAnswer(Base):
 
 
 class DriftMeasure(Base):
-    """How far the recent window is from the reference before it, by feature; no value where too little was there."""
+    """Drift of a feature between the recent and the reference window; the value is NULL for too small samples."""
 
     __tablename__ = "drift"
     measured_at: Mapped[datetime] = mapped_column(primary_key=True)
@@ -178,7 +181,7 @@ class DriftMeasure(Base):
 
 
 class OnlineMetric(Base):
-    """What a variant's answers brought in a window, with bounds; no value where it cannot be measured."""
+    """A metric of a variant in a window, with its confidence bounds; NULL where it cannot be measured."""
 
     __tablename__ = "online_metrics"
     measured_at: Mapped[datetime] = mapped_column(primary_key=True)
@@ -193,12 +196,12 @@ class OnlineMetric(Base):
 
 
 QUARANTINED_USER = f"left(btrim(\"row\" ->> 'user_id'), {MAX_ID + 1})"
-"""SQL: whose a rejected row is, as the index has it; told from a longer one by one character more than an id has."""
+"""SQL of a rejected row's user, as indexed: one character more than the longest id, so that no truncated text equals
+an id."""
 
 
 class Quarantined(Base):
-    """A row that was rejected, with the reason: nothing that came in is lost. Of long values the beginning and the
-    sha256 are kept. A user is found by as many characters as no id has."""
+    """A rejected row with the reason, so that no input is lost. Long values are truncated, with their sha256."""
 
     __tablename__ = "quarantine"
     quarantine_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -214,7 +217,7 @@ class Quarantined(Base):
 
 
 class ApiKey(Base):
-    """Who may ask the service for what. Of the key itself there is only the digest."""
+    """An API key with its scopes; only the digest of the key is stored."""
 
     __tablename__ = "api_keys"
     key_id: Mapped[str] = mapped_column(primary_key=True)
@@ -226,14 +229,14 @@ class ApiKey(Base):
 
 
 class PrivacyKey(Base):
-    """The one row names the key of the keyed hashes, so that no process works with another one."""
+    """A single row that identifies the key of the keyed hashes, so that no process uses another key."""
 
     __tablename__ = "privacy_key"
     key_id: Mapped[str] = mapped_column(primary_key=True)
 
 
 class Tombstone(Base):
-    """The keyed hash of a forgotten user's id: it keeps late events out."""
+    """The keyed hash of an erased user's id; late events of the user are rejected by it."""
 
     __tablename__ = "tombstones"
     user_hash: Mapped[str] = mapped_column(primary_key=True)
@@ -241,8 +244,11 @@ class Tombstone(Base):
 
 
 class Erasure(Base):
-    """A person's erasure: out of the tables when the row is made, out of the files at `done_at`; then `user_id` goes
-    too. `first_occurred_at` and `first_received_at` tell which models were trained on the person."""
+    """The erasure of a user: the tables are cleared when the row is inserted, the files at `done_at`.
+
+    `user_id` is cleared at `done_at`, too. `first_occurred_at` and `first_received_at` determine which models were
+    trained on the user's data.
+    """
 
     __tablename__ = "erasures"
     erasure_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

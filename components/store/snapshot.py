@@ -27,13 +27,13 @@ from components.store.schema import Event, Item, User
 
 CHUNK_ROWS = 50_000
 MAX_NAMED_ITEMS = 5
-"""Deleted items that a warning names."""
+"""Most deleted items that a warning names."""
 _FILES = {"events": "events.parquet", "items": "items.parquet"}
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
 _NEXT = ".next"
 _STALE_SECONDS = 3600.0
-"""Age above which an unfinished folder belongs to a process that died."""
+"""Age after which an unfinished folder counts as left over by a dead process."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +44,25 @@ class SnapshotError(DuotempoError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """manifest: id (hash of cut and content), cut (ISO 8601), taken_at, rows, sha256 (each by `events` and `items`) and
-    previous_rows (rows of the snapshot before, or None)."""
+    """A snapshot folder and its manifest.
+
+    Attributes:
+        manifest: id (hash of cut and content), cut and taken_at (ISO 8601), rows and sha256 (each by `events` and
+            `items`), previous_rows (rows of the previous snapshot, or None).
+    """
 
     path: Path
     manifest: dict[str, Any]
 
     @classmethod
     def open(cls, path: Path) -> "Snapshot":
-        """Raises SnapshotError when a file is missing or is not what the manifest says."""
+        """Opens a snapshot and verifies its checksums. Raises SnapshotError when a file is missing or changed."""
         manifest = _read_manifest(path)
         try:
-            found = {name: sha256(path / file) for name, file in _FILES.items()}
+            digests = {name: sha256(path / file) for name, file in _FILES.items()}
         except OSError as error:
             raise SnapshotError(f"{path} is no readable snapshot ({error}); take a new one") from error
-        for name, digest in found.items():
+        for name, digest in digests.items():
             if manifest["sha256"][name] != digest:
                 raise SnapshotError(f"{path / _FILES[name]} is not what its manifest says; take a new snapshot")
         return cls(path, manifest)
@@ -68,7 +72,7 @@ class Snapshot:
         return datetime.fromisoformat(self.manifest["cut"])
 
     def events(self) -> pd.DataFrame:
-        """The events frame, sorted by occurred_at, ties in the order of arrival."""
+        """The events frame, sorted by occurred_at, ties by arrival."""
         return pq.read_table(self.path / _FILES["events"]).to_pandas()
 
     def items(self) -> pd.DataFrame:
@@ -78,13 +82,19 @@ class Snapshot:
 
 
 def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | None = None) -> Snapshot:
-    """Copies the events before `cut` (aware, exclusive) of users who consent, and all items, into a folder of its own
-    under `folder`. Both are read in one transaction, so they agree; events of an item that was deleted since wait in
-    the store until it is added again. The same content and cut give the same folder.
-    previous: the snapshot before, which is returned itself, with its earlier cut, when nothing has changed since.
+    """Copies the events of consenting users before a cut, and all items, into a new folder under `folder`.
 
-    Raises SnapshotError, and leaves nothing behind, when it cannot be written (disk full); StoreError when Postgres
-    cannot be read.
+    Events and items are read in one transaction, so they are consistent. Events of deleted items are left out, but
+    stay in the store until the item is added again. The same content and cut give the same folder.
+
+    Args:
+        cut: Exclusive end of the events, timezone-aware.
+        folder: Where the snapshots lie.
+        previous: The previous snapshot; it is returned, with its earlier cut, if nothing has changed since.
+
+    Raises:
+        SnapshotError: The snapshot cannot be written (disk full); nothing is left behind.
+        StoreError: Postgres cannot be read.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,26 +113,30 @@ def take_snapshot(engine: Engine, cut: datetime, folder: Path, previous: Path | 
 
 
 def latest_snapshot(folder: Path) -> Snapshot | None:
-    """The readable snapshot with the latest cut, of these the last that was taken; None when there is none.
+    """The snapshot with the latest cut, among equal cuts the last one taken; None when there is none.
 
-    It goes by the manifests alone; one that cannot be read is passed over with a warning.
+    Reads the manifests only; unreadable ones are skipped with a warning.
     """
     readable = []
     for file in folder.glob(f"[!.]*/{_MANIFEST}"):
         try:
             readable.append(Snapshot(file.parent, _read_manifest(file.parent)))
         except SnapshotError as error:
-            logger.warning("passed over: %s", error)
-    return max(readable, key=lambda found: (found.manifest["cut"], found.manifest["taken_at"]), default=None)
+            logger.warning("snapshot skipped: %s", error)
+    return max(readable, key=lambda snapshot: (snapshot.manifest["cut"], snapshot.manifest["taken_at"]), default=None)
 
 
 def erase_user(path: Path, user_id: str) -> int:
-    """Rewrites a snapshot without the user's events, with a new sha256 under the same id: how many events went.
+    """Rewrites a snapshot without the user's events: new sha256, same id. Completes an interrupted earlier rewrite.
 
-    One that was cut off here before is brought to its end. Raises SnapshotError when the snapshot cannot be read.
+    Returns:
+        The number of removed events.
+
+    Raises:
+        SnapshotError: The snapshot cannot be read.
     """
     file, manifest_file = path / _FILES["events"], path / _MANIFEST
-    next_file, next_manifest = (path / f"{each.name}{_NEXT}" for each in (file, manifest_file))
+    next_file, next_manifest = (path / f"{target.name}{_NEXT}" for target in (file, manifest_file))
     try:
         if next_manifest.is_file() and json.loads(next_manifest.read_bytes())["sha256"]["events"] == sha256(file):
             next_manifest.replace(manifest_file)
@@ -130,7 +144,7 @@ def erase_user(path: Path, user_id: str) -> int:
         kept = events.filter(pc.invert(is_user(events[Columns.USER], user_id)))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise SnapshotError(f"{path} is no readable snapshot ({error!r}); take a new one") from error
-    if gone := events.num_rows - kept.num_rows:
+    if removed := events.num_rows - kept.num_rows:
         pq.write_table(kept, next_file)
         manifest["rows"]["events"] = kept.num_rows
         manifest["sha256"]["events"] = sha256(next_file)
@@ -138,58 +152,60 @@ def erase_user(path: Path, user_id: str) -> int:
         next_manifest.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         next_file.replace(file)
         next_manifest.replace(manifest_file)
-    return gone
+    return removed
 
 
 def is_user(users: pa.ChunkedArray, user_id: str) -> pa.ChunkedArray:
-    """bool (n,): the rows of a user, also by other spellings of the id, which earlier versions kept."""
-    spellings = [one for one in pc.unique(users).to_pylist() if one == user_id or repaired_id(one) == user_id]
+    """Mask (n,) bool of a user's rows, including the spellings of the id that earlier versions stored."""
+    spellings = [
+        spelling for spelling in pc.unique(users).to_pylist() if spelling == user_id or repaired_id(spelling) == user_id
+    ]
     return pc.is_in(users, value_set=pa.array(spellings, pa.string()))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    """Raises SnapshotError when it is missing, no JSON or incomplete."""
+    """Reads a manifest. Raises SnapshotError when it is missing, not JSON or incomplete."""
     try:
         manifest: dict[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        told = [datetime.fromisoformat(manifest["cut"]), manifest["taken_at"]]
-        told += [manifest[part][name] for part in ("sha256", "rows") for name in _FILES]
+        required = [datetime.fromisoformat(manifest["cut"]), manifest["taken_at"]]
+        required += [manifest[part][name] for part in ("sha256", "rows") for name in _FILES]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"{path} is no readable snapshot ({error!r}); take a new one") from error
-    if None in told:
+    if None in required:
         raise SnapshotError(f"{path} is no readable snapshot (its manifest has gaps); take a new one")
     return manifest
 
 
 def _remove_stale(folder: Path) -> None:
-    """Takes away what processes that were killed have left."""
+    """Removes unfinished folders that killed processes left behind."""
     for partial in folder.glob(f"{_PARTIAL}*"):
         try:
             touched = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
         except FileNotFoundError:
-            continue  # its own process has finished it in the meantime
+            continue  # its process has finished it meanwhile
         if time.time() - touched > _STALE_SECONDS:
             shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_files(engine: Engine, cut: datetime, partial: Path, previous: Path | None) -> dict[str, Any]:
-    """Writes the two files; the manifest."""
+    """Writes both Parquet files and returns the manifest."""
     cut = cut.astimezone(UTC)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
-        if gone := list(connection.execute(_orphaned_events(cut))):
+        if orphaned := list(connection.execute(_orphaned_events(cut))):
             logger.warning(
-                "%d events are left out: their items are not in the catalogue, such as %s; who adds them again has "
-                "them back",
-                sum(row.events for row in gone),
-                ", ".join(repr(row.item_id) for row in gone[:MAX_NAMED_ITEMS]),
+                "%d events are left out: their items are not in the catalogue, such as %s; add the items again to "
+                "include them",
+                sum(row.events for row in orphaned),
+                ", ".join(repr(row.item_id) for row in orphaned[:MAX_NAMED_ITEMS]),
             )
         rows = {
             "events": _write(connection, _events_before(cut), EVENT_SCHEMA, partial / _FILES["events"]),
             "items": _write(connection, _all_items(), ITEM_SCHEMA, partial / _FILES["items"]),
         }
     digests = {name: sha256(partial / file) for name, file in _FILES.items()}
-    identity = hashlib.sha256("\n".join([cut.isoformat(), *digests.values()]).encode()).hexdigest()
+    snapshot_id = hashlib.sha256("\n".join([cut.isoformat(), *digests.values()]).encode()).hexdigest()
     return {
-        "id": identity,
+        "id": snapshot_id,
         "cut": cut.isoformat(timespec="microseconds"),
         "taken_at": datetime.now(UTC).isoformat(timespec="microseconds"),
         "rows": rows,
@@ -199,11 +215,11 @@ def _write_files(engine: Engine, cut: datetime, partial: Path, previous: Path | 
 
 
 def _reuse_if_unchanged(previous: Path | None, manifest: dict[str, Any]) -> Snapshot | None:
-    """The snapshot before, if it is whole and holds what the new one would, as of no later cut."""
+    """The previous snapshot, if it is intact, has the same content and no later cut; else None."""
     if previous is None:
         return None
-    before = _read_manifest(previous)
-    if before["sha256"] != manifest["sha256"] or before["cut"] > manifest["cut"]:
+    earlier = _read_manifest(previous)
+    if earlier["sha256"] != manifest["sha256"] or earlier["cut"] > manifest["cut"]:
         return None
     try:
         return Snapshot.open(previous)
@@ -213,7 +229,7 @@ def _reuse_if_unchanged(previous: Path | None, manifest: dict[str, Any]) -> Snap
 
 
 def _publish(partial: Path, manifest: dict[str, Any], folder: Path) -> Snapshot:
-    """Gives the files their place, all at once, unless they are there."""
+    """Moves the finished files to their final folder atomically, unless it exists."""
     path = folder / f"{datetime.fromisoformat(manifest['cut']):%Y%m%dT%H%M%SZ}-{manifest['id'][:12]}"
     if not path.exists():
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -232,7 +248,7 @@ def _events_before(cut: datetime) -> Select[Any]:
 
 
 def _orphaned_events(cut: datetime) -> Select[str, int]:
-    """Deleted items, and how many events of each are left."""
+    """Deleted items that still have events, and the number of these events."""
     counted = select(Event.item_id, func.count().label("events")).where(Event.occurred_at < cut)
     absent = ~select(Item.item_id).where(Item.item_id == Event.item_id).exists()
     return counted.where(absent).group_by(Event.item_id).order_by(func.count().desc(), Event.item_id)
@@ -243,7 +259,7 @@ def _all_items() -> Select[Any]:
 
 
 def _write(connection: Connection, query: Select[Any], schema: pa.Schema, file: Path) -> int:
-    """Streams the rows of a query into a Parquet file; how many there were. Same rows, same bytes."""
+    """Streams the rows of a query into a Parquet file and returns their number. Same rows, same bytes."""
     count = 0
     with pq.ParquetWriter(file, schema) as writer:
         for chunk in connection.execution_options(yield_per=CHUNK_ROWS).execute(query).partitions():

@@ -1,4 +1,4 @@
-"""Connections to Postgres that do not wait for ever: a server may be frozen, or behind a network that swallows all."""
+"""Postgres connections with timeouts on the client side, for servers that freeze or networks that drop packets."""
 
 import time
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from psycopg.abc import PQGen
 
 CONNECT_SECONDS = 2
 DEFAULT_TIMEOUT_SECONDS = 1.0
-"""For an exchange with the server outside of `within`, such as the look at whether a pooled connection is alive."""
+"""Timeout of an exchange with the server outside of `within`, such as the check of a pooled connection."""
 POLL_SECONDS = 0.1
-"""How often a wait looks whether it was interrupted."""
+"""How often a wait checks for an interrupt."""
 Result = TypeVar("Result")
 
 
@@ -21,13 +21,13 @@ class TimeIsUp(psycopg.OperationalError):
 
 
 class TimedConnection(psycopg.Connection[Any]):
-    """Raises TimeIsUp when time is up, and is closed then: what the server still does is unknown."""
+    """Raises TimeIsUp on timeout and closes itself, because the state of the server is unknown then."""
 
     _until: float | None = None
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """All that happens in this context has so much time together."""
+        """Limits the total time of all exchanges in this context."""
         self._until = time.monotonic() + seconds
         try:
             yield

@@ -1,4 +1,4 @@
-"""Which version plays which part in the service. The running service reads it every second and follows."""
+"""The assignment of model versions to variants. The service reads it every second and switches accordingly."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +12,16 @@ CANARY: Final = "canary"
 CHALLENGER: Final = "challenger"
 SHADOW: Final = "shadow"
 LOCK = 7_236_418
-"""Of changes, so that two at once come one after the other."""
+"""Advisory lock that serialises changes."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A version in a part; `share` of the users, for a shadow of the requests. The champion has all who are left."""
+    """A version that serves as a variant.
+
+    Attributes:
+        share: Of the users, for a shadow of the requests. The champion serves all remaining users.
+    """
 
     variant: str
     model_version: str
@@ -25,20 +29,20 @@ class Part:
 
 
 def read_parts(connection: Connection) -> dict[str, Part]:
-    """The parts by variant; none before the first deployment. Raises StoreError."""
+    """Reads the assignments by variant; empty before the first deployment. Raises StoreError."""
     table = AssignedVariant
     rows = connection.execute(select(table.variant, table.model_version, table.share))
     return {row.variant: Part(*row) for row in rows}
 
 
 def parts(engine: Engine) -> dict[str, Part]:
-    """As `read_parts`, in a transaction of its own. Raises StoreError."""
+    """Like `read_parts`, in its own transaction. Raises StoreError."""
     with engine.connect() as connection:
         return read_parts(connection)
 
 
 def put_champion(engine: Engine, version: str) -> None:
-    """From now on `version` answers everybody whom no challenger has; a canary ends. Raises StoreError."""
+    """Makes `version` the champion and removes any canary. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
         _remove(connection, CANARY)
@@ -46,7 +50,7 @@ def put_champion(engine: Engine, version: str) -> None:
 
 
 def begin_canary(engine: Engine, champion: str, version: str, share: float) -> None:
-    """From now on `version` answers a share of the users beside the champion. Raises StoreError."""
+    """Starts `version` as a canary for a share of the users, beside the champion. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
         _put(connection, Part(CHAMPION, champion))
@@ -54,12 +58,18 @@ def begin_canary(engine: Engine, champion: str, version: str, share: float) -> N
 
 
 def promote_canary(engine: Engine, version: str) -> bool:
-    """Makes the canary the champion; whether `version` was the canary still, or is the champion by now. Raises
-    StoreError."""
+    """Makes the canary the champion.
+
+    Returns:
+        False, without a change, if `version` is neither the canary nor the champion.
+
+    Raises:
+        StoreError: Postgres cannot be used.
+    """
     with engine.begin() as connection:
         _lock(connection)
-        now = read_parts(connection)
-        if version not in (part.model_version for name in (CANARY, CHAMPION) if (part := now.get(name))):
+        current = read_parts(connection)
+        if version not in (part.model_version for name in (CANARY, CHAMPION) if (part := current.get(name))):
             return False
         _remove(connection, CANARY)
         _put(connection, Part(CHAMPION, version))
@@ -67,14 +77,14 @@ def promote_canary(engine: Engine, version: str) -> bool:
 
 
 def end_canary(engine: Engine, version: str) -> None:
-    """The champion answers alone again, if `version` is the canary. Raises StoreError."""
+    """Removes the canary if it is `version`. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
         _remove(connection, CANARY, version)
 
 
 def put_beside(engine: Engine, beside: list[Part]) -> None:
-    """These are the challenger and the shadow from now on, and no others. Raises StoreError."""
+    """Replaces the challenger and the shadow by these. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
         _remove(connection, CHALLENGER)
@@ -88,7 +98,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _put(connection: Connection, part: Part) -> None:
-    """A part that stays as it is keeps the time since when it has been so."""
+    """Assigns a variant; an unchanged one keeps its `since`."""
     if read_parts(connection).get(part.variant) == part:
         return
     _remove(connection, part.variant)

@@ -1,4 +1,4 @@
-"""Runs the suites of `expectations/` on the artefacts of a retraining and writes a report. It never drops a row."""
+"""Validates the artefacts of a retraining with the suites of `expectations/`, and writes a report. Drops no rows."""
 
 from components.validation.frames import embedding_frame
 from components.validation.results import Check, Failure, SuiteResult, ValidationError, ValidationReport

@@ -1,4 +1,4 @@
-"""Reads the results of Great Expectations."""
+"""Converts the results of Great Expectations to checks."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,19 @@ from components.validation.results import Check
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 
-KEY_COLUMNS = (Columns.EVENT_ID, Columns.ITEM, "text_hash")  # no user: a report outlives the erasure of a person
+KEY_COLUMNS = (Columns.EVENT_ID, Columns.ITEM, "text_hash")  # no user ids: a report outlives the erasure of a user
 VALUE_LENGTH = 60
 MAX_NAMED_ROWS = 100
-"""Failing rows of one source that are named one by one."""
+"""Most failing rows that are listed individually."""
 EXAMPLES = 5
 
 
 def read_checks(outcomes: "ExpectationSuiteValidationResult", frame: pd.DataFrame) -> list[Check]:
-    """One check for each expectation, failed ones first; `frame` is what was validated, its labels from zero."""
+    """Converts results to one check per expectation, failed and critical ones first.
+
+    Args:
+        frame: The validated frame, with row labels from zero.
+    """
     checks = [_check(outcome, frame) for outcome in outcomes.results]
     return sorted(checks, key=lambda check: (check.success, check.severity != "critical"))
 
@@ -47,7 +51,7 @@ def _check(outcome: "ExpectationValidationResult", frame: pd.DataFrame) -> Check
 
 
 def _event_ids(labels: list[int], frame: pd.DataFrame) -> list[str]:
-    """Of these rows, where they are events of one source."""
+    """The event_ids of rows, if they are events of a single source; else empty."""
     if not labels or not {Columns.EVENT_ID, Columns.SOURCE} <= set(frame.columns):
         return []
     rows = frame.iloc[labels]
@@ -56,7 +60,7 @@ def _event_ids(labels: list[int], frame: pd.DataFrame) -> list[str]:
 
 
 def _examples(labels: list[int], columns: list[str], frame: pd.DataFrame) -> list[str]:
-    """The failing values, each with the keys of its row."""
+    """Formats the failing values, each with the keys of its row."""
     keys = [name for name in KEY_COLUMNS if name in frame and name not in columns]
     return [_example(frame.iloc[label], columns, keys) for label in labels]
 
@@ -75,7 +79,7 @@ def _problem(outcome: "ExpectationValidationResult", columns: list[str], frame: 
     """Why the expectation could not be computed; "" when it could."""
     if missing := [column for column in columns if column not in frame]:
         return f"There is no column {', '.join(missing)}."
-    # One record of the whole expectation, or one for each metric that it is made of.
+    # either one record for the whole expectation, or one per metric of it
     info = outcome.exception_info or {}
     records = [info] if "raised_exception" in info else list(info.values())
     messages = [str(record["exception_message"]) for record in records if record.get("raised_exception")]

@@ -1,15 +1,17 @@
-"""Columns that the suites look at beside those of the artefact itself.
+"""Prepares frames for validation by adding derived columns, such as ages and lengths.
 
-A derived column is left out when the column that it comes from is missing; the suite's own expectation tells of that.
+A derived column is left out if its source column is missing; an expectation of the suite reports that.
 """
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.core.columns import Columns
 from components.validation.results import ValidationError
@@ -22,29 +24,39 @@ LIST_COLUMNS = (
 
 @dataclass(frozen=True)
 class ValidationContext:
-    """What a frame is compared with. references: the known ids by column (`item_id`, `user_id`)."""
+    """The context of a validation.
+
+    Attributes:
+        references: Known ids by column (`item_id`, `user_id`).
+    """
 
     cut: datetime
     references: Mapping[str, Collection[str]]
 
     def known(self, column: str) -> Collection[str]:
+        """The known ids of a column. Raises ValidationError when there are none."""
         if column not in self.references:
             raise ValidationError(f"nothing to compare {column} with: pass references={{{column!r}: known ids}}")
         return self.references[column]
 
 
-def prepare(frames: Mapping[str, pd.DataFrame], surroundings: ValidationContext) -> dict[str, pd.DataFrame]:
-    """The frames as the suites see them, `feedback` (a part of the events) added; row labels count from zero."""
+def prepare(frames: Mapping[str, pd.DataFrame], context: ValidationContext) -> dict[str, pd.DataFrame]:
+    """Adds the derived columns and the frame `feedback` (a subset of the events), and numbers rows from zero."""
     frames = dict(frames)
     if Columns.EVENT in frames.get("events", ()):
         frames["feedback"] = frames["events"][frames["events"][Columns.EVENT].isin(FEEDBACK)]
-    return {name: _prepare(name, frame, surroundings) for name, frame in frames.items()}
+    return {name: _prepare(name, frame, context) for name, frame in frames.items()}
 
 
-def embedding_frame(texts: Sequence[str], vectors: np.ndarray) -> pd.DataFrame:
-    """The frame of the suite `embeddings`: text_hash (sha256), has_text, norm and finite, a row for each of `vectors`.
+def embedding_frame(texts: Sequence[str], vectors: NDArray[Any]) -> pd.DataFrame:
+    """Builds the frame of the suite `embeddings`: text_hash (sha256), has_text, norm and finite, a row per vector.
 
-    Raises ValidationError when there is not one vector a text.
+    Args:
+        texts: (n,)
+        vectors: (n, e)
+
+    Raises:
+        ValidationError: The numbers of texts and vectors differ.
     """
     if len(texts) != len(vectors):
         raise ValidationError(f"{len(vectors)} vectors for {len(texts)} texts: embed the same texts again")
@@ -58,30 +70,30 @@ def embedding_frame(texts: Sequence[str], vectors: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _prepare(name: str, frame: pd.DataFrame, surroundings: ValidationContext) -> pd.DataFrame:
+def _prepare(name: str, frame: pd.DataFrame, context: ValidationContext) -> pd.DataFrame:
     texts = frame.select_dtypes(include=["str", "string", "category"]).columns
-    plain = frame.reset_index(drop=True).astype(dict.fromkeys(texts, object))
+    objects = frame.reset_index(drop=True).astype(dict.fromkeys(texts, object))
     derived = {
-        column: derive(plain, surroundings)
+        column: derive(objects, context)
         for column, (sources, derive) in _DERIVED.get(name, {}).items()
-        if set(sources) <= set(plain.columns)
+        if set(sources) <= set(objects.columns)
     }
-    return plain.assign(**derived)
+    return objects.assign(**derived)
 
 
-def _age_days(column: str) -> "Derive":
-    def derive(frame: pd.DataFrame, surroundings: ValidationContext) -> pd.Series:
+def _age_days(column: str) -> "DeriveColumn":
+    def derive(frame: pd.DataFrame, context: ValidationContext) -> pd.Series:
         times = pd.to_datetime(frame[column], utc=True, errors="coerce", format="ISO8601")
-        return (pd.Timestamp(surroundings.cut) - times).dt.total_seconds() / 86_400
+        return (pd.Timestamp(context.cut) - times).dt.total_seconds() / 86_400
 
     return derive
 
 
-def _known(column: str) -> "Derive":
-    return lambda frame, surroundings: frame[column].isin(surroundings.known(column))
+def _known(column: str) -> "DeriveColumn":
+    return lambda frame, context: frame[column].isin(context.known(column))
 
 
-def _length(column: str) -> "Derive":
+def _length(column: str) -> "DeriveColumn":
     return lambda frame, _: frame[column].map(_list_length).astype(float)
 
 
@@ -89,29 +101,27 @@ def _list_length(value: object) -> float:
     return len(value) if isinstance(value, list | tuple | np.ndarray) else np.nan
 
 
-def _unknown_items(frame: pd.DataFrame, surroundings: ValidationContext) -> pd.Series:
+def _unknown_items(frame: pd.DataFrame, context: ValidationContext) -> pd.Series:
     exploded = pd.concat([frame[column].explode().dropna() for column in (Columns.LONG_ITEMS, Columns.SHORT_ITEMS)])
-    unknown = exploded[~exploded.isin(surroundings.known(Columns.ITEM))]
+    unknown = exploded[~exploded.isin(context.known(Columns.ITEM))]
     return unknown.groupby(level=0).size().reindex(frame.index, fill_value=0)
 
 
 def _has_text(frame: pd.DataFrame, _: ValidationContext) -> pd.Series:
-    written = [
-        frame[column].fillna("").astype(str).str.strip() != "" for column in (Columns.TITLE, Columns.DESCRIPTION)
-    ]
-    return written[0] | written[1] | (frame[Columns.CATEGORY].map(_list_length) > 0)
+    filled = [frame[column].fillna("").astype(str).str.strip() != "" for column in (Columns.TITLE, Columns.DESCRIPTION)]
+    return filled[0] | filled[1] | (frame[Columns.CATEGORY].map(_list_length) > 0)
 
 
-def _not_empty(column: str) -> "Derive":
+def _not_empty(column: str) -> "DeriveColumn":
     return lambda frame, _: frame[column].fillna("").astype(str) != ""
 
 
-Derive = Callable[[pd.DataFrame, ValidationContext], pd.Series]
-_EVENTS: dict[str, tuple[tuple[str, ...], Derive]] = {
+DeriveColumn = Callable[[pd.DataFrame, ValidationContext], pd.Series]
+_EVENTS: dict[str, tuple[tuple[str, ...], DeriveColumn]] = {
     "age_days": ((Columns.OCCURRED_AT,), _age_days(Columns.OCCURRED_AT)),
     "item_known": ((Columns.ITEM,), _known(Columns.ITEM)),
 }
-_DERIVED: dict[str, dict[str, tuple[tuple[str, ...], Derive]]] = {
+_DERIVED: dict[str, dict[str, tuple[tuple[str, ...], DeriveColumn]]] = {
     "events": _EVENTS,
     "feedback": _EVENTS,
     "items": {

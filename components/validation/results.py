@@ -1,4 +1,4 @@
-"""What a validation found."""
+"""Results of a validation, and its report as HTML and JSON."""
 
 import json
 from collections.abc import Sequence
@@ -15,17 +15,22 @@ RESULT = "result.json"
 
 
 class ValidationError(DuotempoError):
-    """The validation could not run: a suite is broken or an input is missing; says which and how to fix it."""
+    """The validation could not run, as a suite is broken or an input missing; the message says how to fix it."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation and how it went.
+    """An expectation and its result.
 
-    column: "" when the expectation is about the whole table. failing_rows and rows (that were looked at): None when it
-    is not about single rows; then `observed` and `bounds` (such as "at least 3") tell. examples: some failing values,
-    each with the keys of its row. event_ids: of all failing rows, where they are few events of one source. problem: why
-    the expectation could not be checked; it counts as failed.
+    Attributes:
+        column: Empty for an expectation on the whole table.
+        failing_rows: None for an expectation on an aggregate.
+        rows: Checked rows; None for an expectation on an aggregate.
+        observed: Value of an aggregate.
+        bounds: Limits of an aggregate, such as "at least 3".
+        examples: Some failing values, each with the keys of its row.
+        event_ids: All failing rows, if they are few events of a single source.
+        problem: Why the expectation could not be checked, which counts as failed.
     """
 
     expectation: str
@@ -43,7 +48,7 @@ class Check:
 
     @property
     def message(self) -> str:
-        """One sentence: what was expected and what is there."""
+        """What was expected and, if it failed, what was found."""
         expected = self.description or f"{self.expectation} {self.column}".strip()
         return expected if self.success else f"{expected} {self.finding}"
 
@@ -60,13 +65,13 @@ class Check:
     def _aggregate(self) -> str:
         if self.observed is None and not self.bounds:
             return ""
-        found = "nothing" if self.observed is None else self.observed
-        return f"Found {found}, expected {self.bounds}." if self.bounds else f"Found {found}."
+        value = "nothing" if self.observed is None else self.observed
+        return f"Found {value}, expected {self.bounds}." if self.bounds else f"Found {value}."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that failed; `message` can be shown to a person as it is."""
+    """A failed check; `message` is ready for display."""
 
     suite: str
     expectation: str
@@ -103,10 +108,13 @@ class SuiteResult:
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """success: no critical expectation failed. docs: the report's index.html. remedy: the command that puts the few
-    events aside that fail; "" where there is none.
+    """The outcome of a validation.
 
-    statistics: of each suite its rows, evaluated, successful and seconds.
+    Attributes:
+        success: Whether no critical expectation failed.
+        docs: The report's index.html.
+        remedy: Command that quarantines the failing events, if they are few; else empty.
+        statistics: rows, evaluated, successful and seconds by suite.
     """
 
     success: bool
@@ -118,10 +126,16 @@ class ValidationReport:
 
 
 def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime, command: str) -> Path:
-    """Writes both files into `folder`, which is made when it is missing; returns the path of index.html. command: the
-    remedy, "" where there is none.
+    """Writes index.html and result.json into `folder`, created when missing.
 
-    Raises ValidationError when they cannot be written.
+    Args:
+        command: The remedy; may be empty.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        ValidationError: The files cannot be written.
     """
     counts = {
         "critical": sum(len(result.failures(critical=True)) for result in results),
@@ -150,25 +164,26 @@ def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime, co
 
 
 def remedy(results: Sequence[SuiteResult], folder: Path) -> str:
-    """The command, where a critical expectation fails on few events of one source; else ""."""
+    """The command that quarantines the failing events, if they are few and of one source; else empty."""
     checks = [check for result in results for check in result.checks]
-    named = any(check.event_ids and check.severity == "critical" and not check.success for check in checks)
-    return f"duotempo quarantine --validation {folder}" if named else ""
+    has_ids = any(check.event_ids and check.severity == "critical" and not check.success for check in checks)
+    return f"duotempo quarantine --validation {folder}" if has_ids else ""
 
 
 def failing_events(folder: Path) -> dict[str, str]:
-    """By the event_ids that the report in `folder` names: the critical expectation that they fail.
+    """Reads the failed critical expectation by event_id from the report in `folder`.
 
-    Raises ValidationError when there is no report.
+    Raises:
+        ValidationError: There is no valid report.
     """
     file = folder / RESULT
     try:
         document: dict[str, Any] = json.loads(file.read_bytes())
         checks = [check for suite in document["suites"].values() for check in suite["checks"]]
         failed = [check for check in checks if not check["success"] and check["severity"] == "critical"]
-        return {str(name): str(check["description"]) for check in failed for name in check["event_ids"]}
+        return {str(event_id): str(check["description"]) for check in failed for event_id in check["event_ids"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValidationError(
-            f"{file} is no report of a validation ({type(error).__name__}): name the folder that the failed retraining "
-            "has named"
+            f"{file} is no report of a validation ({type(error).__name__}): give the folder that the failed retraining "
+            "printed"
         ) from error

@@ -1,4 +1,4 @@
-"""Validates frames by their suites."""
+"""Validates frames with the suites of `expectations/`."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def suite_file(folder: Path, name: str) -> Path:
-    """The file of a suite. Raises ValidationError naming the known ones when there is no such suite."""
+    """The file of a suite. Raises ValidationError, listing the suites, when it does not exist."""
     file = folder / f"{name}.json"
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
@@ -38,10 +38,9 @@ def suite_file(folder: Path, name: str) -> Path:
 
 
 def load_suite(file: Path) -> "ExpectationSuite":
-    """Reads a suite. Raises ValidationError naming the file and what is wrong in it.
+    """Reads a suite. Raises ValidationError with the file and the error.
 
-    Every expectation is built on its own first, because ExpectationSuite only logs one that it cannot build and goes on
-    without it.
+    Every expectation is built separately first, because ExpectationSuite only logs invalid ones and skips them.
     """
     from great_expectations.core.expectation_suite import ExpectationSuite
     from great_expectations.exceptions import GreatExpectationsError
@@ -80,11 +79,15 @@ def validate(
 ) -> ValidationReport:
     """Runs the suite of each frame and writes index.html and result.json into `folder`.
 
-    frames: by the name of their suite (events, items, interests, embeddings); `feedback` is the part of the events that
-    states a liking, and is checked with them. cut: aware, exclusive. previous_rows: rows of the last snapshot by
-    frame. references: known ids by column (`item_id`, `user_id`); those of frames in `frames` are known without it.
+    Args:
+        frames: By the name of their suite (events, items, interests, embeddings). The suite `feedback` runs on the
+            explicit feedback among the events.
+        cut: Timezone-aware, exclusive.
+        previous_rows: Rows of the previous snapshot by frame.
+        references: Known ids by column (`item_id`, `user_id`), besides those of `frames`.
 
-    Raises ValidationError when a suite is missing or broken, a reference is missing, or `folder` cannot be written.
+    Raises:
+        ValidationError: A suite is missing or broken, a reference is missing, or `folder` cannot be written.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     known = {**_own_references(frames), **(references or {})}
@@ -119,7 +122,7 @@ def _own_references(frames: Mapping[str, pd.DataFrame]) -> dict[str, Collection[
 
 
 def _parameters(settings: ValidationSettings, previous_rows: int | None) -> dict[str, Any]:
-    """The values that a suite may name as `{"$PARAMETER": ...}`."""
+    """The values that suites can refer to as `{"$PARAMETER": ...}`."""
     return {
         "events": list(EVENTS),
         "feedback": list(FEEDBACK),
@@ -149,7 +152,7 @@ def _run_suite(frame: pd.DataFrame, suite: "ExpectationSuite", file: Path, param
 
 
 def _batch(name: str, frame: pd.DataFrame) -> "Batch":
-    """The frame as Great Expectations reads it, in a context that lives in memory and writes no file."""
+    """Wraps a frame for Great Expectations in an in-memory context, which writes no files."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,

@@ -36,8 +36,8 @@ def snapshot_id(folder: Path) -> str:
     return hashlib.sha256(str(folder).encode()).hexdigest()
 
 
-def trained(folder: Path) -> dict[str, Path]:
-    """What a retraining leaves behind: two bundles, a snapshot, reports."""
+def write_training(folder: Path) -> dict[str, Path]:
+    """Writes the output of a retraining: two bundles, a snapshot, reports."""
     snapshot, report = folder / "snapshot", folder / "evaluation"
     snapshot.mkdir()
     (snapshot / "manifest.json").write_text(json.dumps({"id": snapshot_id(folder), "cut": CUT, "rows": {"events": 7}}))
@@ -55,7 +55,7 @@ def trained(folder: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def training(tmp_path: Path) -> dict[str, Path]:
-    return trained(tmp_path)
+    return write_training(tmp_path)
 
 
 def register(uri: str, training: dict[str, Path], *, reasons: tuple[str, ...] = ()) -> registry.Registered:
@@ -73,34 +73,36 @@ def register(uri: str, training: dict[str, Path], *, reasons: tuple[str, ...] = 
 
 
 @dataclass(frozen=True)
-class Known:
-    """A training and the version that it is registered as."""
+class RegisteredTraining:
+    """A training and its registered version."""
 
     training: dict[str, Path]
     registered: registry.Registered
 
 
 @pytest.fixture(scope="module")
-def known(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Known:
-    """One that no test changes."""
-    training = trained(tmp_path_factory.mktemp("known"))
-    return Known(training, register(uri, training))
+def registered_training(uri: str, tmp_path_factory: pytest.TempPathFactory) -> RegisteredTraining:
+    """A registered training that no test modifies."""
+    training = write_training(tmp_path_factory.mktemp("known"))
+    return RegisteredTraining(training, register(uri, training))
 
 
-def test_a_registered_version_tells_where_it_comes_from(uri: str, training: dict[str, Path]) -> None:
+def test_a_registered_version_has_its_provenance(uri: str, training: dict[str, Path]) -> None:
     registered = register(uri, training)
-    found = registry.version(uri, registered.version)
-    assert found.aliases == ("challenger",)
-    assert found.metrics == pytest.approx({"duotempo/ndcg@10": 0.25, "popularity.mrr": float("nan")}, nan_ok=True)
-    assert found.gate_passed
-    assert found.tags["snapshot_id"] == snapshot_id(training["bundle"].parent)
-    assert (found.tags["cut"], found.tags["twin_cut"]) == (CUT, TWIN_CUT)
-    assert found.tags["git_commit"]
-    assert registered.url == found.url == f"{uri}/#/models/duotempo/versions/{registered.version}"
+    version = registry.version(uri, registered.version)
+    assert version.aliases == ("challenger",)
+    assert version.metrics == pytest.approx({"duotempo/ndcg@10": 0.25, "popularity.mrr": float("nan")}, nan_ok=True)
+    assert version.gate_passed
+    assert version.tags["snapshot_id"] == snapshot_id(training["bundle"].parent)
+    assert (version.tags["cut"], version.tags["twin_cut"]) == (CUT, TWIN_CUT)
+    assert version.tags["git_commit"]
+    assert registered.url == version.url == f"{uri}/#/models/duotempo/versions/{registered.version}"
 
 
-def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, known: Known) -> None:
-    training, registered = known.training, known.registered
+def test_the_run_logs_settings_input_and_reports_but_no_secret(
+    uri: str, registered_training: RegisteredTraining
+) -> None:
+    training, registered = registered_training.training, registered_training.registered
     client = MlflowClient(uri)
     run = client.get_run(registered.run_id)
     assert run.data.params == {"fusion.width": "64", "preset": ""}
@@ -112,8 +114,10 @@ def test_its_run_holds_settings_input_and_reports_but_no_secret(uri: str, known:
     assert {"evaluation", "data_docs", "twin", "snapshot"} <= artifacts
 
 
-def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, known: Known, tmp_path: Path) -> None:
-    number = known.registered.version
+def test_bundle_and_twin_are_downloaded_as_registered(
+    uri: str, registered_training: RegisteredTraining, tmp_path: Path
+) -> None:
+    number = registered_training.registered.version
     bundle = Bundle.read(registry.download_bundle(uri, number, tmp_path / "back" / "bundle"))
     twin = Bundle.read(registry.download_twin(uri, number, tmp_path / "back" / "twin"))
     np.testing.assert_array_equal(bundle.vectors, tiny_bundle(seed=1).vectors)
@@ -123,25 +127,25 @@ def test_the_bundle_and_the_twin_come_back_as_they_went(uri: str, known: Known, 
     assert Bundle.read(again).manifest["cut"] == CUT
 
 
-def test_a_damaged_copy_is_fetched_again_and_a_damaged_original_told(
+def test_a_damaged_copy_is_downloaded_again_and_a_damaged_original_is_an_error(
     uri: str, training: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    known = register(uri, training)
-    copy = registry.download_bundle(uri, known.version, tmp_path / "copy")
+    registered = register(uri, training)
+    copy = registry.download_bundle(uri, registered.version, tmp_path / "copy")
     (copy / "terms.json").write_text("[]")
-    Bundle.read(registry.download_bundle(uri, known.version, copy))
+    Bundle.read(registry.download_bundle(uri, registered.version, copy))
     shutil.rmtree(copy)
     shutil.copytree(training["twin"], copy)  # whole, but of another version
-    assert Bundle.read(registry.download_bundle(uri, known.version, copy)).manifest["cut"] == CUT
-    kept = tmp_path_factory.getbasetemp().glob("mlflow*/artifacts/**/artifacts/bundle/vectors.npy")
-    original = max(kept, key=lambda file: file.stat().st_mtime)
+    assert Bundle.read(registry.download_bundle(uri, registered.version, copy)).manifest["cut"] == CUT
+    originals = tmp_path_factory.getbasetemp().glob("mlflow*/artifacts/**/artifacts/bundle/vectors.npy")
+    original = max(originals, key=lambda file: file.stat().st_mtime)
     original.write_bytes(original.read_bytes()[:-1])
     with pytest.raises(BundleError, match=r"in MLflow at .* is damaged: retrain .*vectors\.npy"):
-        registry.download_bundle(uri, known.version, tmp_path / "another")
+        registry.download_bundle(uri, registered.version, tmp_path / "another")
 
 
-def test_the_model_recommends_as_the_scorer_does(uri: str, known: Known) -> None:
-    number = known.registered.version
+def test_the_model_recommends_as_the_scorer_does(uri: str, registered_training: RegisteredTraining) -> None:
+    number = registered_training.registered.version
     with connect(uri):
         model = mlflow.pyfunc.load_model(f"models:/duotempo/{number}")
     answer = model.predict(pd.DataFrame({"history": [["i3", "i5", "no such item"], []], "k": [5, 50]}))
@@ -155,14 +159,14 @@ def test_the_model_recommends_as_the_scorer_does(uri: str, known: Known) -> None
     assert len(answer["item_ids"][1]) == 40
 
 
-def test_a_failed_gate_is_told_with_its_reasons(uri: str, training: dict[str, Path]) -> None:
+def test_a_failed_gate_is_tagged_with_its_reasons(uri: str, training: dict[str, Path]) -> None:
     number = register(uri, training, reasons=("below popularity", "coverage halved")).version
-    found = registry.version(uri, number)
-    assert not found.gate_passed
-    assert found.gate_reason == "below popularity; coverage halved"
+    version = registry.version(uri, number)
+    assert not version.gate_passed
+    assert version.gate_reason == "below popularity; coverage halved"
 
 
-def test_the_alias_champion_moves_and_goes(uri: str, training: dict[str, Path]) -> None:
+def test_the_alias_champion_can_be_moved_and_removed(uri: str, training: dict[str, Path]) -> None:
     first, second = register(uri, training).version, register(uri, training).version
     registry.set_champion(uri, first)
     champion = registry.champion(uri)
@@ -184,14 +188,14 @@ def test_a_refusal_lasts_until_the_next_promotion(uri: str, training: dict[str, 
 
 
 def copied(uri: str, number: str, model: str = registry.PRODUCTION) -> str:
-    """As the button of the page does it: source, run and tags of the version go along."""
+    """Copies a version as the UI's button does, with its source, run and tags."""
     client = MlflowClient(uri)
-    found = client.get_model_version(registry.NAME, number)
+    version = client.get_model_version(registry.NAME, number)
     source = f"models:/{registry.NAME}/{number}"
-    return str(client.create_model_version(model, source, found.run_id, dict(found.tags)).version)
+    return str(client.create_model_version(model, source, version.run_id, dict(version.tags)).version)
 
 
-def test_the_models_say_how_to_promote(uri: str, training: dict[str, Path]) -> None:
+def test_the_model_descriptions_say_how_to_promote(uri: str, training: dict[str, Path]) -> None:
     register(uri, training)
     client = MlflowClient(uri)
     for name in (registry.NAME, registry.PRODUCTION):
@@ -213,11 +217,11 @@ def test_the_newest_copy_sets_the_alias_once(uri: str, training: dict[str, Path]
     client = MlflowClient(uri)
     registry.show_standings(uri, {first: registry.Standing("rolled back", "why")})
     for model, number in ((registry.NAME, first), (registry.PRODUCTION, copy)):
-        found = client.get_model_version(model, number)
-        assert (found.tags["status"], found.description) == ("rolled back", "**Duotempo:** rolled back: why")
+        version = client.get_model_version(model, number)
+        assert (version.tags["status"], version.description) == ("rolled back", "**Duotempo:** rolled back: why")
 
 
-def test_a_model_of_that_name_that_somebody_had_before_promotes_nothing(uri: str, training: dict[str, Path]) -> None:
+def test_an_unrelated_model_of_the_same_name_is_ignored(uri: str, training: dict[str, Path]) -> None:
     number = register(uri, training).version
     client = MlflowClient(uri)
     client.delete_registered_model(registry.PRODUCTION)
@@ -231,7 +235,7 @@ def test_a_model_of_that_name_that_somebody_had_before_promotes_nothing(uri: str
     registry.introduce(uri)
 
 
-def test_an_unknown_version_is_told_with_the_known_ones(uri: str, training: dict[str, Path]) -> None:
+def test_an_unknown_version_is_an_error_that_lists_the_versions(uri: str, training: dict[str, Path]) -> None:
     number = register(uri, training).version
     with pytest.raises(registry.RegistryError, match=rf"no version '999'.*known versions: {number}, "):
         registry.set_champion(uri, "999")
@@ -247,13 +251,13 @@ def test_an_incomplete_training_registers_nothing(uri: str, training: dict[str, 
     assert len(registry.versions(uri)) == before
 
 
-def test_a_registry_that_is_down_is_named_with_the_mend(training: dict[str, Path]) -> None:
+def test_an_unavailable_registry_is_named_with_the_remedy(training: dict[str, Path]) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(registry.RegistryUnavailable, match=rf"MLflow at {address} does not answer.*duotempo up"):
         register(address, training)
 
 
-def test_a_talk_with_one_server_leaves_the_default_server_alone(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_restores_the_default_server(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with connect(uri):
         pass

@@ -1,4 +1,4 @@
-"""Great Expectations itself runs here, on the suites that the product ships."""
+"""Validation with Great Expectations and the packaged suites."""
 
 import json
 import re
@@ -36,19 +36,19 @@ def run(folder: Path, frames: Mapping[str, pd.DataFrame] | None = None, **more: 
     )
 
 
-def broken(report: ValidationReport) -> set[tuple[str, str]]:
+def critical_columns(report: ValidationReport) -> set[tuple[str, str]]:
     return {(failure.suite, failure.column) for failure in report.critical_failures}
 
 
 def test_a_good_snapshot_passes_and_has_a_report(tmp_path: Path) -> None:
     report = run(tmp_path / "docs")
     assert report.success and report.critical_failures == report.warnings == []
-    assert {name: found["rows"] for name, found in report.statistics.items()} == {
+    assert {name: statistics["rows"] for name, statistics in report.statistics.items()} == {
         "events": 32,
         "feedback": 32,
         "items": 11,
     }
-    assert all(found["evaluated"] == found["successful"] > 5 for found in report.statistics.values())
+    assert all(statistics["evaluated"] == statistics["successful"] > 5 for statistics in report.statistics.values())
     assert report.docs == tmp_path / "docs" / "index.html"
     assert "Validation passed" in report.docs.read_text()
 
@@ -69,17 +69,19 @@ BAD_EVENTS: list[tuple[str, Any, tuple[str, str, str]]] = [
 ]
 
 
-def test_each_bad_event_is_critical_and_counted(tmp_path: Path) -> None:
+def test_each_invalid_event_is_a_critical_failure(tmp_path: Path) -> None:
     frame = events().astype({"user_id": object})
     for row, (column, value, _) in enumerate(BAD_EVENTS, start=1):
         frame.loc[row, column] = value
     report = run(tmp_path, {"events": frame, "items": items()})
     assert not report.success
-    for *_, (suite, column, told) in BAD_EVENTS:
-        found = [
-            f for f in report.critical_failures if (f.suite, f.column) == (suite, column) and f.message.startswith(told)
+    for *_, (suite, column, message) in BAD_EVENTS:
+        failures = [
+            f
+            for f in report.critical_failures
+            if (f.suite, f.column) == (suite, column) and f.message.startswith(message)
         ]
-        assert [failure.failing_rows for failure in found] == [2 if "twice" in told else 1], told
+        assert [failure.failing_rows for failure in failures] == [2 if "twice" in message else 1], message
     unknown = next(failure for failure in report.critical_failures if failure.column == "item_known")
     assert unknown.failing_rows == 2
 
@@ -88,18 +90,18 @@ def test_the_cut_is_compared_in_utc(tmp_path: Path) -> None:
     frame = events()
     frame["occurred_at"] = frame["occurred_at"].dt.tz_convert("Asia/Shanghai")
     frame.loc[3, "occurred_at"] = CUT + pd.Timedelta(microseconds=1)
-    assert {("events", "age_days"), ("feedback", "age_days")} == broken(
+    assert {("events", "age_days"), ("feedback", "age_days")} == critical_columns(
         run(tmp_path, {"events": frame, "items": items()})
     )
 
 
-def test_the_last_microsecond_before_the_cut_is_in(tmp_path: Path) -> None:
+def test_the_last_microsecond_before_the_cut_is_included(tmp_path: Path) -> None:
     frame = events()
     frame.loc[3, "occurred_at"] = CUT - pd.Timedelta(microseconds=1)
     assert run(tmp_path, {"events": frame, "items": items()}).success
 
 
-def test_a_failure_shows_which_rows_but_no_person(tmp_path: Path) -> None:
+def test_a_failure_names_rows_but_no_users(tmp_path: Path) -> None:
     frame = events()
     frame.loc[[3, 4], "event"] = "<b>stare</b>"
     report = run(tmp_path, {"events": frame, "items": items()})
@@ -123,18 +125,18 @@ def test_the_report_needs_no_network(tmp_path: Path) -> None:
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     missing = ["event_id", "event", "value", "text", "occurred_at"]
     report = run(tmp_path, {"events": events().drop(columns=missing), "items": items()})
-    told = " ".join(failure.message for failure in report.critical_failures)
-    assert [column for column in missing if f"There is no column {column}." in told] == missing
+    messages = " ".join(failure.message for failure in report.critical_failures)
+    assert [column for column in missing if f"There is no column {column}." in messages] == missing
 
 
 def test_a_wrong_type_is_named(tmp_path: Path) -> None:
     frame = events().assign(user_id=range(32), occurred_at="yesterday")
-    assert {("events", "user_id"), ("events", "occurred_at")} <= broken(
+    assert {("events", "user_id"), ("events", "occurred_at")} <= critical_columns(
         run(tmp_path, {"events": frame, "items": items()})
     )
 
 
-def test_an_empty_snapshot_and_a_shrunken_one_are_critical(tmp_path: Path) -> None:
+def test_empty_and_shrunken_snapshots_are_critical_failures(tmp_path: Path) -> None:
     empty = run(tmp_path, {"events": events().iloc[:0], "items": items()})
     assert "Found 0, expected at least 1." in " ".join(failure.message for failure in empty.critical_failures)
     assert run(tmp_path, previous_rows={"events": 64, "items": 11}).success
@@ -145,7 +147,7 @@ def test_an_empty_snapshot_and_a_shrunken_one_are_critical(tmp_path: Path) -> No
     assert run(tmp_path, previous_rows={"events": 65}, settings=ValidationSettings(volume_ratio=0.4)).success
 
 
-def test_a_stale_snapshot_and_items_without_text_only_warn(tmp_path: Path) -> None:
+def test_stale_snapshots_and_items_without_text_are_warnings(tmp_path: Path) -> None:
     silent = items()
     silent.loc[3:, ["title", "category"]] = ["", None]
     silent["category"] = silent["category"].map(lambda names: names or [])
@@ -159,11 +161,11 @@ def test_feedback_may_be_missing(tmp_path: Path) -> None:
     assert report.success and report.statistics["feedback"]["rows"] == 0
 
 
-def test_an_item_twice_or_with_a_word_for_a_list_is_critical(tmp_path: Path) -> None:
+def test_duplicate_items_and_categories_that_are_no_list_are_critical(tmp_path: Path) -> None:
     frame = items()
     frame.loc[1, "item_id"] = "d1"
     frame.loc[2, "category"] = "drama"
-    assert broken(run(tmp_path, {"events": events(), "items": frame})) == {
+    assert critical_columns(run(tmp_path, {"events": events(), "items": frame})) == {
         ("items", "item_id"),
         ("items", "category_count"),
     }
@@ -179,13 +181,13 @@ def features(**columns: Any) -> dict[str, pd.DataFrame]:
 KNOWN = {"user_id": ["u0", "u1", "u2", "u3"], "item_id": items()["item_id"].tolist()}
 
 
-def test_interests_and_embeddings_are_validated_on_their_own(tmp_path: Path) -> None:
+def test_interests_and_embeddings_can_be_validated_separately(tmp_path: Path) -> None:
     report = run(tmp_path, features(), references=KNOWN)
     assert report.success
     assert [(warning.suite, warning.column) for warning in report.warnings] == [("embeddings", "has_text")]
 
 
-def test_bad_interests_are_critical(tmp_path: Path) -> None:
+def test_invalid_interests_are_critical(tmp_path: Path) -> None:
     bad = features(
         user_id=["u0", "u0", "gone"],
         document_short=["", None, ""],
@@ -193,26 +195,26 @@ def test_bad_interests_are_critical(tmp_path: Path) -> None:
         short_keywords="words",
     )
     failing = ["user_id, as_of", "user_known", "document_short", "unknown_items", "short_keywords_count"]
-    assert broken(run(tmp_path, bad, references=KNOWN)) == {("interests", column) for column in failing}
+    assert critical_columns(run(tmp_path, bad, references=KNOWN)) == {("interests", column) for column in failing}
     late = features(as_of=CUT + pd.Timedelta(seconds=1))
-    assert broken(run(tmp_path, late, references=KNOWN)) == {("interests", "age_days")}
+    assert critical_columns(run(tmp_path, late, references=KNOWN)) == {("interests", "age_days")}
 
 
-def test_a_text_needs_a_finite_vector_of_unit_length_and_no_text_none(tmp_path: Path) -> None:
+def test_texts_need_finite_unit_vectors_and_empty_texts_zero_vectors(tmp_path: Path) -> None:
     vectors = np.eye(8)
     vectors[1] = np.nan
     vectors[2] = 2.0
     vectors[3] = 0.0
     report = run(tmp_path, {"embeddings": embedding_frame([*"abcdefg", ""], vectors)})
-    found = {failure.message.partition(".")[0]: failure.failing_rows for failure in report.critical_failures}
-    assert found == {
+    failures = {failure.message.partition(".")[0]: failure.failing_rows for failure in report.critical_failures}
+    assert failures == {
         "Every number of a vector is finite": 1,
         "The vector of a text has unit length": 2,
         "No text, no vector: its numbers are zero": 1,
     }
 
 
-def test_vectors_of_other_texts_are_refused() -> None:
+def test_a_wrong_number_of_vectors_is_refused() -> None:
     with pytest.raises(ValidationError, match="2 vectors for 1 texts"):
         embedding_frame(["one"], np.zeros((2, 4)))
 
@@ -231,7 +233,7 @@ def with_expectation(tmp_path: Path, expectation: object) -> Path:
     return suites
 
 
-def test_an_expectation_is_added_by_editing_json(tmp_path: Path) -> None:
+def test_an_expectation_can_be_added_in_json(tmp_path: Path) -> None:
     added = {
         "type": "expect_column_values_to_not_match_regex",
         "kwargs": {"column": "title", "regex": "Harvest"},
@@ -244,7 +246,7 @@ def test_an_expectation_is_added_by_editing_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expectation", "told"),
+    ("expectation", "named"),
     [
         ({"type": "expect_miracles", "kwargs": {}}, "expect_miracles"),
         ({"type": "expect_column_values_to_be_unique", "kwargs": {}}, "column"),
@@ -260,13 +262,13 @@ def test_an_expectation_is_added_by_editing_json(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_broken_expectation_is_named_and_never_passed_over(tmp_path: Path, expectation: object, told: str) -> None:
-    with pytest.raises(ValidationError, match=rf"items\.json.*{told}"):
+def test_an_invalid_expectation_is_named_and_never_skipped(tmp_path: Path, expectation: object, named: str) -> None:
+    with pytest.raises(ValidationError, match=rf"items\.json.*{named}"):
         run(tmp_path / "docs", suites=with_expectation(tmp_path, expectation))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"expectations": []}', '{"name": "items"}', "é".encode("latin-1")])
-def test_a_broken_suite_is_named(tmp_path: Path, content: str | bytes) -> None:
+def test_an_invalid_suite_is_named(tmp_path: Path, content: str | bytes) -> None:
     suites = with_expectation(tmp_path, {})
     (suites / "items.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValidationError, match=r"items\.json"):

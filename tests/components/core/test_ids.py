@@ -1,4 +1,4 @@
-"""One rule for an id: what decorates it does not tell people apart, what nobody sees is refused inside."""
+"""Cleaning of ids: invisible characters are stripped at the ends and refused inside."""
 
 import unicodedata
 
@@ -13,14 +13,14 @@ SOUND = st.text(st.characters(categories=["L", "N", "P", "S"], codec="utf-8"), m
 
 
 @given(SOUND, ENDS, ENDS)
-def test_an_id_is_the_same_however_it_is_decorated(written: str, before: str, after: str) -> None:
+def test_surrounding_invisible_characters_do_not_change_an_id(written: str, before: str, after: str) -> None:
     cleaned = clean_id(written)
     assert clean_id(before + written + after) == cleaned
     assert clean_id(unicodedata.normalize("NFD", written)) == cleaned == clean_id(cleaned)
 
 
 @given(SOUND, st.sampled_from("\u00a0\u200b\u2060\ufeff\x00\x1b\n\ud800"), SOUND)
-def test_what_nobody_sees_is_refused_inside_and_goes_where_it_was_stored(head: str, hidden: str, tail: str) -> None:
+def test_invisible_characters_inside_are_refused_and_removed_from_stored_ids(head: str, hidden: str, tail: str) -> None:
     cleaned = clean_id(head + hidden + tail)
     assert cleaned
     assert id_error(cleaned) == "holds control or invisible characters"
@@ -34,10 +34,10 @@ def test_what_nobody_sees_is_refused_inside_and_goes_where_it_was_stored(head: s
         (None, None), (float("nan"), None), ("", None), (" \u200b\ufeff ", None),
     ],
 )  # fmt: skip
-def test_numbers_are_their_decimal_text_and_nothing_is_no_id(given: object, cleaned: str | None) -> None:
+def test_numbers_become_decimal_text_and_empty_values_none(given: object, cleaned: str | None) -> None:
     assert clean_id(given) == cleaned
 
 
-def test_an_id_is_bounded() -> None:
+def test_ids_have_a_maximum_length() -> None:
     assert id_error("x" * 200) is None
     assert id_error("x" * 201) == "has more than 200 characters"

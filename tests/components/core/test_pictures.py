@@ -1,4 +1,4 @@
-"""A page that holds its pictures."""
+"""Embedding of images in Markdown."""
 
 import base64
 import io
@@ -19,12 +19,12 @@ def plot(tmp_path: Path) -> Path:
     return tmp_path / "metrics.png"
 
 
-def test_a_picture_is_in_the_page_whole_and_in_fewer_bytes(plot: Path) -> None:
+def test_images_are_embedded_at_full_size_in_fewer_bytes(plot: Path) -> None:
     page = with_pictures("# Report\n\n![Metrics](metrics.png)\n\n[elsewhere](https://a.example/b.png)\n", plot.parent)
     assert page == f"# Report\n\n![Metrics]({data_uri(plot)})\n\n[elsewhere](https://a.example/b.png)\n"
     head, _, data = data_uri(plot).partition(",")
     assert head == "data:image/png;base64"
-    packed = base64.b64decode(data)
-    assert len(packed) < plot.stat().st_size
-    with Image.open(plot) as whole, Image.open(io.BytesIO(packed)) as small:
+    embedded = base64.b64decode(data)
+    assert len(embedded) < plot.stat().st_size
+    with Image.open(plot) as whole, Image.open(io.BytesIO(embedded)) as small:
         assert small.size == whole.size

@@ -1,4 +1,4 @@
-"""A person goes out of every file, whatever cuts the erasure off, and everybody else stays."""
+"""Erasure of a user from all files, even if interrupted; other users are kept."""
 
 import json
 import os
@@ -32,7 +32,7 @@ USERS = (ANNA, "ben", "carl")
 
 
 @dataclass(frozen=True)
-class Place:
+class Platform:
     """A home with a snapshot, its training run, and a cache."""
 
     run: TrainingRun
@@ -49,8 +49,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def made(database: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Made once; the tests erase from copies."""
+def built(database: str, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """Built once; the tests erase from copies."""
     folder = tmp_path_factory.mktemp("made")
     settings = Settings(home=folder / "home", cache=folder / "cache")
     events = pd.DataFrame(
@@ -72,23 +72,23 @@ def made(database: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
     result = settings.home / "prefect" / "storage" / "0123"
     result.parent.mkdir(parents=True)
     result.write_text(ANNA)
-    return Place(run, settings.cache, result)
+    return Platform(run, settings.cache, result)
 
 
 @pytest.fixture
-def place(made: Place, tmp_path: Path) -> Place:
-    settings = made.run.settings.model_copy(update={"home": tmp_path / "home", "cache": tmp_path / "cache"})
-    shutil.copytree(made.home, settings.home)
-    shutil.copytree(made.cache, settings.cache)
-    run = TrainingRun.open(settings.home / made.run.snapshot_path.relative_to(made.home), settings)
-    return Place(run, settings.cache, settings.home / made.result.relative_to(made.home))
+def platform(built: Platform, tmp_path: Path) -> Platform:
+    settings = built.run.settings.model_copy(update={"home": tmp_path / "home", "cache": tmp_path / "cache"})
+    shutil.copytree(built.home, settings.home)
+    shutil.copytree(built.cache, settings.cache)
+    run = TrainingRun.open(settings.home / built.run.snapshot_path.relative_to(built.home), settings)
+    return Platform(run, settings.cache, settings.home / built.result.relative_to(built.home))
 
 
 def documents(run: TrainingRun) -> dict[str, set[str]]:
     """The documents of each user."""
     interests = pd.read_parquet(run.interests_file)
-    told = interests.melt(Columns.USER, [Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT])
-    return {str(user): set(each["value"]) - {""} for user, each in told.groupby(Columns.USER)}
+    melted = interests.melt(Columns.USER, [Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT])
+    return {str(user): set(group["value"]) - {""} for user, group in melted.groupby(Columns.USER)}
 
 
 def cached(cache: Path) -> set[str]:
@@ -96,12 +96,12 @@ def cached(cache: Path) -> set[str]:
     return {name for part in parts for name in read_table(part)[0].to_pylist()}
 
 
-def check_gone(place: Place, before: dict[str, set[str]]) -> None:
-    run = TrainingRun.open(place.run.snapshot_path, place.run.settings)
+def assert_erased(platform: Platform, before: dict[str, set[str]]) -> None:
+    run = TrainingRun.open(platform.run.snapshot_path, platform.run.settings)
     assert set(run.snapshot.events()[Columns.USER]) == set(USERS) - {ANNA}
     assert run.snapshot.manifest["rows"]["events"] == 18
     after = documents(run)
-    assert after == {user: told for user, told in before.items() if user != ANNA}
+    assert after == {user: texts_of_user for user, texts_of_user in before.items() if user != ANNA}
     others = set().union(*after.values())
     own = before[ANNA] - others
     assert own
@@ -109,33 +109,31 @@ def check_gone(place: Place, before: dict[str, set[str]]) -> None:
     assert not own & texts
     assert others <= texts
     hashes = {text_hash(each) for each in own}
-    assert not hashes & cached(place.cache)
+    assert not hashes & cached(platform.cache)
     assert not hashes & set(read_table(run.vectors_file)[0].to_pylist())
     assert np.isfinite(read_vectors(run.vectors_file, sorted(texts))).all()
-    assert {text_hash(each) for each in texts} <= cached(place.cache)
-    assert not place.result.exists()
-    for file in place.home.rglob("*"):
+    assert {text_hash(each) for each in texts} <= cached(platform.cache)
+    assert not platform.result.exists()
+    for file in platform.home.rglob("*"):
         assert not file.is_file() or ANNA.encode() not in file.read_bytes(), file
 
 
-def test_everything_of_a_person_goes_and_everybody_else_stays(place: Place) -> None:
-    before, identity = documents(place.run), place.run.snapshot.manifest
-    erased = place.erase()
-    check_gone(place, before)
-    manifest = Snapshot.open(place.run.snapshot_path).manifest
+def test_all_data_of_the_user_is_erased_and_other_users_are_kept(platform: Platform) -> None:
+    before, identity = documents(platform.run), platform.run.snapshot.manifest
+    erased = platform.erase()
+    assert_erased(platform, before)
+    manifest = Snapshot.open(platform.run.snapshot_path).manifest
     assert manifest["id"] == identity["id"]
     assert manifest["sha256"]["events"] != identity["sha256"]["events"]
     assert erased["snapshot_events"] == 9
     assert erased["cached_vectors"] >= 1
-    assert set(place.erase().values()) == {0}
+    assert set(platform.erase().values()) == {0}
 
 
 @pytest.mark.parametrize("step", range(1, 8))
-def test_an_erasure_that_was_cut_off_is_brought_to_its_end(
-    place: Place, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every file takes its place by a rename: the process ends before the one of that number."""
-    before = documents(place.run)
+def test_an_interrupted_erasure_is_completed(platform: Platform, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is replaced by a rename; the process is interrupted before the rename with this number."""
+    before = documents(platform.run)
     steps = 0
     replace = Path.replace
 
@@ -148,37 +146,37 @@ def test_an_erasure_that_was_cut_off_is_brought_to_its_end(
 
     monkeypatch.setattr(Path, "replace", until)
     with suppress(KeyboardInterrupt):
-        place.erase()
+        platform.erase()
     monkeypatch.undo()
-    place.erase()
-    check_gone(place, before)
+    platform.erase()
+    assert_erased(platform, before)
 
 
-def test_a_snapshot_that_nobody_can_read_goes(place: Place) -> None:
-    (place.run.snapshot_path / "events.parquet").write_bytes(b"PAR1 anna")
-    assert place.erase()["unreadable_snapshots"] == 1
-    assert not place.run.snapshot_path.exists()
+def test_an_unreadable_snapshot_is_removed(platform: Platform) -> None:
+    (platform.run.snapshot_path / "events.parquet").write_bytes(b"PAR1 anna")
+    assert platform.erase()["unreadable_snapshots"] == 1
+    assert not platform.run.snapshot_path.exists()
 
 
 @pytest.mark.parametrize("name", ["interests.parquet", "texts.parquet"])
-def test_a_training_run_that_nobody_can_read_goes(place: Place, name: str) -> None:
-    file = place.run.folder / name
+def test_an_unreadable_training_run_is_removed(platform: Platform, name: str) -> None:
+    file = platform.run.folder / name
     file.write_bytes(file.read_bytes()[:-9])
-    assert place.erase()["unreadable_runs"] == 1
-    assert not place.run.folder.exists()
-    assert place.erase()["unreadable_runs"] == 0
+    assert platform.erase()["unreadable_runs"] == 1
+    assert not platform.run.folder.exists()
+    assert platform.erase()["unreadable_runs"] == 0
 
 
-def test_results_of_later_flows_stay(place: Place) -> None:
+def test_results_of_later_flow_runs_are_kept(platform: Platform) -> None:
     later = time.time() + 3600
-    os.utime(place.result, (later, later))
-    place.erase()
-    assert place.result.exists()
+    os.utime(platform.result, (later, later))
+    platform.erase()
+    assert platform.result.exists()
 
 
-def test_the_report_names_the_models_that_met_the_person() -> None:
-    def version(number: str, cut: datetime, made: datetime) -> Version:
-        return Version(number, "run", made, ("champion",) * (number == "2"), {"cut": cut.isoformat()}, {}, "")
+def test_the_report_lists_the_models_trained_on_the_user() -> None:
+    def version(number: str, cut: datetime, built: datetime) -> Version:
+        return Version(number, "run", built, ("champion",) * (number == "2"), {"cut": cut.isoformat()}, {}, "")
 
     day = timedelta(days=1)
     versions = [
@@ -187,8 +185,8 @@ def test_the_report_names_the_models_that_met_the_person() -> None:
         version("3", NOW - day, NOW + day),
         version("4", NOW + day, NOW - day),
     ]
-    nothing = erase_files(Path("nowhere"), Path("nowhere"), ANNA, NOW)
-    told = report(nothing, versions, NOW, NOW)
-    assert [(model["version"], model["aliases"]) for model in told["models"]] == [("2", ["champion"])]
-    assert report(nothing, versions, None, None)["models"] == []
-    json.dumps(told)
+    empty = erase_files(Path("nowhere"), Path("nowhere"), ANNA, NOW)
+    result = report(empty, versions, NOW, NOW)
+    assert [(model["version"], model["aliases"]) for model in result["models"]] == [("2", ["champion"])]
+    assert report(empty, versions, None, None)["models"] == []
+    json.dumps(result)

@@ -1,4 +1,4 @@
-"""Cleaning of events and items, by example and by property."""
+"""Cleaning of events and items: examples and property tests."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -30,8 +30,8 @@ def frame(cleaned: Cleaned[EventRow]) -> pd.DataFrame:
     return as_frame(cleaned.rows, EventRow)
 
 
-def code(raw: pd.DataFrame) -> str:
-    """Why the only row is rejected."""
+def rejection_code(raw: pd.DataFrame) -> str:
+    """The error code with which the only row is rejected."""
     cleaned = clean(raw)
     assert not cleaned.rows
     (rejected,) = cleaned.rejected
@@ -67,7 +67,7 @@ def code(raw: pd.DataFrame) -> str:
     ],
 )
 def test_a_bad_row_is_rejected_with_its_reason(row: tuple[object, object, object, object], reason: str) -> None:
-    assert code(raw_events([row])) == reason
+    assert rejection_code(raw_events([row])) == reason
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ def test_a_bad_row_is_rejected_with_its_reason(row: tuple[object, object, object
     ],
 )
 def test_a_bad_optional_column_is_rejected_with_its_reason(column: str, value: object, reason: str) -> None:
-    assert code(raw_events([("u", "a", 1, "rating")], **{column: value})) == reason
+    assert rejection_code(raw_events([("u", "a", 1, "rating")], **{column: value})) == reason
 
 
-def test_reasons_name_the_value_and_the_mend() -> None:
+def test_reasons_name_the_value_and_how_to_fix_it() -> None:
     rejected = clean(raw_events([("u", "a", 1, "gaze"), ("u", "a", 1_700_000_000_000, "view")])).rejected
     assert "'gaze' is none of view, click" in rejected[0].reason
     assert "1700000000000 looks like milliseconds; divide by 1,000" in rejected[1].reason
 
 
 @pytest.mark.parametrize(
-    "written",
+    "raw_time",
     [
         1_700_000_000,
         1_700_000_000.0,
@@ -104,8 +104,8 @@ def test_reasons_name_the_value_and_the_mend() -> None:
         pd.Timestamp("2023-11-14T22:13:20"),
     ],
 )
-def test_times_are_read_as_utc_however_they_are_written(written: object) -> None:
-    rows = frame(clean(raw_events([("u", "a", written, "view")])))
+def test_times_in_all_formats_are_read_as_utc(raw_time: object) -> None:
+    rows = frame(clean(raw_events([("u", "a", raw_time, "view")])))
     assert rows["occurred_at"].tolist() == [pd.Timestamp("2023-11-14T22:13:20", tz="UTC")]
     assert rows["occurred_at"].dtype == "datetime64[us, UTC]"
 
@@ -124,7 +124,7 @@ def test_ids_and_texts_are_normalised() -> None:
     assert (row.text, row.value) == ("so & so good", 4.5)
 
 
-def test_rows_are_an_events_frame_in_the_order_of_time_and_arrival() -> None:
+def test_rows_form_an_events_frame_sorted_by_time_and_arrival() -> None:
     raw = raw_events([("u", "b", 5, "view"), ("u", "a", 3, "view"), ("v", "b", 3, "view"), ("u", "b", 3, "view")])
     rows = frame(clean(raw))
     assert list(rows.columns) == EVENT_COLUMNS
@@ -133,7 +133,7 @@ def test_rows_are_an_events_frame_in_the_order_of_time_and_arrival() -> None:
     assert rows["text"].isna().all()
 
 
-def test_the_same_row_is_one_event_and_any_difference_makes_another() -> None:
+def test_equal_rows_are_one_event_and_any_difference_makes_another() -> None:
     same = raw_events([("u", "a", 9, "rating")] * 2, value=[4, 4.0], text="fine")
     assert clean(same).duplicates == 1
     different = [
@@ -146,13 +146,13 @@ def test_the_same_row_is_one_event_and_any_difference_makes_another() -> None:
     assert len(ids) == 2 * len(different)
 
 
-def test_of_a_repeated_event_id_the_first_row_is_kept() -> None:
+def test_the_first_row_of_a_repeated_event_id_is_kept() -> None:
     cleaned = clean(raw_events([("u", "a", 9, "view"), ("v", "b", 3, "like")], event_id="e1"))
     assert [(row.event_id, row.user_id) for row in cleaned.rows] == [("e1", "u")]
     assert cleaned.duplicates == 1
 
 
-def test_rejected_rows_keep_their_place_and_every_column() -> None:
+def test_rejected_rows_keep_their_index_and_all_columns() -> None:
     raw = raw_events([("u", "a", 1, "view"), ("u\x00", "a", 1, "view")], extra=[np.int64(1), np.float32(2)])
     (rejected,) = clean(raw).rejected
     assert rejected.index == 1
@@ -166,14 +166,14 @@ def test_rejected_rows_keep_their_place_and_every_column() -> None:
 
 
 def test_a_missing_column_rejects_its_rows() -> None:
-    assert code(pd.DataFrame({"item_id": ["a"], "timestamp": [1], "event": ["view"]})) == "missing_user_id"
+    assert rejection_code(pd.DataFrame({"item_id": ["a"], "timestamp": [1], "event": ["view"]})) == "missing_user_id"
 
 
-def test_no_rows_are_none() -> None:
+def test_no_rows_give_an_empty_result() -> None:
     assert clean(raw_events([])) == Cleaned([], [], 0)
 
 
-def test_of_refused_people_the_reason_alone_is_kept() -> None:
+def test_rows_of_refused_users_are_rejected_without_their_content() -> None:
     admission = Admission({"v": "u_1", "u": "u_2"}, {"u_1": "no_consent: told"})
     rows = [
         {"user_id": user, "item_id": item, "event": "view", "timestamp": 1}
@@ -212,10 +212,10 @@ COLUMNS = ["user_id", "item_id", "timestamp", "event", "value", "text", "event_i
 
 @settings(max_examples=150, deadline=None)
 @given(ROWS)
-def test_no_row_is_ever_lost(rows: list[tuple[object, ...]]) -> None:
+def test_every_row_is_accounted_for(rows: list[tuple[object, ...]]) -> None:
     cleaned = clean(pd.DataFrame(rows, columns=COLUMNS, dtype=object))
     assert len(cleaned.rows) + cleaned.duplicates + len(cleaned.rejected) == len(rows)
-    assert all(one.reason.strip() for one in cleaned.rejected)
+    assert all(rejected.reason.strip() for rejected in cleaned.rejected)
     assert frame(cleaned)["event_id"].is_unique
     assert frame(cleaned)["occurred_at"].is_monotonic_increasing
 
@@ -252,7 +252,7 @@ def test_items_are_normalised() -> None:
     assert pd.isna(rows["published_at"][1])
 
 
-def test_of_two_items_with_one_id_the_first_is_kept() -> None:
+def test_the_first_of_two_items_with_the_same_id_is_kept() -> None:
     cleaned = clean_items([{"item_id": "x", "title": "first"}, {"item_id": " x", "title": "second"}], source="test")
     assert [item.title for item in cleaned.rows] == ["first"]
     assert cleaned.rejected[0].reason.startswith("duplicate_item: ")
@@ -273,7 +273,7 @@ def test_a_bad_item_is_rejected_with_its_reason(column: str, value: object, reas
     assert rejected.reason.startswith(f"{reason}: ")
 
 
-def test_the_content_hash_changes_with_the_content_only() -> None:
+def test_the_content_hash_depends_on_the_content_only() -> None:
     raw = [{"item_id": item, "title": title} for item, title in [("x", "same"), ("y", " same "), ("z", "other")]]
     first, second, third = (item.content_hash for item in clean_items(raw, source="test").rows)
     assert first == second != third

@@ -1,4 +1,4 @@
-"""A store that is emptied before each test."""
+"""Fixture: a store that is emptied before each test."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The measurements out of a real Postgres, and their record."""
+"""Measurements on a real Postgres, and their history."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.support.toy_data import tiny_bundle
 SETTINGS = Settings(monitoring=MonitoringSettings(min_events=100))
 
 
-def test_clicks_are_counted_in_the_window_only(store: Engine) -> None:
+def test_only_clicks_in_the_window_count(store: Engine) -> None:
     for request, user, days in (("r1", "u", 1.0), ("r2", "v", 2.0), ("old", "u", 8.0), ("late", "u", 0.0)):
         show(store, request, user, [("i0", 1.0), ("i1", 1.0)], days_ago=days)
     tell(store, [("u", "i1", "click", 0.5, "r1", None), ("u", "i0", "click", 7.5, "old", None),
@@ -38,7 +38,7 @@ def test_clicks_are_counted_in_the_window_only(store: Engine) -> None:
     assert champion.figures["mrr@10"].mean == pytest.approx(1 / 4)
 
 
-def test_who_does_not_consent_is_not_counted(store: Engine) -> None:
+def test_users_without_consent_are_not_counted(store: Engine) -> None:
     show(store, "r1", "u", [("i0", 1.0)])
     show(store, "r2", "v", [("i0", 1.0)])
     tell(store, [("u", "i0", "click", 0.5, "r1", None), ("v", "i0", "click", 0.5, "r2", None)])
@@ -50,7 +50,7 @@ def test_who_does_not_consent_is_not_counted(store: Engine) -> None:
     assert count_events_since(store, NOW - timedelta(days=1)) == 1
 
 
-def test_an_answer_without_items_is_an_answer(store: Engine) -> None:
+def test_an_empty_list_counts_as_an_impression(store: Engine) -> None:
     show(store, "r1", "u", [])
     frame = read_exposures(store, Window.before(NOW, 7))
     assert frame["request_id"].tolist() == ["r1"] and frame["item_id"].isna().all()
@@ -62,13 +62,13 @@ def test_an_answer_without_items_is_an_answer(store: Engine) -> None:
 def test_events_are_counted_by_kind_hour_and_item(store: Engine) -> None:
     tell(store, [("u", "i0", "like", 1.0, None, None), ("u", "i1", "view", 1.25, None, None),
                  ("v", "i1", "view", 2.0, None, None), ("v", "i1", "view", 8.0, None, None)])  # fmt: skip
-    found = count_events(store, Window.before(NOW, 7))
-    assert (found.kinds, found.hours, found.items) == ({"like": 1, "view": 2}, {0: 2, 18: 1}, {"i0": 1, "i1": 2})
-    assert found.events == 3
+    counts = count_events(store, Window.before(NOW, 7))
+    assert (counts.kinds, counts.hours, counts.items) == ({"like": 1, "view": 2}, {0: 2, 18: 1}, {"i0": 1, "i1": 2})
+    assert counts.events == 3
 
 
 def steady(item: int, kind: str, days: range, daily: int) -> list[tuple[object, ...]]:
-    """So many events a day on ten items from `item` on, two steps apart, through all hours."""
+    """`daily` events per day, evenly spread over the hours, on every second of twenty items from `item` on."""
     return [
         (f"u{n % 9}", f"i{item + 2 * (n % 10)}", kind, day + (n + 0.5) / daily, None, None)
         for day in days
@@ -76,24 +76,31 @@ def steady(item: int, kind: str, days: range, daily: int) -> list[tuple[object, 
     ]
 
 
-def test_the_same_habits_are_stable_and_others_are_not(store: Engine) -> None:
+def test_only_changed_behaviour_drifts(store: Engine) -> None:
     tell(store, steady(0, "like", range(35), 50))
-    stable = {one.feature: one for one in measure_drift(store, SETTINGS, NOW, 7).drifts}
+    stable = {drift.feature: drift for drift in measure_drift(store, SETTINGS, NOW, 7).drifts}
     for feature in ("events", "categories", "popularity", "hours"):
         assert stable[feature].note == "stable"
     tell(store, steady(1, "view", range(7), 200))
-    moved = {one.feature: one for one in measure_drift(store, SETTINGS, NOW, 7).drifts}
+    moved = {drift.feature: drift for drift in measure_drift(store, SETTINGS, NOW, 7).drifts}
     for feature in ("events", "categories", "popularity"):
         assert moved[feature].note == "much drift"
     assert moved["hours"].note == "stable"
-    earlier = {one.feature: one for one in measure_drift(store, SETTINGS, NOW - timedelta(days=7), 7).drifts}
-    assert earlier["events"].note == "stable", "it counts back from the time given"
+    earlier = {drift.feature: drift for drift in measure_drift(store, SETTINGS, NOW - timedelta(days=7), 7).drifts}
+    assert earlier["events"].note == "stable", "the windows end at the given time"
 
 
-def test_an_empty_store_says_why_there_is_no_number(store: Engine) -> None:
+def test_an_empty_store_gives_notes_instead_of_values(store: Engine) -> None:
     report = measure_drift(store, SETTINGS, NOW, 7)
-    assert [one.feature for one in report.drifts] == ["events", "categories", "popularity", "hours", "scores", "texts"]
-    assert all(one.value is None and one.note for one in report.drifts)
+    assert [drift.feature for drift in report.drifts] == [
+        "events",
+        "categories",
+        "popularity",
+        "hours",
+        "scores",
+        "texts",
+    ]
+    assert all(drift.value is None and drift.note for drift in report.drifts)
     assert measure_online(store, SETTINGS, NOW, 7).online.variants == []
 
 
@@ -106,11 +113,11 @@ def test_scores_are_those_of_the_serving_version(store: Engine) -> None:
         show(store, f"d{number}", "u", items[:1], days_ago=2, version="1")
         show(store, f"e{number}", "u", items[:1], days_ago=0.5, version="3", variant="canary")
     assert serving_version(store, Window.before(NOW, 7)) == "2"
-    scores = next(one for one in measure_drift(store, SETTINGS, NOW, 7).drifts if one.feature == "scores")
+    scores = next(drift for drift in measure_drift(store, SETTINGS, NOW, 7).drifts if drift.feature == "scores")
     assert scores.value == 0
 
 
-def test_texts_are_read_by_the_bundle_of_the_version(store: Engine, tmp_path: Path) -> None:
+def test_text_vectors_come_from_the_bundle_of_the_version(store: Engine, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"home": tmp_path})
     tell(store, steady(0, "like", range(7, 35), 10) + steady(1, "like", range(7), 50))
     show(store, "r1", "u", [("i0", 1.0)], version="3")
@@ -121,7 +128,7 @@ def test_texts_are_read_by_the_bundle_of_the_version(store: Engine, tmp_path: Pa
     assert texts.value is not None and texts.value > 0.1
 
 
-def test_a_measurement_is_kept_once(store: Engine) -> None:
+def test_recording_a_measurement_twice_stores_it_once(store: Engine) -> None:
     show(store, "r1", "u", [("i0", 1.0)])
     tell(store, [("u", "i0", "click", 0.5, "r1", None)])
     online, drift = measure_online(store, SETTINGS, NOW, 7), measure_drift(store, SETTINGS, NOW, 7)
@@ -137,7 +144,7 @@ def test_a_measurement_is_kept_once(store: Engine) -> None:
     assert drift_history(store, NOW + timedelta(seconds=1)) == []
 
 
-def test_differences_are_kept_under_their_own_names(store: Engine) -> None:
+def test_differences_are_stored_under_separate_names(store: Engine) -> None:
     for number in range(4):
         show(store, f"r{number}", f"u{number}", [("i0", 1.0)])
         show(store, f"q{number}", f"v{number}", [("i0", 1.0)], variant="canary", version="2")
@@ -148,6 +155,6 @@ def test_differences_are_kept_under_their_own_names(store: Engine) -> None:
     assert ("champion", "difference.ctr@10") not in kept
 
 
-def test_nothing_is_recorded_of_nothing(store: Engine) -> None:
+def test_without_variants_nothing_is_recorded(store: Engine) -> None:
     record_online(store, measure_online(store, SETTINGS, NOW, 7).rows())
     assert online_history(store, NOW) == []

@@ -1,4 +1,4 @@
-"""What the tests of the store share: an engine, and a store that is emptied before each test."""
+"""Fixtures of the store's tests: an engine, and a store that is emptied before each test."""
 
 from collections.abc import Iterator
 

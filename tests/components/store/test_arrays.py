@@ -1,4 +1,4 @@
-"""Array literals as Postgres reads them."""
+"""Array literals, round-tripped through Postgres."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -15,42 +15,42 @@ NASTY = st.sampled_from(["", "NULL", 'a"b', "a\\b", "\\", "{a,b}", ",", " a ", "
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2106, 1, 1), timezones=st.just(UTC))
 
 
-def read(store: Engine, kind: str, written: str | None) -> object:
+def read(store: Engine, kind: str, literal: str | None) -> object:
     with store.connect() as connection:
-        return connection.scalar(text(f"SELECT CAST(:written AS {kind}[])"), {"written": written})
+        return connection.scalar(text(f"SELECT CAST(:literal AS {kind}[])"), {"literal": literal})
 
 
 @REUSED
 @given(values=st.lists(st.none() | NASTY | TEXTS, min_size=1))
-def test_texts_come_back(store: Engine, values: list[str | None]) -> None:
-    nothing = all(value is None for value in values)
-    assert read(store, "text", text_array(values)) == (None if nothing else values)
+def test_texts_round_trip(store: Engine, values: list[str | None]) -> None:
+    all_none = all(value is None for value in values)
+    assert read(store, "text", text_array(values)) == (None if all_none else values)
 
 
 @REUSED
 @given(values=st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1))
-def test_numbers_come_back(store: Engine, values: list[float | None]) -> None:
-    nothing = all(value is None for value in values)
-    assert read(store, "float8", number_array(values)) == (None if nothing else values)
+def test_numbers_round_trip(store: Engine, values: list[float | None]) -> None:
+    all_none = all(value is None for value in values)
+    assert read(store, "float8", number_array(values)) == (None if all_none else values)
 
 
-def read_times(store: Engine, written: str) -> object:
+def read_times(store: Engine, literal: str) -> object:
     with store.connect() as connection:
-        query = text("SELECT array_agg(to_timestamp(one)) FROM unnest(CAST(:written AS float8[])) AS one")
-        return connection.scalar(query, {"written": written})
+        query = text("SELECT array_agg(to_timestamp(seconds)) FROM unnest(CAST(:literal AS float8[])) AS seconds")
+        return connection.scalar(query, {"literal": literal})
 
 
 @REUSED
 @given(values=st.lists(TIMES, min_size=1))
-def test_times_come_back(store: Engine, values: list[datetime]) -> None:
+def test_times_round_trip(store: Engine, values: list[datetime]) -> None:
     assert read_times(store, time_array(values)) == values
 
 
-def test_a_time_of_another_zone_is_the_same_moment(store: Engine) -> None:
+def test_time_zones_are_converted(store: Engine) -> None:
     moment = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     assert read_times(store, time_array([moment])) == [moment]
 
 
-def test_what_postgres_cannot_hold_is_an_error() -> None:
+def test_a_text_that_postgres_cannot_hold_is_an_error() -> None:
     with pytest.raises(ValueError, match="character 0"):
         text_array(["a\x00b", "c"])

@@ -18,7 +18,7 @@ def test_a_server_that_is_down_is_named_without_the_password() -> None:
     assert "hush-hush" not in str(raised.value)
 
 
-def test_a_refused_login_is_told(postgres_url: str) -> None:
+def test_a_refused_login_is_reported(postgres_url: str) -> None:
     wrong = make_url(postgres_url).set(password="wrong-secret").render_as_string(hide_password=False)
     with pytest.raises(StoreError, match=r"password authentication failed.*check host, user, password") as raised:
         make_engine(wrong).connect()
@@ -32,12 +32,12 @@ def test_a_database_that_does_not_exist_is_named(postgres_url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://root@127.0.0.1/shop", "no url at all"])
-def test_a_url_of_something_else_is_refused(url: str) -> None:
+def test_a_url_of_another_database_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="postgresql://"):
         make_engine(url)
 
 
-def test_a_connection_that_the_server_closed_is_replaced(postgres_url: str) -> None:
+def test_a_pooled_connection_closed_by_the_server_is_replaced(postgres_url: str) -> None:
     engine = make_engine(postgres_url)
     with engine.connect() as connection:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
@@ -50,7 +50,7 @@ def test_a_connection_that_the_server_closed_is_replaced(postgres_url: str) -> N
     other.dispose()
 
 
-def test_a_server_that_goes_away_in_the_middle_is_a_store_error(postgres_url: str) -> None:
+def test_a_lost_connection_is_a_store_error(postgres_url: str) -> None:
     engine = make_engine(postgres_url)
     with engine.connect() as connection, pytest.raises(StoreError, match="duotempo up"):
         connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid(), 1000), pg_sleep(1)"))

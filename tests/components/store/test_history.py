@@ -12,8 +12,8 @@ EARLY = Settings(events=EventSettings(earliest=date(1970, 1, 1)))
 MAY, JUNE = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
 
 
-def known(store: Engine, *users: str) -> None:
-    """Makes the users known to the store."""
+def store_users(store: Engine, *users: str) -> None:
+    """Stores an event of each user."""
     events = raw_events([(user, "a", 1, "view") for user in users])
     ingest(store, shop(events), EARLY, source="test", now=NOW)
 
@@ -27,17 +27,17 @@ def test_history_is_the_latest_events_oldest_first(store: Engine) -> None:
     assert histories == {"u": latest, "v": [Behaviour("a", "view", None, 9.0)], "nobody": []}
 
 
-def test_ties_keep_the_order_of_arrival(store: Engine) -> None:
+def test_events_with_equal_times_keep_the_order_of_arrival(store: Engine) -> None:
     events = raw_events([("u", item, 7, "view") for item in "dbeac"])
     ingest(store, shop(events), EARLY, source="test", now=NOW)
     with store.connect() as connection:
-        assert [one.item_id for one in read_histories(connection, ["u"], 4)["u"]] == list("beac")
+        assert [event.item_id for event in read_histories(connection, ["u"], 4)["u"]] == list("beac")
 
 
-def test_documents_come_back_as_they_were_written(store: Engine) -> None:
+def test_documents_are_read_as_written(store: Engine) -> None:
     long = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
     short = np.stack([long[1], np.zeros(8, np.float32)])
-    known(store, "u", "v")
+    store_users(store, "u", "v")
     assert write_documents(store, "minilm", ["u", "v"], [MAY, JUNE], long, short) == 2
     with store.connect() as connection:
         read = read_documents(connection, ["u", "v", "nobody"], "minilm")
@@ -47,17 +47,17 @@ def test_documents_come_back_as_they_were_written(store: Engine) -> None:
         assert read_documents(connection, ["u"], "another encoder") == {}
 
 
-def test_no_documents_are_kept_of_who_is_not_there(store: Engine) -> None:
-    known(store, "u")
+def test_documents_of_unknown_users_are_not_stored(store: Engine) -> None:
+    store_users(store, "u")
     vectors = np.ones((2, 4), np.float32)
     assert write_documents(store, "minilm", ["u", "erased meanwhile"], [MAY, MAY], vectors, vectors) == 1
     with store.connect() as connection:
         assert read_documents(connection, ["erased meanwhile"], "minilm") == {}
 
 
-def test_newer_documents_replace_older_ones_only(store: Engine) -> None:
+def test_only_newer_documents_replace_stored_ones(store: Engine) -> None:
     old, new = np.ones((1, 4), np.float32), np.full((1, 4), 2, np.float32)
-    known(store, "u")
+    store_users(store, "u")
     assert write_documents(store, "minilm", ["u"], [JUNE], new, new) == 1
     assert write_documents(store, "minilm", ["u"], [MAY], old, old) == 0
     with store.connect() as connection:

@@ -31,7 +31,7 @@ def rows(store: Engine, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
-def test_events_users_and_items_arrive(store: Engine) -> None:
+def test_events_users_and_items_are_stored(store: Engine) -> None:
     assert load(store, shop(EVENTS)) == IngestReport(3, 0, {}, 2, 0)
     assert rows(store, "SELECT user_id, consent FROM users ORDER BY 1") == [("u", True), ("v", True)]
     assert rows(store, "SELECT item_id, title, category FROM items ORDER BY 1")[0] == ("a", "Title of a", ["a", "b"])
@@ -53,13 +53,13 @@ def test_the_same_dataset_twice_adds_nothing(store: Engine) -> None:
     assert rows(store, counts) == before == [(3, 1, 3)]
 
 
-def test_a_longer_file_adds_only_what_is_new(store: Engine) -> None:
+def test_a_longer_file_adds_only_new_events(store: Engine) -> None:
     load(store, shop(EVENTS[:2]))
     report = load(store, shop(pd.concat([EVENTS, EVENTS])))
     assert (report.accepted, report.duplicates) == (1, 5)
 
 
-def test_rejected_rows_are_kept_whole(store: Engine) -> None:
+def test_rejected_rows_are_stored_completely(store: Engine) -> None:
     load(store, shop(raw_events([("u\x00", "a", float("nan"), "view")], value=float("inf")), items=["a"]))
     [(source, row, reason)] = rows(store, 'SELECT source, "row", reason FROM quarantine')
     assert source == "test"
@@ -72,7 +72,7 @@ def test_an_unknown_item_is_rejected_until_it_is_loaded(store: Engine) -> None:
     assert load(store, shop(EVENTS, items=["a", "b"])).accepted == 1
 
 
-def test_a_changed_item_is_updated_and_the_same_one_is_not(store: Engine) -> None:
+def test_only_changed_items_are_updated(store: Engine) -> None:
     dataset = shop(EVENTS)
     load(store, dataset)
     changed = dataset.items.assign(title=["New title", "Title of b"])
@@ -81,21 +81,21 @@ def test_a_changed_item_is_updated_and_the_same_one_is_not(store: Engine) -> Non
     assert rows(store, "SELECT title FROM items ORDER BY item_id") == [("New title",), ("Title of b",)]
 
 
-def test_items_derived_from_events_leave_known_items_alone(store: Engine) -> None:
+def test_items_derived_from_events_do_not_update_existing_items(store: Engine) -> None:
     load(store, shop(EVENTS[:1]))
     report = load(store, Dataset("events only", EVENTS, pd.DataFrame({"item_id": ["a", "b"]})))
     assert (report.items_added, report.items_updated) == (1, 0)
     assert rows(store, "SELECT title FROM items ORDER BY item_id") == [("Title of a",), ("",)]
 
 
-def test_a_description_that_may_not_be_read_is_not_stored(store: Engine) -> None:
+def test_a_description_outside_the_dataset_text_is_not_stored(store: Engine) -> None:
     dataset = shop(EVENTS)
     items = dataset.items.assign(description="tags from the future")
     load(store, Dataset("shop", EVENTS, items, ("title", "category")))
     assert rows(store, "SELECT DISTINCT description FROM items") == [("",)]
 
 
-def test_a_description_is_stored_otherwise(store: Engine) -> None:
+def test_a_description_in_the_dataset_text_is_stored(store: Engine) -> None:
     dataset = shop(EVENTS)
     load(store, Dataset("shop", EVENTS, dataset.items.assign(description="good")))
     assert rows(store, "SELECT DISTINCT description FROM items") == [("good",)]
@@ -103,17 +103,17 @@ def test_a_description_is_stored_otherwise(store: Engine) -> None:
 
 def test_every_month_has_a_partition(store: Engine) -> None:
     load(store, shop(EVENTS))
-    found = {name for (name,) in rows(store, "SELECT DISTINCT tableoid::regclass::text FROM events")}
-    assert found == {"events_2020_09", "events_2023_11"}
+    partitions = {name for (name,) in rows(store, "SELECT DISTINCT tableoid::regclass::text FROM events")}
+    assert partitions == {"events_2020_09", "events_2023_11"}
 
 
-def test_the_last_microsecond_of_a_year_has_its_partition(store: Engine) -> None:
+def test_the_last_microsecond_of_a_year_goes_to_its_partition(store: Engine) -> None:
     load(store, shop(raw_events([("u", "a", "2021-12-31T23:59:59.999999", "view"), ("u", "a", "2022-01-01", "view")])))
-    found = rows(store, "SELECT tableoid::regclass::text FROM events ORDER BY occurred_at")
-    assert found == [("events_2021_12",), ("events_2022_01",)]
+    partitions = rows(store, "SELECT tableoid::regclass::text FROM events ORDER BY occurred_at")
+    assert partitions == [("events_2021_12",), ("events_2022_01",)]
 
 
-def test_two_at_once_make_one_partition(store: Engine) -> None:
+def test_concurrent_writers_create_each_partition_once(store: Engine) -> None:
     times = [datetime(1980 + year, month, 15, tzinfo=UTC) for year in range(3) for month in range(1, 13)]
 
     def make(_: int) -> None:
@@ -126,7 +126,7 @@ def test_two_at_once_make_one_partition(store: Engine) -> None:
     ) == [(36,)]
 
 
-def test_two_loads_at_once_keep_each_event_once(store: Engine) -> None:
+def test_concurrent_loads_store_each_event_once(store: Engine) -> None:
     events = raw_events([("u", "a", 1_500_000_000 + 60 * n, "view") for n in range(2_000)])
     with ThreadPoolExecutor(3) as pool:
         reports = list(pool.map(lambda _: load(store, shop(events)), range(3)))
@@ -134,7 +134,7 @@ def test_two_loads_at_once_keep_each_event_once(store: Engine) -> None:
     assert rows(store, "SELECT count(*), count(DISTINCT event_id) FROM events") == [(2_000, 2_000)]
 
 
-def test_a_load_that_fails_leaves_nothing(store: Engine) -> None:
+def test_a_failed_load_stores_nothing(store: Engine) -> None:
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE quarantine ADD CONSTRAINT shut CHECK (source <> 'shut') NOT VALID"))
     try:
@@ -153,10 +153,8 @@ def copy_users(store: Engine) -> None:
 
 
 @pytest.mark.parametrize("work", [copy_users, lambda store: load(store, shop(EVENTS))], ids=["copy", "load"])
-def test_a_server_that_goes_away_in_the_middle_is_a_store_error(
-    store: Engine, work: Callable[[Engine], object]
-) -> None:
-    """The work waits for a lock when its connection is cut."""
+def test_a_lost_connection_is_a_store_error(store: Engine, work: Callable[[Engine], object]) -> None:
+    """The connection is terminated while the work waits for a lock."""
     with store.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
         working = pool.submit(work, store)
@@ -170,7 +168,7 @@ def test_a_server_that_goes_away_in_the_middle_is_a_store_error(
     assert rows(store, "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM users)") == [(0,)]
 
 
-def test_a_copy_that_the_server_refuses_is_a_store_error(store: Engine) -> None:
+def test_a_refused_copy_is_a_store_error(store: Engine) -> None:
     with (
         store.connect() as other,
         pytest.raises(StoreError, match="lock timeout; try again"),

@@ -1,4 +1,4 @@
-"""The records of what was promoted and what was shown."""
+"""The promotion log and the impressions."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,14 +24,14 @@ from components.store.schema import Impression
 PRIVACY = Privacy(Settings())
 
 
-def test_promotions_are_listed_in_their_order(store: Engine) -> None:
+def test_promotions_are_listed_oldest_first(store: Engine) -> None:
     record_promotion(store, "1", None, "registry", "gate passed", "promoted")
     record_promotion(store, "2", "1", "ann", "--force: trial", "refused")
     lines = [(line.version, line.from_version, line.actor, line.reason, line.state) for line in list_promotions(store)]
     assert lines == [("1", None, "registry", "gate passed", "promoted"), ("2", "1", "ann", "--force: trial", "refused")]
 
 
-def test_an_impression_is_kept_once(store: Engine) -> None:
+def test_storing_an_impression_twice_stores_it_once(store: Engine) -> None:
     items = [{"item_id": 'a "\\\n,{}', "rank": 1, "score": 0.5, "propensity": 1.0}]
     served_at = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC)
     for _ in range(2):
@@ -43,8 +43,8 @@ def test_an_impression_is_kept_once(store: Engine) -> None:
     assert [tuple(row) for row in kept] == [("r1", served_at, items)]
 
 
-def test_the_first_impressions_of_a_month_may_come_all_at_once(store: Engine) -> None:
-    """Each writer has looked for the partition before another one makes it."""
+def test_concurrent_first_impressions_of_a_month_are_all_stored(store: Engine) -> None:
+    """All writers check for the partition before any of them creates it."""
     writers = 6
     barrier = threading.Barrier(writers)
 
@@ -65,7 +65,7 @@ def test_the_first_impressions_of_a_month_may_come_all_at_once(store: Engine) ->
         assert connection.scalar(kept) == writers * 12
 
 
-def test_of_requests_that_come_at_once_one_is_made(store: Engine) -> None:
+def test_concurrent_promotion_requests_create_one_entry(store: Engine) -> None:
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(lambda _: request_promotion(store, "7", None, "registry", "an alias"), range(12)))
     assert [new for _, new in made].count(True) == 1
@@ -77,7 +77,7 @@ def test_of_requests_that_come_at_once_one_is_made(store: Engine) -> None:
     assert new and again.promotion_id != request.promotion_id
 
 
-def test_failures_in_a_row_end_with_a_success(store: Engine) -> None:
+def test_a_success_resets_the_consecutive_failures(store: Engine) -> None:
     for state in (FAILED, SERVING, FAILED, FAILED):
         request_promotion(store, "8", None, "registry", "an alias")
         record_promotion(store, "8", None, "registry", "so it ended", state)

@@ -1,4 +1,4 @@
-"""Snapshots of a real Postgres, on a disk that has room and on one that has not."""
+"""Snapshots of a real Postgres, with and without free disk space."""
 
 import json
 import os
@@ -41,13 +41,13 @@ def filled(store: Engine) -> Engine:
     return store
 
 
-def test_only_events_before_the_cut_are_in_it(filled: Engine, tmp_path: Path) -> None:
+def test_a_snapshot_contains_only_events_before_the_cut(filled: Engine, tmp_path: Path) -> None:
     events = take_snapshot(filled, CUT, tmp_path).events()
     assert len(events) == 4
     assert (events["occurred_at"] < CUT).all()
 
 
-def test_frames_are_those_that_went_in(filled: Engine, tmp_path: Path) -> None:
+def test_frames_contain_the_ingested_data(filled: Engine, tmp_path: Path) -> None:
     snapshot = take_snapshot(filled, CUT, tmp_path)
     events, items = snapshot.events(), snapshot.items()
     assert list(events.columns) == EVENT_COLUMNS
@@ -68,7 +68,7 @@ def test_users_without_consent_are_left_out(filled: Engine, tmp_path: Path) -> N
     assert set(take_snapshot(filled, CUT, tmp_path).events()["user_id"]) == {"u"}
 
 
-def test_events_of_a_deleted_item_wait_until_it_is_added_again(
+def test_events_of_a_deleted_item_are_left_out_until_it_is_added_again(
     filled: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = take_snapshot(filled, CUT, tmp_path)
@@ -85,7 +85,7 @@ def test_events_of_a_deleted_item_wait_until_it_is_added_again(
     assert again.items()["item_id"].tolist() == ["a", "b", "m", "z"]
 
 
-def test_the_same_content_and_cut_is_the_same_folder(filled: Engine, tmp_path: Path) -> None:
+def test_the_same_content_and_cut_give_the_same_folder(filled: Engine, tmp_path: Path) -> None:
     first, second = (take_snapshot(filled, CUT, tmp_path) for _ in range(2))
     assert first == second
     later = take_snapshot(filled, datetime(2024, 5, 2, tzinfo=UTC), tmp_path)
@@ -93,8 +93,8 @@ def test_the_same_content_and_cut_is_the_same_folder(filled: Engine, tmp_path: P
     assert sorted(tmp_path.iterdir()) == sorted([first.path, later.path])
 
 
-def test_events_and_items_are_of_one_moment(filled: Engine, tmp_path: Path) -> None:
-    """An item that comes between the reading of the events and the reading of the items is not in it."""
+def test_events_and_items_are_read_in_one_transaction(filled: Engine, tmp_path: Path) -> None:
+    """An item added between the reads of events and items is not in the snapshot."""
     with filled.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(text("LOCK TABLE items IN ACCESS EXCLUSIVE MODE"))
         taking = pool.submit(take_snapshot, filled, CUT, tmp_path)
@@ -107,7 +107,7 @@ def test_events_and_items_are_of_one_moment(filled: Engine, tmp_path: Path) -> N
     assert "late" in set(take_snapshot(filled, CUT, tmp_path).items()["item_id"])
 
 
-def test_the_manifest_tells_rows_and_those_of_the_snapshot_before(filled: Engine, tmp_path: Path) -> None:
+def test_the_manifest_has_its_rows_and_those_of_the_previous_snapshot(filled: Engine, tmp_path: Path) -> None:
     first = take_snapshot(filled, CUT, tmp_path)
     assert first.manifest["rows"] == {"events": 4, "items": 4}
     assert first.manifest["previous_rows"] is None
@@ -116,7 +116,7 @@ def test_the_manifest_tells_rows_and_those_of_the_snapshot_before(filled: Engine
     assert second.manifest["rows"]["events"] == 6
 
 
-def test_the_latest_is_the_one_with_the_latest_cut(filled: Engine, tmp_path: Path) -> None:
+def test_the_latest_snapshot_has_the_latest_cut(filled: Engine, tmp_path: Path) -> None:
     assert latest_snapshot(tmp_path / "none") is None
     late = take_snapshot(filled, NOW, tmp_path)
     take_snapshot(filled, CUT, tmp_path)
@@ -124,26 +124,27 @@ def test_the_latest_is_the_one_with_the_latest_cut(filled: Engine, tmp_path: Pat
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"cut": "2024-07-01T00:00:00+00:00"}'])
-def test_a_damaged_snapshot_is_passed_over_and_told(
+def test_a_damaged_snapshot_is_skipped_with_a_warning(
     filled: Engine, tmp_path: Path, manifest: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sound = take_snapshot(filled, CUT, tmp_path)
+    intact = take_snapshot(filled, CUT, tmp_path)
     damaged = tmp_path / "20240701T000000Z-000000000000"
     damaged.mkdir()
     (damaged / "manifest.json").write_text(manifest)
-    assert latest_snapshot(tmp_path) == sound
+    assert latest_snapshot(tmp_path) == intact
     assert damaged.name in caplog.text
 
 
-def test_the_snapshot_before_is_asked_for_its_rows_alone(filled: Engine, tmp_path: Path) -> None:
-    before = take_snapshot(filled, CUT, tmp_path)
-    (before.path / "events.parquet").write_bytes(b"damaged")
+def test_only_the_manifest_of_the_previous_snapshot_is_read(filled: Engine, tmp_path: Path) -> None:
+    previous = take_snapshot(filled, CUT, tmp_path)
+    (previous.path / "events.parquet").write_bytes(b"damaged")
     assert (
-        take_snapshot(filled, NOW, tmp_path, previous=before.path).manifest["previous_rows"] == before.manifest["rows"]
+        take_snapshot(filled, NOW, tmp_path, previous=previous.path).manifest["previous_rows"]
+        == previous.manifest["rows"]
     )
 
 
-def test_what_a_killed_process_left_is_swept(filled: Engine, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(filled: Engine, tmp_path: Path) -> None:
     for name, age in (("old", 7200), ("new", 60)):
         folder = tmp_path / f".partial-{name}"
         folder.mkdir()
@@ -154,7 +155,7 @@ def test_what_a_killed_process_left_is_swept(filled: Engine, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.glob(".partial-*")] == [".partial-new"]
 
 
-def test_nobody_else_may_look_into_it(filled: Engine, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_snapshot(filled: Engine, tmp_path: Path) -> None:
     assert take_snapshot(filled, CUT, tmp_path).path.stat().st_mode & 0o777 == 0o700
 
 
@@ -164,7 +165,7 @@ def test_an_empty_store_gives_an_empty_snapshot(store: Engine, tmp_path: Path) -
     assert list(snapshot.events().columns) == EVENT_COLUMNS
 
 
-def test_a_changed_file_is_noticed(filled: Engine, tmp_path: Path) -> None:
+def test_a_changed_file_is_detected(filled: Engine, tmp_path: Path) -> None:
     path = take_snapshot(filled, CUT, tmp_path).path
     pd.read_parquet(path / "events.parquet")[:2].to_parquet(path / "events.parquet")
     with pytest.raises(SnapshotError, match=r"events\.parquet is not what its manifest says"):
@@ -189,8 +190,8 @@ except SnapshotError as error:
 """
 
 
-def test_a_full_disk_is_named_and_nothing_is_left(filled: Engine, database: str, tmp_path: Path) -> None:
-    """No file of the child may pass 2,000 bytes, so the write fails in the middle, as on a full disk."""
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(filled: Engine, database: str, tmp_path: Path) -> None:
+    """The child's files are limited to 2,000 bytes, so the write fails halfway, as on a full disk."""
     folder = tmp_path / "snapshots"
     done = subprocess.run(
         [sys.executable, "-c", FILL, database, str(folder), CUT.isoformat()],
@@ -198,14 +199,14 @@ def test_a_full_disk_is_named_and_nothing_is_left(filled: Engine, database: str,
         text=True,
         timeout=120,
     )
-    told = json.loads(done.stdout or done.stderr)
-    assert str(folder) in told["error"]
-    assert "MiB free there" in told["error"]
-    assert "free some space" in told["error"]
-    assert told["left"] == []
+    result = json.loads(done.stdout or done.stderr)
+    assert str(folder) in result["error"]
+    assert "MiB free there" in result["error"]
+    assert "free some space" in result["error"]
+    assert result["left"] == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(filled: Engine, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(filled: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SnapshotError, match="cannot be written into"):
         take_snapshot(filled, CUT, tmp_path / "file" / "snapshots")
