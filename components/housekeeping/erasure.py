@@ -112,10 +112,10 @@ def _unshared_documents(files: list[Path], user_id: str) -> set[str]:
     own, others = set[str](), set[str]()
     for file in files:
         table = pq.read_table(file, columns=[Columns.USER, *DOCUMENTS])
-        mine = is_user(table[Columns.USER], user_id)
+        is_own = is_user(table[Columns.USER], user_id)
         for documents in DOCUMENTS:
-            own |= set(table.filter(mine)[documents].to_pylist())
-            others |= set(table.filter(pc.invert(mine))[documents].to_pylist())
+            own |= set(table.filter(is_own)[documents].to_pylist())
+            others |= set(table.filter(pc.invert(is_own))[documents].to_pylist())
     return {text for text in own - others if text}
 
 

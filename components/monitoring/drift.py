@@ -107,8 +107,8 @@ def text_drift(
         counts = np.array([count for _, count in weighted], dtype=np.float64)
         sums.append(counts @ vectors[[row for row, _ in weighted]])
         events.append(int(counts.sum()))
-    if few := _too_few_reason("events of items with a text vector", events[0], events[1], min_events):
-        return Drift(TEXTS, None, few)
+    if too_few := _too_few_reason("events of items with a text vector", events[0], events[1], min_events):
+        return Drift(TEXTS, None, too_few)
     cosine = sums[0] @ sums[1] / np.prod([np.linalg.norm(total) for total in sums])
     return Drift(TEXTS, max(0.0, float(1 - cosine)), "1 - cosine, has no usual reading")
 

@@ -113,7 +113,7 @@ def measure_drift(engine: Engine, settings: Settings, now: datetime, days: float
     drifts = event_drift(reference_counts, recent_counts, read_categories(engine), min_events)
     version = serving_version(engine, window)
     if version is None:
-        note = "nothing was answered in the window"
+        note = "no requests were served in the window"
         return DriftReport(reference, window, [*drifts, Drift("scores", None, note), Drift(TEXTS, None, note)])
     reference_scores, recent_scores = (
         read_scores(engine, span, version, MAX_SCORED_LISTS) for span in (reference, window)

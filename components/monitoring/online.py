@@ -189,7 +189,7 @@ def _terms(exposures: pd.DataFrame, answered: pd.DataFrame, k: int) -> dict[str,
     }
 
 
-def _off_policy(shown: pd.DataFrame) -> dict[str, Term]:
+def _off_policy(served: pd.DataFrame) -> dict[str, Term]:
     """Off-policy terms: positive_rate of the same lists without exploration, with the greedy item at every rank.
 
     If a rank and all ranks above it hold their greedy items, its weight w is the product of 1 / propensity over them,
@@ -201,14 +201,14 @@ def _off_policy(shown: pd.DataFrame) -> dict[str, Term]:
     There are no rows if every propensity is 1, that is without exploration. Lists with a propensity outside (0, 1] are
     ignored.
     """
-    if not (shown[PROPENSITY] < 1).any():
-        shown = shown[:0]
-    known = shown[PROPENSITY].gt(0) & shown[PROPENSITY].le(1)
-    usable = shown[known.groupby(shown[Columns.REQUEST].to_numpy()).transform("all")]
-    kept = usable[GREEDY].astype(bool) / usable[PROPENSITY]
-    weights = kept.groupby(usable[Columns.REQUEST].to_numpy()).cumprod()
-    weighted = weights * usable[_REWARD]
-    return {"ips": _term(usable, weighted), "snips": _term(usable, weighted, weights)}
+    if not (served[PROPENSITY] < 1).any():
+        served = served[:0]
+    valid = served[PROPENSITY].gt(0) & served[PROPENSITY].le(1)
+    usable = served[valid.groupby(served[Columns.REQUEST].to_numpy()).transform("all")]
+    inverse_propensity = usable[GREEDY].astype(bool) / usable[PROPENSITY]
+    weights = inverse_propensity.groupby(usable[Columns.REQUEST].to_numpy()).cumprod()
+    weighted_rewards = weights * usable[_REWARD]
+    return {"ips": _term(usable, weighted_rewards), "snips": _term(usable, weighted_rewards, weights)}
 
 
 def _ess(terms: dict[str, Term]) -> Estimate:

@@ -135,7 +135,7 @@ def follow_copy(tracking_uri: str) -> str:
         number = _source(newest)
         numbers = {str(entry.version) for entry in _versions(client, NAME)}
         if number not in numbers:
-            _write_status(client, newest, Standing("ignored", f"this is no copy of a version of `{NAME}`"))
+            _write_status(client, newest, Standing("ignored", f"this is not a copy of a version of `{NAME}`"))
         else:
             set_champion(tracking_uri, number)
         client.set_model_version_tag(PRODUCTION, newest.version, PROCESSED_TAG, str(newest.version))

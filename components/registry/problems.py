@@ -55,8 +55,8 @@ def _no_model(client: "MlflowClient", version: str) -> Problem:
     if name := _renamed(client, version):
         return Problem(NO_MODEL, f"{what}: it is named `{name}` now", f"rename `{name}` back to `{NAME}` in MLflow")
     return Problem(
-        NO_MODEL, what, "the service goes on, but nothing can be compared or rolled back: duotempo retrain --wait, "
-        "then duotempo promote 1; or restore MLflow's database from a backup",
+        NO_MODEL, what, "the service keeps running, but comparison and rollback are impossible: duotempo retrain "
+        "--wait, then duotempo promote 1; or restore MLflow's database from a backup",
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _renamed(client: "MlflowClient", version: str) -> str | None:
 def _no_version(variant: str, version: str) -> Problem:
     return Problem(
         NO_VERSION, f"version {version} serves as {variant}, but it was deleted in MLflow",
-        "the service goes on with its own copy, but no gate compares with it and no rollback leads back to it: "
+        "the service keeps running on its own copy, but no gate can compare with it and no rollback can restore it: "
         "duotempo rollback, or promote another version (duotempo promote VERSION)",
     )  # fmt: skip
 

@@ -31,9 +31,9 @@ def ensure_webhook(tracking_uri: str, url: str, secret: str) -> None:
         from mlflow.entities.webhook import WebhookEvent
 
         existing = [webhook for webhook in client.list_webhooks() if webhook.name == WEBHOOK]
-        wanted = set(EVENTS)
+        expected_events = set(EVENTS)
         if any(
-            webhook.url == url and webhook.status.is_active() and set(map(str, webhook.events)) == wanted
+            webhook.url == url and webhook.status.is_active() and set(map(str, webhook.events)) == expected_events
             for webhook in existing
         ):
             return

@@ -105,7 +105,9 @@ class Settings(BaseSettings):
         for variable in os.environ:
             section, nested, _ = variable.lower().removeprefix("duotempo_").partition("__")
             if variable.upper().startswith("DUOTEMPO_") and nested and section not in sections:
-                raise ValueError(f"{variable}: there is no section {section!r}, but {', '.join(sorted(sections))}")
+                raise ValueError(
+                    f"{variable}: there is no section {section!r}; the sections are {', '.join(sorted(sections))}"
+                )
         return values
 
     @classmethod
@@ -119,7 +121,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, settings_file())
         if "preset" in file.toml_data:
-            raise ValueError(f"preset: {file.toml_file_path} cannot choose it; set DUOTEMPO_PRESET instead")
+            raise ValueError(f"preset: it cannot be set in {file.toml_file_path}; set DUOTEMPO_PRESET instead")
         sources = [init_settings, env_settings, file]
         given = {**file.toml_data, **env_settings(), **init_settings()}
         if preset := given.get("preset"):

@@ -13,7 +13,7 @@ FUSION_KINDS = ("weighted", "concat", "attention", "gated", "long", "short")
 def _check_fusion_kind(kind: str) -> str:
     if kind not in FUSION_KINDS and ":" not in kind:
         raise ValueError(
-            f"no fusion named {kind!r}: give {', '.join(FUSION_KINDS)}, or module:Class for one of your own"
+            f"no fusion named {kind!r}: give {', '.join(FUSION_KINDS)}, or module:Class for a custom fusion"
         )
     return kind
 

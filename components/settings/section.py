@@ -55,10 +55,10 @@ def preset_file(name: str, home: Path) -> Path:
     for folder in folders:
         if (file := folder / f"{name}.toml").is_file() and Path(name).name == name:
             return file
-    packaged, own = (", ".join(sorted(file.stem for file in folder.glob("*.toml"))) for folder in folders)
+    packaged, custom = (", ".join(sorted(file.stem for file in folder.glob("*.toml"))) for folder in folders)
     raise ValueError(
         f"DUOTEMPO_PRESET: no preset named {name!r}; the presets are: {packaged}; your own in {folders[1]}: "
-        + (own or "none, `duotempo search` makes one")
+        + (custom or "none, `duotempo search` makes one")
     )
 
 

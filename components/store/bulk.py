@@ -79,8 +79,8 @@ def text_array(values: Sequence[str | None]) -> str | None:
     quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_SEPARATOR, f'"{_SEPARATOR}"')
     if len(texts) == len(values):
         return f'{{"{quoted.replace(_SEPARATOR, ",")}"}}'
-    given = iter(f'"{quoted}"'.split(_SEPARATOR))
-    return f"{{{','.join('NULL' if value is None else next(given) for value in values)}}}"
+    literals = iter(f'"{quoted}"'.split(_SEPARATOR))
+    return f"{{{','.join('NULL' if value is None else next(literals) for value in values)}}}"
 
 
 def number_array(values: Sequence[float | None]) -> str | None:

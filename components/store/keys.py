@@ -60,7 +60,7 @@ def create_key(
     """Creates a key and returns (key_id, key). The key itself cannot be read again later. Raises UnknownKey."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        raise UnknownKey(f"no scope {', '.join(unknown) or 'was named'}: the scopes are {', '.join(SCOPES)}")
+        raise UnknownKey(f"no scope {', '.join(unknown) or 'was given'}: the scopes are {', '.join(SCOPES)}")
     return _create(connection, name, scopes, lifetime)
 
 

@@ -41,8 +41,8 @@ _FIND = text(
 )
 _REMOVE = (
     text(
-        "DELETE FROM events USING event_keys AS known WHERE known.event_id = ANY(:ids)"
-        " AND events.event_id = known.event_id AND events.occurred_at = known.occurred_at"
+        "DELETE FROM events USING event_keys AS stored WHERE stored.event_id = ANY(:ids)"
+        " AND events.event_id = stored.event_id AND events.occurred_at = stored.occurred_at"
     ),
     text("DELETE FROM event_keys WHERE event_id = ANY(:ids)"),
 )

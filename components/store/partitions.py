@@ -73,8 +73,8 @@ def _missing(connection: Connection, table: str, months: set[datetime]) -> list[
     names = {_name(table, month): month for month in months}
     # not to_regclass: its cache may miss a partition that another writer has just created
     query = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND pg_table_is_visible(oid)")
-    there = set(connection.scalars(query, {"names": list(names)}))
-    return [month for name, month in names.items() if name not in there]
+    existing = set(connection.scalars(query, {"names": list(names)}))
+    return [month for name, month in names.items() if name not in existing]
 
 
 def _months(times: Iterable[datetime]) -> set[datetime]:

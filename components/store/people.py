@@ -143,7 +143,7 @@ def check_key(key: str, privacy: Privacy) -> None:
     """Raises PrivacyError unless it is the key of this process."""
     if key != privacy.key_id:
         raise PrivacyError(
-            "this process has another privacy key than the store was filled with: give all of them the same "
+            "this process has another privacy key than the store was filled with: give all processes the same "
             "DUOTEMPO_PRIVACY__KEY, or the same home"
         )
 
@@ -153,6 +153,6 @@ def export_user(connection: Connection, privacy: Privacy, names: Sequence[str]) 
     reason = next(iter(refused(connection, privacy, names).values()), None)
     exported: dict[str, Any] = {"user_id": names[0], "excluded_reason": reason, "nothing_is_kept_because": reason}
     for name, query in _QUERIES.items():
-        rows = connection.execute(text(f"SELECT to_jsonb(found) FROM ({query}) AS found"), {"names": list(names)})
+        rows = connection.execute(text(f"SELECT to_jsonb(exported) FROM ({query}) AS exported"), {"names": list(names)})
         exported[name] = list(rows.scalars())
     return exported

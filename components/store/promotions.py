@@ -67,8 +67,8 @@ def _open_request(session: Session, version: str) -> Promotion | None:
 
 def _entries_of(version: str) -> Select[Promotion]:
     """Selects the promotion entries of a version, newest first."""
-    own = select(Promotion).where(Promotion.version == version, Promotion.state.not_in(PROBLEM_STATES))
-    return own.order_by(Promotion.promotion_id.desc())
+    query = select(Promotion).where(Promotion.version == version, Promotion.state.not_in(PROBLEM_STATES))
+    return query.order_by(Promotion.promotion_id.desc())
 
 
 def record_promotion(

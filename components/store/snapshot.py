@@ -172,7 +172,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"{path} is no readable snapshot ({error!r}); take a new one") from error
     if None in required:
-        raise SnapshotError(f"{path} is no readable snapshot (its manifest has gaps); take a new one")
+        raise SnapshotError(f"{path} is no readable snapshot (its manifest is incomplete); take a new one")
     return manifest
 
 
@@ -276,5 +276,5 @@ def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _free_space(folder: Path) -> str:
-    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    return f"{shutil.disk_usage(place).free / 2**20:,.0f} MiB"
+    existing_folder = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return f"{shutil.disk_usage(existing_folder).free / 2**20:,.0f} MiB"

@@ -158,7 +158,7 @@ def write_report(results: Sequence[SuiteResult], folder: Path, cut: datetime, co
         (folder / RESULT).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise ValidationError(
-            f"the report cannot be written to {folder} ({error}): free or choose the folder"
+            f"the report cannot be written to {folder} ({error}): free some space or choose another folder"
         ) from error
     return docs
 
@@ -184,6 +184,6 @@ def failing_events(folder: Path) -> dict[str, str]:
         return {str(event_id): str(check["description"]) for check in failed for event_id in check["event_ids"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValidationError(
-            f"{file} is no report of a validation ({type(error).__name__}): give the folder that the failed retraining "
+            f"{file} is not a validation report ({type(error).__name__}): give the folder that the failed retraining "
             "printed"
         ) from error

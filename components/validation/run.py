@@ -30,9 +30,9 @@ def suite_file(folder: Path, name: str) -> Path:
     """The file of a suite. Raises ValidationError, listing the suites, when it does not exist."""
     file = folder / f"{name}.json"
     if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
+        available = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
         raise ValidationError(
-            f"no suite for {name!r} in {folder} (there: {known}): add {file.name} or rename the frame"
+            f"no suite for {name!r} in {folder} (there: {available}): add {file.name} or rename the frame"
         )
     return file
 
@@ -53,13 +53,15 @@ def load_suite(file: Path) -> "ExpectationSuite":
                 ExpectationConfiguration(**expectation).to_domain_obj()
             except (GreatExpectationsError, TypeError, ValueError) as error:
                 raise ValidationError(
-                    f"{file}: expectation {number} is no valid one ({' '.join(str(error).split())}): correct it"
+                    f"{file}: expectation {number} is invalid ({' '.join(str(error).split())}): correct it"
                 ) from error
         return ExpectationSuite(**document)
     except json.JSONDecodeError as error:
-        raise ValidationError(f"{file} is no JSON ({error}): correct it there") from error
+        raise ValidationError(f"{file} is not valid JSON ({error}): correct it") from error
     except (GreatExpectationsError, KeyError, TypeError, ValueError) as error:
-        raise ValidationError(f"{file} is no suite ({error!r}): it needs a name and a list of expectations") from error
+        raise ValidationError(
+            f"{file} is not a suite ({error!r}): it needs a name and a list of expectations"
+        ) from error
 
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ def validate(
         ValidationError: A suite is missing or broken, a reference is missing, or `folder` cannot be written.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    known = {**_own_references(frames), **(references or {})}
-    prepared = prepare(frames, ValidationContext(cut, known))
+    known_ids = {**_own_references(frames), **(references or {})}
+    prepared = prepare(frames, ValidationContext(cut, known_ids))
     loaded = {name: load_suite(suite_file(suites, name)) for name in prepared}
     results = []
     for name, frame in prepared.items():

@@ -68,7 +68,7 @@ def built(database: str, tmp_path_factory: pytest.TempPathFactory) -> Platform:
     engine.dispose()
     texts = pq.read_table(extract_interests(run))[Columns.TEXT].to_pylist()
     embedded = embed(texts, settings.embedding, settings.cache / "embeddings", progress=False)
-    write_vectors(run.vectors_file, [text_hash(each) for each in texts], embedded.vectors)
+    write_vectors(run.vectors_file, [text_hash(text) for text in texts], embedded.vectors)
     result = settings.home / "prefect" / "storage" / "0123"
     result.parent.mkdir(parents=True)
     result.write_text(ANNA)
@@ -108,11 +108,11 @@ def assert_erased(platform: Platform, before: dict[str, set[str]]) -> None:
     texts = set(pq.read_table(run.texts_file)[Columns.TEXT].to_pylist())
     assert not own & texts
     assert others <= texts
-    hashes = {text_hash(each) for each in own}
+    hashes = {text_hash(text) for text in own}
     assert not hashes & cached(platform.cache)
     assert not hashes & set(read_table(run.vectors_file)[0].to_pylist())
     assert np.isfinite(read_vectors(run.vectors_file, sorted(texts))).all()
-    assert {text_hash(each) for each in texts} <= cached(platform.cache)
+    assert {text_hash(text) for text in texts} <= cached(platform.cache)
     assert not platform.result.exists()
     for file in platform.home.rglob("*"):
         assert not file.is_file() or ANNA.encode() not in file.read_bytes(), file

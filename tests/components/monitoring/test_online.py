@@ -91,11 +91,11 @@ def explored(share: float, answers: int, seed: int) -> tuple[pd.DataFrame, pd.Da
     """Lists of three, explored as by the service, and simulated clicks: with the probability TASTE, times BORED right
     below an item of the same parity."""
     random = np.random.default_rng(seed)
-    shown, sent = [], []
+    served, sent = [], []
     for number in range(answers):
         exploration = Exploration(share, f"{random.integers(2**63):032x}")
         chosen = rerank(TASTE, np.zeros((6, 1)), [[]] * 6, PLACES, pick=exploration.pick)
-        shown.append(
+        served.append(
             (
                 f"r{number}",
                 f"u{number % USERS}",
@@ -106,7 +106,7 @@ def explored(share: float, answers: int, seed: int) -> tuple[pd.DataFrame, pd.Da
             bored = above is not None and (above + item) % 2 == 0
             if random.random() < TASTE[item] * (BORED if bored else 1.0):
                 sent.append((f"r{number}", f"i{item}", "click", None))
-    return exposures(shown), feedback(*sent)
+    return exposures(served), feedback(*sent)
 
 
 TRUTH = float(TASTE[:PLACES].sum() / PLACES)
