@@ -21,7 +21,7 @@ from components.store.privacy import Privacy
 from components.store.variants import read_parts
 from serving.contract.errors import unavailable
 from serving.feedback.intake import FEEDBACK, Intake
-from serving.feedback.privacy_requests import People
+from serving.feedback.privacy_requests import PrivacyRequests
 from serving.feedback.replay import Replay
 from serving.process import garbage
 from serving.recommend.bundles import built_champion, bundle_folders
@@ -40,10 +40,10 @@ from serving.storage.spool import Size, Spool, SpoolError, open_spool
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.tracing import Traces
 
-BESIDE_THE_SOURCE = Path(__file__).resolve().parent.parent / "bundles"
+DEFAULT_BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 VARIANTS_SECONDS = 1.0
 """A switch between versions that this Bento holds is one transaction on the table `variants`, seen within this time."""
-SWITCH_SECONDS = 0.0005
+GIL_SWITCH_SECONDS = 0.0005
 """How long a thread may make the others wait: a tenth of Python's own, which is seen in the tail of latency."""
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ class Parts:
     database: Database
     recommender: Variants
     intake: Intake
-    people: People
+    people: PrivacyRequests
     privacy: Privacy
     spool: Spool
-    followers: list[Poller | ChangeListener | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer]
+    background: list[Poller | ChangeListener | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer]
 
 
 class Runtime:
@@ -101,11 +101,11 @@ class Runtime:
 
     def load(self) -> None:
         """Reads settings and bundles. Raises what is wrong with them, or with the champion's bundle."""
-        self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLES", BESIDE_THE_SOURCE)))
-        sys.setswitchinterval(SWITCH_SECONDS)
+        self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLES", DEFAULT_BUNDLES)))
+        sys.setswitchinterval(GIL_SWITCH_SECONDS)
         threadpool_limits(1, user_api="blas")  # requests are answered side by side: more threads each only wait
         with ThreadPoolExecutor() as starting:  # most of them wait for Postgres first
-            for started in [starting.submit(follower.start) for follower in self._parts.followers]:
+            for started in [starting.submit(task.start) for task in self._parts.background]:
                 started.result()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
@@ -125,35 +125,39 @@ class Runtime:
 
     def close(self) -> None:
         if self._parts:
-            for follower in self._parts.followers:
-                follower.close()
+            for task in self._parts.background:
+                task.close()
             self._parts.recommender.close()
             self._parts.database.close()
             self._parts.spool.close()
             self.traces.close()
 
-    def _assemble(self, place: Path) -> Parts:
+    def _assemble(self, folder_of_bundles: Path) -> Parts:
         settings = Settings()
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
         self._set_up(settings)
         self.traces.start()
-        folders = bundle_folders(place)
-        champion = built_champion(place, list(folders))
+        folders = bundle_folders(folder_of_bundles)
+        champion = built_champion(folder_of_bundles, list(folders))
         database = Database(settings.database_url, settings.serving.read_seconds)
-        database.traced_by(self.traces)
+        database.trace_with(self.traces)
         self.metrics.follow_database(lambda: database.breaker.open)
         privacy = Privacy(settings)
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
-        lately = RecentFeedback()
+        recent_feedback = RecentFeedback()
         reads = Reads(database, settings.serving.read_seconds)
-        recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, spool, lately)}
+        recommenders = {
+            champion: self._recommender(folders[champion], settings, reads, impressions, spool, recent_feedback)
+        }
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
             try:
-                recommenders[version] = self._recommender(folders[version], settings, reads, impressions, spool, lately)
+                recommenders[version] = self._recommender(
+                    folders[version], settings, reads, impressions, spool, recent_feedback
+                )
             except Exception as error:  # whatever is wrong with another version costs the champion nothing
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
@@ -165,7 +169,7 @@ class Runtime:
             database=database,
             metrics=self.metrics,
             shadow=shadow,
-            lately=lately,
+            recent_feedback=recent_feedback,
         )
         intake = Intake(
             database,
@@ -177,23 +181,23 @@ class Runtime:
             spool,
             settings.serving.write_seconds,
         )
-        people = People(database, privacy, variants, impressions, spool)
-        followers: list[Poller | ChangeListener | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer] = [
+        people = PrivacyRequests(database, privacy, variants, impressions, spool)
+        background: list[Poller | ChangeListener | Impressions | Replay | MicroBatcher[Any, Any] | CacheWarmer] = [
             reads.reader,
             intake.writer,
             impressions,
             Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
-            ChangeListener(settings.database_url, variants, database.servers),
+            ChangeListener(settings.database_url, variants, database.backend_pids),
             CacheWarmer(database, variants),
-            Poller("variants", VARIANTS_SECONDS, database, lambda asked: variants.follow(read_parts(asked))),
+            Poller("variants", VARIANTS_SECONDS, database, lambda connection: variants.update(read_parts(connection))),
             Poller(
                 "trend",
                 settings.serving.trend_seconds,
                 database,
-                lambda asked: variants.tell(read_trend(asked, settings.events)),
+                lambda connection: variants.update_trend(read_trend(connection, settings.events)),
             ),
         ]
-        return Parts(settings, database, variants, intake, people, privacy, spool, followers)
+        return Parts(settings, database, variants, intake, people, privacy, spool, background)
 
     def _recommender(
         self,
@@ -202,11 +206,11 @@ class Runtime:
         reads: Reads,
         impressions: Impressions,
         spool: Spool,
-        lately: RecentFeedback,
+        recent_feedback: RecentFeedback,
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
         recommender = Recommender(
-            bundle, trained_settings(settings, bundle), reads, self.metrics, impressions, spool, lately
+            bundle, trained_settings(settings, bundle), reads, self.metrics, impressions, spool, recent_feedback
         )
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from serving.contract.responses import Json
 
 RETRY_SECONDS = "2"
-HUNG_UP = 499
+CLIENT_CLOSED = 499
 """The status that is counted of a caller who hung up, as nginx has it; nobody is there to read it."""
 
 

@@ -26,12 +26,12 @@ class Operation:
     answer: type[BaseModel] | None
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    may_miss: bool = False
-    unless: str | None = None
+    may_be_unknown: bool = False
+    unavailable_when: str | None = None
     """What it cannot answer without, beside a bundle."""
     scope: str | None = None
     """What a key must be for; None: open to all."""
-    signs_in: bool = False
+    takes_sign_in_token: bool = False
     """Whether it takes the token of a link."""
 
     def statuses(self) -> dict[int, str]:
@@ -45,14 +45,16 @@ class Operation:
             }
         if self.body or self.query:
             errors[422] = "a field is wrong; `field` says which"
-            errors[503] = "not ready" + (f", or {self.unless}" if self.unless else "") + "; see Retry-After"
-        if self.may_miss:
+            errors[503] = (
+                "not ready" + (f", or {self.unavailable_when}" if self.unavailable_when else "") + "; see Retry-After"
+            )
+        if self.may_be_unknown:
             errors[404] = "no such item"
         if self.scope:
             errors[401] = f"no good key; it needs one of the scope {self.scope}"
             errors[403] = "the key is for something else"
             errors[429] = "too many requests; see Retry-After"
-        if self.signs_in:
+        if self.takes_sign_in_token:
             errors[401] = "the link was used, or its time is over"
             errors[429] = "too many requests; see Retry-After"
         return dict(sorted(errors.items()))
@@ -60,12 +62,12 @@ class Operation:
 
 def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole description, as JSON-ready data."""
-    bodies = [(each.body, VALIDATION) for each in operations if each.body]
-    answers = [(each.answer, SERIALIZATION) for each in operations if each.answer]
+    bodies = [(operation.body, VALIDATION) for operation in operations if operation.body]
+    answers = [(operation.answer, SERIALIZATION) for operation in operations if operation.answer]
     _, definitions = models_json_schema([*bodies, *answers, (ErrorAnswer, SERIALIZATION)], ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
-    for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",
         "info": {

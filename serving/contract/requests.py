@@ -28,11 +28,11 @@ from components.ranking.scorer import Strategy
 MAX_BATCH = 1000
 MAX_CONTEXT = 100
 MAX_FILTER = 1000
-FIRST_MILLISECOND = 1e11
+MIN_MILLISECONDS = 1e11
 
 
 def _seconds(value: float) -> float:
-    if value >= FIRST_MILLISECOND:
+    if value >= MIN_MILLISECONDS:
         raise ValueError("looks like milliseconds; give seconds since 1970 (divide by 1000)")
     return value
 
@@ -79,7 +79,7 @@ def _plain_digits(given: object) -> object:
 IDENTIFIER = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID}, {"type": "integer"}]}
 Identifier = Annotated[str, BeforeValidator(_sound_id), WithJsonSchema(IDENTIFIER)]
 UserId = Annotated[PersonId, PlainValidator(_person), WithJsonSchema(IDENTIFIER)]
-GivenId = Annotated[str | StrictInt, Field(union_mode="left_to_right")]
+RawId = Annotated[str | StrictInt, Field(union_mode="left_to_right")]
 """Of a row that is rejected alone where it is wrong."""
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_sound_category)]
 Limit = Annotated[int, BeforeValidator(_plain_digits), Field(ge=1, le=MAX_BATCH)]
@@ -147,8 +147,8 @@ class SimilarRequest(Body):
 class FeedbackEvent(TypedDict):
     """Typed loosely on purpose: a bad row is rejected alone, by the same rules as at ingest."""
 
-    user_id: GivenId
-    item_id: GivenId
+    user_id: RawId
+    item_id: RawId
     event: Annotated[
         str,
         Field(
@@ -157,7 +157,7 @@ class FeedbackEvent(TypedDict):
         ),
     ]
     event_id: Annotated[
-        NotRequired[GivenId | None],
+        NotRequired[RawId | None],
         Field(
             description="Makes a retry harmless: the same id is stored once. Derived from the content and the time "
             "when absent."
@@ -186,7 +186,7 @@ class FeedbackRequest(Body):
 class CatalogueItem(Body):
     """Typed loosely on purpose, like FeedbackEvent."""
 
-    item_id: GivenId
+    item_id: RawId
     title: str = ""
     description: str = ""
     category: list[str] = Field([], fail_fast=True)

@@ -34,15 +34,15 @@ from serving.telemetry.metrics import Metrics
 
 FEEDBACK = "feedback"
 CATALOGUE = "api"
-MOST_AT_ONCE = 2000
+BATCH_SIZE = 2000
 """Events in one transaction, but for a request that brings more."""
 SECOND_WORKER_AT = 100
 """Queue length, in events, at which a second worker starts, so that cleaning overlaps committing."""
 MIN_INTERVAL = 0.02
 """Seconds between two transactions of fewer events: what feedback may wait for company."""
-MOST_NEW_MONTHS = 12
+MAX_NEW_MONTHS = 12
 """Months of which a request may be the first to tell; a bulk load may bring any."""
-MOST_KEPT = 100
+MAX_QUARANTINED = 100
 """Rejected rows of a request that are kept."""
 OUTCOMES = ("accepted", "duplicate", "rejected", "spooled")
 Answer = dict[str, object]
@@ -97,14 +97,14 @@ class Intake:
         self._impressions = impressions
         self._spool = spool
         self._write_seconds = write_seconds
-        self._claimed = not privacy.pseudonyms
+        self._key_claimed = not privacy.pseudonyms
         self._keyed = privacy.pseudonyms  # whether the store is tied to a key, and tombstones may be there
         self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
         self.writer: MicroBatcher[_Batch, Answer] = MicroBatcher(
             FEEDBACK,
             self._write,
             size=lambda batch: len(batch.raw),
-            most=MOST_AT_ONCE,
+            max_size=BATCH_SIZE,
             second_worker_at=SECOND_WORKER_AT,
             min_interval=MIN_INTERVAL,
         )
@@ -125,37 +125,37 @@ class Intake:
         closed: Sequence[Set[datetime]] = [frozenset()] * len(batches)
         try:
             while True:  # at first all may come in, until Postgres tells whom and what it refuses
-                cleaned = [self._cleaned(*one, admission) for one in zip(batches, closed, strict=True)]
-                new = _first_of_each(cleaned)
-                asked = {admission.names.get(user, user) for user in users} - admission.refused.keys()
-                asked |= {name for name, user in earlier.items() if user not in admission.refused}
+                cleaned = [self._cleaned(*part, admission) for part in zip(batches, closed, strict=True)]
+                new = _deduplicated(cleaned)
+                queried = {admission.names.get(user, user) for user in users} - admission.refused.keys()
+                queried |= {name for name, user in earlier.items() if user not in admission.refused}
                 with self._variants.writing({row.user_id for row in new.values()}):
                     try:
-                        taken = self._take_in(asked, cleaned, list(new.values()), _patience(batches))
+                        taken = self._take_in(queried, cleaned, list(new.values()), _seconds_left(batches))
                     except _TooManyMonths as too_many:
                         closed = too_many.closed
                         continue
                     if taken.stored:
                         for event_id in taken.known:
                             del new[event_id]
-                        self._variants.happened(new.values())
+                        self._variants.events_stored(new.values())
                         break
                 refused = {earlier.get(name, name): reason for name, reason in taken.refused.items()}
                 admission = admission.without(refused, taken.unknown)
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback goes to the spool: %s", error)
-            return [self._spooled(batch) for batch in batches]
+            return [self._spool_batch(batch) for batch in batches]
         except (DBAPIError, ValueError) as error:  # the rows' own fault: the replay finds which
             if len(batches) > 1:
                 raise
             logger.warning("feedback goes to the spool, to be stored row by row: %s", named(error))
-            return [self._spooled(batch) for batch in batches]
-        if len(new) == sum(len(one.rows) for one in cleaned):
-            return [self._answer(len(one.rows), one) for one in cleaned]
-        for user in {row.user_id for one in cleaned for row in one.rows if row.event_id in taken.known}:
+            return [self._spool_batch(batch) for batch in batches]
+        if len(new) == sum(len(part.rows) for part in cleaned):
+            return [self._answer(len(part.rows), part) for part in cleaned]
+        for user in {row.user_id for part in cleaned for row in part.rows if row.event_id in taken.known}:
             self._variants.users_changed(user)
-        return [self._answer(sum(new.get(row.event_id) is row for row in one.rows), one) for one in cleaned]
+        return [self._answer(sum(new.get(row.event_id) is row for row in part.rows), part) for part in cleaned]
 
     def _take_in(
         self, users: Collection[str], cleaned: Sequence[Cleaned[EventRow]], rows: Sequence[EventRow], seconds: float
@@ -163,15 +163,15 @@ class Intake:
         """One statement, but for rejected rows, which are kept together with the events. Raises DatabaseAway."""
         if self._database.breaker.open:
             raise DatabaseAway("it did not answer in time")
-        rejected = [row for one in cleaned for row in one.rejected[:MOST_KEPT]]
+        rejected = [row for part in cleaned for row in part.rejected[:MAX_QUARANTINED]]
         with self._metrics.stage("store"):
-            if not self._claimed:
+            if not self._key_claimed:
                 with self._database.begin(seconds) as connection:
                     claim_key(connection, self._privacy)
-                self._claimed = True
-            with (self._database.begin if rejected else self._database.at_once)(seconds) as connection:
+                self._key_claimed = True
+            with (self._database.begin if rejected else self._database.autocommit)(seconds) as connection:
                 self._make_months(connection, cleaned)
-                attributed = self._attributed(rows, self._shown(connection, rows))
+                attributed = self._attributed(rows, self._served_by(connection, rows))
                 taken = take_in(connection, self._privacy, users, attributed, keyed=self._keyed)
                 if taken.stored:
                     quarantine(connection, FEEDBACK, rejected)
@@ -180,11 +180,11 @@ class Intake:
 
     def _make_months(self, connection: Connection, cleaned: Sequence[Cleaned[EventRow]]) -> None:
         """Has the missing partitions made. Raises _TooManyMonths where one request needs too many."""
-        times = [row.occurred_at for one in cleaned for row in one.rows]
+        times = [row.occurred_at for part in cleaned for row in part.rows]
         if not (missing := missing_months(connection, times)):
             return
-        needed = [missing & {month_of(row.occurred_at) for row in one.rows} for one in cleaned]
-        closed = [months if len(months) > MOST_NEW_MONTHS else frozenset() for months in needed]
+        needed = [missing & {month_of(row.occurred_at) for row in part.rows} for part in cleaned]
+        closed = [months if len(months) > MAX_NEW_MONTHS else frozenset() for months in needed]
         if any(closed):
             raise _TooManyMonths(closed)
         self._database.ensure_partitions(connection, times)
@@ -203,12 +203,12 @@ class Intake:
             closed=closed,
         )
 
-    def _spooled(self, batch: _Batch) -> Answer | Exception:
+    def _spool_batch(self, batch: _Batch) -> Answer | Exception:
         """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
         users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
         cleaned = self._cleaned(batch, frozenset(), Admission(self._names(users), {}, batch.items))
-        kept = cleaned.rejected[:MOST_KEPT]
-        shown = self._impressions.answerers({row.request_id for row in cleaned.rows if row.request_id})
+        kept = cleaned.rejected[:MAX_QUARANTINED]
+        shown = self._impressions.served_by({row.request_id for row in cleaned.rows if row.request_id})
         rows = self._attributed(cleaned.rows, shown)
         try:
             spooled = self._spool.add([*spool_events(rows), *spool_rejected(kept)])
@@ -220,7 +220,7 @@ class Intake:
             )
             refusal.__cause__ = error
             return refusal
-        self._variants.spooled(rows)
+        self._variants.events_spooled(rows)
         return self._answer(0, cleaned, spooled - len(kept))
 
     def _answer(self, accepted: int, cleaned: Cleaned[EventRow], spooled: int = 0) -> Answer:
@@ -234,12 +234,12 @@ class Intake:
             "duplicates": duplicates,
             "rejected": _rejections(cleaned.rejected),
             "spooled": spooled,
-            "dropped": max(0, rejected - MOST_KEPT),
+            "dropped": max(0, rejected - MAX_QUARANTINED),
         }
 
-    def _shown(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
+    def _served_by(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
         named = {row.request_id for row in rows if row.request_id}
-        shown = self._impressions.answerers(named)
+        shown = self._impressions.served_by(named)
         return shown | read_answerers(connection, named - {request for request, _ in shown})
 
     def _attributed(self, rows: Sequence[EventRow], shown: Mapping[tuple[str, str], Part]) -> list[EventRow]:
@@ -257,35 +257,35 @@ class Intake:
                 _, _, refused = upsert_sound_items(connection, cleaned.rows)
                 unsound = [rejected_row(row, error, places[row.item_id]) for row, error in refused]
                 rejected = [*cleaned.rejected, *unsound]
-                quarantine_all(connection, CATALOGUE, rejected[:MOST_KEPT])
+                quarantine_all(connection, CATALOGUE, rejected[:MAX_QUARANTINED])
         except DatabaseAway as error:
             raise unavailable(
                 "database_away", "no item was stored: Postgres is away; send the same batch again"
             ) from error
-        self._tell_items(item.item_id for item in cleaned.rows)
+        self._refresh_items(item.item_id for item in cleaned.rows)
         return {
             "accepted": len(cleaned.rows) - len(refused),
             "rejected": _rejections(rejected),
-            "dropped": max(0, len(rejected) - MOST_KEPT),
+            "dropped": max(0, len(rejected) - MAX_QUARANTINED),
         }
 
-    def _tell_items(self, item_ids: Iterable[str]) -> None:
+    def _refresh_items(self, item_ids: Iterable[str]) -> None:
         try:
             self._variants.items_changed(*item_ids)
         except DatabaseAway as error:
             logger.warning("changed items are known once Postgres is back: %s", error)
 
 
-def _first_of_each(cleaned: Sequence[Cleaned[EventRow]]) -> dict[str, EventRow]:
+def _deduplicated(cleaned: Sequence[Cleaned[EventRow]]) -> dict[str, EventRow]:
     """The events by event_id: what comes twice counts where it comes first."""
     events: dict[str, EventRow] = {}
-    for one in cleaned:
-        for row in one.rows:
+    for part in cleaned:
+        for row in part.rows:
             events.setdefault(row.event_id, row)
     return events
 
 
-def _patience(batches: Sequence[_Batch]) -> float:
+def _seconds_left(batches: Sequence[_Batch]) -> float:
     """Seconds until the first of them is due. Raises DatabaseAway when it was."""
     seconds = min(batch.due for batch in batches) - time.monotonic()
     if seconds <= 0:
@@ -294,4 +294,4 @@ def _patience(batches: Sequence[_Batch]) -> float:
 
 
 def _rejections(rejected: Sequence[Rejected]) -> list[dict[str, object]]:
-    return [{"index": one.index, "reason": one.reason} for one in rejected]
+    return [{"index": row.index, "reason": row.reason} for row in rejected]

@@ -9,11 +9,11 @@ from serving.contract.errors import unavailable
 from serving.contract.requests import ConsentRequest, PersonRequest
 from serving.recommend.variants import Variants
 from serving.storage.impressions import Impressions
-from serving.storage.postgres import LONG, Database, DatabaseAway
+from serving.storage.postgres import LONG_SECONDS, Database, DatabaseAway
 from serving.storage.spool import Spool
 
 
-class People:
+class PrivacyRequests:
     """Each answers after the commit. Every method raises ApiError (503) when Postgres is away, PrivacyError,
     SpoolError."""
 
@@ -31,12 +31,12 @@ class People:
         names = self._privacy.names(request.user_id)
         self._impressions.flush()
         try:
-            with self._database.begin(LONG) as connection:
+            with self._database.begin(LONG_SECONDS) as connection:
                 forgotten = forget_all(connection, self._privacy, names)
         except DatabaseAway as error:
             raise _away("nothing was erased") from error
         spooled = sum(map(self._spool.forget, names))
-        self._variants.users_gone(names[0])
+        self._variants.users_removed(names[0])
         removed = {**forgotten.removed, "spool": spooled}
         return {"erasure_id": forgotten.erasure_id, "found": any(removed.values()), "removed": removed}
 
@@ -62,7 +62,7 @@ class People:
         if not request.consent:
             for name in names:
                 self._spool.forget(name)
-        self._variants.users_gone(names[0])
+        self._variants.users_removed(names[0])
         return {"consent": request.consent}
 
 

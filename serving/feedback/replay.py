@@ -22,29 +22,29 @@ from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
 from serving.recommend.variants import Variants
-from serving.storage.postgres import Database, DatabaseAway, DatabaseUnable
-from serving.storage.spool import Row, Spool, SpoolError, waiting_events
+from serving.storage.postgres import Database, DatabaseAway, DatabaseBusy
+from serving.storage.spool import Row, Spool, SpoolError, spooled_events
 from serving.telemetry.metrics import Metrics
 
-SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Between two looks at whether Postgres is back."""
 PAUSE_SECONDS = 5.0
 """After what only a person can fix."""
-MOST_AT_ONCE = 500
-MOST_TRIES = 6
+BATCH_SIZE = 500
+MAX_TRIES = 6
 """Of a row alone, while others come through."""
-LONGEST_REST = 10.0
+MAX_BACKOFF_SECONDS = 10.0
 """Seconds between two of them."""
 logger = logging.getLogger(__name__)
 
 
-class _Late(NamedTuple):
+class _Retry(NamedTuple):
     """A row that Postgres was unable to store alone: how often, until when it rests (time.monotonic()), and how many
     batches had come through then."""
 
     tries: int
     until: float
-    stored: int
+    stored_batches: int
 
 
 class Replay:
@@ -59,23 +59,23 @@ class Replay:
         self._metrics = metrics
         self._variants = variants
         self._source = source
-        self._most = MOST_AT_ONCE
-        self._late: dict[int, _Late] = {}
-        self._stored = 0
-        self._over = Event()
+        self._batch_size = BATCH_SIZE
+        self._retries: dict[int, _Retry] = {}
+        self._stored_batches = 0
+        self._stopped = Event()
         self._thread = Thread(target=self._run, name="replay", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
-        pause = SECONDS
-        while not self._over.wait(pause):
-            pause = SECONDS
+        pause = POLL_SECONDS
+        while not self._stopped.wait(pause):
+            pause = POLL_SECONDS
             try:
                 self._replay()
             except DatabaseAway as error:
@@ -88,32 +88,34 @@ class Replay:
                 pause = PAUSE_SECONDS
 
     def _replay(self) -> None:
-        with self._spool.alone() as alone:
-            while alone and not self._over.is_set() and (rows := self._spool.first(self._most, self._late)):
-                asked = self._most
+        with self._spool.replay_lock() as locked:
+            while (
+                locked and not self._stopped.is_set() and (rows := self._spool.oldest(self._batch_size, self._retries))
+            ):
+                size = self._batch_size
                 self._store(rows)
-                self._most = min(2 * asked, MOST_AT_ONCE)
-                if len(rows) < asked:
-                    self._spool.tidy()
-            if alone:
-                self._try_late()
+                self._batch_size = min(2 * size, BATCH_SIZE)
+                if len(rows) < size:
+                    self._spool.truncate_log()
+            if locked:
+                self._retry_due()
 
-    def _try_late(self) -> None:
+    def _retry_due(self) -> None:
         now = time.monotonic()
-        for place in [place for place, late in self._late.items() if late.until <= now]:
-            if rows := self._spool.at(place):
+        for position in [position for position, retry in self._retries.items() if retry.until <= now]:
+            if rows := self._spool.at(position):
                 self._store(rows)
             else:
-                del self._late[place]
+                del self._retries[position]
 
     def _store(self, rows: Sequence[Row]) -> None:
         """Raises DatabaseAway, PrivacyError: the rows then stay in the spool."""
         try:
             with self._database.begin() as connection:
                 counts = self._write(connection, rows)
-        except DatabaseUnable as error:
+        except DatabaseBusy as error:
             if len(rows) > 1:
-                self._most = len(rows) // 2
+                self._batch_size = len(rows) // 2
             elif self._is_given_up(rows[0]):
                 self._give_up(rows[0], error)
                 return
@@ -133,17 +135,17 @@ class Replay:
         for outcome, count in counts.items():
             self._metrics.feedback.labels(outcome).inc(count)
         self._spool.remove(rows)
-        self._stored += 1
+        self._stored_batches += 1
         for row in rows:
-            self._late.pop(row.place, None)
+            self._retries.pop(row.position, None)
 
     def _is_given_up(self, row: Row) -> bool:
         """Whether a row that failed alone has had its tries; else it rests."""
-        before = self._late.get(row.place) or _Late(0, 0.0, -1)
-        tries = before.tries + (self._stored > before.stored)
-        rest = min(SECONDS * 2**tries, LONGEST_REST)
-        self._late[row.place] = _Late(tries, time.monotonic() + rest, self._stored)
-        return tries >= MOST_TRIES
+        before = self._retries.get(row.position) or _Retry(0, 0.0, -1)
+        tries = before.tries + (self._stored_batches > before.stored_batches)
+        backoff = min(POLL_SECONDS * 2**tries, MAX_BACKOFF_SECONDS)
+        self._retries[row.position] = _Retry(tries, time.monotonic() + backoff, self._stored_batches)
+        return tries >= MAX_TRIES
 
     def _give_up(self, row: Row, error: Exception) -> None:
         """Into quarantine, and what cannot be kept there becomes a dead letter."""
@@ -152,25 +154,27 @@ class Replay:
             self._metrics.feedback.labels("rejected").inc()
         else:
             logger.error("a row of the spool is a dead letter: not even quarantine takes it (%s)", named(error))
-            self._spool.bury(row, f"{row.reason}; {unstorable(error)}")
+            self._spool.mark_dead(row, f"{row.reason}; {unstorable(error)}")
 
     def _write(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """How many events were new, and how many not; those that only Postgres could reject count as rejected."""
         items = {row.values[Columns.ITEM] for row in rows if row.reason is None}
         admission = admit(connection, (row.user_id for row in rows), self._privacy, items)
-        judged = [_judged(row, admission) for row in rows]
-        events = waiting_events(judged)
-        self._database.ensure_partitions(connection, [one.occurred_at for one in events])
+        checked = [_checked(row, admission) for row in rows]
+        events = spooled_events(checked)
+        self._database.ensure_partitions(connection, [event.occurred_at for event in events])
         accepted = len(events) - len(append_events(connection, _attributed(connection, events)))
         rejected = [
-            Rejected(place, dict(row.values), row.reason) for place, row in enumerate(judged) if row.reason is not None
+            Rejected(position, dict(row.values), row.reason)
+            for position, row in enumerate(checked)
+            if row.reason is not None
         ]
         quarantine(connection, self._source, rejected)
         sound = sum(row.reason is None for row in rows)
         return {"accepted": accepted, "duplicate": len(events) - accepted, "rejected": sound - len(events)}
 
 
-def _judged(row: Row, admission: Admission) -> Row:
+def _checked(row: Row, admission: Admission) -> Row:
     """The row with a reason, if Postgres knows one. Of a refused user the reason alone is kept."""
     if refusal := admission.refused.get(row.user_id or ""):
         return replace(row, values={}, reason=refusal)
@@ -181,8 +185,9 @@ def _judged(row: Row, admission: Admission) -> Row:
 
 def _attributed(connection: Connection, events: Sequence[EventRow]) -> list[EventRow]:
     """The events with version and variant of the user's answer that they name, where it is known by now."""
-    shown = read_answerers(connection, {one.request_id for one in events if one.request_id})
-    parts = (shown.get((one.request_id or "", one.user_id)) for one in events)
+    shown = read_answerers(connection, {event.request_id for event in events if event.request_id})
+    parts = (shown.get((event.request_id or "", event.user_id)) for event in events)
     return [
-        one.shown_by(part.model_version, part.variant) if part else one for one, part in zip(events, parts, strict=True)
+        event.shown_by(part.model_version, part.variant) if part else event
+        for event, part in zip(events, parts, strict=True)
     ]

@@ -19,7 +19,7 @@ class Access:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._ring: KeyRing | None = None
+        self._key_ring: KeyRing | None = None
         self._gate: AuthGate | None = None
 
     @property
@@ -28,26 +28,26 @@ class Access:
         if self._gate is None:
             parts = self._runtime.parts
             security = parts.settings.security
-            self._ring = KeyRing(parts.database, security.keys_seconds)
-            self._gate = AuthGate(security, self._ring)
+            self._key_ring = KeyRing(parts.database, security.keys_seconds)
+            self._gate = AuthGate(security, self._key_ring)
         return self._gate
 
     @property
-    def ring(self) -> KeyRing:
+    def key_ring(self) -> KeyRing:
         """Raises ApiError (503) until the service is loaded."""
-        assert self.gate and self._ring
-        return self._ring
+        assert self.gate and self._key_ring
+        return self._key_ring
 
     @property
-    def seconds(self) -> float:
+    def timeout_seconds(self) -> float:
         """What a request may take."""
         return self._runtime.parts.settings.security.timeout_seconds
 
-    async def follow(self, loading: "asyncio.Task[None]") -> None:
+    async def poll_keys(self, loading: "asyncio.Task[None]") -> None:
         """Keeps the keys fresh, once the service is loaded."""
         await asyncio.wait([loading])
         if loading.exception() is None:
-            await self.ring.follow()
+            await self.key_ring.poll()
 
 
 def protected(operation: Operation, handler: Handler, access: Access) -> Handler:
@@ -58,17 +58,17 @@ def protected(operation: Operation, handler: Handler, access: Access) -> Handler
         if scope:
             request.state.caller = await access.gate.admit(request, scope)
         else:
-            access.gate.admit_stranger(request)
-        return await in_time(handler(request), access.seconds)
+            access.gate.admit_anonymous(request)
+        return await with_timeout(handler(request), access.timeout_seconds)
 
     return handle
 
 
-async def in_time(work: Awaitable[Response], seconds: float) -> Response:
+async def with_timeout(response: Awaitable[Response], seconds: float) -> Response:
     """The response. Raises ApiError (503) after so many seconds; the result of a thread that runs on is lost."""
     try:
         async with asyncio.timeout(seconds) as limit:
-            return await work
+            return await response
     except TimeoutError as error:
         if not limit.expired():
             raise

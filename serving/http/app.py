@@ -30,9 +30,9 @@ from serving.http.access import Access, Handler, protected
 from serving.http.auth import begin_session
 from serving.http.bodies import read_body, read_query
 from serving.http.connections import Connections
-from serving.http.middleware import Watched
+from serving.http.middleware import RequestMiddleware
 from serving.page.files import page_routes
-from serving.process.handover import READY_FILE, Drain, tell_ready, uvicorn_server
+from serving.process.handover import READY_FILE, Drain, uvicorn_server, write_ready_file
 from serving.process.identity import PLATFORM
 from serving.process.smoke_test import warm_standby
 from serving.process.transport import write_together
@@ -40,7 +40,7 @@ from serving.recommend.catalogue import active_users, search_items
 from serving.runtime import Runtime
 from serving.storage.postgres import DatabaseAway
 from serving.storage.spool import SpoolError
-from serving.telemetry.tracing import Traced, wanted
+from serving.telemetry.tracing import TraceMiddleware, is_enabled
 
 logger = logging.getLogger(__name__)
 AWAY = "Postgres is away"
@@ -73,20 +73,20 @@ def make_app(runtime: Runtime) -> Starlette:
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(loaded)
         await warm_standby(app, drain)
-        following = asyncio.create_task(access.follow(loading))
+        polling = asyncio.create_task(access.poll_keys(loading))
         if READY_FILE in os.environ:  # another Bento answers as long as this one does not
             await loading
-            tell_ready()
+            write_ready_file()
         yield
-        following.cancel()
-        await asyncio.wait([loading, following])
+        polling.cancel()
+        await asyncio.wait([loading, polling])
         runtime.close()
 
     app = Starlette(
         routes=[*_routes(operations, access), Route("/openapi.json", description), *page_routes()],
         middleware=[
-            Middleware(Watched, metrics=runtime.metrics, drain=drain),
-            *([Middleware(Traced, traces=runtime.traces)] if wanted() else []),
+            Middleware(RequestMiddleware, metrics=runtime.metrics, drain=drain),
+            *([Middleware(TraceMiddleware, traces=runtime.traces)] if is_enabled() else []),
         ],
         exception_handlers={
             ApiError: _api_error,
@@ -121,14 +121,14 @@ class Handlers:
                 Operation(
                     "POST", "/feedback", "Keep what users did; answered after the commit, or, while Postgres is away, "
                     "once it is safe on the disk", responses.FeedbackAnswer, body=requests.FeedbackRequest,
-                    unless="Postgres is away and the spool is full", scope=FEEDBACK,
+                    unavailable_when="Postgres is away and the spool is full", scope=FEEDBACK,
                 ),
                 self.feedback,
             ),
             (
                 Operation(
                     "POST", "/similar", "Items like an item", responses.SimilarAnswer, body=requests.SimilarRequest,
-                    may_miss=True, scope=RECOMMEND,
+                    may_be_unknown=True, scope=RECOMMEND,
                 ),
                 self.similar,
             ),
@@ -136,49 +136,50 @@ class Handlers:
                 Operation(
                     "POST", "/items", "Add or replace items of the catalogue; a new one is recommended by its text "
                     "within seconds, a changed title or availability from the next answer on", responses.ItemsAnswer,
-                    body=requests.ItemsRequest, unless=AWAY, scope=ADMIN,
+                    body=requests.ItemsRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.upsert_items,
             ),
             (
                 Operation(
                     "GET", "/items", "Search the catalogue by title", responses.FoundItems, query=requests.ItemsQuery,
-                    unless=AWAY, scope=RECOMMEND,
+                    unavailable_when=AWAY, scope=RECOMMEND,
                 ),
                 self.find_items,
             ),
             (
                 Operation(
                     "GET", "/users", "Some known users, the most active first", responses.KnownUsers,
-                    query=requests.UsersQuery, unless=AWAY, scope=ADMIN,
+                    query=requests.UsersQuery, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.users,
             ),
             (
                 Operation(
                     "POST", "/forget", "Erase a user: out of every table at once, then out of the files",
-                    responses.ForgetAnswer, body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
+                    responses.ForgetAnswer, body=requests.PersonRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.forget,
             ),
             (
                 Operation(
                     "POST", "/export", "Everything that is held of a user", responses.ExportAnswer,
-                    body=requests.PersonRequest, unless=AWAY, scope=ADMIN,
+                    body=requests.PersonRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.export,
             ),
             (
                 Operation(
                     "POST", "/consent", "Whether a user's events may be kept and used", responses.ConsentAnswer,
-                    body=requests.ConsentRequest, unless=AWAY, scope=ADMIN,
+                    body=requests.ConsentRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.consent,
             ),
             (
                 Operation(
                     "POST", "/session", "Sign a browser in with the token of `duotempo open store`, once; the cookie "
-                    "is its key", responses.SignedIn, body=requests.SignInRequest, unless=AWAY, signs_in=True,
+                    "is its key", responses.SignedIn, body=requests.SignInRequest, unavailable_when=AWAY,
+                    takes_sign_in_token=True,
                 ),
                 self.sign_in,
             ),
@@ -220,8 +221,8 @@ class Handlers:
 
     async def find_items(self, request: Request) -> Response:
         query = read_query(request, requests.ItemsQuery)
-        found = await self._read(lambda connection: search_items(connection, query.query, query.limit))
-        return Json({"items": found})
+        items = await self._read(lambda connection: search_items(connection, query.query, query.limit))
+        return Json({"items": items})
 
     async def users(self, request: Request) -> Response:
         query = read_query(request, requests.UsersQuery)
@@ -249,7 +250,7 @@ class Handlers:
         if key is None:
             message = "the link was used, or its time is over: `duotempo open store` makes another one"
             raise ApiError(401, "no_link", message, "token")
-        await self.access.ring.read()
+        await self.access.key_ring.read()
         response = Json({"signed_in": True})
         begin_session(request, response, key)
         return response
@@ -263,15 +264,15 @@ class Handlers:
     async def metrics(self, _: Request) -> Response:
         return Response(await run_in_threadpool(self.runtime.metrics.text), media_type=PROMETHEUS)
 
-    async def _read(self, question: Callable[[Connection], Result]) -> Result:
+    async def _read(self, query: Callable[[Connection], Result]) -> Result:
         database = self.runtime.parts.database
 
-        def ask() -> Result:
+        def read() -> Result:
             with database.begin() as connection:
-                return question(connection)
+                return query(connection)
 
         try:
-            return await run_in_threadpool(ask)
+            return await run_in_threadpool(read)
         except DatabaseAway as error:
             raise unavailable("database_away", "Postgres is away; try again") from error
 
@@ -280,8 +281,8 @@ def _routes(operations: Sequence[tuple[Operation, Handler]], access: Access) -> 
     """One route a path, so that a wrong method is told all the right ones."""
     paths: dict[str, dict[str, Handler]] = {}
     for operation, handler in operations:
-        way = protected(operation, handler, access) if operation.scope or operation.signs_in else handler
-        paths.setdefault(operation.path, {})[operation.method] = way
+        wrapped = protected(operation, handler, access) if operation.scope or operation.takes_sign_in_token else handler
+        paths.setdefault(operation.path, {})[operation.method] = wrapped
     return [Route(path, _ByMethod(handlers), methods=list(handlers)) for path, handlers in paths.items()]
 
 
@@ -318,9 +319,9 @@ async def _spool_error(_: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.scope["path"]  # an URL would be made of the caller's Host, whatever that is
-    known = {404: ("not_found", f"there is nothing at {path}; /docs lists the routes")}
-    known[405] = ("method_not_allowed", f"{path} does not take {request.method}; /docs lists the methods")
-    code, message = known.get(error.status_code, ("http_error", error.detail))
+    errors = {404: ("not_found", f"there is nothing at {path}; /docs lists the routes")}
+    errors[405] = ("method_not_allowed", f"{path} does not take {request.method}; /docs lists the methods")
+    code, message = errors.get(error.status_code, ("http_error", error.detail))
     return ApiError(error.status_code, code, message, headers=error.headers).response()
 
 

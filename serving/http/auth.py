@@ -19,31 +19,31 @@ from serving.http.connections import is_loopback
 from serving.http.rate_limit import Buckets, Quotas
 from serving.storage.postgres import Database, DatabaseAway
 
-ITS_OWN = frozenset({"same-origin", "none"})
+OWN_ORIGIN = frozenset({"same-origin", "none"})
 """What a browser says of requests that no foreign page began. A page at another port of this machine is such a one,
 though the cookie would come along."""
 SCHEME = "bearer"
 LOCAL = "local"
-OF_A_PROXY = frozenset(
+PROXY_HEADERS = frozenset(
     {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"forwarded", b"via"}
 )
 """Headers that a proxy adds, each a sign that somebody else asks."""
-LONGEST_HOST = 255
+MAX_HOST_LENGTH = 255
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 logger = logging.getLogger(__name__)
 
 
 def session_key(request: HTTPConnection) -> str:
     """The key of the session that a request of our own page belongs to, empty where there is none."""
-    if request.headers.get("sec-fetch-site", "none") not in ITS_OWN:
+    if request.headers.get("sec-fetch-site", "none") not in OWN_ORIGIN:
         return ""
-    return request.cookies.get(_name(request), "")
+    return request.cookies.get(_cookie_name(request), "")
 
 
 def begin_session(request: HTTPConnection, response: Response, key: str) -> None:
     """Has the browser keep the key until the session ends."""
     response.set_cookie(
-        _name(request),
+        _cookie_name(request),
         key,
         max_age=int(SESSION_LIFETIME.total_seconds()),
         httponly=True,
@@ -52,7 +52,7 @@ def begin_session(request: HTTPConnection, response: Response, key: str) -> None
     )
 
 
-def _name(request: HTTPConnection) -> str:
+def _cookie_name(request: HTTPConnection) -> str:
     """Another one for each port, as a browser has the same cookies for all ports of a machine."""
     server = request.scope.get("server")
     return f"duotempo-{server[1] if server else 0}"
@@ -65,20 +65,20 @@ class KeyRing:
         """seconds: between two reads."""
         self._database = database
         self._seconds = seconds
-        self._first = asyncio.Lock()
+        self._first_read = asyncio.Lock()
         self._keys: Mapping[str, Key] | None = None
 
     async def keys(self) -> Mapping[str, Key]:
         """Raises ApiError (503) as long as they could never be read."""
         if self._keys is None:
-            async with self._first:
+            async with self._first_read:
                 if self._keys is None:
                     await self.read()
         if self._keys is None:
             raise unavailable("keys_unknown", "Postgres is away, and with it the keys; try again")
         return self._keys
 
-    async def follow(self) -> None:
+    async def poll(self) -> None:
         """Reads them again and again."""
         while True:
             await self.read()
@@ -87,11 +87,11 @@ class KeyRing:
     async def read(self) -> None:
         """Reads them again, if Postgres is there."""
         try:
-            self._keys = await run_in_threadpool(self._ask)
+            self._keys = await run_in_threadpool(self._read_keys)
         except DatabaseAway as error:
             logger.warning("the keys stay as they were: %s", error)
 
-    def _ask(self) -> dict[str, Key]:
+    def _read_keys(self) -> dict[str, Key]:
         with self._database.begin() as connection:
             return read_keys(connection)
 
@@ -111,35 +111,36 @@ class AuthGate:
 
         Raises ApiError: 401 without a good key, 403 with one of other scopes, 429, 503 (keys unknown).
         """
-        trusted = on_trial(request) or (self._settings.trust_local and is_local(request))
+        trusted = is_smoke_test(request) or (self._settings.trust_local and is_local(request))
         if scope == ADMIN or (self._settings.require_keys and not trusted):
-            caller = (await self._known(request, scope)).key_id
+            caller = (await self._authenticate(request, scope)).key_id
         else:
             caller = LOCAL if trusted else _address(request)
         if not trusted:
-            self._slow_down(caller)
+            self._limit_rate(caller)
         return caller
 
-    def admit_stranger(self, request: HTTPConnection) -> None:
+    def admit_anonymous(self, request: HTTPConnection) -> None:
         """Raises ApiError (429) where too many come from one address."""
-        self._slow_down(_address(request))
+        self._limit_rate(_address(request))
 
     def admit_users(self, caller: str, user_ids: Iterable[str]) -> None:
         """Raises ApiError (429) where one of the users was asked about too often."""
         if caller != LOCAL:
             for user in set(user_ids):
-                _slow_down(self._users.wait(user), "too many requests about this user")
+                _raise_if_limited(self._users.wait(user), "too many requests about this user")
 
     def admit_events(self, caller: str, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
         """Raises ApiError (429) where a caller tells more within an hour than one may; then none of it counts."""
-        if caller != LOCAL and (more := self._quotas.exceeded(caller, user_ids, item_ids)):
-            why = f"more than {more.most:,} {more.what} told within an hour (setting security.caller_{more.what})"
-            _slow_down(more.seconds, why)
+        if caller != LOCAL and (exceeded := self._quotas.exceeded(caller, user_ids, item_ids)):
+            what, limit, seconds = exceeded
+            why = f"more than {limit:,} {what} told within an hour (setting security.caller_{what})"
+            _raise_if_limited(seconds, why)
 
-    def _slow_down(self, caller: str) -> None:
-        _slow_down(self._callers.wait(caller), "too many requests of this caller")
+    def _limit_rate(self, caller: str) -> None:
+        _raise_if_limited(self._callers.wait(caller), "too many requests of this caller")
 
-    async def _known(self, request: HTTPConnection, scope: str) -> Key:
+    async def _authenticate(self, request: HTTPConnection, scope: str) -> Key:
         presented = _bearer(request)
         if presented is None:
             presented = session_key(request)
@@ -155,7 +156,7 @@ class AuthGate:
         return key
 
 
-def on_trial(request: HTTPConnection) -> bool:
+def is_smoke_test(request: HTTPConnection) -> bool:
     """Whether it came by the Unix socket of a smoke test, which only the deployment can open."""
     server = request.scope.get("server")
     return server is not None and server[1] is None
@@ -169,18 +170,18 @@ def is_local(request: HTTPConnection) -> bool:
     """
     names = []
     for name, value in request.scope["headers"]:
-        if name in OF_A_PROXY:
+        if name in PROXY_HEADERS:
             return False
         if name == b"host":
             names.append(value)
-    if request.client is None or len(names) != 1 or len(names[0]) > LONGEST_HOST:
+    if request.client is None or len(names) != 1 or len(names[0]) > MAX_HOST_LENGTH:
         return False
     return request.scope["http_version"] != "1.0" and _is_local(request.client.host, names[0])
 
 
 @lru_cache(128)
-def _is_local(caller: str, named: bytes) -> bool:
-    parts = _HOST.fullmatch(named.decode("latin-1"))
+def _is_local(caller: str, host_header: bytes) -> bool:
+    parts = _HOST.fullmatch(host_header.decode("latin-1"))
     host = (parts[1] or parts[2]).lower() if parts else ""
     return is_loopback(caller) and (host == "localhost" or is_loopback(host))
 
@@ -191,14 +192,14 @@ def _address(request: HTTPConnection) -> str:
 
 def _bearer(request: HTTPConnection) -> str | None:
     """The key that the header presents, an empty one where it is no such header; None where there is none."""
-    given = request.headers.getlist("authorization")
-    if not given:
+    headers = request.headers.getlist("authorization")
+    if not headers:
         return None
-    kind, _, presented = given[0].partition(" ")
-    return presented.strip() if len(given) == 1 and kind.lower() == SCHEME else ""
+    kind, _, presented = headers[0].partition(" ")
+    return presented.strip() if len(headers) == 1 and kind.lower() == SCHEME else ""
 
 
-def _slow_down(seconds: float, why: str) -> None:
+def _raise_if_limited(seconds: float, why: str) -> None:
     if seconds:
-        later = str(math.ceil(seconds))
-        raise ApiError(429, "too_many_requests", f"{why}: wait {later} s", headers={"Retry-After": later})
+        wait = str(math.ceil(seconds))
+        raise ApiError(429, "too_many_requests", f"{why}: wait {wait} s", headers={"Retry-After": wait})

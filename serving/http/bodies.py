@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from serving.contract.errors import HUNG_UP, ApiError, invalid
+from serving.contract.errors import CLIENT_CLOSED, ApiError, invalid
 from serving.runtime import Parts
 
 MAX_BODY = 1 << 20
@@ -46,19 +46,19 @@ async def _bytes(request: Request) -> bytes:
                 raise ApiError(413, "too_large", f"the body is larger than {MAX_BODY} bytes; send smaller batches")
             chunks.append(chunk)
     except ClientDisconnect as error:
-        raise ApiError(HUNG_UP, "hung_up", "the caller hung up in the middle of the body") from error
+        raise ApiError(CLIENT_CLOSED, "hung_up", "the caller hung up in the middle of the body") from error
     return b"".join(chunks)
 
 
 def _count_fields(content: bytes) -> None:
     """Raises ApiError (422) where an object has far more fields than any that is known."""
 
-    def look(fields: list[tuple[str, Any]]) -> None:
+    def check(fields: list[tuple[str, Any]]) -> None:
         if len(fields) > MAX_FIELDS:
             raise ApiError(422, "invalid", f"an object has {len(fields)} fields; see /docs for those that there are")
 
     try:
-        json.loads(content, object_pairs_hook=look)
+        json.loads(content, object_pairs_hook=check)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "broken_json", f"the body is no JSON: {error}") from error
 

@@ -20,11 +20,11 @@ from components.settings import SecuritySettings
 
 MAX_HEAD = 64 * 1024
 """Bytes of a head that are kept at most; twice what a request may have."""
-DESCRIPTORS = 65_536
-RESERVED = 256
+MAX_DESCRIPTORS = 65_536
+RESERVED_DESCRIPTORS = 256
 """Descriptors that stay for what is no connection."""
-LOOK_SECONDS = 1.0
-TELL_SECONDS = 60.0
+CHECK_SECONDS = 1.0
+LOG_SECONDS = 60.0
 """The log is told of no more often."""
 logger = logging.getLogger(__name__)
 
@@ -34,39 +34,39 @@ class Connections:
 
     def __init__(self, limits: SecuritySettings) -> None:
         self.limits = limits
-        self._room = DESCRIPTORS
+        self._max_open = MAX_DESCRIPTORS
         self._open: set[Any] = set()
         self._waiting: dict[Any, float] = {}
         self._addresses: Counter[str] = Counter()
-        self._look_later: asyncio.TimerHandle | None = None
-        self._warned = -TELL_SECONDS
+        self._check_timer: asyncio.TimerHandle | None = None
+        self._logged_at = -LOG_SECONDS
 
     def watch(self, server: uvicorn.Server) -> None:
         """Watches the connections that a server accepts from now on; none of them becomes a websocket."""
-        self._room = _descriptors() - RESERVED
-        server.config.http_protocol_class = _watched(server.config.http_protocol_class, self)
+        self._max_open = _raise_descriptor_limit() - RESERVED_DESCRIPTORS
+        server.config.http_protocol_class = _watched_protocol(server.config.http_protocol_class, self)
         server.config.ws_protocol_class = None
 
     def opened(self, connection: Any) -> None:
         """Closes it at once where its address has too many, or another one where there are too many in all."""
         self._open.add(connection)
         self._waiting[connection] = time.monotonic()
-        if address := _stranger(connection):
+        if address := _remote_address(connection):
             self._addresses[address] += 1
             if 0 < self.limits.address_connections < self._addresses[address]:
                 self._close(connection, "one address has too many connections (security.address_connections)")
-        while len(self._open) > min(self.limits.connections, self._room):
+        while len(self._open) > min(self.limits.connections, self._max_open):
             longest = next(iter(self._waiting), connection)
             self._close(longest, "there are too many connections (security.connections)")
-        if self._look_later is None:
-            self._look_later = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+        if self._check_timer is None:
+            self._check_timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._close_late)
 
-    def waits(self, connection: Any) -> None:
+    def awaits_request(self, connection: Any) -> None:
         """For its next request."""
         if connection in self._open:
             self._waiting[connection] = time.monotonic()
 
-    def asks(self, connection: Any) -> None:
+    def request_received(self, connection: Any) -> None:
         """Its request is whole."""
         self._waiting.pop(connection, None)
 
@@ -74,12 +74,12 @@ class Connections:
         if connection in self._open:
             self._open.remove(connection)
             self._waiting.pop(connection, None)
-            if address := _stranger(connection):
+            if address := _remote_address(connection):
                 self._addresses[address] -= 1
                 if not self._addresses[address]:
                     del self._addresses[address]
 
-    def _look(self) -> None:
+    def _close_late(self) -> None:
         """Closes those whose head is late. How long a body may take that is waited for is its handler's business."""
         end = time.monotonic() - self.limits.head_seconds
         late = []
@@ -90,20 +90,22 @@ class Connections:
                 late.append(connection)
         for connection in late:
             self._close(connection, "no whole head of a request came in time (security.head_seconds)")
-        self._look_later = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look) if self._open else None
+        self._check_timer = (
+            asyncio.get_running_loop().call_later(CHECK_SECONDS, self._close_late) if self._open else None
+        )
 
     def _close(self, connection: Any, why: str) -> None:
         self.closed(connection)
         connection.transport.abort()
-        if time.monotonic() - self._warned >= TELL_SECONDS:
-            self._warned = time.monotonic()
+        if time.monotonic() - self._logged_at >= LOG_SECONDS:
+            self._logged_at = time.monotonic()
             logger.warning("connections are closed: %s", why)
 
 
-def _watched(given: Any, connections: Connections) -> Any:
+def _watched_protocol(base: Any, connections: Connections) -> Any:
     """The protocol with its connections watched."""
 
-    class Watched(given):
+    class Watched(base):
         head: int | None = 0
         """Bytes of the head that is on its way; None from then on until its body is there and the answer is sent."""
 
@@ -134,7 +136,7 @@ def _watched(given: Any, connections: Connections) -> Any:
         def on_message_complete(self) -> None:
             super().on_message_complete()
             if self.is_answering:
-                connections.asks(self)
+                connections.request_received(self)
             else:  # it was the rest of a body that nobody waited for
                 self.head = 0
 
@@ -142,7 +144,7 @@ def _watched(given: Any, connections: Connections) -> Any:
             super().on_response_complete()
             if not self.is_answering:  # else it was one of several requests that came together
                 self.head = None if self.cycle.more_body else 0
-                connections.waits(self)
+                connections.awaits_request(self)
 
     return Watched
 
@@ -154,14 +156,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _stranger(connection: Any) -> str | None:
+def _remote_address(connection: Any) -> str | None:
     """The address of one who is not on this machine."""
     return None if connection.client is None or is_loopback(connection.client[0]) else connection.client[0]
 
 
-def _descriptors() -> int:
+def _raise_descriptor_limit() -> int:
     """How many this process may have, once it has asked for all that it may."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard_limit == resource.RLIM_INFINITY else min(hard_limit, MAX_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard_limit))
     return wanted

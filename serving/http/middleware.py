@@ -11,7 +11,7 @@ from serving.process.handover import Drain
 from serving.telemetry.logs import log_request, new_request_id, request_id
 from serving.telemetry.metrics import Metrics
 
-SAFE = {
+SECURITY_HEADERS = {
     b"content-security-policy": (
         b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
@@ -20,14 +20,14 @@ SAFE = {
     b"cache-control": b"no-store",
 }
 """They keep a browser from doing more with an answer than it should."""
-CLOSE = (b"connection", b"close")
+CLOSE_HEADER = (b"connection", b"close")
 MAX_HEADERS = 32 * 1024
 UNKNOWN_ROUTE = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-class Watched:
+class RequestMiddleware:
     """Gives each request an id, which the answer's header tells; refuses one whose headers take more than 32 KiB; adds
     safe headers; counts it by route, method and status, and measures its time by route.
 
@@ -46,31 +46,31 @@ class Watched:
             return
         started = time.perf_counter()
         status = 500
-        own_id = new_request_id()
-        request_id.set(own_id)
+        new_id = new_request_id()
+        request_id.set(new_id)
 
-        async def watch(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = self._answered(message.get("headers", ()), own_id)
+                message["headers"] = self._with_headers(message.get("headers", ()), new_id)
             await send(message)
 
         try:
             app = self._app if _size(scope["headers"]) <= MAX_HEADERS else _refuse_headers
-            await app(scope, receive, watch)
+            await app(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, status, time.perf_counter() - started)
+            self._record(scope, status, time.perf_counter() - started)
 
-    def _answered(self, headers: Headers, own_id: str) -> list[tuple[bytes, bytes]]:
-        given = [*headers, (b"x-request-id", own_id.encode())]
-        names = {name for name, _ in given}
-        given += [(name, value) for name, value in SAFE.items() if name not in names]
-        if self._drain.begun:
-            given.append(CLOSE)
-        return given
+    def _with_headers(self, headers: Headers, new_id: str) -> list[tuple[bytes, bytes]]:
+        all_headers = [*headers, (b"x-request-id", new_id.encode())]
+        names = {name for name, _ in all_headers}
+        all_headers += [(name, value) for name, value in SECURITY_HEADERS.items() if name not in names]
+        if self._drain.started:
+            all_headers.append(CLOSE_HEADER)
+        return all_headers
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._requests(route, method, str(status)).inc()

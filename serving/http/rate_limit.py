@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-MOST = 50_000
+MAX_BUCKETS = 50_000
 """Buckets that are remembered; the one that was asked longest ago goes first, so that no flood of names grows them."""
 DIGEST_BYTES = 16
 HOUR = 3600.0
-MOST_CALLERS = 256
+MAX_CALLERS = 256
 """Callers that are remembered; whoever began to tell longest ago goes first."""
-PLACES = 32
+BITS_PER_ID = 32
 """Bits for each text that may come, before the number is made a power of two."""
 
 
@@ -23,8 +23,10 @@ class Buckets:
     Of a name only a digest is kept.
     """
 
-    def __init__(self, rate: float, burst: int, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._most, self._clock = rate, float(burst), most, clock
+    def __init__(
+        self, rate: float, burst: int, max_buckets: int = MAX_BUCKETS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate, self._burst, self._max_buckets, self._clock = rate, float(burst), max_buckets, clock
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -35,12 +37,12 @@ class Buckets:
         if not self._rate:
             return 0.0
         now = self._clock()
-        kept = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
-        tokens, then = self._buckets.pop(kept, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+        tokens, updated_at = self._buckets.pop(digest, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - updated_at) * self._rate)
         taken = tokens >= 1.0
-        self._buckets[kept] = (tokens - taken, now)
-        if len(self._buckets) > self._most:
+        self._buckets[digest] = (tokens - taken, now)
+        if len(self._buckets) > self._max_buckets:
             self._buckets.popitem(last=False)
         return 0.0 if taken else (1.0 - tokens) / self._rate
 
@@ -49,7 +51,7 @@ class Exceeded(NamedTuple):
     """what: `events`, `users` or `items`, of which `most` may be told; seconds: until the caller's next hour."""
 
     what: str
-    most: int
+    limit: int
     seconds: float
 
 
@@ -60,32 +62,32 @@ class Distinct:
     the hashes of a process, so nobody can choose such texts.
     """
 
-    def __init__(self, most: int) -> None:
-        places = 1 << (PLACES * most).bit_length()
-        self._mask = places - 1
-        self._taken = bytearray(places // 8)
-        self._left = most
+    def __init__(self, limit: int) -> None:
+        bits = 1 << (BITS_PER_ID * limit).bit_length()
+        self._mask = bits - 1
+        self._set_bits = bytearray(bits // 8)
+        self._room = limit
 
-    def add(self, texts: Collection[str]) -> bool:
+    def add(self, ids: Collection[str]) -> bool:
         """Whether there was room for those that are new; else none is counted."""
-        mask, taken = self._mask, self._taken
-        places = {hash(text) & mask for text in texts}
-        new = [place for place in places if not taken[place >> 3] >> (place & 7) & 1]
-        if len(new) > self._left:
+        mask, set_bits = self._mask, self._set_bits
+        bits = {hash(each) & mask for each in ids}
+        new = [bit for bit in bits if not set_bits[bit >> 3] >> (bit & 7) & 1]
+        if len(new) > self._room:
             return False
-        for place in new:
-            taken[place >> 3] |= 1 << (place & 7)
-        self._left -= len(new)
+        for bit in new:
+            set_bits[bit >> 3] |= 1 << (bit & 7)
+        self._room -= len(new)
         return True
 
 
-class _Hour:
+class _Usage:
     """What one caller has told since the hour began."""
 
     def __init__(self, until: float, limits: dict[str, int]) -> None:
         self.until = until
         self.events = 0
-        self.distinct = {what: Distinct(most) for what, most in limits.items() if most}
+        self.distinct = {what: Distinct(limit) for what, limit in limits.items() if limit}
 
 
 class Quotas:
@@ -95,29 +97,29 @@ class Quotas:
         self._events = events
         self._limits = {"users": users, "items": items}
         self._clock = clock
-        self._hours: OrderedDict[str, _Hour] = OrderedDict()
+        self._usage: OrderedDict[str, _Usage] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._hours)
+        return len(self._usage)
 
     def exceeded(self, caller: str, users: Sequence[str], items: Sequence[str]) -> Exceeded | None:
         """Counts events, the users and the items of which are told; or says what of them is too much."""
         now = self._clock()
-        hour = self._hours.get(caller)
-        if hour is None or now >= hour.until:
-            hour = self._begin(caller, now)
-        told = {"users": users, "items": items}
-        if self._events and hour.events + len(users) > self._events:
-            return Exceeded("events", self._events, hour.until - now)
-        for what, distinct in hour.distinct.items():
-            if not distinct.add(told[what]):
-                return Exceeded(what, self._limits[what], hour.until - now)
-        hour.events += len(users)
+        usage = self._usage.get(caller)
+        if usage is None or now >= usage.until:
+            usage = self._start_hour(caller, now)
+        ids_of = {"users": users, "items": items}
+        if self._events and usage.events + len(users) > self._events:
+            return Exceeded("events", self._events, usage.until - now)
+        for what, distinct in usage.distinct.items():
+            if not distinct.add(ids_of[what]):
+                return Exceeded(what, self._limits[what], usage.until - now)
+        usage.events += len(users)
         return None
 
-    def _begin(self, caller: str, now: float) -> _Hour:
-        self._hours.pop(caller, None)
-        self._hours[caller] = hour = _Hour(now + HOUR, self._limits)
-        if len(self._hours) > MOST_CALLERS:
-            self._hours.popitem(last=False)
-        return hour
+    def _start_hour(self, caller: str, now: float) -> _Usage:
+        self._usage.pop(caller, None)
+        self._usage[caller] = usage = _Usage(now + HOUR, self._limits)
+        if len(self._usage) > MAX_CALLERS:
+            self._usage.popitem(last=False)
+        return usage

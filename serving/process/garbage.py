@@ -2,23 +2,23 @@
 
 import gc
 
-LOADING = (1_000_000, 20, 100)
+LOADING_THRESHOLDS = (1_000_000, 20, 100)
 """A walk only where something is wrong: one over all that was loaded takes 15 ms."""
-ANSWERING = (2_000, 5, 400)
+SERVING_THRESHOLDS = (2_000, 5, 400)
 """Short ones: a walk of the youngest objects takes less time than an answer, and few are walked over again at once."""
 
 
 def gc_for_loading() -> None:
     """Before much is loaded that stays: no walk meanwhile."""
     gc.freeze()
-    gc.set_threshold(*LOADING)
+    gc.set_threshold(*LOADING_THRESHOLDS)
 
 
 def gc_for_serving() -> None:
     """After much was loaded: takes it out of the walks without a last one, as next to none of it is garbage, and has
     many short ones from now on."""
     gc.freeze()
-    gc.set_threshold(*ANSWERING)
+    gc.set_threshold(*SERVING_THRESHOLDS)
 
 
 def freeze() -> None:

@@ -14,16 +14,16 @@ import uvicorn
 
 DRAIN_SECONDS = 6.0
 """Longer than a server keeps an idle connection open, so that each is closed with an answer or by that."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 READY_FILE = "DUOTEMPO_READY_FILE"
 """Where a Bento says that it is loaded; it accepts no request before."""
 logger = logging.getLogger(__name__)
 
 
-def tell_ready() -> None:
+def write_ready_file() -> None:
     """Makes the file at which whoever started this Bento looks, if it named one."""
-    if place := os.environ.get(READY_FILE):
-        Path(place).touch()
+    if path := os.environ.get(READY_FILE):
+        Path(path).touch()
 
 
 def uvicorn_server() -> uvicorn.Server | None:
@@ -36,7 +36,7 @@ class Drain:
     """On SIGTERM the process accepts no more connections, ends each one with its next answer, and then ends itself."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.started = False
 
     def install(self, server: uvicorn.Server) -> None:
         """Comes before the signal handler of the server."""
@@ -44,10 +44,10 @@ class Drain:
 
         def begin(number: int, frame: FrameType | None) -> None:
             signal.signal(number, handler)
-            self.begun = True
-            ended = partial(handler, number, frame)
+            self.started = True
+            end = partial(handler, number, frame)
             # not in the context of the request that the signal broke into: the log would name its id
-            loop.call_soon_threadsafe(lambda: loop.create_task(_drain(server, ended)), context=Context())
+            loop.call_soon_threadsafe(lambda: loop.create_task(_drain(server, end)), context=Context())
 
         signal.signal(signal.SIGTERM, begin)
 
@@ -58,5 +58,5 @@ async def _drain(server: uvicorn.Server, end: Callable[[], object]) -> None:
         listener.close()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while server.server_state.connections and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     end()

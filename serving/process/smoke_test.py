@@ -22,8 +22,8 @@ SOCKET = "DUOTEMPO_TRIAL_SOCKET"
 """The path of the Unix socket; a Bento whose environment names none is not on trial."""
 VERSION = "X-Duotempo-Version"
 ADMIT = "/admit"
-LOOK_SECONDS = 0.05
-wanted_version: ContextVar[str | None] = ContextVar("wanted_version", default=None)
+POLL_SECONDS = 0.05
+requested_version: ContextVar[str | None] = ContextVar("wanted_version", default=None)
 """The version that a request on trial is for; None for everybody else."""
 
 
@@ -35,22 +35,22 @@ async def warm_standby(app: ASGIApp, drain: Drain) -> None:
     """Returns once the Bento is admitted. Raises NotAdmitted when it is told to end."""
     if (path := os.environ.get(SOCKET)) is None:
         return
-    trial = _Trial(app)
-    server = _Server(uvicorn.Config(trial, uds=path, lifespan="off", log_config=None, access_log=False))
+    smoke_test = _SmokeTestApp(app)
+    server = _Server(uvicorn.Config(smoke_test, uds=path, lifespan="off", log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve())
-    while not trial.admitted and not drain.begun:
+    while not smoke_test.admitted and not drain.started:
         if serving.done():
             serving.result()
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     server.should_exit = True
     await serving
     with suppress(FileNotFoundError):
         Path(path).unlink()
-    if not trial.admitted:
+    if not smoke_test.admitted:
         raise NotAdmitted
 
 
-class _Trial:
+class _SmokeTestApp:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self.admitted = False
@@ -60,11 +60,11 @@ class _Trial:
             self.admitted = True
             await Response(status_code=204)(scope, receive, send)
             return
-        token = wanted_version.set(Headers(scope=scope).get(VERSION))
+        token = requested_version.set(Headers(scope=scope).get(VERSION))
         try:
             await self._app(scope, receive, send)
         finally:
-            wanted_version.reset(token)
+            requested_version.reset(token)
 
 
 class _Server(uvicorn.Server):

@@ -8,9 +8,9 @@ import uvicorn
 
 def write_together(server: uvicorn.Server) -> None:
     """Has the connections that a server accepts from now on write so; it writes head and body one after the other."""
-    given: Any = server.config.http_protocol_class
+    base: Any = server.config.http_protocol_class
 
-    class Protocol(given):
+    class Protocol(base):
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(CoalescingTransport(transport))
 

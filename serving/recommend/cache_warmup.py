@@ -10,9 +10,9 @@ from serving.process import garbage
 from serving.recommend.variants import Variants
 from serving.storage.postgres import Database, DatabaseAway
 
-MOST = 10_000
+MAX_USERS = 10_000
 """Users, those who were there last first."""
-AT_ONCE, PAUSE_SECONDS = 50, 0.02
+BATCH_SIZE, PAUSE_SECONDS = 50, 0.02
 """Users of one transaction, and the time for others between two."""
 logger = logging.getLogger(__name__)
 
@@ -23,32 +23,32 @@ class CacheWarmer:
     def __init__(self, database: Database, variants: Variants) -> None:
         self._database = database
         self._variants = variants
-        self._over = Event()
+        self._stopped = Event()
         self._thread = Thread(target=self._run, name="ahead", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        self._over.set()
-        self._variants.followed_anew.set()
+        self._stopped.set()
+        self._variants.listening_started.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while self._variants.followed_anew.wait() and not self._over.is_set():
-            self._variants.followed_anew.clear()
+        while self._variants.listening_started.wait() and not self._stopped.is_set():
+            self._variants.listening_started.clear()
             try:
-                self._read()
+                self._warm_up()
             except DatabaseAway as error:
                 logger.warning("users are read when they ask: %s", error)
 
-    def _read(self) -> None:
+    def _warm_up(self) -> None:
         since = datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS)
         with self._database.begin() as connection:
-            users = read_users_since(connection, since, MOST)
-        for start in range(0, len(users), AT_ONCE):
-            if self._over.wait(PAUSE_SECONDS):
+            users = read_users_since(connection, since, MAX_USERS)
+        for start in range(0, len(users), BATCH_SIZE):
+            if self._stopped.wait(PAUSE_SECONDS):
                 return
             with self._database.begin() as connection:
-                self._variants.read(connection, users[start : start + AT_ONCE])
+                self._variants.warm_up(connection, users[start : start + BATCH_SIZE])
         garbage.freeze()

@@ -14,7 +14,7 @@ from components.histories.signals import RATED
 from components.ranking.filters import CategoryIndex, Exclusion
 from components.store.schema import Event, Item, User
 
-REMEMBERED = 20_000
+CACHED_ITEMS = 20_000
 """Items whose title and categories are at hand; those that are shown often stay so."""
 
 
@@ -43,8 +43,8 @@ def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
 def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) -> set[str]:
     """Every item that is not shown to the user again."""
     low = and_(Event.event.in_(RATED), Event.value < exclusion.below)
-    met = select(distinct(Event.item_id)).where(Event.user_id == user_id)
-    return set(connection.scalars(met.where(or_(Event.event.in_(exclusion.kinds), low))))
+    interacted = select(distinct(Event.item_id)).where(Event.user_id == user_id)
+    return set(connection.scalars(interacted.where(or_(Event.event.in_(exclusion.kinds), low))))
 
 
 def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:
@@ -62,7 +62,7 @@ def active_users(connection: Connection, limit: int) -> Sequence[dict[str, objec
     return [dict(row) for row in connection.execute(ordered).mappings()]
 
 
-class Listing:
+class LiveCatalogue:
     """Of one bundle, and of the items that came after it. Any thread may ask; one at a time may tell.
 
     available, there: bool (items,): what can be had, and what the catalogue has at all. categories: which items have
@@ -75,84 +75,84 @@ class Listing:
         self._categories = items["category"].combine_chunks()
         self._rows = rows
         self._changed: dict[int, ListedItem] = {}
-        self._as_trained = lru_cache(REMEMBERED)(self._read)
+        self._as_trained = lru_cache(CACHED_ITEMS)(self._trained_item)
         self.categories = CategoryIndex(items["category"])
         self.available = numbers(items["available"])
-        self.there = np.ones(items.num_rows, dtype=bool)
+        self.exists = np.ones(items.num_rows, dtype=bool)
         self.version = 0
-        self._shown: dict[bool, tuple[int, np.ndarray]] = {}
+        self._masks: dict[bool, tuple[int, np.ndarray]] = {}
 
     def __getitem__(self, row: int) -> ListedItem:
         """How an item is shown."""
-        return self._changed.get(row) or self._known(row)
+        return self._changed.get(row) or self._as_listed(row)
 
-    def extended(self, rows: Mapping[str, int], listed: Sequence[ListedItem]) -> "Listing":
+    def extended(self, rows: Mapping[str, int], listed: Sequence[ListedItem]) -> "LiveCatalogue":
         """This one with more rows, those of `listed`."""
-        other, size = copy(self), len(self.there)
+        other, size = copy(self), len(self.exists)
         other._rows = rows
         other._changed = self._changed | dict(enumerate(listed, start=size))
         other.categories = self.categories.extended([item.category for item in listed])
         other.available = np.append(self.available, np.array([item.available for item in listed], dtype=bool))
-        other.there = np.append(self.there, np.ones(len(listed), dtype=bool))
-        other._shown = {}
+        other.exists = np.append(self.exists, np.ones(len(listed), dtype=bool))
+        other._masks = {}
         return other
 
-    def shown(self, *, available_only: bool) -> np.ndarray:
+    def visible(self, *, available_only: bool) -> np.ndarray:
         """bool (items,): what may be in a list; nobody writes into it."""
-        version, mask = self._shown.get(available_only, (-1, self.there))
+        version, mask = self._masks.get(available_only, (-1, self.exists))
         if version != self.version:
             version = self.version  # before the look, so that a change meanwhile has it done again
-            mask = self.there & self.available if available_only else self.there.copy()
-            self._shown[available_only] = version, mask
+            mask = self.exists & self.available if available_only else self.exists.copy()
+            self._masks[available_only] = version, mask
         return mask
 
     def refresh(self, connection: Connection) -> set[str]:
         """Reads the whole catalogue: the items that the bundle lacks."""
-        there, later = np.zeros_like(self.there), set()
+        exists, new_ids = np.zeros_like(self.exists), set()
         for item_id, listed in stream_items(connection):
             row = self._rows.get(item_id)
             if row is not None:
-                there[row] = True
-                self._keep(row, listed)
-            if self._is_later(row):
-                later.add(item_id)
-        self.there = there
+                exists[row] = True
+                self._update(row, listed)
+            if self._is_new(row):
+                new_ids.add(item_id)
+        self.exists = exists
         self.version += 1
-        return later
+        return new_ids
 
-    def reread(self, connection: Connection, item_ids: Collection[str]) -> set[str]:
+    def refresh_items(self, connection: Connection, item_ids: Collection[str]) -> set[str]:
         """Reads some items again: those of them that the bundle lacks."""
-        found, later = read_items(connection, item_ids), set()
+        found, new_ids = read_items(connection, item_ids), set()
         for item_id in item_ids:
             row = self._rows.get(item_id)
             if row is not None:
-                self.there[row] = item_id in found
+                self.exists[row] = item_id in found
                 if item_id in found:
-                    self._keep(row, found[item_id])
-            if item_id in found and self._is_later(row):
-                later.add(item_id)
+                    self._update(row, found[item_id])
+            if item_id in found and self._is_new(row):
+                new_ids.add(item_id)
         self.version += 1
-        return later
+        return new_ids
 
-    def _is_later(self, row: int | None) -> bool:
+    def _is_new(self, row: int | None) -> bool:
         return row is None or row >= len(self._titles)
 
-    def _keep(self, row: int, listed: ListedItem) -> None:
+    def _update(self, row: int, listed: ListedItem) -> None:
         self.available[row] = listed.available
         before = self._changed.get(row)
-        as_trained = not self._is_later(row) and (listed.title, listed.category) == self._as_trained(row)
+        as_trained = not self._is_new(row) and (listed.title, listed.category) == self._as_trained(row)
         if as_trained and before is None:
             return
-        if listed.category != (before or self._known(row)).category:
+        if listed.category != (before or self._as_listed(row)).category:
             self.categories.tell(row, listed.category)
         if as_trained:
             self._changed.pop(row, None)
         else:
             self._changed[row] = listed
 
-    def _known(self, row: int) -> ListedItem:
+    def _as_listed(self, row: int) -> ListedItem:
         title, category = self._as_trained(row)
         return ListedItem(title, category, bool(self.available[row]))
 
-    def _read(self, row: int) -> tuple[str, list[str]]:
+    def _trained_item(self, row: int) -> tuple[str, list[str]]:
         return self._titles[row].as_py(), self._categories[row].as_py()

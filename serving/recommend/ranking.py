@@ -19,13 +19,13 @@ from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
 from serving.contract.requests import RecommendRequest
 from serving.contract.responses import as_fragment
-from serving.recommend.catalogue import Listing
+from serving.recommend.catalogue import LiveCatalogue
 from serving.recommend.trend import LiveTrend
 from serving.recommend.user_history import UserHistory
 
 
 @dataclass(frozen=True)
-class Listed:
+class RankedList:
     """A list as it is shown, and of what trend and catalogue it was made; many of them are kept, so as JSON."""
 
     rows: np.ndarray
@@ -55,7 +55,7 @@ class Answer:
 
     body: dict[str, object]
     request_id: str
-    listed: Listed
+    listed: RankedList
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,19 @@ class Interest:
     state: UserState
     query: Query
     payload: dict[str, object]
-    lists: dict[int, Listed] = field(default_factory=dict)
+    lists: dict[int, RankedList] = field(default_factory=dict)
     """The latest list that asked for nothing but its length, by that."""
 
 
 @dataclass(frozen=True)
-class Ranked:
+class InterestAndList:
     """A list, and what it was made of."""
 
     interest: Interest
-    listed: Listed
+    listed: RankedList
 
 
-def in_words(long_share: float, profile: Profile) -> dict[str, object]:
+def interest_payload(long_share: float, profile: Profile) -> dict[str, object]:
     """The interest as an answer has it."""
     known = not math.isnan(long_share)
     return {
@@ -89,7 +89,7 @@ def in_words(long_share: float, profile: Profile) -> dict[str, object]:
     }
 
 
-class _Counted:
+class _CountingQuestion:
     """A question, and how many items it was asked of."""
 
     def __init__(self, question: Question, items: int) -> None:
@@ -102,7 +102,7 @@ class _Counted:
         return self._question.scores(rows)
 
 
-class Lists:
+class Ranker:
     """Any thread may ask."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Lists:
         bundle: Bundle,
         scorer: Scorer,
         trend: LiveTrend,
-        listing: Listing,
+        listing: LiveCatalogue,
         tail: np.ndarray,
         settings: RankingSettings,
     ) -> None:
@@ -125,65 +125,67 @@ class Lists:
         self._builder = ListBuilder(
             bundle, Candidates(bundle, settings.exact_below), tail, lambda row: listing[row].category
         )
-        self._wanted = MostWanted(scorer)
+        self._most_wanted = MostWanted(scorer)
 
     def for_user(
         self, request: RecommendRequest, excluded: np.ndarray, query: Query, exploration: Exploration | None = None
-    ) -> Listed:
+    ) -> RankedList:
         """excluded: int64 rows that are not shown; query: of this user alone."""
         filters, ranking, rules = request.filters, self._settings, Rules.of(self._settings)
-        shown = self.listing.shown(available_only=filters.available_only)
+        shown = self.listing.visible(available_only=filters.available_only)
         mask = eligible(self.listing.categories, excluded, filters.category_in, filters.category_out, shown)
-        return self._filled(
-            UserQuestion(self.scorer, query, self._wanted),
+        return self._build(
+            UserQuestion(self.scorer, query, self._most_wanted),
             mask,
             request.k or ranking.k,
             rules if request.diversity is None else replace(rules, diversity=request.diversity),
             exploration,
         )
 
-    def of_their_categories(self, rows: np.ndarray) -> np.ndarray | None:
+    def same_category_mask(self, rows: np.ndarray) -> np.ndarray | None:
         """bool (items,): which items are of a category that one of the `rows` has; None where they have none."""
         names = {name for row in rows for name in self.listing[row].category}
         return self.listing.categories.mask(names) if names else None
 
-    def like(self, row: int, k: int | None) -> Listed:
+    def similar(self, row: int, k: int | None) -> RankedList:
         """Nearest by item vector and by text, in equal parts."""
-        mask = eligible(self.listing.categories, [row], among=self.listing.shown(available_only=True))
-        return self._filled(ItemQuestion(self.bundle, row), mask, k or self._settings.k, Rules())
+        mask = eligible(self.listing.categories, [row], among=self.listing.visible(available_only=True))
+        return self._build(ItemQuestion(self.bundle, row), mask, k or self._settings.k, Rules())
 
-    def is_as_now(self, listed: Listed) -> bool:
+    def is_current(self, listed: RankedList) -> bool:
         """Whether trend and catalogue are those that the list was made of."""
         return listed.trend is self.trend.now and listed.catalogue == self.listing.version
 
-    def _filled(
+    def _build(
         self,
         question: Question,
         mask: np.ndarray,
         k: int,
         rules: Rules,
         exploration: Exploration | None = None,
-    ) -> Listed:
+    ) -> RankedList:
         """The first k under the mask, re-ranked."""
-        trend, catalogue, counted = self.trend.now, self.listing.version, _Counted(question, len(mask))
+        trend, catalogue, counted = self.trend.now, self.listing.version, _CountingQuestion(question, len(mask))
         rows, scores = self._builder.build(counted, mask, k, rules, exploration.pick if exploration else None)
-        items = [self._payload(*one) for one in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)]
-        placed = exploration.places if exploration else [CERTAIN] * len(items)
-        shown = [_impression_payload(item, how) for item, how in zip(items, placed, strict=True)]
-        return Listed(rows, as_fragment(items), as_fragment(shown), trend, catalogue, counted.scored)
+        items = [
+            self._payload(*place) for place in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)
+        ]
+        placements = exploration.places if exploration else [CERTAIN] * len(items)
+        shown = [_impression_payload(item, placement) for item, placement in zip(items, placements, strict=True)]
+        return RankedList(rows, as_fragment(items), as_fragment(shown), trend, catalogue, counted.scored)
 
-    def _payload(self, rank: int, found: tuple[int, float]) -> dict[str, object]:
+    def _payload(self, rank: int, scored: tuple[int, float]) -> dict[str, object]:
         """An item of the list: its row and its score."""
-        row, score = found
+        row, score = scored
         listed = self.listing[row]
         return {
             "item_id": self.ids[row], "title": listed.title, "category": listed.category, "score": score, "rank": rank
         }  # fmt: skip
 
 
-def _impression_payload(item: Mapping[str, object], placed: Placed) -> dict[str, object]:
+def _impression_payload(item: Mapping[str, object], placement: Placed) -> dict[str, object]:
     """What the impression says of an item of the list."""
-    propensity, greedy = placed
+    propensity, greedy = placement
     return {
         "item_id": item["item_id"], "rank": item["rank"], "score": item["score"], "propensity": propensity,
         "greedy": greedy,

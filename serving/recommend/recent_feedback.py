@@ -9,14 +9,14 @@ from threading import Lock
 from components.store.history import Behaviour
 from components.store.rows import EventRow
 
-MOST, MOST_PARTS = 100_000, 10_000
+MAX_EVENTS, MAX_CHUNKS = 100_000, 10_000
 """Events that are remembered, and transactions or requests that they came in; the oldest go first."""
 Event = tuple[str, str, Behaviour]
 """user_id, event_id, and what was done."""
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Chunk:
     """What came in one transaction or request. A hundred thousand events as objects of their own would spread all that
     the process allocates over 40 MB, and cost a sixth of what it can take in.
 
@@ -40,42 +40,42 @@ class RecentFeedback:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._parts: deque[_Part] = deque()
+        self._chunks: deque[_Chunk] = deque()
         self._count = 0
 
-    def tell(self, rows: Collection[EventRow]) -> None:
+    def add(self, rows: Collection[EventRow]) -> None:
         """What this process has accepted, or spooled, at once; without its texts, which are not kept in memory."""
-        part = _part([(row.user_id, row.event_id, row.item_id, row.event, row.value, row.at) for row in rows])
+        chunk = _chunk([(row.user_id, row.event_id, row.item_id, row.event, row.value, row.at) for row in rows])
         with self._lock:
-            self._parts.append(part)
-            self._count += part.size
-            while self._count > MOST or len(self._parts) > MOST_PARTS:
-                self._count -= self._parts.popleft().size
+            self._chunks.append(chunk)
+            self._count += chunk.size
+            while self._count > MAX_EVENTS or len(self._chunks) > MAX_CHUNKS:
+                self._count -= self._chunks.popleft().size
 
     def of(self, user_id: str) -> Sequence[Behaviour]:
         """Each once, however often it was told, and as it was told first."""
         with self._lock:
-            parts = [part for part in self._parts if part.holds(user_id)]
-        told: dict[str, Behaviour] = {}
-        for part in parts:
-            for user, event_id, behaviour in part.events():
+            chunks = [chunk for chunk in self._chunks if chunk.holds(user_id)]
+        events: dict[str, Behaviour] = {}
+        for chunk in chunks:
+            for user, event_id, behaviour in chunk.events():
                 if user == user_id:
-                    told.setdefault(event_id, behaviour)
-        return list(told.values())
+                    events.setdefault(event_id, behaviour)
+        return list(events.values())
 
-    def gone(self, user_id: str | None) -> None:
+    def remove(self, user_id: str | None) -> None:
         """Nothing may be kept of a user, or with None of any."""
         with self._lock:
-            kept = [] if user_id is None else [_without(part, user_id) for part in self._parts]
-            self._parts = deque(kept)
-            self._count = sum(part.size for part in kept)
+            kept = [] if user_id is None else [_without(chunk, user_id) for chunk in self._chunks]
+            self._chunks = deque(kept)
+            self._count = sum(chunk.size for chunk in kept)
 
 
-def _part(events: Sequence[tuple[str, str, str, str, float | None, float]]) -> _Part:
-    return _Part("\n".join(["", *[event[0] for event in events], ""]), pickle.dumps(events), len(events))
+def _chunk(events: Sequence[tuple[str, str, str, str, float | None, float]]) -> _Chunk:
+    return _Chunk("\n".join(["", *[event[0] for event in events], ""]), pickle.dumps(events), len(events))
 
 
-def _without(part: _Part, user_id: str) -> _Part:
-    if not part.holds(user_id):
-        return part
-    return _part([(user, event_id, *behaviour) for user, event_id, behaviour in part.events() if user != user_id])
+def _without(chunk: _Chunk, user_id: str) -> _Chunk:
+    if not chunk.holds(user_id):
+        return chunk
+    return _chunk([(user, event_id, *behaviour) for user, event_id, behaviour in chunk.events() if user != user_id])

@@ -14,7 +14,7 @@ from serving.recommend.recommender import Recommender
 from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
-WAITING = 32
+MAX_QUEUED = 32
 """Requests that may wait for the shadow; more are left out of its sample."""
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,11 @@ class Shadow:
         self._database = database
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shadow")
-        self._places = Semaphore(WAITING)
+        self._slots = Semaphore(MAX_QUEUED)
 
     def compare(self, recommender: Recommender, request: RecommendRequest, shown: Answer) -> None:
         """Notes, later, how much of the shown list the other version would have shown too."""
-        if self._places.acquire(blocking=False):
+        if self._slots.acquire(blocking=False):
             self._pool.submit(self._compare, recommender, request, shown)
         else:
             self._count(recommender, "skipped")
@@ -48,17 +48,17 @@ class Shadow:
             logger.exception("shadow %s failed", recommender.model_version)
             error = f"{type(failure).__name__}: {failure}"
         finally:
-            self._places.release()
+            self._slots.release()
         seconds = time.perf_counter() - started
         self._count(recommender, "error" if error else "ok")
         if overlap is not None:
             self._metrics.shadow_overlap.labels(recommender.model_version).observe(overlap)
-        self._keep(shown.request_id, recommender.model_version, overlap, seconds, error)
+        self._record(shown.request_id, recommender.model_version, overlap, seconds, error)
 
     def _count(self, recommender: Recommender, outcome: str) -> None:
         self._metrics.answers.labels("shadow", recommender.model_version, outcome).inc()
 
-    def _keep(
+    def _record(
         self, request_id: str, model_version: str, overlap: float | None, seconds: float, error: str | None
     ) -> None:
         try:

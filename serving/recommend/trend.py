@@ -33,11 +33,11 @@ class LiveTrend:
         other._rows, other.now = rows, with_least(self.now, size)
         return other
 
-    def tell(self, wanted: Mapping[str, int]) -> None:
+    def update(self, positive_events: Mapping[str, int]) -> None:
         """wanted: positive events of the last days, by item; items that the bundle lacks do not count. A trend that is
         as before stays the same array."""
         counts = np.zeros(self.now.shape[1])
-        for item, count in wanted.items():
+        for item, count in positive_events.items():
             if (row := self._rows.get(item)) is not None:
                 counts[row] = count
         scores = trend_scores(counts[None])

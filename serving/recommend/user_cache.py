@@ -8,45 +8,45 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-MOST = 20_000
+MAX_USERS = 20_000
 """Users who are remembered; the one who asked longest ago goes first."""
-MOST_EVENTS = 20
+MAX_PENDING_EVENTS = 20
 """Events of a user that wait for the next time they ask; who has more is read then."""
-Known = TypeVar("Known")
+Cached = TypeVar("Cached")
 Event = TypeVar("Event")
-After = Callable[[Known, Sequence[Event]], Known | None]
+ApplyEvents = Callable[[Cached, Sequence[Event]], Cached | None]
 
 
 class Recent(Generic[Key, Value]):
     """At most so many; the one asked for longest ago goes first. Any thread may ask and put."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._lock = Lock()
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._entries: OrderedDict[Key, Value] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
         with self._lock:
-            if (value := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
+            if (value := self._entries.get(key)) is not None:
+                self._entries.move_to_end(key)
             return value
 
     def clear(self) -> None:
         with self._lock:
-            self._kept.clear()
+            self._entries.clear()
 
     def put(self, key: Key, value: Value) -> None:
         with self._lock:
-            self._kept[key] = value
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._max_size:
+                self._entries.popitem(last=False)
 
 
-class UserCache(Generic[Known, Event]):
+class UserCache(Generic[Cached, Event]):
     """Any thread may ask and tell.
 
     What was read holds until the user is told to have changed, as long as changes are told at all (`following`). What
@@ -54,53 +54,53 @@ class UserCache(Generic[Known, Event]):
     added when the user is asked for next: `after` says what is known with these events, None where that must be read.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self, max_size: int = MAX_USERS) -> None:
+        self._max_size = max_size
         self._lock = Lock()
-        self._known: OrderedDict[str, Known] = OrderedDict()
-        self._holds: set[str] = set()
-        self._happened: dict[str, list[Event]] = {}
+        self._cached: OrderedDict[str, Cached] = OrderedDict()
+        self._fresh: set[str] = set()
+        self._pending: dict[str, list[Event]] = {}
         self._reading: dict[str, object] = {}
         self._writing: Counter[str] = Counter()
-        self.following = False
+        self.listening = False
 
     def __len__(self) -> int:
         """How many are known as they are now."""
-        return len(self._holds) if self.following else 0
+        return len(self._fresh) if self.listening else 0
 
-    def get(self, user_id: str, after: After[Known, Event]) -> Known | None:
+    def get(self, user_id: str, apply: ApplyEvents[Cached, Event]) -> Cached | None:
         """What is known of a user, if it holds."""
         with self._lock:
-            if not self.following or user_id not in self._holds:
+            if not self.listening or user_id not in self._fresh:
                 return None
-            self._known.move_to_end(user_id)
-            if not self._add(user_id, after):
-                self._stop_holding(user_id)
+            self._cached.move_to_end(user_id)
+            if not self._apply_pending(user_id, apply):
+                self._invalidate(user_id)
                 return None
-            return self._known[user_id]
+            return self._cached[user_id]
 
-    def last(self, user_id: str, after: After[Known, Event]) -> Known | None:
+    def last_known(self, user_id: str, apply: ApplyEvents[Cached, Event]) -> Cached | None:
         """What was known of a user last, whether or not it holds."""
         with self._lock:
-            self._add(user_id, after)
-            return self._known.get(user_id)
+            self._apply_pending(user_id, apply)
+            return self._cached.get(user_id)
 
-    def read(self, user_ids: Sequence[str], read: Callable[[], Mapping[str, Known]]) -> Mapping[str, Known]:
+    def read(self, user_ids: Sequence[str], read: Callable[[], Mapping[str, Cached]]) -> Mapping[str, Cached]:
         """Reads what is known of users, and keeps it of those of whom nothing changes meanwhile."""
         ticket = object()
         with self._lock:
             self._reading |= dict.fromkeys(user_ids, ticket)
-        found: Mapping[str, Known] = {}
+        values: Mapping[str, Cached] = {}
         try:
-            found = read()
+            values = read()
         finally:
             with self._lock:
                 for user_id in user_ids:
                     if self._reading.get(user_id) is ticket:
                         del self._reading[user_id]
-                        if user_id in found and not self._writing[user_id]:
-                            self._keep(user_id, found[user_id])
-        return found
+                        if user_id in values and not self._writing[user_id]:
+                            self._store(user_id, values[user_id])
+        return values
 
     @contextmanager
     def writing(self, user_ids: Collection[str]) -> Iterator[None]:
@@ -116,63 +116,63 @@ class UserCache(Generic[Known, Event]):
                     if not self._writing[user_id]:
                         del self._writing[user_id]
 
-    def happened(self, events: Mapping[str, Sequence[Event]]) -> None:
+    def add_events(self, events: Mapping[str, Sequence[Event]]) -> None:
         """Events by user that are all that changed of them."""
         with self._lock:
             for user_id in self._reading.keys() & events.keys():
                 del self._reading[user_id]
-            for user_id in events.keys() & self._holds if self.following else ():
-                waiting = self._happened.setdefault(user_id, [])
-                waiting.extend(events[user_id])
-                if len(waiting) > MOST_EVENTS:
-                    self._stop_holding(user_id)
+            for user_id in events.keys() & self._fresh if self.listening else ():
+                pending = self._pending.setdefault(user_id, [])
+                pending.extend(events[user_id])
+                if len(pending) > MAX_PENDING_EVENTS:
+                    self._invalidate(user_id)
 
-    def changed(self, user_id: str | None) -> None:
+    def invalidate(self, user_id: str | None) -> None:
         """A user, or with None each of them, is not as known."""
         with self._lock:
-            self._stop_holding(user_id)
+            self._invalidate(user_id)
 
-    def gone(self, user_id: str | None) -> None:
+    def remove(self, user_id: str | None) -> None:
         """Nothing may be kept of a user, or with None of any."""
         with self._lock:
-            self._stop_holding(user_id)
+            self._invalidate(user_id)
             if user_id is None:
-                self._known.clear()
-                self._happened.clear()
+                self._cached.clear()
+                self._pending.clear()
             else:
-                self._known.pop(user_id, None)
-                self._happened.pop(user_id, None)
+                self._cached.pop(user_id, None)
+                self._pending.pop(user_id, None)
 
-    def followed(self, following: bool) -> None:
+    def set_listening(self, listening: bool) -> None:
         """Whether changes are told from now on; those before may have been missed."""
         with self._lock:
-            self._stop_holding(None)
-            self.following = following
+            self._invalidate(None)
+            self.listening = listening
 
-    def _keep(self, user_id: str, known: Known) -> None:
-        self._known[user_id] = known
-        self._known.move_to_end(user_id)
-        self._happened.pop(user_id, None)
-        self._holds.add(user_id)
-        if len(self._known) > self._most:
-            oldest, _ = self._known.popitem(last=False)
-            self._happened.pop(oldest, None)
-            self._holds.discard(oldest)
+    def _store(self, user_id: str, value: Cached) -> None:
+        self._cached[user_id] = value
+        self._cached.move_to_end(user_id)
+        self._pending.pop(user_id, None)
+        self._fresh.add(user_id)
+        if len(self._cached) > self._max_size:
+            oldest, _ = self._cached.popitem(last=False)
+            self._pending.pop(oldest, None)
+            self._fresh.discard(oldest)
 
-    def _add(self, user_id: str, after: After[Known, Event]) -> bool:
+    def _apply_pending(self, user_id: str, apply: ApplyEvents[Cached, Event]) -> bool:
         """Adds what happened, if that can be done."""
-        events = self._happened.pop(user_id, None)
+        events = self._pending.pop(user_id, None)
         if not events:
             return True
-        known = after(self._known[user_id], events)
-        if known is not None:
-            self._known[user_id] = known
-        return known is not None
+        value = apply(self._cached[user_id], events)
+        if value is not None:
+            self._cached[user_id] = value
+        return value is not None
 
-    def _stop_holding(self, user_id: str | None) -> None:
+    def _invalidate(self, user_id: str | None) -> None:
         if user_id is None:
-            self._holds.clear()
+            self._fresh.clear()
             self._reading.clear()
         else:
-            self._holds.discard(user_id)
+            self._fresh.discard(user_id)
             self._reading.pop(user_id, None)

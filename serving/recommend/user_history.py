@@ -49,8 +49,8 @@ class UserHistory:
     documents: np.ndarray | None = None
     events: int = 0
     allowed: bool = True
-    waiting: bool = False
-    unknown: frozenset[str] = frozenset()
+    has_spooled: bool = False
+    unknown_items: frozenset[str] = frozenset()
     size: int = 0
 
     @property
@@ -59,7 +59,7 @@ class UserHistory:
         return self.events > 0
 
 
-NOTHING = UserHistory(NO_HISTORY, NO_HISTORY.items)
+EMPTY_HISTORY = UserHistory(NO_HISTORY, NO_HISTORY.items)
 REFUSED = UserHistory(NO_HISTORY, NO_HISTORY.items, allowed=False)
 
 
@@ -75,78 +75,80 @@ class HistoryReader:
     limit: int
     exclusion: Exclusion
 
-    def stored(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, UserHistory]:
+    def read(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, UserHistory]:
         """Everything committed before this moment, by user."""
         histories = read_histories(connection, user_ids, self.limit)
-        met = [user for user, events in histories.items() if events]
-        documents = read_documents(connection, met, self.encoder) if met else {}
+        active = [user for user, events in histories.items() if events]
+        documents = read_documents(connection, active, self.encoder) if active else {}
         excluded = {
-            user: read_excluded(connection, user, self.exclusion) for user in met if len(histories[user]) >= self.limit
+            user: read_excluded(connection, user, self.exclusion)
+            for user in active
+            if len(histories[user]) >= self.limit
         }
         return {
-            user: self._read(events, excluded.get(user, set()), documents.get(user)) if events else NOTHING
+            user: self._read(events, excluded.get(user, set()), documents.get(user)) if events else EMPTY_HISTORY
             for user, events in histories.items()
         }
 
     def _read(self, events: Sequence[Behaviour], excluded: set[str], documents: np.ndarray | None) -> UserHistory:
         """excluded: by events that may be older."""
-        excluded = excluded | self._excluded(events)
-        unknown = self._unknown(excluded.union(one.item_id for one in events))
-        history, rows = self.history(events), self.known_rows(excluded)
-        return UserHistory(history, rows, documents, len(events), unknown=unknown, size=self.size)
+        excluded = excluded | self._excluded_ids(events)
+        unknown = self._unknown_ids(excluded.union(event.item_id for event in events))
+        history, rows = self.history(events), self.rows_of(excluded)
+        return UserHistory(history, rows, documents, len(events), unknown_items=unknown, size=self.size)
 
-    def holds(self, stored: UserHistory) -> bool:
+    def is_valid(self, stored: UserHistory) -> bool:
         """Whether what was read for the bundle with fewer rows, or more, says the same for these."""
         if stored.size == self.size:
             return True
-        return stored.size < self.size and not any(item in self.rows for item in stored.unknown)
+        return stored.size < self.size and not any(item in self.rows for item in stored.unknown_items)
 
-    def after(self, stored: UserHistory, events: Sequence[EventRow]) -> UserHistory | None:
+    def with_events(self, stored: UserHistory, events: Sequence[EventRow]) -> UserHistory | None:
         """What Postgres holds once events were added to it; None where that must be read."""
         count = stored.events + len(events)
-        unknown = stored.unknown | self._unknown(one.item_id for one in events)
-        if not stored.allowed or not self.holds(stored) or (unknown and count > self.limit):
+        unknown = stored.unknown_items | self._unknown_ids(event.item_id for event in events)
+        if not stored.allowed or not self.is_valid(stored) or (unknown and count > self.limit):
             return None
-        met = [row for row in self.known_rows(self._excluded(events)) if not (stored.excluded == row).any()]
+        newly_excluded = [row for row in self.rows_of(self._excluded_ids(events)) if not (stored.excluded == row).any()]
         return UserHistory(
             _merged(stored.history, self.history(events)).latest(self.limit),
-            np.append(stored.excluded, met) if met else stored.excluded,
+            np.append(stored.excluded, newly_excluded) if newly_excluded else stored.excluded,
             stored.documents,
             min(count, self.limit),
-            unknown=unknown,
+            unknown_items=unknown,
             size=self.size,
         )
 
-    def with_waiting(self, stored: UserHistory, met: Sequence[Behaviour | EventRow]) -> UserHistory:
+    def with_spooled(self, stored: UserHistory, events: Sequence[Behaviour | EventRow]) -> UserHistory:
         """With what waits in the spool, or was told lately, of which Postgres may hold a part."""
-        if not met or not stored.allowed:
+        if not events or not stored.allowed:
             return stored
-        waiting = self.history(met)
-        new = ~(np.isin(waiting.items, stored.history.items) & np.isin(waiting.times, stored.history.times))
-        added = History(waiting.items[new], waiting.times[new], waiting.signals[new])
-        excluded = np.concatenate([stored.excluded, self.known_rows(self._excluded(met))])
-        history, count = _merged(stored.history, added), stored.events + len(met)
-        return replace(stored, history=history, excluded=excluded, events=count, waiting=True)
+        spooled = self.history(events)
+        new = ~(np.isin(spooled.items, stored.history.items) & np.isin(spooled.times, stored.history.times))
+        added = History(spooled.items[new], spooled.times[new], spooled.signals[new])
+        excluded = np.concatenate([stored.excluded, self.rows_of(self._excluded_ids(events))])
+        history, count = _merged(stored.history, added), stored.events + len(events)
+        return replace(stored, history=history, excluded=excluded, events=count, has_spooled=True)
 
     def history(self, events: Iterable[Behaviour | EventRow]) -> History:
         """Events as rows of the bundle."""
         known = [
-            (row, one.at, signal(one.event, one.value, self.settings))
-            for one in sorted(events, key=attrgetter("at"))
-            if (row := self.rows.get(one.item_id)) is not None
+            (row, event.at, signal(event.event, event.value, self.settings))
+            for event in sorted(events, key=attrgetter("at"))
+            if (row := self.rows.get(event.item_id)) is not None
         ]
         if not known:
             return NO_HISTORY
-        items, times, signs = zip(*known, strict=True)
-        return History(np.array(items, np.int64), np.array(times), np.array(signs, np.float32))
+        items, times, signals = zip(*known, strict=True)
+        return History(np.array(items, np.int64), np.array(times), np.array(signals, np.float32))
 
-    def _excluded(self, events: Iterable[Behaviour | EventRow]) -> set[str]:
-        return {one.item_id for one in events if self.exclusion.holds(one.event, one.value)}
+    def _excluded_ids(self, events: Iterable[Behaviour | EventRow]) -> set[str]:
+        return {event.item_id for event in events if self.exclusion.holds(event.event, event.value)}
 
-    def _unknown(self, item_ids: Iterable[str]) -> frozenset[str]:
+    def _unknown_ids(self, item_ids: Iterable[str]) -> frozenset[str]:
         return frozenset(item for item in item_ids if item not in self.rows)
 
-    def known_rows(self, item_ids: Collection[str]) -> np.ndarray:
+    def rows_of(self, item_ids: Collection[str]) -> np.ndarray:
         """Int64: the rows of those items that the bundle has."""
         return np.array([row for item in item_ids if (row := self.rows.get(item)) is not None], dtype=np.int64)
 
@@ -162,13 +164,16 @@ def _merged(first: History, second: History) -> History:
     """Both by time; what is of one time keeps its order, the first ones first."""
     if not len(second.times):
         return first
-    items, signs = np.concatenate([first.items, second.items]), np.concatenate([first.signals, second.signals])
+    items, signals = np.concatenate([first.items, second.items]), np.concatenate([first.signals, second.signals])
     times = np.concatenate([first.times, second.times])
     if not len(first.times) or first.times[-1] <= second.times[0]:
-        return History(items, times, signs)
+        return History(items, times, signals)
     order = np.argsort(times, kind="stable")
-    return History(items[order], times[order], signs[order])
+    return History(items[order], times[order], signals[order])
 
 
 def _behaviours(context: Sequence[ContextEvent], now: float) -> list[Behaviour]:
-    return [Behaviour(one.item_id, one.event, None, now if one.timestamp is None else one.timestamp) for one in context]
+    return [
+        Behaviour(event.item_id, event.event, None, now if event.timestamp is None else event.timestamp)
+        for event in context
+    ]

@@ -14,16 +14,16 @@ from components.store.rows import EventRow
 from components.store.variants import CANARY, CHALLENGER, CHAMPION, SHADOW, Part
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
-from serving.process.smoke_test import wanted_version
+from serving.process.smoke_test import requested_version
 from serving.recommend.ranking import Answer
 from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
-from serving.storage.postgres import LONG, Database
+from serving.storage.postgres import LONG_SECONDS, Database
 from serving.telemetry.metrics import Metrics
 
-SPACE = 1 << 64
-ON_TRIAL = "trial"
+HASH_RANGE = 1 << 64
+SMOKE_TEST_VARIANT = "trial"
 logger = logging.getLogger(__name__)
 
 
@@ -33,26 +33,26 @@ def assigned(parts: Mapping[str, Part], user_id: str) -> Part:
     A draw for each part, by the user and the version: whom one canary hits says nothing about the next one, and a
     canary that begins or ends moves nobody between champion and challenger but those whom it has itself.
     """
-    left = 1.0
+    remaining = 1.0
     for variant in (CHALLENGER, CANARY):
         if (part := parts.get(variant)) is None:
             continue
-        if left > 0 and position(part.model_version, user_id) < part.share / left:
+        if remaining > 0 and hash_fraction(part.model_version, user_id) < part.share / remaining:
             return part
-        left -= part.share
+        remaining -= part.share
     return parts[CHAMPION]
 
 
 def shadowed(parts: Mapping[str, Part], request_id: str) -> Part | None:
     """The shadow, if this request is of the sample that it answers too."""
     part = parts.get(SHADOW)
-    return part if part and position(part.model_version, request_id) < part.share else None
+    return part if part and hash_fraction(part.model_version, request_id) < part.share else None
 
 
-def position(salt: str, name: str) -> float:
+def hash_fraction(salt: str, name: str) -> float:
     """A number in [0, 1) that looks drawn at random and is always the same one."""
     digest = hashlib.sha256(f"{salt}\0{name}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:8]) / SPACE
+    return int.from_bytes(digest[:8]) / HASH_RANGE
 
 
 class Variants:
@@ -71,7 +71,7 @@ class Variants:
         database: Database,
         metrics: Metrics,
         shadow: Shadow,
-        lately: RecentFeedback,
+        recent_feedback: RecentFeedback,
     ) -> None:
         self._database = database
         self._recommenders = dict(recommenders)
@@ -79,11 +79,11 @@ class Variants:
         self._answers = cache(metrics.answers.labels)
         self._seconds = cache(metrics.answer_seconds.labels)
         self._shadow = shadow
-        self._lately = lately
+        self._recent_feedback = recent_feedback
         self._parts = {CHAMPION: Part(CHAMPION, champion)}
         self._notes: list[str] = []
-        self._telling = Lock()
-        self.followed_anew = Event()
+        self._update_lock = Lock()
+        self.listening_started = Event()
         """Set when changes begin to be told: what is in memory of users does not hold then."""
 
     @property
@@ -103,31 +103,31 @@ class Variants:
     @property
     def notes(self) -> list[str]:
         """What was asked for and cannot be, or not yet."""
-        waiting = [note for recommender in self._recommenders.values() for note in recommender.newcomers.notes]
-        return [*self._notes, *dict.fromkeys(waiting)]
+        item_notes = [note for recommender in self._recommenders.values() for note in recommender.new_items.notes]
+        return [*self._notes, *dict.fromkeys(item_notes)]
 
-    def follow(self, wanted: Mapping[str, Part]) -> None:
+    def update(self, wanted: Mapping[str, Part]) -> None:
         """Puts parts in force. One whose version is not here is left out, the champion stays; `notes` say so."""
-        known = {variant: part for variant, part in wanted.items() if part.model_version in self._recommenders}
-        notes = [self._lack(part.model_version) for part in wanted.values() if part.variant not in known]
+        available = {variant: part for variant, part in wanted.items() if part.model_version in self._recommenders}
+        notes = [self._why_unavailable(part.model_version) for part in wanted.values() if part.variant not in available]
         if notes != self._notes:
             for note in notes:
                 logger.warning("%s", note)
-        parts = {CHAMPION: self._parts[CHAMPION], **known}
+        parts = {CHAMPION: self._parts[CHAMPION], **available}
         if parts != self._parts:
             logger.info("variants: %s", ", ".join(f"{part.variant} {part.model_version}" for part in parts.values()))
         self._parts, self._notes = parts, notes
 
-    def tell(self, wanted: Mapping[str, int]) -> None:
+    def update_trend(self, wanted: Mapping[str, int]) -> None:
         """Positive events of the last days, by item: the trend of all versions, also of one that is just growing."""
-        with self._telling:
+        with self._update_lock:
             for recommender in self._recommenders.values():
-                recommender.trend.tell(wanted)
+                recommender.trend.update(wanted)
 
     def users_changed(self, user_id: str | None) -> None:
         """A user, or with None each of them, is not as known."""
         for recommender in self._recommenders.values():
-            recommender.users.changed(user_id)
+            recommender.users.invalidate(user_id)
 
     @contextmanager
     def writing(self, user_ids: Collection[str]) -> Iterator[None]:
@@ -137,54 +137,54 @@ class Variants:
                 stack.enter_context(recommender.users.writing(user_ids))
             yield
 
-    def happened(self, rows: Collection[EventRow]) -> None:
+    def events_stored(self, rows: Collection[EventRow]) -> None:
         """Events that this process has stored, all of them new: what Postgres tells of them is ignored."""
-        self._lately.tell(rows)
+        self._recent_feedback.add(rows)
         events = _by_user(rows)
         for recommender in self._recommenders.values():
-            recommender.happened(events)
+            recommender.events_stored(events)
 
-    def spooled(self, rows: Collection[EventRow]) -> None:
+    def events_spooled(self, rows: Collection[EventRow]) -> None:
         """Events that this process keeps for Postgres, which may have them already: the commit may have been all that
         arrived."""
-        self._lately.tell(rows)
+        self._recent_feedback.add(rows)
         for user_id in {row.user_id for row in rows}:
             self.users_changed(user_id)
 
-    def users_gone(self, user_id: str | None) -> None:
+    def users_removed(self, user_id: str | None) -> None:
         """Nothing of a user, or with None of any, may stay in memory."""
-        self._lately.gone(user_id)
+        self._recent_feedback.remove(user_id)
         for recommender in self._recommenders.values():
-            recommender.gone(user_id)
+            recommender.remove(user_id)
 
     def items_changed(self, *item_ids: str | None) -> None:
         """Reads items again, with None all of them; new ones join each version. Raises DatabaseAway."""
-        named = None if None in item_ids else [one for one in item_ids if one is not None]
-        self._tell_items(lambda recommender, connection: recommender.items_changed(connection, named))
+        named = None if None in item_ids else [item_id for item_id in item_ids if item_id is not None]
+        self._update_items(lambda recommender, connection: recommender.items_changed(connection, named))
 
     def vectors_changed(self) -> None:
         """New items have vectors, or other ones. Raises DatabaseAway."""
-        self._tell_items(lambda recommender, connection: recommender.vectors_changed(connection))
+        self._update_items(lambda recommender, connection: recommender.vectors_changed(connection))
 
-    def _tell_items(self, tell: Callable[[Recommender, Connection], Recommender]) -> None:
+    def _update_items(self, update: Callable[[Recommender, Connection], Recommender]) -> None:
         """One at a time, so that what was read later is not overwritten by what was read before."""
-        with self._telling, self._database.begin(LONG) as connection:
+        with self._update_lock, self._database.begin(LONG_SECONDS) as connection:
             for version, recommender in self._recommenders.items():
-                self._recommenders[version] = tell(recommender, connection)
+                self._recommenders[version] = update(recommender, connection)
 
-    def followed(self, following: bool) -> None:
+    def set_listening(self, listening: bool) -> None:
         """Whether changes by others are told from now on. Raises DatabaseAway."""
-        if following:
+        if listening:
             self.items_changed(None)
         for recommender in self._recommenders.values():
-            recommender.users.followed(following)
-        if following:
-            self.followed_anew.set()
+            recommender.users.set_listening(listening)
+        if listening:
+            self.listening_started.set()
 
-    def read(self, connection: Connection, user_ids: Sequence[str]) -> None:
+    def warm_up(self, connection: Connection, user_ids: Sequence[str]) -> None:
         """Brings users into memory."""
         for recommender in self._recommenders.values():
-            recommender.read(connection, user_ids)
+            recommender.warm_up(connection, user_ids)
 
     def assigned(self, user_id: str) -> Part:
         """The part that answers a user now."""
@@ -192,8 +192,8 @@ class Variants:
 
     async def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """The answer of /recommend by the user's variant. Where that fails, the champion answers in its place."""
-        if version := wanted_version.get():
-            return (await self._recommender(version).recommend(request, ON_TRIAL, recorded=False)).body
+        if version := requested_version.get():
+            return (await self._recommender(version).recommend(request, SMOKE_TEST_VARIANT, recorded=False)).body
         parts = self._parts
         part = assigned(parts, request.user_id)
         try:
@@ -209,7 +209,7 @@ class Variants:
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
         """The answer of /similar, by the champion. Raises ApiError (404)."""
-        return self._recommender(wanted_version.get() or self.model_version).similar(request)
+        return self._recommender(requested_version.get() or self.model_version).similar(request)
 
     def close(self) -> None:
         self._shadow.close()
@@ -228,10 +228,10 @@ class Variants:
 
     def _recommender(self, version: str) -> Recommender:
         if version not in self._recommenders:
-            raise ApiError(404, "unknown_version", self._lack(version))
+            raise ApiError(404, "unknown_version", self._why_unavailable(version))
         return self._recommenders[version]
 
-    def _lack(self, version: str) -> str:
+    def _why_unavailable(self, version: str) -> str:
         why = self._unusable.get(version, f"it holds {', '.join(self._recommenders)}")
         return f"version {version} cannot answer in this Bento: {why}"
 

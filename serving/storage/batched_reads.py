@@ -11,13 +11,13 @@ from serving.storage.microbatch import MicroBatcher
 from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
-MOST_AT_ONCE = 64
+MAX_USERS = 64
 """Users of one transaction."""
 Result = TypeVar("Result")
-Other = TypeVar("Other")
-Question = Callable[[Connection, Sequence[str]], Mapping[str, Result]]
+Fallback = TypeVar("Fallback")
+UserQuery = Callable[[Connection, Sequence[str]], Mapping[str, Result]]
 """What is asked of some users, none of them twice; the answer by user."""
-_Asked = tuple[Question[Any], str]
+_QueuedRead = tuple[UserQuery[Any], str]
 logger = logging.getLogger(__name__)
 
 
@@ -27,35 +27,37 @@ class Reads:
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
         self._seconds = seconds
-        self.reader: MicroBatcher[_Asked, Any] = MicroBatcher("reads", self._read, size=lambda _: 1, most=MOST_AT_ONCE)
+        self.reader: MicroBatcher[_QueuedRead, Any] = MicroBatcher(
+            "reads", self._read, size=lambda _: 1, max_size=MAX_USERS
+        )
 
     @property
-    def away(self) -> bool:
+    def is_away(self) -> bool:
         """Whether Postgres is not asked now."""
         return self._database.breaker.open
 
-    async def ask(self, question: Question[Result], user_id: str) -> Result:
+    async def read(self, query: UserQuery[Result], user_id: str) -> Result:
         """Raises DatabaseAway after `seconds` at most; what was asked may go on, and keep what it finds."""
-        if self.away:
+        if self.is_away:
             raise DatabaseAway("it did not answer in time")
         try:
             async with asyncio.timeout(self._seconds):
-                answer: Result = await self.reader.submit((question, user_id))
+                answer: Result = await self.reader.submit((query, user_id))
                 return answer
         except TimeoutError as error:
             self._database.breaker.failed()
             raise DatabaseAway(f"no answer within {self._seconds:g} s") from error
 
-    def _read(self, asked: Sequence[_Asked]) -> list[Any]:
-        users: dict[Question[Any], dict[str, None]] = {}
-        for question, user_id in asked:
-            users.setdefault(question, {})[user_id] = None
+    def _read(self, queued: Sequence[_QueuedRead]) -> list[Any]:
+        users: dict[UserQuery[Any], dict[str, None]] = {}
+        for query, user_id in queued:
+            users.setdefault(query, {})[user_id] = None
         try:
             with self._database.begin() as connection:
-                found = {question: question(connection, list(them)) for question, them in users.items()}
+                results = {query: query(connection, list(ids)) for query, ids in users.items()}
         except DatabaseAway as error:
-            return [error] * len(asked)
-        return [found[question][user_id] for question, user_id in asked]
+            return [error] * len(queued)
+        return [results[query][user_id] for query, user_id in queued]
 
 
 class Session:
@@ -66,17 +68,17 @@ class Session:
         self._metrics = metrics
         self.degraded = False
 
-    async def ask(self, cause: str, question: Question[Result], user_id: str, otherwise: Other) -> Result | Other:
+    async def read(self, cause: str, query: UserQuery[Result], user_id: str, fallback: Fallback) -> Result | Fallback:
         """The answer to `question`, or `otherwise` when Postgres is away, or slow."""
         try:
-            return await self._reads.ask(question, user_id)
+            return await self._reads.read(query, user_id)
         except DatabaseAway as error:
-            self.lacks(cause, error)
-            return otherwise
+            self.degrade(cause, error)
+            return fallback
 
-    def lacks(self, cause: str, error: Exception) -> None:
+    def degrade(self, cause: str, error: Exception) -> None:
         """Notes that the answer is made without something; the breaker tells the log of what lasts."""
         self.degraded = True
         self._metrics.degraded.labels(cause).inc()
-        if not self._reads.away:
+        if not self._reads.is_away:
             logger.warning("degraded, %s: %s", cause, error)

@@ -43,13 +43,13 @@ class MicroBatcher(Generic[Request, Result]):
         work: Callable[[Sequence[Request]], Sequence[Result | Exception]],
         *,
         size: Callable[[Request], int],
-        most: int,
+        max_size: int,
         second_worker_at: int | None = None,
         min_interval: float = 0.0,
     ) -> None:
         self._work = work
         self._size = size
-        self._most = most
+        self._max_size = max_size
         self._queue: deque[_Queued[Request, Result]] = deque()
         self._queued_size = 0
         self._closed = False
@@ -84,20 +84,20 @@ class MicroBatcher(Generic[Request, Result]):
 
     def _run(self, length: int) -> None:
         while batch := self._next_batch(length):
-            began = time.monotonic()
+            started = time.monotonic()
             for queued, outcome in zip(batch, self._outcomes(batch), strict=True):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     queued.result.get_loop().call_soon_threadsafe(_resolve, queued.result, outcome)
             with self._lock:
-                rest = began + self._min_interval[length] - time.monotonic()
-                self._wait_for(max(self._reached), max(rest, 0.0))
+                remaining = started + self._min_interval[length] - time.monotonic()
+                self._wait_for(max(self._reached), max(remaining, 0.0))
 
     def _next_batch(self, length: int) -> list[_Queued[Request, Result]]:
         """The next batch once the queue has this length; empty after `close`."""
         with self._lock:
             self._wait_for(length)
             batch, size = [], 0
-            while self._queue and size < self._most:
+            while self._queue and size < self._max_size:
                 batch.append(self._queue.popleft())
                 size += self._size(batch[-1].request)
             self._queued_size -= size

@@ -20,13 +20,13 @@ from components.store.partitions import KNOWN, Partitioned, ensure_partitions, m
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.telemetry.tracing import Traces
 
-FAILURES = 3
+MAX_FAILURES = 3
 """In a row, from which on it is not."""
 logger = logging.getLogger(__name__)
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
-PATIENCE = 5.0
+TRANSACTION_SECONDS = 5.0
 """Time of a transaction for which nobody waits."""
-LONG = 120.0
+LONG_SECONDS = 120.0
 """Time of one that reads the whole catalogue, or erases."""
 POOL_SECONDS = 2.0
 
@@ -44,12 +44,12 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        return self._failures >= FAILURES
+        return self._failures >= MAX_FAILURES
 
     def failed(self) -> None:
         with self._lock:
             self._failures += 1
-            if self._failures == FAILURES:
+            if self._failures == MAX_FAILURES:
                 logger.warning("Postgres does not answer in time: requests do without it")
 
     def answered(self, seconds: float) -> None:
@@ -65,7 +65,7 @@ class DatabaseAway(Exception):
     """Postgres did not answer, or not in time."""
 
 
-class DatabaseUnable(DatabaseAway):
+class DatabaseBusy(DatabaseAway):
     """Postgres is there and could not do it now; less at a time, or later, it may."""
 
 
@@ -80,45 +80,49 @@ class Database:
 
     def __init__(self, url: str, read_seconds: float) -> None:
         self._engine = make_engine(url, pool_seconds=POOL_SECONDS, checked=False)
-        self._at_once = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._autocommit_engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.breaker = Breaker(read_seconds)
-        self.servers: set[int] = set()
+        self.backend_pids: set[int] = set()
         event.listen(self._engine, "do_connect", _connect)
         event.listen(self._engine, "connect", limit_statements)
         event.listen(self._engine, "connect", self._opened)
         event.listen(self._engine, "close", self._closed)
 
-    def traced_by(self, traces: Traces) -> None:
+    def trace_with(self, traces: Traces) -> None:
         """Has each statement of a request told."""
         traces.watch(self._engine)
 
     @contextmanager
-    def begin(self, seconds: float = PATIENCE) -> Iterator[Connection]:
+    def begin(self, seconds: float = TRANSACTION_SECONDS) -> Iterator[Connection]:
         """A transaction, committed at the end of the block, which has so much time. Raises DatabaseAway: whether what
         was committed last is stored is then unknown. What Postgres has against the rows is raised as it is."""
         with self._connected(self._engine, seconds) as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def at_once(self, seconds: float = PATIENCE) -> Iterator[Connection]:
+    def autocommit(self, seconds: float = TRANSACTION_SECONDS) -> Iterator[Connection]:
         """As `begin`, but each statement is a transaction of its own: two ways to the server and back less."""
-        with self._connected(self._at_once, seconds) as connection:
+        with self._connected(self._autocommit_engine, seconds) as connection:
             yield connection
 
     @contextmanager
     def _connected(self, engine: Engine, seconds: float) -> Iterator[Connection]:
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            with engine.connect() as connection, _timed(connection).within(seconds), _distrusted(connection):
+            with (
+                engine.connect() as connection,
+                _timed(connection).within(seconds),
+                _forget_partitions_on_error(connection),
+            ):
                 yield connection
         except (DBAPIError, PoolTimeout, StoreError, psycopg.Error) as error:
             fault = fault_of(error)
             if fault is Fault.ROW:
                 raise
             self.breaker.failed()
-            away = DatabaseAway if fault is Fault.AWAY else DatabaseUnable
-            raise away(str(error).splitlines()[0]) from error
-        self.breaker.answered(time.monotonic() - began)
+            error_type = DatabaseAway if fault is Fault.AWAY else DatabaseBusy
+            raise error_type(str(error).splitlines()[0]) from error
+        self.breaker.answered(time.monotonic() - started)
 
     def ensure_partitions(
         self, connection: Connection, moments: Sequence[datetime], table: Partitioned = "events"
@@ -132,14 +136,14 @@ class Database:
 
     def _opened(self, connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
         record.info["server"] = connection.info.backend_pid
-        self.servers.add(connection.info.backend_pid)
+        self.backend_pids.add(connection.info.backend_pid)
 
     def _closed(self, _: psycopg.Connection, record: ConnectionPoolEntry) -> None:
-        self.servers.discard(record.info.get("server", 0))
+        self.backend_pids.discard(record.info.get("server", 0))
 
 
 @contextmanager
-def _distrusted(connection: Connection) -> Iterator[None]:
+def _forget_partitions_on_error(connection: Connection) -> Iterator[None]:
     """After an error the connection asks anew which partitions there are."""
     try:
         yield
@@ -149,9 +153,9 @@ def _distrusted(connection: Connection) -> Iterator[None]:
         raise
 
 
-def _connect(*asked: Any) -> TimedConnection:
-    _, _, arguments, named = asked
-    return TimedConnection.connect(*arguments, **{**named, "connect_timeout": CONNECT_SECONDS})
+def _connect(*args: Any) -> TimedConnection:
+    _, _, positional, keywords = args
+    return TimedConnection.connect(*positional, **{**keywords, "connect_timeout": CONNECT_SECONDS})
 
 
 def _timed(connection: Connection) -> TimedConnection:

@@ -41,11 +41,11 @@ _SIZE = (
     "SELECT count(*), (SELECT spooled_at FROM waiting ORDER BY place LIMIT 1), (SELECT count(*) FROM dead) FROM waiting"
 )
 _SELECT = "SELECT event_id, user_id, row, reason, place FROM"
-_FIRST = f"{_SELECT} waiting WHERE place NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?"
-_AT = f"{_SELECT} waiting WHERE place = ?"
-_OF = f"{_SELECT} waiting WHERE user_id = ? ORDER BY place"
+_OLDEST = f"{_SELECT} waiting WHERE place NOT IN (SELECT value FROM json_each(?)) ORDER BY place LIMIT ?"
+_AT_POSITION = f"{_SELECT} waiting WHERE place = ?"
+_PENDING = f"{_SELECT} waiting WHERE user_id = ? ORDER BY place"
 _ALL_OF = f"{_SELECT} (SELECT * FROM waiting UNION ALL SELECT * FROM dead) WHERE user_id = ? ORDER BY place"
-_BURY = (
+_MARK_DEAD = (
     "INSERT INTO dead SELECT place, event_id, user_id, spooled_at, row, ? FROM waiting WHERE place = ?"
     " ON CONFLICT DO NOTHING"
 )
@@ -66,7 +66,7 @@ class Row:
     user_id: str | None
     values: Mapping[str, Any]
     reason: str | None = None
-    place: int = 0
+    position: int = 0
 
     def export(self) -> dict[str, Any]:
         """As its user is told."""
@@ -93,7 +93,7 @@ class Spool:
         self._file = folder / FILE
         self._pages = megabytes * 2**20 // PAGE_BYTES
         self._lock_file = folder / "replay.lock"
-        self._empty_since: bytes | None = None
+        self._empty_at: bytes | None = None
         self._writing, self._reading = Lock(), Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,50 +120,50 @@ class Spool:
         with self._transaction() as connection:
             return connection.executemany(_INSERT, values).rowcount
 
-    def of(self, user_id: str) -> list[Row]:
+    def pending(self, user_id: str) -> list[Row]:
         """What waits of a user, in the order of arrival."""
-        written = self._index[:HEADER_BYTES]
-        if written == self._empty_since:
+        header = self._index[:HEADER_BYTES]
+        if header == self._empty_at:
             return []
-        rows = self._read(_OF, user_id)
+        rows = self._read(_PENDING, user_id)
         if not rows and not self.size()[0]:
-            self._empty_since = written
+            self._empty_at = header
         return rows
 
     def all_of(self, user_id: str) -> list[Row]:
         """As `of`, with what will never be stored."""
         return self._read(_ALL_OF, user_id)
 
-    def first(self, most: int, without: Iterable[int] = ()) -> list[Row]:
+    def oldest(self, limit: int, excluded: Iterable[int] = ()) -> list[Row]:
         """What has waited longest, but for these places."""
-        return self._read(_FIRST, json.dumps(list(without)), most)
+        return self._read(_OLDEST, json.dumps(list(excluded)), limit)
 
-    def at(self, place: int) -> list[Row]:
+    def at(self, position: int) -> list[Row]:
         """The row of this place, if it still waits."""
-        return self._read(_AT, place)
+        return self._read(_AT_POSITION, position)
 
-    def bury(self, row: Row, reason: str) -> None:
+    def mark_dead(self, row: Row, reason: str) -> None:
         """Has a row wait no more, and keeps it: a dead letter."""
         with self._transaction() as connection:
-            connection.execute(_BURY, (reason, row.place))
-            connection.execute("DELETE FROM waiting WHERE place = ?", (row.place,))
+            connection.execute(_MARK_DEAD, (reason, row.position))
+            connection.execute("DELETE FROM waiting WHERE place = ?", (row.position,))
 
     def remove(self, rows: Collection[Row]) -> None:
         with self._transaction() as connection:
-            connection.executemany("DELETE FROM waiting WHERE place = ?", [(row.place,) for row in rows])
+            connection.executemany("DELETE FROM waiting WHERE place = ?", [(row.position,) for row in rows])
 
     def forget(self, user_id: str) -> int:
         """Removes what waits of a user, and their dead letters: how many rows."""
         with self._transaction() as connection:
             tables = ("waiting", "dead")
-            gone = sum(
+            removed = sum(
                 connection.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,)).rowcount for table in tables
             )
-        if gone:
-            self.tidy()
-        return gone
+        if removed:
+            self.truncate_log()
+        return removed
 
-    def tidy(self) -> None:
+    def truncate_log(self) -> None:
         """Empties the log of writes, so that nothing of what was removed is left on the disk."""
         with self._sqlite_errors(), self._writing:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -171,12 +171,14 @@ class Spool:
     def size(self) -> Size:
         with self._sqlite_errors(), self._reading:
             rows, since, dead = self._reader.execute(_SIZE).fetchone()
-            (pages,), (free,) = (self._reader.execute(f"PRAGMA {of}_count").fetchone() for of in ("page", "freelist"))
+            (pages,), (free,) = (
+                self._reader.execute(f"PRAGMA {pragma}_count").fetchone() for pragma in ("page", "freelist")
+            )
         seconds = max(0.0, time.time() - since) if rows else 0.0
         return Size(rows, seconds, (pages - free) / self._pages, dead)
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
+    def replay_lock(self) -> Iterator[bool]:
         """Whether this process may replay: one of this machine at a time. It lets go even when it is killed."""
         with self._lock_file.open("w") as file:
             try:
@@ -194,8 +196,8 @@ class Spool:
 
     def _read(self, query: str, *parameters: object) -> list[Row]:
         with self._sqlite_errors(), self._reading:
-            found = self._reader.execute(query, parameters).fetchall()
-        return [Row(event, user, json.loads(row), reason, place) for event, user, row, reason, place in found]
+            rows = self._reader.execute(query, parameters).fetchall()
+        return [Row(event, user, json.loads(row), reason, position) for event, user, row, reason, position in rows]
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -239,8 +241,8 @@ def dead_letters(settings: Settings) -> int:
         return 0
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as reader:
-            there = reader.execute("SELECT count(*) FROM sqlite_master WHERE name = 'dead'").fetchone()[0]
-            return int(reader.execute("SELECT count(*) FROM dead").fetchone()[0]) if there else 0
+            exists = reader.execute("SELECT count(*) FROM sqlite_master WHERE name = 'dead'").fetchone()[0]
+            return int(reader.execute("SELECT count(*) FROM dead").fetchone()[0]) if exists else 0
     except sqlite3.Error as error:
         raise SpoolError(f"the spool {file} cannot be read ({error}): fix its disk") from error
 
@@ -252,20 +254,25 @@ def spool_folder(settings: Settings) -> Path:
 
 def spool_events(events: Iterable[EventRow]) -> list[Row]:
     return [
-        Row(one.event_id, one.user_id, {**one._asdict(), Columns.OCCURRED_AT: one.occurred_at.isoformat()})
-        for one in events
+        Row(row.event_id, row.user_id, {**row._asdict(), Columns.OCCURRED_AT: row.occurred_at.isoformat()})
+        for row in events
     ]
 
 
 def spool_rejected(rejected: Iterable[Rejected]) -> list[Row]:
     """For quarantine."""
-    return [Row(None, clean_id(one.row.get(Columns.USER)), one.row, one.reason) for one in rejected]
+    return [Row(None, clean_id(row.row.get(Columns.USER)), row.row, row.reason) for row in rejected]
 
 
-def waiting_events(rows: Iterable[Row]) -> list[EventRow]:
+def spooled_events(rows: Iterable[Row]) -> list[EventRow]:
     """The events among the rows."""
     return [
-        EventRow(**{**row.values, Columns.OCCURRED_AT: datetime.fromisoformat(row.values[Columns.OCCURRED_AT])})
+        EventRow(
+            **{
+                **row.values,
+                Columns.OCCURRED_AT: datetime.fromisoformat(row.values[Columns.OCCURRED_AT]),
+            }
+        )
         for row in rows
         if row.reason is None
     ]

@@ -15,15 +15,15 @@ from components.core.logs import LogLines, visible
 from components.settings import Settings
 
 OURS = ("serving", "components")
-PLAIN = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
-LOGGED = ("model_version", "variant", "user_state", "degraded", "accepted", "duplicates", "spooled")
+PLAIN_FORMAT = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
+LOGGED_FIELDS = ("model_version", "variant", "user_state", "degraded", "accepted", "duplicates", "spooled")
 """What of an answer stands in the line of its request."""
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request that is being answered; empty outside of one."""
 requests = logging.getLogger("serving.contract.requests")
 
 
-class OfRequest(logging.Filter):
+class RequestIdFilter(logging.Filter):
     """Lets all pass, with the id of the request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -56,8 +56,8 @@ def new_request_id() -> str:
 def set_up(settings: Settings) -> None:
     """Has this process write to stderr in our way alone, ours from the settings' level on."""
     handler = logging.StreamHandler()
-    handler.addFilter(OfRequest())
-    handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else LogLines(PLAIN))
+    handler.addFilter(RequestIdFilter())
+    handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else LogLines(PLAIN_FORMAT))
     logging.getLogger().handlers = [handler]
     logging.getLogger("uvicorn.access").propagate = False  # a request has its line by `log_request`
     for name in OURS:
@@ -67,6 +67,6 @@ def set_up(settings: Settings) -> None:
 def log_request(method: str, route: str, status: int, seconds: float, answer: dict[str, Any]) -> None:
     """One line, where the level lets it pass. answer: the body, as far as it is known."""
     if requests.isEnabledFor(logging.INFO):
-        logged = {name: answer[name] for name in LOGGED if name in answer}
+        logged = {name: answer[name] for name in LOGGED_FIELDS if name in answer}
         fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), **logged}
         requests.info("%s %s %d in %.1f ms", method, route, status, 1000 * seconds, extra={"fields": fields})

@@ -12,7 +12,7 @@ from serving.telemetry.tracing import Traces
 STAGES = ("history", "interest", "list", "reasons", "store")
 """What an answer takes: the user's history out of Postgres; from it the interest; candidates, scores, filters and
 re-ranking; the reasons; feedback into Postgres."""
-SPOOL = {
+SPOOL_GAUGES = {
     "duotempo_spool_rows": "Feedback that waits for Postgres.",
     "duotempo_spool_seconds": "How long the first of it has waited.",
     "duotempo_spool_used_ratio": "Share of the spool that is taken.",
@@ -108,19 +108,19 @@ class Metrics:
 
     def follow_spool(self, size: Callable[[], tuple[float, float, float, float]]) -> None:
         """size: of the spool, now: each of SPOOL."""
-        for place, (name, text) in enumerate(SPOOL.items()):
+        for index, (name, text) in enumerate(SPOOL_GAUGES.items()):
             gauge = Gauge(name, text, registry=self._registry)
-            gauge.set_function(partial(_part, size, place))
+            gauge.set_function(partial(_spool_value, size, index))
 
-    def follow_database(self, away: Callable[[], bool]) -> None:
+    def follow_database(self, is_away: Callable[[], bool]) -> None:
         """away: whether requests do not ask Postgres, now."""
         gauge = Gauge("duotempo_database_away", "1 while requests do not ask Postgres.", registry=self._registry)
-        gauge.set_function(away)
+        gauge.set_function(is_away)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-def _part(size: Callable[[], tuple[float, float, float, float]], place: int) -> float:
-    return size()[place]
+def _spool_value(size: Callable[[], tuple[float, float, float, float]], index: int) -> float:
+    return size()[index]

@@ -28,7 +28,7 @@ CLOSE_SECONDS = 2.0
 POSTGRES = {"db.system.name": "postgresql"}
 
 
-def wanted() -> bool:
+def is_enabled() -> bool:
     """Whether the variables name a collector."""
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     return not off and any(os.environ.get(name) for name in ENDPOINTS)
@@ -43,11 +43,13 @@ class Traces:
 
     def start(self) -> None:
         """Begins to trace, where that is wanted. Raises ValueError for a protocol that is not spoken here."""
-        if not wanted():
+        if not is_enabled():
             return
         for variable in PROTOCOLS:
-            if (told := os.environ.get(variable, PROTOCOL)) != PROTOCOL:
-                raise ValueError(f"{variable} is {told!r}, and only {PROTOCOL} is spoken here: set it so, or unset it")
+            if (value := os.environ.get(variable, PROTOCOL)) != PROTOCOL:
+                raise ValueError(
+                    f"{variable} is {value!r}, but only {PROTOCOL} is supported: set it to that, or unset it"
+                )
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -115,7 +117,7 @@ class Traces:
         event.listen(engine, "handle_error", failed, insert=True)  # before one that raises
 
 
-class Traced:
+class TraceMiddleware:
     """Makes each request a span, named by its route."""
 
     def __init__(self, app: ASGIApp, traces: Traces) -> None:
@@ -129,14 +131,14 @@ class Traced:
                 return
             from opentelemetry.trace import StatusCode
 
-            async def watch(message: Message) -> None:
+            async def send_and_record(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= 500:
                         span.set_status(StatusCode.ERROR)
                 await send(message)
 
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send_and_record)
             route = getattr(scope.get("route"), "path", "unknown")
             span.update_name(f"{scope['method']} {route}")
             span.set_attribute("http.route", route)

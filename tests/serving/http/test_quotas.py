@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.http.rate_limit import HOUR, MOST_CALLERS, Distinct, Quotas
+from serving.http.rate_limit import HOUR, MAX_CALLERS, Distinct, Quotas
 
 
 class Clock:
@@ -14,33 +14,33 @@ class Clock:
         return self.now
 
 
-@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=40), most=st.integers(1, 200))
-def test_no_hour_holds_more_events_than_the_limit(sizes: list[int], most: int) -> None:
-    quotas = Quotas(most, 0, 0, Clock())
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=40), limit=st.integers(1, 200))
+def test_no_hour_holds_more_events_than_the_limit(sizes: list[int], limit: int) -> None:
+    quotas = Quotas(limit, 0, 0, Clock())
     told = 0
     for size in sizes:
         more = quotas.exceeded("key", ["u"] * size, ["i"] * size)
-        assert (more is None) == (told + size <= most)
+        assert (more is None) == (told + size <= limit)
         told += 0 if more else size
-    assert told <= most
+    assert told <= limit
 
 
 @pytest.mark.parametrize("most", [2000, 5000])
-def test_distinct_texts_are_counted_to_a_few_in_a_hundred(most: int) -> None:
-    distinct = Distinct(most)
-    told = [str(number) for number in range(2 * most)]
+def test_distinct_texts_are_counted_to_a_few_in_a_hundred(limit: int) -> None:
+    distinct = Distinct(limit)
+    told = [str(number) for number in range(2 * limit)]
     counted = sum(distinct.add([text]) for text in told)
-    assert counted == pytest.approx(most, rel=0.06)
+    assert counted == pytest.approx(limit, rel=0.06)
     assert not distinct.add(told)
     assert distinct.add([told[0]] * 1000)
 
 
 @settings(max_examples=30)
-@given(texts=st.lists(st.text(max_size=5), max_size=50))
-def test_who_came_before_always_may(texts: list[str]) -> None:
+@given(ids=st.lists(st.text(max_size=5), max_size=50))
+def test_who_came_before_always_may(ids: list[str]) -> None:
     distinct = Distinct(100)
-    assert distinct.add(texts)
-    assert distinct.add(texts)
+    assert distinct.add(ids)
+    assert distinct.add(ids)
 
 
 def test_the_next_hour_begins_anew_and_each_caller_has_their_own() -> None:
@@ -58,9 +58,9 @@ def test_the_next_hour_begins_anew_and_each_caller_has_their_own() -> None:
 
 def test_a_flood_of_callers_does_not_grow_it() -> None:
     quotas = Quotas(1, 1, 1, Clock())
-    for number in range(2 * MOST_CALLERS):
+    for number in range(2 * MAX_CALLERS):
         quotas.exceeded(str(number), ["u"], ["i"])
-    assert len(quotas) == MOST_CALLERS
+    assert len(quotas) == MAX_CALLERS
 
 
 def test_zero_is_no_limit() -> None:

@@ -17,24 +17,24 @@ def clicked(event_id: str, user: str, item: str = "boots") -> EventRow:
 
 def test_each_event_counts_once_and_as_it_was_told_first() -> None:
     recent = RecentFeedback()
-    recent.tell([clicked("1", "ann"), clicked("2", "anna")])
-    recent.tell([clicked("1", "ann", "socks"), clicked("3", "ann", "hat")])
+    recent.add([clicked("1", "ann"), clicked("2", "anna")])
+    recent.add([clicked("1", "ann", "socks"), clicked("3", "ann", "hat")])
     assert recent.of("ann") == [Behaviour("boots", "click", None, 5.0), Behaviour("hat", "click", None, 5.0)]
     assert (len(recent.of("anna")), recent.of("an"), recent.of("nn")) == (1, [], [])
 
 
 def test_nothing_is_kept_of_who_is_gone() -> None:
     recent = RecentFeedback()
-    recent.tell([clicked("1", "ann"), clicked("2", "anna")])
-    recent.gone("ann")
+    recent.add([clicked("1", "ann"), clicked("2", "anna")])
+    recent.remove("ann")
     assert (recent.of("ann"), len(recent.of("anna"))) == ([], 1)
-    recent.gone(None)
+    recent.remove(None)
     assert recent.of("anna") == []
 
 
 def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_feedback, "MOST", 2)
+    monkeypatch.setattr(recent_feedback, "MAX_EVENTS", 2)
     recent = RecentFeedback()
     for event_id in "123":
-        recent.tell([clicked(event_id, f"user {event_id}")])
+        recent.add([clicked(event_id, f"user {event_id}")])
     assert [len(recent.of(f"user {event_id}")) for event_id in "123"] == [0, 1, 1]

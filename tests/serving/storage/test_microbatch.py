@@ -24,12 +24,12 @@ class Doubler:
         return [2 * number if number else LookupError("refused") for number in numbers]
 
 
-def answers(numbers: Sequence[int], most: int = 100) -> tuple[list[int | BaseException], list[list[int]]]:
+def answers(numbers: Sequence[int], max_size: int = 100) -> tuple[list[int | BaseException], list[list[int]]]:
     """What all were answered who asked at once, and the groups that were written."""
     doubler = Doubler()
 
     async def ask() -> list[int | BaseException]:
-        commit = MicroBatcher("test", doubler.write, size=lambda number: 1, most=most)
+        commit = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=max_size)
         commit.start()
         told = await asyncio.gather(*map(commit.submit, numbers), return_exceptions=True)
         commit.close()
@@ -46,7 +46,7 @@ def test_each_gets_its_own_answer_out_of_a_few_writes() -> None:
 
 
 def test_a_group_is_not_larger_than_it_may_be() -> None:
-    _, groups = answers(range(1, 21), most=8)
+    _, groups = answers(range(1, 21), max_size=8)
     assert max(map(len, groups)) <= 8
 
 
@@ -61,7 +61,7 @@ def test_who_waits_at_the_end_is_answered() -> None:
     doubler = Doubler()
 
     async def end() -> list[int]:
-        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, most=2)
+        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=2)
         asked = [asyncio.create_task(commit.submit(number)) for number in range(1, 10)]
         await asyncio.sleep(0)
         commit.start()
@@ -75,7 +75,7 @@ def test_who_gave_up_disturbs_nobody() -> None:
     doubler = Doubler()
 
     async def give_up() -> int:
-        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, most=100)
+        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=100)
         commit.start()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(commit.submit(1), 0.001)
@@ -104,7 +104,7 @@ def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> No
 
     async def ask() -> list[int]:
         gathered: MicroBatcher[int, int] = MicroBatcher(
-            "test", work, size=lambda one: one, most=100, second_worker_at=10
+            "test", work, size=lambda one: one, max_size=100, second_worker_at=10
         )
         gathered.start()
         first = asyncio.create_task(gathered.submit(1))
@@ -132,7 +132,7 @@ def test_groups_begin_apart_unless_enough_waits(size: int) -> None:
 
     async def ask() -> None:
         gathered: MicroBatcher[int, int] = MicroBatcher(
-            "test", work, size=lambda one: one, most=100, second_worker_at=10, min_interval=60
+            "test", work, size=lambda one: one, max_size=100, second_worker_at=10, min_interval=60
         )
         gathered.start()
         await gathered.submit(1)

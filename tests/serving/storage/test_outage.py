@@ -38,9 +38,9 @@ def test_without_postgres_lists_go_on_and_say_so(
         eventually(lambda: metric(client, "duotempo_users") == 3, 60)  # two were there lately
 
         server.stop()
-        lately = recommend(client, "willy", k=40)
-        assert (lately.degraded, lately.user_state) == (True, "known")
-        assert not {item for item, *_ in HISTORIES["willy"]} & set(ids(lately))
+        answer_for_recent_user = recommend(client, "willy", k=40)
+        assert (answer_for_recent_user.degraded, answer_for_recent_user.user_state) == (True, "known")
+        assert not {item for item, *_ in HISTORIES["willy"]} & set(ids(answer_for_recent_user))
         remembered = recommend(client, "bella", k=5)
         assert (remembered.degraded, remembered.user_state) == (True, "known")
         assert ids(remembered) == ids(whole)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from serving.storage.postgres import FAILURES, Breaker
+from serving.storage.postgres import MAX_FAILURES, Breaker
 from tests.support.calls import (
     EVENTS,
     ids,
@@ -129,10 +129,10 @@ def test_what_is_acknowledged_while_the_way_is_cut_is_stored_once(
 
 def test_the_breaker_opens_after_failures_in_a_row_and_closes_with_an_answer_in_time() -> None:
     breaker = Breaker(0.5)
-    for _ in range(FAILURES - 1):
+    for _ in range(MAX_FAILURES - 1):
         breaker.failed()
     breaker.answered(0.1)
-    for _ in range(FAILURES - 1):
+    for _ in range(MAX_FAILURES - 1):
         breaker.failed()
     assert not breaker.open
     breaker.failed()

@@ -244,7 +244,7 @@ def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
     admin = {"Authorization": f"Bearer {key}"}
     spool = Spool(shared_folder / "home" / "spool", 2)
     with ExitStack() as held:
-        assert eventually(lambda: held.enter_context(spool.alone()), 60), "a service holds it whenever it looks"
+        assert eventually(lambda: held.enter_context(spool.replay_lock()), 60), "a service holds it whenever it looks"
         with away(server):
             for user in (erased, silent, gone):
                 assert tell(client, *likes(user, "a1", "b1")).spooled == 2
@@ -330,10 +330,10 @@ def test_what_another_process_adds_to_an_empty_spool_is_found(tmp_path: Path) ->
     one, other = Spool(tmp_path, 1), Spool(tmp_path, 1)
     for number in range(3):
         time.sleep(0.15)
-        assert one.of("user") == []
-        assert one.of("user") == []
+        assert one.pending("user") == []
+        assert one.pending("user") == []
         other.add([Row(f"event-{number}", "user", {"number": number})])
-        (found,) = one.of("user")
+        (found,) = one.pending("user")
         assert found.values == {"number": number}
         other.remove([found])
     one.close()

@@ -11,8 +11,8 @@ from components.ranking.rerank import in_tail
 from components.ranking.scorer import Scorer
 from components.settings import RankingSettings
 from serving.contract.requests import RecommendFilters, RecommendRequest
-from serving.recommend.catalogue import Listing
-from serving.recommend.ranking import Lists
+from serving.recommend.catalogue import LiveCatalogue
+from serving.recommend.ranking import Ranker
 from serving.recommend.trend import LiveTrend
 from tests.support.toy_data import CATEGORIES, tiny_bundle
 
@@ -48,8 +48,8 @@ def test_one_state_has_one_list(
     rules: RankingSettings, filters: RecommendFilters, history: list[int], hidden: set[int], k: int
 ) -> None:
     trend = LiveTrend(BUNDLE.row, numbers(BUNDLE.items["recent"]))
-    scorer, listing = Scorer(BUNDLE, trend), Listing(BUNDLE.items, BUNDLE.row)
-    lists = Lists(BUNDLE, scorer, trend, listing, in_tail(numbers(BUNDLE.items["popularity"])), rules)
+    scorer, listing = Scorer(BUNDLE, trend), LiveCatalogue(BUNDLE.items, BUNDLE.row)
+    lists = Ranker(BUNDLE, scorer, trend, listing, in_tail(numbers(BUNDLE.items["popularity"])), rules)
     excluded = np.array(sorted({*history, *hidden}), dtype=np.int64)
     request = RecommendRequest.model_validate({"user_id": "ann", "k": k, "filters": filters.model_dump()})
     query = scorer.query([state(history)])

@@ -40,7 +40,7 @@ def test_whoever_waits_as_told_passes() -> None:
 
 
 def test_a_flood_of_names_does_not_grow_it() -> None:
-    buckets = Buckets(1, 1, most=100, clock=Clock())
+    buckets = Buckets(1, 1, max_buckets=100, clock=Clock())
     for number in range(10_000):
         buckets.wait(f"user {number}")
     assert len(buckets) == 100
