@@ -1,4 +1,4 @@
-"""What the service is made of once it is ready, and what it still waits for."""
+"""Loads the service: settings, bundles, database, background threads; reports its readiness."""
 
 import asyncio
 import logging
@@ -42,15 +42,15 @@ from serving.telemetry.tracing import Traces
 
 DEFAULT_BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 VARIANTS_SECONDS = 1.0
-"""A switch between versions that this Bento holds is one transaction on the table `variants`, seen within this time."""
+"""Poll interval of the table `variants`: how long a switch between versions in this Bento takes to be noticed."""
 GIL_SWITCH_SECONDS = 0.0005
-"""How long a thread may make the others wait: a tenth of Python's own, which is seen in the tail of latency."""
+"""Interpreter switch interval in seconds: a tenth of Python's default, which shows in tail latency."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A service that can answer."""
+    """The components of a loaded service."""
 
     settings: Settings
     database: Database
@@ -63,10 +63,13 @@ class Parts:
 
 
 class Runtime:
-    """Loaded in the background, so that /livez and /readyz answer meanwhile."""
+    """The service's components, loaded in the background so that /livez and /readyz respond meanwhile."""
 
     def __init__(self, set_up: Callable[[Settings], None] = lambda _: None) -> None:
-        """set_up: what else this process does by the settings."""
+        """
+        Args:
+            set_up: Called with the settings before anything is loaded, such as to configure logging.
+        """
         self._set_up = set_up
         self.traces = Traces()
         self.metrics = Metrics(self.traces)
@@ -76,18 +79,18 @@ class Runtime:
 
     @property
     def parts(self) -> Parts:
-        """Raises ApiError (503) until they are loaded."""
+        """The loaded components. Raises ApiError (503) until loading has finished."""
         if self._parts is None:
             raise unavailable("not_ready", "; ".join(self.missing))
         return self._parts
 
     @property
     def model_version(self) -> str | None:
-        """Of the champion."""
+        """The champion's version, None until loading has finished."""
         return self._parts.recommender.model_version if self._parts else None
 
     def state(self) -> dict[str, object]:
-        """What /readyz shows."""
+        """The payload of /readyz."""
         variants = self._parts.recommender if self._parts else None
         return {
             "ready": not self.missing,
@@ -100,16 +103,23 @@ class Runtime:
         }
 
     def load(self) -> None:
-        """Reads settings and bundles. Raises what is wrong with them, or with the champion's bundle."""
+        """Reads settings and bundles, then starts the background threads.
+
+        Raises:
+            ValueError: A setting is missing or invalid.
+            BundleError: There is no bundle, or the champion's cannot be read.
+            StoreError: The database URL is invalid.
+            SpoolError: The spool cannot be opened.
+        """
         self._parts = self._assemble(Path(os.environ.get("DUOTEMPO_BUNDLES", DEFAULT_BUNDLES)))
         sys.setswitchinterval(GIL_SWITCH_SECONDS)
-        threadpool_limits(1, user_api="blas")  # requests are answered side by side: more threads each only wait
-        with ThreadPoolExecutor() as starting:  # most of them wait for Postgres first
+        threadpool_limits(1, user_api="blas")  # requests run concurrently: more BLAS threads per request only contend
+        with ThreadPoolExecutor() as starting:  # most of them block on Postgres at first
             for started in [starting.submit(task.start) for task in self._parts.background]:
                 started.result()
 
     def loaded(self, loading: asyncio.Task[None]) -> None:
-        """Notes how the loading ended: what is missing is what /readyz shows."""
+        """Done callback of the loading task: updates the readiness that /readyz reports."""
         error = loading.exception()
         self.loading = False
         garbage.gc_for_serving()
@@ -158,7 +168,7 @@ class Runtime:
                 recommenders[version] = self._recommender(
                     folders[version], settings, reads, impressions, spool, recent_feedback
                 )
-            except Exception as error:  # whatever is wrong with another version costs the champion nothing
+            except Exception as error:  # a broken version must not take the champion down
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
         shadow = Shadow(database, self.metrics)
@@ -217,14 +227,14 @@ class Runtime:
 
 
 def trained_settings(settings: Settings, bundle: Bundle) -> Settings:
-    """The settings with those of the training where a score depends on them: what events and interests mean."""
+    """The settings, with `events` and `interests` as they were in training, since scores depend on them."""
     events = EventSettings.model_validate(bundle.manifest["events"])
     interests = InterestSettings.model_validate(bundle.manifest["interests"])
     return settings.model_copy(update={"events": events, "interests": interests})
 
 
 def _size(spool: Spool) -> Size:
-    """What of the spool is told; no number when it cannot be read."""
+    """The size of the spool for the metrics; NaN when it cannot be read."""
     try:
         return spool.size()
     except SpoolError as error:

@@ -1,22 +1,27 @@
-"""The Bento: one service, one process, our ASGI app inside."""
+"""The Bento: one service with one worker process, which serves our ASGI app."""
 
 import os
 
 from serving.process import garbage
 
-garbage.gc_for_loading()  # BentoML is much
+garbage.gc_for_loading()  # importing BentoML allocates a lot
 import bentoml  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 
 class OwnApp(bentoml.Service):
-    """A service whose worker answers by our app alone, past BentoML's routes and middlewares, which would take longer
-    to load than most of our own, and longer than most answers. BentoML still manages the processes."""
+    """A BentoML service whose worker serves our ASGI app directly.
+
+    It bypasses BentoML's own routes and middleware, which take longer to load than most of our code and would add
+    more latency than most requests take. BentoML still manages the processes.
+    """
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """Imports the app here, as the process that starts the worker has no need of it."""
+        """Builds the app. Imports are local: the parent process, which only starts the worker, needs none of them."""
         garbage.gc_for_loading()
-        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # one worker counts in memory, not in files beside others
+        os.environ.pop(
+            "PROMETHEUS_MULTIPROC_DIR", None
+        )  # a single worker keeps its metrics in memory, not in shared files
         from serving.http.app import make_app
         from serving.runtime import Runtime
         from serving.telemetry import logs
@@ -29,4 +34,4 @@ class Duotempo:
     """Recommendations that fuse a person's long-term and short-term interests."""
 
 
-garbage.gc_for_serving()  # that is all in the process that starts the worker
+garbage.gc_for_serving()  # the parent process loads nothing else

@@ -1,4 +1,4 @@
-"""What a caller is told when something is wrong: {"error": {"code", "message", "field"}}."""
+"""Error responses: {"error": {"code", "message", "field"}}."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from serving.contract.responses import Json
 
 RETRY_SECONDS = "2"
 CLIENT_CLOSED = 499
-"""The status that is counted of a caller who hung up, as nginx has it; nobody is there to read it."""
+"""Status in logs and metrics of a request whose client disconnected, as in nginx; no client receives it."""
 
 
 class ApiError(Exception):
-    """An error that the caller is told, in words that name the input and say how to fix it."""
+    """An error response; its message names the input and says how to fix it."""
 
     def __init__(
         self,
@@ -35,15 +35,15 @@ class ApiError(Exception):
 
 
 def unavailable(code: str, message: str) -> ApiError:
-    """503, with the time after which to try again."""
+    """A 503 error with a Retry-After header."""
     return ApiError(503, code, message, headers={"Retry-After": RETRY_SECONDS})
 
 
 def invalid(error: ValidationError) -> ApiError:
-    """400 for a body that is no JSON, 422 for a wrong field (the first one), by its path."""
+    """400 for a body that is not JSON, 422 for the first invalid field, named by its path."""
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, "broken_json", f"the body is no JSON: {first['msg']}")
+        return ApiError(400, "broken_json", f"the body is not valid JSON: {first['msg']}")
     field = ".".join(str(part) for part in first["loc"]) or None
     message = first["msg"].removeprefix("Value error, ")
     return ApiError(422, "invalid", f"{field or 'body'}: {message}", field)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description, made of the models of requests and answers."""
+"""Generates the OpenAPI 3.1 document from the request and response models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,15 @@ SERIALIZATION: Literal["serialization"] = "serialization"
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path. `answer` None means plain text."""
+    """One method of one path, as the OpenAPI document describes it.
+
+    Attributes:
+        answer: Model of the response; None means plain text.
+        may_be_unknown: Whether it responds 404 to an unknown item.
+        unavailable_when: When it responds 503, besides before the service is ready.
+        scope: Scope that the API key needs; None means public.
+        takes_sign_in_token: Whether it takes the token of a sign-in link.
+    """
 
     method: str
     path: str
@@ -28,40 +36,37 @@ class Operation:
     query: type[BaseModel] | None = None
     may_be_unknown: bool = False
     unavailable_when: str | None = None
-    """What it cannot answer without, beside a bundle."""
     scope: str | None = None
-    """What a key must be for; None: open to all."""
     takes_sign_in_token: bool = False
-    """Whether it takes the token of a link."""
 
     def statuses(self) -> dict[int, str]:
-        """The errors that a caller may meet."""
+        """The error responses, description by status."""
         errors: dict[int, str] = {}
         if self.body:
             errors |= {
-                400: "the body is no JSON",
+                400: "the body is not valid JSON",
                 413: "the body is larger than 1 MiB",
-                415: "the body is no JSON by its type",
+                415: "the content type is not application/json",
             }
         if self.body or self.query:
-            errors[422] = "a field is wrong; `field` says which"
+            errors[422] = "a field is invalid; `field` names it"
             errors[503] = (
                 "not ready" + (f", or {self.unavailable_when}" if self.unavailable_when else "") + "; see Retry-After"
             )
         if self.may_be_unknown:
-            errors[404] = "no such item"
+            errors[404] = "unknown item"
         if self.scope:
-            errors[401] = f"no good key; it needs one of the scope {self.scope}"
-            errors[403] = "the key is for something else"
+            errors[401] = f"no valid API key; it needs the scope {self.scope}"
+            errors[403] = "the API key lacks the scope"
             errors[429] = "too many requests; see Retry-After"
         if self.takes_sign_in_token:
-            errors[401] = "the link was used, or its time is over"
+            errors[401] = "the sign-in link was used already or has expired"
             errors[429] = "too many requests; see Retry-After"
         return dict(sorted(errors.items()))
 
 
 def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The whole description, as JSON-ready data."""
+    """The whole document, JSON-serialisable."""
     bodies = [(operation.body, VALIDATION) for operation in operations if operation.body]
     answers = [(operation.answer, SERIALIZATION) for operation in operations if operation.answer]
     _, definitions = models_json_schema([*bodies, *answers, (ErrorAnswer, SERIALIZATION)], ref_template=REFERENCE)

@@ -1,6 +1,7 @@
-"""What the service accepts. An unknown field is an error, so that a typing error never passes silently.
+"""Request models. An unknown field is an error, so that a typo never passes silently.
 
-Lists are read up to their first error (`fail_fast`): a caller is told one, and a hundred thousand would take a second.
+Lists are validated up to their first error (`fail_fast`): the response names one error, and collecting a hundred
+thousand takes a second.
 """
 
 from typing import Annotated, NotRequired
@@ -39,7 +40,7 @@ def _seconds(value: float) -> float:
 
 def _known_event(name: str) -> str:
     if name not in EVENTS:
-        raise ValueError(f"{name!r} is none of {', '.join(EVENTS)}")
+        raise ValueError(f"{name!r} is not one of {', '.join(EVENTS)}")
     return name
 
 
@@ -51,7 +52,7 @@ def _at_most_max_k(k: int, info: ValidationInfo) -> int:
 
 
 def _sound_id(given: object) -> object:
-    """Cleaned as at ingest; what is no text and no integer is left for pydantic to refuse."""
+    """Cleans an id by the rules of ingestion; leaves values other than strings and integers for pydantic to reject."""
     if isinstance(given, bool) or not isinstance(given, str | int):
         return given
     return sound_id(given)
@@ -72,7 +73,7 @@ def _sound_category(given: str) -> str:
 
 def _plain_digits(given: object) -> object:
     if isinstance(given, str) and not (given.isascii() and given.isdigit()):
-        raise ValueError("is no whole number")
+        raise ValueError("is not a whole number")
     return given
 
 
@@ -80,7 +81,7 @@ IDENTIFIER = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID},
 Identifier = Annotated[str, BeforeValidator(_sound_id), WithJsonSchema(IDENTIFIER)]
 UserId = Annotated[PersonId, PlainValidator(_person), WithJsonSchema(IDENTIFIER)]
 RawId = Annotated[str | StrictInt, Field(union_mode="left_to_right")]
-"""Of a row that is rejected alone where it is wrong."""
+"""An id in a batch row, not validated here: an invalid row is rejected without failing the request."""
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_sound_category)]
 Limit = Annotated[int, BeforeValidator(_plain_digits), Field(ge=1, le=MAX_BATCH)]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(_seconds)]
@@ -128,12 +129,12 @@ class RecommendRequest(Body):
         default_factory=list,
         fail_fast=True,
         max_length=MAX_CONTEXT,
-        description="What the user does right now; counts in this answer and is not stored.",
+        description="Events of the current session; they count for this response and are not stored.",
     )
     filters: RecommendFilters = Field(default_factory=lambda: NO_FILTERS)
     strategy: Strategy | None = None
     diversity: float | None = Field(
-        None, ge=0, le=1, description="Weight of variety against score; the setting `ranking.diversity`, when absent."
+        None, ge=0, le=1, description="Weight of diversity against score; the setting `ranking.diversity`, when absent."
     )
     explain: bool = False
 
@@ -145,7 +146,7 @@ class SimilarRequest(Body):
 
 @with_config(STRICT)
 class FeedbackEvent(TypedDict):
-    """Typed loosely on purpose: a bad row is rejected alone, by the same rules as at ingest."""
+    """Typed loosely on purpose: an invalid row is rejected individually, by the rules of ingestion."""
 
     user_id: RawId
     item_id: RawId
@@ -159,8 +160,8 @@ class FeedbackEvent(TypedDict):
     event_id: Annotated[
         NotRequired[RawId | None],
         Field(
-            description="Makes a retry harmless: the same id is stored once. Derived from the content and the time "
-            "when absent."
+            description="Makes a retry idempotent: an id is stored once. When absent, it is derived from the content "
+            "and the time."
         ),
     ]
     value: NotRequired[float | str | None]
@@ -168,23 +169,23 @@ class FeedbackEvent(TypedDict):
     timestamp: Annotated[
         NotRequired[float | str | None],
         Field(
-            description="Seconds since 1970 or ISO 8601; now, when absent: a retry then needs an `event_id` to be "
-            "harmless."
+            description="Seconds since 1970 or ISO 8601; now, when absent: a retry is then idempotent only with an "
+            "`event_id`."
         ),
     ]
     request_id: Annotated[
-        NotRequired[str | None], Field(description="The `request_id` of the answer of /recommend that showed the item.")
+        NotRequired[str | None], Field(description="The `request_id` of the /recommend response that showed the item.")
     ]
 
 
 class FeedbackRequest(Body):
-    model_config = ConfigDict(cache_strings="keys")  # few of the values come again soon
+    model_config = ConfigDict(cache_strings="keys")  # few values repeat within a short time
 
     events: list[FeedbackEvent] = Field(fail_fast=True, min_length=1, max_length=MAX_BATCH)
 
 
 class CatalogueItem(Body):
-    """Typed loosely on purpose, like FeedbackEvent."""
+    """Typed loosely on purpose, like FeedbackEvent: an invalid row is rejected individually."""
 
     item_id: RawId
     title: str = ""
@@ -200,7 +201,7 @@ class ItemsRequest(Body):
 
 
 class Query(Body):
-    model_config = ConfigDict(strict=False)  # all that a query holds is text
+    model_config = ConfigDict(strict=False)  # query parameters arrive as strings
 
 
 class UsersQuery(Query):
@@ -209,7 +210,7 @@ class UsersQuery(Query):
 
 class ItemsQuery(Query):
     query: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = Field(
-        "", description="Part of a title; all items, when empty."
+        "", description="Substring of the title; all items, when empty."
     )
     limit: Limit = 20
 
@@ -221,7 +222,7 @@ class PersonRequest(Body):
 class ConsentRequest(Body):
     user_id: UserId
     consent: bool = Field(
-        description="Whether this user's events may be kept and used. True also lets a forgotten user come back."
+        description="Whether this user's events may be stored and used. True also re-admits a forgotten user."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the service answers, as models: the OpenAPI is made of them, and the tests hold every answer against them."""
+"""Response models: the OpenAPI document is generated from them, and the tests validate responses against them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Answer(BaseModel):
 
 
 class Because(Answer):
-    """An item of the user's history, and by how much this score would fall without it."""
+    """An item of the user's history, and by how much the score would drop without it."""
 
     item_id: str
     title: str
@@ -22,30 +22,32 @@ class Because(Answer):
 
 
 class Why(Answer):
-    """Why this item for this person. The shares are of the positive parts of the score and add up to 1."""
+    """Explanation of a recommendation. The shares are of the positive parts of the score and sum to 1."""
 
     long: float = Field(description="Share of the long-term interest.")
     short: float = Field(description="Share of the short-term interest.")
-    content: float = Field(description="Share of the likeness of texts (strategy content).")
-    collaborative: float = Field(description="Share of people who had the same items.")
+    content: float = Field(description="Share of the text similarity (strategy `content`).")
+    collaborative: float = Field(description="Share of the collaborative part: users with the same items.")
     popularity: float
     because: list[Because]
-    keywords: list[str] = Field(description="Keywords of the item that are also the user's.")
+    keywords: list[str] = Field(description="Keywords that the item shares with the user's history.")
     categories: list[str]
-    trend: bool = Field(description="The item is among the most wanted of the last 7 days.")
+    trend: bool = Field(description="The item is among the most popular of the last 7 days.")
     text_similarity: float = Field(
-        description="Cosine of the item's text and what the user reads, -1 to 1; 0 where either has no text."
+        description="Cosine similarity of the item's text and the user's text, -1 to 1; 0 if either has none."
     )
     text: str
 
 
 class Interest(Answer):
     long_weight: float = Field(
-        description="How much of this answer is long-term interest; 0 when nothing is known of the user."
+        description="Share of the long-term interest in this response; 0 for a user without events."
     )
     short_weight: float
-    long: list[str] = Field(description="Words for the long-term interest.")
-    short: list[str] = Field(description="Words for the short-term one: of the last days, else of the latest events.")
+    long: list[str] = Field(description="Terms that describe the long-term interest.")
+    short: list[str] = Field(
+        description="Terms that describe the short-term interest: of the last days, else of the latest events."
+    )
 
 
 class RecommendedItem(Answer):
@@ -62,8 +64,8 @@ class RecommendAnswer(Answer):
     model_version: str
     variant: str
     degraded: bool = Field(
-        description="True when the database did not answer, so that the list knows what was known last, or is not"
-        " noted yet as shown; and while feedback of this user waits for it."
+        description="True when the database is away: the list uses the last cached history, or its impression is not"
+        " stored yet; and while feedback of this user is in the spool."
     )
     user_state: str = Field(json_schema_extra={"enum": ["known", "new", "anonymous"]})
     interest: Interest
@@ -76,24 +78,23 @@ class RejectedRow(Answer):
 
 
 class FeedbackAnswer(Answer):
-    """Each row of the batch is counted once."""
+    """Each row of the batch is counted exactly once."""
 
     accepted: int = Field(description="Stored in Postgres.")
-    duplicates: int = Field(description="There already.")
+    duplicates: int = Field(description="Stored already.")
     rejected: list[RejectedRow]
     spooled: int = Field(
         0,
-        description="Safe on the service's disk, since Postgres is away, and used at once; stored as soon as it "
-        "is back. Of an item that the catalogue lacks, or a user who does not consent, the row is "
-        "then rejected all the same.",
+        description="Spooled to the service's disk because Postgres is away; they count at once and are stored "
+        "when it is back. A row of an unknown item, or of a user without consent, is rejected only then.",
     )
-    dropped: int = Field(0, description="Of the rejected rows, so many are not kept in quarantine: the last ones.")
+    dropped: int = Field(0, description="Rejected rows that are not kept in quarantine: those over its limit.")
 
 
 class ItemsAnswer(Answer):
     accepted: int
     rejected: list[RejectedRow]
-    dropped: int = Field(0, description="Of the rejected rows, so many are not kept in quarantine: the last ones.")
+    dropped: int = Field(0, description="Rejected rows that are not kept in quarantine: those over its limit.")
 
 
 class SimilarItem(Answer):
@@ -133,19 +134,21 @@ class KnownUsers(Answer):
 
 class ForgetAnswer(Answer):
     erasure_id: int
-    found: bool = Field(description="Whether anything was held of this user; a tombstone stands in any case.")
+    found: bool = Field(description="Whether any data of this user was stored; a tombstone is kept in either case.")
     removed: dict[str, int] = Field(
-        description="Rows that went, by table, and from the spool. Snapshots, training runs and caches follow "
-        "within a quarter of an hour."
+        description="Rows deleted by table and from the spool. Snapshots, training runs and caches follow "
+        "within 15 minutes."
     )
 
 
 class ExportAnswer(Answer):
-    """The rows of every table that names the user, and what waits in the spool."""
+    """The rows of every table that names the user, and the user's spooled feedback."""
 
-    user_id: str = Field(description="As the store knows the user.")
+    user_id: str = Field(description="The id or pseudonym under which the user is stored.")
     excluded_reason: str | None = Field(description="Why nothing is stored of this user.")
-    nothing_is_kept_because: str | None = Field(description="As `excluded_reason`; goes with the next release.")
+    nothing_is_kept_because: str | None = Field(
+        description="Deprecated: the same as `excluded_reason`; removed in the next release."
+    )
     user: list[dict[str, Any]]
     events: list[dict[str, Any]]
     impressions: list[dict[str, Any]]
@@ -166,25 +169,25 @@ class SignedIn(Answer):
 class InForce(Answer):
     variant: str = Field(json_schema_extra={"enum": ["champion", "canary", "challenger", "shadow"]})
     model_version: str
-    share: float = Field(description="Of the users; of the requests for a shadow. The champion has all who are left.")
+    share: float = Field(
+        description="Share of the users; for a shadow, of the requests. The champion serves all remaining users."
+    )
 
 
 class Ready(Answer):
     ready: bool
-    model_version: str | None = Field(description="Of the champion.")
-    missing: list[str] = Field(description="What the service waits for, in words.")
-    loading: bool = Field(description="It is still being read whether anything is missing.")
-    versions: list[str] = Field(description="Those that can answer.")
+    model_version: str | None = Field(description="The champion's version.")
+    missing: list[str] = Field(description="Why the service is not ready.")
+    loading: bool = Field(description="Whether the bundles are still being loaded.")
+    versions: list[str] = Field(description="Versions that can serve requests.")
     variants: list[InForce]
-    notes: list[str] = Field(
-        description="What was asked for and cannot be, such as a version that this service does not hold."
-    )
+    notes: list[str] = Field(description="Warnings, such as a requested version that this service does not hold.")
 
 
 class Live(Answer):
     alive: bool
     platform: str | None
-    """Whose service this is, on one machine."""
+    """Id of the platform on one machine that runs this service."""
 
 
 class Error(Answer):
@@ -198,7 +201,7 @@ class ErrorAnswer(Answer):
 
 
 class Json(Response):
-    """By orjson: a time as ISO 8601, a number that is not finite as null."""
+    """A JSON response by orjson: datetimes as ISO 8601, NaN and infinities as null."""
 
     media_type = "application/json"
 
@@ -207,5 +210,5 @@ class Json(Response):
 
 
 def as_fragment(content: Any) -> orjson.Fragment:
-    """JSON that is written once, to be a part of many answers."""
+    """Serialises content once, to be embedded in many responses."""
     return orjson.Fragment(orjson.dumps(content, option=OPTIONS))

@@ -40,11 +40,11 @@ class Access:
 
     @property
     def timeout_seconds(self) -> float:
-        """What a request may take."""
+        """Seconds after which a request is answered with 503."""
         return self._runtime.parts.settings.security.timeout_seconds
 
     async def poll_keys(self, loading: "asyncio.Task[None]") -> None:
-        """Keeps the keys fresh, once the service is loaded."""
+        """Polls the API keys, once the service is loaded."""
         await asyncio.wait([loading])
         if loading.exception() is None:
             await self.key_ring.poll()
@@ -65,7 +65,7 @@ def protected(operation: Operation, handler: Handler, access: Access) -> Handler
 
 
 async def with_timeout(response: Awaitable[Response], seconds: float) -> Response:
-    """The response. Raises ApiError (503) after so many seconds; the result of a thread that runs on is lost."""
+    """The response. Raises ApiError (503) after `seconds`; a worker thread keeps running, but its result is lost."""
     try:
         async with asyncio.timeout(seconds) as limit:
             return await response

@@ -1,4 +1,4 @@
-"""The HTTP face: routes, limits, error shapes. What it answers is computed elsewhere, in threads."""
+"""The ASGI app: routes, handlers and error responses. Blocking work runs in threads."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ Result = TypeVar("Result")
 
 
 def make_app(runtime: Runtime) -> Starlette:
-    """The ASGI app. It loads the runtime in the background once it is started."""
+    """The ASGI app, which loads the runtime in the background on startup."""
     access = Access(runtime)
     operations = Handlers(runtime, access).operations()
     document = openapi([operation for operation, _ in operations])
@@ -74,7 +74,7 @@ def make_app(runtime: Runtime) -> Starlette:
         loading.add_done_callback(loaded)
         await warm_standby(app, drain)
         polling = asyncio.create_task(access.poll_keys(loading))
-        if READY_FILE in os.environ:  # another Bento answers as long as this one does not
+        if READY_FILE in os.environ:  # the previous Bento serves until this one is ready
             await loading
             write_ready_file()
         yield
@@ -97,13 +97,13 @@ def make_app(runtime: Runtime) -> Starlette:
         },
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # it would lead to whatever Host the caller named
+    app.router.redirect_slashes = False  # a redirect would point to whatever Host header the client sent
     return app
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """One method a route; the table below is also what the OpenAPI is made of."""
+    """One method per route; the OpenAPI document is generated from the table of operations."""
 
     runtime: Runtime
     access: Access
@@ -112,30 +112,30 @@ class Handlers:
         return [
             (
                 Operation(
-                    "POST", "/recommend", "Recommendations for a user, live", responses.RecommendAnswer,
+                    "POST", "/recommend", "Live recommendations for a user", responses.RecommendAnswer,
                     body=requests.RecommendRequest, scope=RECOMMEND,
                 ),
                 self.recommend,
             ),
             (
                 Operation(
-                    "POST", "/feedback", "Keep what users did; answered after the commit, or, while Postgres is away, "
-                    "once it is safe on the disk", responses.FeedbackAnswer, body=requests.FeedbackRequest,
+                    "POST", "/feedback", "Store user events; answered after the commit or, while Postgres is away, "
+                    "once they are safe in the spool on disk", responses.FeedbackAnswer, body=requests.FeedbackRequest,
                     unavailable_when="Postgres is away and the spool is full", scope=FEEDBACK,
                 ),
                 self.feedback,
             ),
             (
                 Operation(
-                    "POST", "/similar", "Items like an item", responses.SimilarAnswer, body=requests.SimilarRequest,
-                    may_be_unknown=True, scope=RECOMMEND,
+                    "POST", "/similar", "Items similar to an item", responses.SimilarAnswer,
+                    body=requests.SimilarRequest, may_be_unknown=True, scope=RECOMMEND,
                 ),
                 self.similar,
             ),
             (
                 Operation(
-                    "POST", "/items", "Add or replace items of the catalogue; a new one is recommended by its text "
-                    "within seconds, a changed title or availability from the next answer on", responses.ItemsAnswer,
+                    "POST", "/items", "Add or replace catalogue items; a new one is recommended by its text within "
+                    "seconds, a changed title or availability counts from the next response", responses.ItemsAnswer,
                     body=requests.ItemsRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.upsert_items,
@@ -149,43 +149,42 @@ class Handlers:
             ),
             (
                 Operation(
-                    "GET", "/users", "Some known users, the most active first", responses.KnownUsers,
+                    "GET", "/users", "Users with events, the most active first", responses.KnownUsers,
                     query=requests.UsersQuery, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.users,
             ),
             (
                 Operation(
-                    "POST", "/forget", "Erase a user: out of every table at once, then out of the files",
+                    "POST", "/forget", "Erase a user: from every table at once, then from the files",
                     responses.ForgetAnswer, body=requests.PersonRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.forget,
             ),
             (
                 Operation(
-                    "POST", "/export", "Everything that is held of a user", responses.ExportAnswer,
+                    "POST", "/export", "Export all data stored about a user", responses.ExportAnswer,
                     body=requests.PersonRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.export,
             ),
             (
                 Operation(
-                    "POST", "/consent", "Whether a user's events may be kept and used", responses.ConsentAnswer,
+                    "POST", "/consent", "Set whether a user's events may be stored and used", responses.ConsentAnswer,
                     body=requests.ConsentRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.consent,
             ),
             (
                 Operation(
-                    "POST", "/session", "Sign a browser in with the token of `duotempo open store`, once; the cookie "
-                    "is its key", responses.SignedIn, body=requests.SignInRequest, unavailable_when=AWAY,
-                    takes_sign_in_token=True,
+                    "POST", "/session", "Exchange the one-time token of `duotempo open store` for a session cookie",
+                    responses.SignedIn, body=requests.SignInRequest, unavailable_when=AWAY, takes_sign_in_token=True,
                 ),
                 self.sign_in,
             ),
-            (Operation("GET", "/livez", "Is the process alive?", responses.Live), self.livez),
+            (Operation("GET", "/livez", "Liveness probe", responses.Live), self.livez),
             (
-                Operation("GET", "/readyz", "Can it answer? 503 and what is missing, if not", responses.Ready),
+                Operation("GET", "/readyz", "Readiness probe; 503 with what is missing, if not ready", responses.Ready),
                 self.readyz,
             ),
             (Operation("GET", "/metrics", "Prometheus metrics", None), self.metrics),
@@ -248,7 +247,7 @@ class Handlers:
         body = await read_body(request, requests.SignInRequest, parts)
         key = await self._read(lambda connection: sign_in(connection, body.token))
         if key is None:
-            message = "the link was used, or its time is over: `duotempo open store` makes another one"
+            message = "the link was used already or has expired: `duotempo open store` makes a new one"
             raise ApiError(401, "no_link", message, "token")
         await self.access.key_ring.read()
         response = Json({"signed_in": True})
@@ -278,7 +277,7 @@ class Handlers:
 
 
 def _routes(operations: Sequence[tuple[Operation, Handler]], access: Access) -> list[Route]:
-    """One route a path, so that a wrong method is told all the right ones."""
+    """One route per path, so that the 405 response to a wrong method lists all allowed ones."""
     paths: dict[str, dict[str, Handler]] = {}
     for operation, handler in operations:
         wrapped = protected(operation, handler, access) if operation.scope or operation.takes_sign_in_token else handler
@@ -288,7 +287,7 @@ def _routes(operations: Sequence[tuple[Operation, Handler]], access: Access) -> 
 
 @dataclass(frozen=True)
 class _ByMethod:
-    """The handlers of a path, as an ASGI app: what they raise is answered once, by the middleware of all routes."""
+    """The handlers of one path as an ASGI app; the app's exception handlers turn what they raise into responses."""
 
     handlers: dict[str, Handler]
 
@@ -304,21 +303,19 @@ async def _api_error(_: Request, error: Exception) -> Response:
 
 
 async def _privacy_error(_: Request, error: Exception) -> Response:
-    """Nothing is read or stored of anybody with a wrong key, or none, of the keyed hashes."""
+    """503: without the right privacy key (of the keyed hashes) no user data is read or stored."""
     logger.error("%s", error)
-    return unavailable(
-        "privacy_key", "the service has not the privacy key that its store needs; its log says more"
-    ).response()
+    return unavailable("privacy_key", "the service lacks the privacy key that its store needs; see its log").response()
 
 
 async def _spool_error(_: Request, error: Exception) -> Response:
     logger.error("%s", error)
-    return unavailable("spool", "the service cannot use its disk; its log says more").response()
+    return unavailable("spool", "the service cannot use its spool disk; see its log").response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.scope["path"]  # an URL would be made of the caller's Host, whatever that is
+    path = request.scope["path"]  # request.url would contain the client's Host header, which may be anything
     errors = {404: ("not_found", f"there is nothing at {path}; /docs lists the routes")}
     errors[405] = ("method_not_allowed", f"{path} does not take {request.method}; /docs lists the methods")
     code, message = errors.get(error.status_code, ("http_error", error.detail))
@@ -326,6 +323,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """The log has the traceback; the caller sees none of it."""
+    """500: the traceback goes to the log, never to the client."""
     logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    return ApiError(500, "internal", "the service failed; its log says why").response()
+    return ApiError(500, "internal", "internal error; see the log of the service").response()

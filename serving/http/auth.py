@@ -1,4 +1,4 @@
-"""Authentication, scopes and rate limits, checked before anything of a request is read."""
+"""Authentication, scopes and rate limits, checked before the body of a request is read."""
 
 import asyncio
 import logging
@@ -20,28 +20,28 @@ from serving.http.rate_limit import Buckets, Quotas
 from serving.storage.postgres import Database, DatabaseAway
 
 OWN_ORIGIN = frozenset({"same-origin", "none"})
-"""What a browser says of requests that no foreign page began. A page at another port of this machine is such a one,
-though the cookie would come along."""
+"""Values of Sec-Fetch-Site for requests of our own page. `same-site` is not among them: it covers pages at other ports
+of this host, whose requests carry the cookie too."""
 SCHEME = "bearer"
 LOCAL = "local"
 PROXY_HEADERS = frozenset(
     {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"forwarded", b"via"}
 )
-"""Headers that a proxy adds, each a sign that somebody else asks."""
+"""Headers added by proxies: a request with one of them is not treated as local."""
 MAX_HOST_LENGTH = 255
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 logger = logging.getLogger(__name__)
 
 
 def session_key(request: HTTPConnection) -> str:
-    """The key of the session that a request of our own page belongs to, empty where there is none."""
+    """The key in the session cookie, if our own page sent the request; else empty."""
     if request.headers.get("sec-fetch-site", "none") not in OWN_ORIGIN:
         return ""
     return request.cookies.get(_cookie_name(request), "")
 
 
 def begin_session(request: HTTPConnection, response: Response, key: str) -> None:
-    """Has the browser keep the key until the session ends."""
+    """Sets the session cookie, which holds the key."""
     response.set_cookie(
         _cookie_name(request),
         key,
@@ -53,23 +53,26 @@ def begin_session(request: HTTPConnection, response: Response, key: str) -> None
 
 
 def _cookie_name(request: HTTPConnection) -> str:
-    """Another one for each port, as a browser has the same cookies for all ports of a machine."""
+    """The cookie name, distinct per port: browsers share cookies between all ports of a host."""
     server = request.scope.get("server")
     return f"duotempo-{server[1] if server else 0}"
 
 
 class KeyRing:
-    """The keys as Postgres had them last. While it is away the last known ones go on, revoked ones too."""
+    """Cached API keys. While Postgres is away the last known keys stay valid, including ones revoked since."""
 
     def __init__(self, database: Database, seconds: float) -> None:
-        """seconds: between two reads."""
+        """
+        Args:
+            seconds: Refresh interval.
+        """
         self._database = database
         self._seconds = seconds
         self._first_read = asyncio.Lock()
         self._keys: Mapping[str, Key] | None = None
 
     async def keys(self) -> Mapping[str, Key]:
-        """Raises ApiError (503) as long as they could never be read."""
+        """The keys by id. Raises ApiError (503) until they have been read once."""
         if self._keys is None:
             async with self._first_read:
                 if self._keys is None:
@@ -79,13 +82,13 @@ class KeyRing:
         return self._keys
 
     async def poll(self) -> None:
-        """Reads them again and again."""
+        """Refreshes the keys at a fixed interval, until cancelled."""
         while True:
             await self.read()
             await asyncio.sleep(self._seconds)
 
     async def read(self) -> None:
-        """Reads them again, if Postgres is there."""
+        """Refreshes the keys; keeps the cached ones when Postgres is away."""
         try:
             self._keys = await run_in_threadpool(self._read_keys)
         except DatabaseAway as error:
@@ -107,9 +110,16 @@ class AuthGate:
         self._quotas = Quotas(settings.caller_events, settings.caller_users, settings.caller_items)
 
     async def admit(self, request: HTTPConnection, scope: str) -> str:
-        """The caller's name. What only an administrator may asks everybody for a key, those who are trusted too.
+        """Authenticates a request and applies the caller's rate limit.
 
-        Raises ApiError: 401 without a good key, 403 with one of other scopes, 429, 503 (keys unknown).
+        The scope `admin` always needs a key, even from trusted local callers.
+
+        Returns:
+            The caller's name for rate limits and quotas: key id, IP address, or `local` for a trusted one.
+
+        Raises:
+            ApiError: 401 without a valid key, 403 if the key lacks the scope, 429 over the rate limit, 503 while no
+                keys have been read.
         """
         trusted = is_smoke_test(request) or (self._settings.trust_local and is_local(request))
         if scope == ADMIN or (self._settings.require_keys and not trusted):
@@ -121,24 +131,24 @@ class AuthGate:
         return caller
 
     def admit_anonymous(self, request: HTTPConnection) -> None:
-        """Raises ApiError (429) where too many come from one address."""
+        """Applies the rate limit of the client's IP address. Raises ApiError (429)."""
         self._limit_rate(_address(request))
 
     def admit_users(self, caller: str, user_ids: Iterable[str]) -> None:
-        """Raises ApiError (429) where one of the users was asked about too often."""
+        """Applies the rate limit of each user in the request. Raises ApiError (429)."""
         if caller != LOCAL:
             for user in set(user_ids):
                 _raise_if_limited(self._users.wait(user), "too many requests about this user")
 
     def admit_events(self, caller: str, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
-        """Raises ApiError (429) where a caller tells more within an hour than one may; then none of it counts."""
+        """Applies the caller's hourly feedback quotas. Raises ApiError (429); the refused events do not count."""
         if caller != LOCAL and (exceeded := self._quotas.exceeded(caller, user_ids, item_ids)):
             what, limit, seconds = exceeded
-            why = f"more than {limit:,} {what} told within an hour (setting security.caller_{what})"
+            why = f"more than {limit:,} {what} sent within an hour (setting security.caller_{what})"
             _raise_if_limited(seconds, why)
 
     def _limit_rate(self, caller: str) -> None:
-        _raise_if_limited(self._callers.wait(caller), "too many requests of this caller")
+        _raise_if_limited(self._callers.wait(caller), "too many requests from this caller")
 
     async def _authenticate(self, request: HTTPConnection, scope: str) -> Key:
         presented = _bearer(request)
@@ -147,7 +157,7 @@ class AuthGate:
         key = verify(await self._ring.keys(), presented, datetime.now(UTC)) if presented else None
         if key is None:
             message = (
-                "this needs a key: send `Authorization: Bearer KEY`; `duotempo keys create` makes one, and "
+                "an API key is required: send `Authorization: Bearer KEY`; `duotempo keys create` makes one, and "
                 "`duotempo open store` signs the page in"
             )
             raise ApiError(401, "no_key", message, headers={"WWW-Authenticate": "Bearer"})
@@ -157,16 +167,16 @@ class AuthGate:
 
 
 def is_smoke_test(request: HTTPConnection) -> bool:
-    """Whether it came by the Unix socket of a smoke test, which only the deployment can open."""
+    """Whether the request came over the Unix socket of a smoke test, which only the deployment can open."""
     server = request.scope.get("server")
     return server is not None and server[1] is None
 
 
 def is_local(request: HTTPConnection) -> bool:
-    """Whether the caller is on this machine, asks for it by such a name, and by no proxy.
+    """Whether a request comes from this machine, names it in its Host header, and passed no proxy.
 
-    The name counts too: a foreign page whose name was made to point here (DNS rebinding) asks by another one. A proxy
-    on this machine is told by the headers that it adds, or by HTTP/1.0, which some speak where nothing else is said.
+    The Host check prevents DNS rebinding, where a foreign page's name resolves to this machine. A proxy on this
+    machine is detected by the headers that it adds, or by HTTP/1.0, which some use by default.
     """
     names = []
     for name, value in request.scope["headers"]:
@@ -191,7 +201,7 @@ def _address(request: HTTPConnection) -> str:
 
 
 def _bearer(request: HTTPConnection) -> str | None:
-    """The key that the header presents, an empty one where it is no such header; None where there is none."""
+    """The bearer token; empty if the Authorization header is malformed, None if there is none."""
     headers = request.headers.getlist("authorization")
     if not headers:
         return None

@@ -1,4 +1,4 @@
-"""What a request says, as a model."""
+"""Parses and validates request bodies and query strings."""
 
 import json
 from typing import Any, TypeVar
@@ -12,17 +12,20 @@ from serving.runtime import Parts
 MAX_BODY = 1 << 20
 MAX_QUERY = 4096
 MAX_FIELDS = 32
-"""Of an object; none that is known has half as many. Each wrong one would be an error of its own to be made."""
+"""Fields of a JSON object: over twice what any model has. Pydantic would build an error for each unknown field."""
 SMALL_BODY = 16 * 1024
-"""Bytes that do not hold enough wrong fields to keep other callers waiting."""
+"""Bytes below which a body is not checked for MAX_FIELDS: too small to stall other requests."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(request: Request, model: type[Model], parts: Parts) -> Model:
-    """The body as a model. Raises ApiError: 400 no JSON, 413 too large, 415 another type, 422 a wrong field, 499 no
-    whole body.
+    """Reads and validates a JSON body.
 
-    The type must be named: a browser lets no foreign page send it without asking first.
+    The content type must be application/json: browsers send that from a foreign page only after a CORS preflight.
+
+    Raises:
+        ApiError: 400 not JSON, 413 too large, 415 another content type, 422 an invalid field, 499 the client
+            disconnected.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -46,26 +49,31 @@ async def _bytes(request: Request) -> bytes:
                 raise ApiError(413, "too_large", f"the body is larger than {MAX_BODY} bytes; send smaller batches")
             chunks.append(chunk)
     except ClientDisconnect as error:
-        raise ApiError(CLIENT_CLOSED, "hung_up", "the caller hung up in the middle of the body") from error
+        raise ApiError(CLIENT_CLOSED, "hung_up", "the client disconnected in the middle of the body") from error
     return b"".join(chunks)
 
 
 def _count_fields(content: bytes) -> None:
-    """Raises ApiError (422) where an object has far more fields than any that is known."""
+    """Raises ApiError (422) if an object has more than MAX_FIELDS fields, 400 if the body is not JSON."""
 
     def check(fields: list[tuple[str, Any]]) -> None:
         if len(fields) > MAX_FIELDS:
-            raise ApiError(422, "invalid", f"an object has {len(fields)} fields; see /docs for those that there are")
+            raise ApiError(
+                422,
+                "invalid",
+                f"an object has {len(fields)} fields, more than {MAX_FIELDS}; /docs lists the valid ones",
+            )
 
     try:
         json.loads(content, object_pairs_hook=check)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, "broken_json", f"the body is no JSON: {error}") from error
+        raise ApiError(400, "broken_json", f"the body is not valid JSON: {error}") from error
 
 
 def read_query(request: Request, model: type[Model]) -> Model:
+    """Validates the query string. Raises ApiError (422)."""
     if len(request.scope["query_string"]) > MAX_QUERY:
-        raise ApiError(422, "invalid", f"the query is longer than {MAX_QUERY} bytes")
+        raise ApiError(422, "invalid", f"the query string is longer than {MAX_QUERY} bytes")
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:

@@ -1,9 +1,9 @@
-"""Connections: how many may be open, and how long one may wait for its request.
+"""Connection limits and slow-client (slowloris) protection for uvicorn.
 
-A server accepts whoever connects and waits for a whole request without an end, and each connection takes one of the
-file descriptors that Postgres and the spool need too. Here a connection waits from when it is opened, or has its last
-answer, until its next request is whole. One whose head does not come in time is closed, and where too many are open
-the one that has waited longest makes room.
+uvicorn accepts every connection and waits for a request without a timeout, and each connection takes a file
+descriptor that Postgres and the spool need too. Here a connection counts as idle from its opening or last response
+until its next request is complete. It is closed if the request head does not arrive in time; when too many are open,
+the longest idle one is closed.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ import uvicorn
 from components.settings import SecuritySettings
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a head that are kept at most; twice what a request may have."""
+"""Bytes of a request head that are buffered at most; twice what the middleware accepts."""
 MAX_DESCRIPTORS = 65_536
 RESERVED_DESCRIPTORS = 256
-"""Descriptors that stay for what is no connection."""
+"""File descriptors reserved for everything but client connections."""
 CHECK_SECONDS = 1.0
 LOG_SECONDS = 60.0
-"""The log is told of no more often."""
+"""Minimum interval between log messages about closed connections."""
 logger = logging.getLogger(__name__)
 
 
 class Connections:
-    """Of the servers that it watches, all of one event loop."""
+    """Limits the connections of the watched servers, which share one event loop."""
 
     def __init__(self, limits: SecuritySettings) -> None:
         self.limits = limits
@@ -42,13 +42,16 @@ class Connections:
         self._logged_at = -LOG_SECONDS
 
     def watch(self, server: uvicorn.Server) -> None:
-        """Watches the connections that a server accepts from now on; none of them becomes a websocket."""
+        """Limits the connections that a server accepts from now on, and disables websockets."""
         self._max_open = _raise_descriptor_limit() - RESERVED_DESCRIPTORS
         server.config.http_protocol_class = _watched_protocol(server.config.http_protocol_class, self)
         server.config.ws_protocol_class = None
 
     def opened(self, connection: Any) -> None:
-        """Closes it at once where its address has too many, or another one where there are too many in all."""
+        """Registers a connection and enforces the limits.
+
+        Closes it if its address has too many, and the longest idle connections if there are too many in total.
+        """
         self._open.add(connection)
         self._waiting[connection] = time.monotonic()
         if address := _remote_address(connection):
@@ -62,12 +65,12 @@ class Connections:
             self._check_timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._close_late)
 
     def awaits_request(self, connection: Any) -> None:
-        """For its next request."""
+        """Marks a connection as idle: its response is sent."""
         if connection in self._open:
             self._waiting[connection] = time.monotonic()
 
     def request_received(self, connection: Any) -> None:
-        """Its request is whole."""
+        """Marks a connection as busy: its request is complete."""
         self._waiting.pop(connection, None)
 
     def closed(self, connection: Any) -> None:
@@ -80,7 +83,7 @@ class Connections:
                     del self._addresses[address]
 
     def _close_late(self) -> None:
-        """Closes those whose head is late. How long a body may take that is waited for is its handler's business."""
+        """Closes connections whose request head is overdue. Slow bodies are left to the timeout of the handler."""
         end = time.monotonic() - self.limits.head_seconds
         late = []
         for connection, since in self._waiting.items():
@@ -89,7 +92,7 @@ class Connections:
             if not connection.is_answering:
                 late.append(connection)
         for connection in late:
-            self._close(connection, "no whole head of a request came in time (security.head_seconds)")
+            self._close(connection, "a request head did not arrive in time (security.head_seconds)")
         self._check_timer = (
             asyncio.get_running_loop().call_later(CHECK_SECONDS, self._close_late) if self._open else None
         )
@@ -99,15 +102,15 @@ class Connections:
         connection.transport.abort()
         if time.monotonic() - self._logged_at >= LOG_SECONDS:
             self._logged_at = time.monotonic()
-            logger.warning("connections are closed: %s", why)
+            logger.warning("closing connections: %s", why)
 
 
 def _watched_protocol(base: Any, connections: Connections) -> Any:
-    """The protocol with its connections watched."""
+    """A subclass of the protocol that reports the state of its connections."""
 
     class Watched(base):
         head: int | None = 0
-        """Bytes of the head that is on its way; None from then on until its body is there and the answer is sent."""
+        """Bytes received of the current head; None from its end until body and response are complete."""
 
         @property
         def is_answering(self) -> bool:
@@ -124,7 +127,7 @@ def _watched_protocol(base: Any, connections: Connections) -> Any:
         def data_received(self, data: bytes) -> None:
             in_head = self.head is not None
             super().data_received(data)
-            if in_head and self.head is not None:  # what ended a body is none of the next head
+            if in_head and self.head is not None:  # the end of a body does not count as part of the next head
                 self.head += len(data)
                 if self.head > MAX_HEAD and not self.transport.is_closing():
                     self.send_400_response("The head of the request is too large.")
@@ -137,12 +140,12 @@ def _watched_protocol(base: Any, connections: Connections) -> Any:
             super().on_message_complete()
             if self.is_answering:
                 connections.request_received(self)
-            else:  # it was the rest of a body that nobody waited for
+            else:  # the unread rest of a body that was answered early
                 self.head = 0
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if not self.is_answering:  # else it was one of several requests that came together
+            if not self.is_answering:  # otherwise more pipelined requests follow
                 self.head = None if self.cycle.more_body else 0
                 connections.awaits_request(self)
 
@@ -157,12 +160,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _remote_address(connection: Any) -> str | None:
-    """The address of one who is not on this machine."""
+    """The client's IP address, None for loopback."""
     return None if connection.client is None or is_loopback(connection.client[0]) else connection.client[0]
 
 
 def _raise_descriptor_limit() -> int:
-    """How many this process may have, once it has asked for all that it may."""
+    """Raises the soft limit of open files as far as allowed; the new limit."""
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard_limit == resource.RLIM_INFINITY else min(hard_limit, MAX_DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard_limit))

@@ -1,4 +1,4 @@
-"""What happens to every request on its way through: named, measured, and answered with safe headers."""
+"""Middleware of every request: request id, metrics, access log, security headers."""
 
 import time
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ SECURITY_HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"cache-control": b"no-store",
 }
-"""They keep a browser from doing more with an answer than it should."""
+"""Default response headers: content security policy, no sniffing, no referrer, no caching."""
 CLOSE_HEADER = (b"connection", b"close")
 MAX_HEADERS = 32 * 1024
 UNKNOWN_ROUTE = "unknown"
@@ -28,10 +28,10 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class RequestMiddleware:
-    """Gives each request an id, which the answer's header tells; refuses one whose headers take more than 32 KiB; adds
-    safe headers; counts it by route, method and status, and measures its time by route.
+    """Assigns a request id (returned as X-Request-Id), limits the size of the headers to 32 KiB, adds security
+    headers, counts requests by route, method and status, and measures latency by route.
 
-    While the process drains it tells callers to open their next connection anew, which another Bento then accepts.
+    While the process drains, responses carry `Connection: close`, so that clients reconnect to the next Bento.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:

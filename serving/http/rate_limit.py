@@ -1,5 +1,7 @@
-"""Token buckets in this process: how often a caller may ask, how often about one user, and how much a caller may tell
-within an hour, so that no key alone decides what the next training learns."""
+"""In-process rate limits: token buckets per caller and per user, and hourly feedback quotas per caller.
+
+The quotas keep a single key from dominating the data of the next training.
+"""
 
 import hashlib
 import time
@@ -8,19 +10,23 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 MAX_BUCKETS = 50_000
-"""Buckets that are remembered; the one that was asked longest ago goes first, so that no flood of names grows them."""
+"""Buckets in memory; the least recently used is evicted, so that a flood of names cannot grow them."""
 DIGEST_BYTES = 16
 HOUR = 3600.0
 MAX_CALLERS = 256
-"""Callers that are remembered; whoever began to tell longest ago goes first."""
+"""Callers in memory; the one whose hour started first is evicted."""
 BITS_PER_ID = 32
-"""Bits for each text that may come, before the number is made a power of two."""
+"""Bits of the filter per id, before rounding up to a power of two."""
 
 
 class Buckets:
-    """One bucket a name: `burst` requests at once, `rate` a second in the long run. A rate of 0 is no limit.
+    """Token buckets by name; only a digest of each name is kept.
 
-    Of a name only a digest is kept.
+    Args:
+        rate: Tokens added per second; 0 means no limit.
+        burst: Capacity of a bucket.
+        max_buckets: Buckets in memory; the least recently used is evicted.
+        clock: Seconds, monotonic.
     """
 
     def __init__(
@@ -33,7 +39,7 @@ class Buckets:
         return len(self._buckets)
 
     def wait(self, name: str) -> float:
-        """Takes a token: 0, or the seconds after which there is one."""
+        """Takes a token and returns 0, or returns the seconds until one is available."""
         if not self._rate:
             return 0.0
         now = self._clock()
@@ -48,7 +54,13 @@ class Buckets:
 
 
 class Exceeded(NamedTuple):
-    """what: `events`, `users` or `items`, of which `most` may be told; seconds: until the caller's next hour."""
+    """An exceeded quota.
+
+    Attributes:
+        what: `events`, `users` or `items`.
+        limit: The quota.
+        seconds: Until the caller's next hour starts.
+    """
 
     what: str
     limit: int
@@ -56,10 +68,10 @@ class Exceeded(NamedTuple):
 
 
 class Distinct:
-    """Counts different texts up to `most`, in some 32 to 64 bits for each.
+    """Counts distinct ids up to `limit`, approximately, in a bitmap of 32 to 64 bits per id.
 
-    Each has a place by its hash, and one in thirty or fewer shares it with another and passes for that. Python salts
-    the hashes of a process, so nobody can choose such texts.
+    Each id sets the bit of its hash. At most one id in thirty collides with another and is not counted. Python salts
+    string hashes per process, so that callers cannot construct collisions.
     """
 
     def __init__(self, limit: int) -> None:
@@ -69,7 +81,7 @@ class Distinct:
         self._room = limit
 
     def add(self, ids: Collection[str]) -> bool:
-        """Whether there was room for those that are new; else none is counted."""
+        """Counts the new ids and returns True; returns False and counts none if they exceed the limit."""
         mask, set_bits = self._mask, self._set_bits
         bits = {hash(each) & mask for each in ids}
         new = [bit for bit in bits if not set_bits[bit >> 3] >> (bit & 7) & 1]
@@ -82,7 +94,7 @@ class Distinct:
 
 
 class _Usage:
-    """What one caller has told since the hour began."""
+    """One caller's feedback in the current hour."""
 
     def __init__(self, until: float, limits: dict[str, int]) -> None:
         self.until = until
@@ -91,7 +103,11 @@ class _Usage:
 
 
 class Quotas:
-    """Each caller's hour begins with what they tell first. A limit of 0 is none. To be asked from one thread."""
+    """Hourly feedback quotas by caller. Not thread-safe.
+
+    An hour starts with the caller's first feedback. Events, distinct users and distinct items are limited; 0 means no
+    limit.
+    """
 
     def __init__(self, events: int, users: int, items: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._events = events
@@ -103,7 +119,7 @@ class Quotas:
         return len(self._usage)
 
     def exceeded(self, caller: str, users: Sequence[str], items: Sequence[str]) -> Exceeded | None:
-        """Counts events, the users and the items of which are told; or says what of them is too much."""
+        """Counts a batch of events, given by their users and items; or returns the quota that it exceeds."""
         now = self._clock()
         usage = self._usage.get(caller)
         if usage is None or now >= usage.until:

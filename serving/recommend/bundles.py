@@ -1,7 +1,7 @@
-"""The bundles that a Bento holds, and which of them is the champion until the table `variants` is read.
+"""The bundles in a Bento, and which of them is the champion until the table `variants` is read.
 
-A folder with a bundle for each version, whose manifest names it, and a file `champion` that names one of them.
-`infra/deploy/bento.py` writes it.
+The layout, written by `infra/deploy/bento.py`: a folder per version with its bundle, whose manifest names the version,
+and a file `champion` that names one of them.
 """
 
 import logging
@@ -14,8 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 def bundle_folders(place: Path) -> dict[str, Path]:
-    """The folders by version; one whose manifest cannot be read goes by its name. Raises BundleError when there is
-    none."""
+    """The bundle folders by version; a folder with an unreadable manifest is listed under the folder's name.
+
+    Raises:
+        BundleError: There is no bundle.
+    """
     folders = {_version(file.parent): file.parent for file in sorted(place.glob(f"*/{MANIFEST}"))}
     if not folders:
         raise BundleError(f"{place} holds no bundle: a {MANIFEST} is missing; register the version again")
@@ -23,7 +26,11 @@ def bundle_folders(place: Path) -> dict[str, Path]:
 
 
 def built_champion(place: Path, versions: list[str]) -> str:
-    """The version that the file names, else the last one. Raises BundleError when it names none of them."""
+    """The version named in the champion file, or the last version without that file.
+
+    Raises:
+        BundleError: The file names a version that is not there.
+    """
     file = place / CHAMPION_FILE
     if not file.is_file():
         return versions[-1]

@@ -1,4 +1,4 @@
-"""The users who were there lately, read before they ask."""
+"""Cache warm-up: loads recently active users into the user cache before their next request."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -11,20 +11,20 @@ from serving.recommend.variants import Variants
 from serving.storage.postgres import Database, DatabaseAway
 
 MAX_USERS = 10_000
-"""Users, those who were there last first."""
+"""Users loaded at most, the most recently active first."""
 BATCH_SIZE, PAUSE_SECONDS = 50, 0.02
-"""Users of one transaction, and the time for others between two."""
+"""Users per transaction, and the pause between transactions, which leaves Postgres to requests."""
 logger = logging.getLogger(__name__)
 
 
 class CacheWarmer:
-    """One thread of its own, which begins anew when changes of users are told again."""
+    """A thread that warms the cache on startup and whenever the change listener has reconnected."""
 
     def __init__(self, database: Database, variants: Variants) -> None:
         self._database = database
         self._variants = variants
         self._stopped = Event()
-        self._thread = Thread(target=self._run, name="ahead", daemon=True)
+        self._thread = Thread(target=self._run, name="cache-warmup", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -40,7 +40,7 @@ class CacheWarmer:
             try:
                 self._warm_up()
             except DatabaseAway as error:
-                logger.warning("users are read when they ask: %s", error)
+                logger.warning("cache warm-up stopped, users are read on request: %s", error)
 
     def _warm_up(self) -> None:
         since = datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS)

@@ -1,4 +1,4 @@
-"""The catalogue as it is now, in memory: the bundle's own copy, and where Postgres differs from it."""
+"""The current catalogue in memory: the bundle's copy, and the differences of Postgres from it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
@@ -15,25 +15,27 @@ from components.ranking.filters import CategoryIndex, Exclusion
 from components.store.schema import Event, Item, User
 
 CACHED_ITEMS = 20_000
-"""Items whose title and categories are at hand; those that are shown often stay so."""
+"""Size of the LRU cache of titles and categories read from the bundle."""
 
 
 @dataclass(frozen=True)
 class ListedItem:
+    """An item as it is shown in a list."""
+
     title: str
     category: list[str]
     available: bool
 
 
 def read_items(connection: Connection, item_ids: Collection[str]) -> dict[str, ListedItem]:
-    """The items by their id; one that the catalogue does not have is missing."""
+    """The items by id; items that are not in the catalogue are absent."""
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
     rows = connection.execute(columns.where(Item.item_id == func.any(list(item_ids))))
     return {row.item_id: ListedItem(row.title, list(row.category), row.available) for row in rows}
 
 
 def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
-    """All items with their ids, a few thousand in memory at a time."""
+    """Streams all items with their ids, ten thousand rows at a time."""
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
     for part in connection.execute(columns, execution_options={"yield_per": 10_000}).partitions():
         for item_id, title, category, available in part:
@@ -41,21 +43,21 @@ def stream_items(connection: Connection) -> Iterator[tuple[str, ListedItem]]:
 
 
 def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) -> set[str]:
-    """Every item that is not shown to the user again."""
+    """Ids of the items that are not shown to the user again, by their events."""
     low = and_(Event.event.in_(RATED), Event.value < exclusion.below)
     interacted = select(distinct(Event.item_id)).where(Event.user_id == user_id)
     return set(connection.scalars(interacted.where(or_(Event.event.in_(exclusion.kinds), low))))
 
 
 def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:
-    """Items whose title holds `query`, in the order of their titles."""
+    """Items whose title contains `query`, case-insensitive, ordered by title."""
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
     found = columns.where(Item.title.icontains(query, autoescape=True)).order_by(Item.title, Item.item_id).limit(limit)
     return [dict(row) for row in connection.execute(found).mappings()]
 
 
 def active_users(connection: Connection, limit: int) -> Sequence[dict[str, object]]:
-    """Users who consent, with the number of their events, the most active first."""
+    """Users with consent and their number of events, the most active first."""
     events = func.count().label("events")
     counted = select(Event.user_id, events).join(User, User.user_id == Event.user_id).where(User.consent)
     ordered = counted.group_by(Event.user_id).order_by(events.desc(), Event.user_id).limit(limit)
@@ -63,14 +65,23 @@ def active_users(connection: Connection, limit: int) -> Sequence[dict[str, objec
 
 
 class LiveCatalogue:
-    """Of one bundle, and of the items that came after it. Any thread may ask; one at a time may tell.
+    """The current catalogue by bundle row: the bundle's items and the new items since.
 
-    available, there: bool (items,): what can be had, and what the catalogue has at all. categories: which items have
-    one. version: another one after each change.
+    Any thread may read; only one at a time may refresh.
+
+    Attributes:
+        available: (items,) bool, items in stock.
+        exists: (items,) bool, items that the catalogue still contains.
+        categories: Index of the items by category.
+        version: Increases with every change.
     """
 
     def __init__(self, items: pa.Table, rows: Mapping[str, int]) -> None:
-        """items: of the bundle; rows: of it, by item."""
+        """
+        Args:
+            items: Item table of the bundle.
+            rows: Row of the bundle by item id.
+        """
         self._titles = items["title"].combine_chunks()
         self._categories = items["category"].combine_chunks()
         self._rows = rows
@@ -83,11 +94,16 @@ class LiveCatalogue:
         self._masks: dict[bool, tuple[int, np.ndarray]] = {}
 
     def __getitem__(self, row: int) -> ListedItem:
-        """How an item is shown."""
+        """The item of a row as it is shown."""
         return self._changed.get(row) or self._as_listed(row)
 
     def extended(self, rows: Mapping[str, int], listed: Sequence[ListedItem]) -> "LiveCatalogue":
-        """This one with more rows, those of `listed`."""
+        """A copy with the rows of `listed` appended.
+
+        Args:
+            rows: Row by item id, of the extended bundle.
+            listed: The items of the new rows.
+        """
         other, size = copy(self), len(self.exists)
         other._rows = rows
         other._changed = self._changed | dict(enumerate(listed, start=size))
@@ -98,16 +114,16 @@ class LiveCatalogue:
         return other
 
     def visible(self, *, available_only: bool) -> np.ndarray:
-        """bool (items,): what may be in a list; nobody writes into it."""
+        """Mask (items,) of the items that may be shown; cached, so not to be written to."""
         version, mask = self._masks.get(available_only, (-1, self.exists))
         if version != self.version:
-            version = self.version  # before the look, so that a change meanwhile has it done again
+            version = self.version  # read first, so that a concurrent change invalidates this mask
             mask = self.exists & self.available if available_only else self.exists.copy()
             self._masks[available_only] = version, mask
         return mask
 
     def refresh(self, connection: Connection) -> set[str]:
-        """Reads the whole catalogue: the items that the bundle lacks."""
+        """Reads the whole catalogue. Returns the ids of items that the bundle lacks."""
         exists, new_ids = np.zeros_like(self.exists), set()
         for item_id, listed in stream_items(connection):
             row = self._rows.get(item_id)
@@ -121,7 +137,7 @@ class LiveCatalogue:
         return new_ids
 
     def refresh_items(self, connection: Connection, item_ids: Collection[str]) -> set[str]:
-        """Reads some items again: those of them that the bundle lacks."""
+        """Reads the given items. Returns the ids of those that the bundle lacks."""
         found, new_ids = read_items(connection, item_ids), set()
         for item_id in item_ids:
             row = self._rows.get(item_id)

@@ -1,5 +1,8 @@
-"""Items of the catalogue that a bundle lacks: they join it with the vector of their text, which an encoder of its own
-process makes when it is asked in Postgres."""
+"""New items: catalogue items that came after the training of a bundle.
+
+They join the bundle with the vector of their text, which the resident encoder process computes on request through
+Postgres.
+"""
 
 import time
 from collections.abc import Collection
@@ -9,17 +12,20 @@ from sqlalchemy import Connection
 from components.store.item_vectors import VectorOfItem, read_item_vectors, vector_hashes, want_vectors
 
 MAX_ITEMS = 20_000
-"""Items that a bundle takes in. A catalogue that grows by more wants a retraining."""
+"""New items per bundle at most. A catalogue that grew by more needs a retraining."""
 BATCH_SIZE = 1_000
-"""Vectors that are read at once."""
+"""Vectors read per query."""
 
 
 class NewItems:
-    """Of one bundle. One thread at a time."""
+    """The new items of one bundle. Not thread-safe."""
 
     def __init__(self, encoder: str, warn_after_seconds: float) -> None:
-        """encoder: the key of the one that the bundle was trained with. patience_seconds: after so long an item that
-        waits is told of."""
+        """
+        Args:
+            encoder: Key of the encoder that the bundle was trained with.
+            warn_after_seconds: After this time without a vector, an item appears in `notes`.
+        """
         self._encoder = encoder
         self._warn_after_seconds = warn_after_seconds
         self._joined: dict[str, VectorOfItem] = {}
@@ -28,17 +34,17 @@ class NewItems:
 
     @property
     def joined(self) -> list[VectorOfItem]:
-        """Those that have a vector, in the order in which they came."""
+        """New items with a vector, in order of arrival."""
         return list(self._joined.values())
 
     @property
     def waiting(self) -> int:
-        """How many have none."""
+        """Number of new items without a vector."""
         return len(self._waiting) + len(self._over_limit)
 
     @property
     def notes(self) -> list[str]:
-        """What is wrong, in words."""
+        """Warnings for /readyz: items without a vector for too long, or over the limit."""
         late = sum(time.monotonic() - since > self._warn_after_seconds for since in self._waiting.values())
         notes = [f"new items that wait for an encoder: {late}; `duotempo status` says whether it is up"] if late else []
         if self._over_limit:
@@ -48,9 +54,13 @@ class NewItems:
         return notes
 
     def update(self, connection: Connection, item_ids: Collection[str]) -> bool:
-        """Asks for the vectors of these items, and reads what has come of those and of all that wait: whether any did.
+        """Requests missing vectors, and reads those that are ready for these and all waiting items.
 
-        item_ids: that the bundle lacks and the catalogue has.
+        Args:
+            item_ids: Catalogue items that the bundle lacks.
+
+        Returns:
+            Whether any vector is new or has changed.
         """
         open_ids = self._admitted(item_ids)
         hashes = vector_hashes(connection, self._encoder, open_ids)
@@ -64,11 +74,11 @@ class NewItems:
         return bool(fresh)
 
     def update_all(self, connection: Connection) -> bool:
-        """As `look`, for all that have come so far."""
+        """Like `update`, for all items that have joined or are waiting."""
         return self.update(connection, self._joined.keys())
 
     def _admitted(self, item_ids: Collection[str]) -> set[str]:
-        """The items to look after: those that wait, and of `item_ids` those that there is room for."""
+        """The waiting items, and those of `item_ids` that fit under the limit."""
         known = self._joined.keys() | self._waiting.keys()
         new = sorted(set(item_ids) - known)
         room = max(MAX_ITEMS - len(known), 0)

@@ -1,4 +1,4 @@
-"""Lists of the items of one bundle: what may be shown, best first, re-ranked, as an answer shows it."""
+"""Ranked lists over the items of one bundle: filtering, scoring, re-ranking, payloads."""
 
 import math
 from collections.abc import Mapping
@@ -26,21 +26,27 @@ from serving.recommend.user_history import UserHistory
 
 @dataclass(frozen=True)
 class RankedList:
-    """A list as it is shown, and of what trend and catalogue it was made; many of them are kept, so as JSON."""
+    """A ranked list and the state that it was computed from. Many are cached, so the payloads are JSON.
+
+    Attributes:
+        rows: (k,) int64, rows of the bundle.
+        payload: The items as in the response.
+        impression_payload: The items as recorded in the impression.
+        trend: The trend scores used.
+        catalogue: Version of the catalogue used.
+        scored: Number of items scored.
+    """
 
     rows: np.ndarray
     payload: orjson.Fragment
-    """The items as an answer has them."""
     impression_payload: orjson.Fragment
-    """What the impression says of each item."""
     trend: np.ndarray
     catalogue: int
     scored: int
-    """How many items were scored for it."""
 
     @property
     def items(self) -> list[dict[str, object]]:
-        """What `payload` says."""
+        """`payload`, parsed."""
         items: list[dict[str, object]] = orjson.loads(orjson.dumps(self.payload))
         return items
 
@@ -51,7 +57,7 @@ class RankedList:
 
 @dataclass(frozen=True)
 class Answer:
-    """What /recommend answers, and what others want to know of it."""
+    """The response of /recommend, with its request id and list."""
 
     body: dict[str, object]
     request_id: str
@@ -60,26 +66,36 @@ class Answer:
 
 @dataclass(frozen=True)
 class Interest:
-    """What a user wants, as the model reads it, and in words. stored: what it was read from."""
+    """A user's interest, as the model's query and as terms.
+
+    Attributes:
+        stored: The history that it was computed from.
+        payload: The interest as in the response.
+        lists: Cache of the latest unfiltered list, by length.
+    """
 
     stored: UserHistory
     state: UserState
     query: Query
     payload: dict[str, object]
     lists: dict[int, RankedList] = field(default_factory=dict)
-    """The latest list that asked for nothing but its length, by that."""
 
 
 @dataclass(frozen=True)
 class InterestAndList:
-    """A list, and what it was made of."""
+    """A ranked list and the interest that it was made for."""
 
     interest: Interest
     listed: RankedList
 
 
 def interest_payload(long_share: float, profile: Profile) -> dict[str, object]:
-    """The interest as an answer has it."""
+    """The interest as in the response.
+
+    Args:
+        long_share: Share of the long-term interest, NaN for a user without events.
+        profile: Terms of the interest.
+    """
     known = not math.isnan(long_share)
     return {
         "long_weight": round(long_share, 4) if known else 0.0,
@@ -90,7 +106,7 @@ def interest_payload(long_share: float, profile: Profile) -> dict[str, object]:
 
 
 class _CountingQuestion:
-    """A question, and how many items it was asked of."""
+    """Wraps a question to count the items that are scored."""
 
     def __init__(self, question: Question, items: int) -> None:
         self._question, self._items = question, items
@@ -103,7 +119,7 @@ class _CountingQuestion:
 
 
 class Ranker:
-    """Any thread may ask."""
+    """Builds ranked lists. Thread-safe."""
 
     def __init__(
         self,
@@ -114,7 +130,11 @@ class Ranker:
         tail: np.ndarray,
         settings: RankingSettings,
     ) -> None:
-        """trend: what the scorer goes by. tail: bool (items,), which of them are the tail."""
+        """
+        Args:
+            trend: The trend that the scorer uses.
+            tail: (items,) bool, items outside the most popular fifth.
+        """
         self.bundle = bundle
         self.scorer = scorer
         self.trend = trend
@@ -130,7 +150,13 @@ class Ranker:
     def for_user(
         self, request: RecommendRequest, excluded: np.ndarray, query: Query, exploration: Exploration | None = None
     ) -> RankedList:
-        """excluded: int64 rows that are not shown; query: of this user alone."""
+        """The list for a user.
+
+        Args:
+            excluded: (n,) int64, rows that are not shown.
+            query: The query of this user alone.
+            exploration: Randomises the list, if given.
+        """
         filters, ranking, rules = request.filters, self._settings, Rules.of(self._settings)
         shown = self.listing.visible(available_only=filters.available_only)
         mask = eligible(self.listing.categories, excluded, filters.category_in, filters.category_out, shown)
@@ -143,17 +169,17 @@ class Ranker:
         )
 
     def same_category_mask(self, rows: np.ndarray) -> np.ndarray | None:
-        """bool (items,): which items are of a category that one of the `rows` has; None where they have none."""
+        """Mask (items,) of the items that share a category with any of `rows`; None if `rows` have no category."""
         names = {name for row in rows for name in self.listing[row].category}
         return self.listing.categories.mask(names) if names else None
 
     def similar(self, row: int, k: int | None) -> RankedList:
-        """Nearest by item vector and by text, in equal parts."""
+        """The items nearest to a row, by item vector and text vector in equal parts."""
         mask = eligible(self.listing.categories, [row], among=self.listing.visible(available_only=True))
         return self._build(ItemQuestion(self.bundle, row), mask, k or self._settings.k, Rules())
 
     def is_current(self, listed: RankedList) -> bool:
-        """Whether trend and catalogue are those that the list was made of."""
+        """Whether trend and catalogue are unchanged since the list was built."""
         return listed.trend is self.trend.now and listed.catalogue == self.listing.version
 
     def _build(
@@ -164,7 +190,7 @@ class Ranker:
         rules: Rules,
         exploration: Exploration | None = None,
     ) -> RankedList:
-        """The first k under the mask, re-ranked."""
+        """The top k items under the mask, re-ranked."""
         trend, catalogue, counted = self.trend.now, self.listing.version, _CountingQuestion(question, len(mask))
         rows, scores = self._builder.build(counted, mask, k, rules, exploration.pick if exploration else None)
         items = [
@@ -175,7 +201,11 @@ class Ranker:
         return RankedList(rows, as_fragment(items), as_fragment(shown), trend, catalogue, counted.scored)
 
     def _payload(self, rank: int, scored: tuple[int, float]) -> dict[str, object]:
-        """An item of the list: its row and its score."""
+        """An item as in the response.
+
+        Args:
+            scored: Row and score.
+        """
         row, score = scored
         listed = self.listing[row]
         return {
@@ -184,7 +214,7 @@ class Ranker:
 
 
 def _impression_payload(item: Mapping[str, object], placement: Placed) -> dict[str, object]:
-    """What the impression says of an item of the list."""
+    """An item as recorded in the impression."""
     propensity, greedy = placement
     return {
         "item_id": item["item_id"], "rank": item["rank"], "score": item["score"], "propensity": propensity,

@@ -267,12 +267,7 @@ def spool_rejected(rejected: Iterable[Rejected]) -> list[Row]:
 def spooled_events(rows: Iterable[Row]) -> list[EventRow]:
     """The events among the rows."""
     return [
-        EventRow(
-            **{
-                **row.values,
-                Columns.OCCURRED_AT: datetime.fromisoformat(row.values[Columns.OCCURRED_AT]),
-            }
-        )
+        EventRow(**{**row.values, Columns.OCCURRED_AT: datetime.fromisoformat(row.values[Columns.OCCURRED_AT])})
         for row in rows
         if row.reason is None
     ]

@@ -199,12 +199,12 @@ def test_no_key_tells_without_end_what_is_learned(
     assert tell(range(150)).json()["accepted"] == 150
     refused = tell(range(150, 220))
     assert (refused.status_code, error_of(refused).code) == (429, "too_many_requests")
-    assert "more than 200 users told within an hour (setting security.caller_users)" in error_of(refused).message
+    assert "more than 200 users sent within an hour (setting security.caller_users)" in error_of(refused).message
     assert 0 < int(refused.headers["retry-after"]) <= 3600
     assert tell(range(149)).status_code == 200
     refused = tell(range(1))
     assert refused.status_code == 429
-    assert "more than 300 events told within an hour" in error_of(refused).message
+    assert "more than 300 events sent within an hour" in error_of(refused).message
     known = stored(world.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
     assert known == [(299,)]
     assert tell(range(1), keys["feedback"]).status_code == 200
