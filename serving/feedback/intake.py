@@ -1,4 +1,4 @@
-"""What users and shops tell the service, stored before it is answered."""
+"""Intake of feedback and catalogue items: stored before the response is sent."""
 
 import logging
 import time
@@ -35,15 +35,15 @@ from serving.telemetry.metrics import Metrics
 FEEDBACK = "feedback"
 CATALOGUE = "api"
 BATCH_SIZE = 2000
-"""Events in one transaction, but for a request that brings more."""
+"""Events per transaction; a single larger request is not split."""
 SECOND_WORKER_AT = 100
 """Queue length, in events, at which a second worker starts, so that cleaning overlaps committing."""
 MIN_INTERVAL = 0.02
-"""Seconds between two transactions of fewer events: what feedback may wait for company."""
+"""Seconds between two transactions of fewer events: how long feedback may wait to be batched."""
 MAX_NEW_MONTHS = 12
-"""Months of which a request may be the first to tell; a bulk load may bring any."""
+"""New monthly partitions that a request may create; a bulk load may create any number."""
 MAX_QUARANTINED = 100
-"""Rejected rows of a request that are kept."""
+"""Rejected rows per request that are kept in quarantine."""
 OUTCOMES = ("accepted", "duplicate", "rejected", "spooled")
 Answer = dict[str, object]
 logger = logging.getLogger(__name__)
@@ -51,8 +51,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Batch:
-    """What one request tells. raw: its events, each with a time. now: epoch seconds when it came; due: until when it
-    must be stored, by time.monotonic()."""
+    """The feedback of one request.
+
+    Attributes:
+        raw: The events, each with a timestamp.
+        now: Time of arrival, epoch seconds.
+        due: Deadline for storing it, by time.monotonic().
+    """
 
     raw: Sequence[Mapping[str, Any]]
     now: float
@@ -60,12 +65,16 @@ class _Batch:
 
     @property
     def items(self) -> set[str]:
-        """Ids that Postgres may be asked for."""
+        """Item ids that can be looked up in Postgres (no NUL bytes)."""
         return {item for row in self.raw if (item := clean_id(row[Columns.ITEM])) and "\x00" not in item}
 
 
 class _TooManyMonths(Exception):
-    """closed: of each request the months that it may not be the first to tell of."""
+    """A request needs too many new partitions.
+
+    Attributes:
+        closed: Per request, the months that its events must not have.
+    """
 
     def __init__(self, closed: Sequence[Set[datetime]]) -> None:
         super().__init__()
@@ -73,9 +82,9 @@ class _TooManyMonths(Exception):
 
 
 class Intake:
-    """Takes feedback and items in, cleaned by the rules of ingest; rejected rows are kept.
+    """Stores feedback and items, cleaned by the rules of ingestion; rejected rows go to quarantine.
 
-    Feedback is answered after the commit of a transaction that it shares with whoever else waits.
+    Feedback is micro-batched: concurrent requests share a transaction and are answered after its commit.
     """
 
     def __init__(
@@ -98,7 +107,7 @@ class Intake:
         self._spool = spool
         self._write_seconds = write_seconds
         self._key_claimed = not privacy.pseudonyms
-        self._keyed = privacy.pseudonyms  # whether the store is tied to a key, and tombstones may be there
+        self._keyed = privacy.pseudonyms  # whether the store has a privacy key, so that there may be tombstones
         self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
         self.writer: MicroBatcher[_Batch, Answer] = MicroBatcher(
             FEEDBACK,
@@ -110,21 +119,30 @@ class Intake:
         )
 
     async def feedback(self, request: FeedbackRequest) -> Answer:
-        """The answer of /feedback, after the commit, or once it is in the spool.
+        """The response of /feedback, after the commit, or once the events are spooled.
 
-        Raises ApiError (503) when nothing was kept, PrivacyError.
+        Raises:
+            ApiError: 503, nothing was stored.
+            PrivacyError: The privacy key is missing or wrong.
         """
         now = time.time()
         raw = [event if event.get("timestamp") is not None else {**event, "timestamp": now} for event in request.events]
         return await self.writer.submit(_Batch(raw, now, time.monotonic() + self._write_seconds))
 
     def _write(self, batches: Sequence[_Batch]) -> list[Answer | Exception]:
-        """The answers, or what went wrong, in one transaction. Raises whatever Postgres has against one of them."""
+        """Stores a batch of requests in one transaction.
+
+        Returns:
+            The response or the error of each request.
+
+        Raises:
+            DBAPIError: Postgres rejects a row of the batch; the requests are then retried one by one.
+        """
         users, earlier = identified(self._privacy, (row[Columns.USER] for batch in batches for row in batch.raw))
         admission = Admission(self._names(users), {}, {item for batch in batches for item in batch.items})
         closed: Sequence[Set[datetime]] = [frozenset()] * len(batches)
         try:
-            while True:  # at first all may come in, until Postgres tells whom and what it refuses
+            while True:  # optimistic: repeat with the users and items that Postgres rejected
                 cleaned = [self._cleaned(*part, admission) for part in zip(batches, closed, strict=True)]
                 new = _deduplicated(cleaned)
                 queried = {admission.names.get(user, user) for user in users} - admission.refused.keys()
@@ -144,12 +162,12 @@ class Intake:
                 admission = admission.without(refused, taken.unknown)
         except DatabaseAway as error:
             if not self._database.breaker.open:
-                logger.warning("feedback goes to the spool: %s", error)
+                logger.warning("feedback is spooled: %s", error)
             return [self._spool_batch(batch) for batch in batches]
-        except (DBAPIError, ValueError) as error:  # the rows' own fault: the replay finds which
+        except (DBAPIError, ValueError) as error:  # a row is unstorable: the replay will isolate it
             if len(batches) > 1:
                 raise
-            logger.warning("feedback goes to the spool, to be stored row by row: %s", named(error))
+            logger.warning("feedback is spooled, to be stored row by row: %s", named(error))
             return [self._spool_batch(batch) for batch in batches]
         if len(new) == sum(len(part.rows) for part in cleaned):
             return [self._answer(len(part.rows), part) for part in cleaned]
@@ -160,7 +178,12 @@ class Intake:
     def _take_in(
         self, users: Collection[str], cleaned: Sequence[Cleaned[EventRow]], rows: Sequence[EventRow], seconds: float
     ) -> Taken:
-        """One statement, but for rejected rows, which are kept together with the events. Raises DatabaseAway."""
+        """Stores the events in one statement; rejected rows are quarantined in the same transaction.
+
+        Raises:
+            DatabaseAway: The events must be spooled.
+            _TooManyMonths: A request needs too many new partitions.
+        """
         if self._database.breaker.open:
             raise DatabaseAway("it did not answer in time")
         rejected = [row for part in cleaned for row in part.rejected[:MAX_QUARANTINED]]
@@ -179,7 +202,7 @@ class Intake:
         return taken
 
     def _make_months(self, connection: Connection, cleaned: Sequence[Cleaned[EventRow]]) -> None:
-        """Has the missing partitions made. Raises _TooManyMonths where one request needs too many."""
+        """Creates missing partitions. Raises _TooManyMonths if a request needs too many."""
         times = [row.occurred_at for part in cleaned for row in part.rows]
         if not (missing := missing_months(connection, times)):
             return
@@ -204,7 +227,7 @@ class Intake:
         )
 
     def _spool_batch(self, batch: _Batch) -> Answer | Exception:
-        """Has the batch wait for Postgres, which alone knows the items and whom to refuse."""
+        """Spools the feedback of a request. Items and consent are checked at replay, as they need Postgres."""
         users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
         cleaned = self._cleaned(batch, frozenset(), Admission(self._names(users), {}, batch.items))
         kept = cleaned.rejected[:MAX_QUARANTINED]
@@ -216,7 +239,7 @@ class Intake:
             logger.error("%s", error)
             refusal = unavailable(
                 "database_away",
-                "nothing was stored: Postgres is away, and the spool takes no more; send the same batch again",
+                "nothing was stored: Postgres is away and the spool takes no more; send the same batch again",
             )
             refusal.__cause__ = error
             return refusal
@@ -243,13 +266,13 @@ class Intake:
         return shown | read_answerers(connection, named - {request for request, _ in shown})
 
     def _attributed(self, rows: Sequence[EventRow], shown: Mapping[tuple[str, str], Part]) -> list[EventRow]:
-        """The rows with version and variant: of the user's answer that they name, else of who answers the user now."""
+        """The rows with version and variant: of the response that they name, else of the user's current variant."""
         now = self._variants.assigned
         by = ((row.request_id and shown.get((row.request_id, row.user_id))) or now(row.user_id) for row in rows)
         return [row.shown_by(part.model_version, part.variant) for row, part in zip(rows, by, strict=True)]
 
     def items(self, request: ItemsRequest) -> dict[str, object]:
-        """The answer of /items: an item that is there already is replaced. Raises ApiError (503)."""
+        """The response of /items; existing items are replaced. Raises ApiError (503)."""
         cleaned = clean_items((item.model_dump() for item in request.items), source=CATALOGUE)
         places = {clean_id(item.item_id): place for place, item in reversed(list(enumerate(request.items)))}
         try:
@@ -273,11 +296,11 @@ class Intake:
         try:
             self._variants.items_changed(*item_ids)
         except DatabaseAway as error:
-            logger.warning("changed items are known once Postgres is back: %s", error)
+            logger.warning("changed items are refreshed once Postgres is back: %s", error)
 
 
 def _deduplicated(cleaned: Sequence[Cleaned[EventRow]]) -> dict[str, EventRow]:
-    """The events by event_id: what comes twice counts where it comes first."""
+    """The events by event_id; of duplicates the first."""
     events: dict[str, EventRow] = {}
     for part in cleaned:
         for row in part.rows:
@@ -286,10 +309,10 @@ def _deduplicated(cleaned: Sequence[Cleaned[EventRow]]) -> dict[str, EventRow]:
 
 
 def _seconds_left(batches: Sequence[_Batch]) -> float:
-    """Seconds until the first of them is due. Raises DatabaseAway when it was."""
+    """Seconds until the earliest deadline. Raises DatabaseAway if it has passed."""
     seconds = min(batch.due for batch in batches) - time.monotonic()
     if seconds <= 0:
-        raise DatabaseAway("it keeps those waiting who came before")
+        raise DatabaseAway("the queue is past its deadline")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""What a person may ask for: to be forgotten, to see what is held, to say yes or no."""
+"""Privacy requests of users: erasure, data export, consent."""
 
 from typing import Any
 
@@ -14,8 +14,10 @@ from serving.storage.spool import Spool
 
 
 class PrivacyRequests:
-    """Each answers after the commit. Every method raises ApiError (503) when Postgres is away, PrivacyError,
-    SpoolError."""
+    """Handles privacy requests; each is answered after the commit.
+
+    Every method raises ApiError (503) when Postgres is away, PrivacyError and SpoolError.
+    """
 
     def __init__(
         self, database: Database, privacy: Privacy, variants: Variants, impressions: Impressions, spool: Spool
@@ -27,7 +29,7 @@ class PrivacyRequests:
         self._spool = spool
 
     def forget(self, request: PersonRequest) -> dict[str, Any]:
-        """The answer of /forget. The files follow: see flows/erase.py."""
+        """The response of /forget. Files are erased later, by flows/erase.py."""
         names = self._privacy.names(request.user_id)
         self._impressions.flush()
         try:
@@ -41,7 +43,7 @@ class PrivacyRequests:
         return {"erasure_id": forgotten.erasure_id, "found": any(removed.values()), "removed": removed}
 
     def export(self, request: PersonRequest) -> dict[str, Any]:
-        """The answer of /export."""
+        """The response of /export."""
         names = self._privacy.names(request.user_id)
         self._impressions.flush()
         spooled = [row.export() for name in names for row in self._spool.all_of(name)]
@@ -52,7 +54,7 @@ class PrivacyRequests:
             raise _away("nothing was read") from error
 
     def consent(self, request: ConsentRequest) -> dict[str, Any]:
-        """The answer of /consent."""
+        """The response of /consent; without consent the user's spooled rows are deleted too."""
         names = self._privacy.names(request.user_id)
         try:
             with self._database.begin() as connection:

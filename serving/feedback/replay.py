@@ -1,8 +1,8 @@
-"""The way back: what waits in the spool goes into Postgres, in the order it came, once each.
+"""Replay of the spool into Postgres, in order of arrival, exactly once.
 
-A row that Postgres refuses is found by halves and goes to quarantine; one that it refuses there too becomes a dead
-letter. What it could not do for now is tried again with fewer rows, and a row that fails alone comes back later: it is
-given up only after several tries between which others came through, so that a server in trouble costs no row.
+A rejected row is isolated by bisection and goes to quarantine; one that is rejected there too becomes a dead letter.
+After a transient error the batch size is halved, and a row that fails alone is retried with backoff. It is given up
+only after several attempts between which other batches succeeded, so that a struggling server loses no row.
 """
 
 import logging
@@ -27,20 +27,25 @@ from serving.storage.spool import Row, Spool, SpoolError, spooled_events
 from serving.telemetry.metrics import Metrics
 
 POLL_SECONDS = 0.5
-"""Between two looks at whether Postgres is back."""
+"""Poll interval."""
 PAUSE_SECONDS = 5.0
-"""After what only a person can fix."""
+"""Pause after an error that needs an operator."""
 BATCH_SIZE = 500
 MAX_TRIES = 6
-"""Of a row alone, while others come through."""
+"""Attempts of a row that fails alone, counted while other batches succeed."""
 MAX_BACKOFF_SECONDS = 10.0
-"""Seconds between two of them."""
+"""Longest pause between two attempts."""
 logger = logging.getLogger(__name__)
 
 
 class _Retry(NamedTuple):
-    """A row that Postgres was unable to store alone: how often, until when it rests (time.monotonic()), and how many
-    batches had come through then."""
+    """The retry state of a row that failed alone.
+
+    Attributes:
+        tries: Failed attempts.
+        until: End of the backoff, by time.monotonic().
+        stored_batches: Batches that had succeeded at the last attempt.
+    """
 
     tries: int
     until: float
@@ -48,7 +53,7 @@ class _Retry(NamedTuple):
 
 
 class Replay:
-    """One thread of its own. A batch leaves the spool after its commit only; one that comes twice is harmless."""
+    """The replay thread. A batch leaves the spool only after its commit; storing it twice is idempotent."""
 
     def __init__(
         self, spool: Spool, database: Database, privacy: Privacy, metrics: Metrics, variants: Variants, source: str
@@ -83,7 +88,7 @@ class Replay:
             except (SpoolError, PrivacyError) as error:
                 logger.error("the spool waits: %s", error)
                 pause = PAUSE_SECONDS
-            except Exception:  # whatever went wrong with one try must not end the trying
+            except Exception:  # no error may end the thread
                 logger.exception("the spool waits")
                 pause = PAUSE_SECONDS
 
@@ -109,7 +114,7 @@ class Replay:
                 del self._retries[position]
 
     def _store(self, rows: Sequence[Row]) -> None:
-        """Raises DatabaseAway, PrivacyError: the rows then stay in the spool."""
+        """Stores rows and removes them from the spool. Raises DatabaseAway or PrivacyError: the rows stay spooled."""
         try:
             with self._database.begin() as connection:
                 counts = self._write(connection, rows)
@@ -122,8 +127,8 @@ class Replay:
             raise
         except (DatabaseAway, PrivacyError):
             raise
-        except Exception as error:  # whatever is wrong with one of them must not keep the others from it
-            logger.error("%d rows of the spool cannot be stored", len(rows), exc_info=True)
+        except Exception as error:  # one bad row must not block the others
+            logger.error("%d spooled rows cannot be stored", len(rows), exc_info=True)
             if len(rows) == 1:
                 self._give_up(rows[0], error)
                 return
@@ -140,7 +145,7 @@ class Replay:
             self._retries.pop(row.position, None)
 
     def _is_given_up(self, row: Row) -> bool:
-        """Whether a row that failed alone has had its tries; else it rests."""
+        """Whether a row that failed alone is out of attempts; otherwise starts its backoff."""
         before = self._retries.get(row.position) or _Retry(0, 0.0, -1)
         tries = before.tries + (self._stored_batches > before.stored_batches)
         backoff = min(POLL_SECONDS * 2**tries, MAX_BACKOFF_SECONDS)
@@ -148,16 +153,16 @@ class Replay:
         return tries >= MAX_TRIES
 
     def _give_up(self, row: Row, error: Exception) -> None:
-        """Into quarantine, and what cannot be kept there becomes a dead letter."""
+        """Quarantines a row; moves it to the dead letters if quarantine rejects it."""
         if row.reason is None:
             self._store([replace(row, reason=unstorable(error))])
             self._metrics.feedback.labels("rejected").inc()
         else:
-            logger.error("a row of the spool is a dead letter: not even quarantine takes it (%s)", named(error))
+            logger.error("a spooled row is now a dead letter: quarantine rejects it too (%s)", named(error))
             self._spool.mark_dead(row, f"{row.reason}; {unstorable(error)}")
 
     def _write(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
-        """How many events were new, and how many not; those that only Postgres could reject count as rejected."""
+        """Stores rows in Postgres. Returns the counts of accepted, duplicate and newly rejected events."""
         items = {row.values[Columns.ITEM] for row in rows if row.reason is None}
         admission = admit(connection, (row.user_id for row in rows), self._privacy, items)
         checked = [_checked(row, admission) for row in rows]
@@ -175,7 +180,7 @@ class Replay:
 
 
 def _checked(row: Row, admission: Admission) -> Row:
-    """The row with a reason, if Postgres knows one. Of a refused user the reason alone is kept."""
+    """The row with a reason if it must be rejected. For a refused user only the reason is kept."""
     if refusal := admission.refused.get(row.user_id or ""):
         return replace(row, values={}, reason=refusal)
     if row.reason is None and (item := row.values[Columns.ITEM]) not in admission.items:
@@ -184,7 +189,7 @@ def _checked(row: Row, admission: Admission) -> Row:
 
 
 def _attributed(connection: Connection, events: Sequence[EventRow]) -> list[EventRow]:
-    """The events with version and variant of the user's answer that they name, where it is known by now."""
+    """The events with version and variant of the response that they name, if its impression is stored."""
     shown = read_answerers(connection, {event.request_id for event in events if event.request_id})
     parts = (shown.get((event.request_id or "", event.user_id)) for event in events)
     return [

@@ -1,4 +1,4 @@
-"""The page and the API description: a handful of files, read once, nothing fetched from elsewhere."""
+"""Serves the demo page and the API docs: static files, read once at start, without external resources."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ FILES = {
 
 
 def page_routes() -> list[Route]:
-    """One route a file."""
+    """One route per file."""
     return [_route(path, (FOLDER / name).read_bytes(), media_type) for path, (name, media_type) in FILES.items()]
 
 

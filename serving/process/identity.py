@@ -1,4 +1,4 @@
-"""Which platform a service belongs to."""
+"""The platform that a service belongs to."""
 
 PLATFORM = "DUOTEMPO_PLATFORM_ID"
-"""Where a process finds the id of its platform; absent where none runs it, as in Kubernetes."""
+"""Environment variable with the platform's id; unset where no local platform runs it, as in Kubernetes."""

@@ -1,7 +1,7 @@
-"""A Bento on trial: loaded and asked on a socket of its own, before it accepts a request at the address.
+"""Smoke test of a warm standby: a loaded Bento serves a Unix socket before it accepts requests at the address.
 
-Whoever started it (`infra/local/trial.py`) asks it there what callers ask, of each version by the header VERSION, and
-then admits it by POST /admit, or ends it.
+The deployment (`infra/local/trial.py`) sends it test requests there, to each version by the header VERSION, and then
+admits it by POST /admit, or stops it.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.process.handover import Drain
 
 SOCKET = "DUOTEMPO_TRIAL_SOCKET"
-"""The path of the Unix socket; a Bento whose environment names none is not on trial."""
+"""Environment variable with the path of the Unix socket; a Bento without it skips the smoke test."""
 VERSION = "X-Duotempo-Version"
 ADMIT = "/admit"
 POLL_SECONDS = 0.05
 requested_version: ContextVar[str | None] = ContextVar("wanted_version", default=None)
-"""The version that a request on trial is for; None for everybody else."""
+"""The version that a smoke test request is for; None for all other requests."""
 
 
 class NotAdmitted(Exception):
-    """The Bento was told to end while it was on trial; so it ends without accepting any request."""
+    """The Bento was stopped during the smoke test, without accepting any request."""
 
 
 async def warm_standby(app: ASGIApp, drain: Drain) -> None:
-    """Returns once the Bento is admitted. Raises NotAdmitted when it is told to end."""
+    """Serves the smoke test until the Bento is admitted. Raises NotAdmitted if it is stopped first."""
     if (path := os.environ.get(SOCKET)) is None:
         return
     smoke_test = _SmokeTestApp(app)
@@ -51,6 +51,8 @@ async def warm_standby(app: ASGIApp, drain: Drain) -> None:
 
 
 class _SmokeTestApp:
+    """The app behind the Unix socket, with version selection and the route /admit."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self.admitted = False
@@ -68,7 +70,7 @@ class _SmokeTestApp:
 
 
 class _Server(uvicorn.Server):
-    """A second server of the process, which leaves the signals to the first one."""
+    """A second uvicorn server in the process, which leaves the signal handlers to the first."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""An answer leaves in one write: its head and its body are one call of the system, and one packet."""
+"""Write coalescing: head and body of a response leave in one system call, and so in one packet."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import uvicorn
 
 
 def write_together(server: uvicorn.Server) -> None:
-    """Has the connections that a server accepts from now on write so; it writes head and body one after the other."""
+    """Makes a uvicorn server coalesce writes on the connections that it accepts from now on."""
     base: Any = server.config.http_protocol_class
 
     class Protocol(base):
@@ -18,7 +18,7 @@ def write_together(server: uvicorn.Server) -> None:
 
 
 class CoalescingTransport:
-    """A transport that holds a write until the next one, or until the loop turns."""
+    """A transport that holds a write until the next write, or the next iteration of the event loop."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

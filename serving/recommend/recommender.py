@@ -1,4 +1,4 @@
-"""From a request to a list: history, scores, filters, re-ranking, reasons, impression."""
+"""The request path: history, interest, ranked list, explanations, impression."""
 
 import math
 import time
@@ -40,17 +40,17 @@ from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
 
 CACHEABLE_FIELDS = {"user_id", "k", "explain"}
-"""Fields of a request whose list is kept with the interest."""
+"""A request with only these fields gets its list from the cache."""
 TERMS = 20
-"""Terms computed per kind; the answer shows the first ones."""
+"""Terms computed per kind; the response shows the first ones."""
 MAX_INTERESTS = 5_000
-"""Interests that are kept."""
+"""Size of the cache of interests."""
 INTEREST_SECONDS = 300.0
-"""How long an interest counts without a new event: meanwhile only the time that passes moves it."""
+"""Seconds for which a cached interest is used without a new event: only time decay would change it."""
 
 
 class Recommender:
-    """One bundle, ready to answer. Every method may be called from several threads."""
+    """Answers requests with one bundle. Thread-safe."""
 
     def __init__(
         self,
@@ -89,16 +89,16 @@ class Recommender:
         return self._ranker.trend
 
     def items_changed(self, connection: Connection, item_ids: Collection[str] | None) -> "Recommender":
-        """Reads items again, with None all: this one, or one that has more of them."""
+        """Refreshes items, with None all of them. Returns this recommender, or a copy extended by new items."""
         listing = self._ranker.listing
         categories = dict(listing.categories.now)
         new_ids = listing.refresh(connection) if item_ids is None else listing.refresh_items(connection, item_ids)
         if categories != listing.categories.now:
-            self._interests.clear()  # their words, and what they look among, are of other categories
+            self._interests.clear()  # their terms and category masks are outdated
         return self._extended(self.new_items.update(connection, new_ids))
 
     def vectors_changed(self, connection: Connection) -> "Recommender":
-        """Reads the vectors of items that came after the bundle: this one, or one that has more of them."""
+        """Reads the vectors of new items. Returns this recommender, or a copy extended by them."""
         return self._extended(self.new_items.update_all(connection))
 
     def _make_explainer(self, ranker: Ranker) -> Explainer:
@@ -106,7 +106,7 @@ class Recommender:
         return Explainer(ranker.scorer, self._settings.interests, listing.__getitem__, listing.categories.now)
 
     def _extended(self, has_new_items: bool) -> "Recommender":
-        """What is asked of this one meanwhile is answered by the rows that it has."""
+        """A copy extended by the new items; requests that run meanwhile keep using this one."""
         self._metrics.items_waiting.labels(self.model_version).set(self.new_items.waiting)
         if not has_new_items:
             return self
@@ -126,9 +126,11 @@ class Recommender:
         return other
 
     async def recommend(self, request: RecommendRequest, variant: str, *, recorded: bool = True) -> Answer:
-        """The answer of /recommend. Every event committed before the call counts.
+        """The response of /recommend. Every event committed before the call counts.
 
-        recorded: whether somebody sees it, and an impression is kept.
+        Args:
+            variant: Variant named in the response and in the impression.
+            recorded: Whether to record an impression; False when the list is not shown to a user.
         """
         now = time.time()
         session = Session(self._reads, self._metrics)
@@ -138,7 +140,7 @@ class Recommender:
         return await run_in_threadpool(self._answer, session, request, stored, now, variant, recorded=recorded)
 
     async def rank(self, request: RecommendRequest) -> list[str]:
-        """The ids of the items that `recommend` would show now without exploration, and no impression is kept."""
+        """Ids of the items that `recommend` would return without exploration; records no impression."""
         now = time.time()
         stored = await self._history(Session(self._reads, self._metrics), request.user_id)
         return self._rank(request, stored, now).listed.item_ids
@@ -178,24 +180,24 @@ class Recommender:
         return Answer(body, request_id, ranked.listed)
 
     def events_stored(self, events: Mapping[str, Sequence[EventRow]]) -> None:
-        """Events by user that Postgres has now, all of which are new to it."""
+        """Adds newly stored events, by user, to the cached histories."""
         self.users.add_events(events)
 
     def warm_up(self, connection: Connection, user_ids: Sequence[str]) -> None:
-        """Brings users into memory who are not there, or not as they are now."""
+        """Loads the users into the cache that are absent or outdated."""
         self._read(connection, [user for user in user_ids if self._cached(user) is None])
 
     def remove(self, user_id: str | None) -> None:
-        """Nothing of a user, or with None of any, may stay in memory."""
+        """Removes a user from memory, or with None all users."""
         self.users.remove(user_id)
         self._interests.clear()
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
-        """The answer of /similar: nearest by item vector and by text, in equal parts. Raises ApiError (404)."""
+        """The response of /similar: nearest by item and text vector in equal parts. Raises ApiError (404)."""
         row = self._ranker.scorer.row.get(request.item_id)
         if row is None:
             message = (
-                f"no item {request.item_id!r} in model version {self.model_version}, nor among those that came since"
+                f"no item {request.item_id!r} in model version {self.model_version}, nor among the new items since"
             )
             raise ApiError(404, "unknown_item", message, "item_id")
         return {
@@ -208,7 +210,11 @@ class Recommender:
     def _rank(
         self, request: RecommendRequest, stored: UserHistory, now: float, request_id: str | None = None
     ) -> InterestAndList:
-        """request_id: of an answer that may explore, as it does where an impression keeps what it showed."""
+        """The list for a request.
+
+        Args:
+            request_id: Seed of the exploration; None for a list without exploration, as no impression records it.
+        """
         interest = self._interest(stored, request, now)
         share = self._settings.ranking.exploration
         if share and request_id and stored.allowed:
@@ -220,7 +226,7 @@ class Recommender:
         return InterestAndList(interest, listed)
 
     def _cached_list(self, request: RecommendRequest, stored: UserHistory, interest: Interest) -> RankedList:
-        """The list of before, where neither the trend nor the catalogue is another one."""
+        """The cached list, unless the trend or the catalogue has changed."""
         k = request.k or self._settings.ranking.k
         cached = interest.lists.get(k)
         if cached and self._ranker.is_current(cached):
@@ -233,7 +239,7 @@ class Recommender:
     def _list(
         self, request: RecommendRequest, stored: UserHistory, query: Query, exploration: Exploration | None = None
     ) -> RankedList:
-        """What the user meets right now is not shown, nor what their events exclude."""
+        """Builds the list, without the items of the context and those excluded by the user's events."""
         hidden_ids = [
             *request.filters.exclude_items,
             *(event.item_id for event in request.context),
@@ -246,12 +252,12 @@ class Recommender:
         return listed
 
     def _interest(self, stored: UserHistory, request: RecommendRequest, now: float) -> Interest:
-        """Kept a moment for who asks again: it changes with the events, and but little with the time that passes."""
+        """The user's interest, cached for INTEREST_SECONDS: it changes with events, and only little with time."""
         cacheable = not (request.context or stored.has_spooled) and request.strategy in (
             None,
             self._settings.ranking.strategy,
         )
-        user = request.user_id if stored.known else None  # of whom nothing is known have one for all of them
+        user = request.user_id if stored.known else None  # users without events share one interest
         before = self._interests.get(user) if cacheable else None
         if before and before.stored is stored and 0 <= now - before.state.now < INTEREST_SECONDS:
             return before
@@ -267,8 +273,10 @@ class Recommender:
         return interest
 
     async def _history(self, session: Session, user_id: str) -> UserHistory:
-        """What is known of a user; what was known last, when Postgres is away. What waits in the spool counts."""
-        spooled = self._spooled(session, user_id)  # before Postgres: what is stored in between is then found there
+        """The user's history with spooled events; the last cached one when Postgres is away."""
+        spooled = self._spooled(
+            session, user_id
+        )  # read before Postgres, so that events replayed in between are not missed
         stored = self._cached(user_id)
         if stored is None:
             last_known = self.users.last_known(user_id, self._reader.with_events) or EMPTY_HISTORY
@@ -297,11 +305,11 @@ class Recommender:
         return out | self._reader.read(connection, [user for user in user_ids if user not in out])
 
     def _is_degraded(self, session: Session, stored: UserHistory) -> bool:
-        """Whether the list may know less than Postgres, or more, or whose impression will not be kept soon."""
+        """Whether the list may differ from the state in Postgres, or its impression is delayed."""
         return session.degraded or stored.has_spooled or self._impressions.away or not self.users.listening
 
     def _record_impression(self, request_id: str, user_id: str, variant: str, listed: RankedList, now: float) -> None:
-        """Has the impression written."""
+        """Queues the impression to be written."""
         served_at = datetime.fromtimestamp(now, UTC)
         payload = listed.impression_payload
         self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, payload))
@@ -313,7 +321,7 @@ class Recommender:
 
 
 def _is_cheap(request: RecommendRequest) -> bool:
-    """Whether a thread of its own would take longer than the answer."""
+    """Whether the request is computed on the event loop: a thread would cost more than the computation."""
     return not (request.explain or request.context or request.filters.category_in)
 
 

@@ -1,4 +1,4 @@
-"""What another version would have answered, found out after the answer and never shown."""
+"""Shadow evaluation: another version answers a sample of requests afterwards; its lists are never shown."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
 MAX_QUEUED = 32
-"""Requests that may wait for the shadow; more are left out of its sample."""
+"""Requests queued for the shadow at most; more are skipped."""
 logger = logging.getLogger(__name__)
 
 
 class Shadow:
-    """One thread of its own, so that a slow shadow slows nobody."""
+    """Runs the shadow in its own thread, so that a slow one does not delay responses."""
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class Shadow:
         self._slots = Semaphore(MAX_QUEUED)
 
     def compare(self, recommender: Recommender, request: RecommendRequest, shown: Answer) -> None:
-        """Notes, later, how much of the shown list the other version would have shown too."""
+        """Schedules the comparison: records the share of the shown list that the shadow would have shown too."""
         if self._slots.acquire(blocking=False):
             self._pool.submit(self._compare, recommender, request, shown)
         else:
@@ -73,4 +73,4 @@ class Shadow:
                     error=error,
                 )
         except DatabaseAway as away:
-            logger.warning("what the shadow answered is not kept: %s", away)
+            logger.warning("the answer of the shadow is not stored: %s", away)

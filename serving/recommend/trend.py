@@ -1,4 +1,4 @@
-"""What is wanted lately, counted in Postgres every few seconds."""
+"""Live trend: positive events per item of the last days, counted periodically in Postgres."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -13,29 +13,37 @@ from components.store.history import count_wanted
 
 
 class LiveTrend:
-    """The trend of now, of one bundle's items; that of the bundle until it is told. Any thread may ask and tell.
+    """The current trend scores of one bundle's items; those of the bundle until the first update. Thread-safe.
 
-    now: float32 (1, items), never changed in place.
+    Attributes:
+        now: (1, items) float32, replaced on change, never modified in place.
     """
 
     def __init__(self, rows: Mapping[str, int], counts: np.ndarray) -> None:
-        """rows: of the bundle, by item; counts: positive events of the last days before its cut, (items,)."""
+        """
+        Args:
+            rows: Row of the bundle by item id.
+            counts: (items,) positive events of the last days before the bundle's cut.
+        """
         self._rows = rows
         self.now = trend_scores(counts[None])
 
     def scores(self, moments: np.ndarray) -> np.ndarray:
-        """Float32 (1, items): all moments are now."""
+        """(1, items) float32: the current scores, for every moment."""
         return self.now
 
     def extended(self, rows: Mapping[str, int], size: int) -> "LiveTrend":
-        """This one for a bundle with more rows, which nobody has wanted lately until it is told."""
+        """A copy for a bundle with more rows; new rows count no events until the next update."""
         other = copy(self)
         other._rows, other.now = rows, with_least(self.now, size)
         return other
 
     def update(self, positive_events: Mapping[str, int]) -> None:
-        """wanted: positive events of the last days, by item; items that the bundle lacks do not count. A trend that is
-        as before stays the same array."""
+        """Replaces the scores; keeps the same array if they are unchanged.
+
+        Args:
+            positive_events: Positive events of the last days by item id; unknown items are ignored.
+        """
         counts = np.zeros(self.now.shape[1])
         for item, count in positive_events.items():
             if (row := self._rows.get(item)) is not None:
@@ -46,5 +54,5 @@ class LiveTrend:
 
 
 def read_trend(connection: Connection, settings: EventSettings) -> dict[str, int]:
-    """Positive events of the last days, by item."""
+    """Positive events of the last days, by item id."""
     return count_wanted(connection, datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS), settings)

@@ -1,4 +1,4 @@
-"""What is known of the users who asked lately, in memory, and whether it still holds."""
+"""In-memory caches: a generic LRU cache, and the cache of user histories with its invalidation."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
@@ -9,16 +9,16 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 MAX_USERS = 20_000
-"""Users who are remembered; the one who asked longest ago goes first."""
+"""Users in the cache; the least recently used is evicted."""
 MAX_PENDING_EVENTS = 20
-"""Events of a user that wait for the next time they ask; who has more is read then."""
+"""Events of a user that are queued until the next read; with more the user is read from Postgres."""
 Cached = TypeVar("Cached")
 Event = TypeVar("Event")
 ApplyEvents = Callable[[Cached, Sequence[Event]], Cached | None]
 
 
 class Recent(Generic[Key, Value]):
-    """At most so many; the one asked for longest ago goes first. Any thread may ask and put."""
+    """An LRU cache. Thread-safe."""
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -47,11 +47,11 @@ class Recent(Generic[Key, Value]):
 
 
 class UserCache(Generic[Cached, Event]):
-    """Any thread may ask and tell.
+    """An LRU cache of user histories that is kept current by change notifications. Thread-safe.
 
-    What was read holds until the user is told to have changed, as long as changes are told at all (`following`). What
-    holds no more is kept for the time when Postgres is away; of a user who is gone nothing is kept. What happened is
-    added when the user is asked for next: `after` says what is known with these events, None where that must be read.
+    An entry is fresh until its user is invalidated, as long as the change listener is connected (`listening`).
+    Outdated entries are kept as fallback while Postgres is away; removed users are dropped entirely. New events are
+    queued and applied at the next read: `apply` returns the value with these events, or None if it must be read again.
     """
 
     def __init__(self, max_size: int = MAX_USERS) -> None:
@@ -65,11 +65,11 @@ class UserCache(Generic[Cached, Event]):
         self.listening = False
 
     def __len__(self) -> int:
-        """How many are known as they are now."""
+        """Number of fresh entries."""
         return len(self._fresh) if self.listening else 0
 
     def get(self, user_id: str, apply: ApplyEvents[Cached, Event]) -> Cached | None:
-        """What is known of a user, if it holds."""
+        """The user's value, if it is fresh."""
         with self._lock:
             if not self.listening or user_id not in self._fresh:
                 return None
@@ -80,13 +80,13 @@ class UserCache(Generic[Cached, Event]):
             return self._cached[user_id]
 
     def last_known(self, user_id: str, apply: ApplyEvents[Cached, Event]) -> Cached | None:
-        """What was known of a user last, whether or not it holds."""
+        """The user's last value, fresh or outdated."""
         with self._lock:
             self._apply_pending(user_id, apply)
             return self._cached.get(user_id)
 
     def read(self, user_ids: Sequence[str], read: Callable[[], Mapping[str, Cached]]) -> Mapping[str, Cached]:
-        """Reads what is known of users, and keeps it of those of whom nothing changes meanwhile."""
+        """Calls `read` and caches the values of users that do not change meanwhile."""
         ticket = object()
         with self._lock:
             self._reading |= dict.fromkeys(user_ids, ticket)
@@ -117,7 +117,7 @@ class UserCache(Generic[Cached, Event]):
                         del self._writing[user_id]
 
     def add_events(self, events: Mapping[str, Sequence[Event]]) -> None:
-        """Events by user that are all that changed of them."""
+        """Queues committed events, by user; concurrent reads of these users are not cached."""
         with self._lock:
             for user_id in self._reading.keys() & events.keys():
                 del self._reading[user_id]
@@ -128,12 +128,12 @@ class UserCache(Generic[Cached, Event]):
                     self._invalidate(user_id)
 
     def invalidate(self, user_id: str | None) -> None:
-        """A user, or with None each of them, is not as known."""
+        """Marks a user, or with None all users, as outdated."""
         with self._lock:
             self._invalidate(user_id)
 
     def remove(self, user_id: str | None) -> None:
-        """Nothing may be kept of a user, or with None of any."""
+        """Drops a user, or with None all users."""
         with self._lock:
             self._invalidate(user_id)
             if user_id is None:
@@ -144,7 +144,7 @@ class UserCache(Generic[Cached, Event]):
                 self._pending.pop(user_id, None)
 
     def set_listening(self, listening: bool) -> None:
-        """Whether changes are told from now on; those before may have been missed."""
+        """Sets whether changes are notified from now on; invalidates all entries, as earlier changes may be missed."""
         with self._lock:
             self._invalidate(None)
             self.listening = listening
@@ -160,7 +160,7 @@ class UserCache(Generic[Cached, Event]):
             self._fresh.discard(oldest)
 
     def _apply_pending(self, user_id: str, apply: ApplyEvents[Cached, Event]) -> bool:
-        """Adds what happened, if that can be done."""
+        """Applies the queued events. Returns False if the value must be read again."""
         events = self._pending.pop(user_id, None)
         if not events:
             return True

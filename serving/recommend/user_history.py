@@ -1,4 +1,4 @@
-"""What is known of a user at the moment of a request: the stored history, and what happens right now."""
+"""A user's history at request time: stored events, spooled events and the context of the request."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +19,20 @@ from serving.recommend.catalogue import read_excluded
 
 @dataclass(frozen=True)
 class History:
-    """Events as rows of the bundle, oldest first: int64 (h,) items, float64 (h,) epoch seconds, float32 (h,) signals.
-    Those of items that the bundle lacks are left out."""
+    """Events as rows of the bundle, oldest first; events of items that the bundle lacks are left out.
+
+    Attributes:
+        items: (events,) int64, rows of the bundle.
+        times: (events,) float64, epoch seconds.
+        signals: (events,) float32, signed weights.
+    """
 
     items: np.ndarray
     times: np.ndarray
     signals: np.ndarray
 
     def latest(self, count: int) -> "History":
-        """So many of them at most."""
+        """The latest `count` events."""
         return self if len(self.items) <= count else History(*(part[-count:] for part in vars(self).values()))
 
 
@@ -36,12 +41,17 @@ NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class UserHistory:
-    """What Postgres holds of a user, and what waits in the spool.
+    """A user's history in Postgres and in the spool.
 
-    history: the latest events. excluded: int64, rows of all items that are not shown again, some of them twice.
-    documents: LLM(D_l) and LLM(D_s), float32 (2, e), or None. events: how many were read. allowed: whether anything
-    may be kept of this user. waiting: whether some of them wait. unknown: items ever met that the bundle lacks. size:
-    rows of the bundle.
+    Attributes:
+        history: The latest events.
+        excluded: int64 rows of items that are not shown again; may contain duplicates.
+        documents: (2, encoder dims) float32, LLM(D_l) and LLM(D_s), or None.
+        events: Number of events read.
+        allowed: Whether data of this user may be stored.
+        has_spooled: Whether some of the events are spooled.
+        unknown_items: Items of events or exclusions that the bundle lacks.
+        size: Rows of the bundle that it was read for.
     """
 
     history: History
@@ -55,7 +65,7 @@ class UserHistory:
 
     @property
     def known(self) -> bool:
-        """Whether there is any event."""
+        """Whether the user has any event."""
         return self.events > 0
 
 
@@ -65,8 +75,14 @@ REFUSED = UserHistory(NO_HISTORY, NO_HISTORY.items, allowed=False)
 
 @dataclass(frozen=True)
 class HistoryReader:
-    """How one bundle reads events. rows: of the bundle, by item; size: their number; limit: the latest events that
-    count; exclusion: what is not shown again."""
+    """Reads histories as rows of one bundle.
+
+    Attributes:
+        rows: Row of the bundle by item id.
+        size: Number of rows.
+        limit: Latest events that are read.
+        exclusion: Which events exclude an item from being shown again.
+    """
 
     rows: Mapping[str, int]
     size: int
@@ -76,7 +92,7 @@ class HistoryReader:
     exclusion: Exclusion
 
     def read(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, UserHistory]:
-        """Everything committed before this moment, by user."""
+        """Histories by user, with everything committed so far."""
         histories = read_histories(connection, user_ids, self.limit)
         active = [user for user, events in histories.items() if events]
         documents = read_documents(connection, active, self.encoder) if active else {}
@@ -91,20 +107,24 @@ class HistoryReader:
         }
 
     def _read(self, events: Sequence[Behaviour], excluded: set[str], documents: np.ndarray | None) -> UserHistory:
-        """excluded: by events that may be older."""
+        """The history of one user.
+
+        Args:
+            excluded: Item ids excluded by events older than the ones read.
+        """
         excluded = excluded | self._excluded_ids(events)
         unknown = self._unknown_ids(excluded.union(event.item_id for event in events))
         history, rows = self.history(events), self.rows_of(excluded)
         return UserHistory(history, rows, documents, len(events), unknown_items=unknown, size=self.size)
 
     def is_valid(self, stored: UserHistory) -> bool:
-        """Whether what was read for the bundle with fewer rows, or more, says the same for these."""
+        """Whether a history read for the bundle with another number of rows is still valid for this one."""
         if stored.size == self.size:
             return True
         return stored.size < self.size and not any(item in self.rows for item in stored.unknown_items)
 
     def with_events(self, stored: UserHistory, events: Sequence[EventRow]) -> UserHistory | None:
-        """What Postgres holds once events were added to it; None where that must be read."""
+        """The history with new events added; None if it must be read from Postgres again."""
         count = stored.events + len(events)
         unknown = stored.unknown_items | self._unknown_ids(event.item_id for event in events)
         if not stored.allowed or not self.is_valid(stored) or (unknown and count > self.limit):
@@ -120,7 +140,7 @@ class HistoryReader:
         )
 
     def with_spooled(self, stored: UserHistory, events: Sequence[Behaviour | EventRow]) -> UserHistory:
-        """With what waits in the spool, or was told lately, of which Postgres may hold a part."""
+        """The history with spooled or recent events, some of which Postgres may contain already."""
         if not events or not stored.allowed:
             return stored
         spooled = self.history(events)
@@ -149,11 +169,11 @@ class HistoryReader:
         return frozenset(item for item in item_ids if item not in self.rows)
 
     def rows_of(self, item_ids: Collection[str]) -> np.ndarray:
-        """Int64: the rows of those items that the bundle has."""
+        """The int64 rows of the items that are in the bundle."""
         return np.array([row for item in item_ids if (row := self.rows.get(item)) is not None], dtype=np.int64)
 
     def state(self, stored: UserHistory, context: Sequence[ContextEvent], now: float) -> UserState:
-        """The stored history and the context together."""
+        """The model's input: the history and the context of the request."""
         history = stored.history
         if context:
             history = _merged(history, self.history(_behaviours(context, now)))
@@ -161,7 +181,7 @@ class HistoryReader:
 
 
 def _merged(first: History, second: History) -> History:
-    """Both by time; what is of one time keeps its order, the first ones first."""
+    """Both histories merged by time, stable."""
     if not len(second.times):
         return first
     items, signals = np.concatenate([first.items, second.items]), np.concatenate([first.signals, second.signals])

@@ -1,4 +1,4 @@
-"""The versions inside this Bento, and which of them answers whom."""
+"""The versions in this Bento, and which of them serves which user."""
 
 import hashlib
 import logging
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 def assigned(parts: Mapping[str, Part], user_id: str) -> Part:
-    """The part that answers a user. `parts` hold a champion, who has all whom no other one has.
+    """The variant that serves a user, by hash-based assignment; the champion serves all remaining users.
 
-    A draw for each part, by the user and the version: whom one canary hits says nothing about the next one, and a
-    canary that begins or ends moves nobody between champion and challenger but those whom it has itself.
+    Each variant hashes user and version on its own: assignments to successive canaries are independent, and starting
+    or ending a canary moves no other user between champion and challenger.
     """
     remaining = 1.0
     for variant in (CHALLENGER, CANARY):
@@ -44,22 +44,24 @@ def assigned(parts: Mapping[str, Part], user_id: str) -> Part:
 
 
 def shadowed(parts: Mapping[str, Part], request_id: str) -> Part | None:
-    """The shadow, if this request is of the sample that it answers too."""
+    """The shadow, if this request is in its sample."""
     part = parts.get(SHADOW)
     return part if part and hash_fraction(part.model_version, request_id) < part.share else None
 
 
 def hash_fraction(salt: str, name: str) -> float:
-    """A number in [0, 1) that looks drawn at random and is always the same one."""
+    """A deterministic pseudo-random number in [0, 1), by SHA-256."""
     digest = hashlib.sha256(f"{salt}\0{name}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8]) / HASH_RANGE
 
 
 class Variants:
-    """Every method may be called from several threads.
+    """Routes requests to the versions, and changes to all of them. Thread-safe.
 
-    recommenders: by version, one at least. champion: the one of them that answers until `follow` is told others.
-    unusable: why a version of this Bento is none of them.
+    Args:
+        recommenders: By version, at least one.
+        champion: The version that serves everyone until the first `update`.
+        unusable: Versions of this Bento that failed to load, with the reason.
     """
 
     def __init__(
@@ -84,11 +86,11 @@ class Variants:
         self._notes: list[str] = []
         self._update_lock = Lock()
         self.listening_started = Event()
-        """Set when changes begin to be told: what is in memory of users does not hold then."""
+        """Set when the change listener has connected: the cached users are outdated then."""
 
     @property
     def parts(self) -> dict[str, Part]:
-        """What is in force, a champion among them."""
+        """The variants in force, by name; always with a champion."""
         return self._parts
 
     @property
@@ -97,17 +99,17 @@ class Variants:
 
     @property
     def model_version(self) -> str:
-        """Of the champion."""
+        """The champion's version."""
         return self._parts[CHAMPION].model_version
 
     @property
     def notes(self) -> list[str]:
-        """What was asked for and cannot be, or not yet."""
+        """Warnings for /readyz: versions that are not here, new items without a vector."""
         item_notes = [note for recommender in self._recommenders.values() for note in recommender.new_items.notes]
         return [*self._notes, *dict.fromkeys(item_notes)]
 
     def update(self, wanted: Mapping[str, Part]) -> None:
-        """Puts parts in force. One whose version is not here is left out, the champion stays; `notes` say so."""
+        """Puts variants in force. One whose version is not here is skipped (the champion stays) and noted."""
         available = {variant: part for variant, part in wanted.items() if part.model_version in self._recommenders}
         notes = [self._why_unavailable(part.model_version) for part in wanted.values() if part.variant not in available]
         if notes != self._notes:
@@ -118,62 +120,65 @@ class Variants:
             logger.info("variants: %s", ", ".join(f"{part.variant} {part.model_version}" for part in parts.values()))
         self._parts, self._notes = parts, notes
 
-    def update_trend(self, wanted: Mapping[str, int]) -> None:
-        """Positive events of the last days, by item: the trend of all versions, also of one that is just growing."""
+    def update_trend(self, positive_events: Mapping[str, int]) -> None:
+        """Updates the trend of all versions; under the lock, so that one being extended gets it too.
+
+        Args:
+            positive_events: Positive events of the last days by item id.
+        """
         with self._update_lock:
             for recommender in self._recommenders.values():
-                recommender.trend.update(wanted)
+                recommender.trend.update(positive_events)
 
     def users_changed(self, user_id: str | None) -> None:
-        """A user, or with None each of them, is not as known."""
+        """Marks a user, or with None all users, as outdated."""
         for recommender in self._recommenders.values():
             recommender.users.invalidate(user_id)
 
     @contextmanager
     def writing(self, user_ids: Collection[str]) -> Iterator[None]:
-        """For the time from before the commit of events of these users until they are told to have happened."""
+        """Context from before the commit of these users' events until `events_stored` has been called."""
         with ExitStack() as stack:
             for recommender in self._recommenders.values():
                 stack.enter_context(recommender.users.writing(user_ids))
             yield
 
     def events_stored(self, rows: Collection[EventRow]) -> None:
-        """Events that this process has stored, all of them new: what Postgres tells of them is ignored."""
+        """Adds newly stored events to memory; the listener ignores the notifications of this process."""
         self._recent_feedback.add(rows)
         events = _by_user(rows)
         for recommender in self._recommenders.values():
             recommender.events_stored(events)
 
     def events_spooled(self, rows: Collection[EventRow]) -> None:
-        """Events that this process keeps for Postgres, which may have them already: the commit may have been all that
-        arrived."""
+        """Adds spooled events to memory. Postgres may contain them: the commit may have succeeded without a reply."""
         self._recent_feedback.add(rows)
         for user_id in {row.user_id for row in rows}:
             self.users_changed(user_id)
 
     def users_removed(self, user_id: str | None) -> None:
-        """Nothing of a user, or with None of any, may stay in memory."""
+        """Removes a user from memory, or with None all users."""
         self._recent_feedback.remove(user_id)
         for recommender in self._recommenders.values():
             recommender.remove(user_id)
 
     def items_changed(self, *item_ids: str | None) -> None:
-        """Reads items again, with None all of them; new ones join each version. Raises DatabaseAway."""
+        """Refreshes items, with None all of them; new ones join each version. Raises DatabaseAway."""
         named = None if None in item_ids else [item_id for item_id in item_ids if item_id is not None]
         self._update_items(lambda recommender, connection: recommender.items_changed(connection, named))
 
     def vectors_changed(self) -> None:
-        """New items have vectors, or other ones. Raises DatabaseAway."""
+        """Reads new or changed vectors of new items. Raises DatabaseAway."""
         self._update_items(lambda recommender, connection: recommender.vectors_changed(connection))
 
     def _update_items(self, update: Callable[[Recommender, Connection], Recommender]) -> None:
-        """One at a time, so that what was read later is not overwritten by what was read before."""
+        """Updates every version under a lock, so that an older read never overwrites a newer one."""
         with self._update_lock, self._database.begin(LONG_SECONDS) as connection:
             for version, recommender in self._recommenders.items():
                 self._recommenders[version] = update(recommender, connection)
 
     def set_listening(self, listening: bool) -> None:
-        """Whether changes by others are told from now on. Raises DatabaseAway."""
+        """Sets whether the change listener is connected; refreshes the items if so. Raises DatabaseAway."""
         if listening:
             self.items_changed(None)
         for recommender in self._recommenders.values():
@@ -182,16 +187,16 @@ class Variants:
             self.listening_started.set()
 
     def warm_up(self, connection: Connection, user_ids: Sequence[str]) -> None:
-        """Brings users into memory."""
+        """Loads users into the cache of each version."""
         for recommender in self._recommenders.values():
             recommender.warm_up(connection, user_ids)
 
     def assigned(self, user_id: str) -> Part:
-        """The part that answers a user now."""
+        """The variant that serves a user now."""
         return assigned(self._parts, user_id)
 
     async def recommend(self, request: RecommendRequest) -> dict[str, object]:
-        """The answer of /recommend by the user's variant. Where that fails, the champion answers in its place."""
+        """The response of /recommend by the user's variant; falls back to the champion if that fails."""
         if version := requested_version.get():
             return (await self._recommender(version).recommend(request, SMOKE_TEST_VARIANT, recorded=False)).body
         parts = self._parts
@@ -208,7 +213,7 @@ class Variants:
         return answer.body
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
-        """The answer of /similar, by the champion. Raises ApiError (404)."""
+        """The response of /similar, by the champion. Raises ApiError (404)."""
         return self._recommender(requested_version.get() or self.model_version).similar(request)
 
     def close(self) -> None:
@@ -237,7 +242,7 @@ class Variants:
 
 
 def _by_user(rows: Iterable[EventRow]) -> dict[str, list[EventRow]]:
-    """Without their texts, which are not kept in memory."""
+    """The events by user, without their texts, which are not kept in memory."""
     events: dict[str, list[EventRow]] = {}
     for row in rows:
         events.setdefault(row.user_id, []).append(row if row.text is None else row._replace(text=None))

@@ -1,4 +1,4 @@
-"""What Postgres knows of the users who ask just now, read many at once."""
+"""Batched reads: the users of concurrent requests are read from Postgres in one transaction."""
 
 import asyncio
 import logging
@@ -12,17 +12,21 @@ from serving.storage.postgres import Database, DatabaseAway
 from serving.telemetry.metrics import Metrics
 
 MAX_USERS = 64
-"""Users of one transaction."""
+"""Users per transaction."""
 Result = TypeVar("Result")
 Fallback = TypeVar("Fallback")
 UserQuery = Callable[[Connection, Sequence[str]], Mapping[str, Result]]
-"""What is asked of some users, none of them twice; the answer by user."""
+"""Reads the given distinct users; the results by user id."""
 _QueuedRead = tuple[UserQuery[Any], str]
 logger = logging.getLogger(__name__)
 
 
 class Reads:
-    """seconds: how long somebody waits."""
+    """Reads with a timeout and a circuit breaker.
+
+    Args:
+        seconds: How long a request waits for its read.
+    """
 
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
@@ -33,11 +37,11 @@ class Reads:
 
     @property
     def is_away(self) -> bool:
-        """Whether Postgres is not asked now."""
+        """Whether the circuit breaker is open: Postgres is not read from."""
         return self._database.breaker.open
 
     async def read(self, query: UserQuery[Result], user_id: str) -> Result:
-        """Raises DatabaseAway after `seconds` at most; what was asked may go on, and keep what it finds."""
+        """The user's result. Raises DatabaseAway after `seconds`; the query may still complete and cache its result."""
         if self.is_away:
             raise DatabaseAway("it did not answer in time")
         try:
@@ -61,7 +65,7 @@ class Reads:
 
 
 class Session:
-    """Postgres during one request that can do without it."""
+    """The reads of one request, which degrades without Postgres instead of failing."""
 
     def __init__(self, reads: Reads, metrics: Metrics) -> None:
         self._reads = reads
@@ -69,7 +73,11 @@ class Session:
         self.degraded = False
 
     async def read(self, cause: str, query: UserQuery[Result], user_id: str, fallback: Fallback) -> Result | Fallback:
-        """The answer to `question`, or `otherwise` when Postgres is away, or slow."""
+        """The result of `query`, or `fallback` when Postgres is away or slow.
+
+        Args:
+            cause: Label of the metric of degraded responses.
+        """
         try:
             return await self._reads.read(query, user_id)
         except DatabaseAway as error:
@@ -77,7 +85,7 @@ class Session:
             return fallback
 
     def degrade(self, cause: str, error: Exception) -> None:
-        """Notes that the answer is made without something; the breaker tells the log of what lasts."""
+        """Marks the response as degraded. Logged here only while the breaker is closed; the breaker logs outages."""
         self.degraded = True
         self._metrics.degraded.labels(cause).inc()
         if not self._reads.is_away:

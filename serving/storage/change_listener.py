@@ -1,5 +1,4 @@
-"""What other writers change in Postgres, told at their commit (LISTEN), or found by looking again and again; see the
-migrations 0006 and 0008."""
+"""Changes by other writers: notified at their commit (LISTEN/NOTIFY, migrations 0006 and 0008), or polled."""
 
 import logging
 import time
@@ -17,13 +16,13 @@ from serving.storage.postgres import Database, DatabaseAway
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 1.0
-"""Between two looks at whether the server is alive, and between two tries."""
+"""Interval of the liveness checks of the server, and of reconnects."""
 STOP_SECONDS = 0.1
-"""How long an end waits for the thread."""
+"""How long `close` waits for the thread at most, as the timeout of each wait for notifications."""
 
 
 class Poller:
-    """Looks at once and then every few seconds. While Postgres is away, what was found stays in force."""
+    """Calls `poll` at start and then periodically. While Postgres is away, the last state stays in force."""
 
     def __init__(self, name: str, seconds: float, database: Database, poll: Callable[[Connection], None]) -> None:
         self._name = name
@@ -50,36 +49,39 @@ class Poller:
             with self._database.begin() as connection:
                 self._poll(connection)
         except DatabaseAway as error:
-            logger.warning("%s: as before, %s", self._name, error)
+            logger.warning("%s: not refreshed, %s", self._name, error)
 
 
 class ChangeSubscriber(Protocol):
-    """What is kept in memory of Postgres. An id of None stands for all."""
+    """In-memory state that follows changes in Postgres. An id of None stands for all."""
 
     def users_changed(self, user_id: str | None) -> None:
-        """A user's events or vectors are others now."""
+        """A user's events or vectors have changed."""
 
     def users_removed(self, user_id: str | None) -> None:
-        """A user was erased, or changed the consent: what is in memory must go."""
+        """A user was erased or changed consent: their data must be removed from memory."""
 
     def items_changed(self, *item_ids: str | None) -> None:
-        """Items are others now, or gone."""
+        """Items have changed or were deleted."""
 
     def vectors_changed(self) -> None:
-        """Items that came after the training have vectors now, or other ones."""
+        """Vectors of new items were added or have changed."""
 
     def set_listening(self, listening: bool) -> None:
-        """Whether changes are told from now on. When it becomes true, anything may have changed before."""
+        """Whether changes are notified from now on. When set, any earlier changes may have been missed."""
 
 
 @dataclass
 class ChangeListener:
-    """One connection and one thread of its own. While it is not there, `memory.followed(False)` holds."""
+    """A LISTEN connection with a thread of its own; it reconnects by itself.
+
+    Attributes:
+        own_pids: Postgres backends of this process; their user changes are known already and ignored.
+    """
 
     url: str
     subscriber: ChangeSubscriber
     own_pids: Container[int]
-    """Server processes that write for this process, which knows of their users already."""
 
     def __post_init__(self) -> None:
         self._stopped = Event()
@@ -87,7 +89,7 @@ class ChangeListener:
         self._thread = Thread(target=self._run, name="changes", daemon=True)
 
     def start(self) -> None:
-        """Returns when changes are told, or cannot be now."""
+        """Starts the thread; returns after the first attempt to connect."""
         self._thread.start()
         self._attempted.wait()
 
@@ -100,9 +102,9 @@ class ChangeListener:
             try:
                 self._listen()
             except (psycopg.Error, DatabaseAway) as error:
-                logger.warning("changes by others are not told: %s", str(error).partition("\n")[0])
-            except Exception:  # whatever went wrong with one look must not end the looking
-                logger.exception("changes by others are not told")
+                logger.warning("changes by other writers are not received: %s", str(error).partition("\n")[0])
+            except Exception:  # no error may end the thread
+                logger.exception("changes by other writers are not received")
             self._attempted.set()
             self.subscriber.set_listening(False)
             self._stopped.wait(CHECK_SECONDS)

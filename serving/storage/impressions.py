@@ -1,4 +1,4 @@
-"""Impressions on their way into Postgres: written every few milliseconds, many at once."""
+"""Write-behind queue of impressions: flushed to Postgres in batches every 50 ms."""
 
 import logging
 from collections import deque
@@ -13,17 +13,17 @@ from serving.storage.postgres import Database, DatabaseAway, DatabaseBusy
 from serving.telemetry.metrics import Metrics
 
 FLUSH_SECONDS = 0.05
-"""From the first answer that waits to the write: what a crash of this process can lose."""
+"""From the first queued impression to the flush: what a crash of this process can lose."""
 RETRY_SECONDS = 0.5
-"""Between two tries while Postgres is away."""
+"""Between two attempts while Postgres is away."""
 BATCH_SIZE = 2000
 MAX_QUEUED = 20_000
-"""Answers that wait while Postgres is away; more push out the oldest, and that is counted."""
+"""Impressions queued while Postgres is away; beyond that the oldest are dropped and counted."""
 logger = logging.getLogger(__name__)
 
 
 class Impressions:
-    """Any thread may add and ask; one thread of its own writes."""
+    """The queue and its writer thread. Thread-safe."""
 
     def __init__(self, database: Database, privacy: Privacy, metrics: Metrics) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class Impressions:
         self._thread.start()
 
     def close(self) -> None:
-        """Writes what waits."""
+        """Stops the thread and flushes the queue."""
         with self._lock:
             self._stopped.set()
             self._has_work.set()
@@ -51,7 +51,7 @@ class Impressions:
         self.flush()
 
     def add(self, answer: Answered) -> None:
-        """To be written soon."""
+        """Queues an impression."""
         with self._lock:
             self._queue.append(answer)
             self._has_work.set()
@@ -62,13 +62,13 @@ class Impressions:
                 self._metrics.impressions_lost.inc()
 
     def served_by(self, request_ids: Iterable[str]) -> dict[tuple[str, str], Part]:
-        """Variant and version of the answers that are not written yet, by (request_id, user_id)."""
+        """Variant and version of queued impressions, by (request_id, user_id)."""
         with self._lock:
             queued = [self._by_request[answer] for answer in request_ids if answer in self._by_request]
         return {(answer.request_id, answer.user_id): Part(answer.variant, answer.model_version) for answer in queued}
 
     def flush(self) -> None:
-        """Writes what waits, unless Postgres is away; it then goes on waiting. What comes meanwhile waits its turn."""
+        """Writes the queue, in batches; leaves it as it is while Postgres is away."""
         with self._writing:
             has_more = True
             while has_more and (batch := self._next_batch()):
@@ -79,7 +79,7 @@ class Impressions:
                     if isinstance(error, DatabaseBusy):
                         self._batch_size = max(1, len(batch) // 2)
                     if not self.away:
-                        logger.warning("impressions wait: %s", error)
+                        logger.warning("impressions stay queued: %s", error)
                     self.away = True
                     return
                 self.away = False
@@ -104,7 +104,7 @@ class Impressions:
                 record_impressions(connection, self._privacy, batch)
         except DatabaseAway:
             raise
-        except Exception:  # whatever is wrong with one of them must not keep the others, nor later ones, from it
+        except Exception:  # one bad impression must not block the others
             logger.exception("%d impressions cannot be written", len(batch))
             if len(batch) == 1:
                 self._metrics.impressions_lost.inc()

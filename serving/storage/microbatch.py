@@ -27,10 +27,10 @@ class MicroBatcher(Generic[Request, Result]):
     """A thread that works on the queued requests of all event loops, a batch at a time.
 
     Args:
-        work: Takes a batch and returns the result, or the exception, of each request. Where it raises, each request
-            of the batch is worked on alone, so that a bad one costs the others nothing.
-        size: Of a request.
-        most: Size of a batch; a larger request is a batch of its own.
+        work: Takes a batch and returns the result or the exception of each request. If it raises, each request of the
+            batch is retried alone, so that a bad one does not fail the others.
+        size: Size of a request, such as its number of events.
+        max_size: A batch is closed when it reaches this size; a request is never split.
         second_worker_at: Queue length, in sizes, from which a second thread works too, so that cleaning overlaps
             committing.
         min_interval: Seconds between the starts of two batches of the first thread, unless `second_worker_at` is
@@ -86,7 +86,7 @@ class MicroBatcher(Generic[Request, Result]):
         while batch := self._next_batch(length):
             started = time.monotonic()
             for queued, outcome in zip(batch, self._outcomes(batch), strict=True):
-                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                with suppress(RuntimeError):  # the loop is closed: no caller is left
                     queued.result.get_loop().call_soon_threadsafe(_resolve, queued.result, outcome)
             with self._lock:
                 remaining = started + self._min_interval[length] - time.monotonic()
@@ -113,7 +113,7 @@ class MicroBatcher(Generic[Request, Result]):
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-            logger.exception("%d requests cannot be worked on together, each is tried alone", len(batch))
+            logger.exception("a batch of %d requests failed, each is retried alone", len(batch))
             return [outcome for queued in batch for outcome in self._outcomes([queued])]
 
 

@@ -1,4 +1,4 @@
-"""Postgres as the service sees it: there, or away."""
+"""The service's connections to Postgres: timeouts, and a circuit breaker."""
 
 import logging
 import time
@@ -21,20 +21,21 @@ from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.telemetry.tracing import Traces
 
 MAX_FAILURES = 3
-"""In a row, from which on it is not."""
+"""Consecutive failures after which the breaker opens."""
 logger = logging.getLogger(__name__)
 STATEMENT_LIMIT = "SET statement_timeout = '2s'"
 TRANSACTION_SECONDS = 5.0
-"""Time of a transaction for which nobody waits."""
+"""Default time limit of a transaction, in seconds."""
 LONG_SECONDS = 120.0
-"""Time of one that reads the whole catalogue, or erases."""
+"""Time limit of a transaction that reads the whole catalogue or erases a user, in seconds."""
 POOL_SECONDS = 2.0
 
 
 class Breaker:
-    """Any thread may tell and ask. Who asks Postgres at leisure closes it again: no request has to try.
+    """A circuit breaker. Thread-safe. Background polling closes it again, so that no request has to probe.
 
-    seconds: an answer that took longer is none.
+    Args:
+        seconds: A slower response does not count as a success.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -50,7 +51,7 @@ class Breaker:
         with self._lock:
             self._failures += 1
             if self._failures == MAX_FAILURES:
-                logger.warning("Postgres does not answer in time: requests do without it")
+                logger.warning("Postgres does not answer in time: requests continue without it")
 
     def answered(self, seconds: float) -> None:
         if seconds > self._seconds:
@@ -66,16 +67,19 @@ class DatabaseAway(Exception):
 
 
 class DatabaseBusy(DatabaseAway):
-    """Postgres is there and could not do it now; less at a time, or later, it may."""
+    """Postgres is up but cannot do it now; a smaller batch or a later attempt may succeed."""
 
 
 class Database:
-    """Short transactions; a statement that takes longer than 2 s counts as away.
+    """A connection pool for short transactions; a statement is cancelled after 2 s.
 
-    A connection is lent unchecked: that Postgres went away is told soon, and what finds it first can do without.
+    Connections are not checked before use: an outage is noticed soon, and requests degrade rather than fail.
 
-    read_seconds: an answer that takes longer is none to who waits. servers: the server processes (pid) of the open
-    connections.
+    Args:
+        read_seconds: A slower response does not close the breaker.
+
+    Attributes:
+        backend_pids: Postgres backends (pid) of the open connections.
     """
 
     def __init__(self, url: str, read_seconds: float) -> None:
@@ -89,19 +93,27 @@ class Database:
         event.listen(self._engine, "close", self._closed)
 
     def trace_with(self, traces: Traces) -> None:
-        """Has each statement of a request told."""
+        """Traces each statement of a request."""
         traces.watch(self._engine)
 
     @contextmanager
     def begin(self, seconds: float = TRANSACTION_SECONDS) -> Iterator[Connection]:
-        """A transaction, committed at the end of the block, which has so much time. Raises DatabaseAway: whether what
-        was committed last is stored is then unknown. What Postgres has against the rows is raised as it is."""
+        """A transaction that is committed at the end of the block.
+
+        Args:
+            seconds: Time limit of the block.
+
+        Raises:
+            DatabaseAway: Postgres is unreachable or slow; whether a commit succeeded is then unknown.
+            DatabaseBusy: Postgres is up but cannot do it now.
+            DBAPIError: The rows themselves are rejected.
+        """
         with self._connected(self._engine, seconds) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def autocommit(self, seconds: float = TRANSACTION_SECONDS) -> Iterator[Connection]:
-        """As `begin`, but each statement is a transaction of its own: two ways to the server and back less."""
+        """Like `begin`, but in autocommit mode: each statement is a transaction, which saves two round trips."""
         with self._connected(self._autocommit_engine, seconds) as connection:
             yield connection
 
@@ -127,7 +139,7 @@ class Database:
     def ensure_partitions(
         self, connection: Connection, moments: Sequence[datetime], table: Partitioned = "events"
     ) -> None:
-        """Has the partitions of these moments made, in transactions of their own, where the connection lacks one."""
+        """Creates missing monthly partitions for these times, in separate transactions."""
         if months := missing_months(connection, moments, table):
             ensure_partitions(self.begin, months, table)
 
@@ -144,7 +156,7 @@ class Database:
 
 @contextmanager
 def _forget_partitions_on_error(connection: Connection) -> Iterator[None]:
-    """After an error the connection asks anew which partitions there are."""
+    """Drops the connection's cache of existing partitions after an error."""
     try:
         yield
     except BaseException:
@@ -165,5 +177,6 @@ def _timed(connection: Connection) -> TimedConnection:
 
 
 def limit_statements(connection: psycopg.Connection, _: object) -> None:
+    """Sets the statement timeout of a new connection."""
     connection.execute(STATEMENT_LIMIT)
     connection.commit()

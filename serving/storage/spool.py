@@ -1,4 +1,4 @@
-"""Where feedback waits while Postgres is away: a SQLite file on a disk of this machine, written through (fsync)."""
+"""The spool: feedback is kept in a SQLite file on local disk (fsynced) while Postgres is away."""
 
 import fcntl
 import json
@@ -23,9 +23,9 @@ from components.store.rows import EventRow, Rejected
 FILE = "feedback.sqlite"
 PAGE_BYTES = 4096
 HEADER_BYTES = 48
-"""Of the index of the log, other ones after each write by any process: https://www.sqlite.org/walformat.html."""
+"""Header of the WAL index; it changes with every write by any process: https://www.sqlite.org/walformat.html."""
 BUSY_SECONDS = 5.0
-"""How long one process waits for another that writes."""
+"""How long a process waits for the write lock of another."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (
     place INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT UNIQUE, user_id TEXT, spooled_at REAL NOT NULL,
@@ -57,9 +57,14 @@ class SpoolError(DuotempoError):
 
 @dataclass(frozen=True)
 class Row:
-    """What waits: an event with its event_id, or, with a reason, a row that was rejected and goes to quarantine.
+    """A spooled row: an event, or, with a reason, a rejected row that goes to quarantine.
 
-    user_id: as the store knows the user. values: JSON-ready. place: in the order of arrival, told by the spool.
+    Attributes:
+        event_id: None for a rejected row.
+        user_id: The id or pseudonym under which the user is stored.
+        values: The row, JSON-serialisable.
+        reason: Why the row was rejected.
+        position: Order of arrival, assigned by the spool.
     """
 
     event_id: str | None
@@ -69,13 +74,19 @@ class Row:
     position: int = 0
 
     def export(self) -> dict[str, Any]:
-        """As its user is told."""
+        """The row as in the user's data export."""
         return {**self.values, "reason": self.reason}
 
 
 class Size(NamedTuple):
-    """rows: that wait; seconds: that the first of them has waited; used: share of the room that is taken; dead: rows
-    that Postgres refuses, also in quarantine."""
+    """The state of the spool.
+
+    Attributes:
+        rows: Spooled rows.
+        seconds: Age of the oldest row.
+        used: Used share of the size limit, 0 to 1.
+        dead: Dead letters: rows that Postgres rejects even in quarantine.
+    """
 
     rows: float
     seconds: float
@@ -84,9 +95,13 @@ class Size(NamedTuple):
 
 
 class Spool:
-    """Any thread of any process of this machine may use it. Every method raises SpoolError.
+    """A durable queue, shared by all threads and processes of this machine. Every method raises SpoolError.
 
-    What was added is on the disk when `add` returns. What was removed is overwritten.
+    Rows are on disk when `add` returns. Removed rows are overwritten.
+
+    Args:
+        folder: Folder of the SQLite file; created if missing.
+        megabytes: Size limit.
     """
 
     def __init__(self, folder: Path, megabytes: int) -> None:
@@ -104,24 +119,24 @@ class Spool:
                 self._writer.execute("PRAGMA secure_delete = ON")
                 self._writer.execute(f"PRAGMA max_page_count = {self._pages}")
                 self._writer.executescript(_SCHEMA)
-            # never closed before SQLite's own: a process that closes a file loses its locks of it
+            # kept open as long as SQLite's own: closing any descriptor of a file drops the process's POSIX locks on it
             self._index_file = (folder / f"{FILE}-shm").open("rb")
             self._index = mmap(self._index_file.fileno(), HEADER_BYTES, access=ACCESS_READ)
         except OSError as error:
             raise SpoolError(
-                f"the folder of the spool, {folder}, cannot be made ({error}): "
-                "name one that can be written to in DUOTEMPO_SERVING__SPOOL_FOLDER"
+                f"the spool folder {folder} cannot be created ({error}): "
+                "set a writable one in DUOTEMPO_SERVING__SPOOL_FOLDER"
             ) from error
 
     def add(self, rows: Sequence[Row]) -> int:
-        """Keeps rows, all or none; how many were kept: an event that waits already is not kept again."""
+        """Adds rows, all or none. Returns how many are new; an event_id that is spooled already is skipped."""
         now = time.time()
         values = [(row.event_id, row.user_id, now, json.dumps(row.values), row.reason) for row in rows]
         with self._transaction() as connection:
             return connection.executemany(_INSERT, values).rowcount
 
     def pending(self, user_id: str) -> list[Row]:
-        """What waits of a user, in the order of arrival."""
+        """The spooled rows of a user, in order of arrival."""
         header = self._index[:HEADER_BYTES]
         if header == self._empty_at:
             return []
@@ -131,29 +146,30 @@ class Spool:
         return rows
 
     def all_of(self, user_id: str) -> list[Row]:
-        """As `of`, with what will never be stored."""
+        """Like `pending`, with the user's dead letters."""
         return self._read(_ALL_OF, user_id)
 
     def oldest(self, limit: int, excluded: Iterable[int] = ()) -> list[Row]:
-        """What has waited longest, but for these places."""
+        """The oldest rows, except those at the `excluded` positions."""
         return self._read(_OLDEST, json.dumps(list(excluded)), limit)
 
     def at(self, position: int) -> list[Row]:
-        """The row of this place, if it still waits."""
+        """The row at a position, or an empty list if it is gone."""
         return self._read(_AT_POSITION, position)
 
     def mark_dead(self, row: Row, reason: str) -> None:
-        """Has a row wait no more, and keeps it: a dead letter."""
+        """Moves a row to the dead letters."""
         with self._transaction() as connection:
             connection.execute(_MARK_DEAD, (reason, row.position))
             connection.execute("DELETE FROM waiting WHERE place = ?", (row.position,))
 
     def remove(self, rows: Collection[Row]) -> None:
+        """Deletes rows that have been stored."""
         with self._transaction() as connection:
             connection.executemany("DELETE FROM waiting WHERE place = ?", [(row.position,) for row in rows])
 
     def forget(self, user_id: str) -> int:
-        """Removes what waits of a user, and their dead letters: how many rows."""
+        """Deletes a user's rows and dead letters. Returns how many."""
         with self._transaction() as connection:
             tables = ("waiting", "dead")
             removed = sum(
@@ -164,7 +180,7 @@ class Spool:
         return removed
 
     def truncate_log(self) -> None:
-        """Empties the log of writes, so that nothing of what was removed is left on the disk."""
+        """Truncates the write-ahead log, so that no removed row is left on disk."""
         with self._sqlite_errors(), self._writing:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -179,7 +195,7 @@ class Spool:
 
     @contextmanager
     def replay_lock(self) -> Iterator[bool]:
-        """Whether this process may replay: one of this machine at a time. It lets go even when it is killed."""
+        """Tries to take the replay lock, one holder per machine. Released even if the process is killed."""
         with self._lock_file.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,7 +231,7 @@ class Spool:
 
     @contextmanager
     def _sqlite_errors(self) -> Iterator[None]:
-        """Tells errors of SQLite in our words."""
+        """Turns SQLite errors into SpoolError."""
         try:
             yield
         except sqlite3.Error as error:
@@ -235,7 +251,7 @@ def open_spool(settings: Settings) -> Spool:
 
 
 def dead_letters(settings: Settings) -> int:
-    """How many rows of this machine Postgres refuses, also in quarantine. Raises SpoolError."""
+    """Number of dead letters on this machine. Raises SpoolError."""
     file = spool_folder(settings) / FILE
     if not file.is_file():
         return 0
@@ -248,11 +264,12 @@ def dead_letters(settings: Settings) -> int:
 
 
 def spool_folder(settings: Settings) -> Path:
-    """Where the spool of this machine lies."""
+    """The spool folder of this machine."""
     return (settings.serving.spool_folder or settings.home / "spool").expanduser()
 
 
 def spool_events(events: Iterable[EventRow]) -> list[Row]:
+    """Events as spool rows."""
     return [
         Row(row.event_id, row.user_id, {**row._asdict(), Columns.OCCURRED_AT: row.occurred_at.isoformat()})
         for row in events
@@ -260,12 +277,12 @@ def spool_events(events: Iterable[EventRow]) -> list[Row]:
 
 
 def spool_rejected(rejected: Iterable[Rejected]) -> list[Row]:
-    """For quarantine."""
+    """Rejected rows as spool rows, to be quarantined on replay."""
     return [Row(None, clean_id(row.row.get(Columns.USER)), row.row, row.reason) for row in rejected]
 
 
 def spooled_events(rows: Iterable[Row]) -> list[EventRow]:
-    """The events among the rows."""
+    """The events among spool rows, without the rejected ones."""
     return [
         EventRow(**{**row.values, Columns.OCCURRED_AT: datetime.fromisoformat(row.values[Columns.OCCURRED_AT])})
         for row in rows

@@ -1,6 +1,6 @@
-"""What the service says in its log: a line an event, plain or as JSON, with the id of the request that it belongs to.
+"""Logging: one line per event, plain or JSON, with the id of its request.
 
-No line holds a user's text or id, nor a key.
+No line contains a user's text or id, or an API key.
 """
 
 import logging
@@ -17,14 +17,14 @@ from components.settings import Settings
 OURS = ("serving", "components")
 PLAIN_FORMAT = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
 LOGGED_FIELDS = ("model_version", "variant", "user_state", "degraded", "accepted", "duplicates", "spooled")
-"""What of an answer stands in the line of its request."""
+"""Fields of the response that are logged with its request."""
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Of the request that is being answered; empty outside of one."""
+"""Id of the current request; empty outside of a request."""
 requests = logging.getLogger("serving.contract.requests")
 
 
 class RequestIdFilter(logging.Filter):
-    """Lets all pass, with the id of the request."""
+    """Adds the request id to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get() or "-"
@@ -32,7 +32,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as a JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -49,23 +49,27 @@ class JsonLines(logging.Formatter):
 
 
 def new_request_id() -> str:
-    """128 random bits as hexadecimal digits: unlike any other one, but no secret."""
+    """128 random bits in hex: unique, but not cryptographically secure."""
     return f"{random.getrandbits(128):032x}"
 
 
 def set_up(settings: Settings) -> None:
-    """Has this process write to stderr in our way alone, ours from the settings' level on."""
+    """Configures logging of this process: to stderr, our loggers at the level of the settings."""
     handler = logging.StreamHandler()
     handler.addFilter(RequestIdFilter())
     handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else LogLines(PLAIN_FORMAT))
     logging.getLogger().handlers = [handler]
-    logging.getLogger("uvicorn.access").propagate = False  # a request has its line by `log_request`
+    logging.getLogger("uvicorn.access").propagate = False  # requests are logged by `log_request`
     for name in OURS:
         logging.getLogger(name).setLevel(settings.log_level)
 
 
 def log_request(method: str, route: str, status: int, seconds: float, answer: dict[str, Any]) -> None:
-    """One line, where the level lets it pass. answer: the body, as far as it is known."""
+    """Logs a request, at level INFO.
+
+    Args:
+        answer: Body of the response, or empty if it is not known.
+    """
     if requests.isEnabledFor(logging.INFO):
         logged = {name: answer[name] for name in LOGGED_FIELDS if name in answer}
         fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), **logged}

@@ -1,7 +1,7 @@
-"""Traces of requests by OpenTelemetry: through the stages of an answer to each statement that Postgres gets.
+"""OpenTelemetry traces: a span per request, per stage and per Postgres statement.
 
-The standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and so on) say where they
-go, how many, under which name. Without an endpoint there are none: nothing of it is imported, and nothing is watched.
+The standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and so on) configure
+endpoint, sampling and service name. Without an endpoint, tracing is off and OpenTelemetry is not imported.
 """
 
 import os
@@ -24,25 +24,25 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 PROTOCOL = "http/protobuf"
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 CLOSE_SECONDS = 2.0
-"""How long the end of the process waits for a collector that does not answer."""
+"""How long shutdown waits for a collector that does not respond."""
 POSTGRES = {"db.system.name": "postgresql"}
 
 
 def is_enabled() -> bool:
-    """Whether the variables name a collector."""
+    """Whether the environment configures a collector."""
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     return not off and any(os.environ.get(name) for name in ENDPOINTS)
 
 
 class Traces:
-    """Spans on their way to a collector, or none at all."""
+    """Creates and exports spans; does nothing while tracing is off."""
 
     def __init__(self) -> None:
         self._provider: TracerProvider | None = None
         self._tracer: Tracer | None = None
 
     def start(self) -> None:
-        """Begins to trace, where that is wanted. Raises ValueError for a protocol that is not spoken here."""
+        """Starts tracing, if configured. Raises ValueError for an unsupported protocol."""
         if not is_enabled():
             return
         for variable in PROTOCOLS:
@@ -61,14 +61,14 @@ class Traces:
         self._tracer = self._provider.get_tracer("duotempo.serving")
 
     def close(self) -> None:
-        """Sends what waits, if the collector takes it soon."""
+        """Exports the remaining spans, for CLOSE_SECONDS at most."""
         if self._provider:
             ending = Thread(target=self._provider.shutdown, daemon=True)
             ending.start()
             ending.join(CLOSE_SECONDS)
 
     def span(self, name: str, attributes: dict[str, str] | None = None) -> AbstractContextManager[Any]:
-        """A part of the request that is being traced, if one is."""
+        """A child span of the current request, if it is traced."""
         if self._tracer is None:
             return nullcontext()
         from opentelemetry.trace import get_current_span
@@ -79,7 +79,7 @@ class Traces:
 
     @contextmanager
     def request(self, scope: Scope) -> Iterator[Any]:
-        """The whole of a request, a part of the caller's trace where its header `traceparent` names one."""
+        """The span of a request, within the client's trace if the header `traceparent` names one."""
         if self._tracer is None or scope["type"] != "http" or scope["path"] in PROBES:
             yield None
             return
@@ -95,7 +95,7 @@ class Traces:
             yield span
 
     def watch(self, engine: Engine) -> None:
-        """A span for each statement, without its parameters."""
+        """Adds a span for each statement, without its parameters."""
         if self._tracer is None:
             return
 
@@ -114,11 +114,11 @@ class Traces:
 
         event.listen(engine, "before_cursor_execute", before)
         event.listen(engine, "after_cursor_execute", after)
-        event.listen(engine, "handle_error", failed, insert=True)  # before one that raises
+        event.listen(engine, "handle_error", failed, insert=True)  # before another handler raises
 
 
 class TraceMiddleware:
-    """Makes each request a span, named by its route."""
+    """Middleware: a span per request, named by method and route."""
 
     def __init__(self, app: ASGIApp, traces: Traces) -> None:
         self._app = app
