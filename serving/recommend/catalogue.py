@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, distinct, func, or_, select
 
 from components.arrays.arrow import numbers
@@ -91,7 +92,7 @@ class LiveCatalogue:
         self.available = numbers(items["available"])
         self.exists = np.ones(items.num_rows, dtype=bool)
         self.version = 0
-        self._masks: dict[bool, tuple[int, np.ndarray]] = {}
+        self._masks: dict[bool, tuple[int, NDArray[np.bool_]]] = {}
 
     def __getitem__(self, row: int) -> ListedItem:
         """The item of a row as it is shown."""
@@ -113,7 +114,7 @@ class LiveCatalogue:
         other._masks = {}
         return other
 
-    def visible(self, *, available_only: bool) -> np.ndarray:
+    def visible(self, *, available_only: bool) -> NDArray[np.bool_]:
         """Mask (items,) of the items that may be shown; cached, so not to be written to."""
         version, mask = self._masks.get(available_only, (-1, self.exists))
         if version != self.version:

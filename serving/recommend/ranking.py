@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from components.bundle.bundle import Bundle
 from components.histories.states import UserState
@@ -37,10 +38,10 @@ class RankedList:
         scored: Number of items scored.
     """
 
-    rows: np.ndarray
+    rows: NDArray[np.int64]
     payload: orjson.Fragment
     impression_payload: orjson.Fragment
-    trend: np.ndarray
+    trend: NDArray[np.float32]
     catalogue: int
     scored: int
 
@@ -113,7 +114,7 @@ class _CountingQuestion:
         self.scored = 0
         self.near = question.near
 
-    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+    def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         self.scored += self._items if rows is None else len(rows)
         return self._question.scores(rows)
 
@@ -127,7 +128,7 @@ class Ranker:
         scorer: Scorer,
         trend: LiveTrend,
         listing: LiveCatalogue,
-        tail: np.ndarray,
+        tail: NDArray[np.bool_],
         settings: RankingSettings,
     ) -> None:
         """
@@ -148,7 +149,11 @@ class Ranker:
         self._most_wanted = MostWanted(scorer)
 
     def for_user(
-        self, request: RecommendRequest, excluded: np.ndarray, query: Query, exploration: Exploration | None = None
+        self,
+        request: RecommendRequest,
+        excluded: NDArray[np.int64],
+        query: Query,
+        exploration: Exploration | None = None,
     ) -> RankedList:
         """The list for a user.
 
@@ -168,7 +173,7 @@ class Ranker:
             exploration,
         )
 
-    def same_category_mask(self, rows: np.ndarray) -> np.ndarray | None:
+    def same_category_mask(self, rows: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Mask (items,) of the items that share a category with any of `rows`; None if `rows` have no category."""
         names = {name for row in rows for name in self.listing[row].category}
         return self.listing.categories.mask(names) if names else None
@@ -185,7 +190,7 @@ class Ranker:
     def _build(
         self,
         question: Question,
-        mask: np.ndarray,
+        mask: NDArray[np.bool_],
         k: int,
         rules: Rules,
         exploration: Exploration | None = None,

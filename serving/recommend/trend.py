@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from components.histories.signals import RECENT_SECONDS, trend_scores, with_least
@@ -19,7 +21,7 @@ class LiveTrend:
         now: (1, items) float32, replaced on change, never modified in place.
     """
 
-    def __init__(self, rows: Mapping[str, int], counts: np.ndarray) -> None:
+    def __init__(self, rows: Mapping[str, int], counts: NDArray[Any]) -> None:
         """
         Args:
             rows: Row of the bundle by item id.
@@ -28,7 +30,7 @@ class LiveTrend:
         self._rows = rows
         self.now = trend_scores(counts[None])
 
-    def scores(self, moments: np.ndarray) -> np.ndarray:
+    def scores(self, moments: NDArray[np.float64]) -> NDArray[np.float32]:
         """(1, items) float32: the current scores, for every moment."""
         return self.now
 

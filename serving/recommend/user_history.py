@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from components.histories.signals import signal
@@ -27,9 +28,9 @@ class History:
         signals: (events,) float32, signed weights.
     """
 
-    items: np.ndarray
-    times: np.ndarray
-    signals: np.ndarray
+    items: NDArray[np.int64]
+    times: NDArray[np.float64]
+    signals: NDArray[np.float32]
 
     def latest(self, count: int) -> "History":
         """The latest `count` events."""
@@ -55,8 +56,8 @@ class UserHistory:
     """
 
     history: History
-    excluded: np.ndarray
-    documents: np.ndarray | None = None
+    excluded: NDArray[np.int64]
+    documents: NDArray[np.float32] | None = None
     events: int = 0
     allowed: bool = True
     has_spooled: bool = False
@@ -106,7 +107,9 @@ class HistoryReader:
             for user, events in histories.items()
         }
 
-    def _read(self, events: Sequence[Behaviour], excluded: set[str], documents: np.ndarray | None) -> UserHistory:
+    def _read(
+        self, events: Sequence[Behaviour], excluded: set[str], documents: NDArray[np.float32] | None
+    ) -> UserHistory:
         """The history of one user.
 
         Args:
@@ -168,7 +171,7 @@ class HistoryReader:
     def _unknown_ids(self, item_ids: Iterable[str]) -> frozenset[str]:
         return frozenset(item for item in item_ids if item not in self.rows)
 
-    def rows_of(self, item_ids: Collection[str]) -> np.ndarray:
+    def rows_of(self, item_ids: Collection[str]) -> NDArray[np.int64]:
         """The int64 rows of the items that are in the bundle."""
         return np.array([row for item in item_ids if (row := self.rows.get(item)) is not None], dtype=np.int64)
 
