@@ -1,4 +1,4 @@
-"""A real Bento over HTTP, in front of a real Postgres, on the chessboard."""
+"""Fixtures: a real Bento over HTTP with a real Postgres and the chessboard toy data."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ from tests.support.toy_data import chessboard, load
 
 @pytest.fixture(scope="session")
 def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the service of `world` has its bundle and its log."""
+    """Folder with the bundle and the log of the service of `world`."""
     return tmp_path_factory.mktemp("serving")
 
 
 @pytest.fixture(scope="session")
 def world(postgres_url: str, world_folder: Path) -> Iterator[World]:
-    """A served chessboard that all tests of this folder share: each uses users and items of its own."""
+    """A service with the chessboard data, shared by all tests of this folder, each of which uses its own users."""
     bundle = chessboard()
     bundle.write(world_folder / "bundle")
     with fresh_database(postgres_url) as url:
@@ -34,7 +34,7 @@ def world(postgres_url: str, world_folder: Path) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def mortal_server() -> Iterator[tuple[Server, str]]:
-    """A server beside that of the session, and the URL of its first database."""
+    """A Postgres server that may be stopped, apart from that of the session, and the URL of its first database."""
     with postgres_home() as home:
         server = Server(home)
         url = server.start()
@@ -47,7 +47,7 @@ def mortal_server() -> Iterator[tuple[Server, str]]:
 
 @pytest.fixture(scope="module")
 def postgres(mortal_server: tuple[Server, str]) -> Iterator[tuple[Server, str]]:
-    """A server that this module may stop, and the URL of a migrated database of its own there."""
+    """A Postgres server that this module may stop, and the URL of a migrated database there."""
     server, first = mortal_server
     if not server.runs:
         server.restart()
@@ -65,7 +65,7 @@ def client(world: World) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def admin(world: World) -> Mapping[str, str]:
-    """The header of a key that opens the doors of an administrator."""
+    """The Authorization header of a key with the scope admin."""
     return world.admin
 
 

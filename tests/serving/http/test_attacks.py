@@ -1,4 +1,4 @@
-"""What a hostile caller sends: none of it opens a door, makes the service fail, or keeps others waiting."""
+"""Hostile requests: none bypasses access control, causes a server error or stalls other callers."""
 
 import json
 import re
@@ -20,8 +20,8 @@ from tests.support.service import World
 from tests.support.toy_data import NAMES
 from tests.support.waiting import eventually
 
-ASKED = json.dumps({"user_id": "asked by a stranger"}).encode()
-LARGE = 850_000
+BODY = json.dumps({"user_id": "asked by a stranger"}).encode()
+LARGE_BYTES = 850_000
 
 
 @pytest.fixture(scope="module")
@@ -32,34 +32,34 @@ def engine(world: World) -> Iterator[Engine]:
 
 
 def link(engine: Engine) -> str:
-    """The token of a link that `duotempo open store` prints."""
+    """The token of a sign-in link, as printed by `duotempo open store`."""
     with engine.begin() as connection:
         return create_link(connection)
 
 
-def answer_to(world: World, *lines: bytes, body: bytes = b"") -> tuple[int, bytes]:
-    """Status and all that the service says to a request that is sent as it is."""
+def raw_response(world: World, *lines: bytes, body: bytes = b"") -> tuple[int, bytes]:
+    """Sends a raw request. Returns the status and the whole response."""
     where = urlsplit(world.address)
     assert where.hostname and where.port
     with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(b"\r\n".join([*lines, b"", body]))
-        said = b""
+        received = b""
         while part := connection.recv(65_536):
-            said += part
-    return int(said.split(b" ", 2)[1]), said
+            received += part
+    return int(received.split(b" ", 2)[1]), received
 
 
-def asked_for(world: World, path: str, *headers: bytes, version: str = "1.1") -> int:
-    head = (b"Content-Type: application/json", b"Content-Length: %d" % len(ASKED), b"Connection: close")
-    return answer_to(world, f"POST {path} HTTP/{version}".encode(), *headers, *head, body=ASKED)[0]
+def status_of(world: World, path: str, *headers: bytes, version: str = "1.1") -> int:
+    head = (b"Content-Type: application/json", b"Content-Length: %d" % len(BODY), b"Connection: close")
+    return raw_response(world, f"POST {path} HTTP/{version}".encode(), *headers, *head, body=BODY)[0]
 
 
-def failures(client: httpx.Client) -> float:
+def server_errors(client: httpx.Client) -> float:
     return sum(metric(client, "duotempo_requests_total", status=status) for status in ("500", "503"))
 
 
 @pytest.mark.parametrize("path", ["/items", "/users"])
-def test_an_administrators_doors_ask_callers_on_this_machine_for_a_key_too(
+def test_admin_routes_need_a_key_even_from_local_callers(
     client: httpx.Client, admin: Mapping[str, str], path: str
 ) -> None:
     method = "POST" if path == "/items" else "GET"
@@ -74,13 +74,13 @@ def test_an_administrators_doors_ask_callers_on_this_machine_for_a_key_too(
         b"Forwarded: for=127.0.0.1", b"Via: 1.1 proxy", b"X-Forwarded-Host: localhost", b"x-forwarded-proto: http",
     ],
 )  # fmt: skip
-def test_who_comes_by_a_proxy_is_not_on_this_machine_whatever_it_says(world: World, sign: bytes) -> None:
-    assert asked_for(world, "/recommend", b"Host: localhost", sign) == 401
-    assert asked_for(world, "/recommend", b"Host: localhost") == 200
+def test_a_proxied_request_is_not_local(world: World, sign: bytes) -> None:
+    assert status_of(world, "/recommend", b"Host: localhost", sign) == 401
+    assert status_of(world, "/recommend", b"Host: localhost") == 200
 
 
-def test_a_proxy_that_says_nothing_but_speaks_http_1_0_is_one(world: World) -> None:
-    assert asked_for(world, "/recommend", b"Host: localhost", version="1.0") == 401
+def test_an_http_1_0_request_counts_as_proxied(world: World) -> None:
+    assert status_of(world, "/recommend", b"Host: localhost", version="1.0") == 401
 
 
 @pytest.mark.parametrize(
@@ -91,23 +91,23 @@ def test_a_proxy_that_says_nothing_but_speaks_http_1_0_is_one(world: World) -> N
         b"localhost\r\nHost: localhost",
     ],
 )  # fmt: skip
-def test_a_hostile_host_is_refused_and_nothing_fails(world: World, client: httpx.Client, host: bytes) -> None:
-    before = failures(client)
-    assert asked_for(world, "/recommend", b"Host: " + host) == 401
+def test_a_malformed_host_is_refused_without_a_server_error(world: World, client: httpx.Client, host: bytes) -> None:
+    before = server_errors(client)
+    assert status_of(world, "/recommend", b"Host: " + host) == 401
     for path in ("/nix", "/recommend/", "/livez"):
-        assert asked_for(world, path, b"Host: " + host) in (404, 405)
-    assert failures(client) == before
+        assert status_of(world, path, b"Host: " + host) in (404, 405)
+    assert server_errors(client) == before
 
 
-def test_a_link_signs_one_browser_in_once(world: World, engine: Engine) -> None:
+def test_a_sign_in_link_works_once(world: World, engine: Engine) -> None:
     with httpx.Client(base_url=world.address, timeout=60) as browser:
         token = link(engine)
         assert browser.get("/users", headers={"Authorization": f"Bearer {token}"}).status_code in (401, 403)
         answer = browser.post("/session", json={"token": token})
         assert answer.json() == {"signed_in": True}
-        said = answer.headers["set-cookie"]
-        assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= set(said.split("; "))
-        assert "Secure" not in said
+        received = answer.headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= set(received.split("; "))
+        assert "Secure" not in received
         assert browser.get("/users").status_code == 200
         assert browser.get("/users", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
         for foreign in ("cross-site", "same-site"):
@@ -121,20 +121,22 @@ def test_a_link_signs_one_browser_in_once(world: World, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "dt_000000000000_" + "A" * 43, "' OR 1=1 --", "x" * 200, "\x00"])
-def test_what_no_link_held_signs_nobody_in(client: httpx.Client, token: str) -> None:
+def test_an_invalid_sign_in_token_is_refused(client: httpx.Client, token: str) -> None:
     answer = client.post("/session", json={"token": token})
     assert (answer.status_code, answer.headers.get("set-cookie")) == (401, None)
 
 
-def test_neither_a_key_nor_an_old_link_signs_in(client: httpx.Client, admin: Mapping[str, str], engine: Engine) -> None:
+def test_api_keys_and_expired_links_do_not_sign_in(
+    client: httpx.Client, admin: Mapping[str, str], engine: Engine
+) -> None:
     key, token = admin["Authorization"].removeprefix("Bearer "), link(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE api_keys SET expires_at = now() WHERE scopes = ARRAY['sign_in']")
-    for said in (key, token):
-        assert client.post("/session", json={"token": said}).status_code == 401
+    for received in (key, token):
+        assert client.post("/session", json={"token": received}).status_code == 401
 
 
-def test_of_many_who_use_a_link_at_once_one_is_signed_in(world: World, engine: Engine) -> None:
+def test_concurrent_uses_of_a_link_sign_in_once(world: World, engine: Engine) -> None:
     token = link(engine)
 
     def use(_: int) -> int:
@@ -146,10 +148,8 @@ def test_of_many_who_use_a_link_at_once_one_is_signed_in(world: World, engine: E
         assert token.split("_")[1] not in read_keys(connection)
 
 
-def test_who_hangs_up_in_the_middle_of_a_body_is_no_failure(
-    world: World, client: httpx.Client, world_folder: Path
-) -> None:
-    before, where = failures(client), urlsplit(world.address)
+def test_a_client_disconnect_is_not_a_server_error(world: World, client: httpx.Client, world_folder: Path) -> None:
+    before, where = server_errors(client), urlsplit(world.address)
     counted = metric(client, "duotempo_requests_total", route="/feedback", status="499")
     head = (
         b"POST /feedback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
@@ -158,7 +158,7 @@ def test_who_hangs_up_in_the_middle_of_a_body_is_no_failure(
         connection.sendall(head)
         time.sleep(0.2)
     eventually(lambda: metric(client, "duotempo_requests_total", route="/feedback", status="499") == counted + 1, 60)
-    assert failures(client) == before
+    assert server_errors(client) == before
     assert "ClientDisconnect" not in (world_folder / "bento.log").read_text()
 
 
@@ -167,38 +167,38 @@ def wrong_fields(count: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_of_a_hundred_thousand_errors_one_is_told(client: httpx.Client, admin: Mapping[str, str], path: str) -> None:
+def test_one_of_many_validation_errors_is_reported(client: httpx.Client, admin: Mapping[str, str], path: str) -> None:
     rows = {"/feedback": "events", "/items": "items"}.get(path, "context")
-    item = {"item_id": "a1", "category": [1] * (LARGE // 3)}
+    item = {"item_id": "a1", "category": [1] * (LARGE_BYTES // 3)}
     bodies: list[dict[str, object]] = [
-        wrong_fields(LARGE // 11),
-        {rows: [wrong_fields(75)] * (LARGE // 750)},
-        {rows: [wrong_fields(30)] * (LARGE // 300)},
-        {rows: [{}] * (LARGE // 4)},
+        wrong_fields(LARGE_BYTES // 11),
+        {rows: [wrong_fields(75)] * (LARGE_BYTES // 750)},
+        {rows: [wrong_fields(30)] * (LARGE_BYTES // 300)},
+        {rows: [{}] * (LARGE_BYTES // 4)},
         {rows: [item]},
-        {"filters": {"category_in": [1] * (LARGE // 3)}},
+        {"filters": {"category_in": [1] * (LARGE_BYTES // 3)}},
     ]
     for body in bodies:
         answer = client.post(path, json=body, headers=admin)
         assert (answer.status_code, error_of(answer).code) == (422, "invalid"), body
         assert len(answer.content) < 400
-    deep = client.post(path, content=b"[" * LARGE, headers={**admin, "Content-Type": "application/json"})
+    deep = client.post(path, content=b"[" * LARGE_BYTES, headers={**admin, "Content-Type": "application/json"})
     assert (deep.status_code, error_of(deep).code) == (400, "broken_json")
 
 
-def test_a_query_of_a_hundred_thousand_fields_is_refused(client: httpx.Client, admin: Mapping[str, str]) -> None:
+def test_a_query_with_thousands_of_fields_is_refused(client: httpx.Client, admin: Mapping[str, str]) -> None:
     answer = client.get("/users?" + "&".join(f"a{n}=1" for n in range(5_000)), headers=admin)
     assert (answer.status_code, error_of(answer).code) == (422, "invalid")
     assert len(answer.content) < 400
 
 
-def test_an_empty_list_is_explained(client: httpx.Client) -> None:
-    """To somebody with a longer history than is examined item by item."""
+def test_an_empty_list_can_be_explained(client: httpx.Client) -> None:
+    """For a user with a longer history than explanations examine item by item."""
     user = new_user()
     tell(client, *[view(user, name) for name in NAMES[:40]])
     for filters in ({"category_in": ["nothing has it"]}, {"exclude_items": NAMES}):
-        wishes = {"filters": filters, "explain": True, "diversity": 0.5}
-        assert ids(recommend(client, user, k=5, **wishes)) == []
+        options = {"filters": filters, "explain": True, "diversity": 0.5}
+        assert ids(recommend(client, user, k=5, **options)) == []
     context = [{"item_id": name, "event": "like"} for name in NAMES[:40]]
     nothing = recommend(client, new_user(), context=context, filters={"category_in": ["x"]}, explain=True)
     assert nothing.items == []

@@ -1,6 +1,6 @@
-"""Requests as the OpenAPI allows them, as it forbids them, and worse: none makes the service fail.
+"""Fuzzing: valid and invalid requests generated from the OpenAPI document, and malformed bodies: no server errors.
 
-DUOTEMPO_TEST_BODIES says how many, a few hundred by default; --log-level=INFO -rP counts the answers.
+DUOTEMPO_TEST_BODIES sets their number, a few hundred by default; --log-level=INFO -rP prints response counts.
 """
 
 import json
@@ -36,13 +36,13 @@ BODIES = int(os.environ.get("DUOTEMPO_TEST_BODIES", "400"))
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 REFUSALS = {400, 401, 403, 404, 413, 415, 422}
-"""What a caller is told who asks in a wrong way."""
+"""Statuses of refused requests."""
 log = logging.getLogger(__name__)
 
 
 @pytest.fixture(scope="module")
 def key(database: str) -> str:
-    """Of a caller who may ask everything; it is there before the service, which reads the keys when it starts."""
+    """A key with all scopes, created before the service, which reads the keys at start."""
     engine = make_engine(database)
     with engine.begin() as connection:
         _, key = create_key(connection, "the fuzzer", ["recommend", "feedback", "admin"])
@@ -52,7 +52,7 @@ def key(database: str) -> str:
 
 @pytest.fixture(scope="module")
 def world(database: str, key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A service of this module's own: people are forgotten here, and items come and go."""
+    """A service of this module's own, as users and items are deleted here."""
     place = tmp_path_factory.mktemp("fuzz")
     chessboard().write(place / "bundle")
     load(database, chessboard(), HISTORIES)
@@ -69,12 +69,12 @@ def session(world: World, key: str) -> Iterator[requests.Session]:
 
 
 @pytest.mark.timeout(3600)
-def test_nothing_that_is_sent_makes_the_service_fail(world: World, session: requests.Session) -> None:
+def test_generated_requests_cause_no_server_error(world: World, session: requests.Session) -> None:
     document = schemathesis.openapi.from_url(f"{world.address}/openapi.json")
     found = list(document.get_all_operations())
     operations = [one.ok() for one in found if isinstance(one, Ok)]
     assert len(operations) == len(found)
-    asked: Counter[str] = Counter()
+    requested: Counter[str] = Counter()
     answered: Counter[int] = Counter()
 
     @settings(FUZZ, max_examples=BODIES)
@@ -88,12 +88,12 @@ def test_nothing_that_is_sent_makes_the_service_fail(world: World, session: requ
         if response.status_code != 200:
             assert response.status_code in REFUSALS, response.text
             ErrorAnswer.model_validate(response.json())
-        asked[operation.label] += 1
+        requested[operation.label] += 1
         answered[response.status_code] += 1
 
     ask()
-    log.info("%d requests: %s; answers: %s", asked.total(), dict(asked), dict(answered))
-    assert {operation.label for operation in operations} == set(asked)
+    log.info("%d requests: %s; answers: %s", requested.total(), dict(requested), dict(answered))
+    assert {operation.label for operation in operations} == set(requested)
     assert {200, 422} <= set(answered)
     assert session.get(f"{world.address}/readyz", timeout=60).status_code == 200
 
@@ -106,10 +106,10 @@ ids = st.sampled_from(["bella", *NAMES[:3]]) | st.text(max_size=12)
 kinds = st.sampled_from(EVENTS) | st.text(max_size=5)
 
 
-def objects(*needed: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Those that have what is needed, and those whose fields may lack or be anything."""
-    more = {name: value for name, value in fields.items() if name not in needed}
-    whole = st.fixed_dictionaries({name: fields[name] for name in needed}, optional=more)
+def objects(*required: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects with the required fields, and objects with missing or arbitrary ones."""
+    more = {name: value for name, value in fields.items() if name not in required}
+    whole = st.fixed_dictionaries({name: fields[name] for name in required}, optional=more)
     return whole | st.fixed_dictionaries({}, optional={name: value | anything for name, value in fields.items()})
 
 
@@ -153,8 +153,8 @@ bodies = {
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("path", POSTS)
-def test_no_body_makes_the_service_fail(world: World, session: requests.Session, path: str) -> None:
-    """Fields that are nearly right, any JSON, and what is none."""
+def test_fuzzed_bodies_cause_no_server_error(world: World, session: requests.Session, path: str) -> None:
+    """Bodies with nearly valid fields, arbitrary JSON, truncated JSON and bytes."""
     answered: Counter[int] = Counter()
     as_json = (bodies[path] | anything).map(lambda body: json.dumps(body).encode())
     cut = as_json.flatmap(lambda content: st.integers(0, len(content)).map(lambda end: content[:end]))

@@ -27,7 +27,7 @@ def test_probes(client: httpx.Client) -> None:
     }
 
 
-def test_metrics_count_what_happens(client: httpx.Client) -> None:
+def test_metrics_count_requests_and_events(client: httpx.Client) -> None:
     labels = {"route": "/recommend", "method": "POST", "status": "200"}
     before = metric(client, "duotempo_requests_total", **labels)
     accepted = metric(client, "duotempo_feedback_events_total", outcome="accepted")
@@ -39,7 +39,7 @@ def test_metrics_count_what_happens(client: httpx.Client) -> None:
     assert metric(client, "duotempo_model_info", model_version="7") == 1
 
 
-def test_unknown_paths_are_one_route_in_the_metrics(client: httpx.Client) -> None:
+def test_unknown_paths_share_one_metric_label(client: httpx.Client) -> None:
     before = metric(client, "duotempo_requests_total", route="unknown", status="404")
     for path in ("/nix", "/schema.json", "/docs.json", "/page/../service.py", "/page/files.py"):
         assert error_of(client.get(path)).code == "not_found"
@@ -48,7 +48,7 @@ def test_unknown_paths_are_one_route_in_the_metrics(client: httpx.Client) -> Non
 
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_what_a_foreign_page_may_send_is_415(
+def test_content_types_without_a_cors_preflight_are_415(
     client: httpx.Client, path: str, kind: str, admin: Mapping[str, str]
 ) -> None:
     response = client.post(path, content=b'{"user_id": "u"}', headers={"Content-Type": kind, **admin})
@@ -69,7 +69,7 @@ def test_a_large_body_is_413(client: httpx.Client, path: str, admin: Mapping[str
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_no_object_is_422(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
+def test_json_that_is_not_an_object_is_422(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
     for body in ("[]", "null", "5", '"text"'):
         assert client.post(path, content=body, headers={**JSON, **admin}).status_code == 422
 
@@ -89,7 +89,9 @@ def test_a_wrong_method_is_405(client: httpx.Client, method: str, path: str, all
 
 
 @pytest.mark.parametrize(("path", "file"), FILES.items())
-def test_pages_come_with_their_type_and_safe_headers(client: httpx.Client, path: str, file: tuple[str, str]) -> None:
+def test_static_files_have_content_types_and_security_headers(
+    client: httpx.Client, path: str, file: tuple[str, str]
+) -> None:
     response = client.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"].split(";")[0] == file[1]
@@ -102,11 +104,11 @@ def test_pages_come_with_their_type_and_safe_headers(client: httpx.Client, path:
     assert response.headers["referrer-policy"] == "no-referrer"
 
 
-def test_errors_have_safe_headers_too(client: httpx.Client) -> None:
+def test_errors_have_security_headers(client: httpx.Client) -> None:
     assert client.get("/nix").headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_openapi_names_every_route_and_only_models_it_has(client: httpx.Client) -> None:
+def test_openapi_lists_every_route_and_resolves_its_references(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     operations = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert document["openapi"] == "3.1.0"

@@ -11,23 +11,23 @@ from components.store.keys import create_link
 from tests.support.service import World
 from tests.support.toy_data import squares
 
-NARROW = 380
+NARROW_PIXELS = 380
 
 
-def is_fault(message: ConsoleMessage) -> bool:
-    """A lost connection and a link that was used are what tests are about."""
+def is_unexpected_error(message: ConsoleMessage) -> bool:
+    """Whether a console message is an error, other than the lost connection and used link that tests provoke."""
     expected = ("ERR_INTERNET_DISCONNECTED", "401 (Unauthorized)")
     return message.type == "error" and not any(words in message.text for words in expected)
 
 
 @pytest.fixture
 def page(browser: Browser, world: World) -> Iterator[Page]:
-    """A tab that fails the test when the page logs an error, a breach of the content policy among them."""
+    """A tab that fails the test if the page logs an error, such as a violation of the content security policy."""
     context = browser.new_context(base_url=world.address)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if is_fault(message) else None)
+    page.on("console", lambda message: errors.append(message.text) if is_unexpected_error(message) else None)
     yield page
     context.close()
     assert errors == []
@@ -40,7 +40,7 @@ def pick(page: Page, user: str) -> None:
 
 
 def sign_in(page: Page, world: World) -> None:
-    """By a link of `duotempo open store`."""
+    """Signs in by a link as `duotempo open store` prints it."""
     engine = make_engine(world.database)
     with engine.begin() as connection:
         token = create_link(connection)
@@ -48,7 +48,7 @@ def sign_in(page: Page, world: World) -> None:
     page.goto(f"/#sign-in={token}")
 
 
-def nothing_is_shown(page: Page) -> None:
+def expect_nothing_shown(page: Page) -> None:
     expect(page.locator(".card")).to_have_count(0)
     expect(page.locator("#taste")).to_be_hidden()
     expect(page.locator("#change")).to_be_empty()
@@ -59,7 +59,7 @@ def shown(page: Page) -> list[str]:
     return [str(card.get_attribute("data-item")) for card in page.locator(".card").all()]
 
 
-def test_a_like_changes_the_list_before_your_eyes(page: Page, world: World) -> None:
+def test_a_like_updates_the_list(page: Page, world: World) -> None:
     sign_in(page, world)
     expect(page.locator("#users option[value=bella]")).to_have_count(1)
     pick(page, "page-reader")
@@ -80,7 +80,7 @@ def test_a_like_changes_the_list_before_your_eyes(page: Page, world: World) -> N
     expect(page.locator("#short li").first).to_have_text("white")
 
 
-def test_a_hidden_item_leaves_by_keyboard(page: Page) -> None:
+def test_an_item_can_be_hidden_by_keyboard(page: Page) -> None:
     page.goto("/?user=page-hider")
     expect(page.locator(".card")).to_have_count(12)
     first = shown(page)[0]
@@ -91,7 +91,7 @@ def test_a_hidden_item_leaves_by_keyboard(page: Page) -> None:
     assert first not in shown(page)
 
 
-def test_reasons_and_the_two_tones_are_there(page: Page) -> None:
+def test_explanations_and_interest_bars_are_shown(page: Page) -> None:
     page.goto("/?user=turner")
     expect(page.locator("#blend")).to_have_attribute("aria-label", re.compile(r"^\d+% long-term, \d+% short-term$"))
     expect(page.locator("#blend .long")).to_be_visible()
@@ -102,20 +102,20 @@ def test_reasons_and_the_two_tones_are_there(page: Page) -> None:
     expect(first.get_by_role("term").filter(has_text="Because of")).to_be_visible()
 
 
-def test_an_unreachable_service_is_told(page: Page) -> None:
+def test_an_unreachable_service_is_reported(page: Page) -> None:
     page.goto("/?user=willy")
     expect(page.locator(".card")).to_have_count(12)
     page.context.set_offline(True)
     page.get_by_label("Recommend for").fill("turner")
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("alert")).to_contain_text("unreachable")
-    nothing_is_shown(page)
+    expect_nothing_shown(page)
     page.context.set_offline(False)
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_nothing_of_another_person_stays_while_an_answer_is_on_its_way(page: Page) -> None:
+def test_switching_users_clears_the_page_before_the_response(page: Page) -> None:
     page.goto("/?user=page-chooser")
     expect(page.locator(".card")).to_have_count(12)
     page.locator(".card [data-event=like]").first.click()
@@ -125,37 +125,37 @@ def test_nothing_of_another_person_stays_while_an_answer_is_on_its_way(page: Pag
     page.get_by_label("Recommend for").fill("turner")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("#list")).to_have_class("list busy")
-    nothing_is_shown(page)
+    expect_nothing_shown(page)
     page.wait_for_timeout(100)
     held[0].continue_()
     expect(page.get_by_role("heading", name="turner", exact=True)).to_be_visible()
     expect(page.locator(".card")).to_have_count(12)
 
 
-def test_what_the_answer_is_made_of_has_words_though_it_is_long_ago(page: Page) -> None:
+def test_short_term_terms_are_shown_for_old_events_too(page: Page) -> None:
     page.goto("/?user=bella")
     expect(page.locator("#blend-text")).to_have_text(re.compile(r"\d+% lasting taste and [1-9]\d*% of what came last"))
     expect(page.locator("#short li").first).to_have_text("black")
 
 
-def test_without_a_session_it_says_how_to_be_signed_in(page: Page) -> None:
+def test_without_a_session_the_page_explains_how_to_sign_in(page: Page) -> None:
     page.goto("/")
     expect(page.locator("#list")).to_contain_text("duotempo open store")
     expect(page.locator("#users option")).to_have_count(0)
 
 
-def test_a_link_that_was_used_is_told(page: Page, world: World) -> None:
+def test_a_used_sign_in_link_is_reported(page: Page, world: World) -> None:
     page.goto("/?user=willy#sign-in=dt_000000000000_" + "A" * 43)
     expect(page.get_by_role("alert")).to_contain_text("duotempo open store")
     assert "sign-in" not in page.url
 
 
 def test_it_fits_a_narrow_screen(page: Page) -> None:
-    page.set_viewport_size({"width": NARROW, "height": 800})
+    page.set_viewport_size({"width": NARROW_PIXELS, "height": 800})
     for path in ("/?user=bella", "/docs"):
         page.goto(path)
         expect(page.locator(".card, .operation").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW_PIXELS
 
 
 def test_the_docs_show_the_routes(page: Page) -> None:

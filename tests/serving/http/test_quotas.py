@@ -1,4 +1,4 @@
-"""What a caller may tell within an hour: never more, no less, in memory that no flood grows."""
+"""Hourly feedback quotas per caller: exact limits, bounded memory."""
 
 import pytest
 from hypothesis import given, settings
@@ -17,33 +17,33 @@ class Clock:
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=40), limit=st.integers(1, 200))
 def test_no_hour_holds_more_events_than_the_limit(sizes: list[int], limit: int) -> None:
     quotas = Quotas(limit, 0, 0, Clock())
-    told = 0
+    accepted = 0
     for size in sizes:
-        more = quotas.exceeded("key", ["u"] * size, ["i"] * size)
-        assert (more is None) == (told + size <= limit)
-        told += 0 if more else size
-    assert told <= limit
+        exceeded_quota = quotas.exceeded("key", ["u"] * size, ["i"] * size)
+        assert (exceeded_quota is None) == (accepted + size <= limit)
+        accepted += 0 if exceeded_quota else size
+    assert accepted <= limit
 
 
 @pytest.mark.parametrize("most", [2000, 5000])
-def test_distinct_texts_are_counted_to_a_few_in_a_hundred(limit: int) -> None:
+def test_distinct_ids_are_counted_within_six_percent(limit: int) -> None:
     distinct = Distinct(limit)
-    told = [str(number) for number in range(2 * limit)]
-    counted = sum(distinct.add([text]) for text in told)
+    ids = [str(number) for number in range(2 * limit)]
+    counted = sum(distinct.add([text]) for text in ids)
     assert counted == pytest.approx(limit, rel=0.06)
-    assert not distinct.add(told)
-    assert distinct.add([told[0]] * 1000)
+    assert not distinct.add(ids)
+    assert distinct.add([ids[0]] * 1000)
 
 
 @settings(max_examples=30)
 @given(ids=st.lists(st.text(max_size=5), max_size=50))
-def test_who_came_before_always_may(ids: list[str]) -> None:
+def test_a_counted_id_is_not_counted_again(ids: list[str]) -> None:
     distinct = Distinct(100)
     assert distinct.add(ids)
     assert distinct.add(ids)
 
 
-def test_the_next_hour_begins_anew_and_each_caller_has_their_own() -> None:
+def test_quotas_are_per_caller_and_reset_after_an_hour() -> None:
     clock = Clock()
     quotas = Quotas(5, 2, 1, clock)
     assert quotas.exceeded("key", ["u", "v"], ["i", "i"]) is None
@@ -56,7 +56,7 @@ def test_the_next_hour_begins_anew_and_each_caller_has_their_own() -> None:
     assert quotas.exceeded("key", ["w"], ["j"]) is None
 
 
-def test_a_flood_of_callers_does_not_grow_it() -> None:
+def test_a_flood_of_callers_does_not_grow_memory() -> None:
     quotas = Quotas(1, 1, 1, Clock())
     for number in range(2 * MAX_CALLERS):
         quotas.exceeded(str(number), ["u"], ["i"])

@@ -1,4 +1,4 @@
-"""Token buckets: bursts, rates, and memory that a flood of names does not grow."""
+"""Token buckets: bursts, rates and bounded memory."""
 
 import tracemalloc
 
@@ -28,7 +28,7 @@ def test_never_more_than_the_burst_and_the_rate_allow(steps: list[float], rate: 
     assert passed >= 1
 
 
-def test_whoever_waits_as_told_passes() -> None:
+def test_waiting_the_returned_seconds_suffices() -> None:
     clock = Clock()
     buckets = Buckets(0.25, 1, clock=clock)
     assert buckets.wait("caller") == 0
@@ -39,14 +39,14 @@ def test_whoever_waits_as_told_passes() -> None:
     assert buckets.wait("caller") == 0
 
 
-def test_a_flood_of_names_does_not_grow_it() -> None:
+def test_a_flood_of_names_does_not_grow_memory() -> None:
     buckets = Buckets(1, 1, max_buckets=100, clock=Clock())
     for number in range(10_000):
         buckets.wait(f"user {number}")
     assert len(buckets) == 100
 
 
-def test_long_names_take_no_room() -> None:
+def test_long_names_take_no_memory() -> None:
     buckets = Buckets(1, 1, clock=Clock())
     tracemalloc.start()
     for number in range(100):

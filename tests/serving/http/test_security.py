@@ -1,4 +1,4 @@
-"""Keys, scopes, limits and patience, over HTTP; the service trusts nobody here, not even this machine."""
+"""Keys, scopes, rate limits and timeouts over HTTP; most tests use a service that trusts no local caller."""
 
 import re
 import uuid
@@ -27,8 +27,8 @@ BODIES: dict[str, tuple[str, dict[str, object]]] = {
     "feedback": ("/feedback", {"events": [{"user_id": "keyed", "item_id": "a1", "event": "view"}]}),
     "admin": ("/export", {"user_id": "bella"}),
 }
-OFTEN = {"DUOTEMPO_SECURITY__KEYS_SECONDS": "0.1"}
-"""New keys are known soon."""
+FAST_POLLING = {"DUOTEMPO_SECURITY__KEYS_SECONDS": "0.1"}
+"""Keys are polled often, so that new ones take effect soon."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def guarded(world: World, place: Path, keys: dict[str, str]) -> Iterator[httpx.C
         "DUOTEMPO_SECURITY__CALLER_EVENTS": "300",
         "DUOTEMPO_SECURITY__CALLER_USERS": "200",
         "DUOTEMPO_SECURITY__TIMEOUT_SECONDS": "3",
-        **OFTEN,
+        **FAST_POLLING,
     }
     with bento(place, world.database, **settings) as address:
         wait_until_ready(address)
@@ -82,17 +82,17 @@ def status(client: httpx.Client, scope: str, key: str) -> int:
 
 
 def becomes(client: httpx.Client, scope: str, key: str, wanted: int) -> bool:
-    """Whether the answer to a key becomes that status, as soon as the service knows."""
+    """Waits until requests with a key get this status."""
     return bool(eventually(lambda: status(client, scope, key) == wanted, 60))
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_key_opens_the_doors_of_its_scope_alone(guarded: httpx.Client, keys: dict[str, str], scope: str) -> None:
+def test_a_key_grants_only_its_scope(guarded: httpx.Client, keys: dict[str, str], scope: str) -> None:
     for other, key in keys.items():
         assert status(guarded, scope, key) == (200 if scope == other else 403)
 
 
-def test_no_door_opens_without_a_key(guarded: httpx.Client) -> None:
+def test_routes_need_a_key(guarded: httpx.Client) -> None:
     for path in ("/recommend", "/feedback", "/similar", "/items", "/forget", "/export", "/consent"):
         answer = guarded.post(path, content=b"no JSON at all")
         assert (answer.status_code, error_of(answer).code) == (401, "no_key")
@@ -101,12 +101,12 @@ def test_no_door_opens_without_a_key(guarded: httpx.Client) -> None:
         assert guarded.get(path).status_code == 401
 
 
-def test_what_names_nobody_stays_open(guarded: httpx.Client) -> None:
+def test_routes_without_user_data_are_public(guarded: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/", "/docs", "/openapi.json"):
         assert guarded.get(path).status_code == 200
 
 
-def test_what_is_no_key_is_refused(guarded: httpx.Client, keys: dict[str, str]) -> None:
+def test_invalid_keys_are_refused(guarded: httpx.Client, keys: dict[str, str]) -> None:
     good = keys["recommend"]
     other = good[:-1] + ("A" if good[-1] != "A" else "E")
     hostile = [
@@ -119,8 +119,8 @@ def test_what_is_no_key_is_refused(guarded: httpx.Client, keys: dict[str, str]) 
         assert answer.status_code == 401, value
     twice = [("Authorization", f"Bearer {good}"), ("Authorization", "Bearer x")]
     assert guarded.post("/recommend", json={"user_id": "bella"}, headers=twice).status_code == 401
-    in_the_address = guarded.post(f"/recommend?key={good}&authorization=Bearer {good}", json={"user_id": "bella"})
-    assert in_the_address.status_code == 401
+    in_the_url = guarded.post(f"/recommend?key={good}&authorization=Bearer {good}", json={"user_id": "bella"})
+    assert in_the_url.status_code == 401
     raw = guarded.post("/recommend", json={"user_id": "b"}, headers={b"Authorization": b"Bearer \xff\xfe"})
     assert raw.status_code == 401
 
@@ -135,7 +135,7 @@ def test_a_huge_header_is_431(guarded: httpx.Client) -> None:
     assert (answer.status_code, error_of(answer).code) == (431, "headers_too_large")
 
 
-def test_new_rotated_and_revoked_keys_are_known_soon(guarded: httpx.Client, engine: Engine) -> None:
+def test_new_rotated_and_revoked_keys_take_effect_soon(guarded: httpx.Client, engine: Engine) -> None:
     with engine.begin() as connection:
         key_id, key = create_key(connection, "shop", ["recommend"])
     assert becomes(guarded, "recommend", key, 200)
@@ -152,7 +152,7 @@ def test_new_rotated_and_revoked_keys_are_known_soon(guarded: httpx.Client, engi
     assert (found[next_id].name, found[next_id].scopes) == ("shop", frozenset({"recommend"}))
 
 
-def test_a_key_ends_by_itself(guarded: httpx.Client, engine: Engine) -> None:
+def test_a_key_expires(guarded: httpx.Client, engine: Engine) -> None:
     with engine.begin() as connection:
         _, key = create_key(connection, "for a moment", ["recommend"], timedelta(seconds=4))
     assert becomes(guarded, "recommend", key, 200)
@@ -174,7 +174,7 @@ def test_keys_are_neither_stored_nor_logged(
     assert len(re.findall(r"'[0-9a-f]{64}'", rows)) >= len(keys)
 
 
-def test_a_user_cannot_be_asked_about_without_end(guarded: httpx.Client, keys: dict[str, str]) -> None:
+def test_requests_about_a_user_are_rate_limited(guarded: httpx.Client, keys: dict[str, str]) -> None:
     body = {"user_id": "asked-without-end"}
     answers = [guarded.post("/recommend", json=body, headers=bearer(keys["recommend"])) for _ in range(30)]
     codes = [answer.status_code for answer in answers]
@@ -185,7 +185,7 @@ def test_a_user_cannot_be_asked_about_without_end(guarded: httpx.Client, keys: d
     assert status(guarded, "recommend", keys["recommend"]) == 200
 
 
-def test_no_key_tells_without_end_what_is_learned(
+def test_feedback_per_key_is_limited_by_quotas(
     guarded: httpx.Client, keys: dict[str, str], engine: Engine, world: World
 ) -> None:
     with engine.begin() as connection:
@@ -205,12 +205,12 @@ def test_no_key_tells_without_end_what_is_learned(
     refused = tell(range(1))
     assert refused.status_code == 429
     assert "more than 300 events sent within an hour" in error_of(refused).message
-    known = stored(world.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
-    assert known == [(299,)]
+    count = stored(world.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
+    assert count == [(299,)]
     assert tell(range(1), keys["feedback"]).status_code == 200
 
 
-def test_a_slow_request_is_ended_with_503(guarded: httpx.Client, keys: dict[str, str]) -> None:
+def test_a_slow_request_times_out_with_503(guarded: httpx.Client, keys: dict[str, str]) -> None:
     sent = b'{"user_id": '
     head = {**bearer(keys["recommend"]), "Content-Type": "application/json", "Content-Length": str(len(sent) + 8)}
     with closing(HTTPConnection(guarded.base_url.netloc.decode(), timeout=60)) as connection:
@@ -222,45 +222,45 @@ def test_a_slow_request_is_ended_with_503(guarded: httpx.Client, keys: dict[str,
     assert status(guarded, "recommend", keys["recommend"]) == 200
 
 
-def test_no_other_origin_is_let_in(guarded: httpx.Client, keys: dict[str, str]) -> None:
+def test_no_cors_headers_are_sent(guarded: httpx.Client, keys: dict[str, str]) -> None:
     foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     assert guarded.options("/recommend", headers=foreign).status_code == 405
     answer = guarded.post("/recommend", json={"user_id": "bella"}, headers={**bearer(keys["recommend"]), **foreign})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-def test_callers_on_this_machine_are_trusted_but_not_with_a_persons_data(client: httpx.Client) -> None:
+def test_local_callers_are_trusted_except_on_admin_routes(client: httpx.Client) -> None:
     assert client.post("/recommend", json={"user_id": "bella"}).status_code == 200
     for path in ("/forget", "/export", "/consent"):
         assert client.post(path, json={"user_id": "bella", "consent": True}).status_code == 401
 
 
 @pytest.mark.parametrize("host", ["evil.example", "shop.example:3000", "10.0.0.7", "127.0.0.1.evil.example", ""])
-def test_who_asks_by_a_foreign_name_is_not_on_this_machine(client: httpx.Client, host: str) -> None:
-    """A page of elsewhere whose name points here, or a proxy that speaks for others."""
+def test_a_foreign_host_header_is_not_local(client: httpx.Client, host: str) -> None:
+    """Such as DNS rebinding, or a proxy that passes the original Host on."""
     assert client.post("/recommend", json={"user_id": "bella"}, headers={"Host": host}).status_code == 401
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.9.9.9:80", "[::1]:3000"])
-def test_names_of_this_machine(client: httpx.Client, host: str) -> None:
+def test_local_host_headers_are_trusted(client: httpx.Client, host: str) -> None:
     assert client.post("/recommend", json={"user_id": "bella"}, headers={"Host": host}).status_code == 200
 
 
-def test_who_is_forwarded_for_others_is_not_on_this_machine(client: httpx.Client) -> None:
+def test_a_forwarded_request_is_not_local(client: httpx.Client) -> None:
     headers = {"X-Forwarded-For": "203.0.113.9"}
     assert client.post("/recommend", json={"user_id": "bella"}, headers=headers).status_code == 401
 
 
-def test_the_page_asks_for_a_key_and_keeps_it_out_of_the_address(
+def test_the_page_prompts_for_a_key_and_keeps_it_out_of_the_url(
     guarded: httpx.Client, engine: Engine, browser: Browser
 ) -> None:
     with engine.begin() as connection:
         _, key = create_key(connection, "page", ["recommend", "feedback"])
     assert becomes(guarded, "recommend", key, 200)
-    asked: list[str] = []
+    prompts: list[str] = []
 
     def answer(dialog: Dialog) -> None:
-        asked.append(dialog.message)
+        prompts.append(dialog.message)
         dialog.accept(key)
 
     context = browser.new_context(base_url=str(guarded.base_url))
@@ -271,12 +271,12 @@ def test_the_page_asks_for_a_key_and_keeps_it_out_of_the_address(
     page.locator(".card [data-event=like]").first.click()
     expect(page.locator("#change")).to_contain_text("Liked")
     expect(page.locator("#alert")).to_be_hidden()
-    assert len(asked) == 1
+    assert len(prompts) == 1
     assert key not in page.url
     context.close()
 
 
-def test_the_last_known_keys_go_on_while_postgres_is_away(postgres: tuple[Server, str], tmp_path: Path) -> None:
+def test_cached_keys_stay_valid_while_postgres_is_away(postgres: tuple[Server, str], tmp_path: Path) -> None:
     server, url = postgres
     load(url, chessboard(), {})
     own = make_engine(url)
@@ -284,7 +284,7 @@ def test_the_last_known_keys_go_on_while_postgres_is_away(postgres: tuple[Server
         _, key = create_key(connection, "shop", ["recommend"])
     own.dispose()
     chessboard().write(tmp_path / "bundle")
-    with bento(tmp_path, url, DUOTEMPO_SECURITY__TRUST_LOCAL="false", **OFTEN) as address:
+    with bento(tmp_path, url, DUOTEMPO_SECURITY__TRUST_LOCAL="false", **FAST_POLLING) as address:
         wait_until_ready(address)
         with httpx.Client(base_url=address, timeout=60) as client:
             assert becomes(client, "recommend", key, 200)
