@@ -26,7 +26,7 @@ from serving.feedback.replay import Replay
 from serving.process import garbage
 from serving.recommend.bundles import built_champion, bundle_folders
 from serving.recommend.cache_warmup import CacheWarmer
-from serving.recommend.recent_feedback import RecentFeedback
+from serving.recommend.histories import Histories
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.recommend.trend import read_trend
@@ -157,17 +157,13 @@ class Runtime:
         spool = open_spool(settings)
         self.metrics.follow_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
-        recent_feedback = RecentFeedback()
+        histories = Histories(settings, spool, self.metrics)
         reads = Reads(database, settings.serving.read_seconds)
-        recommenders = {
-            champion: self._recommender(folders[champion], settings, reads, impressions, spool, recent_feedback)
-        }
+        recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, histories)}
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
             try:
-                recommenders[version] = self._recommender(
-                    folders[version], settings, reads, impressions, spool, recent_feedback
-                )
+                recommenders[version] = self._recommender(folders[version], settings, reads, impressions, histories)
             except Exception as error:  # a broken version must not take the champion down
                 unusable[version] = f"{type(error).__name__}: {error}"
                 logger.exception("version %s cannot be used", version)
@@ -179,7 +175,7 @@ class Runtime:
             database=database,
             metrics=self.metrics,
             shadow=shadow,
-            recent_feedback=recent_feedback,
+            histories=histories,
         )
         intake = Intake(
             database,
@@ -196,9 +192,9 @@ class Runtime:
             reads.reader,
             intake.writer,
             impressions,
-            Replay(spool, database, privacy, self.metrics, variants, FEEDBACK),
+            Replay(spool, database, privacy, self.metrics, histories, FEEDBACK),
             ChangeListener(settings.database_url, variants, database.backend_pids),
-            CacheWarmer(database, variants),
+            CacheWarmer(database, histories),
             Poller("variants", VARIANTS_SECONDS, database, lambda connection: variants.update(read_parts(connection))),
             Poller(
                 "trend",
@@ -210,18 +206,11 @@ class Runtime:
         return Parts(settings, database, variants, intake, people, privacy, spool, background)
 
     def _recommender(
-        self,
-        folder: Path,
-        settings: Settings,
-        reads: Reads,
-        impressions: Impressions,
-        spool: Spool,
-        recent_feedback: RecentFeedback,
+        self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, histories: Histories
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
-        recommender = Recommender(
-            bundle, trained_settings(settings, bundle), reads, self.metrics, impressions, spool, recent_feedback
-        )
+        trained = trained_settings(settings, bundle)
+        recommender = Recommender(bundle, trained, reads, self.metrics, impressions, histories)
         self.metrics.model.labels(recommender.model_version).set(1)
         return recommender
 

@@ -147,7 +147,7 @@ class Intake:
                 new = _deduplicated(cleaned)
                 queried = {admission.names.get(user, user) for user in users} - admission.refused.keys()
                 queried |= {name for name, user in earlier.items() if user not in admission.refused}
-                with self._variants.writing({row.user_id for row in new.values()}):
+                with self._variants.histories.writing({row.user_id for row in new.values()}):
                     try:
                         taken = self._take_in(queried, cleaned, list(new.values()), _seconds_left(batches))
                     except _TooManyMonths as too_many:
@@ -156,7 +156,7 @@ class Intake:
                     if taken.stored:
                         for event_id in taken.known:
                             del new[event_id]
-                        self._variants.events_stored(new.values())
+                        self._variants.histories.events_stored(new.values())
                         break
                 refused = {earlier.get(name, name): reason for name, reason in taken.refused.items()}
                 admission = admission.without(refused, taken.unknown)
@@ -243,7 +243,7 @@ class Intake:
             )
             refusal.__cause__ = error
             return refusal
-        self._variants.events_spooled(rows)
+        self._variants.histories.events_spooled(rows)
         return self._answer(0, cleaned, spooled - len(kept))
 
     def _answer(self, accepted: int, cleaned: Cleaned[EventRow], spooled: int = 0) -> Answer:

@@ -21,7 +21,7 @@ from components.store.impressions import read_answerers
 from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
-from serving.recommend.variants import Variants
+from serving.recommend.histories import Histories
 from serving.storage.postgres import Database, DatabaseAway, DatabaseBusy
 from serving.storage.spool import Row, Spool, SpoolError, spooled_events
 from serving.telemetry.metrics import Metrics
@@ -56,13 +56,13 @@ class Replay:
     """The replay thread. A batch leaves the spool only after its commit; storing it twice is idempotent."""
 
     def __init__(
-        self, spool: Spool, database: Database, privacy: Privacy, metrics: Metrics, variants: Variants, source: str
+        self, spool: Spool, database: Database, privacy: Privacy, metrics: Metrics, histories: Histories, source: str
     ) -> None:
         self._spool = spool
         self._database = database
         self._privacy = privacy
         self._metrics = metrics
-        self._variants = variants
+        self._histories = histories
         self._source = source
         self._batch_size = BATCH_SIZE
         self._retries: dict[int, _Retry] = {}
@@ -136,7 +136,7 @@ class Replay:
                 self._store(half)
             return
         for user in {row.user_id for row in rows if row.user_id}:
-            self._variants.users_changed(user)
+            self._histories.invalidate(user)
         for outcome, count in counts.items():
             self._metrics.feedback.labels(outcome).inc(count)
         self._spool.remove(rows)

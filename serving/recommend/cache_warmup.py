@@ -7,7 +7,7 @@ from threading import Event, Thread
 from components.histories.signals import RECENT_SECONDS
 from components.store.history import read_users_since
 from serving.process import garbage
-from serving.recommend.variants import Variants
+from serving.recommend.histories import Histories
 from serving.storage.postgres import Database, DatabaseAway
 
 MAX_USERS = 10_000
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 class CacheWarmer:
     """A thread that warms the cache on startup and whenever the change listener has reconnected."""
 
-    def __init__(self, database: Database, variants: Variants) -> None:
+    def __init__(self, database: Database, histories: Histories) -> None:
         self._database = database
-        self._variants = variants
+        self._histories = histories
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="cache-warmup", daemon=True)
 
@@ -31,12 +31,12 @@ class CacheWarmer:
 
     def close(self) -> None:
         self._stopped.set()
-        self._variants.listening_started.set()
+        self._histories.listening_started.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while self._variants.listening_started.wait() and not self._stopped.is_set():
-            self._variants.listening_started.clear()
+        while self._histories.listening_started.wait() and not self._stopped.is_set():
+            self._histories.listening_started.clear()
             try:
                 self._warm_up()
             except DatabaseAway as error:
@@ -50,5 +50,5 @@ class CacheWarmer:
             if self._stopped.wait(PAUSE_SECONDS):
                 return
             with self._database.begin() as connection:
-                self._variants.warm_up(connection, users[start : start + BATCH_SIZE])
+                self._histories.warm_up(connection, users[start : start + BATCH_SIZE])
         garbage.freeze()

@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from copy import copy
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -16,26 +15,21 @@ from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.ranking.explain import Explainer
-from components.ranking.filters import Exclusion
 from components.ranking.rerank import Exploration, in_tail
 from components.ranking.scorer import Query, Scorer
 from components.settings import Settings
 from components.store.impressions import Answered
-from components.store.people import refused
-from components.store.privacy import Privacy
-from components.store.rows import EventRow
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.recommend.catalogue import ListedItem, LiveCatalogue
+from serving.recommend.histories import Histories
 from serving.recommend.new_items import NewItems
 from serving.recommend.ranking import Answer, Interest, InterestAndList, RankedList, Ranker, interest_payload
-from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.trend import LiveTrend
-from serving.recommend.user_cache import Recent, UserCache
-from serving.recommend.user_history import EMPTY_HISTORY, REFUSED, HistoryReader, UserHistory
+from serving.recommend.user_cache import Recent
+from serving.recommend.user_history import UserHistory
 from serving.storage.batched_reads import Reads, Session
 from serving.storage.impressions import Impressions
-from serving.storage.spool import Spool, SpoolError, spooled_events
 from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
 
@@ -59,28 +53,23 @@ class Recommender:
         reads: Reads,
         metrics: Metrics,
         impressions: Impressions,
-        spool: Spool,
-        recent_feedback: RecentFeedback,
+        histories: Histories,
     ) -> None:
         self.model_version = str(bundle.manifest.get("model_version", "unversioned"))
         self._settings = settings
-        self._privacy = Privacy(settings)
         self._reads = reads
         self._metrics = metrics
         self._impressions = impressions
-        self._spool = spool
-        self._recent_feedback = recent_feedback
+        self._histories = histories
         trend = LiveTrend(bundle.row, numbers(bundle.items["recent"]))
         scorer, listing = Scorer(bundle, trend), LiveCatalogue(bundle.items, bundle.row)
         tail = in_tail(numbers(bundle.items["popularity"]))
         self._ranker = Ranker(bundle, scorer, trend, listing, tail, settings.ranking)
         self._explainer = self._make_explainer(self._ranker)
-        self.users: UserCache[UserHistory, EventRow] = UserCache()
         self._counted = cache(metrics.recommended.labels)
-        metrics.users.labels(self.model_version).set_function(partial(len, self.users))
-        encoder, size = bundle.manifest["encoder"], bundle.items.num_rows
-        exclusion = Exclusion.of(settings.ranking, settings.events)
-        self._reader = HistoryReader(bundle.row, size, settings.events, encoder, settings.ranking.history, exclusion)
+        metrics.users.labels(self.model_version).set_function(partial(len, histories))
+        encoder = bundle.manifest["encoder"]
+        self._view = histories.view(bundle.row, encoder, settings.events)
         self.new_items = NewItems(encoder, settings.serving.encoder_patience_seconds)
         self._interests: Recent[str | None, Interest] = Recent(MAX_INTERESTS)
 
@@ -121,7 +110,7 @@ class Recommender:
         scorer, tail = ranker.scorer.extended(bundle, trend), np.append(ranker.tail, np.ones(len(added), dtype=bool))
         other._ranker = Ranker(bundle, scorer, trend, listing, tail, self._settings.ranking)
         other._explainer = self._make_explainer(other._ranker)
-        other._reader = replace(self._reader, rows=bundle.row, size=size)
+        other._view = self._histories.view(bundle.row, bundle.manifest["encoder"], self._settings.events)
         other._interests = Recent(MAX_INTERESTS)
         return other
 
@@ -134,7 +123,7 @@ class Recommender:
         """
         now = time.time()
         session = Session(self._reads, self._metrics)
-        stored = await self._history(session, request.user_id)
+        stored = await self._histories.of(session, request.user_id)
         if _is_cheap(request):
             return self._answer(session, request, stored, now, variant, recorded=recorded)
         return await run_in_threadpool(self._answer, session, request, stored, now, variant, recorded=recorded)
@@ -142,7 +131,7 @@ class Recommender:
     async def rank(self, request: RecommendRequest) -> list[str]:
         """Ids of the items that `recommend` would return without exploration; records no impression."""
         now = time.time()
-        stored = await self._history(Session(self._reads, self._metrics), request.user_id)
+        stored = await self._histories.of(Session(self._reads, self._metrics), request.user_id)
         return self._rank(request, stored, now).listed.item_ids
 
     def _answer(
@@ -179,17 +168,8 @@ class Recommender:
         }
         return Answer(body, request_id, ranked.listed)
 
-    def events_stored(self, events: Mapping[str, Sequence[EventRow]]) -> None:
-        """Adds newly stored events, by user, to the cached histories."""
-        self.users.add_events(events)
-
-    def warm_up(self, connection: Connection, user_ids: Sequence[str]) -> None:
-        """Loads the users into the cache that are absent or outdated."""
-        self._read(connection, [user for user in user_ids if self._cached(user) is None])
-
-    def remove(self, user_id: str | None) -> None:
-        """Removes a user from memory, or with None all users."""
-        self.users.remove(user_id)
+    def clear_interests(self) -> None:
+        """Drops the cached interests, for instance when a user is removed."""
         self._interests.clear()
 
     def similar(self, request: SimilarRequest) -> dict[str, object]:
@@ -203,7 +183,7 @@ class Recommender:
         return {
             "model_version": self.model_version,
             "item_id": request.item_id,
-            "degraded": not self.users.listening,
+            "degraded": not self._histories.listening,
             "items": self._ranker.similar(row, request.k).payload,
         }
 
@@ -240,12 +220,8 @@ class Recommender:
         self, request: RecommendRequest, stored: UserHistory, query: Query, exploration: Exploration | None = None
     ) -> RankedList:
         """Builds the list, without the items of the context and those excluded by the user's events."""
-        hidden_ids = [
-            *request.filters.exclude_items,
-            *(event.item_id for event in request.context),
-            *stored.unknown_items,
-        ]
-        excluded = np.concatenate([stored.excluded, self._reader.rows_of(hidden_ids)])
+        hidden_ids = [*request.filters.exclude_items, *(event.item_id for event in request.context)]
+        excluded = np.concatenate([self._view.excluded(stored), self._view.rows_of(hidden_ids)])
         with self._metrics.stage("list"):
             listed = self._ranker.for_user(request, excluded, query, exploration)
         self._metrics.candidates.observe(listed.scored)
@@ -262,7 +238,7 @@ class Recommender:
         if before and before.stored is stored and 0 <= now - before.state.now < INTEREST_SECONDS:
             return before
         with self._metrics.stage("interest"):
-            state = self._reader.state(stored, request.context, now)
+            state = self._view.state(stored, request.context, now)
             among = None if stored.known else self._ranker.same_category_mask(state.items[state.signals > 0])
             strategy = request.strategy or self._settings.ranking.strategy
             query = self._ranker.scorer.query([state], strategy, among, before.query if before else None)
@@ -272,41 +248,9 @@ class Recommender:
             self._interests.put(user, interest)
         return interest
 
-    async def _history(self, session: Session, user_id: str) -> UserHistory:
-        """The user's history with spooled events; the last cached one when Postgres is away."""
-        spooled = self._spooled(
-            session, user_id
-        )  # read before Postgres, so that events replayed in between are not missed
-        stored = self._cached(user_id)
-        if stored is None:
-            last_known = self.users.last_known(user_id, self._reader.with_events) or EMPTY_HISTORY
-            with self._metrics.stage("history"):
-                stored = await session.read("history", self._read, user_id, None)
-            if stored is None:
-                stored = self._reader.with_spooled(last_known, self._recent_feedback.of(user_id))
-        return self._reader.with_spooled(stored, spooled)
-
-    def _spooled(self, session: Session, user_id: str) -> list[EventRow]:
-        try:
-            return spooled_events(self._spool.pending(user_id))
-        except SpoolError as error:
-            session.degrade("spool", error)
-            return []
-
-    def _cached(self, user_id: str) -> UserHistory | None:
-        cached = self.users.get(user_id, self._reader.with_events)
-        return cached if cached is not None and self._reader.is_valid(cached) else None
-
-    def _read(self, connection: Connection, user_ids: Sequence[str]) -> Mapping[str, UserHistory]:
-        return self.users.read(user_ids, lambda: self._read_histories(connection, user_ids))
-
-    def _read_histories(self, connection: Connection, user_ids: Sequence[str]) -> dict[str, UserHistory]:
-        out = dict.fromkeys(refused(connection, self._privacy, user_ids), REFUSED)
-        return out | self._reader.read(connection, [user for user in user_ids if user not in out])
-
     def _is_degraded(self, session: Session, stored: UserHistory) -> bool:
         """Whether the list may differ from the state in Postgres, or its impression is delayed."""
-        return session.degraded or stored.has_spooled or self._impressions.away or not self.users.listening
+        return session.degraded or stored.has_spooled or self._impressions.away or not self._histories.listening
 
     def _record_impression(self, request_id: str, user_id: str, variant: str, listed: RankedList, now: float) -> None:
         """Queues the impression to be written."""

@@ -1,14 +1,17 @@
 """A user's history at request time: stored events, spooled events and the context of the request."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter, itemgetter
+from threading import Lock
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from components.histories.signals import signal
+from components.core.columns import EVENTS
+from components.histories.signals import RATED, signal
 from components.histories.states import UserState
 from components.ranking.filters import Exclusion
 from components.settings import EventSettings
@@ -17,52 +20,86 @@ from components.store.rows import EventRow
 from serving.contract.requests import ContextEvent
 from serving.recommend.catalogue import read_excluded
 
+KINDS = {event: kind for kind, event in enumerate(EVENTS)}
+
 
 @dataclass(frozen=True)
-class History:
-    """Events as rows of the bundle, oldest first; events of items that the bundle lacks are left out.
+class Timeline:
+    """Events, oldest first.
 
     Attributes:
-        items: (events,) int64, rows of the bundle.
+        items: (events,) int64.
         times: (events,) float64, epoch seconds.
-        signals: (events,) float32, signed weights.
     """
 
     items: NDArray[np.int64]
     times: NDArray[np.float64]
+
+    def latest(self, count: int) -> Self:
+        """The latest `count` events."""
+        return self if len(self.times) <= count else type(self)(*(part[-count:] for part in vars(self).values()))
+
+    def merged(self, other: Self) -> Self:
+        """The events of both by time, stable."""
+        if not len(other.times):
+            return self
+        parts = [np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)]
+        if len(self.times) and self.times[-1] > other.times[0]:
+            order = np.argsort(np.concatenate([self.times, other.times]), kind="stable")
+            parts = [part[order] for part in parts]
+        return type(self)(*parts)
+
+
+@dataclass(frozen=True)
+class Interactions(Timeline):
+    """Events as every version can read them.
+
+    Attributes:
+        items: Numbers of `ItemNumbers`.
+        kinds: (events,) int8, indices of EVENTS.
+        values: (events,) float64, NaN where there is none.
+    """
+
+    kinds: NDArray[np.int8]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class History(Timeline):
+    """Events as one version reads them.
+
+    Attributes:
+        items: Rows of the bundle.
+        signals: (events,) float32, signed weights.
+    """
+
     signals: NDArray[np.float32]
 
-    def latest(self, count: int) -> "History":
-        """The latest `count` events."""
-        return self if len(self.items) <= count else History(*(part[-count:] for part in vars(self).values()))
 
-
-NO_HISTORY = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.float32))
+NO_ITEMS, NO_TIMES = np.zeros(0, np.int64), np.zeros(0)
+NO_INTERACTIONS = Interactions(NO_ITEMS, NO_TIMES, np.zeros(0, np.int8), NO_TIMES)
+NO_HISTORY = History(NO_ITEMS, NO_TIMES, np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, eq=False)
 class UserHistory:
-    """A user's history in Postgres and in the spool.
+    """A user's history in Postgres and in the spool, the same for every version.
 
     Attributes:
-        history: The latest events.
-        excluded: int64 rows of items that are not shown again; may contain duplicates.
-        documents: (2, encoder dims) float32, LLM(D_l) and LLM(D_s), or None.
+        interactions: The latest events.
+        excluded: int64 numbers of items that are not shown again; may contain duplicates.
+        documents: (2, encoder dims) float32, LLM(D_l) and LLM(D_s), by encoder.
         events: Number of events read.
         allowed: Whether data of this user may be stored.
         has_spooled: Whether some of the events are spooled.
-        unknown_items: Items of events or exclusions that the bundle lacks.
-        size: Rows of the bundle that it was read for.
     """
 
-    history: History
+    interactions: Interactions
     excluded: NDArray[np.int64]
-    documents: NDArray[np.float32] | None = None
+    documents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     events: int = 0
     allowed: bool = True
     has_spooled: bool = False
-    unknown_items: frozenset[str] = frozenset()
-    size: int = 0
 
     @property
     def known(self) -> bool:
@@ -70,25 +107,110 @@ class UserHistory:
         return self.events > 0
 
 
-EMPTY_HISTORY = UserHistory(NO_HISTORY, NO_HISTORY.items)
-REFUSED = UserHistory(NO_HISTORY, NO_HISTORY.items, allowed=False)
+EMPTY_HISTORY = UserHistory(NO_INTERACTIONS, NO_ITEMS)
+REFUSED = UserHistory(NO_INTERACTIONS, NO_ITEMS, allowed=False)
+
+
+class ItemNumbers:
+    """Numbers of item ids, the same for all versions of a process: histories are arrays, not lists of ids. Thread-safe.
+
+    It grows by the items of histories, not by what a request names.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._numbers: dict[str, int] = {}
+        self.ids: list[str] = []
+        """Item id by number."""
+
+    def number(self, item_id: str) -> int:
+        number = self._numbers.get(item_id)
+        if number is None:
+            with self._lock:
+                number = self._numbers.get(item_id)
+                if number is None:
+                    number = len(self.ids)
+                    self.ids.append(item_id)  # first, so that whoever finds the number finds the id
+                    self._numbers[item_id] = number
+        return number
+
+    def numbers(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
+        return np.array([self.number(item_id) for item_id in item_ids], dtype=np.int64)
+
+
+class BundleView:
+    """Histories as one version reads them: rows of its bundle, and signals as in its training. Thread-safe.
+
+    Args:
+        rows: Row of the bundle by item id.
+        settings: As in the training.
+    """
+
+    def __init__(self, rows: Mapping[str, int], numbers: ItemNumbers, encoder: str, settings: EventSettings) -> None:
+        self._rows = rows
+        self._numbers = numbers
+        self._encoder = encoder
+        self._settings = settings
+        self._by_number = NO_ITEMS
+        self._weights = np.array([signal(event, None, settings) for event in EVENTS], dtype=np.float32)
+        self._rated = np.isin(EVENTS, RATED)
+
+    def rows_of(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
+        """The int64 rows of the items that are in the bundle."""
+        return np.array([row for item in item_ids if (row := self._rows.get(item)) is not None], dtype=np.int64)
+
+    def excluded(self, stored: UserHistory) -> NDArray[np.int64]:
+        """The int64 rows of the items that are not shown again."""
+        rows = self._rows_of_numbers(stored.excluded)
+        return rows[rows >= 0]
+
+    def state(self, stored: UserHistory, context: Sequence[ContextEvent], now: float) -> UserState:
+        """The model's input: the history and the context of the request, without items that the bundle lacks."""
+        history = self._history(stored.interactions)
+        if context:
+            history = history.merged(self._context(context, now))
+        return UserState(history.items, history.times, history.signals, now, stored.documents.get(self._encoder))
+
+    def _history(self, interactions: Interactions) -> History:
+        rows, weights = self._rows_of_numbers(interactions.items), self._weights[interactions.kinds]
+        disliked = self._rated[interactions.kinds] & (interactions.values < self._settings.dislike_below)
+        history = History(rows, interactions.times, np.where(disliked, -np.abs(weights), weights))
+        present = rows >= 0
+        return history if present.all() else History(*(part[present] for part in vars(history).values()))
+
+    def _context(self, context: Sequence[ContextEvent], now: float) -> History:
+        present = [
+            (now if event.timestamp is None else event.timestamp, row, signal(event.event, None, self._settings))
+            for event in context
+            if (row := self._rows.get(event.item_id)) is not None
+        ]
+        if not present:
+            return NO_HISTORY
+        times, items, signals = zip(*sorted(present, key=itemgetter(0)), strict=True)
+        return History(np.array(items, np.int64), np.array(times), np.array(signals, np.float32))
+
+    def _rows_of_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """-1 for an item that the bundle lacks."""
+        by_number = self._by_number
+        if len(numbers) and numbers.max() >= len(by_number):
+            added = [self._rows.get(item, -1) for item in self._numbers.ids[len(by_number) :]]
+            self._by_number = by_number = np.append(by_number, np.array(added, dtype=np.int64))
+        rows: NDArray[np.int64] = by_number[numbers]
+        return rows
 
 
 @dataclass(frozen=True)
 class HistoryReader:
-    """Reads histories as rows of one bundle.
+    """Reads histories from Postgres and adds events to them.
 
     Attributes:
-        rows: Row of the bundle by item id.
-        size: Number of rows.
+        encoders: Encoders of the versions, whose document vectors are read.
         limit: Latest events that are read.
         exclusion: Which events exclude an item from being shown again.
     """
 
-    rows: Mapping[str, int]
-    size: int
-    settings: EventSettings
-    encoder: str
+    numbers: ItemNumbers
+    encoders: set[str]
     limit: int
     exclusion: Exclusion
 
@@ -96,107 +218,60 @@ class HistoryReader:
         """Histories by user, with everything committed so far."""
         histories = read_histories(connection, user_ids, self.limit)
         active = [user for user, events in histories.items() if events]
-        documents = read_documents(connection, active, self.encoder) if active else {}
-        excluded = {
+        documents: dict[str, dict[str, NDArray[np.float32]]] = {user: {} for user in active}
+        for encoder in self.encoders if active else ():
+            for user, vectors in read_documents(connection, active, encoder).items():
+                documents[user][encoder] = vectors
+        excluded_before = {
             user: read_excluded(connection, user, self.exclusion)
             for user in active
             if len(histories[user]) >= self.limit
         }
         return {
-            user: self._read(events, excluded.get(user, set()), documents.get(user)) if events else EMPTY_HISTORY
+            user: UserHistory(
+                self.interactions(events),
+                self.numbers.numbers(excluded_before.get(user, set()) | self._excluded_ids(events)),
+                documents[user],
+                len(events),
+            )
+            if events
+            else EMPTY_HISTORY
             for user, events in histories.items()
         }
 
-    def _read(
-        self, events: Sequence[Behaviour], excluded: set[str], documents: NDArray[np.float32] | None
-    ) -> UserHistory:
-        """The history of one user.
-
-        Args:
-            excluded: Item ids excluded by events older than the ones read.
-        """
-        excluded = excluded | self._excluded_ids(events)
-        unknown = self._unknown_ids(excluded.union(event.item_id for event in events))
-        history, rows = self.history(events), self.rows_of(excluded)
-        return UserHistory(history, rows, documents, len(events), unknown_items=unknown, size=self.size)
-
-    def is_valid(self, stored: UserHistory) -> bool:
-        """Whether a history read for the bundle with another number of rows is still valid for this one."""
-        if stored.size == self.size:
-            return True
-        return stored.size < self.size and not any(item in self.rows for item in stored.unknown_items)
-
     def with_events(self, stored: UserHistory, events: Sequence[EventRow]) -> UserHistory | None:
         """The history with new events added; None if it must be read from Postgres again."""
-        count = stored.events + len(events)
-        unknown = stored.unknown_items | self._unknown_ids(event.item_id for event in events)
-        if not stored.allowed or not self.is_valid(stored) or (unknown and count > self.limit):
+        if not stored.allowed:
             return None
-        newly_excluded = [row for row in self.rows_of(self._excluded_ids(events)) if not (stored.excluded == row).any()]
+        excluded = self.numbers.numbers(self._excluded_ids(events))
+        newly_excluded = excluded[~np.isin(excluded, stored.excluded)]
         return UserHistory(
-            _merged(stored.history, self.history(events)).latest(self.limit),
-            np.append(stored.excluded, newly_excluded) if newly_excluded else stored.excluded,
+            stored.interactions.merged(self.interactions(events)).latest(self.limit),
+            np.append(stored.excluded, newly_excluded) if len(newly_excluded) else stored.excluded,
             stored.documents,
-            min(count, self.limit),
-            unknown_items=unknown,
-            size=self.size,
+            min(stored.events + len(events), self.limit),
         )
 
     def with_spooled(self, stored: UserHistory, events: Sequence[Behaviour | EventRow]) -> UserHistory:
         """The history with spooled or recent events, some of which Postgres may contain already."""
         if not events or not stored.allowed:
             return stored
-        spooled = self.history(events)
-        new = ~(np.isin(spooled.items, stored.history.items) & np.isin(spooled.times, stored.history.times))
-        added = History(spooled.items[new], spooled.times[new], spooled.signals[new])
-        excluded = np.concatenate([stored.excluded, self.rows_of(self._excluded_ids(events))])
-        history, count = _merged(stored.history, added), stored.events + len(events)
-        return replace(stored, history=history, excluded=excluded, events=count, has_spooled=True)
+        spooled, before = self.interactions(events), stored.interactions
+        new = ~(np.isin(spooled.items, before.items) & np.isin(spooled.times, before.times))
+        added = Interactions(*(part[new] for part in vars(spooled).values()))
+        excluded = np.concatenate([stored.excluded, self.numbers.numbers(self._excluded_ids(events))])
+        count = stored.events + len(events)
+        return replace(stored, interactions=before.merged(added), excluded=excluded, events=count, has_spooled=True)
 
-    def history(self, events: Iterable[Behaviour | EventRow]) -> History:
-        """Events as rows of the bundle."""
-        known = [
-            (row, event.at, signal(event.event, event.value, self.settings))
-            for event in sorted(events, key=attrgetter("at"))
-            if (row := self.rows.get(event.item_id)) is not None
-        ]
-        if not known:
-            return NO_HISTORY
-        items, times, signals = zip(*known, strict=True)
-        return History(np.array(items, np.int64), np.array(times), np.array(signals, np.float32))
+    def interactions(self, events: Iterable[Behaviour | EventRow]) -> Interactions:
+        """The events in the order of time."""
+        ordered = sorted(events, key=attrgetter("at"))
+        return Interactions(
+            self.numbers.numbers(event.item_id for event in ordered),
+            np.array([event.at for event in ordered], dtype=np.float64),
+            np.array([KINDS[event.event] for event in ordered], dtype=np.int8),
+            np.array([np.nan if event.value is None else event.value for event in ordered], dtype=np.float64),
+        )
 
     def _excluded_ids(self, events: Iterable[Behaviour | EventRow]) -> set[str]:
         return {event.item_id for event in events if self.exclusion.holds(event.event, event.value)}
-
-    def _unknown_ids(self, item_ids: Iterable[str]) -> frozenset[str]:
-        return frozenset(item for item in item_ids if item not in self.rows)
-
-    def rows_of(self, item_ids: Collection[str]) -> NDArray[np.int64]:
-        """The int64 rows of the items that are in the bundle."""
-        return np.array([row for item in item_ids if (row := self.rows.get(item)) is not None], dtype=np.int64)
-
-    def state(self, stored: UserHistory, context: Sequence[ContextEvent], now: float) -> UserState:
-        """The model's input: the history and the context of the request."""
-        history = stored.history
-        if context:
-            history = _merged(history, self.history(_behaviours(context, now)))
-        return UserState(history.items, history.times, history.signals, now, stored.documents)
-
-
-def _merged(first: History, second: History) -> History:
-    """Both histories merged by time, stable."""
-    if not len(second.times):
-        return first
-    items, signals = np.concatenate([first.items, second.items]), np.concatenate([first.signals, second.signals])
-    times = np.concatenate([first.times, second.times])
-    if not len(first.times) or first.times[-1] <= second.times[0]:
-        return History(items, times, signals)
-    order = np.argsort(times, kind="stable")
-    return History(items[order], times[order], signals[order])
-
-
-def _behaviours(context: Sequence[ContextEvent], now: float) -> list[Behaviour]:
-    return [
-        Behaviour(event.item_id, event.event, None, now if event.timestamp is None else event.timestamp)
-        for event in context
-    ]

@@ -3,20 +3,18 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
-from threading import Event, Lock
+from threading import Lock
 
 from sqlalchemy import Connection
 
-from components.store.rows import EventRow
 from components.store.variants import CANARY, CHALLENGER, CHAMPION, SHADOW, Part
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.process.smoke_test import requested_version
+from serving.recommend.histories import Histories
 from serving.recommend.ranking import Answer
-from serving.recommend.recent_feedback import RecentFeedback
 from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.storage.postgres import LONG_SECONDS, Database
@@ -61,6 +59,7 @@ class Variants:
     Args:
         recommenders: By version, at least one.
         champion: The version that serves everyone until the first `update`.
+        histories: Of all versions.
         unusable: Versions of this Bento that failed to load, with the reason.
     """
 
@@ -73,7 +72,7 @@ class Variants:
         database: Database,
         metrics: Metrics,
         shadow: Shadow,
-        recent_feedback: RecentFeedback,
+        histories: Histories,
     ) -> None:
         self._database = database
         self._recommenders = dict(recommenders)
@@ -81,12 +80,10 @@ class Variants:
         self._answers = cache(metrics.answers.labels)
         self._seconds = cache(metrics.answer_seconds.labels)
         self._shadow = shadow
-        self._recent_feedback = recent_feedback
+        self.histories = histories
         self._parts = {CHAMPION: Part(CHAMPION, champion)}
         self._notes: list[str] = []
         self._update_lock = Lock()
-        self.listening_started = Event()
-        """Set when the change listener has connected: the cached users are outdated then."""
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -132,35 +129,13 @@ class Variants:
 
     def users_changed(self, user_id: str | None) -> None:
         """Marks a user, or with None all users, as outdated."""
-        for recommender in self._recommenders.values():
-            recommender.users.invalidate(user_id)
-
-    @contextmanager
-    def writing(self, user_ids: Collection[str]) -> Iterator[None]:
-        """Context from before the commit of these users' events until `events_stored` has been called."""
-        with ExitStack() as stack:
-            for recommender in self._recommenders.values():
-                stack.enter_context(recommender.users.writing(user_ids))
-            yield
-
-    def events_stored(self, rows: Collection[EventRow]) -> None:
-        """Adds newly stored events to memory; the listener ignores the notifications of this process."""
-        self._recent_feedback.add(rows)
-        events = _by_user(rows)
-        for recommender in self._recommenders.values():
-            recommender.events_stored(events)
-
-    def events_spooled(self, rows: Collection[EventRow]) -> None:
-        """Adds spooled events to memory. Postgres may contain them: the commit may have succeeded without a reply."""
-        self._recent_feedback.add(rows)
-        for user_id in {row.user_id for row in rows}:
-            self.users_changed(user_id)
+        self.histories.invalidate(user_id)
 
     def users_removed(self, user_id: str | None) -> None:
         """Removes a user from memory, or with None all users."""
-        self._recent_feedback.remove(user_id)
+        self.histories.remove(user_id)
         for recommender in self._recommenders.values():
-            recommender.remove(user_id)
+            recommender.clear_interests()
 
     def items_changed(self, *item_ids: str | None) -> None:
         """Refreshes items, with None all of them; new ones join each version. Raises DatabaseAway."""
@@ -181,15 +156,7 @@ class Variants:
         """Sets whether the change listener is connected; refreshes the items if so. Raises DatabaseAway."""
         if listening:
             self.items_changed(None)
-        for recommender in self._recommenders.values():
-            recommender.users.set_listening(listening)
-        if listening:
-            self.listening_started.set()
-
-    def warm_up(self, connection: Connection, user_ids: Sequence[str]) -> None:
-        """Loads users into the cache of each version."""
-        for recommender in self._recommenders.values():
-            recommender.warm_up(connection, user_ids)
+        self.histories.set_listening(listening)
 
     def assigned(self, user_id: str) -> Part:
         """The variant that serves a user now."""
@@ -239,11 +206,3 @@ class Variants:
     def _why_unavailable(self, version: str) -> str:
         why = self._unusable.get(version, f"it holds {', '.join(self._recommenders)}")
         return f"version {version} cannot answer in this Bento: {why}"
-
-
-def _by_user(rows: Iterable[EventRow]) -> dict[str, list[EventRow]]:
-    """The events by user, without their texts, which are not kept in memory."""
-    events: dict[str, list[EventRow]] = {}
-    for row in rows:
-        events.setdefault(row.user_id, []).append(row if row.text is None else row._replace(text=None))
-    return events
