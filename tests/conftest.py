@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from tests.support.platforms import SharedPlatform
 from tests.support.postgres import Server, fresh_database
@@ -17,6 +18,8 @@ TOGETHER = ("tests/e2e", "tests/flows/promotion")
 """Folders whose modules share what they made on the platform."""
 FIRST = (*TOGETHER, "tests/flows", "tests/infra")
 """The longest work."""
+PLATFORMS, MAX_WORKERS = 2, 4
+"""Workers that begin with it, and workers in all."""
 
 
 def unit(nodeid: str) -> str:
@@ -26,8 +29,20 @@ def unit(nodeid: str) -> str:
 
 
 class ByUnit(LoadScopeScheduling):
+    """Two workers begin with the longest work, which starts platforms; the others begin at the other end, so that no
+    more platforms are started and the cores have work while those two wait."""
+
     def _split_scope(self, nodeid: str) -> str:
         return unit(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if list(self.assigned_work).index(node) >= PLATFORMS:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return min((os.cpu_count() or 1) + 1, MAX_WORKERS)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

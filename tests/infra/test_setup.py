@@ -46,7 +46,7 @@ def test_a_cuda_build_of_torch_brings_its_libraries_and_keeps_the_lock(checkout:
     """Resolved only, as the libraries have gigabytes; PyPI's build for Linux is the one for CUDA."""
     packages(checkout)
     uv, python = checkout / ".venv/bin/uv", checkout / ".venv/bin/python"
-    dry_run = [uv, "pip", "install", "--dry-run", "--reinstall-package", "torch", "--python", python]
+    dry_run = [str(uv), "pip", "install", "--dry-run", "--reinstall-package", "torch", "--python", str(python)]
     dry_run += ["--python-platform", "x86_64-unknown-linux-gnu", "torch==2.13.0"]
     done = subprocess.run(dry_run, cwd=checkout.parent, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
