@@ -11,11 +11,11 @@ function type(schema) {
 }
 
 function limits(schema) {
-  const told = (schema.anyOf ?? []).map(limits).filter(Boolean);
+  const parts = (schema.anyOf ?? []).map(limits).filter(Boolean);
   const names = { minimum: "≥", maximum: "≤", minLength: "characters ≥", maxLength: "characters ≤", minItems: "entries ≥", maxItems: "entries ≤" };
-  for (const [name, words] of Object.entries(names)) if (name in schema) told.push(`${words} ${schema[name]}`);
-  if (schema.default != null) told.push(`default ${JSON.stringify(schema.default)}`);
-  return told.join("; ");
+  for (const [name, words] of Object.entries(names)) if (name in schema) parts.push(`${words} ${schema[name]}`);
+  if (schema.default != null) parts.push(`default ${JSON.stringify(schema.default)}`);
+  return parts.join("; ");
 }
 
 function table(fields) {
@@ -37,7 +37,7 @@ function table(fields) {
 
 const fieldsOf = (model) => Object.entries(model.properties ?? {}).map(([name, schema]) => ({ name, schema, required: (model.required ?? []).includes(name) }));
 
-/** A model's table, then those of the models that it names. */
+/** The table of a model, then those of the models that it references. */
 function describe(schema, seen = new Set()) {
   const model = resolve(schema);
   if (!model?.properties) return [];

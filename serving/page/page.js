@@ -1,21 +1,21 @@
 const COUNT = 12;
 const KEY = "duotempo-key";
 const SIGNED_IN = "duotempo-signed-in";
-const NAMED = 3;
+const MAX_TITLES = 3;
 const SHARES = ["long", "short", "content", "collaborative", "popularity"];
-const DONE = { like: "Liked", dislike: "Disliked", hide: "Hidden" };
-const at = (id) => document.getElementById(id);
+const DONE_LABELS = { like: "Liked", dislike: "Disliked", hide: "Hidden" };
+const byId = (id) => document.getElementById(id);
 const percent = (share) => `${Math.round(share * 100)}%`;
 
 let user = "";
 let shown = [];
 let requestId = "";
-let latest = 0;
+let latestRequest = 0;
 
 class ServiceError extends Error {}
 
-/** asks: whether to ask the reader for a key where one is needed. */
-async function call(path, body, asks = true) {
+/** promptForKey: whether to ask the user for an API key after a 401. */
+async function call(path, body, promptForKey = true) {
   const key = sessionStorage.getItem(KEY);
   const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { Authorization: `Bearer ${key}` }) };
   const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) };
@@ -25,7 +25,7 @@ async function call(path, body, asks = true) {
   } catch {
     throw new ServiceError("The service is unreachable. Is it running? Try again in a moment.");
   }
-  if (response.status === 401 && asks) {
+  if (response.status === 401 && promptForKey) {
     const given = prompt("This service asks for an API key. It is kept until this tab is closed.")?.trim();
     if (given) sessionStorage.setItem(KEY, given);
     if (given) return call(path, body, false);
@@ -38,9 +38,9 @@ async function call(path, body, asks = true) {
   return answer;
 }
 
-function alertOf(message) {
-  at("alert").textContent = message;
-  at("alert").hidden = !message;
+function showAlert(message) {
+  byId("alert").textContent = message;
+  byId("alert").hidden = !message;
 }
 
 function element(tag, text, className) {
@@ -50,7 +50,7 @@ function element(tag, text, className) {
   return made;
 }
 
-/** Two tones, and a neutral rest for what other people like. */
+/** Long-term and short-term share, and the rest: the popularity among other people. */
 function drawBar(bar, long, short) {
   const parts = { long, short, rest: Math.max(0, 1 - long - short) };
   bar.replaceChildren(
@@ -71,19 +71,19 @@ function drawChips(list, terms, none) {
 
 function drawTaste({ interest, user_state: state, degraded }) {
   const known = interest.long_weight + interest.short_weight > 0;
-  at("taste").hidden = false;
-  at("taste-title").textContent = user;
-  at("state").textContent = degraded && state === "new" ? "history unreachable" : { known: "known", new: "new here", anonymous: "anonymous" }[state];
-  at("blend").hidden = !known;
-  if (known) drawBar(at("blend"), interest.long_weight, interest.short_weight);
+  byId("taste").hidden = false;
+  byId("taste-title").textContent = user;
+  byId("state").textContent = degraded && state === "new" ? "history unreachable" : { known: "known", new: "new here", anonymous: "anonymous" }[state];
+  byId("blend").hidden = !known;
+  if (known) drawBar(byId("blend"), interest.long_weight, interest.short_weight);
   const long = Math.round(interest.long_weight * 100);
-  at("blend-text").textContent = known
+  byId("blend-text").textContent = known
     ? `This answer is ${long}% lasting taste and ${100 - long}% of what came last.`
     : degraded
       ? "The history can't be read right now, so the list shows what many people like."
       : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
-  drawChips(at("long"), interest.long, interest.long_weight ? "no words for it" : "nothing yet");
-  drawChips(at("short"), interest.short, interest.short_weight ? "no words for it" : "nothing yet");
+  drawChips(byId("long"), interest.long, interest.long_weight ? "no terms" : "nothing yet");
+  drawChips(byId("short"), interest.short, interest.short_weight ? "no terms" : "nothing yet");
 }
 
 function details(why) {
@@ -91,12 +91,12 @@ function details(why) {
   if (why.because.length) rows.push(["Because of", why.because.map((item) => `${item.title} (+${item.contribution.toPrecision(2)})`).join(", ")]);
   if (why.categories.length) rows.push(["Categories", why.categories.join(", ")]);
   if (why.keywords.length) rows.push(["Keywords", why.keywords.join(", ")]);
-  if (why.text_similarity) rows.push(["Text", `${percent(Math.max(why.text_similarity, 0))} like what you read`]);
-  if (why.trend) rows.push(["Trend", "among the most wanted of the last week"]);
+  if (why.text_similarity) rows.push(["Text", `${percent(Math.max(why.text_similarity, 0))} similar to what you read`]);
+  if (why.trend) rows.push(["Trend", "among the most popular of the last week"]);
   return rows.filter(([, text]) => text).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
 }
 
-/** "new", "▲ 3" or "▼ 2" against the list before. */
+/** Movement against the previous list: sign, label and direction. */
 function movement(item, before) {
   if (!before.length) return null;
   const old = before.find((other) => other.item_id === item.item_id);
@@ -107,7 +107,7 @@ function movement(item, before) {
 }
 
 function drawCard(item, before) {
-  const card = at("card").content.cloneNode(true).firstElementChild;
+  const card = byId("card").content.cloneNode(true).firstElementChild;
   const part = (selector) => card.querySelector(selector);
   card.dataset.item = item.item_id;
   part(".rank").textContent = item.rank;
@@ -127,75 +127,75 @@ function drawCard(item, before) {
   }
   for (const button of card.querySelectorAll("button")) {
     button.setAttribute("aria-label", `${button.textContent.trim().slice(2)} ${item.title || item.item_id}`);
-    button.addEventListener("click", () => tell(item, button.dataset.event, card));
+    button.addEventListener("click", () => sendFeedback(item, button.dataset.event, card));
   }
   return card;
 }
 
-function named(items) {
-  const titles = items.slice(0, NAMED).map((item) => item.title || item.item_id).join(", ");
-  return items.length > NAMED ? `${titles} and ${items.length - NAMED} more` : titles;
+function titlesOf(items) {
+  const titles = items.slice(0, MAX_TITLES).map((item) => item.title || item.item_id).join(", ");
+  return items.length > MAX_TITLES ? `${titles} and ${items.length - MAX_TITLES} more` : titles;
 }
 
-/** What the list lost, gained and moved, in words. */
-function tally(before, now) {
+/** Describes new, moved and removed items. */
+function describeChanges(before, now) {
   const moves = now.map((item) => movement(item, before)).filter(Boolean);
   const count = (test) => moves.filter(([sign]) => test(sign)).length;
-  const told = [[count((s) => s === "new"), "new"], [count((s) => s[0] === "▲"), "moved up"], [count((s) => s[0] === "▼"), "moved down"]];
-  const changes = told.filter(([number]) => number).map(([number, word]) => `${number} ${word}`).join(", ");
+  const counts = [[count((s) => s === "new"), "new"], [count((s) => s[0] === "▲"), "moved up"], [count((s) => s[0] === "▼"), "moved down"]];
+  const changes = counts.filter(([number]) => number).map(([number, word]) => `${number} ${word}`).join(", ");
   const gone = before.filter((old) => !now.some((item) => item.item_id === old.item_id));
-  return `${changes || "the order stayed"}; gone: ${named(gone) || "none"}`;
+  return `${changes || "the order stayed"}; gone: ${titlesOf(gone) || "none"}`;
 }
 
 async function show({ compare, note } = {}) {
-  const turn = ++latest;
-  at("list").classList.add("busy");
+  const number = ++latestRequest;
+  byId("list").classList.add("busy");
   try {
     const answer = await call("/recommend", { user_id: user, k: COUNT, explain: true });
-    if (turn !== latest) return;
+    if (number !== latestRequest) return;
     const before = compare ? shown : [];
     shown = answer.items;
     requestId = answer.request_id;
-    alertOf("");
-    at("degraded").hidden = !answer.degraded;
+    showAlert("");
+    byId("degraded").hidden = !answer.degraded;
     drawTaste(answer);
-    const none = element("li", "Nothing left to recommend: this user has met every item.", "none");
-    at("list").replaceChildren(...(shown.length ? shown.map((item) => drawCard(item, before)) : [none]));
-    at("change").textContent = note ? `${note} ${tally(before, shown)}.` : "";
-    at("foot").textContent = `Model version ${answer.model_version} · ${answer.variant} · request ${requestId}`;
+    const none = element("li", "Nothing left to recommend: this user has already seen every item.", "none");
+    byId("list").replaceChildren(...(shown.length ? shown.map((item) => drawCard(item, before)) : [none]));
+    byId("change").textContent = note ? `${note} ${describeChanges(before, shown)}.` : "";
+    byId("foot").textContent = `Model version ${answer.model_version} · ${answer.variant} · request ${requestId}`;
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    if (turn === latest) alertOf(error.message);
+    if (number === latestRequest) showAlert(error.message);
   } finally {
-    if (turn === latest) at("list").classList.remove("busy");
+    if (number === latestRequest) byId("list").classList.remove("busy");
   }
 }
 
-async function tell(item, event, card) {
-  const who = user;
+async function sendFeedback(item, event, card) {
+  const sender = user;
   const buttons = card.querySelectorAll("button");
   buttons.forEach((button) => { button.disabled = true; });
   try {
-    const told = { event_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, user_id: user, item_id: item.item_id, event, request_id: requestId };
-    const answer = await call("/feedback", { events: [told] });
+    const feedback = { event_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, user_id: user, item_id: item.item_id, event, request_id: requestId };
+    const answer = await call("/feedback", { events: [feedback] });
     if (answer.rejected.length) throw new ServiceError(answer.rejected[0].reason);
-    if (who !== user) return; // somebody else was picked meanwhile
+    if (sender !== user) return; // another user was selected meanwhile
     const kept = answer.spooled ? " (kept on the service's disk until the database is back)" : "";
-    await show({ compare: true, note: `${DONE[event]} “${item.title || item.item_id}”${kept}:` });
-    at("list").focus({ preventScroll: true });
+    await show({ compare: true, note: `${DONE_LABELS[event]} “${item.title || item.item_id}”${kept}:` });
+    byId("list").focus({ preventScroll: true });
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    if (who !== user) return;
-    alertOf(error.message);
+    if (sender !== user) return;
+    showAlert(error.message);
     buttons.forEach((button) => { button.disabled = false; });
   }
 }
 
-/** People are listed to an administrator. */
-async function offerUsers() {
+/** Fills the suggestions of user ids, which only an administrator may list. Returns the most active one. */
+async function suggestUsers() {
   if (!localStorage.getItem(SIGNED_IN) && !sessionStorage.getItem(KEY)) return "";
   const { users } = await call("/users?limit=100", undefined, false);
-  at("users").replaceChildren(
+  byId("users").replaceChildren(
     ...users.map(({ user_id: id, events }) => {
       const option = element("option", `${events} events`);
       option.value = id;
@@ -205,28 +205,28 @@ async function offerUsers() {
   return users[0]?.user_id ?? "";
 }
 
-/** Nothing of one person stays while another one's answer is on its way, or never comes. */
+/** Clears the page before the response for another user arrives. */
 function clear() {
   shown = [];
-  for (const id of ["taste", "degraded", "alert"]) at(id).hidden = true;
-  for (const id of ["list", "change", "foot"]) at(id).replaceChildren();
+  for (const id of ["taste", "degraded", "alert"]) byId(id).hidden = true;
+  for (const id of ["list", "change", "foot"]) byId(id).replaceChildren();
 }
 
 function pick(id) {
   user = id;
-  at("user").value = id;
+  byId("user").value = id;
   clear();
   history.replaceState(null, "", `?user=${encodeURIComponent(id)}`);
   return show();
 }
 
-at("pick").addEventListener("submit", (event) => {
+byId("pick").addEventListener("submit", (event) => {
   event.preventDefault();
-  const id = at("user").value.trim();
+  const id = byId("user").value.trim();
   if (id) pick(id);
 });
 
-/** With the token of a link that `duotempo open store` made: what is wrong with it. */
+/** Signs in by the token of a `duotempo open store` link, if the URL has one. Returns the error message, if any. */
 async function signIn() {
   const token = new URLSearchParams(location.hash.slice(1)).get("sign-in");
   if (!token) return "";
@@ -234,13 +234,13 @@ async function signIn() {
   return call("/session", { token }, false).then(() => localStorage.setItem(SIGNED_IN, "yes"), (error) => error.message);
 }
 
-const refused = await signIn();
-const asked = new URLSearchParams(location.search).get("user");
-const first = await offerUsers().catch((error) => {
+const signInError = await signIn();
+const requestedUser = new URLSearchParams(location.search).get("user");
+const first = await suggestUsers().catch((error) => {
   if (error.status === 401) localStorage.removeItem(SIGNED_IN); // the session has ended
-  else if (error.status !== 403) alertOf(error.message);
+  else if (error.status !== 403) showAlert(error.message);
   return "";
 });
-if (asked || first) await pick(asked || first);
-else at("list").append(element("li", "Name a user above. The command “duotempo open store” opens this page signed in: it then offers those it knows.", "none"));
-if (refused) alertOf(refused);
+if (requestedUser || first) await pick(requestedUser || first);
+else byId("list").append(element("li", "Enter a user id above. The command “duotempo open store” opens this page signed in, with suggestions of user ids.", "none"));
+if (signInError) showAlert(signInError);
