@@ -1,4 +1,4 @@
-"""/feedback and /items: stored before the answer, and seen by the next one."""
+"""/feedback and /items: stored before the response, and effective from the next request."""
 
 import time
 import uuid
@@ -20,7 +20,7 @@ from tests.support.toy_data import NAMES, squares
 from tests.support.waiting import eventually
 
 
-def test_a_like_changes_the_next_answer(client: httpx.Client, world: World) -> None:
+def test_a_like_changes_the_next_list(client: httpx.Client, world: World) -> None:
     user = new_user()
     before = recommend(client, user)
     liked = squares("white")[5]
@@ -35,7 +35,7 @@ def test_a_like_changes_the_next_answer(client: httpx.Client, world: World) -> N
     assert [cause.item_id for cause in after.items[0].why.because] == [liked]  # type: ignore[union-attr]
 
 
-def test_a_dislike_pushes_its_kind_away(client: httpx.Client) -> None:
+def test_a_dislike_demotes_similar_items(client: httpx.Client) -> None:
     user = new_user()
     tell(client, *({"user_id": user, "item_id": name, "event": "dislike"} for name in squares("black")[:3]))
     assert colours(recommend(client, user, k=5)) == {"white"}
@@ -43,13 +43,13 @@ def test_a_dislike_pushes_its_kind_away(client: httpx.Client) -> None:
 
 @settings(REUSED, max_examples=15)
 @given(events=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(EVENTS)), min_size=1, max_size=12))
-def test_nothing_met_is_shown_right_after(client: httpx.Client, events: list[tuple[str, str]]) -> None:
+def test_items_with_events_are_excluded_from_the_next_list(client: httpx.Client, events: list[tuple[str, str]]) -> None:
     user = new_user()
     tell(client, *({"user_id": user, "item_id": item, "event": event, "value": 5} for item, event in events))
     answer = recommend(client, user, k=100)
-    met = {item for item, _ in events}
-    assert not met & set(ids(answer))
-    assert len(answer.items) == len(NAMES) - len(met)
+    seen = {item for item, _ in events}
+    assert not seen & set(ids(answer))
+    assert len(answer.items) == len(NAMES) - len(seen)
 
 
 def test_the_same_event_twice_is_stored_once(client: httpx.Client, world: World) -> None:
@@ -60,7 +60,7 @@ def test_the_same_event_twice_is_stored_once(client: httpx.Client, world: World)
     assert counted(world, user) == 1
 
 
-def test_an_event_without_id_is_known_by_its_content(client: httpx.Client, world: World) -> None:
+def test_an_event_without_id_is_identified_by_its_content(client: httpx.Client, world: World) -> None:
     user = new_user()
     event = {"user_id": user, "item_id": "a1", "event": "rating", "value": 4, "timestamp": 1_700_000_000}
     assert tell(client, event).accepted == 1
@@ -69,68 +69,68 @@ def test_an_event_without_id_is_known_by_its_content(client: httpx.Client, world
     assert counted(world, user) == 2
 
 
-WAITING = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-"""Who waits for a server process."""
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+"""Backends that are blocked by a given backend."""
 
 
-def together(
+def concurrently(
     world: World, client: httpx.Client, batches: Sequence[Sequence[Mapping[str, object]]]
 ) -> list[httpx.Response]:
-    """The answers to requests that wait for the same moment."""
+    """Sends requests that are queued behind a lock, so that they are batched. Returns the responses."""
     with ThreadPoolExecutor(len(batches) + 1) as pool, psycopg.connect(world.database) as blocking:
         blocking.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         pool.submit(tell, client, {"user_id": new_user(), "item_id": "a1", "event": "view"})
-        eventually(lambda: stored(world.database, WAITING, blocking.info.backend_pid))
-        asked = [pool.submit(client.post, "/feedback", json={"events": batch}) for batch in batches]
+        eventually(lambda: stored(world.database, BLOCKED, blocking.info.backend_pid))
+        futures = [pool.submit(client.post, "/feedback", json={"events": batch}) for batch in batches]
         time.sleep(0.5)
         blocking.rollback()
-        return [one.result() for one in asked]
+        return [future.result() for future in futures]
 
 
-def test_who_waits_together_is_stored_together_and_answered_apart(client: httpx.Client, world: World) -> None:
+def test_concurrent_requests_share_a_transaction_with_separate_responses(client: httpx.Client, world: World) -> None:
     users = [new_user() for _ in range(10)]
     batches = [[{"user_id": user, "item_id": name, "event": "view"} for name in NAMES[:12]] for user in users]
     for number, batch in enumerate(batches):
         batch[number] |= {"item_id": f"z{number}"}
-    told = [FeedbackAnswer.model_validate(one.json()) for one in together(world, client, batches)]
-    assert [one.accepted for one in told] == [11] * 10
-    for number, one in enumerate(told):
-        assert [row.index for row in one.rejected] == [number]
-        assert f"'z{number}'" in one.rejected[0].reason
+    answers = [FeedbackAnswer.model_validate(response.json()) for response in concurrently(world, client, batches)]
+    assert [answer.accepted for answer in answers] == [11] * 10
+    for number, answer in enumerate(answers):
+        assert [row.index for row in answer.rejected] == [number]
+        assert f"'z{number}'" in answer.rejected[0].reason
     query = "SELECT count(*), count(DISTINCT xmin::text) FROM events WHERE user_id = ANY(%s)"
     ((events, transactions),) = stored(world.database, query, users)
     assert events == 110
     assert isinstance(transactions, int) and transactions < len(users)
 
 
-def test_what_many_tell_at_once_is_stored_and_counted_once(client: httpx.Client, world: World) -> None:
+def test_duplicates_across_concurrent_requests_are_stored_once(client: httpx.Client, world: World) -> None:
     user = new_user()
     events = [{"event_id": uuid.uuid4().hex, "user_id": user, "item_id": name, "event": "view"} for name in NAMES[:20]]
     batches = [[*events[start:], *events[:start]] for start in range(0, 20, 2)]
-    told = [FeedbackAnswer.model_validate(one.json()) for one in together(world, client, batches)]
-    assert sum(one.accepted for one in told) == 20
-    assert {one.accepted + one.duplicates for one in told} == {20}
+    answers = [FeedbackAnswer.model_validate(response.json()) for response in concurrently(world, client, batches)]
+    assert sum(answer.accepted for answer in answers) == 20
+    assert {answer.accepted + answer.duplicates for answer in answers} == {20}
     assert counted(world, user) == 20
 
 
-def test_what_postgres_refuses_of_one_costs_the_others_nothing(client: httpx.Client, world: World) -> None:
+def test_a_row_that_postgres_rejects_does_not_fail_other_requests(client: httpx.Client, world: World) -> None:
     users, shut = [new_user() for _ in range(6)], new_user()
     batches = [[{"user_id": user, "item_id": "a1", "event": "view"}] for user in [*users[:3], shut, *users[3:]]]
     with psycopg.connect(world.database, autocommit=True) as connection:
         connection.execute(f"ALTER TABLE events ADD CONSTRAINT shut CHECK (user_id <> '{shut}') NOT VALID".encode())
         try:
-            told = together(world, client, batches)
-            assert told.pop(3).json()["spooled"] == 1
+            answers = concurrently(world, client, batches)
+            assert answers.pop(3).json()["spooled"] == 1
             unstorable = "SELECT FROM quarantine WHERE reason LIKE 'unstorable%%' AND \"row\" ->> 'user_id' = %s"
             soon_stored(world.database, unstorable, shut)
         finally:
             connection.execute("ALTER TABLE events DROP CONSTRAINT shut")
-    assert [one.json()["accepted"] for one in told] == [1] * 6
+    assert [answer.json()["accepted"] for answer in answers] == [1] * 6
     assert [counted(world, user) for user in users] == [1] * 6
     assert counted(world, shut) == 0
 
 
-def test_of_one_event_id_by_two_people_the_first_is_kept(client: httpx.Client) -> None:
+def test_of_one_event_id_by_two_users_the_first_is_kept(client: httpx.Client) -> None:
     first, second = new_user(), new_user()
     for user in (first, second):
         recommend(client, user)
@@ -140,11 +140,11 @@ def test_of_one_event_id_by_two_people_the_first_is_kept(client: httpx.Client) -
     assert [recommend(client, user).user_state for user in (first, second)] == ["known", "new"]
 
 
-def test_what_is_refused_leaves_its_event_id_to_the_next(client: httpx.Client, world: World) -> None:
+def test_a_rejected_row_does_not_claim_its_event_id(client: httpx.Client, world: World) -> None:
     user = new_user()
     event = {"event_id": uuid.uuid4().hex, "user_id": user, "event": "view"}
     answer = tell(client, event | {"item_id": "nowhere"}, event | {"item_id": "a1"}, event | {"item_id": "b1"})
-    assert (answer.accepted, answer.duplicates, [one.index for one in answer.rejected]) == (1, 1, [0])
+    assert (answer.accepted, answer.duplicates, [row.index for row in answer.rejected]) == (1, 1, [0])
     assert stored(world.database, "SELECT item_id FROM events WHERE user_id = %s", user) == [("a1",)]
     kept = "SELECT split_part(reason, ':', 1) FROM quarantine WHERE \"row\" ->> 'user_id' = %s"
     assert stored(world.database, kept, user) == [("unknown_item",)]
@@ -164,7 +164,7 @@ def test_what_is_refused_leaves_its_event_id_to_the_next(client: httpx.Client, w
         ({"timestamp": "yesterday"}, "bad_timestamp"),
     ],
 )
-def test_a_bad_row_is_rejected_alone_and_kept(
+def test_an_invalid_row_is_rejected_and_quarantined(
     client: httpx.Client, world: World, wrong: dict[str, object], code: str
 ) -> None:
     user = new_user()
@@ -188,7 +188,7 @@ def test_text_and_iso_times_are_kept(client: httpx.Client, world: World) -> None
     assert moment == 1_714_557_600
 
 
-def test_a_thousand_events_are_taken_and_one_more_is_not(client: httpx.Client, world: World) -> None:
+def test_a_request_takes_at_most_a_thousand_events(client: httpx.Client, world: World) -> None:
     user = new_user()
     events = [{"user_id": user, "item_id": NAMES[n % 64], "event": "view", "timestamp": 1.7e9 + n} for n in range(1000)]
     assert tell(client, *events).accepted == 1000
@@ -197,8 +197,8 @@ def test_a_thousand_events_are_taken_and_one_more_is_not(client: httpx.Client, w
     assert (response.status_code, response.json()["error"]["field"]) == (422, "events")
 
 
-def test_what_an_old_event_met_stays_met(client: httpx.Client) -> None:
-    """More events than the service reads for the interests: an item among the oldest is still known as met."""
+def test_items_of_old_events_stay_excluded(client: httpx.Client) -> None:
+    """With more events than the service reads for the interest, items of the oldest are still excluded."""
     user = new_user()
     first = {"user_id": user, "item_id": "h8", "event": "view", "timestamp": 1.6e9}
     again = [{"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9 + n} for n in range(1000)]
@@ -227,7 +227,7 @@ def test_items_are_added_and_replaced(client: httpx.Client, world: World, admin:
     assert tell(client, {"user_id": new_user(), "item_id": item, "event": "view"}).accepted == 1
 
 
-def test_an_unavailable_item_is_gone_from_the_next_answer(client: httpx.Client, admin: Mapping[str, str]) -> None:
+def test_an_unavailable_item_is_excluded_from_the_next_list(client: httpx.Client, admin: Mapping[str, str]) -> None:
     user = new_user()
     best = recommend(client, user, k=64).items[0]
     item = {"item_id": best.item_id, "title": best.title, "category": best.category}
@@ -244,7 +244,7 @@ def test_an_unavailable_item_is_gone_from_the_next_answer(client: httpx.Client, 
     assert best.item_id in ids(recommend(client, user, k=64))
 
 
-def test_a_new_title_is_shown_at_once(client: httpx.Client, admin: Mapping[str, str]) -> None:
+def test_a_new_title_is_shown_in_the_next_list(client: httpx.Client, admin: Mapping[str, str]) -> None:
     listed = client.get("/items", params={"query": "square c3"}).json()["items"][0]
     item = {"item_id": "c3", "category": listed["category"]}
     client.post("/items", json={"items": [item | {"title": "The middle"}]}, headers=admin)
@@ -255,8 +255,8 @@ def test_a_new_title_is_shown_at_once(client: httpx.Client, admin: Mapping[str, 
         client.post("/items", json={"items": [item | {"title": listed["title"]}]}, headers=admin)
 
 
-def test_a_new_category_counts_from_the_next_answer_on(client: httpx.Client, admin: Mapping[str, str]) -> None:
-    """In filters, in reasons and in what is told of the interest."""
+def test_a_new_category_counts_from_the_next_list(client: httpx.Client, admin: Mapping[str, str]) -> None:
+    """In filters, in explanations and in the terms of the interest."""
     listed = client.get("/items", params={"query": "square d4"}).json()["items"][0]
     item = {"item_id": "d4", "title": listed["title"], "category": listed["category"]}
     (old,) = item["category"]
@@ -295,13 +295,15 @@ def test_users_are_listed_the_most_active_first(client: httpx.Client, admin: Map
 
 
 @pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 5000}, {"limit": "x"}, {"lim": 5}])
-def test_a_wrong_query_is_named(client: httpx.Client, query: dict[str, object], admin: Mapping[str, str]) -> None:
+def test_an_invalid_query_parameter_is_named(
+    client: httpx.Client, query: dict[str, object], admin: Mapping[str, str]
+) -> None:
     response = client.get("/users", params=query, headers=admin)  # type: ignore[arg-type]
     error = ErrorAnswer.model_validate(response.json()).error
     assert (response.status_code, error.field) == (422, next(iter(query)))
 
 
-def test_a_request_may_be_the_first_to_tell_of_twelve_months(client: httpx.Client, world: World) -> None:
+def test_a_request_may_create_partitions_for_twelve_months(client: httpx.Client, world: World) -> None:
     user = new_user()
 
     def months(year: int, count: int) -> list[dict[str, object]]:
@@ -313,11 +315,11 @@ def test_a_request_may_be_the_first_to_tell_of_twelve_months(client: httpx.Clien
     assert {row.reason.split(":")[0] for row in answer.rejected} == {"too_many_months"}
     assert [row.index for row in answer.rejected] == list(range(13))
     assert tell(client, *months(1991, 12)).accepted == 12
-    assert tell(client, *months(1991, 24)).accepted == 12, "twelve are there by now"
+    assert tell(client, *months(1991, 24)).accepted == 12, "twelve partitions exist by now"
     assert counted(world, user) == 25
 
 
-def test_of_many_rejected_rows_the_first_are_kept(client: httpx.Client, world: World) -> None:
+def test_only_the_first_rejected_rows_are_quarantined(client: httpx.Client, world: World) -> None:
     user = new_user()
     answer = tell(client, *({"user_id": user, "item_id": f"none-{n}", "event": "view"} for n in range(150)))
     assert (len(answer.rejected), answer.dropped) == (150, 50)

@@ -1,4 +1,4 @@
-"""Erasure, consent, export and pseudonyms over HTTP, read back past the service."""
+"""Erasure, consent, export and pseudonyms over HTTP, verified directly in the database."""
 
 import unicodedata
 import uuid
@@ -28,13 +28,13 @@ from tests.support.toy_data import NAMES, chessboard, load
 
 @pytest.fixture(scope="module")
 def admin(database: str) -> dict[str, str]:
-    """A key that is there before the service, which reads the keys when it starts."""
+    """An admin key, created before the service, which reads the keys at start."""
     return admin_key(database)
 
 
 @pytest.fixture(scope="module")
 def world(database: str, admin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A served chessboard with a database of its own: who is forgotten ties it to a privacy key."""
+    """A service with a database of its own, as the first erasure ties it to a privacy key."""
     place = tmp_path_factory.mktemp("people")
     chessboard().write(place / "bundle")
     load(database, chessboard(), {})
@@ -58,8 +58,8 @@ def consent(client: httpx.Client, admin: dict[str, str], user: str, said: bool) 
     assert ConsentAnswer.model_validate(answer.json()).consent is said, answer.text
 
 
-def naming(world: World, user: str) -> dict[str, int]:
-    """Rows of each table that hold the user's id anywhere, but for erasures, whose files may still wait."""
+def rows_naming(world: World, user: str) -> dict[str, int]:
+    """Rows per table that contain the user's id; without `erasures`, whose files may still be pending."""
     found = {}
     with psycopg.connect(world.database) as connection:
         query = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
@@ -72,7 +72,7 @@ def naming(world: World, user: str) -> dict[str, int]:
 
 
 def ingest_view(world: World, user: str) -> dict[str, int]:
-    """What ingest rejects of one event of the user, by reason."""
+    """Ingests one event of the user. Returns the rejected rows by reason."""
     engine = make_engine(world.database)
     events = pd.DataFrame([{"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9}])
     dataset = Dataset("late", events, pd.DataFrame({"item_id": ["a1"]}))
@@ -81,7 +81,7 @@ def ingest_view(world: World, user: str) -> dict[str, int]:
     return report.rejected
 
 
-def test_nothing_of_a_forgotten_user_stays_or_comes_back(
+def test_an_erased_user_leaves_no_row_and_is_not_stored_again(
     service: httpx.Client, world: World, admin: dict[str, str]
 ) -> None:
     user = new_user()
@@ -89,10 +89,10 @@ def test_nothing_of_a_forgotten_user_stays_or_comes_back(
     tell(service, view(user, event_id=event_id), view(user, "b1", text="mine"), view(f" {user} ", "z9"))
     recommend(service, user)
     soon_stored(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
-    assert set(naming(world, user)) >= {"users", "events", "impressions", "quarantine"}
+    assert set(rows_naming(world, user)) >= {"users", "events", "impressions", "quarantine"}
     removed = forget(service, admin, user).removed
     assert removed["impressions"] == removed["users"] == removed["quarantine"] == 1
-    assert naming(world, user) == {}
+    assert rows_naming(world, user) == {}
     assert stored(world.database, "SELECT * FROM event_keys WHERE event_id = %s", event_id) == []
 
     late = tell(service, view(user, event_id=event_id), view(user, "z9"), view("somebody-else"))
@@ -103,10 +103,10 @@ def test_nothing_of_a_forgotten_user_stays_or_comes_back(
     ]
     assert ingest_view(world, user) == {"forgotten_user": 1}
     assert recommend(service, user).user_state == "new"
-    assert naming(world, user) == {}
+    assert rows_naming(world, user) == {}
 
 
-def test_a_tombstone_tells_no_id(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+def test_a_tombstone_contains_no_user_id(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
     user = new_user()
     forget(service, admin, user)
     rows = stored(world.database, "SELECT user_hash FROM tombstones")
@@ -114,7 +114,7 @@ def test_a_tombstone_tells_no_id(service: httpx.Client, world: World, admin: dic
     assert user not in str(rows)
 
 
-def test_to_forget_twice_is_one_erasure(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+def test_erasing_twice_is_idempotent(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
     user = new_user()
     tell(service, view(user))
     first, second = forget(service, admin, user), forget(service, admin, user)
@@ -123,17 +123,17 @@ def test_to_forget_twice_is_one_erasure(service: httpx.Client, world: World, adm
     assert first.erasure_id == second.erasure_id
 
 
-def test_ten_erasures_amid_feedback_and_answers_leave_no_row(
+def test_erasures_concurrent_with_feedback_leave_no_row(
     service: httpx.Client, world: World, admin: dict[str, str]
 ) -> None:
-    """Each erasure at once with two batches of feedback and two answers, so that some come before it, some after."""
+    """Each erasure is concurrent with two batches of feedback and two lists; some of them run before it, some after."""
     for _ in range(3):
         user = new_user()
         tell(service, view(user))
-        together = Barrier(50)
+        barrier = Barrier(50)
 
-        def talk(number: int, user: str = user, together: Barrier = together) -> None:
-            together.wait()
+        def send(number: int, user: str = user, barrier: Barrier = barrier) -> None:
+            barrier.wait()
             if number % 5 == 0:
                 forget(service, admin, user)
             elif number % 5 < 3:
@@ -142,21 +142,23 @@ def test_ten_erasures_amid_feedback_and_answers_leave_no_row(
                 recommend(service, user)
 
         with ThreadPoolExecutor(50) as pool:
-            list(pool.map(talk, range(50)))
+            list(pool.map(send, range(50)))
         later = recommend(service, "somebody-else")
         soon_stored(world.database, "SELECT 1 FROM impressions WHERE request_id = %s", later.request_id)
-        assert naming(world, user) == {}, "also after the impressions of before were written"
-        held = export(service, admin, user)
-        assert not (held.user or held.events or held.impressions or held.rejected_rows or held.spooled)
+        assert rows_naming(world, user) == {}, "even after earlier impressions were flushed"
+        exported = export(service, admin, user)
+        assert not (
+            exported.user or exported.events or exported.impressions or exported.rejected_rows or exported.spooled
+        )
         assert recommend(service, user).user_state == "new"
 
 
-def test_a_yes_lets_a_forgotten_user_come_back(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+def test_consent_readmits_an_erased_user(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
     user = new_user()
     tell(service, view(user))
     forget(service, admin, user)
     consent(service, admin, user, False)
-    assert naming(world, user) == {}
+    assert rows_naming(world, user) == {}
     consent(service, admin, user, True)
     assert tell(service, view(user)).accepted == 1
     assert recommend(service, user).user_state == "known"
@@ -167,36 +169,36 @@ def test_without_consent_nothing_is_stored_or_used(service: httpx.Client, world:
     user = new_user()
     tell(service, view(user))
     consent(service, admin, user, False)
-    before = naming(world, user)
+    before = rows_naming(world, user)
     answer = tell(service, view(user, "b2"), view(user, "z9"))
     assert answer.accepted == 0
     assert {row.reason.split(":")[0] for row in answer.rejected} == {"no_consent"}
     assert recommend(service, user).user_state == "new"
     assert ingest_view(world, user) == {"no_consent": 1}
-    assert naming(world, user) == before
+    assert rows_naming(world, user) == before
     consent(service, admin, user, True)
     assert recommend(service, user).user_state == "known"
 
 
-def test_export_is_all_that_is_held(service: httpx.Client, admin: dict[str, str]) -> None:
+def test_export_contains_all_stored_data(service: httpx.Client, admin: dict[str, str]) -> None:
     user = new_user()
     tell(service, view(user, text="what I think"), view(user, "z9"))
     shown = recommend(service, user)
-    held = export(service, admin, user)
-    assert [(row["item_id"], row["text"]) for row in held.events] == [("a1", "what I think")]
-    assert [row["request_id"] for row in held.impressions] == [shown.request_id]
-    assert [row["row"]["item_id"] for row in held.rejected_rows] == ["z9"]
-    assert [row["user_id"] for row in held.user] == [user]
+    exported = export(service, admin, user)
+    assert [(row["item_id"], row["text"]) for row in exported.events] == [("a1", "what I think")]
+    assert [row["request_id"] for row in exported.impressions] == [shown.request_id]
+    assert [row["row"]["item_id"] for row in exported.rejected_rows] == ["z9"]
+    assert [row["user_id"] for row in exported.user] == [user]
     forget(service, admin, user)
     after = export(service, admin, user)
     assert not (after.user or after.events or after.impressions or after.rejected_rows)
     assert str(after.excluded_reason).startswith("forgotten_user")
-    assert after.nothing_is_kept_because == after.excluded_reason, "the name of the release before"
+    assert after.nothing_is_kept_because == after.excluded_reason, "the deprecated name"
 
 
 @pytest.mark.parametrize("path", ["/forget", "/export", "/consent"])
 @pytest.mark.parametrize("body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5.5}])
-def test_a_wrong_body_is_named(
+def test_an_invalid_field_is_named(
     service: httpx.Client, admin: dict[str, str], path: str, body: dict[str, object]
 ) -> None:
     said = {"consent": True} if path == "/consent" else {}
@@ -204,8 +206,10 @@ def test_a_wrong_body_is_named(
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "user_id")
 
 
-def test_a_process_with_another_key_stores_nothing(world: World, service: httpx.Client, admin: dict[str, str]) -> None:
-    """With it the tombstones would not be known, and late events would come in."""
+def test_ingestion_with_another_privacy_key_is_refused(
+    world: World, service: httpx.Client, admin: dict[str, str]
+) -> None:
+    """With another key tombstones would not match, so late events of erased users would be stored."""
     forget(service, admin, new_user())
     engine = make_engine(world.database)
     dataset = Dataset("x", pd.DataFrame([view("u", timestamp=1.7e9)]), pd.DataFrame({"item_id": ["a1"]}))
@@ -215,7 +219,7 @@ def test_a_process_with_another_key_stores_nothing(world: World, service: httpx.
     engine.dispose()
 
 
-def test_with_pseudonyms_no_door_lets_an_id_in(
+def test_with_pseudonyms_no_user_id_is_stored(
     world: World, admin: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = tmp_path_factory.mktemp("pseudonyms")
@@ -227,10 +231,10 @@ def test_with_pseudonyms_no_door_lets_an_id_in(
         with httpx.Client(base_url=address, timeout=60) as client:
             assert tell(client, view(user), view(f"{user} ", "b1"), view(user, "z9")).accepted == 2
             assert recommend(client, user).user_state == "known"
-            held = export(client, admin, user)
-            assert (len(held.events), len(held.impressions), len(held.rejected_rows)) == (2, 1, 1)
-            assert naming(world, user) == {}
-            assert recommend(client, held.user_id).user_state == "known"
+            exported = export(client, admin, user)
+            assert (len(exported.events), len(exported.impressions), len(exported.rejected_rows)) == (2, 1, 1)
+            assert rows_naming(world, user) == {}
+            assert recommend(client, exported.user_id).user_state == "known"
             engine = make_engine(world.database)
             events = pd.DataFrame([{"user_id": user, "item_id": "c1", "event": "view", "timestamp": 1.7e9}])
             dataset = Dataset("shop", events, pd.DataFrame({"item_id": ["c1"]}))
@@ -239,10 +243,10 @@ def test_with_pseudonyms_no_door_lets_an_id_in(
             assert len(export(client, admin, user).events) == 3
             assert forget(client, admin, user).removed["users"] == 1
             assert tell(client, view(user)).accepted == 0
-            assert naming(world, user) == {}
+            assert rows_naming(world, user) == {}
 
 
-def test_tombstones_stay_as_long_as_the_setting_says(
+def test_tombstones_expire_after_the_configured_time(
     service: httpx.Client, world: World, admin: dict[str, str]
 ) -> None:
     user = new_user()
@@ -266,7 +270,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_person_is_found_at_every_door_however_the_id_is_spelt(
+def test_every_route_normalises_user_ids_alike(
     service: httpx.Client, world: World, admin: dict[str, str], spelling: str
 ) -> None:
     user = f"josé-{new_user()}"
@@ -277,14 +281,14 @@ def test_a_person_is_found_at_every_door_however_the_id_is_spelt(
     assert answer.user_state != "new"
     assert not {"a1", "b1"} & set(ids(answer))
     soon_stored(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
-    held = export(service, admin, spelt)
-    assert (held.user_id, len(held.events)) == (user, 2)
+    exported = export(service, admin, spelt)
+    assert (exported.user_id, len(exported.events)) == (user, 2)
     consent(service, admin, spelt, False)
     assert recommend(service, user).user_state == "new"
     assert tell(service, view(user)).accepted == 0
     consent(service, admin, user, True)
     assert forget(service, admin, spelt).found
-    assert naming(world, user) == {}
+    assert rows_naming(world, user) == {}
     assert not forget(service, admin, spelt).found
 
 

@@ -1,4 +1,4 @@
-"""Who is answered by which variant."""
+"""Assignment of users to variants."""
 
 import pytest
 
@@ -12,43 +12,45 @@ def parts(**others: Part) -> dict[str, Part]:
     return {CHAMPION: Part(CHAMPION, "1"), **others}
 
 
-def of(variant: str, wanted: dict[str, Part]) -> set[str]:
-    return {user for user in USERS if assigned(wanted, user).variant == variant}
+def users_of(variant: str, variants: dict[str, Part]) -> set[str]:
+    return {user for user in USERS if assigned(variants, user).variant == variant}
 
 
-def test_without_others_the_champion_has_everybody() -> None:
-    assert of(CHAMPION, parts()) == set(USERS)
+def test_a_single_champion_serves_all_users() -> None:
+    assert users_of(CHAMPION, parts()) == set(USERS)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_a_canary_has_its_share_and_the_same_users_each_time(share: float) -> None:
-    wanted = parts(canary=Part(CANARY, "2", share))
-    chosen = of(CANARY, wanted)
+    variants = parts(canary=Part(CANARY, "2", share))
+    chosen = users_of(CANARY, variants)
     assert len(chosen) / len(USERS) == pytest.approx(share, abs=0.01)
-    assert of(CANARY, wanted) == chosen
+    assert users_of(CANARY, variants) == chosen
 
 
-def test_a_larger_share_takes_nobody_away() -> None:
-    assert of(CANARY, parts(canary=Part(CANARY, "2", 0.1))) < of(CANARY, parts(canary=Part(CANARY, "2", 0.3)))
+def test_a_larger_share_keeps_the_users_of_a_smaller_one() -> None:
+    assert users_of(CANARY, parts(canary=Part(CANARY, "2", 0.1))) < users_of(
+        CANARY, parts(canary=Part(CANARY, "2", 0.3))
+    )
 
 
-def test_another_canary_meets_others() -> None:
-    first, second = (of(CANARY, parts(canary=Part(CANARY, version, 0.1))) for version in ("2", "3"))
+def test_successive_canaries_are_independent() -> None:
+    first, second = (users_of(CANARY, parts(canary=Part(CANARY, version, 0.1))) for version in ("2", "3"))
     assert len(first & second) / len(first) == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_canary_moves_no_user_of_the_challenger() -> None:
+def test_a_canary_does_not_move_users_of_the_challenger() -> None:
     challenger = Part(CHALLENGER, "5", 0.2)
-    before = of(CHALLENGER, parts(challenger=challenger))
+    before = users_of(CHALLENGER, parts(challenger=challenger))
     both = parts(challenger=challenger, canary=Part(CANARY, "2", 0.1))
-    assert of(CHALLENGER, both) == before
+    assert users_of(CHALLENGER, both) == before
     assert len(before) / len(USERS) == pytest.approx(0.2, abs=0.01)
-    assert len(of(CANARY, both)) / len(USERS) == pytest.approx(0.1, abs=0.01)
+    assert len(users_of(CANARY, both)) / len(USERS) == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_shadow_answers_a_sample_of_the_requests_and_nobody() -> None:
-    wanted = parts(shadow=Part(SHADOW, "4", 0.25))
-    assert of(CHAMPION, wanted) == set(USERS)
-    sampled = [request for request in USERS if shadowed(wanted, request)]
+def test_a_shadow_samples_requests_and_serves_no_user() -> None:
+    variants = parts(shadow=Part(SHADOW, "4", 0.25))
+    assert users_of(CHAMPION, variants) == set(USERS)
+    sampled = [request for request in USERS if shadowed(variants, request)]
     assert len(sampled) / len(USERS) == pytest.approx(0.25, abs=0.02)
     assert shadowed(parts(), "a request") is None

@@ -1,4 +1,4 @@
-"""The service and the batch job give the same list for the same state, whatever re-ranks or hides items."""
+"""The service and the batch job build the same list for the same state, with any re-ranking and filters."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ from serving.recommend.trend import LiveTrend
 from tests.support.toy_data import CATEGORIES, tiny_bundle
 
 BUNDLE = tiny_bundle(700)
-"""More items than are re-ranked at first."""
+"""More items than are re-ranked initially."""
 RULES = st.builds(
     RankingSettings,
     diversity=st.sampled_from([0.0, 0.3]),
@@ -44,7 +44,7 @@ def state(items: list[int]) -> UserState:
     hidden=st.sets(st.integers(0, 699), max_size=300),
     k=st.integers(1, 250),
 )
-def test_one_state_has_one_list(
+def test_service_and_batch_build_the_same_list(
     rules: RankingSettings, filters: RecommendFilters, history: list[int], hidden: set[int], k: int
 ) -> None:
     trend = LiveTrend(BUNDLE.row, numbers(BUNDLE.items["recent"]))

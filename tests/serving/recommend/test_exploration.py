@@ -1,4 +1,4 @@
-"""A service that explores: its lists keep every promise, and how likely they were is noted."""
+"""A service with exploration: its lists respect all filters, and their propensities are recorded."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -34,14 +34,14 @@ def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         yield World(address, database)
 
 
-def noted(world: World, answer: RecommendAnswer) -> list[dict[str, object]]:
+def recorded_items(world: World, answer: RecommendAnswer) -> list[dict[str, object]]:
     query = "SELECT items FROM impressions WHERE request_id = %s"
     ((items,),) = soon_stored(world.database, query, answer.request_id)
     assert isinstance(items, list)
     return items
 
 
-def test_a_list_can_be_drawn_again_from_its_request_id(client: httpx.Client, world: World) -> None:
+def test_a_list_is_reproducible_from_its_request_id(client: httpx.Client, world: World) -> None:
     everything = recommend(client, "bella", k=100).items
     best_first = sorted(everything, key=lambda item: -item.score)
     scores = np.array([item.score for item in best_first])
@@ -50,15 +50,15 @@ def test_a_list_can_be_drawn_again_from_its_request_id(client: httpx.Client, wor
         drawn = Exploration(SHARE, answer.request_id)
         again = rerank(scores, np.zeros((len(scores), 1)), [[]] * len(scores), 10, pick=drawn.pick)
         assert ids(answer) == [best_first[position].item_id for position in again]
-        shown = noted(world, answer)
+        shown = recorded_items(world, answer)
         assert [item["item_id"] for item in shown] == ids(answer)
         assert [(item["propensity"], item["greedy"]) for item in shown] == drawn.places
     assert len({tuple(ids(answer)) for answer in lists}) > 1
 
 
-def test_a_propensity_is_that_of_the_place_given_what_stands_above(client: httpx.Client, world: World) -> None:
+def test_propensities_are_conditional_on_the_items_above(client: httpx.Client, world: World) -> None:
     candidates = len(NAMES) - len(HISTORIES["willy"])
-    for place, item in enumerate(noted(world, recommend(client, "willy", k=10))):
+    for place, item in enumerate(recorded_items(world, recommend(client, "willy", k=10))):
         drawn = SHARE / (candidates - place)
         assert item["propensity"] == pytest.approx(drawn + (1 - SHARE) * bool(item["greedy"]))
 
@@ -71,34 +71,35 @@ def test_a_propensity_is_that_of_the_place_given_what_stands_above(client: httpx
     excluded=st.sets(st.sampled_from(NAMES), max_size=10),
     diversity=st.sampled_from([0.0, 0.4]),
 )
-def test_what_must_not_be_shown_is_not_and_the_list_is_full(
+def test_filters_hold_and_the_list_is_full(
     client: httpx.Client, user: str, k: int, unwanted: set[str], excluded: set[str], diversity: float
 ) -> None:
     filters = {"category_out": sorted(unwanted), "exclude_items": sorted(excluded)}
     answer = recommend(client, user, k=k, filters=filters, diversity=diversity)
-    met = {item for item, _, _ in HISTORIES.get(user, [])}
-    eligible = {name for colour in {"black", "white"} - unwanted for name in squares(colour)} - excluded - met
+    seen = {item for item, _, _ in HISTORIES.get(user, [])}
+    eligible = {name for colour in {"black", "white"} - unwanted for name in squares(colour)} - excluded - seen
     assert set(ids(answer)) <= eligible
     assert len(set(ids(answer))) == len(answer.items) == min(k, len(eligible))
 
 
-def test_who_does_not_consent_meets_no_exploration(client: httpx.Client, world: World) -> None:
+def test_users_without_consent_get_no_exploration(client: httpx.Client, world: World) -> None:
     assert stored(world.database, "INSERT INTO users (user_id, consent) VALUES ('shy', false) RETURNING user_id")
     lists = [recommend(client, "shy", k=20) for _ in range(3)]
     assert len({tuple(ids(answer)) for answer in lists}) == 1
     assert not stored(world.database, "SELECT 1 FROM impressions WHERE user_id = 'shy'")
 
 
-def test_the_report_tells_what_lists_without_exploration_bring(client: httpx.Client, world: World) -> None:
-    """Everybody takes the first item if it is the best one, and the second one always."""
-    noted(world, recommend(client, "the last one before", k=1))  # impressions are written in turn: no earlier one waits
+def test_the_report_estimates_lists_without_exploration(client: httpx.Client, world: World) -> None:
+    """Every user likes the first item if it is the best one, and always the second."""
+    # impressions are written in order: once this one is stored, so are all earlier ones
+    recorded_items(world, recommend(client, "the last one before", k=1))
     engine = make_engine(world.database)
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE impressions"))
     events = []
     answers = {f"visitor-{number}": recommend(client, f"visitor-{number}", k=2) for number in range(60)}
     for user, answer in answers.items():
-        first, _ = noted(world, answer)
+        first, _ = recorded_items(world, answer)
         taken = ids(answer) if first["greedy"] else ids(answer)[1:]
         events += [
             {"user_id": user, "item_id": item, "event": "like", "request_id": answer.request_id} for item in taken
@@ -114,4 +115,4 @@ def test_the_report_tells_what_lists_without_exploration_bring(client: httpx.Cli
     mean, low, high = champion.figures["ips"]
     assert mean is not None and low is not None and high is not None
     assert low < mean < high and high - low > 0.1
-    assert abs(mean - 1.0) < high - low  # four standard errors: the requests' ids are drawn anew each time
+    assert abs(mean - 1.0) < high - low  # four standard errors, as request ids are random in each run

@@ -1,6 +1,6 @@
-"""What every list keeps, whatever has happened: the parts of the service in one process, before a real Postgres.
+"""Guarantees of every list under random actions: the service in one process, with a real Postgres.
 
-DUOTEMPO_TEST_EXAMPLES says how many histories are drawn for each set of settings.
+DUOTEMPO_TEST_EXAMPLES sets the number of random histories per set of settings.
 """
 
 import asyncio
@@ -41,21 +41,21 @@ from tests.support.toy_data import DAY, chessboard, load
 
 STARS = EventSettings(dislike_below=2.5)
 EXACT_BELOW = 300
-WATCHED = 24
-"""Items that things happen to."""
-WORTH = 0.05
-"""Contribution of a reason that no other change hides."""
+USED_ITEMS = 24
+"""Items that the random actions use."""
+MIN_CONTRIBUTION = 0.05
+"""Contribution of a reason that exceeds all other changes of a score."""
 EXAMPLES = int(os.environ.get("DUOTEMPO_TEST_EXAMPLES", "20"))
-"""Of each set of settings, of which there are fourteen."""
+"""Per set of settings, of which there are fourteen."""
 RANDOM = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RANKINGS: dict[str, dict[str, str]] = {
-    "as it comes": {},
-    "what was seen may come again": {"EXCLUDE_SEEN": "[]"},
-    "only what was bought is left out": {"EXCLUDE_SEEN": '["purchase"]', "EXCLUDE_HIDDEN": "false"},
-    "what is disliked may come again": {"EXCLUDE_DISLIKED": "false"},
-    "a cap": {"CATEGORY_CAP": "2"},
-    "a share of the tail": {"TAIL_SHARE": "0.4", "DIVERSITY": "0.3"},
-    "exploring": {"EXPLORATION": "0.5"},
+    "defaults": {},
+    "seen items may be shown again": {"EXCLUDE_SEEN": "[]"},
+    "only purchased items are excluded": {"EXCLUDE_SEEN": '["purchase"]', "EXCLUDE_HIDDEN": "false"},
+    "disliked items may be shown again": {"EXCLUDE_DISLIKED": "false"},
+    "a category cap": {"CATEGORY_CAP": "2"},
+    "a tail share": {"TAIL_SHARE": "0.4", "DIVERSITY": "0.3"},
+    "exploration": {"EXPLORATION": "0.5"},
 }
 
 
@@ -88,15 +88,15 @@ class Shop:
     def tell(self, *events: FeedbackEvent) -> Mapping[str, Any]:
         return self.loop.run_until_complete(self.parts.intake.feedback(FeedbackRequest(events=list(events))))
 
-    def ask(self, user: str, **wishes: object) -> RecommendAnswer:
-        request = RecommendRequest.model_validate({"user_id": user, **wishes})
+    def ask(self, user: str, **fields: object) -> RecommendAnswer:
+        request = RecommendRequest.model_validate({"user_id": user, **fields})
         answer = Json(self.loop.run_until_complete(self.parts.recommender.recommend(request)))
         return RecommendAnswer.model_validate_json(bytes(answer.body))
 
 
 @dataclass
 class World:
-    """What must hold of a user's next list."""
+    """The expected state of a user: which items the next list may contain."""
 
     shop: Shop
     user: str
@@ -104,34 +104,34 @@ class World:
     unavailable: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
 
-    def did(self, item: str, kind: str, stars: float | None) -> None:
-        told = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
-        answer = self.shop.tell(told)
-        if answer["accepted"] and self.keeps_out(kind, stars):
+    def send_event(self, item: str, kind: str, stars: float | None) -> None:
+        feedback = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
+        answer = self.shop.tell(feedback)
+        if answer["accepted"] and self.excludes(kind, stars):
             self.excluded.add(item)
 
-    def keeps_out(self, kind: str, stars: float | None) -> bool:
+    def excludes(self, kind: str, stars: float | None) -> bool:
         ranking = self.shop.ranking
         disliked = kind == "dislike" or (stars is not None and stars < STARS.dislike_below)
         hidden = kind == "hide" and ranking.exclude_hidden
         return kind in ranking.exclude_seen or hidden or (disliked and ranking.exclude_disliked)
 
-    def can_be_had(self, available: bool, *items: str) -> None:
+    def set_available(self, available: bool, *items: str) -> None:
         table, row = self.shop.bundle.items.select(["title", "category"]), self.shop.bundle.row
 
         def listed(item: str) -> dict[str, Any]:
             (found,) = table.slice(row[item], 1).to_pylist()
             return dict(found)
 
-        told = [
+        changed = [
             CatalogueItem.model_validate({"item_id": item, "available": available, **listed(item)}) for item in items
         ]
-        assert self.shop.parts.intake.items(ItemsRequest(items=told))["accepted"] == len(items)
+        assert self.shop.parts.intake.items(ItemsRequest(items=changed))["accepted"] == len(items)
         self.deleted -= set(items)
         self.unavailable = self.unavailable - set(items) if available else self.unavailable | set(items)
 
     def delete(self, item: str, connection: psycopg.Connection) -> None:
-        """As another writer does, of whom the service is told."""
+        """Deletes an item, as another writer does, and notifies the service."""
         connection.execute("DELETE FROM items WHERE item_id = %s", [item])
         self.shop.parts.recommender.items_changed(item)
         self.deleted.add(item)
@@ -140,21 +140,21 @@ class World:
         self.shop.parts.people.forget(PersonRequest.model_validate({"user_id": self.user}))
         self.excluded.clear()
 
-    def come_back(self) -> None:
+    def give_consent(self) -> None:
         self.shop.parts.people.consent(ConsentRequest.model_validate({"user_id": self.user, "consent": True}))
 
-    def may_be_shown(self, wishes: dict[str, Any]) -> set[str]:
-        filters = wishes.get("filters") or {}
+    def eligible_items(self, fields: dict[str, Any]) -> set[str]:
+        filters = fields.get("filters") or {}
         items = self.shop.bundle.items.select(["item_id", "category"]).to_pylist()
-        kept = {
+        eligible = {
             one["item_id"]
             for one in items
             if (not filters.get("category_in") or set(one["category"]) & set(filters["category_in"]))
             and not set(one["category"]) & set(filters.get("category_out", []))
         }
-        context = {one["item_id"] for one in wishes.get("context", [])}
+        context = {one["item_id"] for one in fields.get("context", [])}
         out = self.excluded | self.deleted | context | set(filters.get("exclude_items", []))
-        return kept - out - (self.unavailable if filters.get("available_only", True) else set())
+        return eligible - out - (self.unavailable if filters.get("available_only", True) else set())
 
 
 @pytest.fixture(scope="module", params=[small, large])
@@ -198,8 +198,8 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-numbers = st.integers(0, WATCHED - 1)
-happenings = st.lists(
+numbers = st.integers(0, USED_ITEMS - 1)
+actions = st.lists(
     st.one_of(
         st.tuples(
             st.just("event"),
@@ -216,8 +216,8 @@ happenings = st.lists(
 
 
 @st.composite
-def asked(draw: Callable[..., Any]) -> dict[str, Any]:
-    """A request, items and categories by their number."""
+def drawn_requests(draw: Callable[..., Any]) -> dict[str, Any]:
+    """A random request; items and categories are given by number."""
     some = st.lists(numbers, max_size=3)
     return {
         "k": draw(st.sampled_from([1, 5, 20, 100])),
@@ -231,36 +231,36 @@ def asked(draw: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def wishes_of(shop: Shop, wish: dict[str, Any]) -> dict[str, Any]:
+def request_fields(shop: Shop, drawn: dict[str, Any]) -> dict[str, Any]:
     names = shop.items
     kinds = sorted({name for one in shop.bundle.items["category"].to_pylist() for name in one})
     filters = {
-        "category_in": wish["category_in"] and [kinds[number % len(kinds)] for number in wish["category_in"]],
-        "category_out": [kinds[number % len(kinds)] for number in wish["category_out"]],
-        "exclude_items": [names[number] for number in wish["exclude_items"]],
-        "available_only": wish["available_only"],
+        "category_in": drawn["category_in"] and [kinds[number % len(kinds)] for number in drawn["category_in"]],
+        "category_out": [kinds[number % len(kinds)] for number in drawn["category_out"]],
+        "exclude_items": [names[number] for number in drawn["exclude_items"]],
+        "available_only": drawn["available_only"],
     }
-    context = [{"item_id": names[number]} for number in wish["context"]]
-    return {name: wish[name] for name in ("k", "strategy", "diversity")} | {"filters": filters, "context": context}
+    context = [{"item_id": names[number]} for number in drawn["context"]]
+    return {name: drawn[name] for name in ("k", "strategy", "diversity")} | {"filters": filters, "context": context}
 
 
-def take_place(world: World, happening: tuple[Any, ...], connection: psycopg.Connection) -> None:
-    kind, *what = happening
+def perform(world: World, action: tuple[Any, ...], connection: psycopg.Connection) -> None:
+    kind, *arguments = action
     if kind in ("forget", "come back"):
-        world.forget() if kind == "forget" else world.come_back()
+        world.forget() if kind == "forget" else world.give_consent()
         return
-    item = world.shop.items[what[0]]
+    item = world.shop.items[arguments[0]]
     if kind == "event":
-        stars = what[2] if what[1] in ("rating", "review") else None
-        world.did(item, what[1], stars)
+        stars = arguments[2] if arguments[1] in ("rating", "review") else None
+        world.send_event(item, arguments[1], stars)
     elif kind == "available":
-        world.can_be_had(what[1], item)
+        world.set_available(arguments[1], item)
     else:
         world.delete(item, connection)
 
 
-def caps_hold(world: World, answer: RecommendAnswer, k: int, allowed: set[str]) -> None:
-    """A list that a cap ends early could not be longer."""
+def assert_caps(world: World, answer: RecommendAnswer, k: int, allowed: set[str]) -> None:
+    """Caps and tail shares hold, and a list that they shorten could not be longer."""
     ranking, items = world.shop.ranking, answer.items
     if ranking.category_cap:
         counts = Counter(name for item in items for name in item.category)
@@ -276,44 +276,44 @@ def caps_hold(world: World, answer: RecommendAnswer, k: int, allowed: set[str]) 
 
 
 @RANDOM
-@given(happenings=happenings, wish=asked())
-def test_every_list_keeps_its_promises(
-    shop: Shop, connection: psycopg.Connection, happenings: list[tuple[Any, ...]], wish: dict[str, Any]
+@given(actions=actions, drawn=drawn_requests())
+def test_every_list_keeps_its_guarantees(
+    shop: Shop, connection: psycopg.Connection, actions: list[tuple[Any, ...]], drawn: dict[str, Any]
 ) -> None:
     world = World(shop, f"u-{uuid.uuid4().hex}")
-    wishes = wishes_of(shop, wish)
+    fields = request_fields(shop, drawn)
     shop.ask(world.user)
-    for happening in happenings:
-        take_place(world, happening, connection)
-        answer = shop.ask(world.user, **wishes)
+    for action in actions:
+        perform(world, action, connection)
+        answer = shop.ask(world.user, **fields)
         shown = [item.item_id for item in answer.items]
-        allowed = world.may_be_shown(wishes)
+        allowed = world.eligible_items(fields)
         assert not answer.degraded
         assert set(shown) <= allowed
         assert len(set(shown)) == len(shown)
         assert [item.rank for item in answer.items] == list(range(1, len(shown) + 1))
-        caps_hold(world, answer, wishes["k"], allowed)
+        assert_caps(world, answer, fields["k"], allowed)
         if not (shop.ranking.category_cap or shop.ranking.tail_share):
-            assert len(shown) == min(wishes["k"], len(allowed))
-        diverse = shop.ranking.diversity if wishes["diversity"] is None else wishes["diversity"]
+            assert len(shown) == min(fields["k"], len(allowed))
+        diverse = shop.ranking.diversity if fields["diversity"] is None else fields["diversity"]
         if not (diverse or shop.ranking.category_cap or shop.ranking.tail_share or shop.ranking.exploration):
             scores = [item.score for item in answer.items]
             assert scores == sorted(scores, reverse=True)
         if not shop.ranking.exploration:
-            again = [[item.item_id for item in shop.ask(world.user, **wishes).items] for _ in range(2)]
-            assert shown == again[0] or again[0] == again[1]  # the trend is told anew now and then
-        event(f"{len(shown)} of {wishes['k']}")
+            again = [[item.item_id for item in shop.ask(world.user, **fields).items] for _ in range(2)]
+            assert shown == again[0] or again[0] == again[1]  # the trend may be updated in between
+        event(f"{len(shown)} of {fields['k']}")
     if gone := world.unavailable | world.deleted:
-        world.can_be_had(True, *gone)
+        world.set_available(True, *gone)
 
 
-def test_nothing_is_kept_of_who_was_forgotten(shop: Shop) -> None:
+def test_an_erased_user_is_treated_as_new(shop: Shop) -> None:
     world = World(shop, f"u-{uuid.uuid4().hex}")
     first = shop.ask(world.user, k=5).items[0].item_id
-    world.did(first, "purchase", None)
+    world.send_event(first, "purchase", None)
     world.forget()
     with suppress(ApiError):
-        world.did(first, "purchase", None)
+        world.send_event(first, "purchase", None)
     assert shop.ask(world.user, k=5).user_state == "new"
     assert first in {item.item_id for item in shop.ask(world.user, k=5).items} or shop.ranking.exploration
 
@@ -323,10 +323,10 @@ def test_nothing_is_kept_of_who_was_forgotten(shop: Shop) -> None:
     history=st.lists(st.tuples(numbers, st.floats(0.1, 60)), min_size=1, max_size=12),
     strategy=st.sampled_from(["content", "collaborative"]),
 )
-def test_without_an_item_that_is_named_as_a_reason_the_score_is_lower(
+def test_removing_an_explaining_item_lowers_the_score(
     shop: Shop, connection: psycopg.Connection, history: list[tuple[int, float]], strategy: str
 ) -> None:
-    """In these strategies the trend, which may be told anew meanwhile, is worth less than a reason."""
+    """In these strategies the trend, which may be updated meanwhile, counts less than a reason."""
     user, now = f"u-{uuid.uuid4().hex}", time.time()
     events = [
         FeedbackEvent(user_id=user, item_id=shop.items[number], event="like", timestamp=now - days * DAY)
@@ -335,11 +335,11 @@ def test_without_an_item_that_is_named_as_a_reason_the_score_is_lower(
     shop.tell(*events)
     for item in shop.ask(user, k=5, strategy=strategy, explain=True).items:
         assert item.why is not None
-        strong = [reason for reason in item.why.because if reason.contribution > WORTH]
+        strong = [reason for reason in item.why.because if reason.contribution > MIN_CONTRIBUTION]
         for reason in strong[:1]:
             connection.execute("DELETE FROM events WHERE user_id = %s AND item_id = %s", [user, reason.item_id])
             shop.parts.recommender.users_changed(user)
             scores = {one.item_id: one.score for one in shop.ask(user, k=100, strategy=strategy).items}
             assert scores.get(item.item_id, -math.inf) < item.score
-            event("a reason was held against the score")
+            event("a reason was verified")
             return

@@ -1,4 +1,4 @@
-"""Items that come after the training: recommended by their texts within seconds, by every version of the Bento."""
+"""New items after the training: recommended by their texts within seconds, by every version of a Bento."""
 
 import os
 import subprocess
@@ -36,8 +36,8 @@ ITEMS = {f"{kind}-{n}": (kind, title) for kind, titles in TEXTS.items() for n, t
 
 
 @cache
-def two_worlds(version: str) -> Bundle:
-    """Twelve items of the kitchen and of music, whose vectors are the multilingual encoder's, projected."""
+def two_category_bundle(version: str) -> Bundle:
+    """A bundle of six kitchen and six music items, with projected vectors of the multilingual encoder."""
     encoder = make_encoder(EmbeddingSettings(model=MULTILINGUAL))
     plain = tiny_bundle(len(ITEMS))
     texts = encoder.encode([f"{title}. {kind}" for kind, title in ITEMS.values()])
@@ -69,20 +69,20 @@ def two_worlds(version: str) -> Bundle:
 
 @dataclass
 class Encoder:
-    """The resident encoder of a database. Each test says whether it needs it or its absence."""
+    """The resident encoder process of a database; each test starts or stops it as needed."""
 
     database: str
     process: subprocess.Popen[bytes] | None = None
 
-    def begin(self) -> None:
-        """Starts it, unless it runs."""
+    def start(self) -> None:
+        """Starts the process, unless it runs."""
         if self.process is None:
             settings = {"DUOTEMPO_DATABASE_URL": self.database, "DUOTEMPO_EMBEDDING__MODEL": MULTILINGUAL}
             command = [sys.executable, "-m", "infra.services.encoder"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings)
 
-    def end(self) -> None:
-        """Ends it, if it runs."""
+    def stop(self) -> None:
+        """Kills the process, if it runs."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -93,17 +93,17 @@ class Encoder:
 def encoder(database: str) -> Iterator[Encoder]:
     encoder = Encoder(database)
     yield encoder
-    encoder.end()
+    encoder.stop()
 
 
 @pytest.fixture(scope="module")
 def service(database: str, admin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Bento with two versions of the two worlds."""
+    """A Bento with two versions of the bundle."""
     folder = tmp_path_factory.mktemp("new-items")
     for version in ("1", "2"):
-        two_worlds(version).write(folder / version)
+        two_category_bundle(version).write(folder / version)
     (folder / "champion").write_text("1")
-    load(database, two_worlds("1"), {"cook": [(f"kitchen-{n}", "like", 1.0 - n / 10) for n in range(3)]})
+    load(database, two_category_bundle("1"), {"cook": [(f"kitchen-{n}", "like", 1.0 - n / 10) for n in range(3)]})
     with bento(folder, database, DUOTEMPO_SERVING__ENCODER_PATIENCE_SECONDS="1") as address:
         wait_until_ready(address)
         yield address
@@ -136,67 +136,65 @@ def waiting(client: httpx.Client) -> list[float]:
     return [float(line.split()[-1]) for line in lines if line.startswith("duotempo_items_waiting{")]
 
 
-def everything(client: httpx.Client, user: str) -> RecommendAnswer:
+def full_list(client: httpx.Client, user: str) -> RecommendAnswer:
     return recommend(client, user, k=50)
 
 
-def test_items_wait_visibly_while_no_encoder_is_there_and_come_with_it(client: httpx.Client, encoder: Encoder) -> None:
-    encoder.end()
+def test_new_items_without_an_encoder_are_reported_and_join_with_it(client: httpx.Client, encoder: Encoder) -> None:
+    encoder.stop()
     pan, flute = add(client, "Wok of steel", "kitchen"), add(client, "Silver flute", "music")
     eventually(lambda: any("new items that wait for an encoder: 2" in note for note in notes(client)))
     assert waiting(client) == [2.0, 2.0]
-    assert not {pan, flute} & set(ids(everything(client, "cook")))
-    encoder.begin()
-    eventually(lambda: {pan, flute} <= set(ids(everything(client, "cook"))))
-    found = ids(everything(client, "cook"))
+    assert not {pan, flute} & set(ids(full_list(client, "cook")))
+    encoder.start()
+    eventually(lambda: {pan, flute} <= set(ids(full_list(client, "cook"))))
+    found = ids(full_list(client, "cook"))
     assert found.index(pan) < found.index(flute)
     eventually(lambda: waiting(client) == [0.0, 0.0])
     assert notes(client) == []
 
 
-def test_a_new_item_is_recommended_within_what_is_promised_by_every_version(
-    client: httpx.Client, database: str, encoder: Encoder
-) -> None:
+def test_every_version_recommends_a_new_item(client: httpx.Client, database: str, encoder: Encoder) -> None:
     engine = make_engine(database)
     begin_canary(engine, "1", "2", 0.5)
-    encoder.begin()
+    encoder.start()
     eventually(lambda: encoder_is_up(database))
     spoon = add(client, "Wooden spoon for the soup", "kitchen")
     answered: set[str] = set()
 
-    def by_both() -> bool:
+    def both_have_answered() -> bool:
         for n in range(20):
-            answer = everything(client, f"visitor-{n}")
+            answer = full_list(client, f"visitor-{n}")
             if spoon in ids(answer):
                 answered.add(answer.model_version)
         return answered == {"1", "2"}
 
-    eventually(by_both, 60)
+    eventually(both_have_answered, 60)
     put_champion(engine, "1")
     engine.dispose()
-    cook = everything(client, "cook")
+    cook = full_list(client, "cook")
     music = {item.item_id for item in cook.items if item.category == ["music"]}
     assert ids(cook).index(spoon) < min(ids(cook).index(item) for item in music)
-    alike = SimilarAnswer.model_validate(client.post("/similar", json={"item_id": spoon, "k": 3}).json())
-    assert {name for item in alike.items for name in item.category} == {"kitchen"}
+    similar = SimilarAnswer.model_validate(client.post("/similar", json={"item_id": spoon, "k": 3}).json())
+    assert {name for item in similar.items for name in item.category} == {"kitchen"}
     filtered = recommend(client, "cook", k=50, filters={"category_in": ["music"]})
     assert spoon not in ids(filtered)
 
 
-def test_what_happens_to_a_new_item_counts_and_a_new_text_moves_it(client: httpx.Client, encoder: Encoder) -> None:
-    encoder.begin()
+def test_events_and_text_changes_of_a_new_item_count(client: httpx.Client, encoder: Encoder) -> None:
+    encoder.start()
     item = add(client, "Bass drum", "music")
     listener = f"listener-{uuid.uuid4().hex}"
-    eventually(lambda: item in ids(everything(client, "cook")))
+    eventually(lambda: item in ids(full_list(client, "cook")))
     event = {"user_id": listener, "item_id": item, "event": "purchase"}
     assert client.post("/feedback", json={"events": [event]}).json()["accepted"] == 1
-    after = everything(client, listener)
+    after = full_list(client, listener)
     assert item not in ids(after)
     assert after.items[0].category == ["music"]
     assert after.interest.long[:1] == ["music"]
-    before = ids(everything(client, "cook")).index(item)
+    before = ids(full_list(client, "cook")).index(item)
     add(client, "Ladle for soup in the kitchen", "kitchen", item)
-    eventually(lambda: ids(everything(client, "cook")).index(item) < before)
+    eventually(lambda: ids(full_list(client, "cook")).index(item) < before)
     assert recommend(client, "cook", k=50, filters={"category_in": ["kitchen"]}, explain=True).items
     assert item not in ids(recommend(client, "cook", k=50, filters={"category_in": ["music"]}))
     add(client, "Ladle for soup in the kitchen", "tools", item)
@@ -204,38 +202,36 @@ def test_what_happens_to_a_new_item_counts_and_a_new_text_moves_it(client: httpx
     assert item not in ids(recommend(client, "cook", k=50, filters={"category_in": ["kitchen"]}))
 
 
-def test_an_item_met_before_it_could_be_recommended_never_is(client: httpx.Client, encoder: Encoder) -> None:
-    encoder.end()
+def test_events_before_the_vector_exclude_the_item(client: httpx.Client, encoder: Encoder) -> None:
+    encoder.stop()
     item, user = add(client, "Flute case", "music"), f"early-{uuid.uuid4().hex}"
     event = {"user_id": user, "item_id": item, "event": "hide"}
     assert client.post("/feedback", json={"events": [event]}).json()["accepted"] == 1
-    everything(client, user)
-    encoder.begin()
-    eventually(lambda: item in ids(everything(client, "cook")))
-    assert item not in ids(everything(client, user))
+    full_list(client, user)
+    encoder.start()
+    eventually(lambda: item in ids(full_list(client, "cook")))
+    assert item not in ids(full_list(client, user))
 
 
-def test_a_new_item_goes_when_it_is_deleted_or_cannot_be_had(
-    client: httpx.Client, database: str, encoder: Encoder
-) -> None:
-    encoder.begin()
+def test_a_deleted_or_unavailable_new_item_is_not_shown(client: httpx.Client, database: str, encoder: Encoder) -> None:
+    encoder.start()
     item = add(client, "Tea strainer", "kitchen")
     with psycopg.connect(database, autocommit=True) as connection:
-        eventually(lambda: item in ids(everything(client, "cook")))
+        eventually(lambda: item in ids(full_list(client, "cook")))
         connection.execute("UPDATE items SET available = false WHERE item_id = %s", [item])
-        eventually(lambda: item not in ids(everything(client, "cook")))
+        eventually(lambda: item not in ids(full_list(client, "cook")))
         connection.execute("UPDATE items SET available = true WHERE item_id = %s", [item])
-        eventually(lambda: item in ids(everything(client, "cook")))
+        eventually(lambda: item in ids(full_list(client, "cook")))
         connection.execute("DELETE FROM items WHERE item_id = %s", [item])
-        eventually(lambda: item not in ids(everything(client, "cook")))
+        eventually(lambda: item not in ids(full_list(client, "cook")))
         add(client, "Tea strainer", "kitchen", item)
-        eventually(lambda: item in ids(everything(client, "cook")))
+        eventually(lambda: item in ids(full_list(client, "cook")))
 
 
-def test_an_item_of_the_training_comes_back_as_it_is_added_again(client: httpx.Client, database: str) -> None:
+def test_a_trained_item_can_be_deleted_and_added_again(client: httpx.Client, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DELETE FROM items WHERE item_id = 'music-5'")
-        eventually(lambda: "music-5" not in ids(everything(client, "cook")))
+        eventually(lambda: "music-5" not in ids(full_list(client, "cook")))
     add(client, "Stand for cooks", "stands", "music-5")
     (found,) = recommend(client, "cook", k=50, filters={"category_in": ["stands"]}).items
     assert (found.item_id, found.title) == ("music-5", "Stand for cooks")
@@ -243,32 +239,32 @@ def test_an_item_of_the_training_comes_back_as_it_is_added_again(client: httpx.C
     assert "music-5" in ids(recommend(client, "cook", k=50, filters={"category_in": ["music"]}))
 
 
-def test_many_items_of_another_writer_come_together(client: httpx.Client, database: str, encoder: Encoder) -> None:
-    encoder.begin()
+def test_bulk_inserted_items_join(client: httpx.Client, database: str, encoder: Encoder) -> None:
+    encoder.start()
     with psycopg.connect(database) as connection:
         connection.execute(
             "INSERT INTO items (item_id, title, category, content_hash)"
             " SELECT 'bulk-' || n, 'Spatula number ' || n, ARRAY['bulk'], n::text FROM generate_series(1, 300) AS n"
         )
         connection.commit()
-        asked: dict[str, object] = {"k": 100, "filters": {"category_in": ["bulk"]}}
-        eventually(lambda: len(recommend(client, "cook", **asked).items) == 100)
+        options: dict[str, object] = {"k": 100, "filters": {"category_in": ["bulk"]}}
+        eventually(lambda: len(recommend(client, "cook", **options).items) == 100)
         eventually(lambda: waiting(client) == [0.0, 0.0])
         connection.execute("DELETE FROM items WHERE item_id LIKE 'bulk-%'")
         connection.commit()
-        eventually(lambda: not recommend(client, "cook", **asked).items)
+        eventually(lambda: not recommend(client, "cook", **options).items)
 
 
-def test_a_restarted_service_has_them_at_once(
+def test_a_restarted_service_has_new_items_at_start(
     client: httpx.Client, database: str, encoder: Encoder, tmp_path: Path
 ) -> None:
-    encoder.begin()
+    encoder.start()
     item = add(client, "Cello strings", "music")
-    eventually(lambda: item in ids(everything(client, "cook")))
-    two_worlds("1").write(tmp_path / "1")
+    eventually(lambda: item in ids(full_list(client, "cook")))
+    two_category_bundle("1").write(tmp_path / "1")
     with bento(tmp_path, database) as address, httpx.Client(base_url=address, timeout=30) as other:
         wait_until_ready(address)
-        assert item in ids(everything(other, "cook"))
+        assert item in ids(full_list(other, "cook"))
 
 
 def encoder_is_up(database: str) -> bool:

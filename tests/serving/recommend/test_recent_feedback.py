@@ -1,4 +1,4 @@
-"""What was told lately is remembered by user, each event once, and forgotten on request."""
+"""Recent feedback is kept by user, each event once, and removed on request."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ def clicked(event_id: str, user: str, item: str = "boots") -> EventRow:
     return EventRow(event_id, user, item, "click", None, "a text", at, None, None, None, None, "feedback")
 
 
-def test_each_event_counts_once_and_as_it_was_told_first() -> None:
+def test_of_several_events_with_one_id_the_first_counts() -> None:
     recent = RecentFeedback()
     recent.add([clicked("1", "ann"), clicked("2", "anna")])
     recent.add([clicked("1", "ann", "socks"), clicked("3", "ann", "hat")])
@@ -23,7 +23,7 @@ def test_each_event_counts_once_and_as_it_was_told_first() -> None:
     assert (len(recent.of("anna")), recent.of("an"), recent.of("nn")) == (1, [], [])
 
 
-def test_nothing_is_kept_of_who_is_gone() -> None:
+def test_events_of_removed_users_are_dropped() -> None:
     recent = RecentFeedback()
     recent.add([clicked("1", "ann"), clicked("2", "anna")])
     recent.remove("ann")
@@ -32,7 +32,7 @@ def test_nothing_is_kept_of_who_is_gone() -> None:
     assert recent.of("anna") == []
 
 
-def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_events_are_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_feedback, "MAX_EVENTS", 2)
     recent = RecentFeedback()
     for event_id in "123":

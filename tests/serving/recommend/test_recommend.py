@@ -14,11 +14,11 @@ from tests.support.postgres import soon_stored, stored
 from tests.support.service import HISTORIES, World
 from tests.support.toy_data import DAY, NAMES, squares
 
-DRIFT = 1e-3
-"""More than a score moves while a test runs."""
+MAX_DRIFT = 1e-3
+"""Upper bound of the change of a score by time decay during a test."""
 
 
-def test_a_known_user_gets_what_they_like(client: httpx.Client) -> None:
+def test_a_known_user_gets_items_to_their_taste(client: httpx.Client) -> None:
     bella, willy = recommend(client, "bella", k=5), recommend(client, "willy", k=5)
     assert (bella.user_state, willy.user_state) == ("known", "known")
     assert (colours(bella), colours(willy)) == ({"black"}, {"white"})
@@ -32,18 +32,18 @@ def test_scores_fall_and_ranks_rise(client: httpx.Client) -> None:
     assert [item.score for item in items] == sorted((item.score for item in items), reverse=True)
 
 
-def test_the_same_question_has_the_same_answer(client: httpx.Client) -> None:
+def test_equal_requests_get_equal_lists(client: httpx.Client) -> None:
     assert ids(recommend(client, "bella", k=20)) == ids(recommend(client, "bella", k=20))
 
 
-def test_what_was_met_never_comes_back(client: httpx.Client) -> None:
+def test_items_with_events_are_excluded(client: httpx.Client) -> None:
     for user, history in HISTORIES.items():
         answer = recommend(client, user, k=100)
         assert not {item for item, _, _ in history} & set(ids(answer))
         assert len(answer.items) == len(NAMES) - len(history)
 
 
-def test_interest_has_two_tempos(client: httpx.Client) -> None:
+def test_long_and_short_term_interests_differ(client: httpx.Client) -> None:
     interest = recommend(client, "turner").interest
     assert interest.long_weight + interest.short_weight == pytest.approx(1.0)
     assert interest.long[0] == "black"
@@ -51,7 +51,7 @@ def test_interest_has_two_tempos(client: httpx.Client) -> None:
     assert "black" not in interest.short
 
 
-def test_a_new_user_gets_what_is_popular_and_is_told_so(client: httpx.Client) -> None:
+def test_a_new_user_gets_popular_items_with_that_reason(client: httpx.Client) -> None:
     answer = recommend(client, "nobody yet", explain=True)
     assert answer.user_state == "new"
     assert (answer.interest.long_weight, answer.interest.short_weight) == (0.0, 0.0)
@@ -62,17 +62,17 @@ def test_a_new_user_gets_what_is_popular_and_is_told_so(client: httpx.Client) ->
         assert "Many people" in item.why.text
 
 
-def test_for_a_new_user_what_is_wanted_lately_comes_first_in_every_category(client: httpx.Client) -> None:
-    whole = recommend(client, "nobody yet", k=64)
+def test_a_category_filter_keeps_the_order_of_a_new_user(client: httpx.Client) -> None:
+    unfiltered = recommend(client, "nobody yet", k=64)
     for colour in ("black", "white"):
-        within = recommend(client, "nobody yet", k=64, filters={"category_in": [colour]})
-        assert ids(within) == [item.item_id for item in whole.items if item.category == [colour]]
+        filtered = recommend(client, "nobody yet", k=64, filters={"category_in": [colour]})
+        assert ids(filtered) == [item.item_id for item in unfiltered.items if item.category == [colour]]
 
 
-def test_in_an_anonymous_session_it_counts_what_is_wanted_in_the_categories_of_the_context(
+def test_in_a_session_popularity_counts_within_the_context_categories(
     client: httpx.Client,
 ) -> None:
-    """A known user with the same events has the same scores, but for what is wanted elsewhere, which counts there."""
+    """Scores equal those of a known user with the same events, except for popularity in other categories."""
     context = [
         {"item_id": item, "event": event, "timestamp": time.time() - days * DAY}
         for item, event, days in HISTORIES["willy"]
@@ -83,9 +83,9 @@ def test_in_an_anonymous_session_it_counts_what_is_wanted_in_the_categories_of_t
         for item in recommend(client, "passer-by", k=64, strategy="content", context=context).items
     }
     assert known.keys() == session.keys()
-    assert all(session[name] < known[name] + DRIFT for name in squares("black"))
-    assert any(session[name] < known[name] - DRIFT for name in squares("black"))
-    assert all(abs(session[name] - known[name]) < DRIFT for name in known.keys() & set(squares("white")))
+    assert all(session[name] < known[name] + MAX_DRIFT for name in squares("black"))
+    assert any(session[name] < known[name] - MAX_DRIFT for name in squares("black"))
+    assert all(abs(session[name] - known[name]) < MAX_DRIFT for name in known.keys() & set(squares("white")))
 
 
 def test_context_counts_and_is_not_stored(client: httpx.Client, world: World) -> None:
@@ -99,7 +99,7 @@ def test_context_counts_and_is_not_stored(client: httpx.Client, world: World) ->
     assert recommend(client, user).user_state == "new"
 
 
-def test_context_that_the_model_does_not_know_changes_nothing(client: httpx.Client) -> None:
+def test_unknown_items_in_the_context_are_ignored(client: httpx.Client) -> None:
     context = [{"item_id": "z9", "event": "click"}]
     assert ids(recommend(client, "bella", context=context)) == ids(recommend(client, "bella"))
 
@@ -110,7 +110,7 @@ def test_context_moves_a_known_user(client: httpx.Client) -> None:
     assert "white" in colours(recommend(client, "bella", k=30, context=context))
 
 
-def test_a_list_is_explained(client: httpx.Client) -> None:
+def test_a_list_can_be_explained(client: httpx.Client) -> None:
     answer = recommend(client, "bella", k=3, explain=True)
     owned = {item for item, _, _ in HISTORIES["bella"]}
     for item in answer.items:
@@ -149,19 +149,19 @@ def test_filters_hold_and_the_list_is_full(
     if wanted is not None:
         filters["category_in"] = sorted(wanted)
     answer = recommend(client, user, k=k, filters=filters)
-    met = {item for item, _, _ in HISTORIES.get(user, [])}
+    seen = {item for item, _, _ in HISTORIES.get(user, [])}
     allowed = {
         name
         for colour in ("black", "white")
         if (wanted is None or colour in wanted) and colour not in unwanted
         for name in squares(colour)
     }
-    eligible = allowed - excluded - met
+    eligible = allowed - excluded - seen
     assert set(ids(answer)) <= eligible
     assert len(answer.items) == min(k, len(eligible))
 
 
-def test_an_answer_is_noted_as_shown(client: httpx.Client, world: World) -> None:
+def test_a_response_is_recorded_as_an_impression(client: httpx.Client, world: World) -> None:
     answer = recommend(client, "willy", k=4)
     query = "SELECT user_id, model_version, variant, items FROM impressions WHERE request_id = %s"
     ((user, version, variant, items),) = soon_stored(world.database, query, answer.request_id)
@@ -210,7 +210,7 @@ def test_similar_to_an_unknown_item_is_404(client: httpx.Client) -> None:
         ({"user_id": "bella", "filters": {"category_in": []}}, "filters.category_in"),
     ],
 )
-def test_a_wrong_field_is_named(client: httpx.Client, body: dict[str, object], field: str) -> None:
+def test_an_invalid_field_is_named(client: httpx.Client, body: dict[str, object], field: str) -> None:
     response = client.post("/recommend", json=body)
     error = ErrorAnswer.model_validate(response.json()).error
     assert (response.status_code, error.field) == (422, field)

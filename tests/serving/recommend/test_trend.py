@@ -1,4 +1,4 @@
-"""What is wanted lately is seen by the running service."""
+"""The live trend of a running service."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from tests.support.toy_data import chessboard, load
 from tests.support.waiting import eventually
 
 SECONDS = "0.3"
-"""Between two counts of what is wanted; the product's are a minute apart."""
+"""Interval of the trend counts; the default is a minute."""
 
 
 @pytest.fixture(scope="module")
 def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A service of this module's own: what is made popular here would move the lists of others."""
+    """A service of this module's own, as its trends would change the lists of other tests."""
     folder = tmp_path_factory.mktemp("trend")
     bundle = chessboard()
     bundle.write(folder / "bundle")
@@ -29,14 +29,14 @@ def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 @pytest.fixture(scope="module")
 def usual(world: World) -> list[str]:
-    """What a new user is shown before any test has made something popular."""
+    """The list of a new user before any test creates a trend."""
     with httpx.Client(base_url=world.address, timeout=30) as client:
         return ids(recommend(client, "newcomer", k=64))
 
 
 @pytest.fixture
 def client(world: World, usual: list[str]) -> Iterator[httpx.Client]:
-    """Afterwards nothing of what the test has made popular is left."""
+    """A client; the trend of the test is removed afterwards."""
     with httpx.Client(base_url=world.address, timeout=30) as client:
         yield client
         with psycopg.connect(world.database) as connection:
@@ -44,18 +44,18 @@ def client(world: World, usual: list[str]) -> Iterator[httpx.Client]:
         eventually(lambda: ids(recommend(client, "newcomer", k=64)) == usual, 60)
 
 
-def test_what_many_want_now_comes_first_for_whom_nothing_is_known(client: httpx.Client) -> None:
+def test_new_users_see_trending_items_first(client: httpx.Client) -> None:
     wanted = ids(recommend(client, "newcomer", k=64))[-1]
     events = [{"user_id": f"fan-{number}", "item_id": wanted, "event": "purchase"} for number in range(200)]
-    told = client.post("/feedback", json={"events": events}).json()
-    assert told["accepted"] == len(events)
+    answer = client.post("/feedback", json={"events": events}).json()
+    assert answer["accepted"] == len(events)
     eventually(lambda: ids(recommend(client, "newcomer", k=5, explain=True))[0] == wanted, 60)
     first = recommend(client, "newcomer", k=5, explain=True).items[0]
     assert first.item_id == wanted
     assert first.why is not None and first.why.trend
 
 
-def test_what_many_hide_now_is_no_trend(client: httpx.Client) -> None:
+def test_negative_events_do_not_make_a_trend(client: httpx.Client) -> None:
     before = ids(recommend(client, "newcomer", k=64))
     hidden = before[-1]
     events = [{"user_id": f"foe-{number}", "item_id": hidden, "event": "hide"} for number in range(200)]

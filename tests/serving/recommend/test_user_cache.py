@@ -1,4 +1,4 @@
-"""Users in memory, while others write and erase at the same time."""
+"""The user cache under concurrent writes and erasures."""
 
 from collections.abc import Sequence
 
@@ -19,13 +19,13 @@ def users() -> UserCache[str, str]:
     return users
 
 
-def test_what_happened_is_added_once(users: UserCache[str, str]) -> None:
+def test_pending_events_are_applied_once(users: UserCache[str, str]) -> None:
     with users.writing({"ann"}):
         users.add_events({"ann": ["x"]})
     assert (users.get("ann", apply), users.get("ann", apply), users.get("bob", apply)) == ("ax", "ax", "b")
 
 
-def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: UserCache[str, str]) -> None:
+def test_a_read_during_a_pending_commit_is_not_cached(users: UserCache[str, str]) -> None:
     users.invalidate("ann")
     with users.writing({"ann"}):
         assert users.read(["ann"], lambda: {"ann": "ax"}) == {"ann": "ax"}
@@ -35,7 +35,7 @@ def test_what_is_read_between_the_commit_and_its_news_is_not_kept(users: UserCac
     assert users.get("ann", apply) == "ax"
 
 
-def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: UserCache[str, str]) -> None:
+def test_events_stored_before_an_erasure_do_not_restore_the_user(users: UserCache[str, str]) -> None:
     with users.writing({"ann"}):
         users.remove("ann")
         users.read(["ann"], lambda: {"ann": ""})
@@ -44,7 +44,7 @@ def test_the_news_of_a_commit_bring_nobody_back_who_was_erased_after_it(users: U
     assert users.last_known("ann", apply) is None
 
 
-def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: UserCache[str, str]) -> None:
+def test_a_read_during_concurrent_commits_is_not_cached(users: UserCache[str, str]) -> None:
     users.invalidate("ann")
     with users.writing({"ann"}):
         with users.writing({"ann"}):
@@ -53,7 +53,7 @@ def test_what_two_write_at_once_is_not_kept_before_both_are_done(users: UserCach
         assert users.get("ann", apply) is None
 
 
-def test_who_did_much_since_they_asked_is_read_anew(users: UserCache[str, str]) -> None:
+def test_a_user_with_many_pending_events_is_read_again(users: UserCache[str, str]) -> None:
     for _ in range(MAX_PENDING_EVENTS):
         users.add_events({"ann": ["x"]})
     assert users.get("ann", apply) == "a" + MAX_PENDING_EVENTS * "x"
@@ -62,7 +62,7 @@ def test_who_did_much_since_they_asked_is_read_anew(users: UserCache[str, str]) 
         users.get("bob", apply)
     assert users.get("ann", apply) is None
     assert users.last_known("ann", apply) == "a" + MAX_PENDING_EVENTS * "x" + (MAX_PENDING_EVENTS + 1) * "y", (
-        "while nothing can be read"
+        "as fallback while Postgres is away"
     )
     users.read(["ann"], lambda: {"ann": "read"})
     assert users.get("ann", apply) == "read"

@@ -1,4 +1,4 @@
-"""Several versions inside one Bento: what the table `variants` says is followed without a new process."""
+"""Several versions in one Bento, which follows the table `variants` without a restart."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -28,18 +28,24 @@ from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
-OLD, NEW, FRAGILE, BROKEN, UNNAMED = "7", "8", "9", "10", "11"
+OLD, NEW, FRAGILE, BROKEN, UNREADABLE = "7", "8", "9", "10", "11"
 
 
 @pytest.fixture(scope="module")
 def served(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Ready]]:
-    """A service of five versions, the last two of which cannot be read; and its state before any was chosen."""
+    """A service with five versions, the last two unreadable; and its state before any variant was set."""
     folder = tmp_path_factory.mktemp("variants")
     plain = chessboard()
-    for version, bundle in ((OLD, plain), (NEW, plain), (FRAGILE, fragile(plain)), (BROKEN, plain), (UNNAMED, plain)):
+    for version, bundle in (
+        (OLD, plain),
+        (NEW, plain),
+        (FRAGILE, fragile(plain)),
+        (BROKEN, plain),
+        (UNREADABLE, plain),
+    ):
         replace(bundle, manifest=plain.manifest | {"model_version": version}).write(folder / version)
     (folder / BROKEN / "vectors.npy").write_bytes((folder / BROKEN / "vectors.npy").read_bytes()[:-1] + b"?")
-    (folder / UNNAMED / "manifest.json").write_bytes(b"\xff{")
+    (folder / UNREADABLE / "manifest.json").write_bytes(b"\xff{")
     (folder / "champion").write_text(OLD)
     load(database, plain, HISTORIES)
     with bento(folder, database) as address, httpx.Client(base_url=address, timeout=30) as client:
@@ -70,55 +76,57 @@ def in_force(client: httpx.Client) -> dict[str, str]:
     return {part.variant: part.model_version for part in state(client).variants}
 
 
-def answers(client: httpx.Client, users: list[str]) -> dict[str, tuple[str, str]]:
-    found = {}
+def variants_of(client: httpx.Client, users: list[str]) -> dict[str, tuple[str, str]]:
+    variants = {}
     for user in users:
         answer = recommend(client, user, k=1)
-        found[user] = answer.variant, answer.model_version
-    return found
+        variants[user] = answer.variant, answer.model_version
+    return variants
 
 
-def test_the_built_champion_answers_and_what_cannot_is_told(served: tuple[httpx.Client, Ready]) -> None:
+def test_the_built_champion_serves_and_broken_versions_are_left_out(served: tuple[httpx.Client, Ready]) -> None:
     _, ready = served
     assert ready.ready
     assert (ready.model_version, set(ready.versions)) == (OLD, {OLD, NEW, FRAGILE})
 
 
-def test_a_canary_begins_and_becomes_the_champion_in_the_same_process(client: httpx.Client, engine: Engine) -> None:
+def test_a_canary_is_promoted_without_a_new_process(client: httpx.Client, engine: Engine) -> None:
     users = [new_user() for _ in range(120)]
     begin_canary(engine, OLD, NEW, 0.5)
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
-    given = answers(client, users)
-    assert set(given.values()) == {(CHAMPION, OLD), (CANARY, NEW)}
-    assert 35 < Counter(given.values())[CANARY, NEW] < 85
-    assert answers(client, users) == given, "each stays with their variant"
+    assignments = variants_of(client, users)
+    assert set(assignments.values()) == {(CHAMPION, OLD), (CANARY, NEW)}
+    assert 35 < Counter(assignments.values())[CANARY, NEW] < 85
+    assert variants_of(client, users) == assignments, "assignments are stable"
     assert promote_canary(engine, NEW)
     eventually(lambda: in_force(client) == {CHAMPION: NEW}, seconds=60)
-    assert set(answers(client, users).values()) == {(CHAMPION, NEW)}
-    assert promote_canary(engine, NEW), "said twice is said once"
-    assert not promote_canary(engine, FRAGILE), "it is no canary"
+    assert set(variants_of(client, users).values()) == {(CHAMPION, NEW)}
+    assert promote_canary(engine, NEW), "promotion is idempotent"
+    assert not promote_canary(engine, FRAGILE), "it is not a canary"
 
 
-def test_feedback_bears_who_showed_it_else_who_answers_now(client: httpx.Client, engine: Engine, database: str) -> None:
+def test_feedback_is_attributed_to_its_response_or_the_current_variant(
+    client: httpx.Client, engine: Engine, database: str
+) -> None:
     user = new_user()
     before = recommend(client, user)
     begin_canary(engine, OLD, NEW, 1.0)
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
     first, second = squares("white")[:2]
-    stranger = new_user()
+    other_user = new_user()
     tell(
         client,
         {"user_id": user, "item_id": first, "event": "like", "request_id": before.request_id},
         {"user_id": user, "item_id": second, "event": "like"},
-        {"user_id": stranger, "item_id": first, "event": "like", "request_id": before.request_id},
+        {"user_id": other_user, "item_id": first, "event": "like", "request_id": before.request_id},
     )
     query = "SELECT item_id, variant, model_version FROM events WHERE user_id = %s ORDER BY received_at"
     assert stored(database, query, user) == [(first, CHAMPION, OLD), (second, CANARY, NEW)]
-    assert stored(database, query, stranger) == [(first, CANARY, NEW)], "an answer of somebody else does not count"
+    assert stored(database, query, other_user) == [(first, CANARY, NEW)], "a response to another user is ignored"
     end_canary(engine, NEW)
 
 
-def test_a_canary_that_fails_costs_nobody_an_answer(client: httpx.Client, engine: Engine) -> None:
+def test_a_failing_canary_falls_back_to_the_champion(client: httpx.Client, engine: Engine) -> None:
     user = new_user()
     tell(client, {"user_id": user, "item_id": "a1", "event": "dislike"})
     begin_canary(engine, OLD, FRAGILE, 1.0)
@@ -131,9 +139,7 @@ def test_a_canary_that_fails_costs_nobody_an_answer(client: httpx.Client, engine
 
 
 @pytest.mark.parametrize("version", ["99", BROKEN])
-def test_a_version_that_is_not_here_changes_nothing_and_is_told(
-    client: httpx.Client, engine: Engine, version: str
-) -> None:
+def test_an_unavailable_version_is_ignored_and_noted(client: httpx.Client, engine: Engine, version: str) -> None:
     put_champion(engine, version)
     eventually(lambda: state(client).notes, seconds=60)
     ready = state(client)
@@ -144,7 +150,7 @@ def test_a_version_that_is_not_here_changes_nothing_and_is_told(
     assert recommend(client, new_user()).model_version == OLD
 
 
-def test_a_shadow_is_compared_and_never_shown(client: httpx.Client, engine: Engine, database: str) -> None:
+def test_a_shadow_is_compared_and_not_shown(client: httpx.Client, engine: Engine, database: str) -> None:
     put_beside(engine, [Part(SHADOW, NEW)])
     eventually(lambda: in_force(client) == {CHAMPION: OLD, SHADOW: NEW}, seconds=60)
     answer = recommend(client, "bella", k=5)
@@ -155,6 +161,6 @@ def test_a_shadow_is_compared_and_never_shown(client: httpx.Client, engine: Engi
     assert stored(database, "SELECT count(*) FROM impressions WHERE variant = 'shadow'") == [(0,)]
 
 
-def test_nobody_chooses_a_version_at_the_address(client: httpx.Client, engine: Engine) -> None:
+def test_the_version_header_has_no_effect_outside_smoke_tests(client: httpx.Client, engine: Engine) -> None:
     answer = client.post("/recommend", json={"user_id": "bella"}, headers={"X-Duotempo-Version": NEW}).json()
     assert (answer["variant"], answer["model_version"]) == (CHAMPION, OLD)

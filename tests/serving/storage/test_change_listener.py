@@ -1,4 +1,4 @@
-"""What other writers change in Postgres reaches the service's memory."""
+"""Changes by other writers in Postgres reach the service's memory."""
 
 import time
 import uuid
@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 
 def write_events(world: World, users: list[str], items: list[str]) -> None:
-    """Stores a purchase of each item by each user, as a bulk load does."""
+    """Stores a purchase of each item by each user, like a bulk load."""
     now = datetime.now(UTC)
     raw = [
         {"user_id": u, "item_id": i, "event": "purchase", "timestamp": now.timestamp()} for u in users for i in items
@@ -37,7 +37,7 @@ def write_events(world: World, users: list[str], items: list[str]) -> None:
 @pytest.mark.parametrize(
     "others",
     [[], [f"crowd-{n}" for n in range(200)], [f"crowd-{n:0>190}" for n in range(60)]],
-    ids=["one user", "many users", "more users than are named"],
+    ids=["one user", "many users", "more users than a notification names"],
 )
 def test_events_of_other_writers_count(client: httpx.Client, world: World, others: list[str]) -> None:
     user = f"watched-{uuid.uuid4().hex}"
@@ -51,7 +51,7 @@ def test_events_of_other_writers_count(client: httpx.Client, world: World, other
     assert colours(after) == {"white"}
 
 
-def test_events_that_are_taken_away_do_not_count_any_more(client: httpx.Client, world: World) -> None:
+def test_deleted_events_no_longer_count(client: httpx.Client, world: World) -> None:
     user = f"watched-{uuid.uuid4().hex}"
     write_events(world, [user], squares("black")[:3])
     eventually(lambda: recommend(client, user).user_state == "known")
@@ -60,7 +60,7 @@ def test_events_that_are_taken_away_do_not_count_any_more(client: httpx.Client, 
     eventually(lambda: recommend(client, user).user_state == "new")
 
 
-def test_an_item_that_cannot_be_had_goes_and_comes_back_under_its_new_name(client: httpx.Client, world: World) -> None:
+def test_item_changes_of_other_writers_are_shown(client: httpx.Client, world: World) -> None:
     user = f"watched-{uuid.uuid4().hex}"
     best = recommend(client, user, k=1).items[0].item_id
     change = "UPDATE items SET available = %s, title = %s WHERE item_id = %s RETURNING title"
@@ -75,23 +75,23 @@ def test_an_item_that_cannot_be_had_goes_and_comes_back_under_its_new_name(clien
         eventually(lambda: recommend(client, user, k=1).items[0].title == before)
 
 
-def test_a_service_whose_ear_was_cut_off_says_so_and_listens_again(client: httpx.Client, world: World) -> None:
+def test_the_listener_reconnects_after_its_connection_was_terminated(client: httpx.Client, world: World) -> None:
     user = f"watched-{uuid.uuid4().hex}"
     assert not recommend(client, user).degraded
     with psycopg.connect(world.database, autocommit=True) as connection:
-        cut = connection.execute(
+        terminated = connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE application_name = 'duotempo changes' AND datname = current_database()"
         ).fetchall()
-    assert cut == [(True,)]
+    assert terminated == [(True,)]
     write_events(world, [user], squares("black")[:3])
     eventually(lambda: recommend(client, user).user_state == "known")
     eventually(lambda: not recommend(client, user).degraded)
 
 
 @pytest.fixture(scope="module")
-def forgetful(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service that reads the latest five events of each. It has a database of its own, as it listens to changes."""
+def short_history(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that reads only the latest five events of a user; with its own database, as it listens to changes."""
     folder = tmp_path_factory.mktemp("forgetful")
     chessboard().write(folder / "bundle")
     load(database, chessboard(), HISTORIES)
@@ -104,14 +104,12 @@ def forgetful(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("service", ["client", "forgetful"])
-def test_what_is_told_bit_by_bit_counts_as_if_it_were_read_at_once(
-    request: pytest.FixtureRequest, service: str, seed: int
-) -> None:
-    """One user is in memory before each event; of the other everything is read from Postgres."""
+@pytest.mark.parametrize("service", ["client", "short_history"])
+def test_incremental_updates_equal_a_full_read(request: pytest.FixtureRequest, service: str, seed: int) -> None:
+    """One user is cached before each event; the history of the other is read from Postgres."""
     client: httpx.Client = request.getfixturevalue(service)
     random = Random(seed)
-    told, read = (f"{name}-{uuid.uuid4().hex}" for name in ("told", "read"))
+    incremental, read = (f"{name}-{uuid.uuid4().hex}" for name in ("incremental", "read"))
     now = time.time()
     events = [
         {"item_id": random.choice(NAMES), "event": random.choice(["view", "like", "hide", "purchase"])}
@@ -120,16 +118,16 @@ def test_what_is_told_bit_by_bit_counts_as_if_it_were_read_at_once(
         for _ in range(12)
     ]
     batches = [events[start : start + 3] for start in range(0, 12, 3)]
-    for user in (told, read):
+    for user in (incremental, read):
         for batch in batches:
-            if user == told:
+            if user == incremental:
                 recommend(client, user)
             named = [
                 event | {"user_id": user} | ({"event_id": f"{user}-{event['event_id']}"} if "event_id" in event else {})
                 for event in batch
             ]
             assert client.post("/feedback", json={"events": named}).status_code == 200
-    one, other = recommend(client, told, k=30), recommend(client, read, k=30)
+    one, other = recommend(client, incremental, k=30), recommend(client, read, k=30)
     assert ids(one) == ids(other)
     assert [item.score for item in one.items] == pytest.approx([item.score for item in other.items], abs=1e-4)
     assert one.interest == other.interest

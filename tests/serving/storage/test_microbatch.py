@@ -1,4 +1,4 @@
-"""Who asks while others are being written shares the next write, and gets an answer of its own."""
+"""Micro-batching: queued requests share the next batch, and each gets its own result."""
 
 import asyncio
 import time
@@ -11,84 +11,84 @@ from serving.storage.microbatch import MicroBatcher
 
 
 class Doubler:
-    """Writes numbers slowly, and keeps which were written together; -1 spoils a group, and 0 is refused."""
+    """A slow writer that records its batches; -1 fails the whole batch, 0 fails alone."""
 
     def __init__(self) -> None:
-        self.groups: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     def write(self, numbers: Sequence[int]) -> list[int | Exception]:
         time.sleep(0.05)
         if -1 in numbers:
             raise ValueError("spoilt")
-        self.groups.append(list(numbers))
+        self.batches.append(list(numbers))
         return [2 * number if number else LookupError("refused") for number in numbers]
 
 
-def answers(numbers: Sequence[int], max_size: int = 100) -> tuple[list[int | BaseException], list[list[int]]]:
-    """What all were answered who asked at once, and the groups that were written."""
+def run(numbers: Sequence[int], max_size: int = 100) -> tuple[list[int | BaseException], list[list[int]]]:
+    """Submits all numbers at once. Returns the results and the batches."""
     doubler = Doubler()
 
-    async def ask() -> list[int | BaseException]:
-        commit = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=max_size)
-        commit.start()
-        told = await asyncio.gather(*map(commit.submit, numbers), return_exceptions=True)
-        commit.close()
-        return told
+    async def submit_all() -> list[int | BaseException]:
+        batcher = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=max_size)
+        batcher.start()
+        results = await asyncio.gather(*map(batcher.submit, numbers), return_exceptions=True)
+        batcher.close()
+        return results
 
-    return asyncio.run(ask()), doubler.groups
-
-
-def test_each_gets_its_own_answer_out_of_a_few_writes() -> None:
-    told, groups = answers(range(1, 51))
-    assert told == [2 * number for number in range(1, 51)]
-    assert [number for group in groups for number in group] == list(range(1, 51))
-    assert len(groups) <= 3
+    return asyncio.run(submit_all()), doubler.batches
 
 
-def test_a_group_is_not_larger_than_it_may_be() -> None:
-    _, groups = answers(range(1, 21), max_size=8)
-    assert max(map(len, groups)) <= 8
+def test_each_request_gets_its_own_result_of_a_shared_batch() -> None:
+    results, batches = run(range(1, 51))
+    assert results == [2 * number for number in range(1, 51)]
+    assert [number for batch in batches for number in batch] == list(range(1, 51))
+    assert len(batches) <= 3
+
+
+def test_batches_are_limited_in_size() -> None:
+    _, batches = run(range(1, 21), max_size=8)
+    assert max(map(len, batches)) <= 8
 
 
 @pytest.mark.parametrize(("bad", "error"), [(-1, ValueError), (0, LookupError)])
-def test_what_is_wrong_with_one_costs_the_others_nothing(bad: int, error: type[Exception]) -> None:
-    told, _ = answers([1, 2, bad, 3])
-    assert isinstance(told.pop(2), error)
-    assert told == [2, 4, 6]
+def test_a_failing_request_does_not_fail_the_others(bad: int, error: type[Exception]) -> None:
+    results, _ = run([1, 2, bad, 3])
+    assert isinstance(results.pop(2), error)
+    assert results == [2, 4, 6]
 
 
-def test_who_waits_at_the_end_is_answered() -> None:
+def test_queued_requests_are_processed_on_close() -> None:
     doubler = Doubler()
 
     async def end() -> list[int]:
-        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=2)
-        asked = [asyncio.create_task(commit.submit(number)) for number in range(1, 10)]
+        batcher: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=2)
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in range(1, 10)]
         await asyncio.sleep(0)
-        commit.start()
-        commit.close()
-        return await asyncio.gather(*asked)
+        batcher.start()
+        batcher.close()
+        return await asyncio.gather(*tasks)
 
     assert asyncio.run(end()) == [2 * number for number in range(1, 10)]
 
 
-def test_who_gave_up_disturbs_nobody() -> None:
+def test_a_cancelled_request_does_not_affect_others() -> None:
     doubler = Doubler()
 
-    async def give_up() -> int:
-        commit: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=100)
-        commit.start()
+    async def cancel() -> int:
+        batcher: MicroBatcher[int, int] = MicroBatcher("test", doubler.write, size=lambda number: 1, max_size=100)
+        batcher.start()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(commit.submit(1), 0.001)
-        told = await commit.submit(2)
-        commit.close()
-        return told
+            await asyncio.wait_for(batcher.submit(1), 0.001)
+        results = await batcher.submit(2)
+        batcher.close()
+        return results
 
-    assert asyncio.run(give_up()) == 4
-    assert [number for group in doubler.groups for number in group] == [1, 2]
+    assert asyncio.run(cancel()) == 4
+    assert [number for batch in doubler.batches for number in batch] == [1, 2]
 
 
-@pytest.mark.parametrize(("size", "at_once"), [(10, 2), (9, 1)], ids=["enough", "not enough"])
-def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> None:
+@pytest.mark.parametrize(("size", "concurrent"), [(10, 2), (9, 1)], ids=["at the length", "below it"])
+def test_a_second_worker_starts_at_its_queue_length(size: int, concurrent: int) -> None:
     busy, most_busy, lock, first_may_end = 0, 0, Lock(), Event()
 
     def work(sizes: Sequence[int]) -> list[int | Exception]:
@@ -102,49 +102,49 @@ def test_a_second_thread_helps_where_enough_waits(size: int, at_once: int) -> No
             busy -= 1
         return list(sizes)
 
-    async def ask() -> list[int]:
-        gathered: MicroBatcher[int, int] = MicroBatcher(
-            "test", work, size=lambda one: one, max_size=100, second_worker_at=10
+    async def submit_all() -> list[int]:
+        batcher: MicroBatcher[int, int] = MicroBatcher(
+            "test", work, size=lambda request: request, max_size=100, second_worker_at=10
         )
-        gathered.start()
-        first = asyncio.create_task(gathered.submit(1))
+        batcher.start()
+        first = asyncio.create_task(batcher.submit(1))
         while not busy:
             await asyncio.sleep(0.001)
-        second = asyncio.create_task(gathered.submit(size))
-        await asyncio.wait([second], timeout=10 if at_once == 2 else 0.1)
-        assert second.done() is (at_once == 2)
+        second = asyncio.create_task(batcher.submit(size))
+        await asyncio.wait([second], timeout=10 if concurrent == 2 else 0.1)
+        assert second.done() is (concurrent == 2)
         first_may_end.set()
-        told = [await first, await second]
-        gathered.close()
-        return told
+        results = [await first, await second]
+        batcher.close()
+        return results
 
-    assert asyncio.run(ask()) == [1, size]
-    assert most_busy == at_once
+    assert asyncio.run(submit_all()) == [1, size]
+    assert most_busy == concurrent
 
 
-@pytest.mark.parametrize("size", [9, 10], ids=["waits for company", "is enough by itself"])
-def test_groups_begin_apart_unless_enough_waits(size: int) -> None:
-    groups: list[list[int]] = []
+@pytest.mark.parametrize("size", [9, 10], ids=["below the length", "at the length"])
+def test_batches_start_at_the_minimum_interval_unless_the_queue_is_long(size: int) -> None:
+    batches: list[list[int]] = []
 
     def work(sizes: Sequence[int]) -> list[int | Exception]:
-        groups.append(list(sizes))
+        batches.append(list(sizes))
         return list(sizes)
 
-    async def ask() -> None:
-        gathered: MicroBatcher[int, int] = MicroBatcher(
-            "test", work, size=lambda one: one, max_size=100, second_worker_at=10, min_interval=60
+    async def submit_all() -> None:
+        batcher: MicroBatcher[int, int] = MicroBatcher(
+            "test", work, size=lambda request: request, max_size=100, second_worker_at=10, min_interval=60
         )
-        gathered.start()
-        await gathered.submit(1)
-        second = asyncio.create_task(gathered.submit(size))
+        batcher.start()
+        await batcher.submit(1)
+        second = asyncio.create_task(batcher.submit(size))
         await asyncio.wait([second], timeout=10 if size >= 10 else 0.2)
         assert second.done() is (size >= 10)
-        third = asyncio.create_task(gathered.submit(1))
+        third = asyncio.create_task(batcher.submit(1))
         await asyncio.sleep(0)
-        gathered.close()
+        batcher.close()
         await asyncio.gather(second, third)
 
-    began = time.monotonic()
-    asyncio.run(ask())
-    assert groups == ([[1], [10], [1]] if size >= 10 else [[1], [9, 1]])
-    assert time.monotonic() - began < 30, "what waits is done when it closes"
+    started = time.monotonic()
+    asyncio.run(submit_all())
+    assert batches == ([[1], [10], [1]] if size >= 10 else [[1], [9, 1]])
+    assert time.monotonic() - started < 30, "close does not wait for the interval"

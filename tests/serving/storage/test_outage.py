@@ -1,4 +1,4 @@
-"""Postgres stopped and started again; a service that has nothing to serve."""
+"""Postgres stopped and restarted; a service that cannot become ready."""
 
 import uuid
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
 
-def test_without_postgres_lists_go_on_and_say_so(
+def test_without_postgres_lists_are_degraded_but_served(
     postgres: tuple[Server, str], tmp_path: Path, browser: Browser
 ) -> None:
     server, url = postgres
@@ -32,10 +32,10 @@ def test_without_postgres_lists_go_on_and_say_so(
     admin = admin_key(url)
     with bento(tmp_path, url) as address, httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(address)
-        client.get("/users", headers=admin).raise_for_status()  # the keys are known
+        client.get("/users", headers=admin).raise_for_status()  # caches the keys
         whole = recommend(client, "bella", k=5)
         assert not whole.degraded
-        eventually(lambda: metric(client, "duotempo_users") == 3, 60)  # two were there lately
+        eventually(lambda: metric(client, "duotempo_users") == 3, 60)  # the cache warm-up has added two
 
         server.stop()
         answer_for_recent_user = recommend(client, "willy", k=40)
@@ -76,7 +76,7 @@ def test_without_postgres_lists_go_on_and_say_so(
         assert ids(again) == ids(whole)
 
 
-def test_a_slow_postgres_is_not_waited_for(client: httpx.Client, world: World) -> None:
+def test_requests_do_not_wait_for_a_slow_postgres(client: httpx.Client, world: World) -> None:
     event = {"event_id": uuid.uuid4().hex, "user_id": "slow", "item_id": "a1", "event": "view"}
     with psycopg.connect(world.database) as blocking:
         blocking.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
@@ -86,12 +86,12 @@ def test_a_slow_postgres_is_not_waited_for(client: httpx.Client, world: World) -
     assert client.post("/feedback", json={"events": [event]}).json()["duplicates"] == 1
 
 
-def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_a_bundle_readyz_reports_what_is_missing(tmp_path: Path) -> None:
     with (
         bento(tmp_path, "postgresql://nobody@127.0.0.1:1/nothing") as address,
         httpx.Client(base_url=address) as client,
     ):
-        wait_until_read(lambda: client.get("/readyz").text)
+        wait_until_loaded(lambda: client.get("/readyz").text)
         response = client.get("/readyz")
         state = Ready.model_validate(response.json())
         assert (response.status_code, state.ready, state.model_version) == (503, False, None)
@@ -111,29 +111,29 @@ def test_without_a_bundle_it_is_alive_and_says_what_is_missing(tmp_path: Path) -
         ("no address", "cannot be read"),
     ],
 )
-def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, missing: str) -> None:
+def test_an_invalid_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, missing: str) -> None:
     chessboard().write(tmp_path / "bundle")
     monkeypatch.setenv("DUOTEMPO_BUNDLES", str(tmp_path))
     monkeypatch.setenv("DUOTEMPO_DATABASE_URL", url)
-    assert missing in not_ready()
+    assert missing in missing_reason()
 
 
-def test_a_bundle_whose_model_is_broken_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_broken_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     replace(chessboard(), tower=b"no model").write(tmp_path / "bundle")
     monkeypatch.setenv("DUOTEMPO_BUNDLES", str(tmp_path))
     monkeypatch.setenv("DUOTEMPO_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
-    assert "the bundle cannot be used" in not_ready()
+    assert "the bundle cannot be used" in missing_reason()
 
 
-def not_ready() -> str:
-    """What a service in this process says it lacks."""
+def missing_reason() -> str:
+    """Why a service in this process is not ready."""
     with TestClient(make_app(Runtime())) as client:
-        wait_until_read(lambda: client.get("/readyz").text)
+        wait_until_loaded(lambda: client.get("/readyz").text)
         response = client.get("/readyz")
         assert response.status_code == 503
         return Ready.model_validate(response.json()).missing[0]
 
 
-def wait_until_read(ask: Callable[[], str]) -> None:
-    """Until the service is done with the bundle. ask: what /readyz says."""
-    eventually(lambda: "still being read" not in ask(), 60)
+def wait_until_loaded(readyz: Callable[[], str]) -> None:
+    """Waits until the service has finished loading. readyz: returns the body of /readyz."""
+    eventually(lambda: "still being read" not in readyz(), 60)

@@ -1,4 +1,4 @@
-"""A Postgres that is slow, frozen or cut off: lists go on, and feedback is stored or spooled, never lost."""
+"""A Postgres that is slow, hangs or is disconnected: lists are served, feedback is stored or spooled, never lost."""
 
 import time
 from collections.abc import Iterator
@@ -26,22 +26,22 @@ from tests.support.toy_data import chessboard, load, squares
 
 
 @pytest.fixture(scope="module")
-def way(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, httpx.Client]]:
+def proxied_service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, httpx.Client]]:
     """A service whose Postgres is behind a proxy."""
     folder = tmp_path_factory.mktemp("slow")
     chessboard().write(folder / "bundle")
     load(database, chessboard(), HISTORIES)
-    usual = {"DUOTEMPO_SERVING__READ_SECONDS": "0.5", "DUOTEMPO_SERVING__WRITE_SECONDS": "2"}
-    with proxied(database) as (proxy, url), bento(folder, url, **usual) as address:
+    timeouts = {"DUOTEMPO_SERVING__READ_SECONDS": "0.5", "DUOTEMPO_SERVING__WRITE_SECONDS": "2"}
+    with proxied(database) as (proxy, url), bento(folder, url, **timeouts) as address:
         wait_until_ready(address)
         with httpx.Client(base_url=address, timeout=60) as client:
             yield proxy, client
 
 
 @pytest.fixture
-def proxy(way: tuple[Proxy, httpx.Client]) -> Iterator[Proxy]:
-    """Sound at the beginning, and at the end."""
-    proxy, client = way
+def proxy(proxied_service: tuple[Proxy, httpx.Client]) -> Iterator[Proxy]:
+    """The proxy; its faults are removed after the test."""
+    proxy, client = proxied_service
     yield proxy
     proxy.delay, proxy.swallows, proxy.cut_at = 0.0, False, None
     proxy.cut()
@@ -50,12 +50,14 @@ def proxy(way: tuple[Proxy, httpx.Client]) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def client(way: tuple[Proxy, httpx.Client]) -> httpx.Client:
-    return way[1]
+def client(proxied_service: tuple[Proxy, httpx.Client]) -> httpx.Client:
+    return proxied_service[1]
 
 
 @pytest.mark.parametrize("fault", ["slow", "frozen"])
-def test_lists_go_on_and_feedback_is_kept(proxy: Proxy, client: httpx.Client, database: str, fault: str) -> None:
+def test_lists_are_served_and_feedback_is_spooled(
+    proxy: Proxy, client: httpx.Client, database: str, fault: str
+) -> None:
     known = wait_until_whole(client, "bella", k=5)
     if fault == "slow":
         proxy.delay = 2.0
@@ -65,8 +67,8 @@ def test_lists_go_on_and_feedback_is_kept(proxy: Proxy, client: httpx.Client, da
     with ThreadPoolExecutor(10) as pool:
         lists = list(pool.map(lambda user: recommend(client, user, k=5), users))
         kept = list(pool.map(lambda user: tell(client, *likes(user, *white)), users))
-    assert all(one.degraded and len(one.items) == 5 for one in lists)
-    assert {(one.accepted, one.spooled) for one in kept} == {(0, 3)}
+    assert all(answer.degraded and len(answer.items) == 5 for answer in lists)
+    assert {(answer.accepted, answer.spooled) for answer in kept} == {(0, 3)}
     assert metric(client, "duotempo_database_away") == 1
     assert ids(recommend(client, "bella", k=5)) == ids(known)
     after = recommend(client, users[0], k=40)
@@ -82,8 +84,8 @@ def test_lists_go_on_and_feedback_is_kept(proxy: Proxy, client: httpx.Client, da
     assert tell(client, *likes(users[0], "a1")).accepted == 1
 
 
-def test_what_was_just_accepted_is_not_shown_when_postgres_does_not_answer(proxy: Proxy, client: httpx.Client) -> None:
-    """Of people who are not in memory: nobody has asked for them."""
+def test_accepted_feedback_counts_when_postgres_hangs(proxy: Proxy, client: httpx.Client) -> None:
+    """For a user who is not in the cache: there was no earlier request for them."""
     user, white = new_user(), squares("white")[:3]
     assert tell(client, *likes(user, *white)).accepted == 3
     proxy.swallows = True
@@ -107,7 +109,7 @@ def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: 
     assert not set(ids(wait_until_whole(client, user, k=40))) & set(white)
 
 
-def test_what_is_acknowledged_while_the_way_is_cut_is_stored_once(
+def test_feedback_acknowledged_during_connection_resets_is_stored_once(
     proxy: Proxy, client: httpx.Client, database: str
 ) -> None:
     users = [new_user() for _ in range(200)]
@@ -127,7 +129,7 @@ def test_what_is_acknowledged_while_the_way_is_cut_is_stored_once(
         assert [item for _, item in stored(database, EVENTS, user)] == ["a1", "b1", "c1"]
 
 
-def test_the_breaker_opens_after_failures_in_a_row_and_closes_with_an_answer_in_time() -> None:
+def test_the_breaker_opens_after_consecutive_failures_and_closes_after_a_timely_response() -> None:
     breaker = Breaker(0.5)
     for _ in range(MAX_FAILURES - 1):
         breaker.failed()

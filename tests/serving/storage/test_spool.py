@@ -1,4 +1,4 @@
-"""Feedback while Postgres is away: safe on the disk, used at once, in Postgres exactly once when it is back."""
+"""Feedback while Postgres is away: durable on disk, effective at once, in Postgres exactly once afterwards."""
 
 import os
 import subprocess
@@ -49,18 +49,18 @@ from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
 MIXTURES = int(os.environ.get("DUOTEMPO_TEST_EXAMPLES", "20")) // 10
-"""Mixtures of good and hostile rows, each with an outage."""
+"""Examples of mixed valid and hostile rows, each with an outage."""
 
 
 @pytest.fixture(scope="module")
-def filled(postgres: tuple[Server, str]) -> str:
-    """The URL of a database with the chessboard and who likes it."""
+def loaded_database(postgres: tuple[Server, str]) -> str:
+    """The URL of a database with the chessboard and the histories of its users."""
     _, url = postgres
     load(url, chessboard(), HISTORIES)
     return url
 
 
-def place(folder: Path) -> Path:
+def folder_with_bundle(folder: Path) -> Path:
     """The folder, with a bundle in it."""
     chessboard().write(folder / "bundle")
     return folder
@@ -68,20 +68,20 @@ def place(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return place(tmp_path_factory.mktemp("spool"))
+    return folder_with_bundle(tmp_path_factory.mktemp("spool"))
 
 
 @pytest.fixture(scope="module")
-def small_spool(filled: str, shared_folder: Path) -> Iterator[httpx.Client]:
+def small_spool(loaded_database: str, shared_folder: Path) -> Iterator[httpx.Client]:
     """A client of a Bento with a small spool."""
     settings = {"DUOTEMPO_SERVING__SPOOL_MB": "2", "DUOTEMPO_SECURITY__KEYS_SECONDS": "0.2"}
-    with service(shared_folder, filled, **settings) as (client, _):
+    with service(shared_folder, loaded_database, **settings) as (client, _):
         yield client
 
 
 @pytest.fixture
 def shared(small_spool: httpx.Client) -> httpx.Client:
-    """The client for tests that neither kill the Bento nor need other settings; nothing is left of the test before."""
+    """A client for tests that neither kill the Bento nor need other settings; the spool is empty at start."""
     wait_until_empty(small_spool)
     wait_until_whole(small_spool, "willy")
     return small_spool
@@ -89,13 +89,13 @@ def shared(small_spool: httpx.Client) -> httpx.Client:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a Bento of this test's own."""
-    return place(tmp_path)
+    """The folder for a Bento of this test's own."""
+    return folder_with_bundle(tmp_path)
 
 
 @contextmanager
 def service(folder: Path, url: str, **settings: str) -> Iterator[tuple[httpx.Client, Callable[[], None]]]:
-    """A client of a Bento of its own, and a function that kills it. All of this database have one privacy key."""
+    """A client of a new Bento, and a function that kills it. All Bentos of a database share one privacy key."""
     with mortal_bento(folder, url, DUOTEMPO_PRIVACY__KEY=SECRET, **settings) as (address, kill):
         wait_until_ready(address)
         with httpx.Client(base_url=address, timeout=30) as client:
@@ -103,8 +103,8 @@ def service(folder: Path, url: str, **settings: str) -> Iterator[tuple[httpx.Cli
 
 
 @contextmanager
-def away(server: Server) -> Iterator[None]:
-    """Postgres stopped; started again at the end."""
+def postgres_stopped(server: Server) -> Iterator[None]:
+    """Stops Postgres for the block, and restarts it afterwards."""
     server.stop()
     try:
         yield
@@ -112,17 +112,19 @@ def away(server: Server) -> Iterator[None]:
         server.restart()
 
 
-def test_feedback_without_postgres_counts_at_once_and_is_stored_once(
-    postgres: tuple[Server, str], shared: httpx.Client
-) -> None:
+def test_spooled_feedback_counts_at_once_and_is_stored_once(postgres: tuple[Server, str], shared: httpx.Client) -> None:
     (server, url), client = postgres, shared
     user, white = new_user(), squares("white")[:3]
     wrong = {"user_id": user, "item_id": "a1", "event": "stare"}
-    strange: dict[str, object] = {"user_id": user, "item_id": "of another board", "event": "view"}
+    unknown_item: dict[str, object] = {"user_id": user, "item_id": "of another board", "event": "view"}
     shown = recommend(client, user)
-    batch = [*likes(user, *white), {"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9}, strange]
+    batch = [
+        *likes(user, *white),
+        {"user_id": user, "item_id": "a1", "event": "view", "timestamp": 1.7e9},
+        unknown_item,
+    ]
     batch[0]["request_id"] = shown.request_id
-    with away(server):
+    with postgres_stopped(server):
         answer = tell(client, *batch, batch[0], wrong)
         assert (answer.accepted, answer.spooled, answer.duplicates) == (0, 5, 1)
         assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(6, "unknown_event")]
@@ -143,16 +145,16 @@ def test_feedback_without_postgres_counts_at_once_and_is_stored_once(
     named = "SELECT model_version, variant, source FROM events WHERE request_id = %s"
     assert stored(url, named, shown.request_id) == [("7", "champion", "feedback")]
     assert tell(client, *batch[:4]).duplicates == 4
-    whole = wait_until_whole(client, user, k=40)
-    assert set(ids(whole)) == set(ids(after))
+    complete = wait_until_whole(client, user, k=40)
+    assert set(ids(complete)) == set(ids(after))
 
 
-def test_a_killed_service_loses_nothing_that_it_acknowledged(
-    postgres: tuple[Server, str], filled: str, folder: Path
+def test_a_killed_service_loses_no_acknowledged_feedback(
+    postgres: tuple[Server, str], loaded_database: str, folder: Path
 ) -> None:
     server, url = postgres
     user, white = new_user(), squares("white")[:4]
-    with away(server):
+    with postgres_stopped(server):
         with service(folder, url) as (client, kill):
             assert tell(client, *likes(user, *white)).spooled == 4
             kill()
@@ -173,7 +175,7 @@ def test_two_services_share_a_spool_and_store_once(
     users = [new_user() for _ in range(20)]
     spool = str(shared_folder / "home" / "spool")
     with service(folder, url, DUOTEMPO_SERVING__SPOOL_FOLDER=spool) as (second, _):
-        with away(server):
+        with postgres_stopped(server):
             for user in users:
                 assert tell(first, *likes(user, *NAMES[:30])).spooled == 30
                 assert tell(second, *likes(user, *NAMES[20:50])).model_dump()["spooled"] == 20
@@ -183,16 +185,16 @@ def test_two_services_share_a_spool_and_store_once(
             assert [item for _, item in stored(url, EVENTS, user)] == NAMES[:50]
 
 
-def test_a_full_spool_acknowledges_nothing_more(postgres: tuple[Server, str], shared: httpx.Client) -> None:
+def test_a_full_spool_refuses_feedback(postgres: tuple[Server, str], shared: httpx.Client) -> None:
     (server, url), client = postgres, shared
-    with away(server):
+    with postgres_stopped(server):
         users = fill(client)
         assert 0.9 < metric(client, "duotempo_spool_used_ratio") <= 1
     assert_stored_once(client, url, users)
     assert metric(client, "duotempo_spool_used_ratio") < 0.1
 
 
-def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], filled: str, folder: Path) -> None:
+def test_a_full_disk_refuses_feedback(postgres: tuple[Server, str], loaded_database: str, folder: Path) -> None:
     server, url = postgres
     disk = folder / "disk"
     disk.mkdir()
@@ -201,7 +203,7 @@ def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], fil
         pytest.skip("needs the right to mount a small disk")
     try:
         with service(folder, url, DUOTEMPO_SERVING__SPOOL_FOLDER=str(disk)) as (client, _):
-            with away(server):
+            with postgres_stopped(server):
                 users = fill(client)
             subprocess.run([*mount, "remount,size=16m"], check=True)
             assert_stored_once(client, url, users)
@@ -210,7 +212,7 @@ def test_a_full_disk_acknowledges_nothing_more(postgres: tuple[Server, str], fil
 
 
 def fill(client: httpx.Client) -> list[str]:
-    """Tells feedback until no more is taken: the users of the rows that were acknowledged, one each."""
+    """Sends feedback until it is refused. Returns the users of the acknowledged rows, one row each."""
     acknowledged: list[str] = []
     for _ in range(100):
         users = [new_user() for _ in range(100)]
@@ -233,7 +235,7 @@ def assert_stored_once(client: httpx.Client, url: str, users: list[str]) -> None
     assert sorted(stored(url, count, users)) == [(user,) for user in sorted(users)]
 
 
-def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
+def test_spooled_feedback_is_exported_and_erased(
     postgres: tuple[Server, str], shared: httpx.Client, shared_folder: Path
 ) -> None:
     (server, url), client = postgres, shared
@@ -243,9 +245,11 @@ def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
         _, key = create_key(connection, "the tests of the spool", ["admin"])
     admin = {"Authorization": f"Bearer {key}"}
     spool = Spool(shared_folder / "home" / "spool", 2)
-    with ExitStack() as held:
-        assert eventually(lambda: held.enter_context(spool.replay_lock()), 60), "a service holds it whenever it looks"
-        with away(server):
+    with ExitStack() as locks:
+        assert eventually(lambda: locks.enter_context(spool.replay_lock()), 60), (
+            "a service takes the lock whenever it polls"
+        )
+        with postgres_stopped(server):
             for user in (erased, silent, gone):
                 assert tell(client, *likes(user, "a1", "b1")).spooled == 2
         wait_until_known(client, admin, erased)
@@ -254,8 +258,8 @@ def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
         assert ask_to_forget(client, admin, erased).removed["spool"] == 2
         assert export(client, admin, erased).spooled == []
         assert recommend(client, erased).user_state == "new"
-        said = client.post("/consent", json={"user_id": silent, "consent": False}, headers=admin)
-        assert said.status_code == 200
+        response = client.post("/consent", json={"user_id": silent, "consent": False}, headers=admin)
+        assert response.status_code == 200
         assert export(client, admin, silent).spooled == []
         with engine.begin() as connection:
             forget(connection, Privacy(Settings(privacy=PrivacySettings.model_validate({"key": SECRET}))), gone)
@@ -265,31 +269,31 @@ def test_what_waits_is_exported_and_erased_and_late_events_stay_out(
         assert stored(url, EVENTS, user) == []
     refused = "SELECT \"row\"::text FROM quarantine WHERE reason LIKE 'forgotten_user%%'"
     assert set(stored(url, refused)) == {("{}",)}
-    eventually(lambda: not left_of(shared_folder / "home" / "spool", erased, silent, gone), 60)
+    eventually(lambda: not remaining_users(shared_folder / "home" / "spool", erased, silent, gone), 60)
     spool.close()
     engine.dispose()
 
 
-def left_of(folder: Path, *users: str) -> list[str]:
-    """The users whose ids are anywhere in the files of the spool."""
+def remaining_users(folder: Path, *users: str) -> list[str]:
+    """The users whose ids occur anywhere in the files of the spool."""
     files = b"".join(file.read_bytes() for file in folder.iterdir())
     return [user for user in users if user.encode() in files]
 
 
 def wait_until_known(client: httpx.Client, admin: dict[str, str], user: str) -> None:
-    """Until Postgres and its keys are back."""
+    """Waits until Postgres is back and the keys are read."""
     eventually(lambda: client.post("/export", json={"user_id": user}, headers=admin).status_code == 200, 60)
 
 
-def test_a_clock_that_goes_back_under_a_running_service_costs_nothing(
-    postgres: tuple[Server, str], filled: str, folder: Path
+def test_a_clock_set_back_while_running_loses_nothing(
+    postgres: tuple[Server, str], loaded_database: str, folder: Path
 ) -> None:
     server, url = postgres
     clock, user, white = make_clock(folder), new_user(), squares("white")[:3]
     with service(folder, url, **clock.environment) as (client, _):
         assert tell(client, *likes(user, *white)).accepted == 3
         assert recommend(client, user).user_state == "known"
-        with away(server):
+        with postgres_stopped(server):
             assert tell(client, *likes(user, "c1")).spooled == 1
             clock.turn(-7200)
             assert tell(client, *likes(user, "e1")).spooled == 1
@@ -305,14 +309,16 @@ def test_a_clock_that_goes_back_under_a_running_service_costs_nothing(
         assert stored(url, ages, user) == [("e1",), ("g1",)]
 
 
-def test_a_clock_that_went_back_costs_nothing(filled: str, shared: httpx.Client, shared_folder: Path) -> None:
-    """What was stored and spooled by a clock of two hours later is stored, counts, and leaves the service in order."""
-    url, client = filled, shared
-    ahead, user, spooled = datetime.now(UTC) + timedelta(hours=2), new_user(), new_user()
+def test_a_clock_set_back_before_the_start_loses_nothing(
+    loaded_database: str, shared: httpx.Client, shared_folder: Path
+) -> None:
+    """Events stored and spooled with a clock two hours ahead are stored and count."""
+    url, client = loaded_database, shared
+    later, user, spooled = datetime.now(UTC) + timedelta(hours=2), new_user(), new_user()
     white = squares("white")[:3]
-    load(url, chessboard(), {user: [(name, "like", 0.0) for name in white]}, now=ahead)
-    raw = [{**event, "timestamp": ahead.timestamp()} for event in likes(spooled, *white)]
-    events = clean_events(raw, source="feedback", settings=EventSettings(), known_items=white, now=ahead).rows
+    load(url, chessboard(), {user: [(name, "like", 0.0) for name in white]}, now=later)
+    raw = [{**event, "timestamp": later.timestamp()} for event in likes(spooled, *white)]
+    events = clean_events(raw, source="feedback", settings=EventSettings(), known_items=white, now=later).rows
     spool = Spool(shared_folder / "home" / "spool", 2)
     assert spool.add(spool_events(events)) == 3
     spool.close()
@@ -326,7 +332,7 @@ def test_a_clock_that_went_back_costs_nothing(filled: str, shared: httpx.Client,
     assert "a1" not in ids(recommend(client, user, k=64))
 
 
-def test_what_another_process_adds_to_an_empty_spool_is_found(tmp_path: Path) -> None:
+def test_rows_of_another_process_are_seen_in_an_empty_spool(tmp_path: Path) -> None:
     one, other = Spool(tmp_path, 1), Spool(tmp_path, 1)
     for number in range(3):
         time.sleep(0.15)
@@ -363,12 +369,12 @@ MIXTURE = st.lists(st.lists(st.one_of(st.none(), HOSTILE), min_size=1, max_size=
 
 
 @pytest.fixture
-def guarded(filled: str) -> Iterator[str]:
-    """The URL of the database, which refuses some rows by itself, some of them in quarantine too."""
-    with psycopg.connect(filled, autocommit=True) as connection:
+def guarded(loaded_database: str) -> Iterator[str]:
+    """The URL of a database whose triggers reject some rows, some of them in quarantine too."""
+    with psycopg.connect(loaded_database, autocommit=True) as connection:
         connection.execute(GUARD.encode())
-        yield filled
-    with psycopg.connect(filled, autocommit=True) as connection:
+        yield loaded_database
+    with psycopg.connect(loaded_database, autocommit=True) as connection:
         connection.execute("DROP FUNCTION guard CASCADE")
 
 
@@ -392,7 +398,7 @@ def test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage(
 
         half = len(mixture) // 2
         send(mixture[: half - 1])
-        with away(server):
+        with postgres_stopped(server):
             send(mixture[half - 1 : half + 1])
         send(mixture[half + 1 :])
         wait_until_empty(client)

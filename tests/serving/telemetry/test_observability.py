@@ -1,4 +1,4 @@
-"""What a running service tells of itself: stages and candidates in its metrics, a line a request in its log."""
+"""Metrics of stages and candidates, and one log line per request, of a running service."""
 
 import json
 import uuid
@@ -14,7 +14,7 @@ from tests.support.service import HISTORIES, World, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
-WORDS = "what-nobody-should-read"
+SECRET_TEXT = "what-nobody-should-read"
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +40,23 @@ def client(address: str) -> Iterator[httpx.Client]:
 
 
 def lines(folder: Path, request_id: str) -> list[dict[str, Any]]:
-    """What the log says of a request, which may be some time after its answer."""
+    """The log lines of a request, which may be written some time after the response."""
 
-    def told() -> list[dict[str, Any]]:
+    def read() -> list[dict[str, Any]]:
         whole, _, _ = (folder / "bento.log").read_text().rpartition("\n")
         all_lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in all_lines if line["request_id"] == request_id]
 
-    return list(eventually(told, 60))
+    return list(eventually(read, 60))
 
 
-def test_every_stage_of_an_answer_is_measured(client: httpx.Client) -> None:
+def test_every_stage_of_a_request_is_measured(client: httpx.Client) -> None:
     def counts() -> dict[str, float]:
         stages = ("history", "interest", "list", "reasons", "store")
         return {stage: metric(client, "duotempo_stage_seconds_count", stage=stage) for stage in stages}
 
     user = f"u-{uuid.uuid4().hex}"
-    tell(client, {"user_id": user, "item_id": "b1", "event": "view"})  # what is known of nobody is kept for all
+    tell(client, {"user_id": user, "item_id": "b1", "event": "view"})  # users without events share one cached interest
     before = counts()
     recommend(client, user, explain=True, k=7)
     first = counts()
@@ -74,48 +74,53 @@ def test_every_stage_of_an_answer_is_measured(client: httpx.Client) -> None:
     }  # fmt: skip
 
 
-def test_candidates_are_the_items_that_were_scored(client: httpx.Client) -> None:
+def test_candidates_counts_the_scored_items(client: httpx.Client) -> None:
     scored, lists = (metric(client, f"duotempo_candidates_{what}") for what in ("sum", "count"))
     recommend(client, f"u-{uuid.uuid4().hex}", k=3)
     assert metric(client, "duotempo_candidates_count") == lists + 1
     assert metric(client, "duotempo_candidates_sum") == scored + len(NAMES)
 
 
-def test_a_request_is_one_line_under_the_id_of_its_answer(client: httpx.Client, folder: Path) -> None:
+def test_a_request_is_logged_as_one_line_with_its_request_id(client: httpx.Client, folder: Path) -> None:
     response = client.post("/recommend", json={"user_id": "bella", "k": 3})
     answer = response.json()
     assert response.headers["x-request-id"] == answer["request_id"]
     (line,) = lines(folder, answer["request_id"])
     assert (line["level"], line["logger"]) == ("INFO", "serving.contract.requests")
-    told = ("method", "route", "status", "model_version", "variant", "user_state", "degraded")
-    assert [line[name] for name in told] == ["POST", "/recommend", 200, "7", "champion", "known", False]
+    fields = ("method", "route", "status", "model_version", "variant", "user_state", "degraded")
+    assert [line[name] for name in fields] == ["POST", "/recommend", 200, "7", "champion", "known", False]
     assert 0 < line["seconds"] < 60
 
 
-def test_a_refusal_is_a_line_too(client: httpx.Client, folder: Path) -> None:
+def test_a_refused_request_is_logged_too(client: httpx.Client, folder: Path) -> None:
     for path, body, status in (("/recommend", {"user_id": ""}, 422), ("/nix", {}, 404)):
         response = client.post(path, json=body)
         (line,) = lines(folder, response.headers["x-request-id"])
         assert (line["status"], line["route"]) == (status, path if path == "/recommend" else "unknown")
 
 
-def test_nothing_that_a_user_wrote_nor_a_key_is_in_the_log(client: httpx.Client, folder: Path) -> None:
-    key = {"Authorization": f"Bearer {WORDS}"}
-    event = {"user_id": f"user-{WORDS}", "item_id": squares("black")[0], "event": "comment", "text": f"text {WORDS}"}
-    client.post("/feedback", json={"events": [event, event | {"item_id": WORDS}]}, headers=key)
-    client.post("/recommend", json={"user_id": f"user-{WORDS}", "strategy": WORDS}, headers=key)
-    client.post("/recommend", json={"user_id": f"user-{WORDS}"}, headers=key).raise_for_status()
-    client.get(f"/items?query={WORDS}", headers=key)
-    client.post(f"/{WORDS}", json={WORDS: WORDS}, headers=key)
+def test_the_log_contains_no_user_text_and_no_key(client: httpx.Client, folder: Path) -> None:
+    key = {"Authorization": f"Bearer {SECRET_TEXT}"}
+    event = {
+        "user_id": f"user-{SECRET_TEXT}",
+        "item_id": squares("black")[0],
+        "event": "comment",
+        "text": f"text {SECRET_TEXT}",
+    }
+    client.post("/feedback", json={"events": [event, event | {"item_id": SECRET_TEXT}]}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{SECRET_TEXT}", "strategy": SECRET_TEXT}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{SECRET_TEXT}"}, headers=key).raise_for_status()
+    client.get(f"/items?query={SECRET_TEXT}", headers=key)
+    client.post(f"/{SECRET_TEXT}", json={SECRET_TEXT: SECRET_TEXT}, headers=key)
     assert len(lines(folder, client.get("/items?query=x").headers["x-request-id"])) == 1
-    assert WORDS not in (folder / "bento.log").read_text()
+    assert SECRET_TEXT not in (folder / "bento.log").read_text()
 
 
-def test_plain_lines_bear_the_id_too(world: World, world_folder: Path) -> None:
-    number = httpx.post(f"{world.address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
+def test_plain_log_lines_contain_the_request_id(world: World, world_folder: Path) -> None:
+    request_id = httpx.post(f"{world.address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
 
-    def told() -> list[str]:
-        return [line for line in (world_folder / "bento.log").read_text().splitlines() if number in line]
+    def read() -> list[str]:
+        return [line for line in (world_folder / "bento.log").read_text().splitlines() if request_id in line]
 
-    (line,) = eventually(told, 60)
-    assert f"INFO serving.contract.requests {number} POST /recommend 200 in " in line
+    (line,) = eventually(read, 60)
+    assert f"INFO serving.contract.requests {request_id} POST /recommend 200 in " in line

@@ -1,4 +1,4 @@
-"""A service that sends its traces to a collector, which is a real HTTP server here."""
+"""Traces: a service exports them to a collector, here a real HTTP server."""
 
 import threading
 import uuid
@@ -21,10 +21,10 @@ TRACE, PARENT = uuid.uuid4().hex, uuid.uuid4().hex[:16]
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP and keeps the spans."""
+    """An OTLP/HTTP collector that keeps the spans."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Taking)
+        super().__init__(("127.0.0.1", 0), CollectorHandler)
         self.spans: list[Span] = []
         self.services: set[str] = set()
 
@@ -33,7 +33,7 @@ class Collector(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def of(self, trace: str) -> dict[str, Span]:
-        """By name, once the whole request is there."""
+        """The spans of a trace by name, once the span of the request has arrived."""
         eventually(lambda: any(span.kind == Span.SPAN_KIND_SERVER for span in self._of(trace)), 60)
         return {span.name: span for span in self._of(trace)}
 
@@ -41,14 +41,16 @@ class Collector(ThreadingHTTPServer):
         return [span for span in self.spans if span.trace_id.hex() == trace]
 
 
-class Taking(BaseHTTPRequestHandler):
+class CollectorHandler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        told = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
-        for resource in told.resource_spans:
+        export = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in export.resource_spans:
             self.server.services |= {
-                one.value.string_value for one in resource.resource.attributes if one.key == "service.name"
+                attribute.value.string_value
+                for attribute in resource.resource.attributes
+                if attribute.key == "service.name"
             }
             for scope in resource.scope_spans:
                 self.server.spans += scope.spans
@@ -69,93 +71,98 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def filled(database: str) -> str:
-    """The URL of a database with the chessboard and who likes it."""
+def loaded_database(database: str) -> str:
+    """The URL of a database with the chessboard and the histories of its users."""
     load(database, chessboard(), HISTORIES)
     return database
 
 
 @pytest.fixture(scope="module")
-def client(filled: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def client(
+    loaded_database: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("traced")
     chessboard().write(folder / "bundle")
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with bento(folder, filled, **told) as address, httpx.Client(base_url=address, timeout=30) as client:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with bento(folder, loaded_database, **settings) as address, httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(address)
         yield client
 
 
 def attributes(span: Span) -> dict[str, object]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in span.attributes}
 
 
-def ask(client: httpx.Client, path: str, body: dict[str, object]) -> tuple[str, httpx.Response]:
-    """Asks within a trace of the caller's: its id, and the answer."""
+def send(client: httpx.Client, path: str, body: dict[str, object]) -> tuple[str, httpx.Response]:
+    """Sends a request within a client's trace. Returns the trace id and the response."""
     trace = uuid.uuid4().hex
     return trace, client.post(path, json=body, headers={"traceparent": f"00-{trace}-{PARENT}-01"})
 
 
 def test_a_recommendation_is_traced_to_postgres(client: httpx.Client, collector: Collector) -> None:
     user = f"user-{uuid.uuid4().hex}"
-    trace, response = ask(client, "/recommend", {"user_id": user, "explain": True})
+    trace, response = send(client, "/recommend", {"user_id": user, "explain": True})
     spans = collector.of(trace)
-    whole = spans["POST /recommend"]
-    assert whole.parent_span_id.hex() == PARENT
-    told = attributes(whole)
-    assert told["http.response.status_code"] == 200
-    assert told["duotempo.request_id"] == response.json()["request_id"]
+    root = spans["POST /recommend"]
+    assert root.parent_span_id.hex() == PARENT
+    root_attributes = attributes(root)
+    assert root_attributes["http.response.status_code"] == 200
+    assert root_attributes["duotempo.request_id"] == response.json()["request_id"]
     assert {"history", "interest", "list", "reasons"} <= spans.keys()
     for stage in ("history", "interest", "list", "reasons"):
-        assert spans[stage].parent_span_id == whole.span_id
-        assert whole.start_time_unix_nano <= spans[stage].start_time_unix_nano
-        assert spans[stage].end_time_unix_nano <= whole.end_time_unix_nano
+        assert spans[stage].parent_span_id == root.span_id
+        assert root.start_time_unix_nano <= spans[stage].start_time_unix_nano
+        assert spans[stage].end_time_unix_nano <= root.end_time_unix_nano
     statement = spans["SELECT"]
     assert statement.parent_span_id == spans["history"].span_id
     assert attributes(statement)["db.system.name"] == "postgresql"
     assert "FROM events WHERE" in " ".join(
         str(attributes(span)["db.query.text"])
         for span in collector.spans
-        if span.trace_id == whole.trace_id and span.name == "SELECT"
+        if span.trace_id == root.trace_id and span.name == "SELECT"
     )
     assert collector.services == {"duotempo"}
 
 
-def test_what_is_known_from_before_asks_nobody(client: httpx.Client, collector: Collector) -> None:
-    ask(client, "/recommend", {"user_id": "bella"})
-    trace, _ = ask(client, "/recommend", {"user_id": "bella"})
+def test_a_cached_response_has_no_child_spans(client: httpx.Client, collector: Collector) -> None:
+    send(client, "/recommend", {"user_id": "bella"})
+    trace, _ = send(client, "/recommend", {"user_id": "bella"})
     assert collector.of(trace).keys() == {"POST /recommend"}
 
 
 def test_feedback_is_traced_to_its_statements(client: httpx.Client, collector: Collector) -> None:
     event = {"user_id": f"user-{uuid.uuid4().hex}", "item_id": "a1", "event": "comment", "text": "what I think"}
-    trace, response = ask(client, "/feedback", {"events": [event]})
+    trace, response = send(client, "/feedback", {"events": [event]})
     assert response.json()["accepted"] == 1
     spans = collector.of(trace)
     assert {"store", "SELECT"} <= spans.keys()
     assert spans["store"].parent_span_id == spans["POST /feedback"].span_id
 
 
-def test_no_span_holds_what_a_user_wrote_or_who_they_are(client: httpx.Client, collector: Collector) -> None:
+def test_no_span_contains_user_text_or_user_ids(client: httpx.Client, collector: Collector) -> None:
     user, text = f"user-{uuid.uuid4().hex}", f"text-{uuid.uuid4().hex}"
     event = {"user_id": user, "item_id": "a1", "event": "comment", "text": text}
-    asked: list[tuple[str, dict[str, object]]] = [("/feedback", {"events": [event]}), ("/recommend", {"user_id": user})]
-    for path, body in asked:
-        collector.of(ask(client, path, body)[0])
-    told = b"".join(span.SerializeToString() for span in collector.spans)
-    assert user.encode() not in told
-    assert text.encode() not in told
+    requests: list[tuple[str, dict[str, object]]] = [
+        ("/feedback", {"events": [event]}),
+        ("/recommend", {"user_id": user}),
+    ]
+    for path, body in requests:
+        collector.of(send(client, path, body)[0])
+    exported = b"".join(span.SerializeToString() for span in collector.spans)
+    assert user.encode() not in exported
+    assert text.encode() not in exported
 
 
-def test_probes_are_not_traced_and_a_refusal_is(client: httpx.Client, collector: Collector) -> None:
+def test_probes_are_not_traced_but_refused_requests_are(client: httpx.Client, collector: Collector) -> None:
     client.get("/livez", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"}).raise_for_status()
-    trace, _ = ask(client, "/recommend", {"user_id": ""})
+    trace, _ = send(client, "/recommend", {"user_id": ""})
     assert attributes(collector.of(trace)["POST /recommend"])["http.response.status_code"] == 422
     assert not [span for span in collector.spans if span.trace_id.hex() == TRACE]
 
 
-def test_a_collector_that_is_away_costs_nobody_an_answer(filled: str, tmp_path: Path) -> None:
+def test_an_unreachable_collector_does_not_affect_responses(loaded_database: str, tmp_path: Path) -> None:
     chessboard().write(tmp_path / "bundle")
-    with bento(tmp_path, filled, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as address:
+    with bento(tmp_path, loaded_database, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as address:
         wait_until_ready(address)
         assert httpx.post(f"{address}/recommend", json={"user_id": "bella"}).json()["items"]
 
@@ -164,10 +171,10 @@ def readiness(address: str) -> Ready:
     return Ready.model_validate(httpx.get(f"{address}/readyz").json())
 
 
-def test_a_protocol_that_is_not_spoken_is_named(database: str, tmp_path: Path) -> None:
+def test_an_unsupported_protocol_is_named(database: str, tmp_path: Path) -> None:
     chessboard().write(tmp_path / "bundle")
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    with bento(tmp_path, database, **told) as address:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    with bento(tmp_path, database, **settings) as address:
         eventually(lambda: not readiness(address).loading, 60)
         state = readiness(address)
         assert not state.ready
