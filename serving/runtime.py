@@ -142,14 +142,14 @@ class Runtime:
             self._parts.spool.close()
             self.traces.close()
 
-    def _assemble(self, folder_of_bundles: Path) -> Parts:
+    def _assemble(self, bundles_folder: Path) -> Parts:
         settings = Settings()
         if not settings.database_url:
             raise ValueError("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds events and items")
         self._set_up(settings)
         self.traces.start()
-        folders = bundle_folders(folder_of_bundles)
-        champion = built_champion(folder_of_bundles, list(folders))
+        folders = bundle_folders(bundles_folder)
+        champion = built_champion(bundles_folder, list(folders))
         database = Database(settings.database_url, settings.serving.read_seconds)
         database.trace_with(self.traces)
         self.metrics.follow_database(lambda: database.breaker.open)

@@ -38,7 +38,7 @@ def _seconds(value: float) -> float:
     return value
 
 
-def _known_event(name: str) -> str:
+def _valid_event(name: str) -> str:
     if name not in EVENTS:
         raise ValueError(f"{name!r} is not one of {', '.join(EVENTS)}")
     return name
@@ -51,41 +51,41 @@ def _at_most_max_k(k: int, info: ValidationInfo) -> int:
     return k
 
 
-def _sound_id(given: object) -> object:
+def _clean_id(value: object) -> object:
     """Cleans an id by the rules of ingestion; leaves values other than strings and integers for pydantic to reject."""
-    if isinstance(given, bool) or not isinstance(given, str | int):
-        return given
-    return sound_id(given)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return value
+    return sound_id(value)
 
 
-def _person(given: object) -> PersonId:
-    cleaned = _sound_id(given)
+def _person_id(value: object) -> PersonId:
+    cleaned = _clean_id(value)
     if not isinstance(cleaned, str):
         raise ValueError("is neither text nor a whole number")
-    return PersonId(cleaned, str(given))
+    return PersonId(cleaned, str(value))
 
 
-def _sound_category(given: str) -> str:
-    if not (cleaned := clean_text(given)):
+def _clean_category(value: str) -> str:
+    if not (cleaned := clean_text(value)):
         raise ValueError("is empty; give a category")
     return cleaned
 
 
-def _plain_digits(given: object) -> object:
-    if isinstance(given, str) and not (given.isascii() and given.isdigit()):
+def _digits_only(value: object) -> object:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         raise ValueError("is not a whole number")
-    return given
+    return value
 
 
 IDENTIFIER = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID}, {"type": "integer"}]}
-Identifier = Annotated[str, BeforeValidator(_sound_id), WithJsonSchema(IDENTIFIER)]
-UserId = Annotated[PersonId, PlainValidator(_person), WithJsonSchema(IDENTIFIER)]
+Identifier = Annotated[str, BeforeValidator(_clean_id), WithJsonSchema(IDENTIFIER)]
+UserId = Annotated[PersonId, PlainValidator(_person_id), WithJsonSchema(IDENTIFIER)]
 RawId = Annotated[str | StrictInt, Field(union_mode="left_to_right")]
 """An id in a batch row, not validated here: an invalid row is rejected without failing the request."""
-Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_sound_category)]
-Limit = Annotated[int, BeforeValidator(_plain_digits), Field(ge=1, le=MAX_BATCH)]
+Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_clean_category)]
+Limit = Annotated[int, BeforeValidator(_digits_only), Field(ge=1, le=MAX_BATCH)]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(_seconds)]
-EventName = Annotated[str, AfterValidator(_known_event), Field(json_schema_extra={"enum": list(EVENTS)})]
+EventName = Annotated[str, AfterValidator(_valid_event), Field(json_schema_extra={"enum": list(EVENTS)})]
 ListLength = Annotated[int, Field(ge=1), AfterValidator(_at_most_max_k)]
 
 

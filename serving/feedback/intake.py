@@ -231,8 +231,8 @@ class Intake:
         users = {user for row in batch.raw if (user := clean_id(row[Columns.USER]))}
         cleaned = self._cleaned(batch, frozenset(), Admission(self._names(users), {}, batch.items))
         kept = cleaned.rejected[:MAX_QUARANTINED]
-        shown = self._impressions.served_by({row.request_id for row in cleaned.rows if row.request_id})
-        rows = self._attributed(cleaned.rows, shown)
+        served_by = self._impressions.served_by({row.request_id for row in cleaned.rows if row.request_id})
+        rows = self._attributed(cleaned.rows, served_by)
         try:
             spooled = self._spool.add([*spool_events(rows), *spool_rejected(kept)])
         except SpoolError as error:
@@ -261,14 +261,14 @@ class Intake:
         }
 
     def _served_by(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
-        named = {row.request_id for row in rows if row.request_id}
-        shown = self._impressions.served_by(named)
-        return shown | read_answerers(connection, named - {request for request, _ in shown})
+        request_ids = {row.request_id for row in rows if row.request_id}
+        served_by = self._impressions.served_by(request_ids)
+        return served_by | read_answerers(connection, request_ids - {request for request, _ in served_by})
 
-    def _attributed(self, rows: Sequence[EventRow], shown: Mapping[tuple[str, str], Part]) -> list[EventRow]:
+    def _attributed(self, rows: Sequence[EventRow], served_by: Mapping[tuple[str, str], Part]) -> list[EventRow]:
         """The rows with version and variant: of the response that they name, else of the user's current variant."""
         now = self._variants.assigned
-        by = ((row.request_id and shown.get((row.request_id, row.user_id))) or now(row.user_id) for row in rows)
+        by = ((row.request_id and served_by.get((row.request_id, row.user_id))) or now(row.user_id) for row in rows)
         return [row.shown_by(part.model_version, part.variant) for row, part in zip(rows, by, strict=True)]
 
     def items(self, request: ItemsRequest) -> dict[str, object]:

@@ -146,8 +146,8 @@ class Replay:
 
     def _is_given_up(self, row: Row) -> bool:
         """Whether a row that failed alone is out of attempts; otherwise starts its backoff."""
-        before = self._retries.get(row.position) or _Retry(0, 0.0, -1)
-        tries = before.tries + (self._stored_batches > before.stored_batches)
+        previous = self._retries.get(row.position) or _Retry(0, 0.0, -1)
+        tries = previous.tries + (self._stored_batches > previous.stored_batches)
         backoff = min(POLL_SECONDS * 2**tries, MAX_BACKOFF_SECONDS)
         self._retries[row.position] = _Retry(tries, time.monotonic() + backoff, self._stored_batches)
         return tries >= MAX_TRIES
@@ -190,8 +190,8 @@ def _checked(row: Row, admission: Admission) -> Row:
 
 def _attributed(connection: Connection, events: Sequence[EventRow]) -> list[EventRow]:
     """The events with version and variant of the response that they name, if its impression is stored."""
-    shown = read_answerers(connection, {event.request_id for event in events if event.request_id})
-    parts = (shown.get((event.request_id or "", event.user_id)) for event in events)
+    served_by = read_answerers(connection, {event.request_id for event in events if event.request_id})
+    parts = (served_by.get((event.request_id or "", event.user_id)) for event in events)
     return [
         event.shown_by(part.model_version, part.variant) if part else event
         for event, part in zip(events, parts, strict=True)

@@ -34,10 +34,10 @@ def built_champion(place: Path, versions: list[str]) -> str:
     file = place / CHAMPION_FILE
     if not file.is_file():
         return versions[-1]
-    named = file.read_text(encoding="utf-8", errors="replace").strip()
-    if named not in versions:
-        raise BundleError(f"{file} is damaged: it names {named[:60]!r}, none of {', '.join(versions)}. {REMEDY}")
-    return named
+    version = file.read_text(encoding="utf-8", errors="replace").strip()
+    if version not in versions:
+        raise BundleError(f"{file} is damaged: it names {version[:60]!r}, none of {', '.join(versions)}. {REMEDY}")
+    return version
 
 
 def _version(folder: Path) -> str:

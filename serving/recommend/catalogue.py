@@ -53,8 +53,10 @@ def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) ->
 def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:
     """Items whose title contains `query`, case-insensitive, ordered by title."""
     columns = select(Item.item_id, Item.title, Item.category, Item.available)
-    found = columns.where(Item.title.icontains(query, autoescape=True)).order_by(Item.title, Item.item_id).limit(limit)
-    return [dict(row) for row in connection.execute(found).mappings()]
+    matches = (
+        columns.where(Item.title.icontains(query, autoescape=True)).order_by(Item.title, Item.item_id).limit(limit)
+    )
+    return [dict(row) for row in connection.execute(matches).mappings()]
 
 
 def active_users(connection: Connection, limit: int) -> Sequence[dict[str, object]]:
@@ -139,14 +141,14 @@ class LiveCatalogue:
 
     def refresh_items(self, connection: Connection, item_ids: Collection[str]) -> set[str]:
         """Reads the given items. Returns the ids of those that the bundle lacks."""
-        found, new_ids = read_items(connection, item_ids), set()
+        listed, new_ids = read_items(connection, item_ids), set()
         for item_id in item_ids:
             row = self._rows.get(item_id)
             if row is not None:
-                self.exists[row] = item_id in found
-                if item_id in found:
-                    self._update(row, found[item_id])
-            if item_id in found and self._is_new(row):
+                self.exists[row] = item_id in listed
+                if item_id in listed:
+                    self._update(row, listed[item_id])
+            if item_id in listed and self._is_new(row):
                 new_ids.add(item_id)
         self.version += 1
         return new_ids
@@ -156,11 +158,11 @@ class LiveCatalogue:
 
     def _update(self, row: int, listed: ListedItem) -> None:
         self.available[row] = listed.available
-        before = self._changed.get(row)
+        previous = self._changed.get(row)
         as_trained = not self._is_new(row) and (listed.title, listed.category) == self._as_trained(row)
-        if as_trained and before is None:
+        if as_trained and previous is None:
             return
-        if listed.category != (before or self._as_listed(row)).category:
+        if listed.category != (previous or self._as_listed(row)).category:
             self.categories.tell(row, listed.category)
         if as_trained:
             self._changed.pop(row, None)

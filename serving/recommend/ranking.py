@@ -97,10 +97,10 @@ def interest_payload(long_share: float, profile: Profile) -> dict[str, object]:
         long_share: Share of the long-term interest, NaN for a user without events.
         profile: Terms of the interest.
     """
-    known = not math.isnan(long_share)
+    has_events = not math.isnan(long_share)
     return {
-        "long_weight": round(long_share, 4) if known else 0.0,
-        "short_weight": round(1.0 - long_share, 4) if known else 0.0,
+        "long_weight": round(long_share, 4) if has_events else 0.0,
+        "short_weight": round(1.0 - long_share, 4) if has_events else 0.0,
         "long": profile.long_terms(),
         "short": profile.short_terms(),
     }

@@ -234,14 +234,14 @@ class Recommender:
             self._settings.ranking.strategy,
         )
         user = request.user_id if stored.known else None  # users without events share one interest
-        before = self._interests.get(user) if cacheable else None
-        if before and before.stored is stored and 0 <= now - before.state.now < INTEREST_SECONDS:
-            return before
+        cached = self._interests.get(user) if cacheable else None
+        if cached and cached.stored is stored and 0 <= now - cached.state.now < INTEREST_SECONDS:
+            return cached
         with self._metrics.stage("interest"):
             state = self._view.state(stored, request.context, now)
             among = None if stored.known else self._ranker.same_category_mask(state.items[state.signals > 0])
             strategy = request.strategy or self._settings.ranking.strategy
-            query = self._ranker.scorer.query([state], strategy, among, before.query if before else None)
+            query = self._ranker.scorer.query([state], strategy, among, cached.query if cached else None)
             profile = self._explainer.profile(state, TERMS)
             interest = Interest(stored, state, query, interest_payload(float(query.long_share[0]), profile))
         if cacheable:

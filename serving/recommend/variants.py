@@ -105,10 +105,12 @@ class Variants:
         item_notes = [note for recommender in self._recommenders.values() for note in recommender.new_items.notes]
         return [*self._notes, *dict.fromkeys(item_notes)]
 
-    def update(self, wanted: Mapping[str, Part]) -> None:
+    def update(self, requested: Mapping[str, Part]) -> None:
         """Puts variants in force. One whose version is not here is skipped (the champion stays) and noted."""
-        available = {variant: part for variant, part in wanted.items() if part.model_version in self._recommenders}
-        notes = [self._why_unavailable(part.model_version) for part in wanted.values() if part.variant not in available]
+        available = {variant: part for variant, part in requested.items() if part.model_version in self._recommenders}
+        notes = [
+            self._why_unavailable(part.model_version) for part in requested.values() if part.variant not in available
+        ]
         if notes != self._notes:
             for note in notes:
                 logger.warning("%s", note)
@@ -139,8 +141,8 @@ class Variants:
 
     def items_changed(self, *item_ids: str | None) -> None:
         """Refreshes items, with None all of them; new ones join each version. Raises DatabaseAway."""
-        named = None if None in item_ids else [item_id for item_id in item_ids if item_id is not None]
-        self._update_items(lambda recommender, connection: recommender.items_changed(connection, named))
+        ids = None if None in item_ids else [item_id for item_id in item_ids if item_id is not None]
+        self._update_items(lambda recommender, connection: recommender.items_changed(connection, ids))
 
     def vectors_changed(self) -> None:
         """Reads new or changed vectors of new items. Raises DatabaseAway."""

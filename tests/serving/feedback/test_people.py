@@ -197,7 +197,9 @@ def test_export_contains_all_stored_data(service: httpx.Client, admin: dict[str,
 
 
 @pytest.mark.parametrize("path", ["/forget", "/export", "/consent"])
-@pytest.mark.parametrize("body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5.5}])
+@pytest.mark.parametrize(
+    "body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5.5}]
+)
 def test_an_invalid_field_is_named(
     service: httpx.Client, admin: dict[str, str], path: str, body: dict[str, object]
 ) -> None:
@@ -292,7 +294,7 @@ def test_every_route_normalises_user_ids_alike(
     assert not forget(service, admin, spelt).found
 
 
-def test_an_item_is_found_however_its_id_is_spelt(service: httpx.Client, world: World) -> None:
+def test_every_route_normalises_item_ids_alike(service: httpx.Client, world: World) -> None:
     user = new_user()
     tell(service, view(user, "b1"))
     spelt = "\u200ba1 "
@@ -304,7 +306,7 @@ def test_an_item_is_found_however_its_id_is_spelt(service: httpx.Client, world: 
     assert recommend(service, user, k=30, filters={"category_in": [" white\u00a0 "]}).items
 
 
-def test_a_whole_number_is_an_id(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
+def test_an_integer_is_a_valid_id(service: httpx.Client, world: World, admin: dict[str, str]) -> None:
     number = uuid.uuid4().int >> 80
     assert tell(service, {"user_id": number, "item_id": "a1", "event": "view"}).accepted == 1
     assert recommend(service, number).user_state != "new"
@@ -315,7 +317,7 @@ def test_a_whole_number_is_an_id(service: httpx.Client, world: World, admin: dic
 @pytest.mark.parametrize(
     "wrong", ["", "  ", "\u200b", "ki\u200bm", "ki\u00a0m", "k\x00", "x" * 201, True, 1.5, None, ["x"]]
 )
-def test_what_is_no_id_is_refused(service: httpx.Client, admin: dict[str, str], wrong: object) -> None:
+def test_invalid_ids_are_refused(service: httpx.Client, admin: dict[str, str], wrong: object) -> None:
     for path, body in (
         ("/recommend", {"user_id": wrong}),
         ("/recommend", {"user_id": "x", "context": [{"item_id": wrong}]}),
@@ -329,7 +331,7 @@ def test_what_is_no_id_is_refused(service: httpx.Client, admin: dict[str, str], 
 
 
 @pytest.mark.parametrize("field", ["timestamp", "value"])
-def test_what_is_no_number_is_refused(service: httpx.Client, field: str) -> None:
+def test_invalid_numbers_are_refused(service: httpx.Client, field: str) -> None:
     event = {"user_id": new_user(), "item_id": "a1", "event": "view"}
     assert service.post("/feedback", json={"events": [{**event, field: True}]}).status_code == 422
     for written in ("٣", "1_000"):
@@ -337,18 +339,18 @@ def test_what_is_no_number_is_refused(service: httpx.Client, field: str) -> None
         assert rejected.reason.startswith(f"bad_{field}: ")
 
 
-def test_who_was_forgotten_by_an_earlier_spelling_stays_out(
+def test_a_tombstone_of_an_unnormalised_id_still_counts(
     service: httpx.Client, world: World, admin: dict[str, str]
 ) -> None:
-    """Earlier versions left a tombstone of the id as it was written."""
+    """Earlier versions stored the tombstone of the id before normalisation."""
     user = new_user()
     written = f" {user} "
     forget(service, admin, user)
     consent(service, admin, user, True)
     with psycopg.connect(world.database) as connection:
-        mark = Privacy(settings()).tombstone(written)
-        connection.execute("INSERT INTO tombstones (user_hash) VALUES (%s)", [mark])
-    told = tell(service, view(written), view(new_user()))
-    assert (told.accepted, [row.reason.split(":")[0] for row in told.rejected]) == (1, ["forgotten_user"])
+        user_hash = Privacy(settings()).tombstone(written)
+        connection.execute("INSERT INTO tombstones (user_hash) VALUES (%s)", [user_hash])
+    answer = tell(service, view(written), view(new_user()))
+    assert (answer.accepted, [row.reason.split(":")[0] for row in answer.rejected]) == (1, ["forgotten_user"])
     consent(service, admin, written, True)
     assert tell(service, view(written)).accepted == 1

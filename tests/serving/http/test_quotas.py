@@ -25,7 +25,7 @@ def test_no_hour_holds_more_events_than_the_limit(sizes: list[int], limit: int) 
     assert accepted <= limit
 
 
-@pytest.mark.parametrize("most", [2000, 5000])
+@pytest.mark.parametrize("limit", [2000, 5000])
 def test_distinct_ids_are_counted_within_six_percent(limit: int) -> None:
     distinct = Distinct(limit)
     ids = [str(number) for number in range(2 * limit)]

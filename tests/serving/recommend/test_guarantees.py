@@ -70,7 +70,7 @@ def large(folder: Path) -> Bundle:
 
 
 @dataclass(repr=False)
-class Shop:
+class InProcessService:
     """A service with one set of settings."""
 
     bundle: Bundle
@@ -95,10 +95,10 @@ class Shop:
 
 
 @dataclass
-class World:
+class ExpectedLists:
     """The expected state of a user: which items the next list may contain."""
 
-    shop: Shop
+    service: InProcessService
     user: str
     excluded: set[str] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
@@ -106,18 +106,18 @@ class World:
 
     def send_event(self, item: str, kind: str, stars: float | None) -> None:
         feedback = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
-        answer = self.shop.tell(feedback)
+        answer = self.service.tell(feedback)
         if answer["accepted"] and self.excludes(kind, stars):
             self.excluded.add(item)
 
     def excludes(self, kind: str, stars: float | None) -> bool:
-        ranking = self.shop.ranking
+        ranking = self.service.ranking
         disliked = kind == "dislike" or (stars is not None and stars < STARS.dislike_below)
         hidden = kind == "hide" and ranking.exclude_hidden
         return kind in ranking.exclude_seen or hidden or (disliked and ranking.exclude_disliked)
 
     def set_available(self, available: bool, *items: str) -> None:
-        table, row = self.shop.bundle.items.select(["title", "category"]), self.shop.bundle.row
+        table, row = self.service.bundle.items.select(["title", "category"]), self.service.bundle.row
 
         def listed(item: str) -> dict[str, Any]:
             (found,) = table.slice(row[item], 1).to_pylist()
@@ -126,33 +126,33 @@ class World:
         changed = [
             CatalogueItem.model_validate({"item_id": item, "available": available, **listed(item)}) for item in items
         ]
-        assert self.shop.parts.intake.items(ItemsRequest(items=changed))["accepted"] == len(items)
+        assert self.service.parts.intake.items(ItemsRequest(items=changed))["accepted"] == len(items)
         self.deleted -= set(items)
         self.unavailable = self.unavailable - set(items) if available else self.unavailable | set(items)
 
     def delete(self, item: str, connection: psycopg.Connection) -> None:
         """Deletes an item, as another writer does, and notifies the service."""
         connection.execute("DELETE FROM items WHERE item_id = %s", [item])
-        self.shop.parts.recommender.items_changed(item)
+        self.service.parts.recommender.items_changed(item)
         self.deleted.add(item)
 
     def forget(self) -> None:
-        self.shop.parts.people.forget(PersonRequest.model_validate({"user_id": self.user}))
+        self.service.parts.people.forget(PersonRequest.model_validate({"user_id": self.user}))
         self.excluded.clear()
 
     def give_consent(self) -> None:
-        self.shop.parts.people.consent(ConsentRequest.model_validate({"user_id": self.user, "consent": True}))
+        self.service.parts.people.consent(ConsentRequest.model_validate({"user_id": self.user, "consent": True}))
 
     def eligible_items(self, fields: dict[str, Any]) -> set[str]:
         filters = fields.get("filters") or {}
-        items = self.shop.bundle.items.select(["item_id", "category"]).to_pylist()
+        items = self.service.bundle.items.select(["item_id", "category"]).to_pylist()
         eligible = {
-            one["item_id"]
-            for one in items
-            if (not filters.get("category_in") or set(one["category"]) & set(filters["category_in"]))
-            and not set(one["category"]) & set(filters.get("category_out", []))
+            row["item_id"]
+            for row in items
+            if (not filters.get("category_in") or set(row["category"]) & set(filters["category_in"]))
+            and not set(row["category"]) & set(filters.get("category_out", []))
         }
-        context = {one["item_id"] for one in fields.get("context", [])}
+        context = {row["item_id"] for row in fields.get("context", [])}
         out = self.excluded | self.deleted | context | set(filters.get("exclude_items", []))
         return eligible - out - (self.unavailable if filters.get("available_only", True) else set())
 
@@ -165,9 +165,9 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module", params=RANKINGS)
-def shop(
+def service(
     request: pytest.FixtureRequest, bundle: Bundle, database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shop]:
+) -> Iterator[InProcessService]:
     folder = tmp_path_factory.mktemp("shop")
     bundle.write(folder / "bundle")
     with psycopg.connect(database, autocommit=True) as connection:
@@ -188,7 +188,7 @@ def shop(
         runtime = Runtime()
         runtime.load()
         with asyncio.Runner() as runner:
-            yield Shop(bundle, runtime.parts, runner.get_loop())
+            yield InProcessService(bundle, runtime.parts, runner.get_loop())
         runtime.close()
 
 
@@ -231,9 +231,9 @@ def drawn_requests(draw: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def request_fields(shop: Shop, drawn: dict[str, Any]) -> dict[str, Any]:
-    names = shop.items
-    kinds = sorted({name for one in shop.bundle.items["category"].to_pylist() for name in one})
+def request_fields(service: InProcessService, drawn: dict[str, Any]) -> dict[str, Any]:
+    names = service.items
+    kinds = sorted({name for row in service.bundle.items["category"].to_pylist() for name in row})
     filters = {
         "category_in": drawn["category_in"] and [kinds[number % len(kinds)] for number in drawn["category_in"]],
         "category_out": [kinds[number % len(kinds)] for number in drawn["category_out"]],
@@ -244,78 +244,80 @@ def request_fields(shop: Shop, drawn: dict[str, Any]) -> dict[str, Any]:
     return {name: drawn[name] for name in ("k", "strategy", "diversity")} | {"filters": filters, "context": context}
 
 
-def perform(world: World, action: tuple[Any, ...], connection: psycopg.Connection) -> None:
+def perform(expected: ExpectedLists, action: tuple[Any, ...], connection: psycopg.Connection) -> None:
     kind, *arguments = action
     if kind in ("forget", "come back"):
-        world.forget() if kind == "forget" else world.give_consent()
+        expected.forget() if kind == "forget" else expected.give_consent()
         return
-    item = world.shop.items[arguments[0]]
+    item = expected.service.items[arguments[0]]
     if kind == "event":
         stars = arguments[2] if arguments[1] in ("rating", "review") else None
-        world.send_event(item, arguments[1], stars)
+        expected.send_event(item, arguments[1], stars)
     elif kind == "available":
-        world.set_available(arguments[1], item)
+        expected.set_available(arguments[1], item)
     else:
-        world.delete(item, connection)
+        expected.delete(item, connection)
 
 
-def assert_caps(world: World, answer: RecommendAnswer, k: int, allowed: set[str]) -> None:
+def assert_caps(expected: ExpectedLists, answer: RecommendAnswer, k: int, allowed: set[str]) -> None:
     """Caps and tail shares hold, and a list that they shorten could not be longer."""
-    ranking, items = world.shop.ranking, answer.items
+    ranking, items = expected.service.ranking, answer.items
     if ranking.category_cap:
         counts = Counter(name for item in items for name in item.category)
         assert max(counts.values(), default=0) <= ranking.category_cap
         left = allowed - {item.item_id for item in items} if len(items) < k else set()
-        kinds = world.shop.bundle.items["category"]
+        kinds = expected.service.bundle.items["category"]
         for item in left:
-            assert any(counts[name] == ranking.category_cap for name in kinds[world.shop.bundle.row[item]].as_py())
+            assert any(
+                counts[name] == ranking.category_cap for name in kinds[expected.service.bundle.row[item]].as_py()
+            )
     if ranking.tail_share:
-        tail = in_tail(world.shop.bundle.items["popularity"].to_numpy())
-        of_tail = [bool(tail[world.shop.bundle.row[item.item_id]]) for item in items]
+        tail = in_tail(expected.service.bundle.items["popularity"].to_numpy())
+        of_tail = [bool(tail[expected.service.bundle.row[item.item_id]]) for item in items]
         assert all(sum(of_tail[:n]) >= int(ranking.tail_share * n) for n in range(1, len(items) + 1))
 
 
 @RANDOM
 @given(actions=actions, drawn=drawn_requests())
 def test_every_list_keeps_its_guarantees(
-    shop: Shop, connection: psycopg.Connection, actions: list[tuple[Any, ...]], drawn: dict[str, Any]
+    service: InProcessService, connection: psycopg.Connection, actions: list[tuple[Any, ...]], drawn: dict[str, Any]
 ) -> None:
-    world = World(shop, f"u-{uuid.uuid4().hex}")
-    fields = request_fields(shop, drawn)
-    shop.ask(world.user)
+    expected = ExpectedLists(service, f"u-{uuid.uuid4().hex}")
+    fields = request_fields(service, drawn)
+    service.ask(expected.user)
     for action in actions:
-        perform(world, action, connection)
-        answer = shop.ask(world.user, **fields)
+        perform(expected, action, connection)
+        answer = service.ask(expected.user, **fields)
         shown = [item.item_id for item in answer.items]
-        allowed = world.eligible_items(fields)
+        allowed = expected.eligible_items(fields)
         assert not answer.degraded
         assert set(shown) <= allowed
         assert len(set(shown)) == len(shown)
         assert [item.rank for item in answer.items] == list(range(1, len(shown) + 1))
-        assert_caps(world, answer, fields["k"], allowed)
-        if not (shop.ranking.category_cap or shop.ranking.tail_share):
+        assert_caps(expected, answer, fields["k"], allowed)
+        if not (service.ranking.category_cap or service.ranking.tail_share):
             assert len(shown) == min(fields["k"], len(allowed))
-        diverse = shop.ranking.diversity if fields["diversity"] is None else fields["diversity"]
-        if not (diverse or shop.ranking.category_cap or shop.ranking.tail_share or shop.ranking.exploration):
+        diverse = service.ranking.diversity if fields["diversity"] is None else fields["diversity"]
+        if not (diverse or service.ranking.category_cap or service.ranking.tail_share or service.ranking.exploration):
             scores = [item.score for item in answer.items]
             assert scores == sorted(scores, reverse=True)
-        if not shop.ranking.exploration:
-            again = [[item.item_id for item in shop.ask(world.user, **fields).items] for _ in range(2)]
+        if not service.ranking.exploration:
+            again = [[item.item_id for item in service.ask(expected.user, **fields).items] for _ in range(2)]
             assert shown == again[0] or again[0] == again[1]  # the trend may be updated in between
         event(f"{len(shown)} of {fields['k']}")
-    if gone := world.unavailable | world.deleted:
-        world.set_available(True, *gone)
+    if gone := expected.unavailable | expected.deleted:
+        expected.set_available(True, *gone)
 
 
-def test_an_erased_user_is_treated_as_new(shop: Shop) -> None:
-    world = World(shop, f"u-{uuid.uuid4().hex}")
-    first = shop.ask(world.user, k=5).items[0].item_id
-    world.send_event(first, "purchase", None)
-    world.forget()
+def test_an_erased_user_is_treated_as_new(service: InProcessService) -> None:
+    expected = ExpectedLists(service, f"u-{uuid.uuid4().hex}")
+    first = service.ask(expected.user, k=5).items[0].item_id
+    expected.send_event(first, "purchase", None)
+    expected.forget()
     with suppress(ApiError):
-        world.send_event(first, "purchase", None)
-    assert shop.ask(world.user, k=5).user_state == "new"
-    assert first in {item.item_id for item in shop.ask(world.user, k=5).items} or shop.ranking.exploration
+        expected.send_event(first, "purchase", None)
+    assert service.ask(expected.user, k=5).user_state == "new"
+    assert first in {item.item_id for item in service.ask(expected.user, k=5).items} or service.ranking.exploration
 
 
 @RANDOM
@@ -324,22 +326,22 @@ def test_an_erased_user_is_treated_as_new(shop: Shop) -> None:
     strategy=st.sampled_from(["content", "collaborative"]),
 )
 def test_removing_an_explaining_item_lowers_the_score(
-    shop: Shop, connection: psycopg.Connection, history: list[tuple[int, float]], strategy: str
+    service: InProcessService, connection: psycopg.Connection, history: list[tuple[int, float]], strategy: str
 ) -> None:
     """In these strategies the trend, which may be updated meanwhile, counts less than a reason."""
     user, now = f"u-{uuid.uuid4().hex}", time.time()
     events = [
-        FeedbackEvent(user_id=user, item_id=shop.items[number], event="like", timestamp=now - days * DAY)
+        FeedbackEvent(user_id=user, item_id=service.items[number], event="like", timestamp=now - days * DAY)
         for number, days in history
     ]
-    shop.tell(*events)
-    for item in shop.ask(user, k=5, strategy=strategy, explain=True).items:
+    service.tell(*events)
+    for item in service.ask(user, k=5, strategy=strategy, explain=True).items:
         assert item.why is not None
         strong = [reason for reason in item.why.because if reason.contribution > MIN_CONTRIBUTION]
         for reason in strong[:1]:
             connection.execute("DELETE FROM events WHERE user_id = %s AND item_id = %s", [user, reason.item_id])
-            shop.parts.recommender.users_changed(user)
-            scores = {one.item_id: one.score for one in shop.ask(user, k=100, strategy=strategy).items}
+            service.parts.recommender.users_changed(user)
+            scores = {row.item_id: row.score for row in service.ask(user, k=100, strategy=strategy).items}
             assert scores.get(item.item_id, -math.inf) < item.score
             event("a reason was verified")
             return
