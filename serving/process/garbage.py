@@ -5,7 +5,7 @@ import gc
 LOADING_THRESHOLDS = (1_000_000, 20, 100)
 """Collections practically disabled: a full scan of everything loaded takes 15 ms."""
 SERVING_THRESHOLDS = (2_000, 5, 400)
-"""Frequent, short collections: one of generation 0 takes less time than a request, and few objects survive it."""
+"""Frequent, short collections: one of generation 0 is shorter than a request, and few objects are rescanned at once."""
 
 
 def gc_for_loading() -> None:

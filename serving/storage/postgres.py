@@ -71,7 +71,7 @@ class DatabaseBusy(DatabaseAway):
 
 
 class Database:
-    """A connection pool for short transactions; a statement is cancelled after 2 s.
+    """A connection pool for short transactions; a statement is cancelled after 2 s and counts as DatabaseAway.
 
     Connections are not checked before use: an outage is noticed soon, and requests degrade rather than fail.
 

@@ -185,6 +185,7 @@ class Spool:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def size(self) -> Size:
+        """Number of rows, age, used share and dead letters."""
         with self._sqlite_errors(), self._reading:
             rows, since, dead = self._reader.execute(_SIZE).fetchone()
             (pages,), (free,) = (

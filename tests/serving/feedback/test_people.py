@@ -197,9 +197,7 @@ def test_export_contains_all_stored_data(service: httpx.Client, admin: dict[str,
 
 
 @pytest.mark.parametrize("path", ["/forget", "/export", "/consent"])
-@pytest.mark.parametrize(
-    "body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5.5}]
-)
+@pytest.mark.parametrize("body", [{}, {"user_id": ""}, {"user_id": "a\x00b"}, {"user_id": "x" * 201}, {"user_id": 5.5}])
 def test_an_invalid_field_is_named(
     service: httpx.Client, admin: dict[str, str], path: str, body: dict[str, object]
 ) -> None:
