@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.cells import Cell, cells, changed, pooled, pooled_difference, seeded
+from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
+from benchmarks.result_cache import Cell, cells, changed, pooled, pooled_difference, seeded
 from components.datasets.named import get
 from components.evaluation.bootstrap import Interval
 from components.evaluation.offline import PRODUCT, SPLITS

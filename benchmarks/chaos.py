@@ -20,11 +20,11 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 
+from benchmarks.ack_log import Ledger, callers
+from benchmarks.doc_tables import table, write_between
 from benchmarks.harm import SERVICES, VICTIMS, harm, start_anew, until
-from benchmarks.ledger import Ledger, callers
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, commit, machine, sentence
-from benchmarks.shop import draw_bundle, item_ids, user_ids, write_shop
+from benchmarks.synthetic_data import draw_bundle, item_ids, user_ids, write_shop
 from components.settings import Settings
 from components.store.engine import make_engine
 from infra.deploy.bento import build_bento

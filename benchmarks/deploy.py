@@ -16,9 +16,9 @@ import httpx
 from mlflow import MlflowClient
 from tqdm import tqdm
 
-from benchmarks.callers import A_SECOND, CALLERS, calling
+from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.pages import table, write_between
+from benchmarks.load_clients import A_SECOND, CALLERS, calling
 from benchmarks.provenance import ROOT, provenance
 from components.registry import NAME
 from components.settings import Settings

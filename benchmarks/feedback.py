@@ -18,11 +18,11 @@ import psycopg
 from psycopg import sql
 from tqdm import tqdm
 
+from benchmarks.doc_tables import table, write_between
 from benchmarks.load import Load, apply_load
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import DUOTEMPO, open_shop, service
-from benchmarks.shop import draw_bundle, item_ids, user_ids
+from benchmarks.synthetic_data import draw_bundle, item_ids, user_ids
 from components.ingestion.clean import clean_events
 from components.settings import EventSettings, Settings
 from components.store.rows import EventRow

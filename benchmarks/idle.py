@@ -12,7 +12,7 @@ import psutil
 from tqdm import trange
 
 from benchmarks.chaos import shop_platform
-from benchmarks.pages import table, write_between
+from benchmarks.doc_tables import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.settings import Settings
 from infra.processes.orphans import PROGRAM, environment_of, tagged

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
 from benchmarks.load import Load, apply_load
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import BENTO, UVICORN, service
 from components.settings import Settings

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cells import Cell, cells, pooled, seeded
+from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
+from benchmarks.result_cache import Cell, cells, pooled, seeded
 from components.datasets.named import get
 from components.datasets.sources import DatasetError
 from components.evaluation.offline import DEFAULT_MODELS, PEERS, PRODUCT

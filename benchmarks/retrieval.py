@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.catalogues import clustered_bundle, visitors
+from benchmarks.doc_tables import table, write_between
 from benchmarks.load import apply_load
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import DUOTEMPO, memory, open_shop, service
-from benchmarks.shop import user_ids
+from benchmarks.synthetic_data import user_ids
 from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import best_first

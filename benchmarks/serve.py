@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.doc_tables import table, write_between
 from benchmarks.load import Load, apply_load
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import BENTO, DUOTEMPO, UVICORN, open_shop, service
-from benchmarks.shop import draw_bundle, item_ids, user_ids, zipf_draws
+from benchmarks.synthetic_data import draw_bundle, item_ids, user_ids, zipf_draws
 from components.settings import Settings
 
 PAGE = ROOT / "docs" / "performance.md"

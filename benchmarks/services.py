@@ -15,7 +15,7 @@ import psutil
 from benchmarks.database import temporary_database
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT
-from benchmarks.shop import write_shop
+from benchmarks.synthetic_data import write_shop
 from components.bundle.bundle import Bundle
 from components.settings import Settings
 from components.store.engine import make_engine

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.doc_tables import table, write_between
 from benchmarks.load import apply_load
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import DUOTEMPO, memory, open_shop, service
-from benchmarks.shop import draw_bundle, item_ids, zipf_draws
+from benchmarks.synthetic_data import draw_bundle, item_ids, zipf_draws
 from components.settings import Settings
 
 PAGE = ROOT / "docs" / "reliability.md"

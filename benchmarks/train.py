@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from benchmarks.beauty import measure_beauty
-from benchmarks.cells import changed
+from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.pages import table, write_between
 from benchmarks.provenance import ROOT, provenance
+from benchmarks.result_cache import changed
 from components.core.columns import Columns
 from components.datasets.named import get
 from components.datasets.sources import read_folder

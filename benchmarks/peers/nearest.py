@@ -19,7 +19,7 @@ from psycopg import sql
 
 from benchmarks.catalogues import clustered_bundle
 from benchmarks.database import temporary_database
-from benchmarks.pages import table, write_between
+from benchmarks.doc_tables import table, write_between
 from benchmarks.provenance import ROOT, sentence
 from components.arrays.ann import NearestItems
 from components.ranking.candidates import DEPTH

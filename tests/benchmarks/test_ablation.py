@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ablation
-from benchmarks.cells import changed
 from benchmarks.errors import BenchError
+from benchmarks.result_cache import changed
 from components.fusion.fusions import UnknownFusion
 from components.settings import Settings
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, delete, func, select
 from typer.testing import CliRunner
 
-from benchmarks.callers import CALLERS, calling
+from benchmarks.load_clients import CALLERS, calling
 from cli.main import app
 from components.settings import Settings
 from components.store.engine import make_engine

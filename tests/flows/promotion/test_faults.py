@@ -6,7 +6,7 @@ import signal
 import pytest
 from sqlalchemy import Engine
 
-from benchmarks.callers import calling
+from benchmarks.load_clients import calling
 from components.store.engine import StoreError
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.cells import Cell, cell_file, changed, pooled, pooled_difference, seeded
+from benchmarks.result_cache import Cell, cell_file, changed, pooled, pooled_difference, seeded
 from components.fusion.fusions import UnknownFusion
 from components.settings import Settings
 

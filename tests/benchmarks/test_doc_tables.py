@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.pages import table, write_between
 
 PAGE = "# Quality\n\n<!-- results -->\nold\n<!-- /results -->\n\nThe end.\n"
 
