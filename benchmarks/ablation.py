@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.result_cache import Cell, cells, changed, pooled, pooled_difference, seeded
+from benchmarks.result_cache import CachedResult, cached_results, pooled, pooled_difference, with_changes, with_seeds
 from components.datasets.named import get
 from components.evaluation.bootstrap import Interval
 from components.evaluation.offline import PRODUCT, SPLITS
@@ -25,7 +25,7 @@ PLOT = "ablation.png"
 DATASET = "ml-100k"
 DEFAULT_SPLITS = ("loo", "rolling")
 
-CELLS: dict[str, dict[str, Any]] = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "long only": {"fusion.kind": "long"},
     "short only": {"fusion.kind": "short"},
     "weighted": {"fusion.kind": "weighted"},
@@ -53,14 +53,14 @@ CELLS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationResult:
     """What a cell reached, and how far that is from the default on the same targets; by metric, `ndcg` and `hr`."""
 
-    reached: dict[str, Interval]
+    score: dict[str, Interval]
     difference: dict[str, Interval]
 
 
-Rows = dict[str, Row]
+AblationResults = dict[str, AblationResult]
 
 
 def run(
@@ -82,95 +82,102 @@ def run(
     if fusion:
         make_fusion(fusion, settings.fusion.width)  # one that is none is refused before anything is trained
     splits = (split,) if split else DEFAULT_SPLITS
-    chosen = {**CELLS, **({fusion: {"fusion.kind": fusion}} if fusion else {})}
+    ablations = {**ABLATIONS, **({fusion: {"fusion.kind": fusion}} if fusion else {})}
     folder = get(dataset, settings)
-    results = {each: measure(folder, each, seeded(settings, seeds), chosen) for each in splits}
+    results = {split_name: measure(folder, split_name, with_seeds(settings, seeds), ablations) for split_name in splits}
     options = {"dataset": dataset, "split": split, "seeds": seeds if seeds > 1 else None, "fusion": fusion}
     command = " ".join(["ablation", *(f"--{name} {value}" for name, value in options.items() if value)])
     draw(results, settings.evaluation.k).savefig(page.with_name(PLOT), dpi=100, facecolor="white")
     write_between(page, MARKER, report(dataset, seeds, results, command, settings.evaluation))
     return {
-        f"{each}.{cell}.{name}": value
-        for each, rows in results.items()
-        for cell, row in rows.items()
+        f"{split_name}.{ablation}.{name}": value
+        for split_name, rows in results.items()
+        for ablation, row in rows.items()
         for name, value in figures(row, settings.evaluation.k).items()
     }
 
 
-def measure(folder: Path, split: str, seeds: Sequence[Settings], chosen: Mapping[str, dict[str, Any]]) -> Rows:
-    """The default and each of the `chosen` cells, all on the same targets.
+def measure(
+    folder: Path, split: str, seeds: Sequence[Settings], ablations: Mapping[str, dict[str, Any]]
+) -> AblationResults:
+    """The default and each of the `ablations` cells, all on the same targets.
 
     Raises BenchError when a cell changes the targets, as it cannot be compared then.
     """
-    default = product_cells(folder, split, seeds)
+    default = product_results(folder, split, seeds)
     rows = {"default": compare(default, default, seeds[0].evaluation)}
-    for name, changes in chosen.items():
-        runs = product_cells(folder, split, [changed(settings, changes) for settings in seeds])
+    for name, changes in ablations.items():
+        runs = product_results(folder, split, [with_changes(settings, changes) for settings in seeds])
         if any(not np.array_equal(a.users, b.users) for a, b in zip(runs, default, strict=True)):
             raise BenchError(f"the cell {name!r} has other targets than the default: leave out what changes the split")
         rows[name] = compare(runs, default, seeds[0].evaluation)
     return rows
 
 
-def product_cells(folder: Path, split: str, seeds: Sequence[Settings]) -> list[Cell]:
-    return [cells(folder, split, [PRODUCT], settings)[PRODUCT] for settings in seeds]
+def product_results(folder: Path, split: str, seeds: Sequence[Settings]) -> list[CachedResult]:
+    return [cached_results(folder, split, [PRODUCT], settings)[PRODUCT] for settings in seeds]
 
 
-def compare(runs: Sequence[Cell], default: Sequence[Cell], settings: EvaluationSettings) -> Row:
+def compare(
+    runs: Sequence[CachedResult], default: Sequence[CachedResult], settings: EvaluationSettings
+) -> AblationResult:
     """A cell beside the default."""
-    return Row(
-        reached={metric: pooled(runs, metric, settings) for metric in ("ndcg", "hr")},
+    return AblationResult(
+        score={metric: pooled(runs, metric, settings) for metric in ("ndcg", "hr")},
         difference={metric: pooled_difference(runs, default, metric, settings) for metric in ("ndcg", "hr")},
     )
 
 
-def figures(row: Row, k: int) -> dict[str, float]:
+def figures(row: AblationResult, k: int) -> dict[str, float]:
     """The numbers of a row by name."""
     return {
-        **{f"{metric}@{k}": reached.mean for metric, reached in row.reached.items()},
+        **{f"{metric}@{k}": score.mean for metric, score in row.score.items()},
         **{f"{metric}@{k}_difference": difference.mean for metric, difference in row.difference.items()},
     }
 
 
-def report(dataset: str, seeds: int, results: Mapping[str, Rows], command: str, settings: EvaluationSettings) -> str:
+def report(
+    dataset: str, seeds: int, results: Mapping[str, AblationResults], command: str, settings: EvaluationSettings
+) -> str:
     """The whole text between the markers."""
     k = settings.k
     header = ["cell", f"NDCG@{k}", "less the default [95 %]", f"HR@{k}", "less the default [95 %]"]
     parts = [provenance(command), f"![NDCG less the default's, by cell]({PLOT})"]
     for split, rows in results.items():
         lines = [
-            [name, *(text for metric in ("ndcg", "hr") for text in compared(row, metric))] for name, row in rows.items()
+            [name, *(text for metric in ("ndcg", "hr") for text in difference_columns(row, metric))]
+            for name, row in rows.items()
         ]
         count = f"{seeds} seeds" if seeds > 1 else "one seed"
         parts.append(f"### {dataset}, {split}, {count}\n\n{table(header, lines)}\n\n{verdict(rows)}")
     return "\n\n".join(parts)
 
 
-def verdict(rows: Rows) -> str:
+def verdict(rows: AblationResults) -> str:
     """Which cells are better or worse than the default by NDCG, and which the split cannot tell from it."""
     differences = {name: row.difference["ndcg"] for name, row in rows.items() if name != "default"}
     worse = [name for name, difference in differences.items() if difference.high < 0]
     better = [name for name, difference in differences.items() if difference.low > 0]
-    open_ = [name for name in differences if name not in (*worse, *better)]
+    inconclusive = [name for name in differences if name not in (*worse, *better)]
     return (
-        f"By NDCG, more than by chance: worse than the default {listed(worse)}; better {listed(better)}. "
-        f"Not told apart from it here, so of no shown use or harm: {listed(open_)}."
+        f"By NDCG, more than by chance: worse than the default {join_names(worse)}; better {join_names(better)}. "
+        f"Not told apart from it here, so of no shown use or harm: {join_names(inconclusive)}."
     )
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "none"
 
 
-def compared(row: Row, metric: str) -> tuple[str, str]:
+def difference_columns(row: AblationResult, metric: str) -> tuple[str, str]:
     """A figure, and its difference to the default; bold where the interval leaves out zero."""
     difference = row.difference[metric]
     text = f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    telling = difference.low > 0 or difference.high < 0
-    return f"{row.reached[metric].mean:.4f}", f"**{text}**" if telling else text
+    significant = difference.low > 0 or difference.high < 0
+    return f"{row.score[metric].mean:.4f}", f"**{text}**" if significant else text
 
 
-def draw(results: Mapping[str, Rows], k: int) -> Figure:
+def draw(results: Mapping[str, AblationResults], k: int) -> Figure:
     """One panel a split: NDCG less the default's with its 95 % interval, a point a cell."""
     names = [name for name in next(iter(results.values())) if name != "default"]
     figure = Figure(figsize=(1 + 4.5 * len(results), 1.4 + 0.32 * len(names)), layout="constrained")

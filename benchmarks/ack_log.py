@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import psycopg
 
-CALLERS, A_SECOND = 4, 20
+CLIENTS, REQUESTS_PER_SECOND = 4, 20
 """Callers, and what each of them asks a second; one request in ten is feedback, of five events."""
 EVENTS = 5
-ANSWER_SECONDS = 60.0
-AGAIN_SECONDS = 0.25
+TIMEOUT_SECONDS = 60.0
+RETRY_SECONDS = 0.25
 """Until feedback that failed is told again."""
 HOSTILE: list[dict[str, object]] = [
     {"user_id": b64encode(bytes(range(256)) * 9).decode(), "item_id": "item-0", "event": "view"},
@@ -31,89 +31,90 @@ HOSTILE: list[dict[str, object]] = [
 
 
 @dataclass
-class Ledger:
+class AckLog:
     """events: the ids that were acknowledged. seen: requests by what came of them."""
 
-    events: set[str] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
     """All ids that were sent."""
-    seen: Counter[str] = field(default_factory=Counter)
-    longest: float = 0.0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    longest_outage: float = 0.0
     """Seconds at most in which one caller was refused or not answered, from the first such request to an answer."""
     _refused_since: float | None = None
 
-    def note(self, path: str, *, answered: bool, began: float, now: float) -> None:
+    def record(self, path: str, *, answered: bool, began: float, now: float) -> None:
         """began, now: seconds of a request's begin and end."""
-        self.seen[f"{path} {'answered' if answered else 'failed'}"] += 1
+        self.outcomes[f"{path} {'answered' if answered else 'failed'}"] += 1
         if answered and self._refused_since is not None:
-            self.longest, self._refused_since = max(self.longest, now - self._refused_since), None
+            self.longest_outage, self._refused_since = max(self.longest_outage, now - self._refused_since), None
         elif not answered and self._refused_since is None:
             self._refused_since = began
 
-    def check(self, url: str) -> tuple[int, int]:
+    def compare_with_database(self, url: str) -> tuple[int, int]:
         """How many acknowledged events are not in Postgres, and how many events are there more than once."""
         with psycopg.connect(url) as connection:
-            rows = connection.execute("SELECT event_id FROM events WHERE event_id = ANY(%s)", [list(self.told)])
+            rows = connection.execute("SELECT event_id FROM events WHERE event_id = ANY(%s)", [list(self.sent)])
             stored = [event_id for (event_id,) in rows]
-        return len(self.events - set(stored)), len(stored) - len(set(stored))
+        return len(self.acknowledged - set(stored)), len(stored) - len(set(stored))
 
 
 @contextmanager
-def callers(url: str, users: Sequence[str], items: Sequence[str]) -> Iterator[Ledger]:
+def logged_clients(url: str, users: Sequence[str], items: Sequence[str]) -> Iterator[AckLog]:
     """Callers in threads, each with its own ledger, until the end of the context; feedback that failed is told again,
     with the same event_id, as an honest client does."""
-    ledger, over = Ledger(), Event()
-    ledgers = [Ledger() for _ in range(CALLERS)]
-    threads = [Thread(target=_call, args=(n, url, users, items, own, over)) for n, own in enumerate(ledgers)]
+    log, stop = AckLog(), Event()
+    client_logs = [AckLog() for _ in range(CLIENTS)]
+    threads = [
+        Thread(target=_run_client, args=(n, url, users, items, client_log, stop))
+        for n, client_log in enumerate(client_logs)
+    ]
     for thread in threads:
         thread.start()
     try:
-        yield ledger
+        yield log
     finally:
-        over.set()
+        stop.set()
         for thread in threads:
             thread.join()
-        for own in ledgers:
-            ledger.events |= own.events
-            ledger.told |= own.told
-            ledger.seen += own.seen
-            ledger.longest = max(ledger.longest, own.longest)
+        for client_log in client_logs:
+            log.acknowledged |= client_log.acknowledged
+            log.sent |= client_log.sent
+            log.outcomes += client_log.outcomes
+            log.longest_outage = max(log.longest_outage, client_log.longest_outage)
 
 
-def _call(number: int, url: str, users: Sequence[str], items: Sequence[str], ledger: Ledger, over: Event) -> None:
-    drawn = random.Random(number)
-    again: list[dict[str, object]] = []
-    with httpx.Client(base_url=url, timeout=ANSWER_SECONDS) as client:
-        while not over.wait(1 / A_SECOND):
-            user = drawn.choice(users)
-            if not again and drawn.random() >= 0.1:
-                _ask(client, ledger, "/recommend", {"user_id": user, "k": 10})
+def _run_client(number: int, url: str, users: Sequence[str], items: Sequence[str], log: AckLog, stop: Event) -> None:
+    rng = random.Random(number)
+    retry: list[dict[str, object]] = []
+    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+        while not stop.wait(1 / REQUESTS_PER_SECOND):
+            user = rng.choice(users)
+            if not retry and rng.random() >= 0.1:
+                _post(client, log, "/recommend", {"user_id": user, "k": 10})
                 continue
-            events = again or [
-                _event(user, drawn.choice(items), f"{number}-{time.time_ns()}-{n}") for n in range(EVENTS)
-            ]
-            names = [str(event["event_id"]) for event in events]
-            ledger.told.update(names)
-            hostile = [] if again else [drawn.choice(HOSTILE) for _ in range(drawn.randint(0, 2))]
-            if answer := _ask(client, ledger, "/feedback", {"events": [*events, *hostile]}):
-                rejected = {one["index"] for one in answer["rejected"]}
-                ledger.events.update(name for place, name in enumerate(names) if place not in rejected)
-                ledger.seen["hostile"] += len(hostile)
-                ledger.seen["spooled"] += answer["spooled"]
-                again = []
+            events = retry or [_event(user, rng.choice(items), f"{number}-{time.time_ns()}-{n}") for n in range(EVENTS)]
+            event_ids = [str(event["event_id"]) for event in events]
+            log.sent.update(event_ids)
+            hostile = [] if retry else [rng.choice(HOSTILE) for _ in range(rng.randint(0, 2))]
+            if answer := _post(client, log, "/feedback", {"events": [*events, *hostile]}):
+                rejected = {row["index"] for row in answer["rejected"]}
+                log.acknowledged.update(event_id for index, event_id in enumerate(event_ids) if index not in rejected)
+                log.outcomes["hostile"] += len(hostile)
+                log.outcomes["spooled"] += answer["spooled"]
+                retry = []
             else:
-                again = events
-                over.wait(AGAIN_SECONDS)
+                retry = events
+                stop.wait(RETRY_SECONDS)
 
 
 def _event(user: str, item: str, event_id: str) -> dict[str, object]:
     return {"event_id": event_id, "user_id": user, "item_id": item, "event": "click"}
 
 
-def _ask(client: httpx.Client, ledger: Ledger, path: str, body: dict[str, object]) -> dict[str, Any] | None:
+def _post(client: httpx.Client, log: AckLog, path: str, body: dict[str, object]) -> dict[str, Any] | None:
     began, answer = time.monotonic(), None
     with suppress(httpx.HTTPError):
         answer = client.post(path, json=body)
     answered = answer is not None and answer.is_success
-    ledger.note(path, answered=answered, began=began, now=time.monotonic())
+    log.record(path, answered=answered, began=began, now=time.monotonic())
     return dict(answer.json()) if answer is not None and answered else None

@@ -21,11 +21,11 @@ GROUPS = 40
 """Groups of clusters."""
 NEIGHBOURS = 20
 """Items that follow an item."""
-WORDS, WORDS_AN_ITEM = 20_000, 5
+WORDS, WORDS_PER_ITEM = 20_000, 5
 VISITS, FOLLOWED = 4, 5
 """Clusters that a history visits, and items that it has of each."""
 CHUNK = 100_000
-MIXTURE = {"collaborative": 2.0, "popularity": 0.3, "recent": 0.3}
+BLENDING_WEIGHTS = {"collaborative": 2.0, "popularity": 0.3, "recent": 0.3}
 
 
 def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
@@ -35,7 +35,7 @@ def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
     shares = 1 / np.arange(1, clusters + 1) ** 0.7
     cluster = random.choice(clusters, size, p=shares / shares.sum()).astype(np.int32)
     popularity = np.minimum(random.zipf(1.6, size), 1_000_000)
-    words = random.integers(0, WORDS, (size, WORDS_AN_ITEM), dtype=np.int32)
+    words = random.integers(0, WORDS, (size, WORDS_PER_ITEM), dtype=np.int32)
     ends = np.arange(size + 1, dtype=np.int32)
     return Bundle(
         items=pa.table(
@@ -52,11 +52,11 @@ def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
                 "trained": np.ones(size, dtype=bool),
             }
         ),
-        vectors=_points(cluster, clusters, width, random),
-        texts=_unit(_points(cluster, clusters, width, random)),
+        vectors=_item_vectors(cluster, clusters, width, random),
+        texts=_unit(_item_vectors(cluster, clusters, width, random)),
         neighbours=_neighbours(cluster, random),
         keywords=sparse.csr_matrix(
-            (np.ones(words.size, np.float32), words.ravel(), WORDS_AN_ITEM * ends), shape=(size, WORDS)
+            (np.ones(words.size, np.float32), words.ravel(), WORDS_PER_ITEM * ends), shape=(size, WORDS)
         ),
         terms=[f"word {number}" for number in range(WORDS)],
         text_mean=np.zeros(width, dtype=np.float32),
@@ -66,7 +66,7 @@ def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
             "encoder": "none",
             "dimension": width,
             "cut": CUT.isoformat(),
-            "mixture": MIXTURE,
+            "mixture": BLENDING_WEIGHTS,
             "half_life_days": 60.0,
             "recency": 0.9,
             "events": EventSettings().model_dump(mode="json"),
@@ -114,16 +114,16 @@ def adding_tower(width: int) -> bytes:
     return model.SerializeToString()
 
 
-def _points(cluster: np.ndarray, clusters: int, width: int, random: np.random.Generator) -> np.ndarray:
+def _item_vectors(cluster: np.ndarray, clusters: int, width: int, random: np.random.Generator) -> np.ndarray:
     """Float32 (items, width): clusters in groups, and as much of an item's own as of its cluster."""
     centres = 0.8 * random.normal(size=(GROUPS, width))[random.integers(0, GROUPS, clusters)]
     centres += 0.6 * random.normal(size=(clusters, width))
     points = np.empty((len(cluster), width), dtype=np.float32)
     for start in range(0, len(cluster), CHUNK):
         part = slice(start, start + CHUNK)
-        own = 0.7 * random.normal(size=points[part].shape)
-        lengths = random.lognormal(0, 0.15, (len(own), 1)) / np.sqrt(width)
-        points[part] = (centres[cluster[part]] + own) * lengths
+        noise = 0.7 * random.normal(size=points[part].shape)
+        lengths = random.lognormal(0, 0.15, (len(noise), 1)) / np.sqrt(width)
+        points[part] = (centres[cluster[part]] + noise) * lengths
     return points
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.load_clients import A_SECOND, CALLERS, calling
+from benchmarks.load_clients import CALLERS, REQUESTS_PER_SECOND, calling
 from benchmarks.provenance import ROOT, provenance
 from components.registry import NAME
 from components.settings import Settings
@@ -31,14 +31,14 @@ DATASET = "chinese-sample"
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "deploy"
 USERS = [f"caller {number}" for number in range(100)]
-CHOSEN = {
+ENVIRONMENT = {
     "DUOTEMPO_PRESET": "demo",
     "DUOTEMPO_DEPLOY__CANARY_SHARE": "0.5",
     "DUOTEMPO_DEPLOY__CANARY_SECONDS": "10",
     "DUOTEMPO_PLATFORM__SCHEDULES": "false",
 }
 """A canary of half of the users, so that a few callers meet it at once."""
-LIMIT_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 PAUSE_SECONDS = 0.1
 STEPS = 9
 
@@ -49,7 +49,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     Raises BenchError when a command fails or a version never answers.
     """
     with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home, tqdm(total=STEPS, desc="deploy") as bar:
-        os.environ.update(CHOSEN, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
+        os.environ.update(ENVIRONMENT, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
         platform = Platform(Settings())
         try:
             figures = measure(platform, bar)
@@ -63,26 +63,26 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
 def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
     """The figures of a platform that this starts."""
 
-    def step(*command: str) -> float:
+    def timed_command(*command: str) -> float:
         began = time.monotonic()
         duotempo(*command)
         bar.update()
         return time.monotonic() - began
 
-    step("up")
+    timed_command("up")
     folder = duotempo("data", "get", DATASET).splitlines()[-1]
-    step("ingest", folder)
-    step("retrain", "--wait")
-    step("promote", "1", "--force", "--why", "a benchmark")
-    figures = {"retrain_unchanged_s": step("retrain", "--wait")}
-    tell_news(platform)
-    step("retrain", "--wait")
+    timed_command("ingest", folder)
+    timed_command("retrain", "--wait")
+    timed_command("promote", "1", "--force", "--why", "a benchmark")
+    figures = {"retrain_unchanged_s": timed_command("retrain", "--wait")}
+    send_feedback(platform)
+    timed_command("retrain", "--wait")
     pass_gate(platform, "2")
     with calling(platform.addresses.serving_url, USERS) as seen:
-        step("promote", "2")
-        figures["rollback_s"] = until_answer("1", seen, lambda: duotempo("rollback"))
+        timed_command("promote", "2")
+        figures["rollback_s"] = seconds_until_answer("1", seen, lambda: duotempo("rollback"))
         bar.update()
-        figures["alias_to_canary_s"] = until_answer("2", seen, lambda: set_alias(platform, "2"))
+        figures["alias_to_canary_s"] = seconds_until_answer("2", seen, lambda: set_alias(platform, "2"))
         bar.update()
     figures |= {"requests": seen.total(), "requests_failed": seen.total() - seen["1"] - seen["2"]}
     return figures
@@ -105,7 +105,7 @@ def busiest(platform: Platform) -> list[dict[str, object]]:
     return list(users)
 
 
-def tell_news(platform: Platform) -> None:
+def send_feedback(platform: Platform) -> None:
     """Feedback on what the service shows, so that the next retraining finds something new."""
     with httpx.Client(base_url=platform.addresses.serving_url, timeout=30) as client:
         users = busiest(platform)
@@ -127,13 +127,13 @@ def set_alias(platform: Platform, version: str) -> None:
         MlflowClient(platform.addresses.mlflow_url).set_registered_model_alias(NAME, CHAMPION, version)
 
 
-def until_answer(version: str, seen: Counter[str], act: Callable[[], object]) -> float:
+def seconds_until_answer(version: str, seen: Counter[str], act: Callable[[], object]) -> float:
     """Seconds from the act to the next answer of the version. Raises BenchError when none comes."""
     began, before = time.monotonic(), seen[version]
     act()
     while seen[version] == before:
-        if time.monotonic() - began > LIMIT_SECONDS:
-            raise BenchError(f"version {version} did not answer within {LIMIT_SECONDS:.0f} s; seen were {dict(seen)}")
+        if time.monotonic() - began > TIMEOUT_SECONDS:
+            raise BenchError(f"version {version} did not answer within {TIMEOUT_SECONDS:.0f} s; seen were {dict(seen)}")
         time.sleep(PAUSE_SECONDS)
     return time.monotonic() - began
 
@@ -146,7 +146,7 @@ def report(figures: dict[str, float]) -> str:
         ],
         ["`duotempo rollback`, to the first answer of the version before", f"{figures['rollback_s']:.1f} s"],
         ["`duotempo retrain --wait` with nothing new", f"{figures['retrain_unchanged_s']:.1f} s"],
-        [f"requests during these, {CALLERS * A_SECOND} a second at most", f"{figures['requests']:,.0f}"],
+        [f"requests during these, {CALLERS * REQUESTS_PER_SECOND} a second at most", f"{figures['requests']:,.0f}"],
         ["of them failed", f"{figures['requests_failed']:.0f}"],
     ]
     return f"{provenance('deploy')}\n\n{table(['what', 'measured'], rows)}"

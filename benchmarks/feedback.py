@@ -21,8 +21,8 @@ from tqdm import tqdm
 from benchmarks.doc_tables import table, write_between
 from benchmarks.load import Load, apply_load
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, open_shop, service
-from benchmarks.synthetic_data import draw_bundle, item_ids, user_ids
+from benchmarks.services import DUOTEMPO, service, synthetic_shop
+from benchmarks.synthetic_data import item_ids, random_bundle, user_ids
 from components.ingestion.clean import clean_events
 from components.settings import EventSettings, Settings
 from components.store.rows import EventRow
@@ -40,7 +40,7 @@ ROUNDS = 3
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
-    with open_shop(draw_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (_, url):
+    with synthetic_shop(random_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (_, url):
         figures = measure(url)
     write_between(page, MARKER, report(figures))
     return figures
@@ -50,11 +50,11 @@ def measure(url: str) -> dict[str, float]:
     loads: list[Load] = []
     copied: list[float] = []
     with tqdm(total=2 * ROUNDS, desc="feedback") as bar, service(DUOTEMPO) as (port, _):
-        tell = partial(apply_load, port, connections=CONNECTIONS, timed=FEEDBACK)
+        send = partial(apply_load, port, connections=CONNECTIONS, timed=FEEDBACK)
         for number in range(ROUNDS):
-            tell(_requests(draw_batches(number, 0)), seconds=WARM_UP_SECONDS)
+            send(_requests(draw_batches(number, 0)), seconds=WARM_UP_SECONDS)
             batches = draw_batches(number, 1)
-            loads.append(tell(_requests(batches), seconds=SECONDS))
+            loads.append(send(_requests(batches), seconds=SECONDS))
             bar.update()
             copied.append(copy_rate(url, batches))
             bar.update()
@@ -71,23 +71,23 @@ def measure(url: str) -> dict[str, float]:
 def draw_batches(*seed: int) -> list[list[dict[str, object]]]:
     random = np.random.default_rng(seed)
     users, items = user_ids(USERS), item_ids(ITEMS)
-    who, what = random.integers(0, USERS, (BATCHES, BATCH)), random.integers(0, ITEMS, (BATCHES, BATCH))
+    user_rows, item_rows = random.integers(0, USERS, (BATCHES, BATCH)), random.integers(0, ITEMS, (BATCHES, BATCH))
     now = time.time()
     return [
         [
             {"event_id": uuid.uuid4().hex, "user_id": users[u], "item_id": items[i], "event": "click", "timestamp": now}
-            for u, i in zip(whom, them, strict=True)
+            for u, i in zip(row_users, row_items, strict=True)
         ]
-        for whom, them in zip(who, what, strict=True)
+        for row_users, row_items in zip(user_rows, item_rows, strict=True)
     ]
 
 
 def copy_rate(url: str, batches: Sequence[Sequence[dict[str, object]]]) -> float:
     """Rows a second of COPY, with a commit after each batch."""
     now = datetime.now(UTC)
-    known = set(item_ids(ITEMS))
+    item_set = set(item_ids(ITEMS))
     rows = [
-        clean_events(batch, source="feedback", settings=EventSettings(), known_items=known, now=now).rows
+        clean_events(batch, source="feedback", settings=EventSettings(), known_items=item_set, now=now).rows
         for batch in batches
     ]
     with psycopg.connect(url, autocommit=True) as connection:

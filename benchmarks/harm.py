@@ -19,33 +19,33 @@ from infra.processes.orphans import runs
 from infra.processes.supervisor import Supervisor
 
 SERVICES = ("postgres", "bento", "hook", "encoder", "address")
-KEEPERS = ("supervisord", "sentinel")
+SUPERVISORS = ("supervisord", "sentinel")
 BOTH, FROZEN = "supervisord and sentinel", "postgres, frozen"
-VICTIMS = (*SERVICES, *KEEPERS, BOTH, FROZEN)
-LIMIT_SECONDS = 120.0
-LOOK_SECONDS = 0.02
+VICTIMS = (*SERVICES, *SUPERVISORS, BOTH, FROZEN)
+TIMEOUT_SECONDS = 120.0
+POLL_SECONDS = 0.02
 
 
-def harm(platform: Platform, name: str, frozen_seconds: float) -> float:
+def inject_fault(platform: Platform, name: str, frozen_seconds: float) -> float:
     """Kills one of VICTIMS: the seconds until another process of it does its work. FROZEN: Postgres, from its thaw on.
 
     Both keepers at once are brought back by `up`, as a unit of the system's would.
     """
     if name == FROZEN:
         return freeze(platform, frozen_seconds)
-    names = KEEPERS if name == BOTH else (name,)
-    until(lambda: all(pid_of(platform, one) for one in names), f"{name} has no process")
-    victims = {one: psutil.Process(pid_of(platform, one)) for one in names}
+    names = SUPERVISORS if name == BOTH else (name,)
+    wait_until(lambda: all(pid_of(platform, service) for service in names), f"{name} has no process")
+    victims = {service: psutil.Process(pid_of(platform, service)) for service in names}
     for victim in victims.values():  # or the one would bring the other back between two kills
         victim.suspend()
     began = time.monotonic()
     for victim in victims.values():
         victim.kill()
-    until(lambda: not any(map(runs, victims.values())), f"{name} outlives a kill")
+    wait_until(lambda: not any(map(runs, victims.values())), f"{name} outlives a kill")
     if name == BOTH:
         platform.up(lambda stage: None)
-    for one, victim in victims.items():
-        until(partial(works, platform, one, victim.pid), f"{name} does not come back")
+    for service, victim in victims.items():
+        wait_until(partial(is_replaced, platform, service, victim.pid), f"{name} does not come back")
     return time.monotonic() - began
 
 
@@ -53,34 +53,34 @@ def freeze(platform: Platform, seconds: float) -> float:
     """Stops Postgres with all its processes for so long: the seconds from its thaw until it answers."""
     server = psutil.Process(pid_of(platform, "postgres"))
     for process in (server, *server.children()):
-        signalled(process, signal.SIGSTOP)
+        send_signal(process, signal.SIGSTOP)
     time.sleep(seconds)
     began = time.monotonic()
     for process in (*server.children(), server):
-        signalled(process, signal.SIGCONT)
-    until(lambda: answers(platform, "postgres"), "postgres does not answer after a thaw")
+        send_signal(process, signal.SIGCONT)
+    wait_until(lambda: answers(platform, "postgres"), "postgres does not answer after a thaw")
     return time.monotonic() - began
 
 
-def works(platform: Platform, name: str, killed: int) -> bool:
+def is_replaced(platform: Platform, name: str, killed: int) -> bool:
     """Whether another process than the killed one does."""
     return pid_of(platform, name) != killed and answers(platform, name)
 
 
-def signalled(process: psutil.Process, number: signal.Signals) -> None:
+def send_signal(process: psutil.Process, number: signal.Signals) -> None:
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
 
 
-def start_anew(platform: Platform, name: str) -> float:
+def restart(platform: Platform, name: str) -> float:
     """Ends a service in good order and starts it: the seconds from the start until it answers."""
     supervisor, program = Supervisor(platform.home), program_of(platform, name)
     supervisor.stop_program(program)
     began = time.monotonic()
     supervisor.start_program(program)
-    until(lambda: answers(platform, name), f"{name} does not start")
+    wait_until(lambda: answers(platform, name), f"{name} does not start")
     return time.monotonic() - began
 
 
@@ -107,14 +107,14 @@ def answers(platform: Platform, name: str) -> bool:
         case "hook":
             return health.http(f"{at.hook_url}/livez")
         case "encoder":
-            return encodes(platform)
+            return encoder_answers(platform)
         case "address":
-            return pid_of(platform, name) != 0 and hands_over(platform)
+            return pid_of(platform, name) != 0 and hands_over_socket(platform)
         case _:
             return pid_of(platform, name) != 0
 
 
-def encodes(platform: Platform) -> bool:
+def encoder_answers(platform: Platform) -> bool:
     engine = make_engine(platform.database_url)
     try:
         with engine.connect() as connection:
@@ -125,15 +125,15 @@ def encodes(platform: Platform) -> bool:
         engine.dispose()
 
 
-def hands_over(platform: Platform) -> bool:
+def hands_over_socket(platform: Platform) -> bool:
     os.close(take_socket(platform.home))
     return True
 
 
-def until(holds: Callable[[], object], problem: str) -> None:
+def wait_until(holds: Callable[[], object], problem: str) -> None:
     """Raises BenchError when it does not come true in time."""
-    end = time.monotonic() + LIMIT_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
         if time.monotonic() > end:
-            raise BenchError(f"{problem} within {LIMIT_SECONDS:.0f} s")
-        time.sleep(LOOK_SECONDS)
+            raise BenchError(f"{problem} within {TIMEOUT_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)

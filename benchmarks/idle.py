@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from tqdm import trange
 
-from benchmarks.chaos import shop_platform
+from benchmarks.chaos import synthetic_platform
 from benchmarks.doc_tables import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.settings import Settings
@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "performance.md"
 MARKER = "idle"
 SETTLE_SECONDS, SECONDS = 60, 180
 """Waited for what a start still has to do, then measured for."""
-KEEPER = "supervisord"
+SUPERVISOR = "supervisord"
 
 Usage = dict[str, tuple[float, float]]
 """CPU seconds since the start and bytes, by program."""
@@ -29,7 +29,7 @@ Usage = dict[str, tuple[float, float]]
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises PlatformError if the platform does not start."""
-    with shop_platform(settings) as platform:
+    with synthetic_platform(settings) as platform:
         figures = measure(platform.home.id)
     write_between(page, MARKER, report(figures))
     return figures
@@ -43,10 +43,10 @@ def measure(home_id: str) -> dict[str, float]:
     for _ in trange(SECONDS, desc="idle"):
         time.sleep(1)
     after, seconds = usage(home_id), time.monotonic() - began
-    figures: dict[str, float] = {"processes": len(of_platform(home_id))}
-    for program, (cpu, held) in sorted(after.items(), key=lambda entry: -entry[1][0] + before[entry[0]][0]):
+    figures: dict[str, float] = {"processes": len(platform_processes(home_id))}
+    for program, (cpu, memory) in sorted(after.items(), key=lambda entry: -entry[1][0] + before[entry[0]][0]):
         figures[f"{program}_core"] = (cpu - before[program][0]) / seconds
-        figures[f"{program}_mb"] = held / 1e6
+        figures[f"{program}_mb"] = memory / 1e6
     for unit in ("core", "mb"):
         figures[f"total_{unit}"] = sum(value for name, value in figures.items() if name.endswith(f"_{unit}"))
     return figures
@@ -55,25 +55,25 @@ def measure(home_id: str) -> dict[str, float]:
 def usage(home_id: str) -> Usage:
     """Of all processes of the platform, those included that have ended and whose parent belongs to it."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for process, program in of_platform(home_id).items():
+    for process, program in platform_processes(home_id).items():
         try:
             with process.oneshot():
                 sums[program][0] += sum(process.cpu_times()[:4])
                 sums[program][1] += process.memory_full_info().pss
         except psutil.NoSuchProcess:
             continue
-    return {program: (cpu, held) for program, (cpu, held) in sums.items()}
+    return {program: (cpu, memory) for program, (cpu, memory) in sums.items()}
 
 
-def of_platform(home_id: str) -> dict[psutil.Process, str]:
+def platform_processes(home_id: str) -> dict[psutil.Process, str]:
     """The platform's processes, and the program that each belongs to."""
-    found: dict[psutil.Process, str] = {}
+    programs: dict[psutil.Process, str] = {}
     for process in tagged(home_id):
-        program = environment_of(process).get(PROGRAM, KEEPER)
-        found[process] = program.split("-")[0] if program.startswith("bento") else program
+        program = environment_of(process).get(PROGRAM, SUPERVISOR)
+        programs[process] = program.split("-")[0] if program.startswith("bento") else program
         if program == "postgres":  # its children have no environment that could be read
-            found |= dict.fromkeys(process.children(recursive=True), program)
-    return found
+            programs |= dict.fromkeys(process.children(recursive=True), program)
+    return programs
 
 
 def report(figures: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import httpx
 
-CALLERS, A_SECOND = 5, 10
+CALLERS, REQUESTS_PER_SECOND = 5, 10
 """Callers, and what each of them asks a second."""
 
 
@@ -17,24 +17,24 @@ def calling(url: str, users: Sequence[str]) -> Iterator[Counter[str]]:
     """Callers that keep their connections and never try twice, each for its part of the `users` in turn, at least one
     a caller; counts answers of /recommend by model version, or what went wrong."""
     seen: Counter[str] = Counter()
-    over = Event()
+    stop = Event()
 
-    def call(number: int) -> None:
-        asked = cycle(users[number::CALLERS])
+    def send_requests(number: int) -> None:
+        user_ids = cycle(users[number::CALLERS])
         with httpx.Client(base_url=url, timeout=30) as client:
-            while not over.wait(1 / A_SECOND):
+            while not stop.wait(1 / REQUESTS_PER_SECOND):
                 try:
-                    answer = client.post("/recommend", json={"user_id": next(asked), "k": 3})
+                    answer = client.post("/recommend", json={"user_id": next(user_ids), "k": 3})
                     seen[answer.json()["model_version"] if answer.is_success else f"status {answer.status_code}"] += 1
                 except httpx.HTTPError as error:
                     seen[repr(error)] += 1
 
-    threads = [Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    threads = [Thread(target=send_requests, args=(number,)) for number in range(CALLERS)]
     for thread in threads:
         thread.start()
     try:
         yield seen
     finally:
-        over.set()
+        stop.set()
         for thread in threads:
             thread.join()

@@ -32,7 +32,7 @@ class Constant:
     async def recommend(self, user_id: str, k: int) -> dict:
         return {"request_id": "0" * 32, "model_version": "1", "items": ITEMS}
 """
-LOADED = "import time, psutil; began = time.perf_counter(); import {module}; print(time.perf_counter() - began,\
+IMPORT_SCRIPT = "import time, psutil; began = time.perf_counter(); import {module}; print(time.perf_counter() - began,\
  psutil.Process().memory_full_info().uss)"
 
 
@@ -46,21 +46,21 @@ def run(_: Settings, page: Path = PAGE) -> dict[str, float]:
     )
     figures: dict[str, float] = json.loads(done.stdout)
     for name, module in (("own_rows", "components.arrays.sparse"), ("scipy", "scipy.sparse")):
-        figures |= dict(zip((f"{name}_s", f"{name}_mb"), loaded(module), strict=True))
-    figures |= answers()
+        figures |= dict(zip((f"{name}_s", f"{name}_mb"), import_cost(module), strict=True))
+    figures |= request_rates()
     write_between(page, MARKER, report(figures))
     return figures
 
 
-def loaded(module: str) -> tuple[float, float]:
+def import_cost(module: str) -> tuple[float, float]:
     """Seconds and MB that a module takes to load in a process of its own, the best of several."""
-    command = [sys.executable, "-c", f"import numpy; {LOADED.format(module=module)}"]
+    command = [sys.executable, "-c", f"import numpy; {IMPORT_SCRIPT.format(module=module)}"]
     runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2 * ROUNDS)]
-    seconds, held = zip(*(map(float, one.stdout.split()) for one in runs), strict=True)
-    return min(seconds), min(held) / 1e6
+    seconds, memory = zip(*(map(float, run.stdout.split()) for run in runs), strict=True)
+    return min(seconds), min(memory) / 1e6
 
 
-def answers() -> dict[str, float]:
+def request_rates() -> dict[str, float]:
     """Requests a second of a service that answers a constant: as it is, in one write, and by BentoML's own app."""
     best: dict[str, Load] = {}
     with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
@@ -77,7 +77,7 @@ def answers() -> dict[str, float]:
                     load = apply_load(port, REQUESTS, connections=CONNECTIONS, seconds=SECONDS)
                 if load.failed:
                     raise BenchError(f"{load.failed} of {load.done} requests to {command[-1]} failed")
-                best[name] = max(best.get(name, load), load, key=lambda one: one.rate)
+                best[name] = max(best.get(name, load), load, key=lambda load: load.rate)
     return {f"{name}_rps": load.rate for name, load in best.items()}
 
 

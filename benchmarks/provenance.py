@@ -26,15 +26,17 @@ def sentence(command: str) -> str:
 def commit() -> str:
     """The commit of the checkout, with `-dirty` where files other than its documents, which hold the tables, differ
     from it; `none` outside of a checkout."""
-    named = _git("describe", "--always", "--abbrev=12", "--exclude=*")
-    if named is None:
+    description = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+    if description is None:
         return "none"
-    return f"{named}-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs") else named
+    return (
+        f"{description}-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs") else description
+    )
 
 
-def _git(*asked: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     """What git says of the checkout; None where it cannot."""
-    answer = subprocess.run(["git", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.result_cache import Cell, cells, pooled, seeded
+from benchmarks.result_cache import CachedResult, cached_results, pooled, with_seeds
 from components.datasets.named import get
 from components.datasets.sources import DatasetError
 from components.evaluation.offline import DEFAULT_MODELS, PEERS, PRODUCT
@@ -34,7 +34,7 @@ DATASETS = {
     "movielens-latest-small": Plan(("loo", "rolling")),
     "amazon-beauty-2014": Plan(("loo", "temporal", "rolling")),
 }
-Results = dict[tuple[str, str], dict[str, list[Cell]]]
+Results = dict[tuple[str, str], dict[str, list[CachedResult]]]
 """By dataset and split, then by model: a cell a seed."""
 
 
@@ -43,29 +43,29 @@ def run(settings: Settings, *, dataset: str | None = None, page: Path = PAGE) ->
 
     dataset: this one alone. Raises BenchError for an unknown dataset, or when none is at hand.
     """
-    chosen = choose(dataset)
-    folders = {name: folder for name in chosen if (folder := at_hand(name, settings))}
+    chosen = choose_datasets(dataset)
+    folders = {name: folder for name in chosen if (folder := find_dataset(name, settings))}
     if not folders:
         raise BenchError(f"none of {', '.join(chosen)} is at hand: put a dataset folder into DUOTEMPO_DATA_DIR")
     results: Results = {
-        (name, split): measure(folder, split, seeded(settings, DATASETS[name].seeds))
+        (name, split): measure(folder, split, with_seeds(settings, DATASETS[name].seeds))
         for name, folder in folders.items()
         for split in DATASETS[name].splits
     }
     command = "quality" if dataset is None else f"quality --only {dataset}"
-    absent = [name for name in chosen if name not in folders]
-    write_between(page, MARKER, report(results, absent, command, settings.evaluation))
+    missing = [name for name in chosen if name not in folders]
+    write_between(page, MARKER, report(results, missing, command, settings.evaluation))
     return figures(results, settings.evaluation.k)
 
 
-def choose(dataset: str | None) -> list[str]:
+def choose_datasets(dataset: str | None) -> list[str]:
     """The names of the datasets to judge."""
     if dataset is not None and dataset not in DATASETS:
         raise BenchError(f"--only {dataset!r} is none of {', '.join(DATASETS)}")
     return [dataset] if dataset else list(DATASETS)
 
 
-def at_hand(name: str, settings: Settings) -> Path | None:
+def find_dataset(name: str, settings: Settings) -> Path | None:
     """The dataset's folder; None, and a warning that says why, when it cannot be had."""
     try:
         return get(name, settings)
@@ -74,24 +74,24 @@ def at_hand(name: str, settings: Settings) -> Path | None:
         return None
 
 
-def measure(folder: Path, split: str, seeds: Sequence[Settings]) -> dict[str, list[Cell]]:
+def measure(folder: Path, split: str, seeds: Sequence[Settings]) -> dict[str, list[CachedResult]]:
     """A cell a seed by model; the peers do not know rolling."""
     models = DEFAULT_MODELS if split == "rolling" else (*DEFAULT_MODELS, *PEERS)
-    runs = [cells(folder, split, models, settings) for settings in seeds]
+    runs = [cached_results(folder, split, models, settings) for settings in seeds]
     return {model: [run[model] for run in runs] for model in models}
 
 
-def report(results: Results, absent: Sequence[str], command: str, settings: EvaluationSettings) -> str:
+def report(results: Results, missing: Sequence[str], command: str, settings: EvaluationSettings) -> str:
     """The whole text between the markers."""
     parts = [provenance(command)]
-    if absent:
-        parts.append(f"Left out, as they were not at hand: {', '.join(absent)}.")
+    if missing:
+        parts.append(f"Left out, as they were not at hand: {', '.join(missing)}.")
     for (dataset, split), models in results.items():
         parts.append(section(dataset, split, models, settings))
     return "\n\n".join(parts)
 
 
-def section(dataset: str, split: str, models: dict[str, list[Cell]], settings: EvaluationSettings) -> str:
+def section(dataset: str, split: str, models: dict[str, list[CachedResult]], settings: EvaluationSettings) -> str:
     """The heading and the table of one dataset under one split."""
     first = next(iter(models.values()))
     seeds = f"mean of {len(first)} seeds" if len(first) > 1 else "one seed"
@@ -103,11 +103,11 @@ def section(dataset: str, split: str, models: dict[str, list[Cell]], settings: E
     rows = [
         [
             model,
-            *(bounded(runs, metric, settings) for metric in ("ndcg", "hr")),
+            *(with_interval(runs, metric, settings) for metric in ("ndcg", "hr")),
             mean(runs, f"coverage@{k}", 0),
             mean(runs, f"novelty@{k}", 2),
             mean(runs, f"diversity@{k}", 3),
-            cold(model, runs, k),
+            cold_item_ndcg(model, runs, k),
             mean(runs, "fit_s", 1),
             mean(runs, "rank_s", 1),
         ]
@@ -117,7 +117,7 @@ def section(dataset: str, split: str, models: dict[str, list[Cell]], settings: E
     return f"{title}\n\n{table(header, rows)}\n\n{beside_best_peer(models, k)}"
 
 
-def beside_best_peer(models: dict[str, list[Cell]], k: int) -> str:
+def beside_best_peer(models: dict[str, list[CachedResult]], k: int) -> str:
     """The product's NDCG as a multiple of that of the model which comes next by NDCG, and the coverage of both."""
 
     def average(model: str, figure: str) -> float:
@@ -125,32 +125,32 @@ def beside_best_peer(models: dict[str, list[Cell]], k: int) -> str:
 
     best = max((model for model in models if model != PRODUCT), key=lambda model: average(model, f"ndcg@{k}"))
     ratio = average(PRODUCT, f"ndcg@{k}") / average(best, f"ndcg@{k}")
-    covered, by_best = (average(model, f"coverage@{k}") for model in (PRODUCT, best))
+    product_coverage, best_coverage = (average(model, f"coverage@{k}") for model in (PRODUCT, best))
     return (
         f"NDCG@{k} of {PRODUCT}: {ratio:.2f} times that of the best other, {best}; "
-        f"items covered: {covered:,.0f} against {by_best:,.0f}."
+        f"items covered: {product_coverage:,.0f} against {best_coverage:,.0f}."
     )
 
 
-def bounded(runs: Sequence[Cell], metric: str, settings: EvaluationSettings) -> str:
+def with_interval(runs: Sequence[CachedResult], metric: str, settings: EvaluationSettings) -> str:
     """`ndcg` or `hr` with its 95 % interval."""
-    reached = pooled(runs, metric, settings)
-    return f"{reached.mean:.4f} [{reached.low:.4f}, {reached.high:.4f}]"
+    score = pooled(runs, metric, settings)
+    return f"{score.mean:.4f} [{score.low:.4f}, {score.high:.4f}]"
 
 
-def mean(runs: Sequence[Cell], figure: str, digits: int) -> str:
+def mean(runs: Sequence[CachedResult], figure: str, digits: int) -> str:
     """Mean of a figure over the seeds; a dash where it cannot be measured."""
     values = [run.figures[figure] for run in runs]
     return "-" if None in values else f"{np.mean(values):,.{digits}f}"
 
 
-def cold(model: str, runs: Sequence[Cell], k: int) -> str:
+def cold_item_ndcg(model: str, runs: Sequence[CachedResult], k: int) -> str:
     """NDCG on the targets whose item has no training event, and how many they are; a dash where there is none."""
     parts = [run.slices["cold items"] for run in runs if "cold items" in run.slices]
     if not parts:
         return "-"
-    reached = np.mean([part["models"][model][f"ndcg@{k}"] for part in parts])
-    return f"{reached:.4f} ({np.mean([part['targets'] for part in parts]):.0f})"
+    score = np.mean([part["models"][model][f"ndcg@{k}"] for part in parts])
+    return f"{score:.4f} ({np.mean([part['targets'] for part in parts]):.0f})"
 
 
 def figures(results: Results, k: int) -> dict[str, float]:

@@ -23,9 +23,9 @@ from components.evaluation.results import ModelResult
 from components.fusion.fusions import make_fusion
 from components.settings import EvaluationSettings, Settings
 
-CODE = ("fusion", "ranking", "interests", "embedding", "evaluation")
+FINGERPRINTED_PACKAGES = ("fusion", "ranking", "interests", "embedding", "evaluation")
 """Rooms of components whose source shapes a figure."""
-PLACES = {
+IGNORED_SETTINGS = {
     "preset", "home", "cache", "data_dir", "database_url", "ray_address", "log_level",
     "validation", "monitoring", "deploy", "retention", "platform", "security", "privacy",
 }  # fmt: skip
@@ -33,7 +33,7 @@ PLACES = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class CachedResult:
     """What one model reached with one seed.
 
     figures: its summary, such as `ndcg@10`; slices: {slice: {"targets", "models"}}; ndcg, hr: (T,), one a target;
@@ -47,21 +47,21 @@ class Cell:
     users: np.ndarray
 
 
-def cells(folder: Path, split: str, models: Sequence[str], settings: Settings) -> dict[str, Cell]:
+def cached_results(folder: Path, split: str, models: Sequence[str], settings: Settings) -> dict[str, CachedResult]:
     """The cells of `models` by name; those that are not kept yet are trained, one after the other, and kept.
 
     settings: with the seed of the cells. Raises DatasetError or EvaluationError, see `OfflineEvaluation`.
     """
-    files = {model: cell_file(folder, split, model, settings) for model in models}
+    files = {model: result_file(folder, split, model, settings) for model in models}
     missing = [model for model in models if not files[model].is_file()]
     if missing:
         evaluation = OfflineEvaluation(read_folder(folder), split, settings, show_progress=True)
         for model in missing:
-            keep(files[model], evaluation, evaluation.result(model))
-    return {model: read_cell(file, model) for model, file in files.items()}
+            write_result(files[model], evaluation, evaluation.result(model))
+    return {model: read_result(file, model) for model, file in files.items()}
 
 
-def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+def with_changes(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     """The settings with other values by dotted name, such as {"fusion.kind": "long"}.
 
     Raises pydantic's ValidationError for a name or a value that the settings do not know.
@@ -74,13 +74,13 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def seeded(settings: Settings, seeds: int) -> list[Settings]:
+def with_seeds(settings: Settings, seeds: int) -> list[Settings]:
     """The settings with each of so many seeds, from the settings' own one on."""
     first = settings.fusion.seed
-    return [changed(settings, {"fusion.seed": seed}) for seed in range(first, first + seeds)]
+    return [with_changes(settings, {"fusion.seed": seed}) for seed in range(first, first + seeds)]
 
 
-def pooled(seeds: Sequence[Cell], metric: str, settings: EvaluationSettings) -> Interval:
+def pooled(seeds: Sequence[CachedResult], metric: str, settings: EvaluationSettings) -> Interval:
     """Mean of `ndcg` or `hr` over the targets of all seeds, with bounds by bootstrap over users: the targets of a user
     stay together, whichever seed they are of."""
     values = np.concatenate([getattr(cell, metric) for cell in seeds])
@@ -89,7 +89,7 @@ def pooled(seeds: Sequence[Cell], metric: str, settings: EvaluationSettings) -> 
 
 
 def pooled_difference(
-    seeds: Sequence[Cell], others: Sequence[Cell], metric: str, settings: EvaluationSettings
+    seeds: Sequence[CachedResult], others: Sequence[CachedResult], metric: str, settings: EvaluationSettings
 ) -> Interval:
     """Mean of `ndcg` or `hr` of `seeds` less that of `others`, on the same targets: the paired comparison."""
     a, b = (np.concatenate([getattr(cell, metric) for cell in side]) for side in (seeds, others))
@@ -97,7 +97,7 @@ def pooled_difference(
     return difference_interval(a, b, users, settings.bootstrap, seed=0)
 
 
-def keep(file: Path, evaluation: OfflineEvaluation, result: ModelResult) -> None:
+def write_result(file: Path, evaluation: OfflineEvaluation, result: ModelResult) -> None:
     """Writes a cell; its JSON comes last and at once, so that a killed run leaves no half of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     users = evaluation.users.astype(str)
@@ -106,16 +106,16 @@ def keep(file: Path, evaluation: OfflineEvaluation, result: ModelResult) -> None
         part.write_text(json.dumps(evaluation.figures([result]), indent=1), encoding="utf-8")
 
 
-def read_cell(file: Path, model: str) -> Cell:
-    """A cell that `keep` wrote."""
-    written = json.loads(file.read_text(encoding="utf-8"))
+def read_result(file: Path, model: str) -> CachedResult:
+    """A cell that `write_result` wrote."""
+    summary = json.loads(file.read_text(encoding="utf-8"))
     with np.load(file.with_suffix(".npz")) as arrays:
-        return Cell(
-            written["models"][model], written["slices"], ndcg=arrays["ndcg"], hr=arrays["hr"], users=arrays["users"]
+        return CachedResult(
+            summary["models"][model], summary["slices"], ndcg=arrays["ndcg"], hr=arrays["hr"], users=arrays["users"]
         )
 
 
-def cell_file(folder: Path, split: str, model: str, settings: Settings) -> Path:
+def result_file(folder: Path, split: str, model: str, settings: Settings) -> Path:
     """Where a cell is kept: its name ends with a fingerprint of all that shapes its figures."""
     name = f"{folder.name}-{split}-{model}-{settings.fusion.seed}-{fingerprint(folder, split, model, settings)[:16]}"
     return settings.cache / "bench" / f"{name}.json"
@@ -126,12 +126,12 @@ def fingerprint(folder: Path, split: str, model: str, settings: Settings) -> str
 
     Raises UnknownFusion when there is no such fusion.
     """
-    shaping = settings.model_dump(mode="json", exclude=PLACES)
-    digest = hashlib.sha256(json.dumps([split, model, shaping], sort_keys=True).encode())
+    relevant_settings = settings.model_dump(mode="json", exclude=IGNORED_SETTINGS)
+    digest = hashlib.sha256(json.dumps([split, model, relevant_settings], sort_keys=True).encode())
     for name in (EVENT_FILE, ITEM_FILE, DESCRIPTION_FILE):
         if (folder / name).is_file():
             digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    for room in CODE:
+    for room in FINGERPRINTED_PACKAGES:
         for source in sorted((Path(components.__file__).parent / room).glob("*.py")):
             digest.update(hashlib.sha256(source.read_bytes()).digest())
     if model not in (*BASELINES, *PEERS):

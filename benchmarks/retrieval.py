@@ -15,7 +15,7 @@ from benchmarks.catalogues import clustered_bundle, visitors
 from benchmarks.doc_tables import table, write_between
 from benchmarks.load import apply_load
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, memory, open_shop, service
+from benchmarks.services import DUOTEMPO, service, synthetic_shop, worker_memory
 from benchmarks.synthetic_data import user_ids
 from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, with_indexes
@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "performance.md"
 MARKER = "retrieval"
 SIZES = {"small": 10_000, "large": 1_000_000}
 USERS, EVENTS = 2_000, 40
-JUDGED = 200
+EVALUATED_USERS = 200
 """Users whose best ten are compared with those of all items scored."""
 K = 10
 
@@ -41,7 +41,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
             bundle = with_indexes(clustered_bundle(size), settings.ranking.exact_below)
             figures |= {f"{name}_{what}": value for what, value in recall(bundle, settings).items()}
             bar.update()
-            figures |= {f"{name}_{what}": value for what, value in answers(bundle, settings).items()}
+            figures |= {f"{name}_{what}": value for what, value in serving_figures(bundle, settings).items()}
             bar.update()
     write_between(page, MARKER, report(figures))
     return figures
@@ -50,29 +50,29 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
 def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
     """The share of the best ten that is found, by strategy."""
     scorer = Scorer(bundle)
-    candidates, wanted = Candidates(bundle, settings.ranking.exact_below), MostWanted(scorer)
-    found: dict[str, list[float]] = {strategy: [] for strategy in PARTS}
-    for state in visitors(bundle, JUDGED):
+    candidates, popular = Candidates(bundle, settings.ranking.exact_below), MostWanted(scorer)
+    recalls: dict[str, list[float]] = {strategy: [] for strategy in PARTS}
+    for state in visitors(bundle, EVALUATED_USERS):
         unseen = np.ones(bundle.items.num_rows, dtype=bool)
         unseen[state.items] = False
         rows = np.flatnonzero(unseen)
         for strategy in PARTS:
             query = scorer.query([state], strategy)
             best = rows[best_first(scorer.total(query)[0, rows], K)]
-            given, _ = next(candidates.batches(UserQuestion(scorer, query, wanted), unseen, K))
-            found[strategy].append(float(np.isin(best, given).mean()))
-    return {f"recall_{strategy}": float(np.mean(shares)) for strategy, shares in found.items()}
+            returned, _ = next(candidates.batches(UserQuestion(scorer, query, popular), unseen, K))
+            recalls[strategy].append(float(np.isin(best, returned).mean()))
+    return {f"recall_{strategy}": float(np.mean(shares)) for strategy, shares in recalls.items()}
 
 
-def answers(bundle: Bundle, settings: Settings) -> dict[str, float]:
+def serving_figures(bundle: Bundle, settings: Settings) -> dict[str, float]:
     """Seconds and bytes of a service that answers each user once."""
-    named = replace(bundle, manifest=bundle.manifest | {"model_version": "1"})
-    with open_shop(named, settings, users=USERS, events=EVENTS):
+    served = replace(bundle, manifest=bundle.manifest | {"model_version": "1"})
+    with synthetic_shop(served, settings, users=USERS, events=EVENTS):
         requests = [("/recommend", json.dumps({"user_id": user, "k": K})) for user in user_ids(USERS)]
         with service(DUOTEMPO) as (port, seconds):
             apply_load(port, requests[: USERS // 2], connections=1, seconds=3, rate=USERS / 2 / 3)
             load = apply_load(port, requests[USERS // 2 :], connections=1, seconds=5, rate=USERS / 2 / 5)
-            used = memory()
+            used = worker_memory()
         return {
             "p50_ms": 1000 * load.p50, "p99_ms": 1000 * load.p99, "failed": load.failed,
             "memory_gb": used / 1e9, "start_s": seconds,
@@ -94,5 +94,8 @@ def report(figures: dict[str, float]) -> str:
         row("failed", "failed requests"),
     ]
     header = ["what", *(f"{size:,} items" for size in SIZES.values()), "ratio"]
-    note = f"128 dimensions; {USERS:,} users with {EVENTS} events each; recall over {JUDGED} users; one connection."
+    note = (
+        f"128 dimensions; {USERS:,} users with {EVENTS} events each; recall over {EVALUATED_USERS} users; "
+        "one connection."
+    )
     return f"{provenance('retrieval')} {note}\n\n{table(header, rows)}"

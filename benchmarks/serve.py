@@ -16,8 +16,8 @@ from tqdm import tqdm
 from benchmarks.doc_tables import table, write_between
 from benchmarks.load import Load, apply_load
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import BENTO, DUOTEMPO, UVICORN, open_shop, service
-from benchmarks.synthetic_data import draw_bundle, item_ids, user_ids, zipf_draws
+from benchmarks.services import BENTO, DUOTEMPO, UVICORN, service, synthetic_shop
+from benchmarks.synthetic_data import item_ids, random_bundle, user_ids, zipf_sample
 from components.settings import Settings
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -41,20 +41,20 @@ class Empty:
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
-    with open_shop(draw_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (place, _):
-        figures = measure(place)
+    with synthetic_shop(random_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (folder, _):
+        figures = measure(folder)
     write_between(page, MARKER, report(figures))
     return figures
 
 
-def measure(place: Path) -> dict[str, float]:
-    (place / "empty.py").write_text(EMPTY, encoding="utf-8")
+def measure(folder: Path) -> dict[str, float]:
+    (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
     commands = {
         "constant": (*UVICORN, "{port}", "benchmarks.peers.constant:app"),
         "plain": (*UVICORN, "{port}", "benchmarks.peers.plain:app"),
         "duotempo": DUOTEMPO,
     }
-    empty = (*BENTO, "{port}", "empty:Empty", "--working-dir", str(place))
+    empty = (*BENTO, "{port}", "empty:Empty", "--working-dir", str(folder))
     figures: dict[str, float] = {}
     with tqdm(total=ROUNDS * (len(commands) + 2) + 2, desc="serve") as bar:
         best: dict[str, Load] = {}
@@ -64,7 +64,7 @@ def measure(place: Path) -> dict[str, float]:
                 with service(command) as (port, _):
                     apply_load(port, draw_requests(number, 0), connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
                     load = apply_load(port, draw_requests(number, 1), connections=CONNECTIONS, seconds=SECONDS)
-                best[name] = max(best.get(name, load), load, key=lambda one: one.rate)
+                best[name] = max(best.get(name, load), load, key=lambda load: load.rate)
                 figures[f"{name}_failed"] = figures.get(f"{name}_failed", 0) + load.failed
                 bar.update()
             for name, command in (("duotempo", commands["duotempo"]), ("empty", empty)):
@@ -82,8 +82,8 @@ def measure(place: Path) -> dict[str, float]:
                     )
                     for number in range(1, ROUNDS + 1)
                 ]  # fmt: skip
-            half = min(paced, key=lambda one: one.p99)
-            figures[f"{name}_failed"] += sum(one.failed for one in paced)
+            half = min(paced, key=lambda load: load.p99)
+            figures[f"{name}_failed"] += sum(load.failed for load in paced)
             figures |= {f"{name}_half_p50_ms": 1000 * half.p50, f"{name}_half_p99_ms": 1000 * half.p99}
             bar.update()
     figures |= {f"{name}_start_s": min(seconds) for name, seconds in starts.items()}
@@ -94,14 +94,14 @@ def draw_requests(*seed: int) -> list[tuple[str, str]]:
     """(path, body) of requests, feedback with ids of its own."""
     random = np.random.default_rng([*seed, int(time.time())])
     users, items = user_ids(USERS), item_ids(ITEMS)
-    who, what = zipf_draws(random, USERS, REQUESTS), zipf_draws(random, ITEMS, REQUESTS)
-    tells = random.random(REQUESTS) < 0.1
+    user_rows, item_rows = zipf_sample(random, USERS, REQUESTS), zipf_sample(random, ITEMS, REQUESTS)
+    is_feedback = random.random(REQUESTS) < 0.1
     requests: list[tuple[str, str]] = []
     for number in range(REQUESTS):
-        user = users[who[number]]
-        if tells[number]:
+        user = users[user_rows[number]]
+        if is_feedback[number]:
             event_id = f"{random.integers(2**62)}-{number}"
-            event = {"event_id": event_id, "user_id": user, "item_id": items[what[number]], "event": "click"}
+            event = {"event_id": event_id, "user_id": user, "item_id": items[item_rows[number]], "event": "click"}
             requests.append(("/feedback", json.dumps({"events": [event]})))
         else:
             requests.append(("/recommend", json.dumps({"user_id": user, "k": 10})))

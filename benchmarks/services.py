@@ -15,13 +15,13 @@ import psutil
 from benchmarks.database import temporary_database
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT
-from benchmarks.synthetic_data import write_shop
+from benchmarks.synthetic_data import write_synthetic_shop
 from components.bundle.bundle import Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
 from infra.home.places import ELSEWHERE, choose_port
 
-START_SECONDS, END_SECONDS = 120.0, 15.0
+START_SECONDS, STOP_SECONDS = 120.0, 15.0
 UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",
            "--log-level", "error", "--port")  # fmt: skip
 BENTO = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
@@ -30,18 +30,18 @@ WORKER = "_bentoml_impl.worker"
 
 
 @contextmanager
-def open_shop(bundle: Bundle, settings: Settings, *, users: int, events: int) -> Iterator[tuple[Path, str]]:
+def synthetic_shop(bundle: Bundle, settings: Settings, *, users: int, events: int) -> Iterator[tuple[Path, str]]:
     """A folder with the bundle and a database with its shop, (folder, URL): services that start meanwhile answer of
     both."""
-    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
-        place, engine = Path(folder), make_engine(url)
-        write_shop(place / "bundles" / "1", bundle, engine, settings, users=users, events=events)
+    with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as name:
+        folder, engine = Path(name), make_engine(url)
+        write_synthetic_shop(folder / "bundles" / "1", bundle, engine, settings, users=users, events=events)
         engine.dispose()
         os.environ.update(
-            DUOTEMPO_BUNDLES=str(place / "bundles"), DUOTEMPO_DATABASE_URL=url, DUOTEMPO_HOME=str(place / "home"),
-            BENTOML_HOME=str(place / "bentoml"), BENTOML_DO_NOT_TRACK="True", OMP_NUM_THREADS="1",
+            DUOTEMPO_BUNDLES=str(folder / "bundles"), DUOTEMPO_DATABASE_URL=url, DUOTEMPO_HOME=str(folder / "home"),
+            BENTOML_HOME=str(folder / "bentoml"), BENTOML_DO_NOT_TRACK="True", OMP_NUM_THREADS="1",
         )  # fmt: skip
-        yield place, url
+        yield folder, url
 
 
 @contextmanager
@@ -63,14 +63,14 @@ def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
                 time.sleep(0.02)
             yield port, time.monotonic() - began
         finally:
-            _end(psutil.Process(process.pid))
+            _terminate(psutil.Process(process.pid))
 
 
-def _end(service: psutil.Process) -> None:
+def _terminate(service: psutil.Process) -> None:
     """With its workers, which have sessions of their own."""
     family = [service, *service.children(recursive=True)]
     service.terminate()
-    _, left = psutil.wait_procs(family, END_SECONDS)
+    _, left = psutil.wait_procs(family, STOP_SECONDS)
     for process in left:
         process.kill()
     psutil.wait_procs(left)
@@ -83,7 +83,7 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def memory() -> int:
+def worker_memory() -> int:
     """Resident bytes of the worker of the service that this process has started, mapped files included."""
-    workers = (one for one in psutil.Process().children(recursive=True) if WORKER in " ".join(one.cmdline()))
+    workers = (child for child in psutil.Process().children(recursive=True) if WORKER in " ".join(child.cmdline()))
     return max(int(worker.memory_info().rss) for worker in workers)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from benchmarks.doc_tables import table, write_between
 from benchmarks.load import apply_load
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.services import DUOTEMPO, memory, open_shop, service
-from benchmarks.synthetic_data import draw_bundle, item_ids, zipf_draws
+from benchmarks.services import DUOTEMPO, service, synthetic_shop, worker_memory
+from benchmarks.synthetic_data import item_ids, random_bundle, zipf_sample
 from components.settings import Settings
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -23,13 +23,13 @@ ITEMS, USERS, EVENTS = 10_000, 1_000, 40
 VISITORS = 100_000
 REQUESTS, PART_SECONDS = 180_000, 10.0
 CONNECTIONS = 16
-SETTLED = 0.4
+SETTLED_SHARE = 0.4
 """Share of the requests after which memory is compared: caches are full by then."""
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
     """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
-    with open_shop(draw_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS):
+    with synthetic_shop(random_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS):
         figures = measure()
     write_between(page, MARKER, report(figures))
     return figures
@@ -42,9 +42,9 @@ def measure() -> dict[str, float]:
         while done < REQUESTS:
             load = apply_load(port, draw_requests(part), connections=CONNECTIONS, seconds=PART_SECONDS)
             done, failed, part = done + load.done, failed + load.failed, part + 1
-            sizes.append((done, memory()))
+            sizes.append((done, worker_memory()))
             bar.update(min(load.done, bar.total - bar.n))
-    settled = next(size for at, size in sizes if at >= SETTLED * REQUESTS)
+    settled = next(size for at, size in sizes if at >= SETTLED_SHARE * REQUESTS)
     return {
         "requests": done,
         "failed": failed,
@@ -58,11 +58,15 @@ def measure() -> dict[str, float]:
 def draw_requests(seed: int) -> list[tuple[str, str]]:
     random = np.random.default_rng(seed)
     count = 30_000
-    who, what = zipf_draws(random, VISITORS, count), zipf_draws(random, ITEMS, count)
-    items, tells = item_ids(ITEMS), random.random(count) < 0.1
-    requests = [("/recommend", json.dumps({"user_id": f"user-{user}", "k": 10})) for user in who]
-    for number in np.flatnonzero(tells):
-        event = {"event_id": uuid.uuid4().hex, "user_id": f"user-{who[number]}", "item_id": items[what[number]]}
+    user_rows, item_rows = zipf_sample(random, VISITORS, count), zipf_sample(random, ITEMS, count)
+    items, is_feedback = item_ids(ITEMS), random.random(count) < 0.1
+    requests = [("/recommend", json.dumps({"user_id": f"user-{user}", "k": 10})) for user in user_rows]
+    for number in np.flatnonzero(is_feedback):
+        event = {
+            "event_id": uuid.uuid4().hex,
+            "user_id": f"user-{user_rows[number]}",
+            "item_id": items[item_rows[number]],
+        }
         requests[number] = ("/feedback", json.dumps({"events": [event | {"event": "click"}]}))
     return requests
 
@@ -73,7 +77,7 @@ def report(figures: dict[str, float]) -> str:
         ["requests", f"{figures['requests']:,.0f}"],
         ["of them failed", f"{figures['failed']:.0f}"],
         [f"memory after the first {PART_SECONDS:.0f} s", f"{figures['first_mb']:.0f} MB"],
-        [f"memory after {SETTLED:.0%} of the requests", f"{figures['settled_mb']:.0f} MB"],
+        [f"memory after {SETTLED_SHARE:.0%} of the requests", f"{figures['settled_mb']:.0f} MB"],
         ["memory at the end", f"{figures['last_mb']:.0f} MB"],
         ["**growth from there to the end**", f"**{growth:+.1%}**"],
     ]

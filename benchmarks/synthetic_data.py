@@ -25,7 +25,7 @@ WORDS = 2000
 ZIPF = 1.1
 
 
-def draw_bundle(items: int, settings: Settings, seed: int = 0) -> Bundle:
+def random_bundle(items: int, settings: Settings, seed: int = 0) -> Bundle:
     """A bundle with the towers of the settings; everything but its shape is drawn at random."""
     random = np.random.default_rng(seed)
     width = settings.fusion.width
@@ -80,18 +80,22 @@ def draw_bundle(items: int, settings: Settings, seed: int = 0) -> Bundle:
     )
 
 
-def write_shop(folder: Path, bundle: Bundle, engine: Engine, settings: Settings, *, users: int, events: int) -> None:
+def write_synthetic_shop(
+    folder: Path, bundle: Bundle, engine: Engine, settings: Settings, *, users: int, events: int
+) -> None:
     """The bundle into the folder; its items, and so many events of each user in the last weeks, into Postgres."""
     bundle.write(folder)
     random = np.random.default_rng(1)
     now = datetime.now(UTC)
-    known = bundle.items["item_id"].to_pylist()
+    item_id_list = bundle.items["item_id"].to_pylist()
     with engine.begin() as connection:
-        for start in range(0, len(known), 100_000):
+        for start in range(0, len(item_id_list), 100_000):
             items = bundle.items.slice(start, 100_000).select(["item_id", "title", "category", "available"])
             upsert_items(connection, clean_items(items.to_pylist(), source="bench").rows)
-        for raw in _histories(random, known, users, events, now):
-            cleaned = clean_events(raw, source="bench", settings=settings.events, known_items=set(known), now=now)
+        for raw in _histories(random, item_id_list, users, events, now):
+            cleaned = clean_events(
+                raw, source="bench", settings=settings.events, known_items=set(item_id_list), now=now
+            )
             append_events(connection, cleaned.rows)
 
 
@@ -103,7 +107,7 @@ def item_ids(items: int) -> list[str]:
     return [f"item-{n}" for n in range(items)]
 
 
-def zipf_draws(random: np.random.Generator, count: int, draws: int) -> np.ndarray:
+def zipf_sample(random: np.random.Generator, count: int, draws: int) -> np.ndarray:
     """Int64 (draws,): numbers below count, the n-th drawn as often as 1 / n^1.1 says."""
     weights = 1.0 / np.arange(1, count + 1) ** ZIPF
     return random.choice(count, size=draws, p=weights / weights.sum())
@@ -115,15 +119,15 @@ def _histories(
     for start in range(0, users, 1000):
         names = user_ids(users)[start : start + 1000]
         rows = len(names) * events
-        past = now - timedelta(days=1)
-        met = zipf_draws(random, len(items), rows).tolist()
+        newest = now - timedelta(days=1)
+        item_rows = zipf_sample(random, len(items), rows).tolist()
         ages = random.uniform(0, 20 * 86_400, rows).tolist()
         yield [
             {
                 Columns.USER: names[row // events],
-                Columns.ITEM: items[met[row]],
+                Columns.ITEM: items[item_rows[row]],
                 Columns.EVENT: "click",
-                Columns.TIMESTAMP: past.timestamp() - ages[row],
+                Columns.TIMESTAMP: newest.timestamp() - ages[row],
             }
             for row in range(rows)
         ]

@@ -17,7 +17,7 @@ from benchmarks.beauty import measure_beauty
 from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.result_cache import changed
+from benchmarks.result_cache import with_changes
 from components.core.columns import Columns
 from components.datasets.named import get
 from components.datasets.sources import read_folder
@@ -31,9 +31,9 @@ MARKER = "train"
 PEERS = ROOT / ".venv-peers"
 SCRIPT = Path(__file__).parent / "peers" / "sasrec.py"
 DATASET, BEAUTY = "ml-100k", "amazon-beauty-2014"
-TIMED = 5
+TIMED_EPOCHS = 5
 """Epochs that are timed: after one to warm up, and before a last one, as ours validates in it."""
-EPOCHS = TIMED + 2
+EPOCHS = TIMED_EPOCHS + 2
 SIZE = {
     "fusion.width": 128,
     "fusion.blocks": 2,
@@ -71,8 +71,8 @@ def run(settings: Settings, *, beauty: bool = False, page: Path = PAGE, peers: P
     """
     if not (peers / "bin" / "python").is_file():
         raise BenchError("the peers' environment is not there: run `make peers`, then again")
-    same = changed(settings, SIZE)
-    evaluation = OfflineEvaluation(read_folder(get(DATASET, settings)), "loo", same, show_progress=True)
+    shared_settings = with_changes(settings, SIZE)
+    evaluation = OfflineEvaluation(read_folder(get(DATASET, settings)), "loo", shared_settings, show_progress=True)
     ours, theirs = time_ours(evaluation), time_sasrec(evaluation, peers)
     figures = compare(ours, theirs)
     if beauty:
@@ -88,12 +88,12 @@ def time_ours(evaluation: OfflineEvaluation) -> Speed:
     evaluation.fit(settings, on_epoch=lambda progress: ends.append(time.perf_counter()))
     documents = evaluation.prepared.documents
     sequences = build_sequences(evaluation.split.train, evaluation.rows, settings.events, documents)
-    learned, _ = hold_out(sequences, len(evaluation.rows), documents, "last", settings.fusion.seed)
-    sampler = WindowSampler(learned, settings.fusion, settings.ranking.history)
-    epochs = [[batch.targets for batch in sampler.epoch(np.random.default_rng(n))] for n in range(TIMED)]
+    training_sequences, _ = hold_out(sequences, len(evaluation.rows), documents, "last", settings.fusion.seed)
+    sampler = WindowSampler(training_sequences, settings.fusion, settings.ranking.history)
+    epochs = [[batch.targets for batch in sampler.epoch(np.random.default_rng(n))] for n in range(TIMED_EPOCHS)]
     counts = [(sum(map(len, epoch)), sum(int((targets >= 0).sum()) for targets in epoch)) for epoch in epochs]
     windows, targets = np.mean(counts, axis=0)
-    return Speed(float(np.median(np.diff(ends)[:TIMED])), float(windows), float(targets))
+    return Speed(float(np.median(np.diff(ends)[:TIMED_EPOCHS])), float(windows), float(targets))
 
 
 def time_sasrec(evaluation: OfflineEvaluation, peers: Path) -> Speed:
@@ -148,7 +148,7 @@ def report(ours: Speed, theirs: Speed, figures: dict[str, float], command: str) 
     header = ["model", "seconds an epoch", "sequences an epoch", "sequences a second", "targets a second"]
     rows = [speed_row("duotempo", ours), speed_row("SASRec (RecTools)", theirs)]
     parts = [
-        f"{provenance(command)} Threads: {torch.get_num_threads()}; median of {TIMED} epochs.",
+        f"{provenance(command)} Threads: {torch.get_num_threads()}; median of {TIMED_EPOCHS} epochs.",
         table(header, rows),
         f"Ratio: **{figures['ratio']:.2f}** by sequences, {figures['targets_ratio']:.2f} by targets; above 1, duotempo "
         "is faster.",

@@ -27,10 +27,10 @@ from components.ranking.filters import best_first
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "nearest"
-K, ASKED = 10, 200
-GRAPH = (100, 1_000)
+K, QUERIES = 10, 200
+GRAPH_CANDIDATES = (100, 1_000)
 """Items that a graph is asked for: more of them cost time, fewer cost recall."""
-LEFT = 0.1
+FILTERED_SHARE = 0.1
 """Share of the items that the filter leaves."""
 Search = Callable[[np.ndarray, int, bool], np.ndarray]
 """Rows near to a vector (d,), so many at most, under the filter or not."""
@@ -42,10 +42,10 @@ def main() -> None:
     items = parser.parse_args().items
     vectors = clustered_bundle(items).vectors
     random = np.random.default_rng(2)
-    users = vectors[random.integers(0, items, (ASKED, 5))].sum(axis=1)
-    mask = random.random(items) < LEFT
+    users = vectors[random.integers(0, items, (QUERIES, 5))].sum(axis=1)
+    mask = random.random(items) < FILTERED_SHARE
     rows = []
-    for build, counts in ((faiss, (DEPTH,)), (usearch, GRAPH), (pgvector, GRAPH)):
+    for build, counts in ((faiss, (DEPTH,)), (usearch, GRAPH_CANDIDATES), (pgvector, GRAPH_CANDIDATES)):
         with temporary_database() as url:
             began = time.perf_counter()
             search, size = build(vectors, mask, url)
@@ -57,7 +57,10 @@ def main() -> None:
                              f"{size / items:.0f}"])  # fmt: skip
     header = ["library", "recall@10", "ms", "recall@10, a tenth left", "ms", "to build, s", "bytes an item"]
     command = sentence(f"python -m benchmarks.peers.nearest --items {items}")
-    note = f"{items:,} items, {vectors.shape[1]} dimensions, {ASKED} questions, median times; bytes beside the vectors."
+    note = (
+        f"{items:,} items, {vectors.shape[1]} dimensions, {QUERIES} queries, median times; "
+        "bytes in addition to the vectors."
+    )
     write_between(PAGE, MARKER, f"{command} {note}\n\n{table(header, rows)}")
 
 
@@ -68,10 +71,10 @@ def measure(
     shares, times, rows = [], [], np.flatnonzero(mask)
     for user in users:
         began = time.perf_counter()
-        found = search(user, count, filtered)
-        found = found[best_first(vectors[found] @ user, K)]
+        nearest = search(user, count, filtered)
+        nearest = nearest[best_first(vectors[nearest] @ user, K)]
         times.append(time.perf_counter() - began)
-        shares.append(np.isin(rows[best_first(vectors[rows] @ user, K)], found).mean())
+        shares.append(np.isin(rows[best_first(vectors[rows] @ user, K)], nearest).mean())
     return f"{np.mean(shares):.3f}", f"{1000 * np.median(times):.2f}"
 
 
@@ -91,7 +94,7 @@ def usearch(vectors: np.ndarray, mask: np.ndarray, url: str) -> tuple[Search, in
     index.add(np.arange(len(vectors)), vectors)
 
     def search(user: np.ndarray, count: int, filtered: bool) -> np.ndarray:
-        keys = index.search(user, int(count / LEFT) if filtered else count).keys.astype(np.int64)
+        keys = index.search(user, int(count / FILTERED_SHARE) if filtered else count).keys.astype(np.int64)
         return keys[mask[keys]] if filtered else keys
 
     return search, int(index.memory_usage)
@@ -111,15 +114,15 @@ def pgvector(vectors: np.ndarray, mask: np.ndarray, url: str) -> tuple[Search, i
     size = connection.execute("SELECT pg_relation_size('items_near_vector_idx')").fetchone()
 
     @lru_cache(maxsize=1)
-    def look_at(count: int) -> None:
+    def set_ef_search(count: int) -> None:
         connection.execute(sql.SQL("SET hnsw.ef_search = {}").format(sql.Literal(count)))
 
     def search(user: np.ndarray, count: int, filtered: bool) -> np.ndarray:
-        look_at(count)
+        set_ef_search(count)
         where = sql.SQL("WHERE fits" if filtered else "")
         query = sql.SQL("SELECT row FROM items_near {} ORDER BY vector <#> %s::halfvec LIMIT {}")
-        found = connection.execute(query.format(where, sql.Literal(count)), [json.dumps(user.tolist())]).fetchall()
-        return np.array([row for (row,) in found], dtype=np.int64)
+        rows = connection.execute(query.format(where, sql.Literal(count)), [json.dumps(user.tolist())]).fetchall()
+        return np.array([row for (row,) in rows], dtype=np.int64)
 
     return search, size[0] if size else 0
 

@@ -26,7 +26,7 @@ class Recommend(BaseModel):
     k: int = 10
 
 
-class Told(BaseModel):
+class FeedbackEvent(BaseModel):
     event_id: str
     user_id: str
     item_id: str
@@ -34,27 +34,27 @@ class Told(BaseModel):
 
 
 class Feedback(BaseModel):
-    events: list[Told]
+    events: list[FeedbackEvent]
 
 
 @app.post("/recommend")
-def recommend(asked: Recommend) -> dict[str, Any]:
+def recommend(request: Recommend) -> dict[str, Any]:
     with engine.connect() as connection:
-        seen = connection.scalars(select(Event.item_id).where(Event.user_id == asked.user_id)).all()
+        seen = connection.scalars(select(Event.item_id).where(Event.user_id == request.user_id)).all()
     rows = [ROWS[item] for item in seen]
     scores = VECTORS @ VECTORS[rows].mean(axis=0) if rows else VECTORS[:, 0].copy()
     scores[rows] = -np.inf
-    best = np.argsort(-scores)[: asked.k]
+    best = np.argsort(-scores)[: request.k]
     return {"items": [{**ITEMS[row], "score": float(scores[row]), "rank": n} for n, row in enumerate(best, 1)]}
 
 
 @app.post("/feedback")
-def feedback(told: Feedback) -> dict[str, int]:
+def feedback(body: Feedback) -> dict[str, int]:
     now = datetime.now(UTC)
     with engine.begin() as connection:
-        for event in told.events:
-            known = connection.scalar(select(User.user_id).where(User.user_id == event.user_id))
-            if known is None:
+        for event in body.events:
+            existing = connection.scalar(select(User.user_id).where(User.user_id == event.user_id))
+            if existing is None:
                 connection.execute(insert(User).values(user_id=event.user_id))
             connection.execute(insert(Event).values(**event.model_dump(), occurred_at=now, source="plain"))
-    return {"accepted": len(told.events)}
+    return {"accepted": len(body.events)}

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import ablation
 from benchmarks.errors import BenchError
-from benchmarks.result_cache import changed
+from benchmarks.result_cache import with_changes
 from components.fusion.fusions import UnknownFusion
 from components.settings import Settings
 
@@ -21,9 +21,9 @@ def page(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("changes", ablation.CELLS.values(), ids=ablation.CELLS)
+@pytest.mark.parametrize("changes", ablation.ABLATIONS.values(), ids=ablation.ABLATIONS)
 def test_every_cell_is_a_change_that_the_settings_know(settings: Settings, changes: dict[str, object]) -> None:
-    changed(settings, changes)
+    with_changes(settings, changes)
 
 
 def test_each_cell_stands_beside_the_default(settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,9 +43,9 @@ def test_each_cell_stands_beside_the_default(settings: Settings, page: Path, mon
     assert f"`duotempo bench ablation --dataset ml-100k --split loo --fusion {own}`" in text
     assert "### ml-100k, loo, one seed" in text
     assert "| gated | " in text
-    told, not_told = text.split("Not told apart from it here")
-    assert "By NDCG, more than by chance: worse than the default " in told
-    assert "gated" in not_told
+    conclusive, inconclusive = text.split("Not told apart from it here")
+    assert "By NDCG, more than by chance: worse than the default " in conclusive
+    assert "gated" in inconclusive
     assert "+0.0000 [+0.0000, +0.0000]" in text
     assert page.with_name("ablation.png").read_bytes().startswith(b"\x89PNG")
 

@@ -8,9 +8,11 @@ import pytest
 from benchmarks import provenance
 
 
-def git(*asked: str, at: Path) -> str:
+def git(*arguments: str, at: Path) -> str:
     author = ("-c", "user.name=me", "-c", "user.email=me@example.com")
-    return subprocess.run(["git", *author, *asked], cwd=at, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *author, *arguments], cwd=at, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture

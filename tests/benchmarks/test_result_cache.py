@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.result_cache import Cell, cell_file, changed, pooled, pooled_difference, seeded
+from benchmarks.result_cache import CachedResult, pooled, pooled_difference, result_file, with_changes, with_seeds
 from components.fusion.fusions import UnknownFusion
 from components.settings import Settings
 
@@ -15,7 +15,7 @@ from components.settings import Settings
 def test_what_shapes_a_figure_is_in_the_fingerprint(settings: Settings, shelf: Path, tmp_path: Path) -> None:
     def name(folder: Path = shelf / "ml-100k", split: str = "loo", model: str = "pop", **changes: object) -> str:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
-        return cell_file(folder, split, model, changed(settings, dotted)).name
+        return result_file(folder, split, model, with_changes(settings, dotted)).name
 
     copy = Path(shutil.copytree(shelf / "ml-100k", tmp_path / "ml-100k"))
     assert name(copy) == name()
@@ -30,7 +30,7 @@ def test_what_shapes_a_figure_is_in_the_fingerprint(settings: Settings, shelf: P
 def test_where_things_lie_is_not(settings: Settings, shelf: Path, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"cache": tmp_path, "home": tmp_path, "log_level": "DEBUG"})
     folder = shelf / "ml-100k"
-    assert cell_file(folder, "loo", "pop", elsewhere).name == cell_file(folder, "loo", "pop", settings).name
+    assert result_file(folder, "loo", "pop", elsewhere).name == result_file(folder, "loo", "pop", settings).name
 
 
 def test_a_fusion_of_ones_own_counts_by_its_source(
@@ -42,34 +42,34 @@ def test_a_fusion_of_ones_own_counts_by_its_source(
     )
     (tmp_path / "mine_of_a_cell.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    first = cell_file(shelf / "ml-100k", "loo", "mine_of_a_cell:Mine", settings)
+    first = result_file(shelf / "ml-100k", "loo", "mine_of_a_cell:Mine", settings)
     (tmp_path / "mine_of_a_cell.py").write_text(source.replace("return long, short", "return short, long"))
-    assert cell_file(shelf / "ml-100k", "loo", "mine_of_a_cell:Mine", settings) != first
+    assert result_file(shelf / "ml-100k", "loo", "mine_of_a_cell:Mine", settings) != first
     with pytest.raises(UnknownFusion, match="sasrec"):
-        cell_file(shelf / "ml-100k", "loo", "sasrec", settings)
+        result_file(shelf / "ml-100k", "loo", "sasrec", settings)
 
 
 def test_a_change_is_checked_and_leaves_the_settings_alone(settings: Settings) -> None:
-    assert changed(settings, {"fusion.kind": "long", "ranking.mixture": False}).fusion.kind == "long"
+    assert with_changes(settings, {"fusion.kind": "long", "ranking.mixture": False}).fusion.kind == "long"
     assert settings.fusion.kind == "gated"
     for wrong in ({"fusion.knid": "long"}, {"fusion.epochs": 0}):
         with pytest.raises(ValidationError):
-            changed(settings, wrong)
+            with_changes(settings, wrong)
 
 
 def test_the_seeds_follow_the_settings_own(settings: Settings) -> None:
-    assert [each.fusion.seed for each in seeded(changed(settings, {"fusion.seed": 5}), 3)] == [5, 6, 7]
+    assert [each.fusion.seed for each in with_seeds(with_changes(settings, {"fusion.seed": 5}), 3)] == [5, 6, 7]
 
 
-def cell(ndcg: list[float]) -> Cell:
+def result(ndcg: list[float]) -> CachedResult:
     values = np.array(ndcg)
-    return Cell({}, {}, values, values, np.array(["a", "b", "c"]))
+    return CachedResult({}, {}, values, values, np.array(["a", "b", "c"]))
 
 
 def test_the_pooled_figure_is_the_mean_of_the_seeds(settings: Settings) -> None:
-    runs, others = [cell([0, 0.5, 1]), cell([1, 1, 1])], [cell([0, 0.5, 0.5]), cell([1, 1, 0.5])]
-    reached = pooled(runs, "ndcg", settings.evaluation)
-    assert reached.mean == pytest.approx(0.75)
-    assert reached.low <= 0.75 <= reached.high
+    runs, others = [result([0, 0.5, 1]), result([1, 1, 1])], [result([0, 0.5, 0.5]), result([1, 1, 0.5])]
+    mean_ndcg = pooled(runs, "ndcg", settings.evaluation)
+    assert mean_ndcg.mean == pytest.approx(0.75)
+    assert mean_ndcg.low <= 0.75 <= mean_ndcg.high
     assert pooled_difference(runs, others, "ndcg", settings.evaluation).mean == pytest.approx(1 / 6)
     assert pooled_difference(runs, runs, "ndcg", settings.evaluation) == (0, 0, 0)

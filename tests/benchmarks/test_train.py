@@ -49,7 +49,7 @@ def test_a_peer_that_fails_is_reported_with_its_words(settings: Settings, page: 
 def test_memory_and_ranking_are_measured_in_a_process_of_their_own(settings: Settings, shelf: Path) -> None:
     ballast = bytearray(1_000_000_000)
     ballast[::4096] = b"x" * len(ballast[::4096])  # no page of it is only promised
-    apart = train.in_own_process(shelf / "ml-100k", settings)
-    assert set(apart) == {"beauty_peak_gb", "rank_beauty_s"}
-    assert 0 < apart["beauty_peak_gb"] < peak_gb()
+    measured = train.in_own_process(shelf / "ml-100k", settings)
+    assert set(measured) == {"beauty_peak_gb", "rank_beauty_s"}
+    assert 0 < measured["beauty_peak_gb"] < peak_gb()
     assert peak_gb() > len(ballast) / 1e9
