@@ -43,7 +43,7 @@ class AdaptableEncoder(TransformersEncoder):
         return self._pooled(self._tokenize([self.prefix + text for text in texts], specials=True))
 
     @contextmanager
-    def learning(self) -> Iterator[None]:
+    def training_mode(self) -> Iterator[None]:
         """Dropout is on while the context lasts."""
         self._model.train()
         try:
@@ -51,18 +51,18 @@ class AdaptableEncoder(TransformersEncoder):
         finally:
             self._model.eval()
 
-    def trained(self) -> dict[str, torch.nn.Parameter]:
+    def trainable_parameters(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that learn, by name."""
         return {name: weight for name, weight in self._model.named_parameters() if weight.requires_grad}
 
     def copy_state(self) -> dict[str, torch.Tensor]:
         """What was learned so far, on the CPU."""
-        return {name: weight.detach().to("cpu", copy=True) for name, weight in self.trained().items()}
+        return {name: weight.detach().to("cpu", copy=True) for name, weight in self.trainable_parameters().items()}
 
     @torch.no_grad()
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Goes back to a copied state."""
-        for name, weight in self.trained().items():
+        for name, weight in self.trainable_parameters().items():
             weight.copy_(state[name])
 
     def write(self, folder: Path) -> None:

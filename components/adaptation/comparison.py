@@ -37,7 +37,7 @@ class Comparison:
 
 def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]) -> Comparison:
     """Ranks the targets of `rolling` with the twins of two runs of one snapshot, and says whether the adapted encoder
-    is better: see `judge`.
+    is better: see `make_verdict`.
 
     facts: what was compared, by name, for the report. Diversity is measured by the vectors of the base encoder.
     """
@@ -64,34 +64,40 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
     }
     metrics = summarise(results, users, item_share(rolling, rows), twin.texts, settings, seed)
     parts = summarise_slices(results, masks, users, settings, seed)
-    verdict = judge(differences, float(results[0].ndcg.mean()))
-    shown, shown_to = exposure(results, popularity, groups), exposure_by_users(results, by_user, groups)
-    page = report("An adapted encoder on rolling", facts, metrics, parts, shown, shown_to, verdict, [], settings.k)
-    return Comparison(metrics, parts, differences, verdict.passed, verdict.reasons, page)
+    verdict = make_verdict(differences, float(results[0].ndcg.mean()))
+    exposures, exposures_by_user = exposure(results, popularity, groups), exposure_by_users(results, by_user, groups)
+    markdown = report(
+        "An adapted encoder on rolling", facts, metrics, parts, exposures, exposures_by_user, verdict, [], settings.k
+    )
+    return Comparison(metrics, parts, differences, verdict.passed, verdict.reasons, markdown)
 
 
-def judge(differences: Mapping[str, Interval], base: float) -> Verdict:
+def make_verdict(differences: Mapping[str, Interval], base: float) -> Verdict:
     """The verdict on differences of NDCG from a base encoder's mean NDCG.
 
     It passes with a gain that is more than chance (a lower bound above zero) on all targets or on cold items, which
     are what an encoder is for, and no loss on all targets (by the rule of the gate's champion clause).
     """
     overall = differences[ALL]
-    gains = [f"{name} {_figures(found)}" for name, found in differences.items() if name in (ALL, "cold items")]
-    gained = any(differences[name].low > 0 for name in (ALL, "cold items") if name in differences)
-    kept = overall.high >= 0 and overall.mean >= -WORST_LOSS * base
+    gains = [
+        f"{name} {_format_difference(difference)}"
+        for name, difference in differences.items()
+        if name in (ALL, "cold items")
+    ]
+    has_gain = any(differences[name].low > 0 for name in (ALL, "cold items") if name in differences)
+    no_loss = overall.high >= 0 and overall.mean >= -WORST_LOSS * base
     clauses = [
-        Clause("gain", gained, f"difference of NDCG: {', '.join(gains)}; one lower bound must be above zero"),
+        Clause("gain", has_gain, f"difference of NDCG: {', '.join(gains)}; one lower bound must be above zero"),
         Clause(
             "no loss",
-            kept,
-            f"difference of NDCG: {_figures(overall)}; the upper bound must reach zero and the mean lose at most "
-            f"{WORST_LOSS:.0%} ({WORST_LOSS * base:.4f})",
+            no_loss,
+            f"difference of NDCG: {_format_difference(overall)}; the upper bound must reach zero and the mean lose at "
+            f"most {WORST_LOSS:.0%} ({WORST_LOSS * base:.4f})",
         ),
     ]
     failed = [clause for clause in clauses if not clause.passed]
     return Verdict(not failed, [f"{clause.name}: {clause.detail}" for clause in failed or clauses], clauses)
 
 
-def _figures(difference: Interval) -> str:
+def _format_difference(difference: Interval) -> str:
     return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"

@@ -53,12 +53,12 @@ def register_encoder(
 def metrics_of(adaptation: "Adaptation", comparison: Comparison) -> dict[str, float]:
     """Figures by names that MLflow allows: `adapted.ndcg_at_10`, `adapted.cold_items.ndcg_at_10`,
     `difference.cold_items.low`, `held_out.mrr`…"""
-    found = {f"held_out.{name}": asdict(adaptation)[name] for name in ("mrr_base", "mrr")}
+    metrics = {f"held_out.{name}": asdict(adaptation)[name] for name in ("mrr_base", "mrr")}
     tables = {"": comparison.metrics, **{f"{name}.": part["models"] for name, part in comparison.slices.items()}}
-    for place, models in tables.items():
+    for slice_prefix, models in tables.items():
         for model, figures in models.items():
             numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
-            found |= {f"{model}.{place}{name}": float(value) for name, value in numbers.items()}
-    for place, difference in comparison.differences.items():
-        found |= {f"difference.{place}.{name}": value for name, value in difference._asdict().items()}
-    return {re.sub(r"\s", "_", name.replace("@", AT)): value for name, value in found.items()}
+            metrics |= {f"{model}.{slice_prefix}{name}": float(value) for name, value in numbers.items()}
+    for slice_prefix, difference in comparison.differences.items():
+        metrics |= {f"difference.{slice_prefix}.{name}": value for name, value in difference._asdict().items()}
+    return {re.sub(r"\s", "_", name.replace("@", AT)): value for name, value in metrics.items()}

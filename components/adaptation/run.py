@@ -38,19 +38,22 @@ class AdaptationRun:
     @classmethod
     def open(cls, snapshot_path: Path, settings: Settings) -> "AdaptationRun":
         """The adaptation that these settings make of a snapshot. Raises EncoderError when there is no such encoder."""
-        whole = TrainingRun.open(snapshot_path, settings)
-        chosen = whole.settings
-        shape = {
-            "snapshot": whole.snapshot.manifest["id"],
-            "encoder": make_encoder(chosen.embedding).identity,
-            "seed": chosen.fusion.seed,
-            "cut": chosen.evaluation.cut_quantile,
-            **{part: getattr(chosen, part).model_dump(mode="json") for part in ("adaptation", "events", "interests")},
+        base = TrainingRun.open(snapshot_path, settings)
+        base_settings = base.settings
+        identity = {
+            "snapshot": base.snapshot.manifest["id"],
+            "encoder": make_encoder(base_settings.embedding).identity,
+            "seed": base_settings.fusion.seed,
+            "cut": base_settings.evaluation.cut_quantile,
+            **{
+                part: getattr(base_settings, part).model_dump(mode="json")
+                for part in ("adaptation", "events", "interests")
+            },
         }
-        digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:8]
-        slug = re.sub(r"[^A-Za-z0-9.]+", "-", chosen.embedding.model.removeprefix("packaged:")).strip("-")[-40:]
-        name = f"{slug}-{chosen.adaptation.method}-{digest}"
-        return cls(name, replace(whole, folder=_made(whole.folder / name / "base")))
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", base_settings.embedding.model.removeprefix("packaged:")).strip("-")[-40:]
+        name = f"{slug}-{base_settings.adaptation.method}-{digest}"
+        return cls(name, replace(base, folder=_make_folder(base.folder / name / "base")))
 
     @property
     def encoder(self) -> Path:
@@ -64,7 +67,7 @@ class AdaptationRun:
         embedding = settings.embedding.model_copy(update={"model": str(self.encoder)})
         return replace(
             self.base,
-            folder=_made(self.base.folder.with_name("adapted")),
+            folder=_make_folder(self.base.folder.with_name("adapted")),
             settings=settings.model_copy(update={"embedding": embedding}),
         )
 
@@ -75,8 +78,8 @@ def collect_pairs(run: AdaptationRun) -> Pairs:
     Raises AdaptationError.
     """
     base = run.base
-    for each in (base, run.adapted):
-        extract_interests(each)
+    for evaluation in (base, run.adapted):
+        extract_interests(evaluation)
     return make_pairs(
         base.events("twin"),
         base.items,
@@ -135,11 +138,11 @@ def adapt_encoder(
     """All of it with no server running: the encoder's folder, how it was made, and what it is worth."""
     run = AdaptationRun.open(snapshot_path, settings)
     adaptation = train_encoder(run, collect_pairs(run), show_progress=show_progress)
-    for each in (run.base, run.adapted):
-        train_twin(each, show_progress=show_progress)
+    for evaluation in (run.base, run.adapted):
+        train_twin(evaluation, show_progress=show_progress)
     return run.encoder, adaptation, compare_encoders(run, adaptation)
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

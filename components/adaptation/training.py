@@ -16,24 +16,24 @@ from transformers import get_linear_schedule_with_warmup
 
 from components.adaptation.adaptable import AdaptableEncoder
 from components.adaptation.errors import AdaptationError
-from components.adaptation.pairs import Pairs, hold_out
+from components.adaptation.pairs import Pairs, split_validation
 from components.embedding.choose import choose
 from components.embedding.encoder import ENGLISH, Encoder
 from components.embedding.transformers_encoder import TransformersEncoder
 from components.settings import AdaptationSettings, EmbeddingSettings
 
-BLOCK = 1024
+QUERY_BLOCK = 1024
 """Queries that are ranked at once."""
-TIE = 1e-5
+TIE_TOLERANCE = 1e-5
 """Cosines closer than this are equal: the vectors of a text differ by as much from batch to batch."""
-RECORD = "adaptation.json"
+RECORD_FILE = "adaptation.json"
 GRADIENT_NORM = 1.0
 """Longer gradients are cut to this length."""
 logger = logging.getLogger(__name__)
 
 
 def info_nce(
-    queries: torch.Tensor, candidates: torch.Tensor, related: torch.Tensor, temperature: float
+    queries: torch.Tensor, candidates: torch.Tensor, is_positive: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with in-batch negatives (Karpukhin et al. 2020, arXiv
     2004.04906): the mean over i of -log(exp(q_i c_i / t) / sum_j exp(q_i c_j / t)).
@@ -43,11 +43,11 @@ def info_nce(
     """
     diagonal = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
     scores = queries @ candidates.T / temperature
-    scores = scores.masked_fill(related & ~diagonal, -torch.inf)
+    scores = scores.masked_fill(is_positive & ~diagonal, -torch.inf)
     return torch.nn.functional.cross_entropy(scores, torch.arange(len(queries), device=queries.device))
 
 
-def reciprocal_rank(encoder: Encoder, pairs: Pairs) -> float:
+def mean_reciprocal_rank(encoder: Encoder, pairs: Pairs) -> float:
     """Mean reciprocal rank of the positive among all positives of `pairs` that are not related to the query, 0 to 1.
 
     Ties count against it, so that an encoder which maps all texts to one vector gains nothing.
@@ -57,12 +57,12 @@ def reciprocal_rank(encoder: Encoder, pairs: Pairs) -> float:
     queries, positives = codes[: len(pairs)], codes[len(pairs) :]
     candidates = np.unique(positives)
     ranks = []
-    for start in range(0, len(pairs), BLOCK):
-        part = slice(start, start + BLOCK)
+    for start in range(0, len(pairs), QUERY_BLOCK):
+        part = slice(start, start + QUERY_BLOCK)
         scores = vectors[queries[part]] @ vectors[candidates].T
-        own = np.take_along_axis(scores, np.searchsorted(candidates, positives[part])[:, None], axis=1)
-        rivals = ~pairs.related(rows[queries[part]], rows[candidates])
-        ranks.append(1 + np.sum((scores > own - TIE) & rivals, axis=1))
+        positive_scores = np.take_along_axis(scores, np.searchsorted(candidates, positives[part])[:, None], axis=1)
+        negatives = ~pairs.is_positive(rows[queries[part]], rows[candidates])
+        ranks.append(1 + np.sum((scores > positive_scores - TIE_TOLERANCE) & negatives, axis=1))
     return float(np.mean(1 / np.concatenate(ranks)))
 
 
@@ -89,7 +89,7 @@ class Adaptation:
     def read(cls, folder: Path) -> Self:
         """Raises AdaptationError when the folder holds no adapted encoder."""
         try:
-            return cls(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+            return cls(**json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise AdaptationError(f"{folder} holds no adapted encoder ({error}): run `duotempo adapt` again") from error
 
@@ -109,30 +109,38 @@ def adapt(
     `patience` epochs after it. Same input and seed on the CPU: same weights. Raises AdaptationError when this encoder
     or these pairs cannot be used or the loss is no number, EncoderError when the model cannot be had.
     """
-    _refuse_fixed(pairs, embedding)
-    learned, judged = hold_out(pairs, settings.held_out, seed)
+    _check_trainable(pairs, embedding)
+    training_pairs, validation_pairs = split_validation(pairs, settings.held_out, seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = AdaptableEncoder(embedding, settings.method, settings.rank)
-        before = reciprocal_rank(encoder, judged)
-        best, kept, state = -math.inf, 0, dict[str, torch.Tensor]()
-        training = _Training(encoder, learned, settings, seed)
+        base_mrr = mean_reciprocal_rank(encoder, validation_pairs)
+        best_mrr, best_epoch, state = -math.inf, 0, dict[str, torch.Tensor]()
+        training = _Training(encoder, training_pairs, settings, seed)
         with tqdm(total=training.steps, desc=f"adapting {encoder.name}", disable=not show_progress) as bar:
             for epoch in range(1, settings.epochs + 1):
                 training.epoch(epoch, bar)
-                reached = reciprocal_rank(encoder, judged)
-                logger.info("epoch %d: mean reciprocal rank %.4f on held-out pairs, base %.4f", epoch, reached, before)
-                if reached > best:
-                    best, kept, state = reached, epoch, encoder.copy_state()
-                elif epoch - kept >= settings.patience:
+                mrr = mean_reciprocal_rank(encoder, validation_pairs)
+                logger.info("epoch %d: mean reciprocal rank %.4f on held-out pairs, base %.4f", epoch, mrr, base_mrr)
+                if mrr > best_mrr:
+                    best_mrr, best_epoch, state = mrr, epoch, encoder.copy_state()
+                elif epoch - best_epoch >= settings.patience:
                     break
         encoder.restore(state)
-    size = sum(weight.numel() for weight in state.values())
-    told = Adaptation(
-        encoder.name, encoder.revision, settings.method, len(learned), len(judged), before, best, kept, size
+    parameters = sum(weight.numel() for weight in state.values())
+    adaptation = Adaptation(
+        encoder.name,
+        encoder.revision,
+        settings.method,
+        len(training_pairs),
+        len(validation_pairs),
+        base_mrr,
+        best_mrr,
+        best_epoch,
+        parameters,
     )
-    _write(encoder, told, folder)
-    return told
+    _write(encoder, adaptation, folder)
+    return adaptation
 
 
 class _Training:
@@ -143,7 +151,7 @@ class _Training:
         self._random = np.random.default_rng(seed)
         self._batches = math.ceil(len(pairs) / settings.batch_size)
         self.steps = self._batches * settings.epochs
-        self._weights = list(encoder.trained().values())
+        self._weights = list(encoder.trainable_parameters().values())
         self._optimizer = torch.optim.AdamW(
             self._weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -154,7 +162,7 @@ class _Training:
     def epoch(self, number: int, bar: tqdm) -> None:
         """Goes through all pairs once, in a new order."""
         shuffled = np.array_split(self._random.permutation(len(self._pairs)), self._batches)
-        with self._encoder.learning():
+        with self._encoder.training_mode():
             for batch, rows in enumerate(shuffled, start=1):
                 loss = self._step(self._pairs.take(rows), f"batch {batch} of epoch {number}")
                 bar.set_postfix(loss=f"{loss:.3f}")
@@ -162,11 +170,11 @@ class _Training:
 
     def _step(self, batch: Pairs, name: str) -> float:
         rows, codes = np.unique(np.concatenate([batch.queries, batch.positives]), return_inverse=True)
-        related = torch.from_numpy(self._pairs.related(batch.queries, batch.positives))
+        is_positive = torch.from_numpy(self._pairs.is_positive(batch.queries, batch.positives))
         try:
             vectors = self._encoder.vectors([batch.texts[row] for row in rows])
             queries, candidates = vectors[codes[: len(batch)]], vectors[codes[len(batch) :]]
-            loss = info_nce(queries, candidates, related.to(vectors.device), self._settings.temperature)
+            loss = info_nce(queries, candidates, is_positive.to(vectors.device), self._settings.temperature)
             self._optimizer.zero_grad()
             loss.backward()
         except torch.OutOfMemoryError as error:
@@ -185,7 +193,7 @@ class _Training:
         return loss.item()
 
 
-def _refuse_fixed(pairs: Pairs, embedding: EmbeddingSettings) -> None:
+def _check_trainable(pairs: Pairs, embedding: EmbeddingSettings) -> None:
     """Raises AdaptationError when the encoder that reads these texts is not of the transformers library."""
     encoder = choose(pairs.texts, embedding).encoder
     if not isinstance(encoder, TransformersEncoder):
@@ -195,12 +203,14 @@ def _refuse_fixed(pairs: Pairs, embedding: EmbeddingSettings) -> None:
         )
 
 
-def _write(encoder: AdaptableEncoder, told: Adaptation, folder: Path) -> None:
+def _write(encoder: AdaptableEncoder, adaptation: Adaptation, folder: Path) -> None:
     partial = folder.with_name(f".partial-{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)
         encoder.write(partial)
-        (partial / RECORD).write_text(json.dumps(asdict(told), indent=1, ensure_ascii=False), encoding="utf-8")
+        (partial / RECORD_FILE).write_text(
+            json.dumps(asdict(adaptation), indent=1, ensure_ascii=False), encoding="utf-8"
+        )
         partial.rename(folder)
     except OSError as error:
         raise AdaptationError(f"{folder} cannot be written ({error}): free space, or remove what is there") from error

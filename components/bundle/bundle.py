@@ -32,7 +32,7 @@ from components.core.files import UNREADABLE, changed, sha256
 SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")
 """The arrays that may have an index, a file of their name."""
-CSR = ("data", "indices", "indptr")
+CSR_PARTS = ("data", "indices", "indptr")
 MANIFEST = "manifest.json"
 FILES = "files"
 CHECKSUM = "checksum"
@@ -45,8 +45,8 @@ Mode: TypeAlias = Literal["r"] | None
 
 def project(texts: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """(texts - mean) @ matrix, zero where there is no text."""
-    known = (np.abs(texts).sum(axis=1) > 0)[:, None]
-    return (np.where(known, texts - mean, 0) @ matrix).astype(np.float32)
+    has_text = (np.abs(texts).sum(axis=1) > 0)[:, None]
+    return (np.where(has_text, texts - mean, 0) @ matrix).astype(np.float32)
 
 
 class BundleError(DuotempoError):
@@ -163,10 +163,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder} is no bundle: {MANIFEST} is missing. {REMEDY}")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        whole = manifest.get(CHECKSUM) in (None, checksum(manifest))  # bundles of before 2026-12 have none
+        intact = manifest.get(CHECKSUM) in (None, checksum(manifest))  # bundles of before 2026-12 have none
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(f"{file} is damaged ({error}). {REMEDY}") from error
-    if not whole:
+    if not intact:
         raise BundleError(f"{file} is damaged, not what was written. {REMEDY}")
     return dict(manifest)
 
@@ -175,28 +175,28 @@ def check_files(folder: Path) -> dict[str, Any]:
     """The manifest of a bundle, each file of which is what was written. Raises BundleError."""
     manifest = read_manifest(folder)
     try:
-        wrong = changed(folder, manifest.get(FILES, {}))
+        damaged_files = changed(folder, manifest.get(FILES, {}))
     except (OSError, AttributeError) as error:
         raise BundleError(f"{folder} cannot be read ({error}). {REMEDY}") from error
-    if wrong:
-        raise BundleError(f"{folder} is damaged, not what was written: {', '.join(wrong)}. {REMEDY}")
+    if damaged_files:
+        raise BundleError(f"{folder} is damaged, not what was written: {', '.join(damaged_files)}. {REMEDY}")
     return manifest
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:
     """The SHA-256 of what a manifest says, but for itself and the version."""
-    said = {name: value for name, value in manifest.items() if name not in (CHECKSUM, VERSION)}
-    plain = json.dumps(json.loads(json.dumps(said)), sort_keys=True)
+    content = {name: value for name, value in manifest.items() if name not in (CHECKSUM, VERSION)}
+    plain = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def _write_sparse(folder: Path, name: str, matrix: Csr) -> None:
-    for part in CSR:
+    for part in CSR_PARTS:
         np.save(folder / f"{name}.{part}.npy", getattr(matrix, part))
 
 
 def _read_sparse(folder: Path, name: str, width: int, mode: Mode) -> Rows:
-    data, indices, indptr = (_read_array(folder / f"{name}.{part}.npy", mode) for part in CSR)
+    data, indices, indptr = (_read_array(folder / f"{name}.{part}.npy", mode) for part in CSR_PARTS)
     return Rows(data, indices, indptr, (len(indptr) - 1, width))
 
 

@@ -25,8 +25,8 @@ class ExtendedBundle(Bundle):
     @cached_property
     def row(self) -> dict[str, int]:
         first = self.own.items.num_rows
-        later = self.items[Columns.ITEM].slice(first).to_pylist()
-        return cast(dict[str, int], ChainMap({item: first + n for n, item in enumerate(later)}, self.own.row))
+        new_rows = self.items[Columns.ITEM].slice(first).to_pylist()
+        return cast(dict[str, int], ChainMap({item: first + n for n, item in enumerate(new_rows)}, self.own.row))
 
 
 def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
@@ -36,8 +36,8 @@ def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
     size = bundle.items.num_rows + len(items)
     parts = {field.name: getattr(bundle, field.name) for field in fields(Bundle)} | {
         "items": pa.concat_tables([bundle.items, _table(items, bundle.items.schema)]),
-        "vectors": _stacked(bundle.vectors, project(texts, bundle.text_mean, bundle.text_matrix)),
-        "texts": _stacked(bundle.texts, texts),
+        "vectors": _concat(bundle.vectors, project(texts, bundle.text_mean, bundle.text_matrix)),
+        "texts": _concat(bundle.texts, texts),
         "neighbours": _with_empty_rows(bundle.neighbours, (size, size)),
         "keywords": _with_empty_rows(bundle.keywords, (size, bundle.keywords.shape[1])),
     }
@@ -46,14 +46,14 @@ def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
 
 def _table(items: Sequence[VectorOfItem], schema: pa.Schema) -> pa.Table:
     columns = (Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT)
-    listed = {name: [getattr(item, name) for item in items] for name in columns}
-    unwanted = {"popularity": [0] * len(items), "recent": [0] * len(items), "trained": [False] * len(items)}
-    return pa.table(listed | unwanted, schema=schema)
+    columns_by_name = {name: [getattr(item, name) for item in items] for name in columns}
+    untrained = {"popularity": [0] * len(items), "recent": [0] * len(items), "trained": [False] * len(items)}
+    return pa.table(columns_by_name | untrained, schema=schema)
 
 
-def _stacked(first: np.ndarray, later: np.ndarray) -> np.ndarray:
+def _concat(first: np.ndarray, new_rows: np.ndarray) -> np.ndarray:
     """It stands for an array wherever a recommender reads one."""
-    return cast(np.ndarray, ConcatRows(first, later.astype(first.dtype, copy=False)))
+    return cast(np.ndarray, ConcatRows(first, new_rows.astype(first.dtype, copy=False)))
 
 
 def _with_empty_rows(matrix: Csr, shape: tuple[int, int]) -> Rows:

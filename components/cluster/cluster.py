@@ -36,21 +36,21 @@ def connected(address: str | None) -> Iterator[None]:
         import ray
     except ModuleNotFoundError as error:
         raise RayClusterError(
-            f"{error.name} is not installed, and {_reason(address)} asks for it: pip install 'duotempo[ray]'"
+            f"{error.name} is not installed, and {_requiring_setting(address)} asks for it: pip install 'duotempo[ray]'"
         ) from error
     if address:
-        _check_answer(address)
+        _check_address(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    on_term = signal.getsignal(signal.SIGTERM)
+    previous_handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address or "local")
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         raise RayClusterError(
-            f"Ray, which {_reason(address)} asks for, does not take this process ({error}): this machine must have the "
-            "cluster's versions of Python and Ray, and be a node of it (ray start --address=HOST:6379)"
+            f"Ray, which {_requiring_setting(address)} asks for, rejected this process ({error}): this machine must "
+            "have the cluster's versions of Python and Ray, and be a node of it (ray start --address=HOST:6379)"
         ) from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which asks nobody before it ends
+        signal.signal(signal.SIGTERM, previous_handler)  # Ray installs one that exits at once
     try:
         yield
     finally:
@@ -62,17 +62,17 @@ def devices() -> tuple[Kind, int]:
     import ray
 
     kind: Kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
-    return kind, count(kind)
+    return kind, device_count(kind)
 
 
-def count(kind: Kind) -> int:
+def device_count(kind: Kind) -> int:
     """How many of them the connected cluster has. Raises RayClusterError for none: work would wait for ever."""
     import ray
 
-    there = int(ray.cluster_resources().get(kind, 0))
-    if not there:
+    available = int(ray.cluster_resources().get(kind, 0))
+    if not available:
         raise RayClusterError(f"the Ray cluster has no {kind}: add a node with one (ray start --address=HOST:6379)")
-    return there
+    return available
 
 
 def require_shared(folder: Path) -> None:
@@ -80,50 +80,52 @@ def require_shared(folder: Path) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look = ray.remote(num_cpus=0)(_is_there)
+    path_exists = ray.remote(num_cpus=0)(_exists)
     nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    with NamedTemporaryFile(dir=folder, prefix="shared-") as mark:
-        asked = {
-            node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(mark.name)
+    with NamedTemporaryFile(dir=folder, prefix="shared-") as probe:
+        visible = {
+            node: path_exists.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                probe.name
+            )
             for node in nodes
         }
-        blind = sorted({nodes[node] for node, answer in asked.items() if not ray.get(answer)})
-    if blind:
+        blind_nodes = sorted({nodes[node] for node, answer in visible.items() if not ray.get(answer)})
+    if blind_nodes:
         raise RayClusterError(
-            f"{', '.join(blind)} of the Ray cluster does not see {folder}: put DUOTEMPO_HOME on a file system that all "
-            "nodes mount under the same path, or train on one machine (no DUOTEMPO_RAY_ADDRESS)"
+            f"{', '.join(blind_nodes)} of the Ray cluster does not see {folder}: put DUOTEMPO_HOME on a file system "
+            "that all nodes mount under the same path, or train on one machine (no DUOTEMPO_RAY_ADDRESS)"
         )
 
 
 def own_error(error: BaseException) -> DuotempoError | None:
     """The error of Duotempo that a worker raised, found in those that Ray has put around it."""
-    seen: Any = error
-    while seen is not None and not type(seen).__module__.startswith("components."):
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return seen if isinstance(seen, DuotempoError) else None
+    cause: Any = error
+    while cause is not None and not type(cause).__module__.startswith("components."):
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return cause if isinstance(cause, DuotempoError) else None
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     return Path(path).exists()
 
 
-def _check_answer(address: str) -> None:
+def _check_address(address: str) -> None:
     """Asks before Ray does: where nothing answers, Ray itself tries for minutes."""
-    found = ADDRESS.fullmatch(address)
-    if not found:
+    match = ADDRESS.fullmatch(address)
+    if not match:
         raise RayClusterError(f"DUOTEMPO_RAY_ADDRESS {address!r} is not like HOST:6379, the address of a Ray head")
-    remedy = "start the cluster (ray start --head --port=6379), or correct or unset DUOTEMPO_RAY_ADDRESS"
+    how_to_fix = "start the cluster (ray start --head --port=6379), or correct or unset DUOTEMPO_RAY_ADDRESS"
     try:
-        socket.create_connection((found["host"], int(found["port"])), timeout=PORT_SECONDS).close()
+        socket.create_connection((match["host"], int(match["port"])), timeout=PORT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise RayClusterError(f"no Ray cluster answers at {address} ({error}): {remedy}") from error
+        raise RayClusterError(f"no Ray cluster answers at {address} ({error}): {how_to_fix}") from error
     status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
         subprocess.run(status, capture_output=True, timeout=STATUS_SECONDS, check=True)
     except subprocess.TimeoutExpired as error:
         raise RayClusterError(
             f"what answers at {address} is no Ray cluster, or a stuck one: it told no status within "
-            f"{STATUS_SECONDS:.0f} s: {remedy}"
+            f"{STATUS_SECONDS:.0f} s: {how_to_fix}"
         ) from error
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
@@ -133,5 +135,5 @@ def _check_answer(address: str) -> None:
         ) from error
 
 
-def _reason(address: str | None) -> str:
+def _requiring_setting(address: str | None) -> str:
     return f"DUOTEMPO_RAY_ADDRESS={address}" if address else "DUOTEMPO_FUSION__WORKERS above 1"

@@ -20,7 +20,7 @@ from components.embedding.vectors import text_hash
 from components.settings import EmbeddingSettings
 
 Block = dict[str, np.ndarray]
-TEXTS = 1024
+BLOCK_SIZE = 1024
 """Texts of a block, which an actor computes at once and loses when its node dies."""
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ def embed_together(
     encoder = choose(texts, settings).encoder
     cache = Cache(cache_folder, encoder)
     distinct = list(dict.fromkeys(text for text in texts if text.strip()))
-    _, found = cache.read([text_hash(text) for text in distinct])
-    pending = [distinct[row] for row in np.flatnonzero(~found)]
+    _, is_cached = cache.read([text_hash(text) for text in distinct])
+    pending = [distinct[row] for row in np.flatnonzero(~is_cached)]
     computed_on: set[str] = set()
     done = 0
     started = time.perf_counter()
@@ -79,19 +79,21 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
     import ray
     from ray.exceptions import RayError
 
-    kind, there = devices()
+    kind, available = devices()
     blocks = [
-        pa.table({"row": np.arange(start, min(start + TEXTS, len(texts))), "text": texts[start : start + TEXTS]})
-        for start in range(0, len(texts), TEXTS)
+        pa.table(
+            {"row": np.arange(start, min(start + BLOCK_SIZE, len(texts))), "text": texts[start : start + BLOCK_SIZE]}
+        )
+        for start in range(0, len(texts), BLOCK_SIZE)
     ]
-    actors = min(there, len(blocks))
-    same = settings.model_copy(update={"model": encoder.name, "revision": encoder.revision})
+    actors = min(available, len(blocks))
+    pinned_settings = settings.model_copy(update={"model": encoder.name, "revision": encoder.revision})
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
     encoded = ray.data.from_arrow(blocks).map_batches(
-        _Actor,
-        fn_constructor_args=(same, encoder.identity),
+        _EncoderActor,
+        fn_constructor_args=(pinned_settings, encoder.identity),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
         num_cpus=1 if kind == "CPU" else 0,
@@ -100,12 +102,12 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
     try:
         yield from cast(Iterator[Block], encoded.iter_batches(batch_size=None, batch_format="numpy"))
     except RayError as error:
-        if told := own_error(error):
-            raise told from error
+        if cause := own_error(error):
+            raise cause from error
         raise
 
 
-class _Actor:
+class _EncoderActor:
     """The encoder of one device, loaded with its first block."""
 
     def __init__(self, settings: EmbeddingSettings, identity: dict[str, Any]) -> None:

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from components.cluster.cluster import connected, count
+from components.cluster.cluster import connected, device_count
 from components.core.columns import Columns
 from components.interests.build import build_interests
 from components.interests.profile import Keywords
 from components.settings import EventSettings, InterestSettings
 
-GROUPS = 4
+GROUPS_PER_CPU = 4
 """Groups of users for each CPU: a node that is done early takes from the others."""
 
 
@@ -33,7 +33,7 @@ def build_interests_together(
         import ray
         from ray.exceptions import RayTaskError
 
-        group_of = _groups(events, anchors, GROUPS * count("CPU"))
+        group_of = _groups(events, anchors, GROUPS_PER_CPU * device_count("CPU"))
         by_events = dict(list(events.groupby(events[Columns.USER].map(group_of))))
         by_anchors = dict(list(anchors.reset_index(drop=True).groupby(anchors[Columns.USER].map(group_of).to_numpy())))
         build = ray.remote(num_cpus=1)(build_interests)
@@ -50,9 +50,9 @@ def build_interests_together(
     return pd.concat(parts).sort_index()
 
 
-def _groups(events: pd.DataFrame, anchors: pd.DataFrame, wanted: int) -> pd.Series:
-    """The number of each user's group, by user: at most `wanted` groups of neighbours with about as many events."""
+def _groups(events: pd.DataFrame, anchors: pd.DataFrame, group_count: int) -> pd.Series:
+    """Group number by user: at most `group_count` groups of consecutive users with about as many events each."""
     users = pd.Index(anchors[Columns.USER].unique())
     sizes = events[Columns.USER].value_counts().reindex(users, fill_value=0).to_numpy() + 1
     before = np.cumsum(sizes) - sizes
-    return pd.Series(before * wanted // sizes.sum(), index=users)
+    return pd.Series(before * group_count // sizes.sum(), index=users)

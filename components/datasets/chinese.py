@@ -9,8 +9,8 @@ from components.core.columns import Columns
 
 SEED = 20240601
 USERS = 60
-LAST = 1_717_200_000  # 2024-06-01 00:00 UTC
-DAY = 86_400
+END_TIMESTAMP = 1_717_200_000  # 2024-06-01 00:00 UTC
+SECONDS_PER_DAY = 86_400
 LONG_DAYS = 120
 SHORT_DAYS = 5
 LONG_VISITS = 15
@@ -34,7 +34,7 @@ _VARIANTS = (
     ("旗舰版", "用料讲究，送礼自用都体面。"),
 )
 _PRAISE = ("质量很好，值得回购", "包装精致，物流也快", "比想象中好用", "送给朋友，很喜欢")
-_BLAME = ("和描述不太一样", "味道有点重，不喜欢", "用了两天就坏了")
+_COMPLAINTS = ("和描述不太一样", "味道有点重，不喜欢", "用了两天就坏了")
 _QUESTIONS = ("请问保修多久？", "这款有别的颜色吗？", "适合送长辈吗？")
 _POSTS = ("分享一下我的使用心得", "周末开箱，推荐给大家", "用了一个月，来说说感受")
 
@@ -48,21 +48,21 @@ class _Shopper:
     def add(self, item: str, at: int, event: str, value: float | None = None, text: str | None = None) -> None:
         self.rows.append((self.user, item, at, event, value, text))
 
-    def visit(self, item: str, at: int, wanted: bool) -> None:
+    def visit(self, item: str, at: int, is_interested: bool) -> None:
         """Looks at an item and, when it is wanted, goes down the funnel; an unwanted one may be turned away."""
         self.add(item, at, "view")
-        if not wanted:
+        if not is_interested:
             if self.random.random() < 0.3:
-                self._turn_away(item, at + 20)
+                self._reject_item(item, at + 20)
         elif self.random.random() < 0.6:
             self.add(item, at + 15, "click")
             if self.random.random() < 0.45:
                 self.add(item, at + 90, "cart")
                 if self.random.random() < 0.6:
                     self.add(item, at + 300, "purchase")
-                    self._judge(item, at + 2 * 3600)
+                    self._give_feedback(item, at + 2 * 3600)
 
-    def _judge(self, item: str, at: int) -> None:
+    def _give_feedback(self, item: str, at: int) -> None:
         match self.random.integers(5):
             case 0:
                 self.add(item, at, "rating", float(self.random.integers(4, 6)))
@@ -75,14 +75,14 @@ class _Shopper:
             case _:
                 self.add(item, at, "post", None, str(self.random.choice(_POSTS)))
 
-    def _turn_away(self, item: str, at: int) -> None:
+    def _reject_item(self, item: str, at: int) -> None:
         match self.random.integers(3):
             case 0:
                 self.add(item, at, "dislike")
             case 1:
                 self.add(item, at, "hide")
             case _:
-                self.add(item, at, "review", 1.0, str(self.random.choice(_BLAME)))
+                self.add(item, at, "review", 1.0, str(self.random.choice(_COMPLAINTS)))
 
 
 def chinese_sample() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -124,11 +124,11 @@ def _history(
     first, second, passing = random.choice(list(by_category), size=3, replace=False)
     anything = [item for shelf in by_category.values() for item in shelf]
     shopper = _Shopper(user, random)
-    begin, middle = LAST - LONG_DAYS * DAY, LAST - SHORT_DAYS * DAY
+    begin, middle = END_TIMESTAMP - LONG_DAYS * SECONDS_PER_DAY, END_TIMESTAMP - SHORT_DAYS * SECONDS_PER_DAY
     for at in np.sort(random.integers(begin, middle, LONG_VISITS)):
-        wanted = bool(random.random() < 5 / 6)
-        shelf = by_category[first if random.random() < 0.6 else second] if wanted else anything
-        shopper.visit(str(random.choice(shelf)), int(at), wanted)
-    for at in np.sort(random.integers(middle, LAST - 3 * 3600, SHORT_VISITS)):
+        is_interested = bool(random.random() < 5 / 6)
+        shelf = by_category[first if random.random() < 0.6 else second] if is_interested else anything
+        shopper.visit(str(random.choice(shelf)), int(at), is_interested)
+    for at in np.sort(random.integers(middle, END_TIMESTAMP - 3 * 3600, SHORT_VISITS)):
         shopper.visit(str(random.choice(by_category[passing])), int(at), True)
     return shopper.rows

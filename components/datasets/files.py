@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from components.core.errors import DuotempoError
 from components.core.logs import one_line
 
-MOST_COLUMNS = 1000
-SHOWN_COLUMNS = 20
-POINTER = 8
+MAX_COLUMNS = 1000
+MAX_SHOWN_COLUMNS = 20
+MIN_VALUE_BYTES = 8
 """Bytes that a value takes in a frame at least."""
 
 
@@ -49,19 +49,19 @@ def read_rows(file: Path) -> pd.DataFrame:
     return frame
 
 
-def listed(names: Iterable[object]) -> str:
+def join_names(names: Iterable[object]) -> str:
     """Names of columns for a message, the first of many."""
-    given = [one_line(str(name)) for name in names]
-    more = f" and {len(given) - SHOWN_COLUMNS:,} more" if len(given) > SHOWN_COLUMNS else ""
-    return ", ".join(given[:SHOWN_COLUMNS]) + more
+    shown = [one_line(str(name)) for name in names]
+    more = f" and {len(shown) - MAX_SHOWN_COLUMNS:,} more" if len(shown) > MAX_SHOWN_COLUMNS else ""
+    return ", ".join(shown[:MAX_SHOWN_COLUMNS]) + more
 
 
 def _check_names(names: Sequence[str]) -> None:
     """Raises ValueError where they are too many, or two are alike."""
-    if len(names) > MOST_COLUMNS:
-        raise ValueError(f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that are needed")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"two columns are named {listed(twice)}: rename one")
+    if len(names) > MAX_COLUMNS:
+        raise ValueError(f"it has {len(names):,} columns, more than {MAX_COLUMNS:,}: keep those that are needed")
+    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"two columns are named {join_names(duplicates)}: rename one")
 
 
 def _read_text(separator: str) -> Callable[[Path], pd.DataFrame]:
@@ -80,22 +80,22 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     stored = pq.ParquetFile(file)
     _check_names(stored.schema_arrow.names)
     leaves = [stored.schema.column(number) for number in range(len(stored.schema))]
-    if len(leaves) > MOST_COLUMNS:
-        raise ValueError(f"its columns have {len(leaves):,} parts, more than {MOST_COLUMNS:,}: keep what is needed")
-    _check_room(_told_size(stored.metadata))
+    if len(leaves) > MAX_COLUMNS:
+        raise ValueError(f"its columns have {len(leaves):,} parts, more than {MAX_COLUMNS:,}: keep what is needed")
+    _check_memory(_declared_size(stored.metadata))
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     table = pq.ParquetFile(file, read_dictionary=texts).read()
-    _check_room(sum(_text_size(chunk) for column in table.columns for chunk in column.chunks))
+    _check_memory(sum(_text_size(chunk) for column in table.columns for chunk in column.chunks))
     table = pa.table([_without_zone(column) for column in table.columns], names=table.column_names)
     frame = table.to_pandas(integer_object_nulls=True, ignore_metadata=True, date_as_object=False)
     return frame.astype(dict.fromkeys(frame.select_dtypes("category").columns, object))
 
 
-def _told_size(metadata: pq.FileMetaData) -> int:
+def _declared_size(metadata: pq.FileMetaData) -> int:
     """Bytes in memory, as far as the file tells them ahead."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
-    return sum(group.total_byte_size for group in groups) + POINTER * values
+    return sum(group.total_byte_size for group in groups) + MIN_VALUE_BYTES * values
 
 
 def _text_size(values: pa.Array) -> int:
@@ -108,7 +108,7 @@ def _text_size(values: pa.Array) -> int:
     return _text_size(values.values) if pa.types.is_nested(kind) else 0
 
 
-def _check_room(needed: int) -> None:
+def _check_memory(needed: int) -> None:
     """Raises ValueError where memory has no room for so many bytes."""
     free = psutil.virtual_memory().available
     if needed > free:

@@ -63,7 +63,7 @@ def latest_small_official(archive: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
     interactions = interactions.sort_values([Columns.TIMESTAMP, Columns.USER], kind="stable", ignore_index=True)
     oldest_first = tags.assign(at=tags["timestamp"].astype("int64")).sort_values("at", kind="stable")
     described = {
-        movie: "Tags: " + ", ".join(dict.fromkeys(map(_squeezed, group)))
+        movie: "Tags: " + ", ".join(dict.fromkeys(map(_collapse_spaces, group)))
         for movie, group in oldest_first.groupby("movieId")["tag"]
     }
     genres = [[] if text == "(no genres listed)" else text.split("|") for text in movies["genres"]]
@@ -97,7 +97,7 @@ def _items(ids: Iterable[str], titles: Iterable[str], genres: Iterable[Iterable[
     return pd.DataFrame(
         {
             Columns.ITEM: list(ids),
-            Columns.TITLE: ["" if title in _UNKNOWN else _squeezed(title) for title in titles],
+            Columns.TITLE: ["" if title in _UNKNOWN else _collapse_spaces(title) for title in titles],
             Columns.CATEGORY: ["|".join(name for name in names if name not in _UNKNOWN) for names in genres],
             Columns.DESCRIPTION: "",
         },
@@ -105,5 +105,5 @@ def _items(ids: Iterable[str], titles: Iterable[str], genres: Iterable[Iterable[
     )
 
 
-def _squeezed(text: str) -> str:
+def _collapse_spaces(text: str) -> str:
     return " ".join(text.split())

@@ -14,14 +14,14 @@ from components.core.columns import EVENTS, Columns
 from components.core.ids import clean_id
 from components.core.normalize import BEYOND_SECONDS
 from components.core.timestamps import epoch_seconds
-from components.datasets.files import DatasetError, listed, read_rows
+from components.datasets.files import DatasetError, join_names, read_rows
 
 EVENT_FILE = "interactions.parquet"
 ITEM_FILE = "items.parquet"
 DESCRIPTION_FILE = "dataset.json"
 ITEM_TEXT = (Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION)
 
-_NEEDED_OF_EVENTS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT)
+_REQUIRED_EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT)
 _EVENT_TYPES: dict[str, tuple[type, ...]] = {
     Columns.USER: (str, int, float),
     Columns.ITEM: (str, int, float),
@@ -76,16 +76,16 @@ def read_files(events: Path, items: Path | None, mapping: Mapping[str, str]) -> 
     the items are the ids that the events name. Raises DatasetError.
     """
     event_frame = _renamed(read_rows(events), mapping, "events")
-    kind = mapping.get("events.event", mapping.get(Columns.EVENT))
-    if Columns.EVENT not in event_frame and kind in EVENTS:
-        event_frame[Columns.EVENT] = kind
-    _check(event_frame, events, _NEEDED_OF_EVENTS, _EVENT_TYPES)
+    event_name = mapping.get("events.event", mapping.get(Columns.EVENT))
+    if Columns.EVENT not in event_frame and event_name in EVENTS:
+        event_frame[Columns.EVENT] = event_name
+    _check_columns(event_frame, events, _REQUIRED_EVENT_COLUMNS, _EVENT_TYPES)
     if items is None:
         ids = dict.fromkeys(map(clean_id, event_frame[Columns.ITEM].tolist()))
         item_frame = pd.DataFrame({Columns.ITEM: [item for item in ids if item is not None]}, dtype=object)
     else:
         item_frame = _renamed(read_rows(items), mapping, "items")
-        _check(item_frame, items, (Columns.ITEM,), _ITEM_TYPES)
+        _check_columns(item_frame, items, (Columns.ITEM,), _ITEM_TYPES)
     return Dataset(events.stem, event_frame, item_frame)
 
 
@@ -133,10 +133,12 @@ def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.D
     )
 
 
-def _check(frame: pd.DataFrame, file: Path, needed: Collection[str], types: Mapping[str, tuple[type, ...]]) -> None:
+def _check_columns(
+    frame: pd.DataFrame, file: Path, required: Collection[str], types: Mapping[str, tuple[type, ...]]
+) -> None:
     """Every needed column is there, and the first value of each known column is of a type that can be meant."""
-    found = listed(frame.columns)
-    for column in needed:
+    found = join_names(frame.columns)
+    for column in required:
         if column not in frame:
             constant = " (or --map event=rating: every row is one)" if column == Columns.EVENT else ""
             raise DatasetError(f"{file}: no column {column}; found {found}. Name it: --map {column}=COLUMN{constant}")

@@ -43,17 +43,17 @@ class Cache:
         """Vectors (n, d) of the hashes, and bool (n,) whether each was found; the rows of the others are zero."""
         row_of = {name: row for row, name in enumerate(hashes)}
         vectors = np.zeros((len(hashes), self._dimension), np.float32)
-        found = np.zeros(len(hashes), bool)
+        is_cached = np.zeros(len(hashes), bool)
         seen: set[Path] = set()
-        while not found.all() and (new := set(self._parts()) - seen):  # again: a merge may have replaced parts
+        while not is_cached.all() and (new := set(self._parts()) - seen):  # again: a merge may have replaced parts
             for stored, part in self._load(sorted(new)):
                 names = stored.to_pylist()
-                here = [at for at, name in enumerate(names) if name in row_of]
-                rows = [row_of[names[at]] for at in here]
-                vectors[rows] = part[here]
-                found[rows] = True
+                positions_in_part = [at for at, name in enumerate(names) if name in row_of]
+                rows = [row_of[names[at]] for at in positions_in_part]
+                vectors[rows] = part[positions_in_part]
+                is_cached[rows] = True
             seen |= new
-        return vectors, found
+        return vectors, is_cached
 
     def append(self, hashes: Sequence[str], vectors: np.ndarray) -> None:
         """Keeps float32 (b, d) vectors as a part of their own."""
@@ -61,19 +61,19 @@ class Cache:
 
     def compact(self) -> None:
         """Merges small parts once there are many, unless another process is at it."""
-        if len(self._small()) <= SMALL_PARTS:
+        if len(self._small_parts()) <= SMALL_PARTS:
             return
         try:
             with FileLock(self.folder / "merge.lock", timeout=0):
                 group, size = [], 0
-                for path, bytes_ in self._small().items():
+                for path, bytes_ in self._small_parts().items():
                     group.append(path)
                     size += bytes_
                     if size >= PART_BYTES:
                         self._merge(group)
                         group, size = [], 0
                 self._merge(group)
-                self._sweep()
+                self._remove_stale()
         except Timeout:
             logger.info("another process merges %s", self.folder)
 
@@ -89,9 +89,9 @@ class Cache:
         for path in parts:
             path.unlink(missing_ok=True)
 
-    def _sweep(self) -> None:
+    def _remove_stale(self) -> None:
         for path in self.folder.glob("*.tmp"):
-            stat = status(path)
+            stat = stat_or_none(path)
             if stat and time.time() - stat.st_mtime > STALE_SECONDS:
                 path.unlink(missing_ok=True)
 
@@ -112,13 +112,13 @@ class Cache:
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
 
-    def _small(self) -> dict[Path, int]:
+    def _small_parts(self) -> dict[Path, int]:
         """Parts worth merging and their bytes."""
-        found = ((path, status(path)) for path in self._parts())
-        return {path: stat.st_size for path, stat in found if stat and stat.st_size < PART_BYTES / 2}
+        stats = ((path, stat_or_none(path)) for path in self._parts())
+        return {path: stat.st_size for path, stat in stats if stat and stat.st_size < PART_BYTES / 2}
 
 
-def status(path: Path) -> os.stat_result | None:
+def stat_or_none(path: Path) -> os.stat_result | None:
     """What the file system knows of a file, None when another process has removed it."""
     try:
         return path.stat()

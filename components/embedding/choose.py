@@ -12,7 +12,7 @@ from components.embedding.encoder import ENGLISH, MULTILINGUAL, Encoder, Encoder
 from components.settings import EmbeddingSettings
 
 HUB_TIMEOUT_SECONDS = 10.0
-SAMPLE = 2000
+SAMPLE_SIZE = 2000
 REMEDY = (
     "a multilingual model of the hub reads them best: set DUOTEMPO_EMBEDDING__MODEL to Qwen/Qwen3-Embedding-0.6B, "
     "BAAI/bge-m3 or intfloat/multilingual-e5-small"
@@ -118,15 +118,15 @@ def choose(texts: Sequence[str], settings: EmbeddingSettings) -> Choice:
 
 def candidates(settings: EmbeddingSettings) -> list[Encoder]:
     """The encoders that `choose` may choose, the one of the settings first. Raises EncoderError."""
-    found = [make_encoder(settings)]
+    encoders = [make_encoder(settings)]
     if settings.model == ENGLISH:
-        found.append(make_encoder(settings.model_copy(update={"model": MULTILINGUAL})))
-    return found
+        encoders.append(make_encoder(settings.model_copy(update={"model": MULTILINGUAL})))
+    return encoders
 
 
 def measure_unknown(encoder: Encoder, texts: Sequence[str]) -> float:
     """Share of tokens unknown to the encoder over a seeded sample of at most 2,000 distinct texts, 0 to 1."""
     distinct = [text for text in dict.fromkeys(texts) if text.strip()]
-    if len(distinct) > SAMPLE:
-        distinct = random.Random(0).sample(distinct, SAMPLE)
+    if len(distinct) > SAMPLE_SIZE:
+        distinct = random.Random(0).sample(distinct, SAMPLE_SIZE)
     return encoder.unknown_share(distinct)

@@ -58,8 +58,8 @@ def embed(
     distinct = list(dict.fromkeys(text for text in texts if text.strip()))
     hashes = [text_hash(text) for text in distinct]
     cache = Cache(cache_folder, encoder)
-    vectors, found = cache.read(hashes)
-    pending = np.flatnonzero(~found)
+    vectors, is_cached = cache.read(hashes)
+    pending = np.flatnonzero(~is_cached)
 
     started, done = time.perf_counter(), 0
     with tqdm(total=len(pending), desc=encoder.name, unit=" texts", disable=not progress) as bar:
@@ -72,7 +72,7 @@ def embed(
                 on_batch(done / len(pending))
     seconds = time.perf_counter() - started
     cache.compact()
-    logger.info("%s on %s: %d texts embedded, %d reused", encoder.name, encoder.device, len(pending), found.sum())
+    logger.info("%s on %s: %d texts embedded, %d reused", encoder.name, encoder.device, len(pending), is_cached.sum())
 
     row_of = {text: row for row, text in enumerate(distinct)}
     aligned = np.zeros((len(texts), encoder.dimension), np.float32)
@@ -84,7 +84,7 @@ def embed(
         revision=encoder.revision,
         dimension=encoder.dimension,
         computed=len(pending),
-        reused=int(found.sum()),
+        reused=int(is_cached.sum()),
         unknown_share=choice.unknown_share,
         warnings=choice.warnings,
         device=encoder.device,

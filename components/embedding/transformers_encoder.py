@@ -16,25 +16,25 @@ from components.embedding.choose import locate
 from components.embedding.encoder import Encoder, EncoderError
 from components.settings import EmbeddingSettings
 
-WINDOW = 8192
+TOKENIZE_CHUNK = 8192
 """Texts that are tokenized and sorted at once; bounds the memory of a long list."""
 logger = logging.getLogger(__name__)
 
 
-def batches(lengths: Sequence[int], token_budget: int, batch_size: int) -> list[np.ndarray]:
+def make_batches(lengths: Sequence[int], token_budget: int, batch_size: int) -> list[np.ndarray]:
     """Int64 arrays of positions in `lengths`, each position once, longest texts first.
 
     A batch has at most `batch_size` texts and `token_budget` tokens, padding to its longest text included; a text
     longer than the budget is a batch of its own. The longest come first, so that memory runs out at once or never.
     """
     order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
-    found, start = [], 0
+    batches, start = [], 0
     while start < len(order):
         longest = max(lengths[order[start]], 1)
         size = max(min(batch_size, token_budget // longest), 1)
-        found.append(order[start : start + size])
+        batches.append(order[start : start + size])
         start += size
-    return found
+    return batches
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -72,16 +72,18 @@ class TransformersEncoder(Encoder):
         self.prefix = settings.prefix
         self.dtype = settings.dtype
         self.dimension = config.hidden_size
-        self.max_length = self._readable(getattr(config, "max_position_embeddings", None))
+        self.max_length = self._token_limit(getattr(config, "max_position_embeddings", None))
         self.device = str(self._device)
         if self._device.type == "cuda":
             self.device += f" ({torch.cuda.get_device_name(self._device)})"
 
     def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(texts), WINDOW):
-            tokens = self._tokenize([self.prefix + text for text in texts[start : start + WINDOW]], specials=True)
+        for start in range(0, len(texts), TOKENIZE_CHUNK):
+            tokens = self._tokenize(
+                [self.prefix + text for text in texts[start : start + TOKENIZE_CHUNK]], specials=True
+            )
             lengths = [len(ids) for ids in tokens]
-            for rows in batches(lengths, self._settings.token_budget, self._settings.batch_size):
+            for rows in make_batches(lengths, self._settings.token_budget, self._settings.batch_size):
                 yield rows + start, self._forward([tokens[row] for row in rows])
 
     def unknown_share(self, texts: Sequence[str]) -> float:
@@ -146,7 +148,7 @@ class TransformersEncoder(Encoder):
                 return token
         return 0
 
-    def _readable(self, positions: int | None) -> int:
+    def _token_limit(self, positions: int | None) -> int:
         """The settings' max_length, or the model's own limit when that is smaller."""
         limit = min(self._tokenizer.model_max_length, positions or self._settings.max_length)
         if limit < self._settings.max_length:

@@ -44,15 +44,15 @@ def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) ->
 
 def differences(settings: Settings) -> dict[str, dict[str, Any]]:
     """The settings of `SECTIONS` that differ from the defaults, by section; sections without one are left out."""
-    found = {}
+    changed_values = {}
     for section in SECTIONS:
-        usual = Settings.model_fields[section].default.model_dump()
-        told = getattr(settings, section).model_dump()
-        found[section] = {name: value for name, value in told.items() if value != usual[name]}
-    return {section: told for section, told in found.items() if told}
+        defaults = Settings.model_fields[section].default.model_dump()
+        values = getattr(settings, section).model_dump()
+        changed_values[section] = {name: value for name, value in values.items() if value != defaults[name]}
+    return {section: values for section, values in changed_values.items() if values}
 
 
-def shadowed(name: str, wanted: Settings) -> list[str]:
+def shadowed(name: str, expected: Settings) -> list[str]:
     """Searched settings that the preset does not give to this process, as the settings file or a variable wins."""
-    loaded = Settings(preset=name, home=wanted.home)
-    return [setting for setting in SPACE if attrgetter(setting)(loaded) != attrgetter(setting)(wanted)]
+    loaded = Settings(preset=name, home=expected.home)
+    return [setting for setting in SPACE if attrgetter(setting)(loaded) != attrgetter(setting)(expected)]

@@ -39,7 +39,7 @@ class ImpossibleValues(SearchError):
 
 def space(settings: Settings) -> dict[str, BaseDistribution]:
     """`SPACE`, widened where it lacks a value in force."""
-    return {name: _holding(SPACE[name], value) for name, value in in_force(settings).items()}
+    return {name: _including(SPACE[name], value) for name, value in in_force(settings).items()}
 
 
 def in_force(settings: Settings) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
         section, setting = name.split(".")
         sections.setdefault(section, getattr(settings, section).model_dump())[setting] = value
     try:
-        made = {section: type(getattr(settings, section))(**told) for section, told in sections.items()}
+        made = {section: type(getattr(settings, section))(**fields) for section, fields in sections.items()}
     except ValidationError as error:
         raise ImpossibleValues("; ".join(problem["msg"] for problem in error.errors())) from error
     return settings.model_copy(update=made)
 
 
-def _holding(
+def _including(
     distribution: FloatDistribution | IntDistribution | CategoricalDistribution, value: Any
 ) -> BaseDistribution:
     """The distribution, reaching as far as the value."""

@@ -136,6 +136,6 @@ def best(study: optuna.Study) -> FrozenTrial:
 
 def _fingerprint(settings: Settings) -> str:
     """Changes with the settings in force and with the space: values of different ones are not comparable."""
-    shown = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
-    limits = {name: distribution_to_json(found) for name, found in space(settings).items()}
-    return hashlib.sha256(json.dumps([shown, limits], sort_keys=True).encode()).hexdigest()[:12]
+    settings_in_force = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
+    limits = {name: distribution_to_json(distribution) for name, distribution in space(settings).items()}
+    return hashlib.sha256(json.dumps([settings_in_force, limits], sort_keys=True).encode()).hexdigest()[:12]

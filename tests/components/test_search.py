@@ -27,11 +27,11 @@ from components.training.run import TrainingRun, extract_interests
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 60, 40, 10
 ENCODER = "words"
-USELESS = 1e-6
+USELESS_RATE = 1e-6
 """A learning rate by which nothing is learned in a few epochs."""
 
 
-def walks() -> Dataset:
+def circular_walks() -> Dataset:
     """Each user begins somewhere on the circle and goes on by one item an hour: the next item is certain."""
     rows = [
         (f"u{user}", f"i{(user + step) % ITEMS}", CUT - timedelta(hours=VISITS - step, minutes=user % 50), "like")
@@ -48,14 +48,14 @@ def walks() -> Dataset:
 def snapshot(database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whose learning rate in force is useless."""
     engine = make_engine(database)
-    ingest(engine, walks(), Settings(), source="walks", now=CUT + timedelta(days=1))
+    ingest(engine, circular_walks(), Settings(), source="walks", now=CUT + timedelta(days=1))
     taken = take_snapshot(engine, CUT, tmp_path_factory.mktemp("snapshots"))
     engine.dispose()
     return taken.path
 
 
-def settings(home: Path, learning_rate: float = USELESS) -> Settings:
-    made = Settings(home=home)
+def settings(home: Path, learning_rate: float = USELESS_RATE) -> Settings:
+    base_settings = Settings(home=home)
     chosen: dict[str, float] = {
         "epochs": 10,
         "validate_every": 1,
@@ -65,9 +65,9 @@ def settings(home: Path, learning_rate: float = USELESS) -> Settings:
         "blocks": 1,
     }
     chosen["learning_rate"] = learning_rate
-    made.fusion = made.fusion.model_copy(update=chosen)
-    made.interests = made.interests.model_copy(update={"anchors": 0})
-    return made
+    base_settings.fusion = base_settings.fusion.model_copy(update=chosen)
+    base_settings.interests = base_settings.interests.model_copy(update={"anchors": 0})
+    return base_settings
 
 
 @pytest.fixture
@@ -81,38 +81,38 @@ def good_run(snapshot: Path, tmp_path: Path) -> TrainingRun:
     return TrainingRun.open(snapshot, settings(tmp_path, learning_rate=1e-2))
 
 
-def go_on(run: TrainingRun, trials: int) -> optuna.Study:
+def run_trials(run: TrainingRun, trials: int) -> optuna.Study:
     """The study after so many trials, opened anew as another process would."""
     opened = study.open_study(run)
     while len(study.ended(opened)) < trials:
-        trial_of(opened, run)
+        run_trial(opened, run)
     return opened
 
 
-def trial_of(opened: optuna.Study, run: TrainingRun) -> FrozenTrial:
-    asked = study.ask(opened, run)
-    tried = study.trial_run(run, asked.params)
-    if not tried.vectors_file.is_file():
-        write_words(tried)
-    return study.measure(opened, asked, tried, ENCODER)
+def run_trial(opened: optuna.Study, run: TrainingRun) -> FrozenTrial:
+    trial = study.ask(opened, run)
+    run_of_trial = study.trial_run(run, trial.params)
+    if not run_of_trial.vectors_file.is_file():
+        write_words(run_of_trial)
+    return study.measure(opened, trial, run_of_trial, ENCODER)
 
 
 def write_words(run: TrainingRun) -> None:
     """The interests of a run, and a random vector for each text instead of an encoder's."""
     texts = pq.read_table(extract_interests(run))[Columns.TEXT].to_pylist()
-    vectors = [np.random.default_rng(int(text_hash(told)[:8], 16)).normal(size=8) for told in texts]
-    write_vectors(run.vectors_file, [text_hash(told) for told in texts], np.array(vectors))
+    vectors = [np.random.default_rng(int(text_hash(document)[:8], 16)).normal(size=8) for document in texts]
+    write_vectors(run.vectors_file, [text_hash(document) for document in texts], np.array(vectors))
 
 
-def told(opened: optuna.Study) -> list[tuple[dict[str, Any], TrialState, float | None]]:
+def results(opened: optuna.Study) -> list[tuple[dict[str, Any], TrialState, float | None]]:
     return [(trial.params, trial.state, trial.value) for trial in study.ended(opened)]
 
 
 def test_the_first_trial_is_the_settings_in_force_and_a_better_set_is_found(run: TrainingRun) -> None:
-    opened = go_on(run, 5)
+    opened = run_trials(run, 5)
     first, best = study.ended(opened)[0], study.best(opened)
     assert first.params == in_force(run.settings)
-    assert first.params["fusion.learning_rate"] == USELESS
+    assert first.params["fusion.learning_rate"] == USELESS_RATE
     assert best.number != first.number
     assert best.value is not None and first.value is not None and best.value > 0.5 > first.value
     assert best.value == max(best.intermediate_values.values())
@@ -121,24 +121,24 @@ def test_the_first_trial_is_the_settings_in_force_and_a_better_set_is_found(run:
 def test_what_is_in_force_stays_when_nothing_is_better(good_run: TrainingRun) -> None:
     opened = study.open_study(good_run)
     opened.enqueue_trial({**in_force(good_run.settings), "fusion.learning_rate": 3e-4})
-    first, worse = trial_of(opened, good_run), trial_of(opened, good_run)
+    first, worse = run_trial(opened, good_run), run_trial(opened, good_run)
     assert worse.value is not None and first.value is not None and worse.value < first.value
     assert study.best(opened).number == first.number == 0
 
 
 def test_an_interrupted_search_goes_on_as_a_whole_one(run: TrainingRun) -> None:
     run.settings.fusion.epochs = 3
-    whole = told(go_on(run, 4))
+    whole = results(run_trials(run, 4))
     other = replace(run, folder=run.folder.parent / "other")
-    interrupted = go_on(other, 2)
+    interrupted = run_trials(other, 2)
     study.ask(interrupted, other)  # its process is killed before it tells a value
-    assert told(go_on(other, 4)) == whole
-    assert told(go_on(other, 3)) == whole  # and what is done is not done again
+    assert results(run_trials(other, 4)) == whole
+    assert results(run_trials(other, 3)) == whole  # and what is done is not done again
 
 
 def test_other_settings_in_force_begin_a_study_of_their_own(run: TrainingRun, good_run: TrainingRun) -> None:
     assert run.folder == good_run.folder
-    assert len(study.ended(go_on(run, 1))) == 1
+    assert len(study.ended(run_trials(run, 1))) == 1
     assert study.ended(study.open_study(good_run)) == []
 
 
@@ -153,7 +153,7 @@ def test_no_event_from_the_cut_on_moves_a_value(run: TrainingRun, database: str,
     engine.dispose()
     assert other.cut("twin") == run.cut("twin")
     assert not other.rolling.events[Columns.ITEM].equals(run.rolling.events[Columns.ITEM])
-    assert told(go_on(other, 2)) == told(go_on(run, 2))
+    assert results(run_trials(other, 2)) == results(run_trials(run, 2))
 
 
 def test_a_trial_under_the_median_is_pruned(good_run: TrainingRun) -> None:
@@ -163,7 +163,7 @@ def test_a_trial_under_the_median_is_pruned(good_run: TrainingRun) -> None:
         curve = dict.fromkeys(range(1, 11), 0.99)
         values = in_force(good_run.settings)
         opened.add_trial(create_trial(params=values, distributions=limits, value=0.99, intermediate_values=curve))
-    pruned = trial_of(opened, good_run)
+    pruned = run_trial(opened, good_run)
     assert pruned.state == TrialState.PRUNED
     assert sorted(pruned.intermediate_values) == [1, 2]
     assert pruned in study.ended(opened)
@@ -174,10 +174,10 @@ def test_values_that_do_not_go_together_are_a_failed_trial_with_its_reason(run: 
     opened = study.open_study(run)
     opened.enqueue_trial({**in_force(run.settings), "fusion.width": 32})
     study.ask(opened, run)
-    asked = study.ask(opened, run)
+    trial = study.ask(opened, run)
     with pytest.raises(ImpossibleValues) as raised:
-        study.trial_run(run, asked.params)
-    failed = study.fail(opened, asked, raised.value)
+        study.trial_run(run, trial.params)
+    failed = study.fail(opened, trial, raised.value)
     assert "heads (3) must divide width (32)" in failed.user_attrs[study.REASON]
     assert [trial.number for trial in study.ended(opened)] == [failed.number]
     with pytest.raises(SearchError, match=r"no trial was completed: .*heads \(3\)"):

@@ -10,18 +10,18 @@ BEGAN = datetime(2026, 11, 29, 10, tzinfo=UTC)
 DEPLOY = DeploySettings(canary_share=0.1, canary_seconds=600)
 
 
-def lines(*told: tuple[str, str]) -> list[Promotion]:
+def lines(*rows: tuple[str, str]) -> list[Promotion]:
     """Of (version, state), a minute apart."""
     return [
         Promotion(
             version=version, state=state, actor="ann", reason="a <b>why</b>", at=BEGAN + timedelta(minutes=minute)
         )
-        for minute, (version, state) in enumerate(told)
+        for minute, (version, state) in enumerate(rows)
     ]
 
 
-def status(*told: tuple[str, str]) -> dict[str, str]:
-    return {version: standing.status for version, standing in standings(lines(*told), DEPLOY).items()}
+def status(*rows: tuple[str, str]) -> dict[str, str]:
+    return {version: standing.status for version, standing in standings(lines(*rows), DEPLOY).items()}
 
 
 REQUESTED, CANARY, SERVING = "requested", "canary", "serving"

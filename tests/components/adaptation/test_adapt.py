@@ -13,8 +13,8 @@ import torch
 from transformers import T5Config, T5Model
 
 from components.adaptation.errors import AdaptationError
-from components.adaptation.pairs import Pairs, hold_out
-from components.adaptation.training import Adaptation, adapt, info_nce, reciprocal_rank
+from components.adaptation.pairs import Pairs, split_validation
+from components.adaptation.training import Adaptation, adapt, info_nce, mean_reciprocal_rank
 from components.embedding.cache import Cache
 from components.embedding.encoder import Encoder, make_encoder
 from components.settings import AdaptationSettings, EmbeddingSettings
@@ -30,11 +30,11 @@ Method = Literal["lora", "full"]
 METHODS: list[Method] = ["lora", "full"]
 
 
-def world(people: int = 40) -> Pairs:
+def toy_pairs(users: int = 40) -> Pairs:
     """Everybody takes up the four items of one taste, in an order of their own."""
     random = np.random.default_rng(0)
-    tours = [random.permutation(np.arange(person % TASTES, len(WORDS), TASTES)) for person in range(people)]
-    steps = [(person, a, b) for person, tour in enumerate(tours) for a, b in pairwise(tour)]
+    tours = [random.permutation(np.arange(user % TASTES, len(WORDS), TASTES)) for user in range(users)]
+    steps = [(user, a, b) for user, tour in enumerate(tours) for a, b in pairwise(tour)]
     owners, queries, positives = np.array(steps).T
     return Pairs(list(WORDS), queries, positives, owners)
 
@@ -45,7 +45,7 @@ def settings_of(folder: Path) -> EmbeddingSettings:
 
 def run(base: Path, to: Path, method: Method, pairs: Pairs | None = None, **changes: Any) -> Adaptation:
     rates = {"lora": 1e-2, "full": 3e-3}
-    chosen = {
+    values = {
         "epochs": 12,
         "patience": 12,
         "batch_size": 32,
@@ -53,8 +53,8 @@ def run(base: Path, to: Path, method: Method, pairs: Pairs | None = None, **chan
         "learning_rate": rates[method],
         **changes,
     }
-    settings = AdaptationSettings(method=method, **chosen)
-    return adapt(pairs or world(), settings_of(base), settings, to, seed=0, show_progress=False)
+    settings = AdaptationSettings(method=method, **values)
+    return adapt(pairs or toy_pairs(), settings_of(base), settings, to, seed=0, show_progress=False)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -76,23 +76,25 @@ def test_an_adapted_encoder_knows_what_people_take_up_together(
 ) -> None:
     base = make(tmp_path / "base")
     before = files(base)
-    told = run(base, tmp_path / "new", method)
-    assert told.mrr > told.mrr_base + 0.25
+    adaptation = run(base, tmp_path / "new", method)
+    assert adaptation.mrr > adaptation.mrr_base + 0.25
     assert contrast(make_encoder(settings_of(tmp_path / "new"))) > contrast(make_encoder(settings_of(base))) + 0.2
     assert files(base) == before
-    assert Adaptation.read(tmp_path / "new") == told
+    assert Adaptation.read(tmp_path / "new") == adaptation
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_folder_is_a_plain_model_that_gives_what_was_judged(method: Method, tmp_path: Path) -> None:
     base = tiny_models.llama(tmp_path / "base")
-    told = run(base, tmp_path / "new", method, epochs=3)
+    adaptation = run(base, tmp_path / "new", method, epochs=3)
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "adaptation.json"}
     assert set(files(tmp_path / "new")) == names
     assert set(tmp_path.iterdir()) == {base, tmp_path / "new"}
-    _, judged = hold_out(world(), 0.3, seed=0)
-    assert len(judged) == told.held_out
-    assert reciprocal_rank(make_encoder(settings_of(tmp_path / "new")), judged) == pytest.approx(told.mrr, abs=1e-6)
+    _, validation_pairs = split_validation(toy_pairs(), 0.3, seed=0)
+    assert len(validation_pairs) == adaptation.held_out
+    assert mean_reciprocal_rank(make_encoder(settings_of(tmp_path / "new")), validation_pairs) == pytest.approx(
+        adaptation.mrr, abs=1e-6
+    )
 
 
 def test_lora_trains_few_weights_and_full_all(tmp_path: Path) -> None:
@@ -125,31 +127,31 @@ def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
 
 def test_training_stops_when_held_out_pairs_gain_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    told = run(tiny_models.llama(tmp_path / "base"), tmp_path / "new", "lora", epochs=60, patience=2)
+    adaptation = run(tiny_models.llama(tmp_path / "base"), tmp_path / "new", "lora", epochs=60, patience=2)
     seen = [record.args for record in caplog.records if "mean reciprocal rank" in record.message]
-    reached = [float(str(arguments[1])) for arguments in seen if isinstance(arguments, tuple)]
-    assert len(reached) == told.epoch + 2 < 60
-    assert told.mrr == max(reached) == reached[told.epoch - 1]
+    mrrs = [float(str(arguments[1])) for arguments in seen if isinstance(arguments, tuple)]
+    assert len(mrrs) == adaptation.epoch + 2 < 60
+    assert adaptation.mrr == max(mrrs) == mrrs[adaptation.epoch - 1]
 
 
 def test_the_loss_is_that_of_the_formula_without_related_candidates() -> None:
     queries = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     candidates = queries.flip(0)
-    related = torch.tensor([[True, True, False], [False, True, False], [False, False, True]])
+    is_positive = torch.tensor([[True, True, False], [False, True, False], [False, False, True]])
     scores = (queries @ candidates.T / 0.5).tolist()
     kept = [[0, 2], [0, 1, 2], [0, 1, 2]]
     terms = [
         -math.log(math.exp(scores[row][row]) / sum(math.exp(scores[row][at]) for at in columns))
         for row, columns in enumerate(kept)
     ]
-    assert info_nce(queries, candidates, related, 0.5).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
+    assert info_nce(queries, candidates, is_positive, 0.5).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
 
 
 def test_an_encoder_that_tells_no_texts_apart_ranks_last(tmp_path: Path) -> None:
     blind = make_encoder(settings_of(tiny_models.bert(tmp_path)))  # none of these words is in its vocabulary
-    pairs = world(people=TASTES)
-    rivals = ~pairs.related(pairs.queries, np.unique(pairs.positives))
-    assert reciprocal_rank(blind, pairs) == pytest.approx(np.mean(1 / (1 + rivals.sum(axis=1))))
+    pairs = toy_pairs(users=TASTES)
+    rivals = ~pairs.is_positive(pairs.queries, np.unique(pairs.positives))
+    assert mean_reciprocal_rank(blind, pairs) == pytest.approx(np.mean(1 / (1 + rivals.sum(axis=1))))
 
 
 def test_a_loss_that_is_no_number_names_the_batch(tmp_path: Path) -> None:
@@ -160,10 +162,10 @@ def test_a_loss_that_is_no_number_names_the_batch(tmp_path: Path) -> None:
 
 
 def test_encoders_that_cannot_learn_are_refused(tmp_path: Path) -> None:
-    pairs, settings = world(), AdaptationSettings()
+    pairs, settings = toy_pairs(), AdaptationSettings()
     with pytest.raises(AdaptationError, match=r"packaged:multilingual .* no weights to train: set .*MODEL"):
         adapt(pairs, EmbeddingSettings(model="packaged:multilingual"), settings, tmp_path / "new", seed=0)
-    chinese = Pairs([f"{word}降噪蓝牙耳机推荐" for word in "一二三四五六七八九十东南西北上下"], *world_arrays())
+    chinese = Pairs([f"{word}降噪蓝牙耳机推荐" for word in "一二三四五六七八九十东南西北上下"], *toy_arrays())
     with pytest.raises(AdaptationError, match="packaged:multilingual"):
         adapt(chinese, EmbeddingSettings(), settings, tmp_path / "new", seed=0)
     base = tiny_models.llama(tmp_path / "t5")
@@ -174,9 +176,9 @@ def test_encoders_that_cannot_learn_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def world_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    pairs = world()
-    return pairs.queries, pairs.positives, pairs.people
+def toy_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pairs = toy_pairs()
+    return pairs.queries, pairs.positives, pairs.users
 
 
 def test_a_folder_without_a_record_is_no_adapted_encoder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from components.adaptation.errors import AdaptationError
-from components.adaptation.pairs import Pairs, hold_out, make_pairs
+from components.adaptation.pairs import Pairs, make_pairs, split_validation
 from components.settings import AdaptationSettings, EventSettings
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
@@ -42,86 +42,84 @@ def interests(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
 ITEMS = catalogue({"a": "apple", "b": "bread", "c": "cheese", "d": "dates", "a2": "apple", "mute": ""})
 
 
-def pairs_of(happened: pd.DataFrame, written: pd.DataFrame = NOBODY, seed: int = 0, **settings: Any) -> Pairs:
-    chosen = AdaptationSettings(**settings)
-    return make_pairs(happened, ITEMS, written, EventSettings(), chosen, cut=pd.Timestamp(CUT), seed=seed)
+def pairs_of(history: pd.DataFrame, documents: pd.DataFrame = NOBODY, seed: int = 0, **settings: Any) -> Pairs:
+    adaptation = AdaptationSettings(**settings)
+    return make_pairs(history, ITEMS, documents, EventSettings(), adaptation, cut=pd.Timestamp(CUT), seed=seed)
 
 
-def told(pairs: Pairs) -> set[tuple[str, str]]:
+def text_pairs(pairs: Pairs) -> set[tuple[str, str]]:
     rows = zip(pairs.queries, pairs.positives, strict=True)
     return {(pairs.texts[query], pairs.texts[positive]) for query, positive in rows}
 
 
 def test_an_item_goes_with_the_next_ones_of_the_same_person() -> None:
-    happened = events(
+    history = events(
         ("u", "c", -7, "like"), ("u", "a", -9, "like"), ("v", "d", -8.5, "like"), ("u", "b", -8, "view")
     )  # fmt: skip
-    assert told(pairs_of(happened)) == {("apple", "bread"), ("apple", "cheese"), ("bread", "cheese")}
-    assert told(pairs_of(happened, following=1)) == {("apple", "bread"), ("bread", "cheese")}
+    assert text_pairs(pairs_of(history)) == {("apple", "bread"), ("apple", "cheese"), ("bread", "cheese")}
+    assert text_pairs(pairs_of(history, following=1)) == {("apple", "bread"), ("bread", "cheese")}
 
 
 def test_what_comes_too_late_or_speaks_against_an_item_makes_no_pair() -> None:
-    happened = events(
+    history = events(
         ("u", "a", -80, "like"), ("u", "b", -70, "dislike"), ("u", "c", -60, "like"), ("u", "d", -20, "like")
     )  # fmt: skip
-    assert told(pairs_of(happened, within_days=1)) == {("apple", "cheese")}
+    assert text_pairs(pairs_of(history, within_days=1)) == {("apple", "cheese")}
 
 
 def test_nothing_from_the_cut_on_is_used() -> None:
-    happened = events(("u", "a", -2, "like"), ("u", "b", -1, "like"), ("u", "c", 0, "like"), ("u", "d", 1, "like"))
-    written = interests(("u", -1.5, "early", ""), ("u", 0.5, "late", ""))
-    assert told(pairs_of(happened, written)) == {("apple", "bread"), ("early", "bread")}
+    history = events(("u", "a", -2, "like"), ("u", "b", -1, "like"), ("u", "c", 0, "like"), ("u", "d", 1, "like"))
+    documents = interests(("u", -1.5, "early", ""), ("u", 0.5, "late", ""))
+    assert text_pairs(pairs_of(history, documents)) == {("apple", "bread"), ("early", "bread")}
 
 
 def test_a_document_goes_with_what_comes_strictly_after_its_anchor() -> None:
-    happened = events(("u", "a", -4, "like"), ("u", "b", -3, "like"), ("u", "c", -2, "like"), ("v", "d", -1, "like"))
-    found = told(pairs_of(happened, interests(("u", -3, "long of u", "short of u"), ("w", -3, "of w", ""))))
-    assert found == {
+    history = events(("u", "a", -4, "like"), ("u", "b", -3, "like"), ("u", "c", -2, "like"), ("v", "d", -1, "like"))
+    pairs = text_pairs(pairs_of(history, interests(("u", -3, "long of u", "short of u"), ("w", -3, "of w", ""))))
+    assert pairs == {
         ("apple", "bread"), ("apple", "cheese"), ("bread", "cheese"),
         ("long of u", "cheese"), ("short of u", "cheese"),
     }  # fmt: skip
 
 
 def test_a_text_never_goes_with_itself_and_an_item_without_text_with_nothing() -> None:
-    happened = events(
-        ("u", "a", -4, "like"), ("u", "a2", -3, "like"), ("u", "mute", -2, "like"), ("u", "b", -1, "like")
-    )
-    found = pairs_of(happened)
-    assert told(found) == {("apple", "bread")}
-    assert len(found) == 1, "two items of one text are one pair of a person"
+    history = events(("u", "a", -4, "like"), ("u", "a2", -3, "like"), ("u", "mute", -2, "like"), ("u", "b", -1, "like"))
+    pairs = pairs_of(history)
+    assert text_pairs(pairs) == {("apple", "bread")}
+    assert len(pairs) == 1, "two items of one text are one pair of a person"
 
 
 def test_of_many_pairs_a_seeded_sample_is_drawn() -> None:
-    happened = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
-    assert len(pairs_of(happened)) == 9 * 6
-    one, again, other = (pairs_of(happened, max_pairs=20, seed=seed) for seed in (1, 1, 2))
-    assert len(one) == 20
-    np.testing.assert_array_equal(one.queries, again.queries)
-    np.testing.assert_array_equal(one.people, again.people)
-    assert not np.array_equal(one.people * 9 + one.queries, other.people * 9 + other.queries)
+    history = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
+    assert len(pairs_of(history)) == 9 * 6
+    first, again, other = (pairs_of(history, max_pairs=20, seed=seed) for seed in (1, 1, 2))
+    assert len(first) == 20
+    np.testing.assert_array_equal(first.queries, again.queries)
+    np.testing.assert_array_equal(first.users, again.users)
+    assert not np.array_equal(first.users * 9 + first.queries, other.users * 9 + other.queries)
 
 
 @pytest.mark.parametrize(("limit", "documents"), [(4, 2), (20, 6), (100, 6)])
 def test_half_of_a_sample_are_documents_if_there_are_so_many(limit: int, documents: int) -> None:
-    happened = events(*[(f"u{user}", item, -9 + at, "like") for user in range(3) for at, item in enumerate("abcd")])
-    written = interests(*[(f"u{user}", -7.5, f"about u{user}", "") for user in range(3)])
-    found = pairs_of(happened, written, max_pairs=limit)
-    assert len(found) == min(limit, 3 * 6 + 6)
-    assert sum(found.texts[row].startswith("about") for row in found.queries) == documents
+    history = events(*[(f"u{user}", item, -9 + at, "like") for user in range(3) for at, item in enumerate("abcd")])
+    rows = interests(*[(f"u{user}", -7.5, f"about u{user}", "") for user in range(3)])
+    pairs = pairs_of(history, rows, max_pairs=limit)
+    assert len(pairs) == min(limit, 3 * 6 + 6)
+    assert sum(pairs.texts[row].startswith("about") for row in pairs.queries) == documents
 
 
 def test_a_positive_of_the_query_and_its_own_text_are_no_negatives() -> None:
     pairs = Pairs(["a", "b", "c", "d"], np.array([0, 0, 2]), np.array([1, 2, 3]), np.array([0, 0, 1]))
-    related = pairs.related(np.array([0, 2, 1]), np.array([1, 2, 3]))
-    assert related.tolist() == [[True, True, False], [False, True, True], [True, False, False]]
+    is_positive = pairs.is_positive(np.array([0, 2, 1]), np.array([1, 2, 3]))
+    assert is_positive.tolist() == [[True, True, False], [False, True, True], [True, False, False]]
 
 
 def test_people_are_held_out_with_all_their_pairs() -> None:
-    happened = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
-    learned, judged = hold_out(pairs_of(happened), 0.3, seed=0)
-    assert len(np.unique(judged.people)) == 3
-    assert not set(learned.people) & set(judged.people)
-    assert len(learned) + len(judged) == 9 * 6
+    history = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
+    training, validation = split_validation(pairs_of(history), 0.3, seed=0)
+    assert len(np.unique(validation.users)) == 3
+    assert not set(training.users) & set(validation.users)
+    assert len(training) + len(validation) == 9 * 6
 
 
 def test_data_that_cannot_be_learned_from_are_told() -> None:
@@ -134,4 +132,4 @@ def test_data_that_cannot_be_learned_from_are_told() -> None:
         )
     one_person = pairs_of(events(("u", "a", -3, "like"), ("u", "b", -2, "like"), ("u", "c", -1, "like")))
     with pytest.raises(AdaptationError, match="two people"):
-        hold_out(one_person, 0.5, seed=0)
+        split_validation(one_person, 0.5, seed=0)

@@ -57,16 +57,16 @@ def test_without_room_the_error_names_the_folder_and_there_is_no_bundle(tmp_path
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
     command = [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "bundle")]
-    said = subprocess.run(command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, timeout=60).stdout
-    assert str(tmp_path / "bundle") in said
-    assert "free some space" in said
+    output = subprocess.run(command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, timeout=60).stdout
+    assert str(tmp_path / "bundle") in output
+    assert "free some space" in output
     with pytest.raises(BundleError):
         Bundle.read(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("damage", ["manifest.json", "vectors.npy", "user_tower.onnx"])
-def test_a_missing_file_is_told(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("file", ["manifest.json", "vectors.npy", "user_tower.onnx"])
+def test_a_missing_file_is_told(tmp_path: Path, file: str) -> None:
     folder = tiny_bundle().write(tmp_path / "bundle")
-    (folder / damage).unlink()
+    (folder / file).unlink()
     with pytest.raises(BundleError, match="anew"):
         Bundle.read(folder)

@@ -20,11 +20,11 @@ from components.store.item_vectors import VectorOfItem
 from serving.recommend.trend import LiveTrend
 from tests.support.toy_data import tiny_bundle
 
-OWN, LATER = 40, 3
+TRAINED, NEW = 40, 3
 NOW = 1_717_200_000.0
 
 
-def later_items(dimension: int, count: int = LATER) -> list[VectorOfItem]:
+def new_items(dimension: int, count: int = NEW) -> list[VectorOfItem]:
     """The last of them has no text."""
     random = np.random.default_rng(5)
     texts = random.normal(size=(count, dimension)).astype(np.float32)
@@ -36,12 +36,12 @@ def later_items(dimension: int, count: int = LATER) -> list[VectorOfItem]:
 
 @pytest.fixture(scope="module")
 def plain() -> Bundle:
-    return tiny_bundle(OWN)
+    return tiny_bundle(TRAINED)
 
 
 @pytest.fixture(scope="module")
 def extended(plain: Bundle) -> ExtendedBundle:
-    return extend(plain, later_items(plain.texts.shape[1]))
+    return extend(plain, new_items(plain.texts.shape[1]))
 
 
 def scorers(plain: Bundle, extended: ExtendedBundle) -> tuple[Scorer, Scorer]:
@@ -57,14 +57,14 @@ def state(items: list[int]) -> UserState:
 
 def test_the_later_rows_come_after_the_own_ones(plain: Bundle, extended: ExtendedBundle) -> None:
     assert [extended.row.get(item) for item in ("i0", "i39", "later0", "later2", "nobody")] == [0, 39, 40, 42, None]
-    assert extended.items["item_id"].to_pylist()[OWN:] == ["later0", "later1", "later2"]
-    assert extended.items["popularity"].to_pylist()[OWN:] == [0, 0, 0]
+    assert extended.items["item_id"].to_pylist()[TRAINED:] == ["later0", "later1", "later2"]
+    assert extended.items["popularity"].to_pylist()[TRAINED:] == [0, 0, 0]
     assert extended.items.schema == plain.items.schema
 
 
 def test_a_later_item_is_its_text_alone(plain: Bundle, extended: ExtendedBundle) -> None:
-    texts = np.stack([item.vector for item in later_items(plain.texts.shape[1])])
-    rows = np.arange(OWN, OWN + LATER)
+    texts = np.stack([item.vector for item in new_items(plain.texts.shape[1])])
+    rows = np.arange(TRAINED, TRAINED + NEW)
     np.testing.assert_array_equal(extended.texts[rows], texts)
     expected = (texts - plain.text_mean) @ plain.text_matrix
     np.testing.assert_allclose(extended.vectors[rows][:-1], expected[:-1], rtol=1e-6)
@@ -74,30 +74,30 @@ def test_a_later_item_is_its_text_alone(plain: Bundle, extended: ExtendedBundle)
 @pytest.mark.parametrize("strategy", PARTS)
 def test_the_own_items_score_as_before(plain: Bundle, extended: ExtendedBundle, strategy: Strategy) -> None:
     before, after = scorers(plain, extended)
-    asked = [state([3, 7, 20]), state([])]
-    was, now = before.score(asked, strategy), after.score(asked, strategy)
-    np.testing.assert_allclose(now.total[:, :OWN], was.total, atol=1e-5)
-    assert now.total.shape == (2, OWN + LATER)
-    np.testing.assert_allclose(after.totals(asked, strategy)[0], now.total, atol=1e-5)
-    some = np.array([2, 41, 17, 40])
-    np.testing.assert_allclose(after.score(asked, strategy, some).total, now.total[:, some], atol=1e-5)
+    states = [state([3, 7, 20]), state([])]
+    before_scores, after_scores = before.score(states, strategy), after.score(states, strategy)
+    np.testing.assert_allclose(after_scores.total[:, :TRAINED], before_scores.total, atol=1e-5)
+    assert after_scores.total.shape == (2, TRAINED + NEW)
+    np.testing.assert_allclose(after.totals(states, strategy)[0], after_scores.total, atol=1e-5)
+    rows = np.array([2, 41, 17, 40])
+    np.testing.assert_allclose(after.score(states, strategy, rows).total, after_scores.total[:, rows], atol=1e-5)
 
 
 def test_a_later_item_in_a_history_moves_its_likes(plain: Bundle) -> None:
     """Two items of one text: who liked one of them is shown the other."""
-    first, second, _ = later_items(plain.texts.shape[1])
+    first, second, _ = new_items(plain.texts.shape[1])
     extended = extend(plain, [first, replace(second, vector=first.vector)])
     after = scorers(plain, extended)[1]
     for strategy in ("content", "hybrid"):
-        liked, not_liked = (after.score([state(items)], strategy).total[0, OWN + 1] for items in ([OWN], []))
+        liked, not_liked = (after.score([state(items)], strategy).total[0, TRAINED + 1] for items in ([TRAINED], []))
         assert liked > not_liked
 
 
 def test_likeness_of_later_items(plain: Bundle, extended: ExtendedBundle) -> None:
-    scores = ItemQuestion(extended, OWN).scores(None)
-    assert scores[OWN] == pytest.approx(1.0, abs=1e-5)
-    np.testing.assert_allclose(ItemQuestion(extended, OWN).scores(np.array([5, 41])), scores[[5, 41]], atol=1e-5)
-    np.testing.assert_allclose(ItemQuestion(plain, 3).scores(None), ItemQuestion(extended, 3).scores(None)[:OWN])
+    scores = ItemQuestion(extended, TRAINED).scores(None)
+    assert scores[TRAINED] == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(ItemQuestion(extended, TRAINED).scores(np.array([5, 41])), scores[[5, 41]], atol=1e-5)
+    np.testing.assert_allclose(ItemQuestion(plain, 3).scores(None), ItemQuestion(extended, 3).scores(None)[:TRAINED])
 
 
 def test_later_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_later_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None
     (visitor,) = visitors(plain, 1)
     wanted = plain.vectors[visitor.items].mean(axis=0)
     later: Any = ConcatRows(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
-    bundle = replace(extend(plain, later_items(plain.texts.shape[1])), vectors=later)
+    bundle = replace(extend(plain, new_items(plain.texts.shape[1])), vectors=later)
     scorer = scorers(plain, bundle)[1]
     question = UserQuestion(scorer, scorer.query([visitor]), MostWanted(scorer))
     mask = np.ones(bundle.items.num_rows, dtype=bool)

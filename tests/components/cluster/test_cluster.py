@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from components.cluster import cluster as module
-from components.cluster.cluster import RayClusterError, connected, count, devices
+from components.cluster.cluster import RayClusterError, connected, device_count, devices
 from components.cluster.embedding import embed_together
 from components.cluster.interests import build_interests_together
 from components.settings import EmbeddingSettings, EventSettings, InterestSettings
@@ -33,13 +33,13 @@ def interests(address: str, folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("work", [embed, interests])
-def test_an_address_where_nothing_answers_is_named(work: Callable[[str, Path], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("run_on_cluster", [embed, interests])
+def test_an_address_where_nothing_answers_is_named(run_on_cluster: Callable[[str, Path], None], tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         with pytest.raises(RayClusterError, match=rf"no Ray cluster answers at {address}.*DUOTEMPO_RAY_ADDRESS"):
-            work(address, tmp_path)
+            run_on_cluster(address, tmp_path)
 
 
 def test_what_answers_and_is_no_cluster_does_not_hold_the_work_up(
@@ -70,9 +70,12 @@ def test_a_cluster_of_another_version_is_refused(address: str) -> None:
     from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
     with connected(address):
-        told = _internal_kv_get(METADATA[0], namespace=METADATA[1])
+        metadata = _internal_kv_get(METADATA[0], namespace=METADATA[1])
         _internal_kv_put(
-            METADATA[0], json.dumps({**json.loads(told), "ray_version": "2.9.0"}), overwrite=True, namespace=METADATA[1]
+            METADATA[0],
+            json.dumps({**json.loads(metadata), "ray_version": "2.9.0"}),
+            overwrite=True,
+            namespace=METADATA[1],
         )
     try:
         with (
@@ -82,7 +85,7 @@ def test_a_cluster_of_another_version_is_refused(address: str) -> None:
             pass
     finally:
         client = ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
-        client.internal_kv_put(METADATA[0], told, True, METADATA[1])
+        client.internal_kv_put(METADATA[0], metadata, True, METADATA[1])
 
 
 @pytest.mark.long
@@ -93,6 +96,6 @@ def test_a_connection_leaves_the_process_as_it_was(address: str) -> None:
     with connected(address):
         assert devices() == ("CPU", 2)
         with pytest.raises(RayClusterError, match="has no GPU: add a node"):
-            count("GPU")
+            device_count("GPU")
         assert signal.getsignal(signal.SIGTERM) is before
     assert not ray.is_initialized()

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from components.cluster.embedding import TEXTS, embed_together
+from components.cluster.embedding import BLOCK_SIZE, embed_together
 from components.embedding.embed import Embeddings, embed
 from components.embedding.encoder import EncoderError
 from components.settings import EmbeddingSettings
@@ -40,34 +40,34 @@ def sentences(count: int) -> list[str]:
     return [f"{number} {' '.join(rng.choice(WORDS, rng.integers(1, 9)))}" for number in range(count)]
 
 
-def assert_equal(found: Embeddings, expected: Embeddings) -> None:
-    np.testing.assert_allclose(found.vectors, expected.vectors, atol=ROUNDING)
-    told = ("computed", "reused", "encoder", "revision", "dimension", "unknown_share", "warnings", "device")
-    assert [getattr(found, name) for name in told] == [getattr(expected, name) for name in told]
+def assert_equal(result: Embeddings, expected: Embeddings) -> None:
+    np.testing.assert_allclose(result.vectors, expected.vectors, atol=ROUNDING)
+    fields = ("computed", "reused", "encoder", "revision", "dimension", "unknown_share", "warnings", "device")
+    assert [getattr(result, name) for name in fields] == [getattr(expected, name) for name in fields]
 
 
 def test_a_cluster_gives_the_vectors_of_one_process(
     settings: EmbeddingSettings, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = sentences(3 * TEXTS)
-    known = embed(texts[:100], settings, tmp_path / "cluster", progress=False)
-    asked = [*texts, "", texts[7], "  "]
-    together = embed_together(asked, settings, tmp_path / "cluster", address, progress=True)
-    shown = capsys.readouterr().err
-    alone = embed(asked, settings, tmp_path / "alone", progress=False)
-    assert_equal(together, replace(alone, computed=len(texts) - 100, reused=known.computed))
-    assert f"{len(texts) - 100}/{len(texts) - 100}" in shown
-    assert "texts/s" in shown
-    again = embed_together(asked, settings, tmp_path / "cluster", address, progress=False)
-    assert (again.computed, again.reused) == (0, len(texts))
-    np.testing.assert_array_equal(again.vectors, together.vectors)
+    texts = sentences(3 * BLOCK_SIZE)
+    cached = embed(texts[:100], settings, tmp_path / "cluster", progress=False)
+    requested = [*texts, "", texts[7], "  "]
+    cluster_result = embed_together(requested, settings, tmp_path / "cluster", address, progress=True)
+    stderr = capsys.readouterr().err
+    local_result = embed(requested, settings, tmp_path / "alone", progress=False)
+    assert_equal(cluster_result, replace(local_result, computed=len(texts) - 100, reused=cached.computed))
+    assert f"{len(texts) - 100}/{len(texts) - 100}" in stderr
+    assert "texts/s" in stderr
+    second_run = embed_together(requested, settings, tmp_path / "cluster", address, progress=False)
+    assert (second_run.computed, second_run.reused) == (0, len(texts))
+    np.testing.assert_array_equal(second_run.vectors, cluster_result.vectors)
 
 
 def test_texts_that_the_english_encoder_cannot_read_go_to_the_multilingual_one(address: str, tmp_path: Path) -> None:
     texts = ["降噪蓝牙耳机", "儿童积木玩具", "手冲咖啡壶"]
-    together = embed_together(texts, EmbeddingSettings(), tmp_path / "cluster", address, progress=False)
-    assert together.encoder.startswith("packaged:multilingual@")
-    assert_equal(together, embed(texts, EmbeddingSettings(), tmp_path / "alone", progress=False))
+    cluster_result = embed_together(texts, EmbeddingSettings(), tmp_path / "cluster", address, progress=False)
+    assert cluster_result.encoder.startswith("packaged:multilingual@")
+    assert_equal(cluster_result, embed(texts, EmbeddingSettings(), tmp_path / "alone", progress=False))
 
 
 def test_what_stops_an_actor_is_told_as_if_it_worked_alone(address: str, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_stops_an_actor_is_told_as_if_it_worked_alone(address: str, tmp_pat
 
 
 @pytest.fixture
-def mortal(cluster: "Cluster") -> Iterator["Node"]:
+def third_node(cluster: "Cluster") -> Iterator["Node"]:
     """A third node of one CPU."""
     node = cluster.add_node(num_cpus=1)
     yield node
@@ -86,7 +86,7 @@ def mortal(cluster: "Cluster") -> Iterator["Node"]:
         cluster.remove_node(node)
 
 
-def at_work(node: "Node") -> bool:
+def is_computing(node: "Node") -> bool:
     """Whether an actor of the node computes a block."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     for child in raylet.children():
@@ -97,17 +97,17 @@ def at_work(node: "Node") -> bool:
 
 
 def test_a_killed_node_costs_no_vector(
-    settings: EmbeddingSettings, cluster: "Cluster", mortal: "Node", address: str, tmp_path: Path
+    settings: EmbeddingSettings, cluster: "Cluster", third_node: "Node", address: str, tmp_path: Path
 ) -> None:
-    texts = sentences(24 * TEXTS)
+    texts = sentences(24 * BLOCK_SIZE)
 
     def kill() -> int:
-        eventually(lambda: at_work(mortal) and list(tmp_path.glob("cluster/*/*.parquet")), seconds=120)
-        cluster.remove_node(mortal, allow_graceful=False)
+        eventually(lambda: is_computing(third_node) and list(tmp_path.glob("cluster/*/*.parquet")), seconds=120)
+        cluster.remove_node(third_node, allow_graceful=False)
         return len(list(tmp_path.glob("cluster/*/*.parquet")))
 
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill)
-        together = embed_together(texts, settings, tmp_path / "cluster", address, progress=False)
+        cluster_result = embed_together(texts, settings, tmp_path / "cluster", address, progress=False)
         assert 0 < killed.result() < 24
-    assert_equal(together, embed(texts, settings, tmp_path / "alone", progress=False))
+    assert_equal(cluster_result, embed(texts, settings, tmp_path / "alone", progress=False))

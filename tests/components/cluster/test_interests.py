@@ -46,17 +46,19 @@ def keywords() -> Keywords:
 def test_rows_and_their_order_are_those_of_one_process(events: pd.DataFrame, keywords: Keywords, address: str) -> None:
     moments = anchors(events, toy_interests.CUT, per_user=3)
     strangers = moments.iloc[:2].assign(**{C.USER: ["nobody", "a stranger"]})
-    for wanted in (moments, pd.concat([strangers, moments]).sample(frac=1, random_state=0), moments.iloc[:0]):
-        given = (events, toy_interests.catalogue(), wanted, keywords, SETTINGS, EventSettings())
-        alone = build_interests(*given)
-        pd.testing.assert_frame_equal(build_interests_together(*given, address), alone)
-        assert not len(wanted) or alone[C.DOCUMENT_LONG].ne("").sum() > PEOPLE / 2
+    for requested in (moments, pd.concat([strangers, moments]).sample(frac=1, random_state=0), moments.iloc[:0]):
+        arguments = (events, toy_interests.catalogue(), requested, keywords, SETTINGS, EventSettings())
+        local = build_interests(*arguments)
+        pd.testing.assert_frame_equal(build_interests_together(*arguments, address), local)
+        assert not len(requested) or local[C.DOCUMENT_LONG].ne("").sum() > PEOPLE / 2
 
 
 def test_an_event_of_an_unknown_item_is_told_as_one_process_tells_it(
     events: pd.DataFrame, keywords: Keywords, address: str
 ) -> None:
-    odd = events.assign(**{C.ITEM: events[C.ITEM].replace("d1", "nobody knows")})
-    moments = anchors(odd, toy_interests.CUT, per_user=1)
+    invalid_events = events.assign(**{C.ITEM: events[C.ITEM].replace("d1", "nobody knows")})
+    moments = anchors(invalid_events, toy_interests.CUT, per_user=1)
     with pytest.raises(ValueError, match=r"unknown items such as 'nobody knows'"):
-        build_interests_together(odd, toy_interests.catalogue(), moments, keywords, SETTINGS, EventSettings(), address)
+        build_interests_together(
+            invalid_events, toy_interests.catalogue(), moments, keywords, SETTINGS, EventSettings(), address
+        )

@@ -45,17 +45,17 @@ def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     items = items.assign(description=np.where(board.BLACK, "black", "white"))
     engine = make_engine(database)
     ingest(engine, Dataset("world", events, items), chosen, source="world", now=board.CUT + timedelta(days=1))
-    made = TrainingRun.open(take_snapshot(engine, board.CUT, home / "snapshots").path, chosen)
+    training_run = TrainingRun.open(take_snapshot(engine, board.CUT, home / "snapshots").path, chosen)
     engine.dispose()
-    texts = pq.read_table(extract_interests(made))[Columns.TEXT].to_pylist()
+    texts = pq.read_table(extract_interests(training_run))[Columns.TEXT].to_pylist()
     colours = pd.Series(texts).str.count("black") - pd.Series(texts).str.count("white")
     vectors = np.random.default_rng(0).normal(0, 0.2, (len(texts), board.DIMENSION))
     vectors[:, 0] += np.sign(colours)
-    write_vectors(made.vectors_file, [text_hash(text) for text in texts], vectors)
-    return made
+    write_vectors(training_run.vectors_file, [text_hash(text) for text in texts], vectors)
+    return training_run
 
 
-def at(run: TrainingRun, address: str | None, **fusion: object) -> TrainingRun:
+def with_settings(run: TrainingRun, address: str | None, **fusion: object) -> TrainingRun:
     """The run with a cluster, and with other settings of the fusion."""
     chosen = run.settings.fusion.model_copy(update=fusion)
     return replace(run, settings=run.settings.model_copy(update={"ray_address": address, "fusion": chosen}))
@@ -64,20 +64,20 @@ def at(run: TrainingRun, address: str | None, **fusion: object) -> TrainingRun:
 def scores(folder: Path) -> np.ndarray:
     """Of all items, for somebody who has just liked five black squares, which are left out."""
     bundle = Bundle.read(folder)
-    own = np.flatnonzero(black(bundle))[:5]
+    liked = np.flatnonzero(black(bundle))[:5]
     now = board.CUT.timestamp()
-    state = UserState(own, np.full(5, now - 60), np.ones(5, np.float32), now)
-    return np.delete(Scorer(bundle).score([state]).total[0], own)
+    state = UserState(liked, np.full(5, now - 60), np.ones(5, np.float32), now)
+    return np.delete(Scorer(bundle).score([state]).total[0], liked)
 
 
 def black(bundle: Bundle) -> np.ndarray:
     return np.array([board.BLACK[int(item[1:])] for item in bundle.items[Columns.ITEM].to_pylist()])
 
 
-def work(rank: int, run: TrainingRun, meeting: Path) -> None:
+def train_worker(rank: int, run: TrainingRun, rendezvous: Path) -> None:
     """What each of the processes does that Ray has no part in."""
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORKERS)
+    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=WORKERS)
     train(run, "model", "planted")
     distributed.destroy_process_group()
 
@@ -92,11 +92,11 @@ def train_here(run: TrainingRun) -> tuple[Path, list[int]]:
 def test_two_workers_of_this_machine_make_a_bundle_that_scores(run: TrainingRun) -> None:
     """In a process of its own: one that has had a Ray of its own cannot go back to a cluster that it knew before."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        folder, epochs = pool.submit(train_here, at(run, None)).result()
+        folder, epochs = pool.submit(train_here, with_settings(run, None)).result()
     assert epochs == [1, 2, 3, 4]
     bundle = Bundle.read(folder)
-    there = np.delete(black(bundle), np.flatnonzero(black(bundle))[:5])
-    assert there[np.argsort(-scores(folder))[:8]].mean() >= 0.8
+    is_black = np.delete(black(bundle), np.flatnonzero(black(bundle))[:5])
+    assert is_black[np.argsort(-scores(folder))[:8]].mean() >= 0.8
 
 
 @pytest.mark.long
@@ -105,44 +105,44 @@ def test_two_nodes_of_a_cluster_learn_what_two_processes_learn(
 ) -> None:
     epochs: list[Progress] = []
     with caplog.at_level(logging.INFO, "components.training.on_ray"):
-        together = train_together(at(run, address), "model", "planted", epochs.append)
+        on_cluster = train_together(with_settings(run, address), "model", "planted", epochs.append)
     assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
     nodes = [record.args for record in caplog.records if record.name == "components.training.on_ray"]
     assert len(nodes) == len(set(nodes)) == WORKERS
 
-    apart = replace(run, folder=tmp_path / "apart")
-    apart.folder.mkdir()
+    local = replace(run, folder=tmp_path / "apart")
+    local.folder.mkdir()
     for file in run.folder.iterdir():
         if file.suffix in (".parquet", ".npz", ".json"):
-            (apart.folder / file.name).symlink_to(file)
-    multiprocessing.spawn(work, (apart, tmp_path / "meeting"), nprocs=WORKERS)
-    np.testing.assert_allclose(scores(together), scores(apart.bundle("model")), rtol=1e-4, atol=1e-5)
+            (local.folder / file.name).symlink_to(file)
+    multiprocessing.spawn(train_worker, (local, tmp_path / "meeting"), nprocs=WORKERS)
+    np.testing.assert_allclose(scores(on_cluster), scores(local.bundle("model")), rtol=1e-4, atol=1e-5)
     for name in ("vectors", "text_matrix"):
-        found, expected = (getattr(Bundle.read(folder), name) for folder in (together, apart.bundle("model")))
+        found, expected = (getattr(Bundle.read(folder), name) for folder in (on_cluster, local.bundle("model")))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.long
 def test_what_stops_a_worker_is_told_as_if_it_trained_alone(run: TrainingRun, address: str) -> None:
     with pytest.raises(TrainingError, match=r"epoch \d+, batch \d+.*LEARNING_RATE"):
-        train_together(at(run, address, learning_rate=1e30), "twin", "planted", lambda progress: None)
+        train_together(with_settings(run, address, learning_rate=1e30), "twin", "planted", lambda progress: None)
 
 
 @pytest.mark.long
 def test_a_cluster_that_is_too_small_is_told(run: TrainingRun, address: str) -> None:
     with pytest.raises(RayClusterError, match=r"has 2 CPU for 10000 workers: add nodes to it, or lower .*WORKERS"):
-        train_together(at(run, address, workers=10_000), "model", "planted", lambda progress: None)
+        train_together(with_settings(run, address, workers=10_000), "model", "planted", lambda progress: None)
 
 
 @pytest.mark.long
 def test_a_run_that_names_a_cluster_extracts_the_same_interests(run: TrainingRun, address: str, tmp_path: Path) -> None:
-    extract_interests(replace(at(run, address), folder=tmp_path))
+    extract_interests(replace(with_settings(run, address), folder=tmp_path))
     for name in ("interests.parquet", "texts.parquet"):
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / name), pd.read_parquet(run.folder / name))
 
 
 def test_a_run_whose_cluster_is_gone_does_not_fall_back(run: TrainingRun, tmp_path: Path) -> None:
-    gone = replace(at(run, "127.0.0.1:1"), folder=tmp_path)
+    gone = replace(with_settings(run, "127.0.0.1:1"), folder=tmp_path)
     with pytest.raises(RayClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
         extract_interests(gone)
     assert not list(tmp_path.iterdir())
@@ -152,11 +152,15 @@ def test_a_run_whose_cluster_is_gone_does_not_fall_back(run: TrainingRun, tmp_pa
 def test_a_run_that_the_nodes_do_not_see_is_told(run: TrainingRun, address: str, tmp_path: Path) -> None:
     """A file descriptor of this process stands for a disk of this machine: nobody else finds it under this path."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
-    own = Path(f"/proc/self/fd/{descriptor}")
-    if not own.exists():
+    private_path = Path(f"/proc/self/fd/{descriptor}")
+    if not private_path.exists():
         pytest.skip("this system has no /proc")
     try:
-        with pytest.raises(RayClusterError, match=rf"does not see {own}: put DUOTEMPO_HOME on a file system that all"):
-            train_together(replace(at(run, address), folder=own), "model", "planted", lambda progress: None)
+        with pytest.raises(
+            RayClusterError, match=rf"does not see {private_path}: put DUOTEMPO_HOME on a file system that all"
+        ):
+            train_together(
+                replace(with_settings(run, address), folder=private_path), "model", "planted", lambda progress: None
+            )
     finally:
         os.close(descriptor)
