@@ -1,1 +1,1 @@
-"""Figures of Duotempo beside those of named peers; each module with a `run` is a bench of `duotempo bench`."""
+"""Benchmarks against named peers; `benchmarks.registry` lists the modules that `duotempo bench` runs."""

@@ -1,4 +1,5 @@
-"""`duotempo bench ablation`: what each part of the product is worth, as a table and a plot of docs/quality.md."""
+"""`duotempo bench ablation`: each component of the model removed or replaced in turn, as a table and a plot of
+docs/quality.md."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,12 +50,12 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no weight average": {"fusion.weight_average": 0.0},
     "held-out events not learned": {"fusion.finish_epochs": 0},
 }
-"""What is changed of the default, by the name in the table. A further cell is a line."""
+"""Settings that each ablation changes, by its name in the table. To add an ablation, add an entry."""
 
 
 @dataclass(frozen=True)
 class AblationResult:
-    """What a cell reached, and how far that is from the default on the same targets; by metric, `ndcg` and `hr`."""
+    """Metrics of one ablation, and their paired difference from the default; both by metric, `ndcg` and `hr`."""
 
     score: dict[str, Interval]
     difference: dict[str, Interval]
@@ -72,15 +73,27 @@ def run(
     fusion: str | None = None,
     page: Path = PAGE,
 ) -> dict[str, float]:
-    """Trains what is not kept yet, writes table and plot into and beside `page`; figures by split.cell.metric.
+    """Runs the ablations and writes the table into `page` and the plot beside it; cached results are reused.
 
-    fusion: one's own, as module:Class, a cell more. Raises BenchError for an unknown split, DatasetError when the
-    dataset cannot be had, UnknownFusion for a fusion that is none.
+    Args:
+        dataset: Name of the dataset, as in `duotempo data list`.
+        split: The only split to use; by default each of DEFAULT_SPLITS.
+        seeds: Number of seeds that each ablation is trained with.
+        fusion: A custom fusion (`module:Class`) to add to the ablations.
+        page: The Markdown file that holds the markers.
+
+    Returns:
+        Metrics by `split.ablation.metric`.
+
+    Raises:
+        BenchError: The split is unknown, or an ablation changes the targets.
+        DatasetError: The dataset is not available.
+        UnknownFusion: The custom fusion does not exist.
     """
     if split is not None and split not in SPLITS:
         raise BenchError(f"--split {split!r} is none of {', '.join(SPLITS)}")
     if fusion:
-        make_fusion(fusion, settings.fusion.width)  # one that is none is refused before anything is trained
+        make_fusion(fusion, settings.fusion.width)  # raises UnknownFusion before anything is trained
     splits = (split,) if split else DEFAULT_SPLITS
     ablations = {**ABLATIONS, **({fusion: {"fusion.kind": fusion}} if fusion else {})}
     folder = get(dataset, settings)
@@ -100,16 +113,18 @@ def run(
 def measure(
     folder: Path, split: str, seeds: Sequence[Settings], ablations: Mapping[str, dict[str, Any]]
 ) -> AblationResults:
-    """The default and each of the `ablations` cells, all on the same targets.
+    """Evaluates the default and each ablation on the same targets.
 
-    Raises BenchError when a cell changes the targets, as it cannot be compared then.
+    Raises BenchError when an ablation changes the targets: the paired comparison would be invalid.
     """
     default = product_results(folder, split, seeds)
     rows = {"default": compare(default, default, seeds[0].evaluation)}
     for name, changes in ablations.items():
         runs = product_results(folder, split, [with_changes(settings, changes) for settings in seeds])
         if any(not np.array_equal(a.users, b.users) for a, b in zip(runs, default, strict=True)):
-            raise BenchError(f"the cell {name!r} has other targets than the default: leave out what changes the split")
+            raise BenchError(
+                f"the ablation {name!r} has other targets than the default: remove the settings that change the split"
+            )
         rows[name] = compare(runs, default, seeds[0].evaluation)
     return rows
 
@@ -121,7 +136,7 @@ def product_results(folder: Path, split: str, seeds: Sequence[Settings]) -> list
 def compare(
     runs: Sequence[CachedResult], default: Sequence[CachedResult], settings: EvaluationSettings
 ) -> AblationResult:
-    """A cell beside the default."""
+    """Metrics of an ablation and their paired differences from the default."""
     return AblationResult(
         score={metric: pooled(runs, metric, settings) for metric in ("ndcg", "hr")},
         difference={metric: pooled_difference(runs, default, metric, settings) for metric in ("ndcg", "hr")},
@@ -129,7 +144,7 @@ def compare(
 
 
 def figures(row: AblationResult, k: int) -> dict[str, float]:
-    """The numbers of a row by name."""
+    """The means of an ablation by metric name."""
     return {
         **{f"{metric}@{k}": score.mean for metric, score in row.score.items()},
         **{f"{metric}@{k}_difference": difference.mean for metric, difference in row.difference.items()},
@@ -139,10 +154,10 @@ def figures(row: AblationResult, k: int) -> dict[str, float]:
 def report(
     dataset: str, seeds: int, results: Mapping[str, AblationResults], command: str, settings: EvaluationSettings
 ) -> str:
-    """The whole text between the markers."""
+    """The Markdown between the markers."""
     k = settings.k
-    header = ["cell", f"NDCG@{k}", "less the default [95 %]", f"HR@{k}", "less the default [95 %]"]
-    parts = [provenance(command), f"![NDCG less the default's, by cell]({PLOT})"]
+    header = ["ablation", f"NDCG@{k}", "difference from default [95 %]", f"HR@{k}", "difference from default [95 %]"]
+    parts = [provenance(command), f"![Difference in NDCG from the default, by ablation]({PLOT})"]
     for split, rows in results.items():
         lines = [
             [name, *(text for metric in ("ndcg", "hr") for text in difference_columns(row, metric))]
@@ -154,14 +169,14 @@ def report(
 
 
 def verdict(rows: AblationResults) -> str:
-    """Which cells are better or worse than the default by NDCG, and which the split cannot tell from it."""
+    """One sentence: which ablations differ significantly from the default in NDCG, and which do not."""
     differences = {name: row.difference["ndcg"] for name, row in rows.items() if name != "default"}
     worse = [name for name, difference in differences.items() if difference.high < 0]
     better = [name for name, difference in differences.items() if difference.low > 0]
     inconclusive = [name for name in differences if name not in (*worse, *better)]
     return (
-        f"By NDCG, more than by chance: worse than the default {join_names(worse)}; better {join_names(better)}. "
-        f"Not told apart from it here, so of no shown use or harm: {join_names(inconclusive)}."
+        f"By NDCG, with a 95 % interval that excludes zero: worse than the default {join_names(worse)}; better "
+        f"{join_names(better)}. No significant difference: {join_names(inconclusive)}."
     )
 
 
@@ -170,7 +185,7 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def difference_columns(row: AblationResult, metric: str) -> tuple[str, str]:
-    """A figure, and its difference to the default; bold where the interval leaves out zero."""
+    """A metric, and its difference from the default with the 95 % interval; bold when the interval excludes zero."""
     difference = row.difference[metric]
     text = f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     significant = difference.low > 0 or difference.high < 0
@@ -178,7 +193,7 @@ def difference_columns(row: AblationResult, metric: str) -> tuple[str, str]:
 
 
 def draw(results: Mapping[str, AblationResults], k: int) -> Figure:
-    """One panel a split: NDCG less the default's with its 95 % interval, a point a cell."""
+    """One panel per split: the difference in NDCG from the default, with 95 % intervals, one point per ablation."""
     names = [name for name in next(iter(results.values())) if name != "default"]
     figure = Figure(figsize=(1 + 4.5 * len(results), 1.4 + 0.32 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(results), sharey=True, squeeze=False)
@@ -187,10 +202,10 @@ def draw(results: Mapping[str, AblationResults], k: int) -> Figure:
         spread = np.abs(bounds[:, 1:].T - bounds[:, 0])
         axes.errorbar(bounds[:, 0], names, xerr=spread, fmt="o", color=LONG, ecolor=LONG, elinewidth=1.5, capsize=3)
         axes.axvline(0, color=INK, linewidth=1, linestyle="--")
-        axes.set_title(f"{split}: NDCG@{k} less the default's", loc="left", fontsize=10, color=INK)
+        axes.set_title(f"{split}: difference in NDCG@{k} from the default", loc="left", fontsize=10, color=INK)
         axes.grid(axis="x", color="#e6e8ec", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.locator_params(axis="x", nbins=5)
         axes.spines[["top", "right"]].set_visible(False)
-    panels.flat[0].invert_yaxis()  # shared: the first cell on top
+    panels.flat[0].invert_yaxis()  # the axis is shared; puts the first ablation on top
     return figure

@@ -1,4 +1,4 @@
-"""Callers that tell and ask a service without a pause, and a ledger of what it has acknowledged."""
+"""Load clients that send feedback and request lists without a pause, and a log of the acknowledged events."""
 
 import random
 import time
@@ -14,11 +14,11 @@ import httpx
 import psycopg
 
 CLIENTS, REQUESTS_PER_SECOND = 4, 20
-"""Callers, and what each of them asks a second; one request in ten is feedback, of five events."""
+"""Number of clients, and the rate of each. One request in ten is feedback with EVENTS events."""
 EVENTS = 5
 TIMEOUT_SECONDS = 60.0
 RETRY_SECONDS = 0.25
-"""Until feedback that failed is told again."""
+"""Delay before failed feedback is sent again."""
 HOSTILE: list[dict[str, object]] = [
     {"user_id": b64encode(bytes(range(256)) * 9).decode(), "item_id": "item-0", "event": "view"},
     {"user_id": "hostile\x00", "item_id": "item-0", "event": "view"},
@@ -27,23 +27,25 @@ HOSTILE: list[dict[str, object]] = [
     {"user_id": "hostile", "item_id": "item-0", "event": "rating", "value": 1e308},
     {"user_id": "hostile", "item_id": "item-0", "event": "view", "timestamp": "1970-01-01"},
 ]
-"""Rows that are no fault of Postgres: each is rejected, and costs the others nothing."""
+"""Invalid rows: the service rejects each of them without affecting the others of the request."""
 
 
 @dataclass
 class AckLog:
-    """events: the ids that were acknowledged. seen: requests by what came of them."""
+    """What one client sent, and what the service acknowledged."""
 
     acknowledged: set[str] = field(default_factory=set)
+    """Ids of the acknowledged events."""
     sent: set[str] = field(default_factory=set)
-    """All ids that were sent."""
+    """Ids of all events that were sent."""
     outcomes: Counter[str] = field(default_factory=Counter)
+    """Requests by `PATH answered` or `PATH failed`, and the rows `hostile` and `spooled`."""
     longest_outage: float = 0.0
-    """Seconds at most in which one caller was refused or not answered, from the first such request to an answer."""
+    """Longest time (seconds) without a successful response, from the start of the first failed request."""
     _refused_since: float | None = None
 
     def record(self, path: str, *, answered: bool, began: float, now: float) -> None:
-        """began, now: seconds of a request's begin and end."""
+        """Counts a request; `began` and `now` are its start and end (monotonic seconds)."""
         self.outcomes[f"{path} {'answered' if answered else 'failed'}"] += 1
         if answered and self._refused_since is not None:
             self.longest_outage, self._refused_since = max(self.longest_outage, now - self._refused_since), None
@@ -51,7 +53,7 @@ class AckLog:
             self._refused_since = began
 
     def compare_with_database(self, url: str) -> tuple[int, int]:
-        """How many acknowledged events are not in Postgres, and how many events are there more than once."""
+        """Number of acknowledged events missing from Postgres, and of duplicates stored there."""
         with psycopg.connect(url) as connection:
             rows = connection.execute("SELECT event_id FROM events WHERE event_id = ANY(%s)", [list(self.sent)])
             stored = [event_id for (event_id,) in rows]
@@ -60,8 +62,10 @@ class AckLog:
 
 @contextmanager
 def logged_clients(url: str, users: Sequence[str], items: Sequence[str]) -> Iterator[AckLog]:
-    """Callers in threads, each with its own ledger, until the end of the context; feedback that failed is told again,
-    with the same event_id, as an honest client does."""
+    """Runs the clients in threads, each with its own log, until the end of the context; the yielded log is filled then.
+
+    Feedback that failed is sent again with the same event ids, as a well-behaved client does.
+    """
     log, stop = AckLog(), Event()
     client_logs = [AckLog() for _ in range(CLIENTS)]
     threads = [

@@ -1,4 +1,4 @@
-"""Memory of the training and speed of the ranking at the size of Amazon Beauty."""
+"""Peak memory of training and ranking time on Amazon Beauty."""
 
 import time
 from pathlib import Path
@@ -11,8 +11,12 @@ STATUS = Path("/proc/self/status")
 
 
 def measure_beauty(folder: Path, settings: Settings) -> dict[str, float]:
-    """beauty_peak_gb: the most memory of this process up to the end of the training, reading and embedding included;
-    rank_beauty_s: seconds in which all test users of loo are ranked. Call it in a process of its own, on Linux."""
+    """Trains on the dataset and ranks all test users of the leave-one-out split. Run it in a fresh process, on Linux.
+
+    Returns:
+        `beauty_peak_gb`: peak memory of this process (GB) up to the end of training, reading and embedding included;
+        `rank_beauty_s`: ranking time in seconds.
+    """
     evaluation = OfflineEvaluation(read_folder(folder), "loo", settings, show_progress=True)
     fitted = evaluation.fit(evaluation.settings)
     peak, began = peak_gb(), time.perf_counter()
@@ -21,9 +25,9 @@ def measure_beauty(folder: Path, settings: Settings) -> dict[str, float]:
 
 
 def peak_gb() -> float:
-    """Largest resident size of this process so far, in GB of 1e9 bytes.
+    """Peak resident memory of this process so far, in GB of 1e9 bytes.
 
-    VmHWM of Linux and not getrusage, whose ru_maxrss a child takes over from the parent that started it.
+    Reads VmHWM of Linux, not getrusage: a child inherits ru_maxrss from its parent.
     """
     lines = STATUS.read_text(encoding="utf-8").splitlines()
     kibibytes = next(line.split()[1] for line in lines if line.startswith("VmHWM"))

@@ -1,6 +1,6 @@
-"""Catalogues of any size that look like a shop's: clusters of items, a few items wanted by most, and what follows what.
+"""Synthetic catalogues of any size with realistic structure: clustered items, Zipf popularity, item-item neighbours.
 
-Nothing is trained: the user's side adds up what the history holds.
+Nothing is trained: the user tower sums the vectors of the history.
 """
 
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import onnx
 import pyarrow as pa
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from scipy import sparse
 
@@ -18,18 +19,18 @@ from components.settings import EventSettings, InterestSettings
 
 CUT = datetime(2026, 1, 1, tzinfo=UTC)
 GROUPS = 40
-"""Groups of clusters."""
+"""Groups that the clusters belong to."""
 NEIGHBOURS = 20
-"""Items that follow an item."""
+"""Neighbours per item."""
 WORDS, WORDS_PER_ITEM = 20_000, 5
 VISITS, FOLLOWED = 4, 5
-"""Clusters that a history visits, and items that it has of each."""
+"""Start items per history, and items per start item: itself and some of its neighbours."""
 CHUNK = 100_000
 BLENDING_WEIGHTS = {"collaborative": 2.0, "popularity": 0.3, "recent": 0.3}
 
 
 def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
-    """A bundle of `size` items, vectors and texts of `width` dimensions, each cluster a category."""
+    """A bundle of `size` items with `width`-dimensional item and text vectors; each cluster is a category."""
     random = np.random.default_rng(seed)
     clusters = max(2, int(2 * np.sqrt(size)))
     shares = 1 / np.arange(1, clusters + 1) ** 0.7
@@ -77,7 +78,7 @@ def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
 
 
 def visitors(bundle: Bundle, count: int, seed: int = 1) -> list[UserState]:
-    """Histories of VISITS times FOLLOWED likes: an item, then some of those that follow it, and on to another one."""
+    """`count` users, each with VISITS random start items, each followed by up to FOLLOWED - 1 of its neighbours."""
     random = np.random.default_rng(seed)
     now = CUT.timestamp()
     states = []
@@ -93,7 +94,7 @@ def visitors(bundle: Bundle, count: int, seed: int = 1) -> list[UserState]:
 
 
 def adding_tower(width: int) -> bytes:
-    """ONNX: long = the sum of the history's vectors by their signals, short = the newest one."""
+    """ONNX user tower without weights: long = signal-weighted sum of the history, short = its last vector."""
     vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["B", "H", width])
     signals = helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["B", "H"])
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", width]) for name in ("long", "short")]
@@ -114,8 +115,10 @@ def adding_tower(width: int) -> bytes:
     return model.SerializeToString()
 
 
-def _item_vectors(cluster: np.ndarray, clusters: int, width: int, random: np.random.Generator) -> np.ndarray:
-    """Float32 (items, width): clusters in groups, and as much of an item's own as of its cluster."""
+def _item_vectors(
+    cluster: NDArray[np.int32], clusters: int, width: int, random: np.random.Generator
+) -> NDArray[np.float32]:
+    """Vectors (items, width): group centre + cluster offset + item noise, scaled by a log-normal length."""
     centres = 0.8 * random.normal(size=(GROUPS, width))[random.integers(0, GROUPS, clusters)]
     centres += 0.6 * random.normal(size=(clusters, width))
     points = np.empty((len(cluster), width), dtype=np.float32)
@@ -127,13 +130,13 @@ def _item_vectors(cluster: np.ndarray, clusters: int, width: int, random: np.ran
     return points
 
 
-def _unit(points: np.ndarray) -> np.ndarray:
+def _unit(points: NDArray[np.float32]) -> NDArray[np.float32]:
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     return points
 
 
-def _neighbours(cluster: np.ndarray, random: np.random.Generator) -> sparse.csr_matrix:
-    """NEIGHBOURS items of the same cluster, each of a weight of its own; fewer where the cluster is small."""
+def _neighbours(cluster: NDArray[np.int32], random: np.random.Generator) -> sparse.csr_matrix:
+    """Weights (items, items) of at most NEIGHBOURS random items of the same cluster; fewer in a small cluster."""
     size = len(cluster)
     order = np.argsort(cluster, kind="stable")
     counts = np.bincount(cluster)

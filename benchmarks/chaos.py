@@ -1,7 +1,7 @@
-"""Kills services and keepers of a platform at random moments, under load, and counts what that costs.
+"""Kills services and supervisors of a platform at random moments under load, and measures losses and recovery times.
 
-On a platform of its own, with a shop that is made up. A kill is SIGKILL, so nothing can be tidied up; what the service
-acknowledged must be in Postgres once when all is over.
+Starts its own platform with synthetic data. Kills are SIGKILL, so nothing can shut down cleanly; in the end every
+acknowledged event must be in Postgres exactly once.
 """
 
 import os
@@ -34,19 +34,19 @@ PAGE = ROOT / "docs" / "reliability.md"
 MARKER = "chaos"
 ITEMS, USERS, EVENTS = 1000, 500, 20
 ROUNDS_PER_RESTART = 5
-"""After so many kills a normal start is measured, of each service in turn, beside one of each at the beginning."""
+"""Kills between two measured clean restarts, of each service in turn; one of each is also measured at the start."""
 MAX_PAUSE_SECONDS = 3.0
-"""Between two rounds at most."""
+"""Longest pause between two rounds."""
 FROZEN_SECONDS = (1.0, 5.0)
 ENVIRONMENT = {"DUOTEMPO_PLATFORM__SCHEDULES": "false"}
 
 
 @dataclass
 class Times:
-    """Seconds until ready, by victim."""
+    """Recovery times in seconds, by victim."""
 
     after_stop: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in SERVICES})
-    """From a start after an end in good order."""
+    """From the start after a clean stop."""
     after_kill: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in VICTIMS})
     """From SIGKILL."""
 
@@ -65,7 +65,10 @@ class Times:
 
 
 def run(settings: Settings, rounds: int, seed: int = 0) -> dict[str, Any]:
-    """`{"bench", "commit", "machine", "figures": {name: number}}`. Raises BenchError if one does not come back."""
+    """Returns `{"bench", "commit", "machine", "figures": {name: number}}`.
+
+    Raises BenchError if a victim does not recover in time.
+    """
     with synthetic_platform(settings) as platform:
         figures = measure(platform, rounds, random.Random(seed))
     return {"bench": "chaos", "commit": commit(), "machine": machine(), "figures": figures}
@@ -73,7 +76,7 @@ def run(settings: Settings, rounds: int, seed: int = 0) -> dict[str, Any]:
 
 @contextmanager
 def synthetic_platform(settings: Settings) -> Iterator[Platform]:
-    """A platform in a home of its own that serves a made-up shop, gone at the end. Raises PlatformError."""
+    """A temporary platform that serves synthetic data; it is removed at the end. Raises PlatformError."""
     with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home:
         os.environ.update(ENVIRONMENT, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
         platform = Platform(Settings(database_url=None))
@@ -87,7 +90,7 @@ def synthetic_platform(settings: Settings) -> Iterator[Platform]:
 
 
 def serve_shop(platform: Platform, folder: Path) -> None:
-    """Serves a made-up shop on a platform that is up; its files go to the folder `folder`."""
+    """Serves synthetic data on a running platform; the bundle is written below `folder`."""
     engine = make_engine(platform.database_url)
     bundle = folder / "bundle"
     write_synthetic_shop(
@@ -127,7 +130,7 @@ def spooled_rows(url: str) -> float:
 
 
 def outcome_figures(log: AckLog, lost: int, duplicated: int) -> dict[str, float]:
-    """What was asked and told, and what came of it."""
+    """Numbers of requests and events by outcome."""
     requests = {
         f"{path[1:]}_{outcome}": log.outcomes[f"{path} {outcome}"]
         for path in ("/recommend", "/feedback")
@@ -143,29 +146,29 @@ def outcome_figures(log: AckLog, lost: int, duplicated: int) -> dict[str, float]
 
 
 def report(figures: Mapping[str, float], rounds: int) -> str:
-    """Two tables in Markdown: what was lost, and how soon each was ready again."""
+    """Two Markdown tables: losses, and recovery times."""
     list_requests = figures["recommend_answered"] + figures["recommend_failed"]
     feedback_requests = figures["feedback_answered"] + figures["feedback_failed"]
     rows = [
-        ["events acknowledged, of them by the spool", f"{figures['acknowledged']:,.0f}, {figures['spooled']:,.0f}"],
-        ["**of them lost**", f"**{figures['lost']:.0f}**"],
-        ["**of them stored more than once**", f"**{figures['duplicated']:.0f}**"],
-        ["hostile rows told with them", f"{figures['hostile']:,.0f}"],
-        ["lists asked for, of these requests failed", f"{list_requests:,.0f}, {figures['recommend_failed']:.0f}"],
-        ["**longest time in which a caller was refused**", f"**{figures['longest_refusal_s']:.1f} s**"],
+        ["events acknowledged, of these by the spool", f"{figures['acknowledged']:,.0f}, {figures['spooled']:,.0f}"],
+        ["**of these lost**", f"**{figures['lost']:.0f}**"],
+        ["**of these stored more than once**", f"**{figures['duplicated']:.0f}**"],
+        ["invalid rows sent with them", f"{figures['hostile']:,.0f}"],
+        ["list requests, of these failed", f"{list_requests:,.0f}, {figures['recommend_failed']:.0f}"],
+        ["**longest time a client went without a successful response**", f"**{figures['longest_refusal_s']:.1f} s**"],
         [
-            "batches of feedback told, of these requests failed",
+            "feedback requests, of these failed",
             f"{feedback_requests:,.0f}, {figures['feedback_failed']:.0f}",
         ],
     ]
     header = [
         "killed",
         "times",
-        "a normal start",
-        "ready again, median",
+        "clean restart",
+        "recovery, median",
         "worst",
-        "median in normal starts",
-        "within 2",
+        "median / clean restart",
+        "within 2x",
     ]
     restart_rows = [
         [
@@ -185,10 +188,10 @@ def report(figures: Mapping[str, float], rounds: int) -> str:
 
 
 def _format_or_blank(figures: Mapping[str, float], name: str, shape: str) -> str:
-    """The keepers have no start in good order to be compared with."""
+    """The formatted figure; blank for the supervisors, which have no clean restart to compare with."""
     return shape.format(figures[name]) if name in figures else ""
 
 
 def write(figures: Mapping[str, float], rounds: int, page: Path = PAGE) -> None:
-    """Puts the tables into the page."""
+    """Writes the tables into the page."""
     write_between(page, MARKER, report(figures, rounds))

@@ -1,4 +1,4 @@
-"""A Postgres of a bench's own, gone with it. Its port is a random one: two benches may start at once."""
+"""A temporary Postgres server for a bench. Its port is random, so that two benches can start at once."""
 
 import random
 import secrets
@@ -25,7 +25,7 @@ START_SECONDS = 60.0
 
 @contextmanager
 def temporary_database() -> Iterator[str]:
-    """The URL of an empty database with Duotempo's tables. Raises BenchError when the server does not start."""
+    """Yields the URL of an empty database with Duotempo's schema. Raises BenchError when the server does not start."""
     with tempfile.TemporaryDirectory(prefix="duotempo-bench-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         home = Home(Path(folder))
@@ -43,7 +43,7 @@ def temporary_database() -> Iterator[str]:
             migrate(url)
             yield url
         finally:
-            server.send_signal(signal.SIGINT)  # fast shutdown: whoever is still connected is not waited for
+            server.send_signal(signal.SIGINT)  # fast shutdown: does not wait for open connections
             server.wait()
             shutil.rmtree(ELSEWHERE / home.id, ignore_errors=True)
 

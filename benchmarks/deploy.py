@@ -1,6 +1,6 @@
-"""How long a promotion and a rollback take under load, and a retraining with nothing new.
+"""Duration of a promotion and a rollback under load, and of a retraining without new data.
 
-On a platform of its own, with the commands that a person would type.
+Starts its own platform and runs the same CLI commands as a user would.
 """
 
 import os
@@ -37,16 +37,16 @@ ENVIRONMENT = {
     "DUOTEMPO_DEPLOY__CANARY_SECONDS": "10",
     "DUOTEMPO_PLATFORM__SCHEDULES": "false",
 }
-"""A canary of half of the users, so that a few callers meet it at once."""
+"""The canary gets half of the users, so that a few clients reach it at once."""
 TIMEOUT_SECONDS = 300.0
 PAUSE_SECONDS = 0.1
 STEPS = 9
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures, in seconds and in requests.
+    """Runs the bench and writes the table into `page`. Returns seconds and numbers of requests by name.
 
-    Raises BenchError when a command fails or a version never answers.
+    Raises BenchError when a command fails or a version does not answer in time.
     """
     with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as home, tqdm(total=STEPS, desc="deploy") as bar:
         os.environ.update(ENVIRONMENT, DUOTEMPO_HOME=home, DUOTEMPO_CACHE=str(settings.cache))
@@ -61,7 +61,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
 
 
 def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
-    """The figures of a platform that this starts."""
+    """Starts the platform, deploys two versions and returns the figures."""
 
     def timed_command(*command: str) -> float:
         began = time.monotonic()
@@ -89,7 +89,7 @@ def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
 
 
 def duotempo(*command: str) -> str:
-    """What the command prints. Raises BenchError with its words when it fails."""
+    """Runs `duotempo` and returns its stdout. Raises BenchError with the output when it fails."""
     program = Path(sys.executable).with_name("duotempo")
     done = subprocess.run([program, *command], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -106,7 +106,7 @@ def busiest(platform: Platform) -> list[dict[str, object]]:
 
 
 def send_feedback(platform: Platform) -> None:
-    """Feedback on what the service shows, so that the next retraining finds something new."""
+    """Sends feedback on recommended items, so that the next retraining has new data."""
     with httpx.Client(base_url=platform.addresses.serving_url, timeout=30) as client:
         users = busiest(platform)
         for user in users:
@@ -116,24 +116,26 @@ def send_feedback(platform: Platform) -> None:
 
 
 def pass_gate(platform: Platform, version: str) -> None:
-    """What the gate says of so small a shop is not what is measured."""
+    """Marks the version as passed: the gate's verdict on so small a dataset is not what is measured."""
     with platform.entered():
         MlflowClient(platform.addresses.mlflow_url).set_model_version_tag(NAME, version, "gate", "passed")
 
 
 def set_alias(platform: Platform, version: str) -> None:
-    """What the registry's page does."""
+    """Sets the champion alias, as MLflow's UI does."""
     with platform.entered():
         MlflowClient(platform.addresses.mlflow_url).set_registered_model_alias(NAME, CHAMPION, version)
 
 
 def seconds_until_answer(version: str, seen: Counter[str], act: Callable[[], object]) -> float:
-    """Seconds from the act to the next answer of the version. Raises BenchError when none comes."""
+    """Seconds from `act` to the next response of the version. Raises BenchError when none comes in time."""
     began, before = time.monotonic(), seen[version]
     act()
     while seen[version] == before:
         if time.monotonic() - began > TIMEOUT_SECONDS:
-            raise BenchError(f"version {version} did not answer within {TIMEOUT_SECONDS:.0f} s; seen were {dict(seen)}")
+            raise BenchError(
+                f"version {version} did not answer within {TIMEOUT_SECONDS:.0f} s; responses so far: {dict(seen)}"
+            )
         time.sleep(PAUSE_SECONDS)
     return time.monotonic() - began
 
@@ -141,12 +143,12 @@ def seconds_until_answer(version: str, seen: Counter[str], act: Callable[[], obj
 def report(figures: dict[str, float]) -> str:
     rows = [
         [
-            "alias set in the registry, to the canary's first answer, Bento cached",
+            "alias set in the registry, to the canary's first response, Bento cached",
             f"{figures['alias_to_canary_s']:.1f} s",
         ],
-        ["`duotempo rollback`, to the first answer of the version before", f"{figures['rollback_s']:.1f} s"],
-        ["`duotempo retrain --wait` with nothing new", f"{figures['retrain_unchanged_s']:.1f} s"],
-        [f"requests during these, {CALLERS * REQUESTS_PER_SECOND} a second at most", f"{figures['requests']:,.0f}"],
-        ["of them failed", f"{figures['requests_failed']:.0f}"],
+        ["`duotempo rollback`, to the first response of the previous version", f"{figures['rollback_s']:.1f} s"],
+        ["`duotempo retrain --wait` without new data", f"{figures['retrain_unchanged_s']:.1f} s"],
+        [f"requests meanwhile, at most {CALLERS * REQUESTS_PER_SECOND} per second", f"{figures['requests']:,.0f}"],
+        ["of these failed", f"{figures['requests_failed']:.0f}"],
     ]
     return f"{provenance('deploy')}\n\n{table(['what', 'measured'], rows)}"

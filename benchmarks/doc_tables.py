@@ -1,4 +1,4 @@
-"""The figures in the documents: each table stands between two markers and is replaced as a whole."""
+"""Benchmark tables in the docs: each lies between two HTML comments and is replaced as a whole."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,10 @@ from benchmarks.errors import BenchError
 
 
 def write_between(page: Path, name: str, text: str) -> None:
-    """Replaces what stands between `<!-- name -->` and `<!-- /name -->`. Raises BenchError unless each is there once,
-    in this order."""
+    """Replaces the text between `<!-- name -->` and `<!-- /name -->`.
+
+    Raises BenchError unless the page has each marker exactly once, in this order.
+    """
     opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
     whole = page.read_text(encoding="utf-8") if page.is_file() else ""
     if whole.count(opening) != 1 or whole.count(closing) != 1 or whole.index(opening) > whole.index(closing):
@@ -19,6 +21,6 @@ def write_between(page: Path, name: str, text: str) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are aligned to the right."""
+    """A Markdown table; all columns but the first are right-aligned."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

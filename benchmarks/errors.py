@@ -1,7 +1,7 @@
-"""The error of this room."""
+"""The error that benchmarks raise."""
 
 from components.core.errors import DuotempoError
 
 
 class BenchError(DuotempoError):
-    """A benchmark cannot run as asked; the message names what is missing and says how to fix it."""
+    """A benchmark cannot run; the message names what is missing or wrong and how to fix it."""

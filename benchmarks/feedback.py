@@ -1,7 +1,7 @@
-"""How many rows of feedback a second are stored, beside a bare COPY of the same rows.
+"""Feedback rows stored per second, against a bare COPY of the same rows.
 
-Both by the same number of connections, in batches of 100, each committed before the next one: the service validates,
-removes duplicates, keeps its indexes and answers by HTTP; COPY fills a table without any.
+Both use the same number of connections and batches of 100, each committed before the next. The service validates,
+deduplicates, maintains its indexes and answers over HTTP; COPY fills a table without indexes.
 """
 
 import json
@@ -35,11 +35,11 @@ BATCH, BATCHES = 100, 6_000
 CONNECTIONS = 16
 SECONDS, WARM_UP_SECONDS = 8.0, 3.0
 ROUNDS = 3
-"""Of each in turn; the best one counts, as whatever else runs on the machine only takes away."""
+"""Runs of each, interleaved. The best one counts: other load on the machine can only slow a run down."""
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    """Runs the bench, writes the table into `page` and returns the figures. Raises BenchError if a service fails."""
     with synthetic_shop(random_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (_, url):
         figures = measure(url)
     write_between(page, MARKER, report(figures))
@@ -83,7 +83,7 @@ def draw_batches(*seed: int) -> list[list[dict[str, object]]]:
 
 
 def copy_rate(url: str, batches: Sequence[Sequence[dict[str, object]]]) -> float:
-    """Rows a second of COPY, with a commit after each batch."""
+    """Rows per second of COPY, with a commit after each batch."""
     now = datetime.now(UTC)
     item_set = set(item_ids(ITEMS))
     rows = [
@@ -122,10 +122,10 @@ def _requests(batches: Sequence[Sequence[dict[str, object]]]) -> list[tuple[str,
 def report(figures: dict[str, float]) -> str:
     ratio = figures["rows_per_s"] / figures["copy_rows_per_s"]
     rows = [
-        ["rows a second: COPY, a commit a batch", f"{figures['copy_rows_per_s']:,.0f}", ""],
-        ["**rows a second: Duotempo, by HTTP**", f"**{figures['rows_per_s']:,.0f}**", f"{ratio:.2f} x COPY"],
-        ["a batch: p50, p99", f"{figures['p50_ms']:.1f} ms, {figures['p99_ms']:.1f} ms", ""],
-        ["of all its requests failed", f"{figures['failed']:.0f}", ""],
+        ["rows per second: COPY, one commit per batch", f"{figures['copy_rows_per_s']:,.0f}", ""],
+        ["**rows per second: Duotempo, over HTTP**", f"**{figures['rows_per_s']:,.0f}**", f"{ratio:.2f} x COPY"],
+        ["latency of a batch: p50, p99", f"{figures['p50_ms']:.1f} ms, {figures['p99_ms']:.1f} ms", ""],
+        ["failed requests of Duotempo", f"{figures['failed']:.0f}", ""],
     ]
     note = f"Batches of {BATCH}, {CONNECTIONS} connections, the best of {ROUNDS} runs of {SECONDS:.0f} s."
     return f"{provenance('feedback')} {note}\n\n{table(['what', 'measured', 'ratio'], rows)}"

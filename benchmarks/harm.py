@@ -1,4 +1,4 @@
-"""What befalls a platform in `benchmarks/chaos.py`: a service or a keeper of it is killed, or Postgres frozen."""
+"""Fault injection for `benchmarks/chaos.py`: kills services and supervisors of a platform, and freezes Postgres."""
 
 import os
 import signal
@@ -27,21 +27,27 @@ POLL_SECONDS = 0.02
 
 
 def inject_fault(platform: Platform, name: str, frozen_seconds: float) -> float:
-    """Kills one of VICTIMS: the seconds until another process of it does its work. FROZEN: Postgres, from its thaw on.
+    """Kills one of VICTIMS and waits for its recovery.
 
-    Both keepers at once are brought back by `up`, as a unit of the system's would.
+    Both supervisors killed at once are started again by `up`, as a systemd unit would.
+
+    Args:
+        frozen_seconds: How long FROZEN stops Postgres.
+
+    Returns:
+        Seconds from the kill until a new process answers; for FROZEN, from SIGCONT until Postgres answers.
     """
     if name == FROZEN:
         return freeze(platform, frozen_seconds)
     names = SUPERVISORS if name == BOTH else (name,)
     wait_until(lambda: all(pid_of(platform, service) for service in names), f"{name} has no process")
     victims = {service: psutil.Process(pid_of(platform, service)) for service in names}
-    for victim in victims.values():  # or the one would bring the other back between two kills
+    for victim in victims.values():  # otherwise one restarts the other between the two kills
         victim.suspend()
     began = time.monotonic()
     for victim in victims.values():
         victim.kill()
-    wait_until(lambda: not any(map(runs, victims.values())), f"{name} outlives a kill")
+    wait_until(lambda: not any(map(runs, victims.values())), f"{name} survives a kill")
     if name == BOTH:
         platform.up(lambda stage: None)
     for service, victim in victims.items():
@@ -50,7 +56,7 @@ def inject_fault(platform: Platform, name: str, frozen_seconds: float) -> float:
 
 
 def freeze(platform: Platform, seconds: float) -> float:
-    """Stops Postgres with all its processes for so long: the seconds from its thaw until it answers."""
+    """Stops all processes of Postgres for `seconds`; returns the seconds from SIGCONT until it answers."""
     server = psutil.Process(pid_of(platform, "postgres"))
     for process in (server, *server.children()):
         send_signal(process, signal.SIGSTOP)
@@ -58,12 +64,12 @@ def freeze(platform: Platform, seconds: float) -> float:
     began = time.monotonic()
     for process in (*server.children(), server):
         send_signal(process, signal.SIGCONT)
-    wait_until(lambda: answers(platform, "postgres"), "postgres does not answer after a thaw")
+    wait_until(lambda: answers(platform, "postgres"), "postgres does not answer after SIGCONT")
     return time.monotonic() - began
 
 
 def is_replaced(platform: Platform, name: str, killed: int) -> bool:
-    """Whether another process than the killed one does."""
+    """Whether a process other than the killed one answers."""
     return pid_of(platform, name) != killed and answers(platform, name)
 
 
@@ -75,7 +81,7 @@ def send_signal(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def restart(platform: Platform, name: str) -> float:
-    """Ends a service in good order and starts it: the seconds from the start until it answers."""
+    """Stops a service cleanly and starts it; returns the seconds from the start until it answers."""
     supervisor, program = Supervisor(platform.home), program_of(platform, name)
     supervisor.stop_program(program)
     began = time.monotonic()
@@ -85,7 +91,7 @@ def restart(platform: Platform, name: str) -> float:
 
 
 def pid_of(platform: Platform, name: str) -> int:
-    """0 while it has no process."""
+    """Process id of a service or supervisor; 0 while it has none."""
     if name == "supervisord":
         return int(platform.home.pid_file.read_text()) if platform.is_up else 0
     process = Supervisor(platform.home).processes().get(program_of(platform, name))
@@ -131,7 +137,7 @@ def hands_over_socket(platform: Platform) -> bool:
 
 
 def wait_until(holds: Callable[[], object], problem: str) -> None:
-    """Raises BenchError when it does not come true in time."""
+    """Polls until the condition holds. Raises BenchError after TIMEOUT_SECONDS."""
     end = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
         if time.monotonic() > end:

@@ -1,7 +1,7 @@
-"""What a platform costs that nobody asks: share of a core and memory, by program.
+"""CPU and memory of an idle platform, by program.
 
-On a platform of its own that serves a made-up shop. Memory is the proportional set size: a page that several processes
-share counts once.
+Starts its own platform with synthetic data. Memory is the proportional set size: a page that several processes share
+counts once.
 """
 
 import time
@@ -20,15 +20,15 @@ from infra.processes.orphans import PROGRAM, environment_of, tagged
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "idle"
 SETTLE_SECONDS, SECONDS = 60, 180
-"""Waited for what a start still has to do, then measured for."""
+"""Waiting time after the start, then measuring time."""
 SUPERVISOR = "supervisord"
 
 Usage = dict[str, tuple[float, float]]
-"""CPU seconds since the start and bytes, by program."""
+"""(CPU seconds since the start, bytes of memory) by program."""
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures. Raises PlatformError if the platform does not start."""
+    """Runs the bench, writes the table into `page` and returns the figures. Raises PlatformError if the start fails."""
     with synthetic_platform(settings) as platform:
         figures = measure(platform.home.id)
     write_between(page, MARKER, report(figures))
@@ -36,7 +36,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
 
 
 def measure(home_id: str) -> dict[str, float]:
-    """`{program}_core` (share of one core) and `{program}_mb` of each program, and of all of them as `total`."""
+    """`{program}_core` (share of one core) and `{program}_mb` of each program and of `total`; also `processes`."""
     for _ in trange(SETTLE_SECONDS, desc="settle"):
         time.sleep(1)
     before, began = usage(home_id), time.monotonic()
@@ -53,7 +53,7 @@ def measure(home_id: str) -> dict[str, float]:
 
 
 def usage(home_id: str) -> Usage:
-    """Of all processes of the platform, those included that have ended and whose parent belongs to it."""
+    """Usage of all processes of the platform, including ended children of its processes."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for process, program in platform_processes(home_id).items():
         try:
@@ -66,12 +66,12 @@ def usage(home_id: str) -> Usage:
 
 
 def platform_processes(home_id: str) -> dict[psutil.Process, str]:
-    """The platform's processes, and the program that each belongs to."""
+    """The platform's processes and the program of each."""
     programs: dict[psutil.Process, str] = {}
     for process in tagged(home_id):
         program = environment_of(process).get(PROGRAM, SUPERVISOR)
         programs[process] = program.split("-")[0] if program.startswith("bento") else program
-        if program == "postgres":  # its children have no environment that could be read
+        if program == "postgres":  # the environment of its children cannot be read
             programs |= dict.fromkeys(process.children(recursive=True), program)
     return programs
 
@@ -83,4 +83,4 @@ def report(figures: dict[str, float]) -> str:
         for name in names
     ]
     note = f"{figures['processes']:.0f} processes, measured for {SECONDS} s."
-    return f"{provenance('idle')} {note}\n\n{table(['program', 'of one core', 'MB'], rows)}"
+    return f"{provenance('idle')} {note}\n\n{table(['program', 'share of one core', 'MB'], rows)}"

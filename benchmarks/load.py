@@ -1,9 +1,9 @@
-"""`python -m benchmarks.load`: a load generator in a process of its own.
+"""`python -m benchmarks.load`: an HTTP load generator in its own process.
 
 Reads {"port", "requests": [[path, body]], "timed", "connections", "seconds", "rate"} from stdin and prints {"done",
-"failed", "seconds", "p50", "p99"}, in seconds; p50 and p99 are those of the path `timed`. Without a rate each
-connection asks as soon as it is answered; with one, requests are due at even distances, and a time counts from when it
-was due, so that a stalled service is not spared.
+"failed", "seconds", "p50", "p99"}; times are in seconds, p50 and p99 those of the path `timed`. Without a rate (closed
+loop) each connection sends its next request when the last is answered. With a rate (open loop) requests are due at
+even intervals and latency counts from the due time, which avoids coordinated omission.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ LENGTH = b"content-length:"
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load: answers, of them not 200, and times in seconds, of one path."""
+    """Result of a load: responses, how many were not 200, and latencies in seconds of one path."""
 
     done: int
     failed: int
@@ -41,7 +41,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return self.done / self.seconds
 
 
@@ -54,8 +54,16 @@ def apply_load(
     rate: float | None = None,
     timed: str = "/recommend",
 ) -> Load:
-    """Sends the requests (path, JSON body) again and again for so many seconds, from another process. timed: the path
-    whose times count."""
+    """Sends the requests in a cycle for `seconds`, from another process.
+
+    Args:
+        requests: (path, JSON body) of each.
+        rate: Requests per second of all connections together; None sends as fast as responses arrive.
+        timed: The path whose latencies are measured.
+
+    Raises:
+        BenchError: The load generator failed.
+    """
     task = {
         "port": port, "requests": requests, "timed": timed, "connections": connections, "seconds": seconds,
         "rate": rate,
@@ -70,7 +78,7 @@ def apply_load(
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time on one kept connection."""
+    """One request at a time on a keep-alive connection."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -95,8 +103,8 @@ class _Connection(asyncio.Protocol):
         if self._answered and not self._answered.done():
             self._answered.set_result(0)
 
-    async def ask(self, message: bytes) -> int:
-        """The status; 0 when the connection was closed."""
+    async def send(self, message: bytes) -> int:
+        """Sends a request and returns its status; 0 when the connection was closed."""
         assert self._transport
         if self._transport.is_closing():
             return 0
@@ -123,9 +131,9 @@ async def _generate(
             due = began + next(turn) / rate if rate else now
             if due > now:
                 await asyncio.sleep(due - now)
-            asked, message = next(messages)
-            status = await connection.ask(message)
-            if asked == timed:
+            path, message = next(messages)
+            status = await connection.send(message)
+            if path == timed:
                 times.append(time.perf_counter() - due)
             done += 1
             failed += status != 200
@@ -145,8 +153,7 @@ def _encoded(port: int, requests: list[tuple[str, str]]) -> Iterator[tuple[str, 
 
 
 def _loop(rate: float | None) -> asyncio.AbstractEventLoop:
-    """The fastest one, or with a rate one that keeps time to the microsecond, where others keep it to the
-    millisecond."""
+    """uvloop; with a rate a select-based loop, whose timers are exact to the microsecond instead of a millisecond."""
     return asyncio.SelectorEventLoop(SelectSelector()) if rate else uvloop.new_event_loop()
 
 

@@ -1,4 +1,4 @@
-"""Callers of a service who go on asking, whatever happens to it."""
+"""HTTP clients that keep sending /recommend requests while a service is deployed, restarted or killed."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,20 @@ from threading import Event, Thread
 import httpx
 
 CALLERS, REQUESTS_PER_SECOND = 5, 10
-"""Callers, and what each of them asks a second."""
+"""Number of clients, and the rate of each."""
 
 
 @contextmanager
 def calling(url: str, users: Sequence[str]) -> Iterator[Counter[str]]:
-    """Callers that keep their connections and never try twice, each for its part of the `users` in turn, at least one
-    a caller; counts answers of /recommend by model version, or what went wrong."""
+    """Runs the clients in threads until the end of the context. They keep connections alive and never retry.
+
+    Args:
+        url: Base URL of the service.
+        users: User ids, at least CALLERS of them; each client cycles through its own part.
+
+    Yields:
+        Live count of the responses by model version, `status CODE` or the repr of the connection error.
+    """
     seen: Counter[str] = Counter()
     stop = Event()
 

@@ -1,4 +1,4 @@
-"""What our own small parts are worth beside the libraries that do the same; docs/decisions says why each is kept."""
+"""Our own small components against libraries that do the same; docs/decisions explains why each is kept."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ MARKER = "own"
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 CONNECTIONS, SECONDS, WARM_UP_SECONDS = 16, 6.0, 2.0
 ROUNDS = 3
-"""Of each in turn; the best one counts, as whatever else runs on the machine only takes away."""
+"""Runs of each, interleaved. The best one counts: other load on the machine can only slow a run down."""
 REQUESTS = [("/recommend", json.dumps({"user_id": "ann", "k": 10}))]
 CONSTANT = """import bentoml
 from benchmarks.peers.constant import ITEMS
@@ -37,8 +37,10 @@ IMPORT_SCRIPT = "import time, psutil; began = time.perf_counter(); import {modul
 
 
 def run(_: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures. Raises BenchError without `make peers`, or when a
-    service does not start."""
+    """Runs the bench, writes the table into `page` and returns the figures.
+
+    Raises BenchError without `make peers`, or when a service fails.
+    """
     if not PEERS.is_file():
         raise BenchError("the libraries are not installed: `make peers` first")
     done = subprocess.run(
@@ -53,7 +55,7 @@ def run(_: Settings, page: Path = PAGE) -> dict[str, float]:
 
 
 def import_cost(module: str) -> tuple[float, float]:
-    """Seconds and MB that a module takes to load in a process of its own, the best of several."""
+    """Seconds and MB (unique set size) of importing a module in a fresh process, the best of several runs."""
     command = [sys.executable, "-c", f"import numpy; {IMPORT_SCRIPT.format(module=module)}"]
     runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2 * ROUNDS)]
     seconds, memory = zip(*(map(float, run.stdout.split()) for run in runs), strict=True)
@@ -61,7 +63,7 @@ def import_cost(module: str) -> tuple[float, float]:
 
 
 def request_rates() -> dict[str, float]:
-    """Requests a second of a service that answers a constant: as it is, in one write, and by BentoML's own app."""
+    """Requests per second of a constant response: plain uvicorn, one write per response, and BentoML's own app."""
     best: dict[str, Load] = {}
     with tempfile.TemporaryDirectory(prefix="duotempo-bench-") as folder:
         (Path(folder) / "constant.py").write_text(CONSTANT, encoding="utf-8")
@@ -89,12 +91,12 @@ def report(figures: dict[str, float]) -> str:
         ]
 
     rows = [
-        row("a look at a rate limit; `limits`, in memory", "own_limit_ns", "limits_ns", "ns"),
-        row("a look into a cache of the latest; `cachetools`", "own_cache_ns", "cachetools_ns", "ns"),
-        row("sparse rows: time to load; `scipy.sparse`", "own_rows_s", "scipy_s", "s"),
+        row("rate limit check; `limits`, in memory", "own_limit_ns", "limits_ns", "ns"),
+        row("LRU cache lookup; `cachetools`", "own_cache_ns", "cachetools_ns", "ns"),
+        row("sparse rows: import time; `scipy.sparse`", "own_rows_s", "scipy_s", "s"),
         row("sparse rows: memory with numpy; `scipy.sparse`", "own_rows_mb", "scipy_mb", "MB"),
-        row("requests a second, a constant, in one write; in uvicorn's two", "one_write_rps", "two_writes_rps", ""),
+        row("requests per second, a constant, in one write; in uvicorn's two", "one_write_rps", "two_writes_rps", ""),
         row("the same, by our app in a worker; by BentoML's own routes", "two_writes_rps", "bentoml_rps", ""),
     ]
     note = f"{CONNECTIONS} connections, the best of {ROUNDS} runs of {SECONDS:.0f} s."
-    return f"{provenance('own')} {note}\n\n{table(['what; beside', 'our own', 'the library'], rows)}"
+    return f"{provenance('own')} {note}\n\n{table(['what; compared with', 'ours', 'the library'], rows)}"

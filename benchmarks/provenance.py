@@ -1,4 +1,4 @@
-"""Where a figure comes from: the command, the commit, the date and the machine."""
+"""Provenance of a figure: command, commit, date and machine."""
 
 import os
 import platform
@@ -14,18 +14,20 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def provenance(bench: str) -> str:
-    """One sentence for the head of a table."""
+    """The provenance sentence of a bench's table."""
     return sentence(f"duotempo bench {bench}")
 
 
 def sentence(command: str) -> str:
-    """The command that a table comes from, and what it ran on."""
+    """One sentence: the command, commit, date and machine."""
     return f"`{command}`, commit {commit()}, {datetime.now(UTC):%Y-%m-%d}, {machine()}."
 
 
 def commit() -> str:
-    """The commit of the checkout, with `-dirty` where files other than its documents, which hold the tables, differ
-    from it; `none` outside of a checkout."""
+    """The commit of the checkout, with `-dirty` when files outside docs/ differ from it; `none` without a checkout.
+
+    Changes in docs/ do not count, because the tables are written there.
+    """
     description = _git("describe", "--always", "--abbrev=12", "--exclude=*")
     if description is None:
         return "none"
@@ -35,13 +37,13 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the checkout; None where it cannot."""
+    """Output of a git command in the checkout; None when it fails."""
     answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def machine() -> str:
-    """CPU model and cores, and the GPU's name where there is one."""
+    """CPU model, number of cores, and the name of the GPU if there is one."""
     parts = [cpu(), f"{os.cpu_count()} cores"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
@@ -49,7 +51,7 @@ def machine() -> str:
 
 
 def cpu() -> str:
-    """The CPU's model, by Linux' /proc/cpuinfo or else by what Python knows of the platform."""
+    """The CPU model, from /proc/cpuinfo on Linux, otherwise from Python's `platform`."""
     lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()

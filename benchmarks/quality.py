@@ -1,4 +1,4 @@
-"""`duotempo bench quality`: the product beside its peers on public datasets, as the table of docs/quality.md."""
+"""`duotempo bench quality`: Duotempo against its peers on public datasets, as the tables of docs/quality.md."""
 
 import logging
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """How a dataset is judged: its splits, and how many seeds each model is trained with."""
+    """How a dataset is evaluated: its splits, and the number of seeds per model."""
 
     splits: tuple[str, ...]
     seeds: int = 1
@@ -35,18 +35,26 @@ DATASETS = {
     "amazon-beauty-2014": Plan(("loo", "temporal", "rolling")),
 }
 Results = dict[tuple[str, str], dict[str, list[CachedResult]]]
-"""By dataset and split, then by model: a cell a seed."""
+"""By (dataset, split), then by model: one result per seed."""
 
 
 def run(settings: Settings, *, dataset: str | None = None, page: Path = PAGE) -> dict[str, float]:
-    """Trains what is not kept yet, writes the table into `page`; hr, ndcg and coverage by dataset.split.model.metric.
+    """Evaluates all models and writes the tables into `page`; cached results are reused.
 
-    dataset: this one alone. Raises BenchError for an unknown dataset, or when none is at hand.
+    Args:
+        dataset: The only dataset to use; by default all of DATASETS.
+        page: The Markdown file that holds the markers.
+
+    Returns:
+        Hit rate, NDCG and coverage by `dataset.split.model.metric`.
+
+    Raises:
+        BenchError: The dataset is unknown, or no dataset is available.
     """
     chosen = choose_datasets(dataset)
     folders = {name: folder for name in chosen if (folder := find_dataset(name, settings))}
     if not folders:
-        raise BenchError(f"none of {', '.join(chosen)} is at hand: put a dataset folder into DUOTEMPO_DATA_DIR")
+        raise BenchError(f"none of {', '.join(chosen)} is available: put a dataset folder into DUOTEMPO_DATA_DIR")
     results: Results = {
         (name, split): measure(folder, split, with_seeds(settings, DATASETS[name].seeds))
         for name, folder in folders.items()
@@ -59,14 +67,14 @@ def run(settings: Settings, *, dataset: str | None = None, page: Path = PAGE) ->
 
 
 def choose_datasets(dataset: str | None) -> list[str]:
-    """The names of the datasets to judge."""
+    """Names of the datasets to evaluate. Raises BenchError for an unknown one."""
     if dataset is not None and dataset not in DATASETS:
         raise BenchError(f"--only {dataset!r} is none of {', '.join(DATASETS)}")
     return [dataset] if dataset else list(DATASETS)
 
 
 def find_dataset(name: str, settings: Settings) -> Path | None:
-    """The dataset's folder; None, and a warning that says why, when it cannot be had."""
+    """The dataset's folder; None, with a logged warning, when it is not available."""
     try:
         return get(name, settings)
     except DatasetError as error:
@@ -75,17 +83,17 @@ def find_dataset(name: str, settings: Settings) -> Path | None:
 
 
 def measure(folder: Path, split: str, seeds: Sequence[Settings]) -> dict[str, list[CachedResult]]:
-    """A cell a seed by model; the peers do not know rolling."""
+    """Results of each seed, by model. The peers do not support the rolling split."""
     models = DEFAULT_MODELS if split == "rolling" else (*DEFAULT_MODELS, *PEERS)
     runs = [cached_results(folder, split, models, settings) for settings in seeds]
     return {model: [run[model] for run in runs] for model in models}
 
 
 def report(results: Results, missing: Sequence[str], command: str, settings: EvaluationSettings) -> str:
-    """The whole text between the markers."""
+    """The Markdown between the markers."""
     parts = [provenance(command)]
     if missing:
-        parts.append(f"Left out, as they were not at hand: {', '.join(missing)}.")
+        parts.append(f"Left out, because they were not available: {', '.join(missing)}.")
     for (dataset, split), models in results.items():
         parts.append(section(dataset, split, models, settings))
     return "\n\n".join(parts)
@@ -118,7 +126,7 @@ def section(dataset: str, split: str, models: dict[str, list[CachedResult]], set
 
 
 def beside_best_peer(models: dict[str, list[CachedResult]], k: int) -> str:
-    """The product's NDCG as a multiple of that of the model which comes next by NDCG, and the coverage of both."""
+    """One sentence: the ratio of the product's NDCG to the best other model's, and the coverage of both."""
 
     def average(model: str, figure: str) -> float:
         return float(np.mean([run.figures[figure] for run in models[model]]))
@@ -139,13 +147,13 @@ def with_interval(runs: Sequence[CachedResult], metric: str, settings: Evaluatio
 
 
 def mean(runs: Sequence[CachedResult], figure: str, digits: int) -> str:
-    """Mean of a figure over the seeds; a dash where it cannot be measured."""
+    """Mean of a metric over the seeds; a dash when it was not measured."""
     values = [run.figures[figure] for run in runs]
     return "-" if None in values else f"{np.mean(values):,.{digits}f}"
 
 
 def cold_item_ndcg(model: str, runs: Sequence[CachedResult], k: int) -> str:
-    """NDCG on the targets whose item has no training event, and how many they are; a dash where there is none."""
+    """NDCG on targets whose item has no training event, with their number; a dash when there are none."""
     parts = [run.slices["cold items"] for run in runs if "cold items" in run.slices]
     if not parts:
         return "-"

@@ -1,7 +1,7 @@
-"""One trained and ranked model a cell, kept on disk: a second run with the same code, settings and data trains nothing.
+"""Disk cache of evaluation results: a second run with the same code, settings and data trains nothing.
 
-A cell is NAME.json (its figures, as `duotempo evaluate` writes them) beside NAME.npz (the figures of each target), in
-`bench/` under the cache.
+A result is NAME.json (the metrics, as `duotempo evaluate` writes them) and NAME.npz (the metrics of each target), in
+`bench/` under the cache folder.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import components
 from components.core.files import replacing
@@ -24,33 +25,37 @@ from components.fusion.fusions import make_fusion
 from components.settings import EvaluationSettings, Settings
 
 FINGERPRINTED_PACKAGES = ("fusion", "ranking", "interests", "embedding", "evaluation")
-"""Rooms of components whose source shapes a figure."""
+"""Packages of components whose source code affects the metrics."""
 IGNORED_SETTINGS = {
     "preset", "home", "cache", "data_dir", "database_url", "ray_address", "log_level",
     "validation", "monitoring", "deploy", "retention", "platform", "security", "privacy",
 }  # fmt: skip
-"""Settings that shape no figure: where things lie, what is said, and the name of the preset, whose values count."""
+"""Settings that do not affect the metrics: paths, logging, operation, and the preset's name (its values count)."""
 
 
 @dataclass(frozen=True)
 class CachedResult:
-    """What one model reached with one seed.
+    """Evaluation of one model with one seed.
 
-    figures: its summary, such as `ndcg@10`; slices: {slice: {"targets", "models"}}; ndcg, hr: (T,), one a target;
-    users: ids (T,).
+    Attributes:
+        figures: Summary metrics by name, such as `ndcg@10`.
+        slices: `{slice: {"targets", "models"}}`.
+        ndcg: NDCG of each target, (targets,).
+        hr: Hit rate of each target, (targets,).
+        users: User id of each target, (targets,).
     """
 
     figures: dict[str, Any]
     slices: dict[str, Any]
-    ndcg: np.ndarray
-    hr: np.ndarray
-    users: np.ndarray
+    ndcg: NDArray[np.float64]
+    hr: NDArray[np.float64]
+    users: NDArray[np.str_]
 
 
 def cached_results(folder: Path, split: str, models: Sequence[str], settings: Settings) -> dict[str, CachedResult]:
-    """The cells of `models` by name; those that are not kept yet are trained, one after the other, and kept.
+    """Results of `models` by name; those that are not cached are trained one after the other and cached.
 
-    settings: with the seed of the cells. Raises DatasetError or EvaluationError, see `OfflineEvaluation`.
+    The seed is `settings.fusion.seed`. Raises DatasetError or EvaluationError, see `OfflineEvaluation`.
     """
     files = {model: result_file(folder, split, model, settings) for model in models}
     missing = [model for model in models if not files[model].is_file()]
@@ -62,9 +67,9 @@ def cached_results(folder: Path, split: str, models: Sequence[str], settings: Se
 
 
 def with_changes(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """The settings with other values by dotted name, such as {"fusion.kind": "long"}.
+    """A copy of the settings with values changed by dotted name, such as {"fusion.kind": "long"}.
 
-    Raises pydantic's ValidationError for a name or a value that the settings do not know.
+    Raises pydantic's ValidationError for an unknown name or an invalid value.
     """
     for dotted, value in changes.items():
         name, field = dotted.split(".")
@@ -75,14 +80,16 @@ def with_changes(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 
 def with_seeds(settings: Settings, seeds: int) -> list[Settings]:
-    """The settings with each of so many seeds, from the settings' own one on."""
+    """One copy of the settings for each of `seeds` consecutive seeds, starting with the current one."""
     first = settings.fusion.seed
     return [with_changes(settings, {"fusion.seed": seed}) for seed in range(first, first + seeds)]
 
 
 def pooled(seeds: Sequence[CachedResult], metric: str, settings: EvaluationSettings) -> Interval:
-    """Mean of `ndcg` or `hr` over the targets of all seeds, with bounds by bootstrap over users: the targets of a user
-    stay together, whichever seed they are of."""
+    """Mean of `ndcg` or `hr` over the targets of all seeds, with a bootstrap interval clustered by user.
+
+    The targets of a user are resampled together, across all seeds.
+    """
     values = np.concatenate([getattr(cell, metric) for cell in seeds])
     users = np.concatenate([cell.users for cell in seeds])
     return interval(values, users, settings.bootstrap, seed=0)
@@ -91,14 +98,14 @@ def pooled(seeds: Sequence[CachedResult], metric: str, settings: EvaluationSetti
 def pooled_difference(
     seeds: Sequence[CachedResult], others: Sequence[CachedResult], metric: str, settings: EvaluationSettings
 ) -> Interval:
-    """Mean of `ndcg` or `hr` of `seeds` less that of `others`, on the same targets: the paired comparison."""
+    """Paired difference of the mean `ndcg` or `hr`, `seeds` minus `others`, on the same targets."""
     a, b = (np.concatenate([getattr(cell, metric) for cell in side]) for side in (seeds, others))
     users = np.concatenate([cell.users for cell in seeds])
     return difference_interval(a, b, users, settings.bootstrap, seed=0)
 
 
 def write_result(file: Path, evaluation: OfflineEvaluation, result: ModelResult) -> None:
-    """Writes a cell; its JSON comes last and at once, so that a killed run leaves no half of one."""
+    """Writes a result. The JSON is written last and atomically, so a killed run leaves no partial result."""
     file.parent.mkdir(parents=True, exist_ok=True)
     users = evaluation.users.astype(str)
     np.savez_compressed(file.with_suffix(".npz"), ndcg=result.ndcg, hr=result.hr, users=users)
@@ -107,7 +114,7 @@ def write_result(file: Path, evaluation: OfflineEvaluation, result: ModelResult)
 
 
 def read_result(file: Path, model: str) -> CachedResult:
-    """A cell that `write_result` wrote."""
+    """Reads a result that `write_result` wrote."""
     summary = json.loads(file.read_text(encoding="utf-8"))
     with np.load(file.with_suffix(".npz")) as arrays:
         return CachedResult(
@@ -116,23 +123,23 @@ def read_result(file: Path, model: str) -> CachedResult:
 
 
 def result_file(folder: Path, split: str, model: str, settings: Settings) -> Path:
-    """Where a cell is kept: its name ends with a fingerprint of all that shapes its figures."""
+    """Path of a result; the name ends with the fingerprint of everything that affects the metrics."""
     name = f"{folder.name}-{split}-{model}-{settings.fusion.seed}-{fingerprint(folder, split, model, settings)[:16]}"
     return settings.cache / "bench" / f"{name}.json"
 
 
 def fingerprint(folder: Path, split: str, model: str, settings: Settings) -> str:
-    """sha256 of the dataset's files, the split, the model, the settings, and the code, a custom fusion included.
+    """SHA-256 of the dataset's files, the split, the model, the settings and the code, that of a custom fusion too.
 
-    Raises UnknownFusion when there is no such fusion.
+    Raises UnknownFusion when the model names a fusion that does not exist.
     """
     relevant_settings = settings.model_dump(mode="json", exclude=IGNORED_SETTINGS)
     digest = hashlib.sha256(json.dumps([split, model, relevant_settings], sort_keys=True).encode())
     for name in (EVENT_FILE, ITEM_FILE, DESCRIPTION_FILE):
         if (folder / name).is_file():
             digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    for room in FINGERPRINTED_PACKAGES:
-        for source in sorted((Path(components.__file__).parent / room).glob("*.py")):
+    for package in FINGERPRINTED_PACKAGES:
+        for source in sorted((Path(components.__file__).parent / package).glob("*.py")):
             digest.update(hashlib.sha256(source.read_bytes()).digest())
     if model not in (*BASELINES, *PEERS):
         kind = settings.fusion.kind if model == PRODUCT else model

@@ -1,7 +1,7 @@
-"""What a hundred times more items cost: the time of an answer, the memory of the service, and the best items found.
+"""Cost of a hundred times more items: latency, memory of the service, and recall of the best items.
 
-Two shops of clustered items, one small enough to be scored item by item, one of a million items behind an index. Each
-user is asked for once, so that nothing of an answer is at hand.
+Two synthetic catalogues: one small enough for exact scoring, one of a million items with an index. Each user is
+requested once, so that no response comes from a cache.
 """
 
 import json
@@ -29,12 +29,12 @@ MARKER = "retrieval"
 SIZES = {"small": 10_000, "large": 1_000_000}
 USERS, EVENTS = 2_000, 40
 EVALUATED_USERS = 200
-"""Users whose best ten are compared with those of all items scored."""
+"""Users whose top ten are compared with the exact top ten."""
 K = 10
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    """Runs the bench, writes the table into `page` and returns the figures. Raises BenchError if a service fails."""
     figures: dict[str, float] = {}
     with tqdm(total=2 * len(SIZES), desc="retrieval") as bar:
         for name, size in SIZES.items():
@@ -48,7 +48,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
 
 
 def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
-    """The share of the best ten that is found, by strategy."""
+    """recall@10 of the candidates against exact scoring, by strategy."""
     scorer = Scorer(bundle)
     candidates, popular = Candidates(bundle, settings.ranking.exact_below), MostWanted(scorer)
     recalls: dict[str, list[float]] = {strategy: [] for strategy in PARTS}
@@ -65,7 +65,7 @@ def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
 
 
 def serving_figures(bundle: Bundle, settings: Settings) -> dict[str, float]:
-    """Seconds and bytes of a service that answers each user once."""
+    """Latency, memory and start-up time of a service that answers each user once."""
     served = replace(bundle, manifest=bundle.manifest | {"model_version": "1"})
     with synthetic_shop(served, settings, users=USERS, events=EVENTS):
         requests = [("/recommend", json.dumps({"user_id": user, "k": K})) for user in user_ids(USERS)]
@@ -86,11 +86,11 @@ def report(figures: dict[str, float]) -> str:
         return [text, f"{small:.4g}", f"{large:.4g}", compared and f"{large / small:.2f} x"]
 
     rows = [
-        row("p50_ms", "/recommend, a user not asked for before, p50 in ms", "ratio"),
+        row("p50_ms", "/recommend, a user not in the cache, p50 in ms", "ratio"),
         row("p99_ms", "p99 in ms", "ratio"),
         row("memory_gb", "memory of the service in GB, the bundle's mapped files included"),
         row("start_s", "start to ready in s"),
-        *(row(f"recall_{strategy}", f"recall@10 against all items scored, {strategy}") for strategy in PARTS),
+        *(row(f"recall_{strategy}", f"recall@10 against exact scoring, {strategy}") for strategy in PARTS),
         row("failed", "failed requests"),
     ]
     header = ["what", *(f"{size:,} items" for size in SIZES.values()), "ratio"]

@@ -1,8 +1,8 @@
-"""How many answers a second the service gives, and how soon, beside a service that answers a constant and one that does
-the obvious thing; and how long it takes to start, beside an empty Bento.
+"""Throughput, latency and start-up time of the service.
 
-One shop for all of them, one worker each, the load generator and Postgres on the same machine. Nine requests of ten are
-recommendations (k = 10, seen items excluded, the impression stored), one is feedback; users come by Zipf's law.
+The peers are a service that returns a constant, a straightforward FastAPI service, and an empty Bento. All use the same
+synthetic data and one worker each; the load generator and Postgres run on the same machine. Nine requests of ten are
+recommendations (k = 10, seen items excluded, the impression stored), one is feedback; users are drawn by Zipf's law.
 """
 
 import json
@@ -26,7 +26,7 @@ ITEMS, USERS, EVENTS = 10_000, 5_000, 40
 CONNECTIONS = 16
 SECONDS, WARM_UP_SECONDS, PACED_SECONDS = 10.0, 10.0, 10.0
 ROUNDS = 3
-"""Of each service in turn; the best one counts, as whatever else runs on the machine only takes away."""
+"""Runs of each service, interleaved. The best one counts: other load on the machine can only slow a run down."""
 REQUESTS = 60_000
 EMPTY = """import bentoml
 
@@ -40,7 +40,7 @@ class Empty:
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    """Runs the bench, writes the table into `page` and returns the figures. Raises BenchError if a service fails."""
     with synthetic_shop(random_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS) as (folder, _):
         figures = measure(folder)
     write_between(page, MARKER, report(figures))
@@ -91,7 +91,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def draw_requests(*seed: int) -> list[tuple[str, str]]:
-    """(path, body) of requests, feedback with ids of its own."""
+    """(path, JSON body) of random requests; feedback has unique event ids."""
     random = np.random.default_rng([*seed, int(time.time())])
     users, items = user_ids(USERS), item_ids(ITEMS)
     user_rows, item_rows = zipf_sample(random, USERS, REQUESTS), zipf_sample(random, ITEMS, REQUESTS)
@@ -109,21 +109,21 @@ def draw_requests(*seed: int) -> list[tuple[str, str]]:
 
 
 def tail(figures: Mapping[str, float], name: str) -> tuple[str, str]:
-    """Median and 99th percentile at half of the rate, and their ratio."""
+    """Median and 99th percentile of the latency at half of the peak rate, and their ratio."""
     p50, p99 = figures[f"{name}_half_p50_ms"], figures[f"{name}_half_p99_ms"]
     return f"{p50:.2f} ms, {p99:.2f} ms", f"p99 = {p99 / p50:.1f} x p50"
 
 
 def report(figures: Mapping[str, float]) -> str:
     rows = [
-        ["requests a second: uvicorn and Starlette, a constant", f"{figures['constant_rps']:,.0f}", ""],
-        ["requests a second: FastAPI, SQLAlchemy, numpy", f"{figures['plain_rps']:,.0f}", ""],
+        ["requests per second: uvicorn and Starlette, a constant", f"{figures['constant_rps']:,.0f}", ""],
+        ["requests per second: FastAPI, SQLAlchemy, numpy", f"{figures['plain_rps']:,.0f}", ""],
         [
-            "**requests a second: Duotempo**", f"**{figures['duotempo_rps']:,.0f}**",
+            "**requests per second: Duotempo**", f"**{figures['duotempo_rps']:,.0f}**",
             f"{figures['duotempo_rps'] / figures['constant_rps']:.3f} x the constant, "
             f"{figures['duotempo_rps'] / figures['plain_rps']:.1f} x FastAPI",
         ],
-        ["of all its requests failed", f"{figures['duotempo_failed']:.0f}", ""],
+        ["failed requests of Duotempo", f"{figures['duotempo_failed']:.0f}", ""],
         ["/recommend at half of that rate: p50, p99", *tail(figures, "duotempo")],
         ["the constant at the same rate: p50, p99", *tail(figures, "constant")],
         [

@@ -1,4 +1,4 @@
-"""Services of a bench: Duotempo's and its peers', one process each, over one shop."""
+"""Starts the services of a bench, Duotempo's and its peers', each in its own process over the same synthetic data."""
 
 import os
 import subprocess
@@ -31,8 +31,7 @@ WORKER = "_bentoml_impl.worker"
 
 @contextmanager
 def synthetic_shop(bundle: Bundle, settings: Settings, *, users: int, events: int) -> Iterator[tuple[Path, str]]:
-    """A folder with the bundle and a database with its shop, (folder, URL): services that start meanwhile answer of
-    both."""
+    """Yields (folder, database URL) with the bundle and synthetic data, and sets the environment of the services."""
     with temporary_database() as url, tempfile.TemporaryDirectory(prefix="duotempo-bench-") as name:
         folder, engine = Path(name), make_engine(url)
         write_synthetic_shop(folder / "bundles" / "1", bundle, engine, settings, users=users, events=events)
@@ -46,8 +45,11 @@ def synthetic_shop(bundle: Bundle, settings: Settings, *, users: int, events: in
 
 @contextmanager
 def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
-    """A service in a process of its own: its port, and the seconds from its start to its first answer of /readyz (of
-    any answer, where it has no such route). Raises BenchError when it does not start."""
+    """Runs a service in its own process and yields (port, seconds from the start until it is ready).
+
+    Ready means a response to /readyz with 200, or with 404 from a service without this route. Raises BenchError when
+    the service does not start.
+    """
     port = choose_port(ELSEWHERE.start, ())
     with tempfile.TemporaryFile("w+") as log:
         began = time.monotonic()
@@ -67,7 +69,7 @@ def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
 
 
 def _terminate(service: psutil.Process) -> None:
-    """With its workers, which have sessions of their own."""
+    """Ends the service and its workers, which run in their own sessions."""
     family = [service, *service.children(recursive=True)]
     service.terminate()
     _, left = psutil.wait_procs(family, STOP_SECONDS)
@@ -84,6 +86,6 @@ def _is_ready(port: int) -> bool:
 
 
 def worker_memory() -> int:
-    """Resident bytes of the worker of the service that this process has started, mapped files included."""
+    """Resident bytes of the largest worker among the child processes, mapped files included."""
     workers = (child for child in psutil.Process().children(recursive=True) if WORKER in " ".join(child.cmdline()))
     return max(int(worker.memory_info().rss) for worker in workers)

@@ -1,6 +1,6 @@
-"""Whether the memory of the service stays flat over as many requests as an hour brings at 50 a second.
+"""Memory of the service over as many requests as an hour brings at 50 per second.
 
-Nine of ten ask for recommendations, one tells feedback; of far more users than are kept in memory.
+Nine of ten requests are recommendations, one is feedback; there are far more users than the cache holds.
 """
 
 import json
@@ -24,11 +24,11 @@ VISITORS = 100_000
 REQUESTS, PART_SECONDS = 180_000, 10.0
 CONNECTIONS = 16
 SETTLED_SHARE = 0.4
-"""Share of the requests after which memory is compared: caches are full by then."""
+"""Share of the requests after which the growth of memory is measured: the caches are full by then."""
 
 
 def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
-    """Measures and writes the table into the page: the figures. Raises BenchError when a service does not start."""
+    """Runs the bench, writes the table into `page` and returns the figures. Raises BenchError if a service fails."""
     with synthetic_shop(random_bundle(ITEMS, settings), settings, users=USERS, events=EVENTS):
         figures = measure()
     write_between(page, MARKER, report(figures))
@@ -75,7 +75,7 @@ def report(figures: dict[str, float]) -> str:
     growth = figures["last_mb"] / figures["settled_mb"] - 1
     rows = [
         ["requests", f"{figures['requests']:,.0f}"],
-        ["of them failed", f"{figures['failed']:.0f}"],
+        ["of these failed", f"{figures['failed']:.0f}"],
         [f"memory after the first {PART_SECONDS:.0f} s", f"{figures['first_mb']:.0f} MB"],
         [f"memory after {SETTLED_SHARE:.0%} of the requests", f"{figures['settled_mb']:.0f} MB"],
         ["memory at the end", f"{figures['last_mb']:.0f} MB"],

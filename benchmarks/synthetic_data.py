@@ -1,4 +1,4 @@
-"""A made-up shop: a bundle of any size, as a training writes it but with drawn weights; and people who bought there."""
+"""Synthetic data: a bundle of any size with random weights, and users with random events."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from sqlalchemy import Engine
 
@@ -19,14 +20,14 @@ from components.settings import Settings
 from components.store.load import append_events, upsert_items
 
 DIMENSION = 384
-"""Of the packaged encoder."""
+"""Dimension of the packaged encoder."""
 CATEGORIES = 40
 WORDS = 2000
 ZIPF = 1.1
 
 
 def random_bundle(items: int, settings: Settings, seed: int = 0) -> Bundle:
-    """A bundle with the towers of the settings; everything but its shape is drawn at random."""
+    """A bundle of `items` items whose shapes follow the settings; all values are random."""
     random = np.random.default_rng(seed)
     width = settings.fusion.width
     torch.manual_seed(seed)
@@ -83,7 +84,12 @@ def random_bundle(items: int, settings: Settings, seed: int = 0) -> Bundle:
 def write_synthetic_shop(
     folder: Path, bundle: Bundle, engine: Engine, settings: Settings, *, users: int, events: int
 ) -> None:
-    """The bundle into the folder; its items, and so many events of each user in the last weeks, into Postgres."""
+    """Writes the bundle into `folder`, and its items and the users' events of the last three weeks into Postgres.
+
+    Args:
+        users: Number of users.
+        events: Number of events per user.
+    """
     bundle.write(folder)
     random = np.random.default_rng(1)
     now = datetime.now(UTC)
@@ -107,8 +113,8 @@ def item_ids(items: int) -> list[str]:
     return [f"item-{n}" for n in range(items)]
 
 
-def zipf_sample(random: np.random.Generator, count: int, draws: int) -> np.ndarray:
-    """Int64 (draws,): numbers below count, the n-th drawn as often as 1 / n^1.1 says."""
+def zipf_sample(random: np.random.Generator, count: int, draws: int) -> NDArray[np.int64]:
+    """Random integers (draws,) in [0, count); number n - 1 has a probability proportional to 1 / n^ZIPF."""
     weights = 1.0 / np.arange(1, count + 1) ** ZIPF
     return random.choice(count, size=draws, p=weights / weights.sum())
 
@@ -133,9 +139,9 @@ def _histories(
         ]
 
 
-def _zipf(items: int) -> np.ndarray:
+def _zipf(items: int) -> NDArray[np.int64]:
     return (1e5 / np.arange(1, items + 1) ** ZIPF).astype(np.int64) + 1
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

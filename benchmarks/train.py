@@ -1,4 +1,4 @@
-"""`duotempo bench train`: training speed beside RecTools' SASRec, of the same size on the same data and threads."""
+"""`duotempo bench train`: training speed against RecTools' SASRec with the same model size, data and threads."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ PEERS = ROOT / ".venv-peers"
 SCRIPT = Path(__file__).parent / "peers" / "sasrec.py"
 DATASET, BEAUTY = "ml-100k", "amazon-beauty-2014"
 TIMED_EPOCHS = 5
-"""Epochs that are timed: after one to warm up, and before a last one, as ours validates in it."""
+"""Epochs that are timed. One warm-up epoch comes before, and a last one, in which our model validates, after."""
 EPOCHS = TIMED_EPOCHS + 2
 SIZE = {
     "fusion.width": 128,
@@ -43,12 +43,12 @@ SIZE = {
     "fusion.epochs": EPOCHS,
     "fusion.validate_every": EPOCHS,
 }
-"""What both models share; the loss of both is the softmax over the whole catalogue."""
+"""Settings that both models share; both use the softmax loss over the whole catalogue."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """The training of one model: median seconds of an epoch, and the sequences and targets that it goes through."""
+    """Training speed of one model: median seconds per epoch, and sequences and targets per epoch."""
 
     seconds: float
     sequences: float
@@ -64,13 +64,22 @@ class Speed:
 
 
 def run(settings: Settings, *, beauty: bool = False, page: Path = PAGE, peers: Path = PEERS) -> dict[str, float]:
-    """Trains both in turn and writes the table into `page`; sequences and targets a second of both, and their ratios.
+    """Trains both models one after the other and writes the table into `page`.
 
-    beauty: also memory and ranking on Amazon Beauty, see `measure_beauty`. peers: the peers' environment. Raises
-    BenchError when it is absent, or its run fails; DatasetError when a dataset cannot be had.
+    Args:
+        beauty: Also measures memory and ranking on Amazon Beauty, see `measure_beauty`.
+        page: The Markdown file that holds the markers.
+        peers: The virtual environment of the peers.
+
+    Returns:
+        Sequences and targets per second of both models, and their ratios.
+
+    Raises:
+        BenchError: The peers' environment is missing, or SASRec fails.
+        DatasetError: A dataset is not available.
     """
     if not (peers / "bin" / "python").is_file():
-        raise BenchError("the peers' environment is not there: run `make peers`, then again")
+        raise BenchError("the peers' environment is missing: run `make peers`, then try again")
     shared_settings = with_changes(settings, SIZE)
     evaluation = OfflineEvaluation(read_folder(get(DATASET, settings)), "loo", shared_settings, show_progress=True)
     ours, theirs = time_ours(evaluation), time_sasrec(evaluation, peers)
@@ -82,7 +91,7 @@ def run(settings: Settings, *, beauty: bool = False, page: Path = PAGE, peers: P
 
 
 def time_ours(evaluation: OfflineEvaluation) -> Speed:
-    """Our own training, timed from one end of an epoch to the next."""
+    """Times our own training, from the end of one epoch to the end of the next."""
     ends: list[float] = []
     settings = evaluation.settings
     evaluation.fit(settings, on_epoch=lambda progress: ends.append(time.perf_counter()))
@@ -97,7 +106,7 @@ def time_ours(evaluation: OfflineEvaluation) -> Speed:
 
 
 def time_sasrec(evaluation: OfflineEvaluation, peers: Path) -> Speed:
-    """RecTools' SASRec on the same events and as many threads, in the environment `peers`."""
+    """Times RecTools' SASRec on the same events with the same number of threads, in the environment `peers`."""
     fusion = evaluation.settings.fusion
     options = {
         "threads": torch.get_num_threads(),
@@ -120,19 +129,21 @@ def time_sasrec(evaluation: OfflineEvaluation, peers: Path) -> Speed:
         command = [str(peers / "bin" / "python"), str(SCRIPT), str(events), json.dumps(options)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise BenchError(f"SASRec failed; run `make peers` anew if its packages are at fault:\n{answer.stderr[-2000:]}")
+        raise BenchError(
+            f"SASRec failed; run `make peers` again if its packages are the cause:\n{answer.stderr[-2000:]}"
+        )
     measured = json.loads(answer.stdout.splitlines()[-1])
     return Speed(float(np.median(measured["seconds"][1:-1])), measured["sequences"], measured["targets"])
 
 
 def in_own_process(folder: Path, settings: Settings) -> dict[str, float]:
-    """`measure_beauty` in a fresh process, so that its peak is its own."""
+    """Runs `measure_beauty` in a fresh process, so that the peak memory is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure_beauty, folder, settings).result()
 
 
 def compare(ours: Speed, theirs: Speed) -> dict[str, float]:
-    """The figures of both by name; a ratio above one: ours is faster."""
+    """Rates of both models and their ratios by name; a ratio above one means that ours is faster."""
     return {
         "duotempo_sequences_s": ours.sequences_s,
         "sasrec_sequences_s": theirs.sequences_s,
@@ -144,8 +155,8 @@ def compare(ours: Speed, theirs: Speed) -> dict[str, float]:
 
 
 def report(ours: Speed, theirs: Speed, figures: dict[str, float], command: str) -> str:
-    """The whole text between the markers."""
-    header = ["model", "seconds an epoch", "sequences an epoch", "sequences a second", "targets a second"]
+    """The Markdown between the markers."""
+    header = ["model", "seconds per epoch", "sequences per epoch", "sequences per second", "targets per second"]
     rows = [speed_row("duotempo", ours), speed_row("SASRec (RecTools)", theirs)]
     parts = [
         f"{provenance(command)} Threads: {torch.get_num_threads()}; median of {TIMED_EPOCHS} epochs.",
@@ -162,6 +173,6 @@ def report(ours: Speed, theirs: Speed, figures: dict[str, float], command: str) 
 
 
 def speed_row(name: str, speed: Speed) -> Sequence[str]:
-    """A model's line of the table."""
+    """The table row of a model."""
     rates = (f"{rate:,.0f}" for rate in (speed.sequences, speed.sequences_s, speed.targets_s))
     return [name, f"{speed.seconds:.2f}", *rates]

@@ -1,1 +1,1 @@
-"""Scripts that run in the peers' own environment (`make peers`) and import nothing of Duotempo."""
+"""Peers of the benchmarks: services to compare with, and scripts for their own environment (`make peers`)."""

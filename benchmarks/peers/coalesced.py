@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers.coalesced PORT`: the constant, by a server that sends head and body in one write."""
+"""`python -m benchmarks.peers.coalesced PORT`: the constant response, with head and body sent in one write."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The peer that does nothing: Starlette answers the same list to every request."""
+"""The peer without any work: Starlette returns the same list for every request."""
 
 import json
 

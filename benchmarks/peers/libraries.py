@@ -1,5 +1,5 @@
-"""`.venv-peers/bin/python -m benchmarks.peers.libraries`: what a call of our own small parts takes, and of the
-libraries that do the same, as JSON in nanoseconds."""
+"""`.venv-peers/bin/python -m benchmarks.peers.libraries`: nanoseconds per call of our own small components and of
+libraries that do the same, as JSON."""
 
 import json
 import timeit
@@ -17,7 +17,7 @@ NAMES = [f"user {number}" for number in range(1_000)]
 
 
 def nanoseconds(call: Callable[[str], object]) -> float:
-    """Of one call, the best round of several."""
+    """Nanoseconds per call, the best of several rounds."""
 
     def calls() -> None:
         for number in range(CALLS):
@@ -27,7 +27,7 @@ def nanoseconds(call: Callable[[str], object]) -> float:
 
 
 def rate_limits() -> dict[str, float]:
-    """A limit that nobody reaches."""
+    """A rate limit check that never rejects."""
     window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
     limit = limits.parse("100000/minute")
     return {
@@ -37,17 +37,17 @@ def rate_limits() -> dict[str, float]:
 
 
 def caches() -> dict[str, float]:
-    """A cache that holds all of the names, any thread may ask."""
+    """A thread-safe lookup in an LRU cache that holds all names."""
     own: Recent[str, int] = Recent(len(NAMES))
-    theirs: cachetools.LRUCache[str, int] = cachetools.LRUCache(len(NAMES))
+    library: cachetools.LRUCache[str, int] = cachetools.LRUCache(len(NAMES))
     lock = RLock()
     for name in NAMES:
         own.put(name, 1)
-        theirs[name] = 1
+        library[name] = 1
 
     def get(name: str) -> int | None:
         with lock:
-            return theirs.get(name)
+            return library.get(name)
 
     return {"own_cache_ns": nanoseconds(own.get), "cachetools_ns": nanoseconds(get)}
 

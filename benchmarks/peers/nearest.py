@@ -1,8 +1,8 @@
-"""`python -m benchmarks.peers.nearest`: what may find the nearest items of a large catalogue, side by side.
+"""`python -m benchmarks.peers.nearest`: comparison of approximate nearest neighbour libraries.
 
-Item vectors as `benchmarks.catalogues` draws them, asked by the sum of five of them, one question at a time, without a
-filter and behind one that leaves a tenth of the items. What a library finds is scored again and the best ten are
-compared with those of all items. Needs `pip install usearch`; pgvector comes with the embedded Postgres.
+Item vectors come from `benchmarks.catalogues`, each query is the sum of five of them. Queries run one at a time,
+without a filter and with one that keeps a tenth of the items. The results are rescored exactly, and the top ten
+compared with the exact top ten. Needs `pip install usearch`; pgvector comes with the embedded Postgres.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg import sql
 
 from benchmarks.catalogues import clustered_bundle
@@ -29,11 +30,13 @@ PAGE = ROOT / "docs" / "performance.md"
 MARKER = "nearest"
 K, QUERIES = 10, 200
 GRAPH_CANDIDATES = (100, 1_000)
-"""Items that a graph is asked for: more of them cost time, fewer cost recall."""
+"""Candidates requested from a graph index: more cost time, fewer cost recall."""
 FILTERED_SHARE = 0.1
-"""Share of the items that the filter leaves."""
-Search = Callable[[np.ndarray, int, bool], np.ndarray]
-"""Rows near to a vector (d,), so many at most, under the filter or not."""
+"""Share of the items that the filter keeps."""
+Vectors = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Search = Callable[[Vectors, int, bool], NDArray[np.int64]]
+"""Rows of the nearest items of a vector (dims,), at most so many, with the filter or without."""
 
 
 def main() -> None:
@@ -53,9 +56,9 @@ def main() -> None:
             for count in counts:
                 plain = measure(search, vectors, users, count, np.ones(items, dtype=bool), filtered=False)
                 filtered = measure(search, vectors, users, count, mask, filtered=True)
-                rows.append([f"{build.__name__}, {count:,} asked for", *plain, *filtered, f"{built:.0f}",
+                rows.append([f"{build.__name__}, {count:,} requested", *plain, *filtered, f"{built:.0f}",
                              f"{size / items:.0f}"])  # fmt: skip
-    header = ["library", "recall@10", "ms", "recall@10, a tenth left", "ms", "to build, s", "bytes an item"]
+    header = ["library", "recall@10", "ms", "recall@10, filtered to a tenth", "ms", "build, s", "bytes per item"]
     command = sentence(f"python -m benchmarks.peers.nearest --items {items}")
     note = (
         f"{items:,} items, {vectors.shape[1]} dimensions, {QUERIES} queries, median times; "
@@ -65,9 +68,9 @@ def main() -> None:
 
 
 def measure(
-    search: Search, vectors: np.ndarray, users: np.ndarray, count: int, mask: np.ndarray, *, filtered: bool
+    search: Search, vectors: Vectors, users: Vectors, count: int, mask: Mask, *, filtered: bool
 ) -> tuple[str, str]:
-    """recall@10 and median milliseconds."""
+    """(recall@10, median milliseconds per query), formatted."""
     shares, times, rows = [], [], np.flatnonzero(mask)
     for user in users:
         began = time.perf_counter()
@@ -78,30 +81,30 @@ def measure(
     return f"{np.mean(shares):.3f}", f"{1000 * np.median(times):.2f}"
 
 
-def faiss(vectors: np.ndarray, mask: np.ndarray, url: str) -> tuple[Search, int]:
+def faiss(vectors: Vectors, mask: Mask, url: str) -> tuple[Search, int]:
     index, everything = NearestItems.build(len(vectors), lambda rows: vectors[rows]), np.ones_like(mask)
     bytes_an_item = vectors.shape[1] // 4 + 8
 
-    def search(user: np.ndarray, count: int, filtered: bool) -> np.ndarray:
+    def search(user: Vectors, count: int, filtered: bool) -> NDArray[np.int64]:
         return index.search(user, count, mask if filtered else everything)
 
     return search, bytes_an_item * len(vectors)
 
 
-def usearch(vectors: np.ndarray, mask: np.ndarray, url: str) -> tuple[Search, int]:
-    """HNSW with half precision. From Python it takes no filter: so much is asked for that a tenth of it is enough."""
+def usearch(vectors: Vectors, mask: Mask, url: str) -> tuple[Search, int]:
+    """HNSW with half precision. Its Python API has no filter, so more results are requested and filtered afterwards."""
     index: Any = import_module("usearch.index").Index(ndim=vectors.shape[1], metric="ip", dtype="f16")
     index.add(np.arange(len(vectors)), vectors)
 
-    def search(user: np.ndarray, count: int, filtered: bool) -> np.ndarray:
+    def search(user: Vectors, count: int, filtered: bool) -> NDArray[np.int64]:
         keys = index.search(user, int(count / FILTERED_SHARE) if filtered else count).keys.astype(np.int64)
         return keys[mask[keys]] if filtered else keys
 
     return search, int(index.memory_usage)
 
 
-def pgvector(vectors: np.ndarray, mask: np.ndarray, url: str) -> tuple[Search, int]:
-    """HNSW with half precision, the filter as a column, and scans that go on until enough is found."""
+def pgvector(vectors: Vectors, mask: Mask, url: str) -> tuple[Search, int]:
+    """HNSW with half precision, the filter as a column, and iterative scans until enough rows match."""
     connection = psycopg.connect(url, autocommit=True)
     create = "CREATE TABLE items_near (row int PRIMARY KEY, fits boolean, vector halfvec({}))"
     connection.execute(sql.SQL(create).format(sql.Literal(vectors.shape[1])))
@@ -117,7 +120,7 @@ def pgvector(vectors: np.ndarray, mask: np.ndarray, url: str) -> tuple[Search, i
     def set_ef_search(count: int) -> None:
         connection.execute(sql.SQL("SET hnsw.ef_search = {}").format(sql.Literal(count)))
 
-    def search(user: np.ndarray, count: int, filtered: bool) -> np.ndarray:
+    def search(user: Vectors, count: int, filtered: bool) -> NDArray[np.int64]:
         set_ef_search(count)
         where = sql.SQL("WHERE fits" if filtered else "")
         query = sql.SQL("SELECT row FROM items_near {} ORDER BY vector <#> %s::halfvec LIMIT {}")

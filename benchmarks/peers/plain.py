@@ -1,4 +1,4 @@
-"""The peer that does the obvious thing: FastAPI, the history by SQLAlchemy, a dot product over all items, a sort."""
+"""The straightforward peer: FastAPI, the history read by SQLAlchemy, a dot product over all items, a sort."""
 
 import os
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
 """Times the epochs of RecTools' SASRec: `.venv-peers/bin/python sasrec.py EVENTS.parquet OPTIONS`.
 
 EVENTS: user_id, item_id, timestamp (epoch seconds). OPTIONS: JSON with threads, epochs, accelerator (cpu or gpu), and
-`model`, the keywords of SASRecModel. Prints JSON: seconds of each epoch, and the sequences and targets in one.
+`model`, the keyword arguments of SASRecModel. Prints JSON: seconds of each epoch, and sequences and targets per epoch.
 """
 
 import json
@@ -20,7 +20,7 @@ from rectools.models import SASRecModel
 
 
 class EpochTimes(Callback):
-    """Wall-clock seconds of each training epoch, the loading of its batches included."""
+    """Wall-clock seconds of each training epoch, data loading included."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""Tiny datasets under the names of the public ones, and settings that train in a second."""
+"""Tiny datasets under the names of public ones, and settings that train within a second."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.datasets import catalogue, world, write_dataset
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of datasets: ml-100k, planted and tiny."""
+    """A data folder with a tiny planted ml-100k."""
     folder = tmp_path_factory.mktemp("shelf")
     last = world().groupby("user_id")["timestamp"].max()
     late = pd.DataFrame({"user_id": last.index[:3], "item_id": [f"new{n}" for n in range(3)], "event": "like"})
@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(shelf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Two epochs of a narrow model, whatever the environment says."""
+    """Two epochs of a narrow model, independent of the environment."""
     monkeypatch.setenv("DUOTEMPO_PRESET", "demo")
     made = Settings(data_dir=shelf, cache=cache)
     made.fusion.epochs, made.fusion.width, made.evaluation.bootstrap = 2, 16, 20

@@ -1,4 +1,4 @@
-"""The ablation on a planted dataset: each cell beside the default, a plot, and nothing trained twice."""
+"""The ablation bench on a planted dataset: comparison with the default, the plot, and reuse of cached results."""
 
 from pathlib import Path
 
@@ -22,11 +22,13 @@ def page(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("changes", ablation.ABLATIONS.values(), ids=ablation.ABLATIONS)
-def test_every_cell_is_a_change_that_the_settings_know(settings: Settings, changes: dict[str, object]) -> None:
+def test_every_ablation_names_valid_settings(settings: Settings, changes: dict[str, object]) -> None:
     with_changes(settings, changes)
 
 
-def test_each_cell_stands_beside_the_default(settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_ablation_is_compared_with_the_default(
+    settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ablation, "CELLS", FEW)
     (page.parent / "own_of_an_ablation.py").write_text(
         "from components.fusion.fusions import Fusion\n\n"
@@ -43,14 +45,14 @@ def test_each_cell_stands_beside_the_default(settings: Settings, page: Path, mon
     assert f"`duotempo bench ablation --dataset ml-100k --split loo --fusion {own}`" in text
     assert "### ml-100k, loo, one seed" in text
     assert "| gated | " in text
-    conclusive, inconclusive = text.split("Not told apart from it here")
-    assert "By NDCG, more than by chance: worse than the default " in conclusive
+    conclusive, inconclusive = text.split("No significant difference")
+    assert "By NDCG, with a 95 % interval that excludes zero: worse than the default " in conclusive
     assert "gated" in inconclusive
     assert "+0.0000 [+0.0000, +0.0000]" in text
     assert page.with_name("ablation.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_second_run_trains_nothing(settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_uses_the_cache(settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "CELLS", FEW)
 
     def run() -> tuple[dict[str, float], dict[str, int]]:
@@ -61,14 +63,16 @@ def test_a_second_run_trains_nothing(settings: Settings, page: Path, monkeypatch
     assert "### ml-100k, rolling, 2 seeds" in page.read_text()
 
 
-def test_a_cell_with_other_targets_is_refused(settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ablation_that_changes_the_targets_is_refused(
+    settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ablation, "CELLS", {"early cut": {"evaluation.cut_quantile": 0.5}})
     with pytest.raises(BenchError, match="'early cut' has other targets"):
         ablation.run(settings, split="rolling", page=page)
     assert page.read_text() == PAGE
 
 
-def test_an_unknown_split_or_fusion_is_named(settings: Settings, page: Path) -> None:
+def test_an_unknown_split_or_fusion_is_refused(settings: Settings, page: Path) -> None:
     with pytest.raises(BenchError, match="'random' is none of loo, temporal, rolling"):
         ablation.run(settings, split="random", page=page)
     with pytest.raises(UnknownFusion, match="no_such_module"):

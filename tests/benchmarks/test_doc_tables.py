@@ -1,4 +1,4 @@
-"""A table goes between its markers, as often as one likes."""
+"""Benchmark tables are written between their markers, repeatably."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from benchmarks.errors import BenchError
 PAGE = "# Quality\n\n<!-- results -->\nold\n<!-- /results -->\n\nThe end.\n"
 
 
-def test_what_is_between_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     write_between(page, "results", "| a |")
@@ -21,7 +21,7 @@ def test_what_is_between_is_replaced_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<!-- /results --><!-- results -->", PAGE + PAGE], ids=["none", "order", "twice"])
-def test_a_page_without_its_markers_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_a_page_with_bad_markers_is_not_changed(tmp_path: Path, text: str) -> None:
     page = tmp_path / "page.md"
     page.write_text(text)
     with pytest.raises(BenchError, match="<!-- results -->"):
@@ -29,10 +29,10 @@ def test_a_page_without_its_markers_is_left_alone(tmp_path: Path, text: str) -> 
     assert page.read_text() == text
 
 
-def test_a_missing_page_is_named(tmp_path: Path) -> None:
+def test_a_missing_page_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"no\.md"):
         write_between(tmp_path / "no.md", "results", "| a |")
 
 
-def test_a_table_keeps_its_columns() -> None:
+def test_pipes_in_cells_are_escaped() -> None:
     assert table(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |"

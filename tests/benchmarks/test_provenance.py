@@ -1,4 +1,4 @@
-"""A table names the commit that its figures are of."""
+"""A table names the commit that its figures were measured at."""
 
 import subprocess
 from pathlib import Path
@@ -27,7 +27,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_written_table_leaves_the_commit_as_it_is(checkout: Path) -> None:
+def test_changes_in_docs_do_not_make_the_commit_dirty(checkout: Path) -> None:
     head = git("rev-parse", "--short=12", "HEAD", at=checkout)
     assert provenance.commit() == head
     (checkout / "docs" / "performance.md").write_text("another table\n")
@@ -36,6 +36,6 @@ def test_a_written_table_leaves_the_commit_as_it_is(checkout: Path) -> None:
     assert provenance.commit() == f"{head}-dirty"
 
 
-def test_without_a_checkout_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_checkout_the_commit_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     assert provenance.commit() == "none"

@@ -1,4 +1,4 @@
-"""What decides whether a kept cell still speaks for a model, and how seeds are put together."""
+"""What invalidates a cached result, and how results of several seeds are pooled."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from components.fusion.fusions import UnknownFusion
 from components.settings import Settings
 
 
-def test_what_shapes_a_figure_is_in_the_fingerprint(settings: Settings, shelf: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_covers_data_split_model_and_settings(settings: Settings, shelf: Path, tmp_path: Path) -> None:
     def name(folder: Path = shelf / "ml-100k", split: str = "loo", model: str = "pop", **changes: object) -> str:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
         return result_file(folder, split, model, with_changes(settings, dotted)).name
@@ -27,29 +27,29 @@ def test_what_shapes_a_figure_is_in_the_fingerprint(settings: Settings, shelf: P
     assert len({name(), *others}) == len(others) + 1
 
 
-def test_where_things_lie_is_not(settings: Settings, shelf: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_paths_and_log_level(settings: Settings, shelf: Path, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"cache": tmp_path, "home": tmp_path, "log_level": "DEBUG"})
     folder = shelf / "ml-100k"
     assert result_file(folder, "loo", "pop", elsewhere).name == result_file(folder, "loo", "pop", settings).name
 
 
-def test_a_fusion_of_ones_own_counts_by_its_source(
+def test_the_fingerprint_covers_the_source_of_a_custom_fusion(
     settings: Settings, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = (
         "from components.fusion.fusions import Fusion\n\n"
         "class Mine(Fusion):\n    def forward(self, long, short, context):\n        return long, short\n"
     )
-    (tmp_path / "mine_of_a_cell.py").write_text(source)
+    (tmp_path / "custom_fusion_of_a_test.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    first = result_file(shelf / "ml-100k", "loo", "mine_of_a_cell:Mine", settings)
-    (tmp_path / "mine_of_a_cell.py").write_text(source.replace("return long, short", "return short, long"))
-    assert result_file(shelf / "ml-100k", "loo", "mine_of_a_cell:Mine", settings) != first
+    first = result_file(shelf / "ml-100k", "loo", "custom_fusion_of_a_test:Mine", settings)
+    (tmp_path / "custom_fusion_of_a_test.py").write_text(source.replace("return long, short", "return short, long"))
+    assert result_file(shelf / "ml-100k", "loo", "custom_fusion_of_a_test:Mine", settings) != first
     with pytest.raises(UnknownFusion, match="sasrec"):
         result_file(shelf / "ml-100k", "loo", "sasrec", settings)
 
 
-def test_a_change_is_checked_and_leaves_the_settings_alone(settings: Settings) -> None:
+def test_changes_are_validated_and_do_not_modify_the_settings(settings: Settings) -> None:
     assert with_changes(settings, {"fusion.kind": "long", "ranking.mixture": False}).fusion.kind == "long"
     assert settings.fusion.kind == "gated"
     for wrong in ({"fusion.knid": "long"}, {"fusion.epochs": 0}):
@@ -57,7 +57,7 @@ def test_a_change_is_checked_and_leaves_the_settings_alone(settings: Settings) -
             with_changes(settings, wrong)
 
 
-def test_the_seeds_follow_the_settings_own(settings: Settings) -> None:
+def test_seeds_count_up_from_that_of_the_settings(settings: Settings) -> None:
     assert [each.fusion.seed for each in with_seeds(with_changes(settings, {"fusion.seed": 5}), 3)] == [5, 6, 7]
 
 
@@ -66,7 +66,7 @@ def result(ndcg: list[float]) -> CachedResult:
     return CachedResult({}, {}, values, values, np.array(["a", "b", "c"]))
 
 
-def test_the_pooled_figure_is_the_mean_of_the_seeds(settings: Settings) -> None:
+def test_the_pooled_metric_is_the_mean_over_seeds(settings: Settings) -> None:
     runs, others = [result([0, 0.5, 1]), result([1, 1, 1])], [result([0, 0.5, 0.5]), result([1, 1, 0.5])]
     mean_ndcg = pooled(runs, "ndcg", settings.evaluation)
     assert mean_ndcg.mean == pytest.approx(0.75)

@@ -1,4 +1,4 @@
-"""The training bench on a planted dataset: what it counts and writes; its ratios are no test's business."""
+"""The training bench on a planted dataset: what it counts and writes. The ratios themselves are not tested."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ def page(tmp_path: Path) -> Path:
     return file
 
 
-def test_without_the_peers_it_says_how_to_get_them(settings: Settings, page: Path, tmp_path: Path) -> None:
+def test_without_the_peers_the_error_says_how_to_install_them(settings: Settings, page: Path, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="make peers"):
         train.run(settings, page=page, peers=tmp_path / "nothing")
     assert page.read_text() == PAGE
 
 
 @pytest.mark.skipif(not (train.PEERS / "bin" / "python").is_file(), reason="needs `make peers`")
-def test_both_are_trained_and_their_speeds_written(
+def test_both_models_are_trained_and_their_speeds_written(
     settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "SIZE", SMALL)
@@ -37,7 +37,7 @@ def test_both_are_trained_and_their_speeds_written(
     assert "| SASRec (RecTools) | " in page.read_text()
 
 
-def test_a_peer_that_fails_is_reported_with_its_words(settings: Settings, page: Path, tmp_path: Path) -> None:
+def test_the_stderr_of_a_failing_peer_is_reported(settings: Settings, page: Path, tmp_path: Path) -> None:
     python = tmp_path / "peers" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho no module named rectools >&2\nexit 3\n")
@@ -46,9 +46,9 @@ def test_a_peer_that_fails_is_reported_with_its_words(settings: Settings, page: 
         train.run(settings, page=page, peers=tmp_path / "peers")
 
 
-def test_memory_and_ranking_are_measured_in_a_process_of_their_own(settings: Settings, shelf: Path) -> None:
+def test_memory_and_ranking_are_measured_in_a_fresh_process(settings: Settings, shelf: Path) -> None:
     ballast = bytearray(1_000_000_000)
-    ballast[::4096] = b"x" * len(ballast[::4096])  # no page of it is only promised
+    ballast[::4096] = b"x" * len(ballast[::4096])  # touches every page, so that all are resident
     measured = train.in_own_process(shelf / "ml-100k", settings)
     assert set(measured) == {"beauty_peak_gb", "rank_beauty_s"}
     assert 0 < measured["beauty_peak_gb"] < peak_gb()
