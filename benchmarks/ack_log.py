@@ -44,13 +44,13 @@ class AckLog:
     """Longest time (seconds) without a successful response, from the start of the first failed request."""
     _refused_since: float | None = None
 
-    def record(self, path: str, *, answered: bool, began: float, now: float) -> None:
-        """Counts a request; `began` and `now` are its start and end (monotonic seconds)."""
+    def record(self, path: str, *, answered: bool, started: float, now: float) -> None:
+        """Counts a request; `started` and `now` are its start and end (monotonic seconds)."""
         self.outcomes[f"{path} {'answered' if answered else 'failed'}"] += 1
         if answered and self._refused_since is not None:
             self.longest_outage, self._refused_since = max(self.longest_outage, now - self._refused_since), None
         elif not answered and self._refused_since is None:
-            self._refused_since = began
+            self._refused_since = started
 
     def compare_with_database(self, url: str) -> tuple[int, int]:
         """Number of acknowledged events missing from Postgres, and of duplicates stored there."""
@@ -116,9 +116,9 @@ def _event(user: str, item: str, event_id: str) -> dict[str, object]:
 
 
 def _post(client: httpx.Client, log: AckLog, path: str, body: dict[str, object]) -> dict[str, Any] | None:
-    began, answer = time.monotonic(), None
+    started, answer = time.monotonic(), None
     with suppress(httpx.HTTPError):
         answer = client.post(path, json=body)
     answered = answer is not None and answer.is_success
-    log.record(path, answered=answered, began=began, now=time.monotonic())
+    log.record(path, answered=answered, started=started, now=time.monotonic())
     return dict(answer.json()) if answer is not None and answered else None

@@ -19,9 +19,9 @@ def measure_beauty(folder: Path, settings: Settings) -> dict[str, float]:
     """
     evaluation = OfflineEvaluation(read_folder(folder), "loo", settings, show_progress=True)
     fitted = evaluation.fit(evaluation.settings)
-    peak, began = peak_gb(), time.perf_counter()
+    peak, started = peak_gb(), time.perf_counter()
     evaluation.rank(fitted.bundle)
-    return {"beauty_peak_gb": peak, "rank_beauty_s": time.perf_counter() - began}
+    return {"beauty_peak_gb": peak, "rank_beauty_s": time.perf_counter() - started}
 
 
 def peak_gb() -> float:

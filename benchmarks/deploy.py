@@ -64,10 +64,10 @@ def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
     """Starts the platform, deploys two versions and returns the figures."""
 
     def timed_command(*command: str) -> float:
-        began = time.monotonic()
+        started = time.monotonic()
         duotempo(*command)
         bar.update()
-        return time.monotonic() - began
+        return time.monotonic() - started
 
     timed_command("up")
     folder = duotempo("data", "get", DATASET).splitlines()[-1]
@@ -129,15 +129,15 @@ def set_alias(platform: Platform, version: str) -> None:
 
 def seconds_until_answer(version: str, seen: Counter[str], act: Callable[[], object]) -> float:
     """Seconds from `act` to the next response of the version. Raises BenchError when none comes in time."""
-    began, before = time.monotonic(), seen[version]
+    started, before = time.monotonic(), seen[version]
     act()
     while seen[version] == before:
-        if time.monotonic() - began > TIMEOUT_SECONDS:
+        if time.monotonic() - started > TIMEOUT_SECONDS:
             raise BenchError(
                 f"version {version} did not answer within {TIMEOUT_SECONDS:.0f} s; responses so far: {dict(seen)}"
             )
         time.sleep(PAUSE_SECONDS)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def report(figures: dict[str, float]) -> str:

@@ -95,9 +95,9 @@ def copy_rate(url: str, batches: Sequence[Sequence[dict[str, object]]]) -> float
         connection.execute("CREATE TABLE bare (LIKE events)")
         connection.execute("ALTER TABLE bare ALTER received_at DROP NOT NULL")
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        began = time.perf_counter()
-        done = sum(pool.map(lambda part: _copy(url, rows[part::CONNECTIONS], began + SECONDS), range(CONNECTIONS)))
-        return done / (time.perf_counter() - began)
+        started = time.perf_counter()
+        done = sum(pool.map(lambda part: _copy(url, rows[part::CONNECTIONS], started + SECONDS), range(CONNECTIONS)))
+        return done / (time.perf_counter() - started)
 
 
 def _copy(url: str, batches: Sequence[Sequence[EventRow]], end: float) -> int:

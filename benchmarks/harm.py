@@ -44,7 +44,7 @@ def inject_fault(platform: Platform, name: str, frozen_seconds: float) -> float:
     victims = {service: psutil.Process(pid_of(platform, service)) for service in names}
     for victim in victims.values():  # otherwise one restarts the other between the two kills
         victim.suspend()
-    began = time.monotonic()
+    started = time.monotonic()
     for victim in victims.values():
         victim.kill()
     wait_until(lambda: not any(map(runs, victims.values())), f"{name} survives a kill")
@@ -52,7 +52,7 @@ def inject_fault(platform: Platform, name: str, frozen_seconds: float) -> float:
         platform.up(lambda stage: None)
     for service, victim in victims.items():
         wait_until(partial(is_replaced, platform, service, victim.pid), f"{name} does not come back")
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def freeze(platform: Platform, seconds: float) -> float:
@@ -61,11 +61,11 @@ def freeze(platform: Platform, seconds: float) -> float:
     for process in (server, *server.children()):
         send_signal(process, signal.SIGSTOP)
     time.sleep(seconds)
-    began = time.monotonic()
+    started = time.monotonic()
     for process in (*server.children(), server):
         send_signal(process, signal.SIGCONT)
     wait_until(lambda: answers(platform, "postgres"), "postgres does not answer after SIGCONT")
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def is_replaced(platform: Platform, name: str, killed: int) -> bool:
@@ -84,10 +84,10 @@ def restart(platform: Platform, name: str) -> float:
     """Stops a service cleanly and starts it; returns the seconds from the start until it answers."""
     supervisor, program = Supervisor(platform.home), program_of(platform, name)
     supervisor.stop_program(program)
-    began = time.monotonic()
+    started = time.monotonic()
     supervisor.start_program(program)
     wait_until(lambda: answers(platform, name), f"{name} does not start")
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def pid_of(platform: Platform, name: str) -> int:

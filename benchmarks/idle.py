@@ -39,10 +39,10 @@ def measure(home_id: str) -> dict[str, float]:
     """`{program}_core` (share of one core) and `{program}_mb` of each program and of `total`; also `processes`."""
     for _ in trange(SETTLE_SECONDS, desc="settle"):
         time.sleep(1)
-    before, began = usage(home_id), time.monotonic()
+    before, started = usage(home_id), time.monotonic()
     for _ in trange(SECONDS, desc="idle"):
         time.sleep(1)
-    after, seconds = usage(home_id), time.monotonic() - began
+    after, seconds = usage(home_id), time.monotonic() - started
     figures: dict[str, float] = {"processes": len(platform_processes(home_id))}
     for program, (cpu, memory) in sorted(after.items(), key=lambda entry: -entry[1][0] + before[entry[0]][0]):
         figures[f"{program}_core"] = (cpu - before[program][0]) / seconds

@@ -68,13 +68,13 @@ def apply_load(
         "port": port, "requests": requests, "timed": timed, "connections": connections, "seconds": seconds,
         "rate": rate,
     }  # fmt: skip
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"],
         input=json.dumps(task), capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
-    if done.returncode:
-        raise BenchError(f"the load generator failed:\n{done.stderr}")
-    return Load(**json.loads(done.stdout))
+    if process.returncode:
+        raise BenchError(f"the load generator failed:\n{process.stderr}")
+    return Load(**json.loads(process.stdout))
 
 
 class _Connection(asyncio.Protocol):
@@ -90,8 +90,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(END_OF_HEAD)
-        if not found:
+        head, has_head, body = self._buffer.partition(END_OF_HEAD)
+        if not has_head:
             return
         lower = head.lower()
         start = lower.index(LENGTH) + len(LENGTH)
@@ -120,15 +120,15 @@ async def _generate(
     loop = asyncio.get_running_loop()
     times: list[float] = []
     done = failed = 0
-    began = time.perf_counter()
-    end = began + seconds
-    turn = iter(range(sys.maxsize))
+    started = time.perf_counter()
+    end = started + seconds
+    request_numbers = iter(range(sys.maxsize))
 
-    async def call() -> None:
+    async def run_connection() -> None:
         nonlocal done, failed
         _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
         while (now := time.perf_counter()) < end:
-            due = began + next(turn) / rate if rate else now
+            due = started + next(request_numbers) / rate if rate else now
             if due > now:
                 await asyncio.sleep(due - now)
             path, message = next(messages)
@@ -140,10 +140,10 @@ async def _generate(
             if not status:
                 _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
 
-    await asyncio.gather(*(call() for _ in range(connections)))
-    took = time.perf_counter() - began
+    await asyncio.gather(*(run_connection() for _ in range(connections)))
+    elapsed = time.perf_counter() - started
     p50, p99 = np.quantile(times, [0.5, 0.99])
-    return {"done": done, "failed": failed, "seconds": took, "p50": float(p50), "p99": float(p99)}
+    return {"done": done, "failed": failed, "seconds": elapsed, "p50": float(p50), "p99": float(p99)}
 
 
 def _encoded(port: int, requests: list[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:

@@ -52,18 +52,18 @@ def service(command: tuple[str, ...]) -> Iterator[tuple[int, float]]:
     """
     port = choose_port(ELSEWHERE.start, ())
     with tempfile.TemporaryFile("w+") as log:
-        began = time.monotonic()
+        started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, *(part.format(port=port) for part in command)],
             cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
             while not _is_ready(port):
-                if process.poll() is not None or time.monotonic() - began > START_SECONDS:
+                if process.poll() is not None or time.monotonic() - started > START_SECONDS:
                     log.seek(0)
                     raise BenchError(f"{command[-1]} does not start:\n{log.read()[-2000:]}")
                 time.sleep(0.02)
-            yield port, time.monotonic() - began
+            yield port, time.monotonic() - started
         finally:
             _terminate(psutil.Process(process.pid))
 

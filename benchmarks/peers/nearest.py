@@ -50,9 +50,9 @@ def main() -> None:
     rows = []
     for build, counts in ((faiss, (DEPTH,)), (usearch, GRAPH_CANDIDATES), (pgvector, GRAPH_CANDIDATES)):
         with temporary_database() as url:
-            began = time.perf_counter()
+            started = time.perf_counter()
             search, size = build(vectors, mask, url)
-            built = time.perf_counter() - began
+            built = time.perf_counter() - started
             for count in counts:
                 plain = measure(search, vectors, users, count, np.ones(items, dtype=bool), filtered=False)
                 filtered = measure(search, vectors, users, count, mask, filtered=True)
@@ -73,10 +73,10 @@ def measure(
     """(recall@10, median milliseconds per query), formatted."""
     shares, times, rows = [], [], np.flatnonzero(mask)
     for user in users:
-        began = time.perf_counter()
+        started = time.perf_counter()
         nearest = search(user, count, filtered)
         nearest = nearest[best_first(vectors[nearest] @ user, K)]
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)
         shares.append(np.isin(rows[best_first(vectors[rows] @ user, K)], nearest).mean())
     return f"{np.mean(shares):.3f}", f"{1000 * np.median(times):.2f}"
 

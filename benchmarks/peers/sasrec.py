@@ -26,12 +26,12 @@ class EpochTimes(Callback):
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.began = time.perf_counter()
+        self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(time.perf_counter() - self.started)
 
 
 def main(events: pd.DataFrame, options: dict[str, Any]) -> dict[str, Any]:
