@@ -18,7 +18,7 @@ def calling(url: str, users: Sequence[str]) -> Iterator[Counter[str]]:
 
     Args:
         url: Base URL of the service.
-        users: User ids, at least CALLERS of them; each client cycles through its own part.
+        users: User ids, at least `CALLERS` of them; each client cycles through its own part.
 
     Yields:
         Live count of the responses by model version, `status CODE` or the repr of the connection error.

@@ -1,4 +1,4 @@
-"""Adapts the encoder to a shop: texts that people take up one after the other come to lie close together.
+"""Fine-tunes the text encoder on a site's own events: texts of items that users consume in sequence move closer.
 
-pairs > training (LoRA or all weights) > a folder that transformers loads > judged like any model > registered.
+pairs > contrastive training (LoRA or all weights) > a transformers folder > evaluation like any model > registration.
 """

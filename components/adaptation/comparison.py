@@ -1,4 +1,4 @@
-"""Gain or loss of an adapted encoder: two fusion models that differ in nothing but their encoder, on `rolling`."""
+"""Evaluation of an adapted encoder: two fusion models that differ only in the encoder, on the `rolling` split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +24,16 @@ ALL = "all targets"
 
 @dataclass(frozen=True)
 class Comparison:
-    """metrics: figures by model; slices: as of `summarise_slices`; differences: NDCG of adapted minus base with its
-    95 % interval, over all targets and by slice; report: Markdown."""
+    """Result of comparing the adapted encoder with its base.
+
+    Attributes:
+        metrics: Metrics by model, `base` and `adapted`.
+        slices: As returned by `summarise_slices`.
+        differences: NDCG of adapted minus base with the 95 % interval, over ALL targets and by slice.
+        passed: Whether the adapted encoder passed the gate.
+        reasons: The clauses that failed, or all clauses if it passed.
+        report: Markdown.
+    """
 
     metrics: dict[str, Summary]
     slices: dict[str, dict[str, Any]]
@@ -36,10 +44,12 @@ class Comparison:
 
 
 def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]) -> Comparison:
-    """Ranks the targets of `rolling` with the twins of two runs of one snapshot, and says whether the adapted encoder
-    is better: see `make_verdict`.
+    """Ranks the targets of `rolling` with the twins of two runs on the same snapshot; see `make_verdict`.
 
-    facts: what was compared, by name, for the report. Diversity is measured by the vectors of the base encoder.
+    Diversity is measured with the text vectors of the base encoder.
+
+    Args:
+        facts: Properties of the comparison by name, for the report.
     """
     settings, rolling = base.settings.evaluation, base.rolling
     twin = Bundle.read(base.bundle("twin"))
@@ -73,10 +83,14 @@ def compare(base: TrainingRun, adapted: TrainingRun, facts: Mapping[str, object]
 
 
 def make_verdict(differences: Mapping[str, Interval], base: float) -> Verdict:
-    """The verdict on differences of NDCG from a base encoder's mean NDCG.
+    """Gate of an adapted encoder.
 
-    It passes with a gain that is more than chance (a lower bound above zero) on all targets or on cold items, which
-    are what an encoder is for, and no loss on all targets (by the rule of the gate's champion clause).
+    It passes with a significant gain (lower bound above zero) on all targets or on cold items, where an encoder matters
+    most, and without a loss on all targets (the rule of the gate's champion clause).
+
+    Args:
+        differences: NDCG of adapted minus base, by slice; ALL is required.
+        base: Mean NDCG of the base encoder.
     """
     overall = differences[ALL]
     gains = [

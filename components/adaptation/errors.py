@@ -1,4 +1,4 @@
-"""The error of this room."""
+"""The error that adaptation raises."""
 
 from components.core.errors import DuotempoError
 

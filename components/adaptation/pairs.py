@@ -1,11 +1,13 @@
-"""Pairs of texts that belong together: what somebody took up, or was like, and what they took up next."""
+"""Training pairs for the encoder: an item or an interest document of a user, and the items they consumed next."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.adaptation.errors import AdaptationError
 from components.core.columns import Columns
@@ -18,41 +20,47 @@ from components.settings import AdaptationSettings, EventSettings
 
 @dataclass(frozen=True)
 class Pairs:
-    """texts: distinct, of items and documents. queries, positives: int64 (P,) rows of `texts`, a positive is always an
-    item's. people: int64 (P,) code of whose pair it is."""
+    """Pairs of a query text and a positive text.
+
+    Attributes:
+        texts: Distinct texts of items and documents.
+        queries: Rows of `texts`, (pairs,).
+        positives: Rows of `texts`, (pairs,); always texts of items.
+        users: Integer code of each pair's user, (pairs,).
+    """
 
     texts: list[str]
-    queries: np.ndarray
-    positives: np.ndarray
-    users: np.ndarray
+    queries: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    users: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.queries)
 
-    def take(self, rows: np.ndarray) -> "Pairs":
-        """The pairs of these rows; all texts stay."""
+    def take(self, rows: NDArray[np.int64]) -> "Pairs":
+        """The pairs at these rows; all texts are kept."""
         return Pairs(self.texts, self.queries[rows], self.positives[rows], self.users[rows])
 
-    def is_positive(self, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Whether a candidate is a positive of the query or its very text, so no negative: bool (q, c)."""
+    def is_positive(self, queries: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Mask (queries, candidates) of candidates that are a positive of the query or its own text: no negatives."""
         codes = queries[:, None] * len(self.texts) + candidates
         return np.isin(codes, self._codes) | (queries[:, None] == candidates)
 
     @cached_property
-    def _codes(self) -> np.ndarray:
+    def _codes(self) -> NDArray[np.int64]:
         return np.unique(self.queries * len(self.texts) + self.positives)
 
 
 @dataclass(frozen=True)
 class _PositiveEvents:
-    """Positive events of items with text, by person and then by time: person codes, epoch seconds and rows of texts."""
+    """Positive events on items with text, sorted by user and time: user codes, epoch seconds and rows of texts."""
 
-    users: np.ndarray
-    times: np.ndarray
-    texts: np.ndarray
+    users: NDArray[np.int64]
+    times: NDArray[np.float64]
+    texts: NDArray[np.int64]
 
-    def first_after(self, users: np.ndarray, query_times: np.ndarray) -> np.ndarray:
-        """Where a person's events strictly after a moment begin: int64 (n,)."""
+    def first_after(self, users: NDArray[np.int64], query_times: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Index (n,) of the first event of each user strictly after the given time (epoch seconds)."""
         starts = np.searchsorted(self.users, users)
         ends = np.searchsorted(self.users, users, side="right")
         spans = zip(starts, ends, query_times, strict=True)
@@ -71,13 +79,20 @@ def make_pairs(
     cut: pd.Timestamp,
     seed: int,
 ) -> Pairs:
-    """Pairs of events before the `cut` (exclusive) and of documents as of anchors up to it.
+    """Builds pairs from events before the `cut` (exclusive) and from documents with anchors up to it.
 
-    An item is paired with the next `following` positive items of the same person, a document (D_l and D_s) with those
-    strictly after its anchor, all at most `within_days` later. A pair counts once a person, a text never goes with
-    itself. Of more than `max_pairs` a sample is drawn by `seed`, half of it documents where there are so many: they are
-    few beside the items, and it is them that are asked with. Raises AdaptationError when no item has a text, or
-    nobody took up two.
+    An item is paired with the next `following` positive items of the same user; a document (D_l and D_s) with those
+    strictly after its anchor; all at most `within_days` later. Each pair counts once per user, and a text is never
+    paired with itself. Above `max_pairs` a seeded sample is drawn, half of it documents if there are enough: they are
+    few compared with the items, but they are the queries in production.
+
+    Args:
+        events: Columns user, item, event, value, occurred_at.
+        items: Columns of the item texts.
+        interests: Documents of users by anchor (`as_of`).
+
+    Raises:
+        AdaptationError: No item has a text, or no user consumed two items with different texts.
     """
     texts_by_item = item_texts(items)
     if not any(texts_by_item):
@@ -101,24 +116,24 @@ def make_pairs(
     pairs = _sample(_deduplicate(item_pairs), _deduplicate(document_pairs), settings.max_pairs, seed)
     if not len(pairs):
         raise AdaptationError(
-            f"no pair in {len(past)} positive events before {cut}: nobody took up two items with different texts "
+            f"no pair in {len(past)} positive events before {cut}: no user has two items with different texts "
             f"within {settings.within_days:g} days; raise DUOTEMPO_ADAPTATION__WITHIN_DAYS or ingest more events"
         )
     return Pairs(texts, queries=pairs[:, 1], positives=pairs[:, 2], users=pairs[:, 0])
 
 
 def split_validation(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
-    """Pairs to learn from, and those of a `share` of the people, at least one, to judge by.
+    """Splits by user into training and validation pairs; validation gets a `share` of the users, at least one.
 
-    Raises AdaptationError when either side would be empty, or there is but one item to learn.
+    Raises AdaptationError when one side would be empty, or training would have a single positive item.
     """
     users = np.random.default_rng(seed).permutation(np.unique(pairs.users))
     chosen = np.isin(pairs.users, users[: max(1, round(share * len(users)))])
     training, validation = pairs.take(np.flatnonzero(~chosen)), pairs.take(np.flatnonzero(chosen))
     if len(np.unique(training.positives)) < 2:
         raise AdaptationError(
-            f"{len(pairs)} pairs of {len(users)} people leave too little to learn from once some are held out: "
-            "it needs two people and two items at least; raise DUOTEMPO_ADAPTATION__WITHIN_DAYS or ingest more events"
+            f"{len(pairs)} pairs of {len(users)} users are too few for a training and a validation split: "
+            "at least two users and two items are needed; raise DUOTEMPO_ADAPTATION__WITHIN_DAYS or ingest more events"
         )
     return training, validation
 
@@ -129,7 +144,7 @@ def _document_pairs(
     user_ids: pd.Index,
     rows: dict[str, int],
     settings: AdaptationSettings,
-) -> Iterator[np.ndarray]:
+) -> Iterator[NDArray[np.int64]]:
     users = user_ids.get_indexer(pd.Index(past_interests[Columns.USER]))
     query_times = epoch_seconds(past_interests[Columns.AS_OF])
     for name in (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT):
@@ -141,13 +156,13 @@ def _document_pairs(
 
 def _next_positives(
     positives: _PositiveEvents,
-    starts: np.ndarray,
-    users: np.ndarray,
-    query_times: np.ndarray,
-    texts: np.ndarray,
+    starts: NDArray[np.int64],
+    users: NDArray[np.int64],
+    query_times: NDArray[np.float64],
+    texts: NDArray[np.integer[Any]],
     settings: AdaptationSettings,
-) -> np.ndarray:
-    """(person, query, positive) of n queries and the next events from `starts` (n,) on: int64 (pairs, 3)."""
+) -> NDArray[np.int64]:
+    """Rows (user, query, positive) of n queries and the user's next events from index `starts` (n,): (pairs, 3)."""
     pairs = [np.empty((0, 3), np.int64)]
     for step in range(settings.following):
         open_queries = np.flatnonzero(starts + step < len(positives.users))
@@ -158,13 +173,15 @@ def _next_positives(
     return np.concatenate(pairs)
 
 
-def _deduplicate(pairs: np.ndarray) -> np.ndarray:
-    """Each (person, query, positive) once, without those of a text with itself."""
+def _deduplicate(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Distinct rows (user, query, positive), without pairs of a text with itself."""
     return np.unique(pairs[pairs[:, 1] != pairs[:, 2]], axis=0)
 
 
-def _sample(item_pairs: np.ndarray, document_pairs: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """At most `limit` rows of both, half of each unless one is short of them."""
+def _sample(
+    item_pairs: NDArray[np.int64], document_pairs: NDArray[np.int64], limit: int, seed: int
+) -> NDArray[np.int64]:
+    """At most `limit` rows in total, half of each kind unless one has fewer."""
     random = np.random.default_rng(seed)
     documents = min(len(document_pairs), max(limit // 2, limit - len(item_pairs)))
     items = min(len(item_pairs), limit - documents)

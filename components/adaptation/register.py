@@ -1,4 +1,4 @@
-"""Registers an adapted encoder in MLflow as a model of its own: `duotempo-encoder`."""
+"""Registers an adapted encoder in MLflow as the model `duotempo-encoder`."""
 
 import re
 from dataclasses import asdict
@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from components.adaptation.training import Adaptation
 
 NAME = "duotempo-encoder"
-"""The registered model, and the experiment that its runs belong to."""
+"""Name of the registered model and of the experiment of its runs."""
 ARTIFACT = "encoder"
 
 
 def register_encoder(
     run: AdaptationRun, adaptation: "Adaptation", comparison: Comparison, tracking_uri: str
 ) -> Registered:
-    """Logs one run, with the encoder's folder as its artefact, and registers it as a new version.
+    """Logs a run with the encoder's folder as an artifact, and registers it as a new version.
 
-    The version's tags tell the gate's word; it appears only once all is in. Raises RegistryError, RegistryUnavailable.
+    The version's tags hold the gate's verdict. The version is created last, after everything is uploaded.
+
+    Raises:
+        RegistryError: MLflow refused a request.
+        RegistryUnavailable: MLflow cannot be reached.
     """
     tags = {
         "gate": "passed" if comparison.passed else "failed",
@@ -51,8 +55,8 @@ def register_encoder(
 
 
 def metrics_of(adaptation: "Adaptation", comparison: Comparison) -> dict[str, float]:
-    """Figures by names that MLflow allows: `adapted.ndcg_at_10`, `adapted.cold_items.ndcg_at_10`,
-    `difference.cold_items.low`, `held_out.mrr`…"""
+    """Metrics under names that MLflow allows, such as `adapted.ndcg_at_10`, `adapted.cold_items.ndcg_at_10`,
+    `difference.cold_items.low` and `held_out.mrr`."""
     metrics = {f"held_out.{name}": asdict(adaptation)[name] for name in ("mrr_base", "mrr")}
     tables = {"": comparison.metrics, **{f"{name}.": part["models"] for name, part in comparison.slices.items()}}
     for slice_prefix, models in tables.items():

@@ -1,6 +1,6 @@
-"""One adaptation on one snapshot, step by step; `flows/adapt.py` makes tasks of the steps, `adapt_encoder` needs none.
+"""The steps of one adaptation on one snapshot. `flows/adapt.py` runs them as tasks, `adapt_encoder` in this process.
 
-HOME/encoders/NAME is the encoder; HOME/runs/SNAPSHOT/NAME/{base,adapted} are the two trainings that judge it.
+HOME/encoders/NAME is the encoder; HOME/runs/SNAPSHOT/NAME/{base,adapted} are the two trainings that evaluate it.
 """
 
 import hashlib
@@ -29,15 +29,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AdaptationRun:
-    """name: of the encoder, from its base, the method and a digest of all that shapes it. base: the evaluation with the
-    encoder of the settings."""
+    """One adaptation on one snapshot.
+
+    Attributes:
+        name: Name of the adapted encoder: its base, the method, and a digest of everything that affects it.
+        base: The training run with the encoder of the settings.
+    """
 
     name: str
     base: TrainingRun
 
     @classmethod
     def open(cls, snapshot_path: Path, settings: Settings) -> "AdaptationRun":
-        """The adaptation that these settings make of a snapshot. Raises EncoderError when there is no such encoder."""
+        """The adaptation of these settings on a snapshot. Raises EncoderError when the encoder does not exist."""
         base = TrainingRun.open(snapshot_path, settings)
         base_settings = base.settings
         identity = {
@@ -62,7 +66,7 @@ class AdaptationRun:
 
     @cached_property
     def adapted(self) -> TrainingRun:
-        """The evaluation with the adapted encoder; it differs from `base` in the encoder alone."""
+        """The training run with the adapted encoder; it differs from `base` only in the encoder."""
         settings = self.base.settings
         embedding = settings.embedding.model_copy(update={"model": str(self.encoder)})
         return replace(
@@ -73,9 +77,9 @@ class AdaptationRun:
 
 
 def collect_pairs(run: AdaptationRun) -> Pairs:
-    """Writes the interests for both evaluations, and pairs what people took up before the cut of `rolling`.
+    """Writes the interests of both training runs, and builds pairs from the events before the cut of `rolling`.
 
-    Raises AdaptationError.
+    Raises AdaptationError, see `make_pairs`.
     """
     base = run.base
     for evaluation in (base, run.adapted):
@@ -92,11 +96,11 @@ def collect_pairs(run: AdaptationRun) -> Pairs:
 
 
 def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = True) -> "Adaptation":
-    """Adapts the encoder; one that an earlier attempt has finished is kept. Raises AdaptationError, EncoderError."""
-    from components.adaptation.training import Adaptation, adapt  # with peft, which takes seconds
+    """Trains the encoder, or reuses the one of an earlier attempt. Raises AdaptationError, EncoderError."""
+    from components.adaptation.training import Adaptation, adapt  # imports peft, which takes seconds
 
     if run.encoder.is_dir():
-        logger.info("%s is there already and is not trained again", run.encoder)
+        logger.info("%s exists already and is not trained again", run.encoder)
         return Adaptation.read(run.encoder)
     settings = run.base.settings
     return adapt(
@@ -110,7 +114,7 @@ def train_encoder(run: AdaptationRun, pairs: Pairs, *, show_progress: bool = Tru
 
 
 def train_twin(run: TrainingRun, *, show_progress: bool = True) -> Path:
-    """Embeds the texts of the interests with the encoder of the run, and trains its twin: the bundle's folder."""
+    """Embeds the texts with the encoder of the run and trains its twin. Returns the folder of the bundle."""
     texts = run.texts()
     embedded = embed(texts, run.settings.embedding, run.settings.cache / "embeddings", progress=show_progress)
     write_vectors(run.vectors_file, [text_hash(text) for text in texts], embedded.vectors)
@@ -118,7 +122,7 @@ def train_twin(run: TrainingRun, *, show_progress: bool = True) -> Path:
 
 
 def compare_encoders(run: AdaptationRun, adaptation: "Adaptation") -> Comparison:
-    """The two twins on `rolling`."""
+    """Compares the two twins on the `rolling` split."""
     manifest = run.base.snapshot.manifest
     facts = {
         "encoder": run.name,
@@ -135,7 +139,7 @@ def compare_encoders(run: AdaptationRun, adaptation: "Adaptation") -> Comparison
 def adapt_encoder(
     snapshot_path: Path, settings: Settings, *, show_progress: bool = True
 ) -> tuple[Path, "Adaptation", Comparison]:
-    """All of it with no server running: the encoder's folder, how it was made, and what it is worth."""
+    """Runs all steps without any server. Returns the encoder's folder, the adaptation and its evaluation."""
     run = AdaptationRun.open(snapshot_path, settings)
     adaptation = train_encoder(run, collect_pairs(run), show_progress=show_progress)
     for evaluation in (run.base, run.adapted):

@@ -1,4 +1,4 @@
-"""Contrastive training of an encoder on pairs: a folder that `DUOTEMPO_EMBEDDING__MODEL` may name."""
+"""Contrastive training of an encoder on pairs; the result is a folder for `DUOTEMPO_EMBEDDING__MODEL`."""
 
 import json
 import logging
@@ -23,12 +23,12 @@ from components.embedding.transformers_encoder import TransformersEncoder
 from components.settings import AdaptationSettings, EmbeddingSettings
 
 QUERY_BLOCK = 1024
-"""Queries that are ranked at once."""
+"""Queries ranked per batch."""
 TIE_TOLERANCE = 1e-5
-"""Cosines closer than this are equal: the vectors of a text differ by as much from batch to batch."""
+"""Cosines closer than this count as equal: the vectors of a text vary by as much between batches."""
 RECORD_FILE = "adaptation.json"
 GRADIENT_NORM = 1.0
-"""Longer gradients are cut to this length."""
+"""Norm to which gradients are clipped."""
 logger = logging.getLogger(__name__)
 
 
@@ -38,8 +38,12 @@ def info_nce(
     """InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with in-batch negatives (Karpukhin et al. 2020, arXiv
     2004.04906): the mean over i of -log(exp(q_i c_i / t) / sum_j exp(q_i c_j / t)).
 
-    queries, candidates: unit vectors (b, d), candidate i is the positive of query i. related: bool (b, b), candidates
-    that are no negatives of a query and are left out of its sum; the diagonal never is.
+    Args:
+        queries: Unit vectors (batch, dims).
+        candidates: Unit vectors (batch, dims); candidate i is the positive of query i.
+        is_positive: Mask (batch, batch) of candidates that are excluded from a query's sum, as they are no negatives.
+            The diagonal is always kept.
+        temperature: t of the formula.
     """
     diagonal = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
     scores = queries @ candidates.T / temperature
@@ -48,9 +52,9 @@ def info_nce(
 
 
 def mean_reciprocal_rank(encoder: Encoder, pairs: Pairs) -> float:
-    """Mean reciprocal rank of the positive among all positives of `pairs` that are not related to the query, 0 to 1.
+    """Mean reciprocal rank, 0 to 1, of each positive among all distinct positives that are negatives of its query.
 
-    Ties count against it, so that an encoder which maps all texts to one vector gains nothing.
+    Ties count against the positive, so an encoder that maps all texts to one vector scores lowest.
     """
     rows, codes = np.unique(np.concatenate([pairs.queries, pairs.positives]), return_inverse=True)
     vectors = encoder.encode([pairs.texts[row] for row in rows])
@@ -68,26 +72,26 @@ def mean_reciprocal_rank(encoder: Encoder, pairs: Pairs) -> float:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How an encoder was adapted; `adaptation.json` of its folder."""
+    """Record of an adaptation, stored as `adaptation.json` in the encoder's folder."""
 
     base: str
     base_revision: str
     method: str
     pairs: int
-    """Learned from."""
+    """Training pairs."""
     held_out: int
-    """Pairs that it was judged by."""
+    """Validation pairs."""
     mrr_base: float
-    """Mean reciprocal rank on the held-out pairs before..."""
+    """Mean reciprocal rank of the base encoder on the validation pairs."""
     mrr: float
-    """...and after."""
+    """Mean reciprocal rank of the adapted encoder on the validation pairs."""
     epoch: int
-    """The one whose weights were kept, from 1."""
+    """Epoch whose weights were kept, counted from 1."""
     trained_parameters: int
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Raises AdaptationError when the folder holds no adapted encoder."""
+        """Reads the record of a folder. Raises AdaptationError when it has none."""
         try:
             return cls(**json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -103,11 +107,14 @@ def adapt(
     seed: int,
     show_progress: bool = True,
 ) -> Adaptation:
-    """Trains the encoder of `embedding` on `pairs` and writes it to `folder`, which appears whole or not at all.
+    """Trains the encoder of `embedding` on `pairs` and writes it to `folder` atomically.
 
-    After each epoch the held-out pairs are ranked; the weights of the best epoch are kept, and training stops
-    `patience` epochs after it. Same input and seed on the CPU: same weights. Raises AdaptationError when this encoder
-    or these pairs cannot be used or the loss is no number, EncoderError when the model cannot be had.
+    The validation pairs are ranked after each epoch; the weights of the best epoch are kept, and training stops
+    `patience` epochs after it. Deterministic on the CPU for the same input and seed.
+
+    Raises:
+        AdaptationError: The encoder cannot be trained, the pairs are too few, or the loss is not finite.
+        EncoderError: The model is not available.
     """
     _check_trainable(pairs, embedding)
     training_pairs, validation_pairs = split_validation(pairs, settings.held_out, seed)
@@ -144,7 +151,7 @@ def adapt(
 
 
 class _Training:
-    """The steps of one training."""
+    """Optimizer, schedule and batches of one training."""
 
     def __init__(self, encoder: AdaptableEncoder, pairs: Pairs, settings: AdaptationSettings, seed: int) -> None:
         self._encoder, self._pairs, self._settings = encoder, pairs, settings
@@ -194,7 +201,7 @@ class _Training:
 
 
 def _check_trainable(pairs: Pairs, embedding: EmbeddingSettings) -> None:
-    """Raises AdaptationError when the encoder that reads these texts is not of the transformers library."""
+    """Raises AdaptationError unless the encoder chosen for these texts is a transformers model."""
     encoder = choose(pairs.texts, embedding).encoder
     if not isinstance(encoder, TransformersEncoder):
         raise AdaptationError(

@@ -1,15 +1,15 @@
-"""The folder that a Bento holds: written once, read once, versioned. It holds no user data.
+"""The model files of one version, as a folder inside a Bento: immutable, versioned, without user data.
 
-manifest.json       schema version, encoder, cut, settings of the scoring; the SHA-256 of each file, and its own
-items.parquet       one row an item; its position is the item's row in every array below
+manifest.json       schema version, encoder, cut, scoring settings; the SHA-256 of each file and of the manifest
+items.parquet       one row per item; its position is the item's row in every array below
 vectors.npy         (items, width) item vectors of the fusion model
 texts.npy           (items, encoder dimension) unit text vectors; a zero row has no text
 neighbours.*.npy    (items, items) sparse item-item weights: row = item of the history, column = candidate
 keywords.*.npy      (items, terms) sparse keyword weights; terms.json names the terms
-vectors.index       of a large catalogue: what finds the items nearest to a user, see components/ranking/candidates.py
-texts.index         likewise, by text
-text_projection.npz mean and matrix that turn a text vector into the vector of an item without events
-user_tower.onnx     the user's side of the model, see components/fusion/export.py
+vectors.index       nearest neighbour index of a large catalogue, see components/ranking/candidates.py
+texts.index         likewise, of the text vectors
+text_projection.npz mean and matrix that map a text vector to the vector of an item without events
+user_tower.onnx     the user tower, see components/fusion/export.py
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.arrays.ann import NearestItems
 from components.arrays.sparse import Csr, Rows
@@ -31,64 +32,71 @@ from components.core.files import UNREADABLE, changed, sha256
 
 SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")
-"""The arrays that may have an index, a file of their name."""
+"""Arrays that may have an index, stored as NAME.index."""
 CSR_PARTS = ("data", "indices", "indptr")
 MANIFEST = "manifest.json"
 FILES = "files"
 CHECKSUM = "checksum"
 VERSION = "model_version"
-"""What the manifest says of the version that the bundle is served as, added when a Bento is built."""
-REMEDY = "`duotempo promote VERSION` fetches and builds it anew; where MLflow's own copy is damaged, retrain"
+"""Key of the manifest for the served model version; added when a Bento is built."""
+REMEDY = "`duotempo promote VERSION` fetches and builds it again; where MLflow's own copy is damaged, retrain"
 Mode: TypeAlias = Literal["r"] | None
-"""How numpy opens a file: mapped, or read."""
+"""How numpy opens a file: memory-mapped or read."""
 
 
-def project(texts: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(texts - mean) @ matrix, zero where there is no text."""
+def project(texts: NDArray[np.float32], mean: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps text vectors (items, encoder dims) to item vectors (items, width): `(texts - mean) @ matrix`.
+
+    Rows without text (all zero) stay zero.
+    """
     has_text = (np.abs(texts).sum(axis=1) > 0)[:, None]
     return (np.where(has_text, texts - mean, 0) @ matrix).astype(np.float32)
 
 
 class BundleError(DuotempoError):
-    """The folder is no readable bundle; the message names the file and what to do."""
+    """The folder is not a readable bundle; the message names the file and how to fix it."""
 
 
 class OtherSchema(BundleError):
-    """The bundle was written by code that keeps other things in it."""
+    """The bundle has a schema version that this code does not read."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What the recommender needs, in memory.
+    """Everything the recommender needs, in memory; the arrays are described at the top of this module.
 
-    items: item_id, title, category (list of str), available, published_at, popularity (positive events in the
-    snapshot), recent (those of the 7 days before the cut), trained (had a training event).
-    manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w, "recent": w}), recency,
-    half_life_days, history, version of the schema, and whatever the training adds.
-    indexes: by the name of their array, of none or of all of INDEXED.
+    Attributes:
+        items: item_id, title, category (list of str), available, published_at, popularity (positive events in the
+            snapshot), recent (those of the 7 days before the cut), trained (had a training event).
+        text_mean: (encoder dims,).
+        text_matrix: (encoder dims, width).
+        tower: ONNX model of the user tower.
+        manifest: encoder, dimension, cut (ISO), mixture ({"collaborative": w, "popularity": w, "recent": w}), recency,
+            half_life_days, history, schema version, and further keys of the training.
+        indexes: Nearest neighbour index by array name; empty, or for all of INDEXED.
     """
 
     items: pa.Table
-    vectors: np.ndarray
-    texts: np.ndarray
+    vectors: NDArray[np.float32]
+    texts: NDArray[np.float32]
     neighbours: Csr
     keywords: Csr
     terms: list[str]
-    text_mean: np.ndarray
-    text_matrix: np.ndarray
+    text_mean: NDArray[np.float32]
+    text_matrix: NDArray[np.float32]
     tower: bytes
     manifest: dict[str, Any]
     indexes: dict[str, NearestItems] = field(default_factory=dict)
 
     @cached_property
     def row(self) -> dict[str, int]:
-        """The row of each item by its id, in the order of the rows."""
+        """Row by item id, in row order."""
         return {item: row for row, item in enumerate(self.items["item_id"].to_pylist())}
 
     def write(self, folder: Path) -> Path:
-        """Writes the bundle into `folder`, the manifest last: without it the folder is no bundle.
+        """Writes the bundle into `folder`. The manifest is written last; without it the folder is not a bundle.
 
-        Raises BundleError when there is no room.
+        Raises BundleError when the folder cannot be written, such as on a full disk.
         """
         try:
             self._write(folder)
@@ -118,10 +126,14 @@ class Bundle:
 
     @classmethod
     def read(cls, folder: Path, *, mapped: bool = False) -> "Bundle":
-        """Reads a bundle. Raises BundleError when a file is not what was written or the schema version is unknown.
+        """Reads a bundle and verifies its checksums.
 
-        mapped: arrays stay on the disk and come into memory as they are asked for; nobody may write into the folder
-        then.
+        Args:
+            mapped: Memory-maps the arrays instead of reading them; the folder must not be modified meanwhile.
+
+        Raises:
+            BundleError: A file is missing or damaged.
+            OtherSchema: The schema version is not supported.
         """
         manifest = check_files(folder)
         if manifest.get("schema_version") != SCHEMA_VERSION:
@@ -157,13 +169,13 @@ class Bundle:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle. Raises BundleError when it is missing, or not what was written."""
+    """Reads and verifies the manifest of a bundle. Raises BundleError when it is missing or damaged."""
     file = folder / MANIFEST
     if not file.is_file():
         raise BundleError(f"{folder} is no bundle: {MANIFEST} is missing. {REMEDY}")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        intact = manifest.get(CHECKSUM) in (None, checksum(manifest))  # bundles of before 2026-12 have none
+        intact = manifest.get(CHECKSUM) in (None, checksum(manifest))  # bundles from before 2026-12 have no checksum
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(f"{file} is damaged ({error}). {REMEDY}") from error
     if not intact:
@@ -172,7 +184,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_files(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle, each file of which is what was written. Raises BundleError."""
+    """Verifies the checksum of every file and returns the manifest. Raises BundleError."""
     manifest = read_manifest(folder)
     try:
         damaged_files = changed(folder, manifest.get(FILES, {}))
@@ -184,7 +196,7 @@ def check_files(folder: Path) -> dict[str, Any]:
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 of what a manifest says, but for itself and the version."""
+    """SHA-256 of a manifest, without the checksum itself and the served version."""
     content = {name: value for name, value in manifest.items() if name not in (CHECKSUM, VERSION)}
     plain = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
@@ -200,5 +212,5 @@ def _read_sparse(folder: Path, name: str, width: int, mode: Mode) -> Rows:
     return Rows(data, indices, indptr, (len(indptr) - 1, width))
 
 
-def _read_array(file: Path, mode: Mode) -> np.ndarray:
+def _read_array(file: Path, mode: Mode) -> NDArray[Any]:
     return np.asarray(np.load(file, mmap_mode=mode))

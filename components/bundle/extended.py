@@ -1,4 +1,4 @@
-"""A bundle with the items that came after its training: in rows after its own, carried by their texts alone."""
+"""A bundle extended by new items, which were added after its training and are represented by their texts alone."""
 
 from collections import ChainMap
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from components.arrays.concat_rows import ConcatRows
 from components.arrays.sparse import Csr, Rows
@@ -18,7 +19,11 @@ from components.store.item_vectors import VectorOfItem
 
 @dataclass(frozen=True, kw_only=True)
 class ExtendedBundle(Bundle):
-    """own: as it was trained; its arrays and its rows by item are not copied."""
+    """A bundle whose last rows are new items.
+
+    Attributes:
+        own: The trained bundle. Its arrays and its index of rows are shared, not copied.
+    """
 
     own: Bundle
 
@@ -30,8 +35,10 @@ class ExtendedBundle(Bundle):
 
 
 def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
-    """The bundle with `items`, none of which it has, in their order. Nobody wanted them yet: they have no neighbours,
-    no keywords and no popularity."""
+    """Appends new items, none of which the bundle may contain, in the given order.
+
+    They have no neighbours, no keywords and no popularity, because they have no events yet.
+    """
     texts = np.stack([item.vector for item in items])
     size = bundle.items.num_rows + len(items)
     parts = {field.name: getattr(bundle, field.name) for field in fields(Bundle)} | {
@@ -51,9 +58,9 @@ def _table(items: Sequence[VectorOfItem], schema: pa.Schema) -> pa.Table:
     return pa.table(columns_by_name | untrained, schema=schema)
 
 
-def _concat(first: np.ndarray, new_rows: np.ndarray) -> np.ndarray:
-    """It stands for an array wherever a recommender reads one."""
-    return cast(np.ndarray, ConcatRows(first, new_rows.astype(first.dtype, copy=False)))
+def _concat(first: NDArray[np.float32], new_rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Concatenates lazily: `ConcatRows` supports what the recommender does with an array."""
+    return cast(NDArray[np.float32], ConcatRows(first, new_rows.astype(first.dtype, copy=False)))
 
 
 def _with_empty_rows(matrix: Csr, shape: tuple[int, int]) -> Rows:

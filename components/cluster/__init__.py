@@ -1,1 +1,1 @@
-"""What runs on a Ray cluster: the embedding, the interests and the training, with the same parts as in one process."""
+"""Embedding and interests on a Ray cluster, with the same code as in one process."""

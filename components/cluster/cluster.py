@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: one connection at a time, and an error with its remedy for whatever is in the way."""
+"""Connection to a Ray cluster, one at a time, with errors that say how to fix them."""
 
 import os
 import re
@@ -22,15 +22,18 @@ ADDRESS = re.compile(r"(?P<host>[^:/\s]+):(?P<port>\d{1,5})")
 
 
 class RayClusterError(DuotempoError):
-    """Ray cannot be used; the message names the address, what is missing, and says how to fix it."""
+    """Ray cannot be used; the message names the address, what is missing and how to fix it."""
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Connects this process to the cluster at `address` (HOST:PORT of its head), and parts from it at the end.
+    """Connects this process to the cluster at `address` (HOST:PORT of its head) and disconnects at the end.
 
-    Without an address it is a Ray of this machine that ends with the context. Raises RayClusterError within a minute
-    when Ray is not installed, nothing answers, or what answers is no cluster that this process can join.
+    Without an address it starts a local Ray for the duration of the context.
+
+    Raises:
+        RayClusterError: Ray is not installed, nothing answers at the address, or this process cannot join the cluster;
+            raised within a minute.
     """
     try:
         import ray
@@ -58,7 +61,7 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def devices() -> tuple[Kind, int]:
-    """What models of the connected cluster run on, GPUs if there is any, and how many of them it has."""
+    """Kind and number of the devices for models on the connected cluster: GPUs if it has any, otherwise CPUs."""
     import ray
 
     kind: Kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
@@ -66,7 +69,7 @@ def devices() -> tuple[Kind, int]:
 
 
 def device_count(kind: Kind) -> int:
-    """How many of them the connected cluster has. Raises RayClusterError for none: work would wait for ever."""
+    """Number of devices of the connected cluster. Raises RayClusterError for none: tasks would wait forever."""
     import ray
 
     available = int(ray.cluster_resources().get(kind, 0))
@@ -76,7 +79,7 @@ def device_count(kind: Kind) -> int:
 
 
 def require_shared(folder: Path) -> None:
-    """Raises RayClusterError unless every node of the connected cluster sees what this process writes to `folder`."""
+    """Raises RayClusterError unless every node of the connected cluster sees files written to `folder`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -98,7 +101,7 @@ def require_shared(folder: Path) -> None:
 
 
 def own_error(error: BaseException) -> DuotempoError | None:
-    """The error of Duotempo that a worker raised, found in those that Ray has put around it."""
+    """The Duotempo error that a worker raised, unwrapped from Ray's errors; None if there is none."""
     cause: Any = error
     while cause is not None and not type(cause).__module__.startswith("components."):
         cause = getattr(cause, "cause", None) or cause.__cause__
@@ -110,7 +113,7 @@ def _exists(path: str) -> bool:
 
 
 def _check_address(address: str) -> None:
-    """Asks before Ray does: where nothing answers, Ray itself tries for minutes."""
+    """Checks the address before Ray connects, because Ray itself retries for minutes."""
     match = ADDRESS.fullmatch(address)
     if not match:
         raise RayClusterError(f"DUOTEMPO_RAY_ADDRESS {address!r} is not like HOST:6379, the address of a Ray head")
@@ -124,7 +127,7 @@ def _check_address(address: str) -> None:
         subprocess.run(status, capture_output=True, timeout=STATUS_SECONDS, check=True)
     except subprocess.TimeoutExpired as error:
         raise RayClusterError(
-            f"what answers at {address} is no Ray cluster, or a stuck one: it told no status within "
+            f"what answers at {address} is no Ray cluster, or a stuck one: it reported no status within "
             f"{STATUS_SECONDS:.0f} s: {how_to_fix}"
         ) from error
     except subprocess.CalledProcessError as error:

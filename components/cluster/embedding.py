@@ -1,4 +1,4 @@
-"""Texts to vectors by many encoders at once: actors of Ray Data, each with the encoder that one process would use."""
+"""Embedding on a Ray cluster: Ray Data actors, each with the same encoder as a single process."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from components.cluster.cluster import connected, devices, own_error
@@ -19,9 +20,9 @@ from components.embedding.encoder import Encoder, EncoderError, make_encoder
 from components.embedding.vectors import text_hash
 from components.settings import EmbeddingSettings
 
-Block = dict[str, np.ndarray]
+Block = dict[str, NDArray[Any]]
 BLOCK_SIZE = 1024
-"""Texts of a block, which an actor computes at once and loses when its node dies."""
+"""Texts per block, the unit of work of an actor; it is computed again when its node dies."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,20 @@ def embed_together(
     progress: bool,
     on_batch: Callable[[float], None] | None = None,
 ) -> Embeddings:
-    """`embed` on the Ray cluster at `address`: its actors compute what the cache in `cache_folder` lacks.
+    """`embed` on the Ray cluster at `address`: actors compute the vectors that the cache in `cache_folder` lacks.
 
-    Only this process writes to the cache, a block as soon as it arrives, so no other node needs to see the folder; a
-    rerun computes what had not arrived. The block of a node that dies is computed by another. Vectors equal those of
-    `embed` up to the rounding of float32: a text is padded to the longest of its batch, and batches differ.
-    Raises RayClusterError, and EncoderError and VectorsError as `embed` does.
+    Only this process writes to the cache, each block as it arrives, so the nodes need no access to the folder, and a
+    rerun computes only missing blocks. Blocks of a node that dies are computed by another. Vectors equal those of
+    `embed` up to float32 rounding: a text is padded to the longest of its batch, and batches differ.
+
+    Args:
+        progress: Shows a progress bar on stderr.
+        on_batch: Called after each block with the share of texts that are done, 0 to 1.
+
+    Raises:
+        RayClusterError: The cluster cannot be used.
+        EncoderError: The model is not available or fails.
+        VectorsError: The cache cannot be written.
     """
     encoder = choose(texts, settings).encoder
     cache = Cache(cache_folder, encoder)
@@ -74,7 +83,7 @@ def embed_together(
 
 
 def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> Iterator[Block]:
-    """Blocks in the order in which they are done: `row` (b,) of the texts, `vector` (b, d) and `device` (b,)."""
+    """Blocks in order of completion: `row` of the text (texts,), `vector` (texts, dims) and `device` (texts,)."""
     import pyarrow as pa
     import ray
     from ray.exceptions import RayError
@@ -108,7 +117,7 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
 
 
 class _EncoderActor:
-    """The encoder of one device, loaded with its first block."""
+    """The encoder on one device, loaded with the first block."""
 
     def __init__(self, settings: EmbeddingSettings, identity: dict[str, Any]) -> None:
         self._settings, self._identity = settings, identity

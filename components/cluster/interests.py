@@ -1,4 +1,4 @@
-"""Interests of many people at once: a task for each group of them, on whatever nodes there are."""
+"""Interests on a Ray cluster: one task per group of users."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from components.interests.profile import Keywords
 from components.settings import EventSettings, InterestSettings
 
 GROUPS_PER_CPU = 4
-"""Groups of users for each CPU: a node that is done early takes from the others."""
+"""Groups of users per CPU; several, so that load balances between nodes."""
 
 
 def build_interests_together(
@@ -22,10 +22,13 @@ def build_interests_together(
     event_settings: EventSettings,
     address: str,
 ) -> pd.DataFrame:
-    """The frame of `build_interests`, the same rows in the same order, made on the Ray cluster at `address`.
+    """`build_interests` on the Ray cluster at `address`: the same rows in the same order.
 
-    A user's events and anchors go to one task; the task of a node that dies is done by another. Raises RayClusterError,
-    and ValueError as `build_interests` does.
+    All events and anchors of a user go to one task; tasks of a node that dies run on another.
+
+    Raises:
+        RayClusterError: The cluster cannot be used.
+        ValueError: As `build_interests` raises it.
     """
     if anchors.empty:
         return build_interests(events, items, anchors, keywords, settings, event_settings)
@@ -37,7 +40,7 @@ def build_interests_together(
         by_events = dict(list(events.groupby(events[Columns.USER].map(group_of))))
         by_anchors = dict(list(anchors.reset_index(drop=True).groupby(anchors[Columns.USER].map(group_of).to_numpy())))
         build = ray.remote(num_cpus=1)(build_interests)
-        catalogue, words = ray.put(items), ray.put(keywords)  # once, and not with each task
+        catalogue, words = ray.put(items), ray.put(keywords)  # shared by all tasks
         tasks = [
             build.remote(by_events.get(group, events.iloc[:0]), catalogue, part, words, settings, event_settings)
             for group, part in by_anchors.items()

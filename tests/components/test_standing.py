@@ -1,4 +1,4 @@
-"""What became of a version, in a few words, by the lines of `promotions`."""
+"""The status of a version in a few words, derived from the rows of `promotions`."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ DEPLOY = DeploySettings(canary_share=0.1, canary_seconds=600)
 
 
 def lines(*rows: tuple[str, str]) -> list[Promotion]:
-    """Of (version, state), a minute apart."""
+    """Promotions from (version, state), a minute apart."""
     return [
         Promotion(
             version=version, state=state, actor="ann", reason="a <b>why</b>", at=BEGAN + timedelta(minutes=minute)
@@ -29,7 +29,7 @@ FIRST = (("1", REQUESTED), ("1", SERVING))
 SECOND = (*FIRST, ("2", REQUESTED), ("2", CANARY))
 
 
-def test_each_state_has_its_words_and_its_time() -> None:
+def test_each_state_has_a_status_with_its_time() -> None:
     assert status(("1", REQUESTED)) == {"1": "requested 2026-11-29 10:00 UTC"}
     assert status(*FIRST) == {"1": "serving since 2026-11-29 10:01 UTC"}
     assert status(*SECOND) == {
@@ -44,7 +44,7 @@ def test_each_state_has_its_words_and_its_time() -> None:
         assert status(*SECOND, ("2", end))["2"] == f"{end} 2026-11-29 10:04 UTC"
 
 
-def test_a_rollback_is_told_from_another_promotion() -> None:
+def test_a_rollback_differs_from_a_new_promotion() -> None:
     served = (*SECOND, ("2", SERVING))
     assert status(*served, ("1", SERVING)) == {
         "1": "serving since 2026-11-29 10:05 UTC",
@@ -53,12 +53,12 @@ def test_a_rollback_is_told_from_another_promotion() -> None:
     assert status(*served, ("1", REQUESTED), ("1", SERVING))["2"] == "served until 2026-11-29 10:06 UTC"
 
 
-def test_what_serves_goes_on_serving_whatever_else_is_told_of_it() -> None:
+def test_the_serving_version_stays_serving_after_other_states() -> None:
     serving = "serving since 2026-11-29 10:01 UTC"
     for end in (REQUESTED, CANARY, "failed", "problem", "healed"):
         assert status(*FIRST, ("1", end)) == {"1": serving}
 
 
-def test_the_reason_is_text_and_no_markup() -> None:
+def test_the_reason_is_escaped() -> None:
     (standing,) = standings(lines(("1", "refused")), DEPLOY).values()
     assert standing == Standing("refused 2026-11-29 10:00 UTC", "a &lt;b&gt;why&lt;/b&gt;")

@@ -1,4 +1,4 @@
-"""An encoder that learns what belongs together, in a world where nothing but the people tell it."""
+"""Contrastive training on toy data in which only the users' behaviour links the items."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import T5Config, T5Model
 
 from components.adaptation.errors import AdaptationError
@@ -25,13 +26,13 @@ WORDS = (
     "iris", "jade", "kelp", "lagoon", "maple", "nectar", "opal", "pebble",
 )  # fmt: skip
 TASTES = 4
-"""Item i is to the taste i % 4; no two items share a word."""
+"""Item i belongs to taste i % 4; no two items share a word."""
 Method = Literal["lora", "full"]
 METHODS: list[Method] = ["lora", "full"]
 
 
 def toy_pairs(users: int = 40) -> Pairs:
-    """Everybody takes up the four items of one taste, in an order of their own."""
+    """Each user consumes the four items of one taste in random order."""
     random = np.random.default_rng(0)
     tours = [random.permutation(np.arange(user % TASTES, len(WORDS), TASTES)) for user in range(users)]
     steps = [(user, a, b) for user, tour in enumerate(tours) for a, b in pairwise(tour)]
@@ -62,7 +63,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def contrast(encoder: Encoder) -> float:
-    """How much closer items of one taste are than items of two, as a difference of mean cosines."""
+    """Mean cosine within a taste minus mean cosine between tastes."""
     vectors = encoder.encode(WORDS)
     cosines, tastes = vectors @ vectors.T, np.arange(len(WORDS)) % TASTES
     same, self_ = tastes[:, None] == tastes, np.eye(len(WORDS), dtype=bool)
@@ -71,9 +72,7 @@ def contrast(encoder: Encoder) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("make", [tiny_models.gpt2, tiny_models.llama])
-def test_an_adapted_encoder_knows_what_people_take_up_together(
-    make: Callable[..., Path], method: Method, tmp_path: Path
-) -> None:
+def test_training_moves_items_of_a_taste_together(make: Callable[..., Path], method: Method, tmp_path: Path) -> None:
     base = make(tmp_path / "base")
     before = files(base)
     adaptation = run(base, tmp_path / "new", method)
@@ -84,7 +83,7 @@ def test_an_adapted_encoder_knows_what_people_take_up_together(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_folder_is_a_plain_model_that_gives_what_was_judged(method: Method, tmp_path: Path) -> None:
+def test_the_saved_model_has_the_recorded_mrr(method: Method, tmp_path: Path) -> None:
     base = tiny_models.llama(tmp_path / "base")
     adaptation = run(base, tmp_path / "new", method, epochs=3)
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "adaptation.json"}
@@ -97,7 +96,7 @@ def test_the_folder_is_a_plain_model_that_gives_what_was_judged(method: Method, 
     )
 
 
-def test_lora_trains_few_weights_and_full_all(tmp_path: Path) -> None:
+def test_lora_trains_few_parameters_and_full_all(tmp_path: Path) -> None:
     base = tiny_models.llama(tmp_path / "base")
     few = run(base, tmp_path / "few", "lora", epochs=1, rank=2).trained_parameters
     more = run(base, tmp_path / "more", "lora", epochs=1, rank=4).trained_parameters
@@ -105,7 +104,7 @@ def test_lora_trains_few_weights_and_full_all(tmp_path: Path) -> None:
     assert more == 2 * few < every
 
 
-def test_vectors_of_an_adapted_encoder_have_a_cache_of_their_own(tmp_path: Path) -> None:
+def test_adapted_encoders_have_separate_vector_caches(tmp_path: Path) -> None:
     base = tiny_models.llama(tmp_path / "base")
     for name, seeded in (("one", 1), ("two", 2)):
         run(base, tmp_path / name, "lora", epochs=seeded)
@@ -120,12 +119,14 @@ def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
     untouched = torch.rand(3)
     torch.manual_seed(5)
     run(base, tmp_path / "one", "lora", epochs=2)
-    assert torch.equal(torch.rand(3), untouched), "the global random numbers go on as if nothing had happened"
+    assert torch.equal(torch.rand(3), untouched), "the global random state must not change"
     run(base, tmp_path / "two", "lora", epochs=2)
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-def test_training_stops_when_held_out_pairs_gain_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_training_stops_early_when_validation_mrr_stops_improving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     adaptation = run(tiny_models.llama(tmp_path / "base"), tmp_path / "new", "lora", epochs=60, patience=2)
     seen = [record.args for record in caplog.records if "mean reciprocal rank" in record.message]
@@ -134,7 +135,7 @@ def test_training_stops_when_held_out_pairs_gain_no_more(tmp_path: Path, caplog:
     assert adaptation.mrr == max(mrrs) == mrrs[adaptation.epoch - 1]
 
 
-def test_the_loss_is_that_of_the_formula_without_related_candidates() -> None:
+def test_info_nce_excludes_other_positives_of_the_query() -> None:
     queries = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     candidates = queries.flip(0)
     is_positive = torch.tensor([[True, True, False], [False, True, False], [False, False, True]])
@@ -147,21 +148,21 @@ def test_the_loss_is_that_of_the_formula_without_related_candidates() -> None:
     assert info_nce(queries, candidates, is_positive, 0.5).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
 
 
-def test_an_encoder_that_tells_no_texts_apart_ranks_last(tmp_path: Path) -> None:
+def test_an_encoder_with_constant_vectors_ranks_last(tmp_path: Path) -> None:
     blind = make_encoder(settings_of(tiny_models.bert(tmp_path)))  # none of these words is in its vocabulary
     pairs = toy_pairs(users=TASTES)
     rivals = ~pairs.is_positive(pairs.queries, np.unique(pairs.positives))
     assert mean_reciprocal_rank(blind, pairs) == pytest.approx(np.mean(1 / (1 + rivals.sum(axis=1))))
 
 
-def test_a_loss_that_is_no_number_names_the_batch(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_names_the_batch(tmp_path: Path) -> None:
     base = tiny_models.llama(tmp_path / "base")
     with pytest.raises(AdaptationError, match=r"batch \d of epoch 1, which begins with '\w+': lower .*LEARNING_RATE"):
         run(base, tmp_path / "new", "full", temperature=1e-45)
     assert list(tmp_path.iterdir()) == [base]
 
 
-def test_encoders_that_cannot_learn_are_refused(tmp_path: Path) -> None:
+def test_encoders_that_cannot_be_trained_are_refused(tmp_path: Path) -> None:
     pairs, settings = toy_pairs(), AdaptationSettings()
     with pytest.raises(AdaptationError, match=r"packaged:multilingual .* no weights to train: set .*MODEL"):
         adapt(pairs, EmbeddingSettings(model="packaged:multilingual"), settings, tmp_path / "new", seed=0)
@@ -176,12 +177,12 @@ def test_encoders_that_cannot_learn_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def toy_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def toy_arrays() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     pairs = toy_pairs()
     return pairs.queries, pairs.positives, pairs.users
 
 
-def test_a_folder_without_a_record_is_no_adapted_encoder(tmp_path: Path) -> None:
+def test_a_folder_without_a_valid_record_is_refused(tmp_path: Path) -> None:
     base = tiny_models.llama(tmp_path)
     with pytest.raises(AdaptationError, match="duotempo adapt"):
         Adaptation.read(base)

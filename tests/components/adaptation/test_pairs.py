@@ -1,4 +1,4 @@
-"""Which texts are learned to belong together."""
+"""Which training pairs are built, sampled and split."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ NOBODY = pd.DataFrame(
 
 
 def events(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
-    """Events of (user, item, hours from the cut, kind)."""
+    """Events from (user, item, hours after the cut, event)."""
     moments = pd.to_datetime([CUT + timedelta(hours=hours) for _, _, hours, _ in rows], utc=True).as_unit("us")
     frame = pd.DataFrame([(user, item, kind) for user, item, _, kind in rows], columns=["user_id", "item_id", "event"])
     return frame.assign(occurred_at=moments, value=np.nan)
@@ -31,7 +31,7 @@ def catalogue(titles: dict[str, str]) -> pd.DataFrame:
 
 
 def interests(*rows: tuple[str, float, str, str]) -> pd.DataFrame:
-    """Documents of (user, hours from the cut, D_l, D_s)."""
+    """Documents from (user, hours after the cut, D_l, D_s)."""
     moments = pd.to_datetime([CUT + timedelta(hours=hours) for _, hours, _, _ in rows], utc=True).as_unit("us")
     frame = pd.DataFrame(
         [(user, long, short) for user, _, long, short in rows], columns=["user_id", "document_long", "document_short"]
@@ -52,7 +52,7 @@ def text_pairs(pairs: Pairs) -> set[tuple[str, str]]:
     return {(pairs.texts[query], pairs.texts[positive]) for query, positive in rows}
 
 
-def test_an_item_goes_with_the_next_ones_of_the_same_person() -> None:
+def test_an_item_is_paired_with_the_next_items_of_the_same_user() -> None:
     history = events(
         ("u", "c", -7, "like"), ("u", "a", -9, "like"), ("v", "d", -8.5, "like"), ("u", "b", -8, "view")
     )  # fmt: skip
@@ -60,20 +60,20 @@ def test_an_item_goes_with_the_next_ones_of_the_same_person() -> None:
     assert text_pairs(pairs_of(history, following=1)) == {("apple", "bread"), ("bread", "cheese")}
 
 
-def test_what_comes_too_late_or_speaks_against_an_item_makes_no_pair() -> None:
+def test_late_and_negative_events_make_no_pair() -> None:
     history = events(
         ("u", "a", -80, "like"), ("u", "b", -70, "dislike"), ("u", "c", -60, "like"), ("u", "d", -20, "like")
     )  # fmt: skip
     assert text_pairs(pairs_of(history, within_days=1)) == {("apple", "cheese")}
 
 
-def test_nothing_from_the_cut_on_is_used() -> None:
+def test_events_and_documents_after_the_cut_are_excluded() -> None:
     history = events(("u", "a", -2, "like"), ("u", "b", -1, "like"), ("u", "c", 0, "like"), ("u", "d", 1, "like"))
     documents = interests(("u", -1.5, "early", ""), ("u", 0.5, "late", ""))
     assert text_pairs(pairs_of(history, documents)) == {("apple", "bread"), ("early", "bread")}
 
 
-def test_a_document_goes_with_what_comes_strictly_after_its_anchor() -> None:
+def test_a_document_is_paired_with_items_strictly_after_its_anchor() -> None:
     history = events(("u", "a", -4, "like"), ("u", "b", -3, "like"), ("u", "c", -2, "like"), ("v", "d", -1, "like"))
     pairs = text_pairs(pairs_of(history, interests(("u", -3, "long of u", "short of u"), ("w", -3, "of w", ""))))
     assert pairs == {
@@ -82,14 +82,14 @@ def test_a_document_goes_with_what_comes_strictly_after_its_anchor() -> None:
     }  # fmt: skip
 
 
-def test_a_text_never_goes_with_itself_and_an_item_without_text_with_nothing() -> None:
+def test_equal_texts_and_items_without_text_make_no_pair() -> None:
     history = events(("u", "a", -4, "like"), ("u", "a2", -3, "like"), ("u", "mute", -2, "like"), ("u", "b", -1, "like"))
     pairs = pairs_of(history)
     assert text_pairs(pairs) == {("apple", "bread")}
-    assert len(pairs) == 1, "two items of one text are one pair of a person"
+    assert len(pairs) == 1, "two items with the same text make one pair per user"
 
 
-def test_of_many_pairs_a_seeded_sample_is_drawn() -> None:
+def test_above_the_limit_a_seeded_sample_is_drawn() -> None:
     history = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
     assert len(pairs_of(history)) == 9 * 6
     first, again, other = (pairs_of(history, max_pairs=20, seed=seed) for seed in (1, 1, 2))
@@ -100,7 +100,7 @@ def test_of_many_pairs_a_seeded_sample_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(("limit", "documents"), [(4, 2), (20, 6), (100, 6)])
-def test_half_of_a_sample_are_documents_if_there_are_so_many(limit: int, documents: int) -> None:
+def test_half_of_a_sample_are_documents_if_there_are_enough(limit: int, documents: int) -> None:
     history = events(*[(f"u{user}", item, -9 + at, "like") for user in range(3) for at, item in enumerate("abcd")])
     rows = interests(*[(f"u{user}", -7.5, f"about u{user}", "") for user in range(3)])
     pairs = pairs_of(history, rows, max_pairs=limit)
@@ -108,13 +108,13 @@ def test_half_of_a_sample_are_documents_if_there_are_so_many(limit: int, documen
     assert sum(pairs.texts[row].startswith("about") for row in pairs.queries) == documents
 
 
-def test_a_positive_of_the_query_and_its_own_text_are_no_negatives() -> None:
+def test_positives_of_the_query_and_its_own_text_are_masked() -> None:
     pairs = Pairs(["a", "b", "c", "d"], np.array([0, 0, 2]), np.array([1, 2, 3]), np.array([0, 0, 1]))
     is_positive = pairs.is_positive(np.array([0, 2, 1]), np.array([1, 2, 3]))
     assert is_positive.tolist() == [[True, True, False], [False, True, True], [True, False, False]]
 
 
-def test_people_are_held_out_with_all_their_pairs() -> None:
+def test_the_validation_split_is_by_user() -> None:
     history = events(*[(f"u{user}", item, -9 + at, "like") for user in range(9) for at, item in enumerate("abcd")])
     training, validation = split_validation(pairs_of(history), 0.3, seed=0)
     assert len(np.unique(validation.users)) == 3
@@ -122,7 +122,7 @@ def test_people_are_held_out_with_all_their_pairs() -> None:
     assert len(training) + len(validation) == 9 * 6
 
 
-def test_data_that_cannot_be_learned_from_are_told() -> None:
+def test_insufficient_data_is_refused() -> None:
     alone = events(("u", "a", -2, "like"), ("v", "b", -1, "like"))
     with pytest.raises(AdaptationError, match=r"no pair in 2 positive events.*WITHIN_DAYS"):
         pairs_of(alone)
@@ -130,6 +130,6 @@ def test_data_that_cannot_be_learned_from_are_told() -> None:
         make_pairs(
             alone, catalogue({"a": ""}), NOBODY, EventSettings(), AdaptationSettings(), cut=pd.Timestamp(CUT), seed=0
         )
-    one_person = pairs_of(events(("u", "a", -3, "like"), ("u", "b", -2, "like"), ("u", "c", -1, "like")))
-    with pytest.raises(AdaptationError, match="two people"):
-        split_validation(one_person, 0.5, seed=0)
+    one_user = pairs_of(events(("u", "a", -3, "like"), ("u", "b", -2, "like"), ("u", "c", -1, "like")))
+    with pytest.raises(AdaptationError, match="two users"):
+        split_validation(one_user, 0.5, seed=0)

@@ -1,4 +1,4 @@
-"""A bundle with later items says of its own what it said before, and of the later ones what their texts say."""
+"""An extended bundle scores trained items as before and new items by their texts."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ NOW = 1_717_200_000.0
 
 
 def new_items(dimension: int, count: int = NEW) -> list[VectorOfItem]:
-    """The last of them has no text."""
+    """New items; the last one has no text."""
     random = np.random.default_rng(5)
     texts = random.normal(size=(count, dimension)).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
@@ -55,14 +55,14 @@ def state(items: list[int]) -> UserState:
     return UserState(np.array(items), NOW - np.arange(size, 0, -1.0), np.ones(size, np.float32), NOW)
 
 
-def test_the_later_rows_come_after_the_own_ones(plain: Bundle, extended: ExtendedBundle) -> None:
+def test_rows_of_new_items_follow_the_trained_ones(plain: Bundle, extended: ExtendedBundle) -> None:
     assert [extended.row.get(item) for item in ("i0", "i39", "later0", "later2", "nobody")] == [0, 39, 40, 42, None]
     assert extended.items["item_id"].to_pylist()[TRAINED:] == ["later0", "later1", "later2"]
     assert extended.items["popularity"].to_pylist()[TRAINED:] == [0, 0, 0]
     assert extended.items.schema == plain.items.schema
 
 
-def test_a_later_item_is_its_text_alone(plain: Bundle, extended: ExtendedBundle) -> None:
+def test_a_new_item_is_represented_by_its_text(plain: Bundle, extended: ExtendedBundle) -> None:
     texts = np.stack([item.vector for item in new_items(plain.texts.shape[1])])
     rows = np.arange(TRAINED, TRAINED + NEW)
     np.testing.assert_array_equal(extended.texts[rows], texts)
@@ -72,7 +72,7 @@ def test_a_later_item_is_its_text_alone(plain: Bundle, extended: ExtendedBundle)
 
 
 @pytest.mark.parametrize("strategy", PARTS)
-def test_the_own_items_score_as_before(plain: Bundle, extended: ExtendedBundle, strategy: Strategy) -> None:
+def test_trained_items_score_as_before(plain: Bundle, extended: ExtendedBundle, strategy: Strategy) -> None:
     before, after = scorers(plain, extended)
     states = [state([3, 7, 20]), state([])]
     before_scores, after_scores = before.score(states, strategy), after.score(states, strategy)
@@ -83,8 +83,8 @@ def test_the_own_items_score_as_before(plain: Bundle, extended: ExtendedBundle, 
     np.testing.assert_allclose(after.score(states, strategy, rows).total, after_scores.total[:, rows], atol=1e-5)
 
 
-def test_a_later_item_in_a_history_moves_its_likes(plain: Bundle) -> None:
-    """Two items of one text: who liked one of them is shown the other."""
+def test_a_new_item_in_the_history_raises_similar_items(plain: Bundle) -> None:
+    """Two new items with the same text: a like of one raises the score of the other."""
     first, second, _ = new_items(plain.texts.shape[1])
     extended = extend(plain, [first, replace(second, vector=first.vector)])
     after = scorers(plain, extended)[1]
@@ -93,14 +93,14 @@ def test_a_later_item_in_a_history_moves_its_likes(plain: Bundle) -> None:
         assert liked > not_liked
 
 
-def test_likeness_of_later_items(plain: Bundle, extended: ExtendedBundle) -> None:
+def test_similarity_to_new_items(plain: Bundle, extended: ExtendedBundle) -> None:
     scores = ItemQuestion(extended, TRAINED).scores(None)
     assert scores[TRAINED] == pytest.approx(1.0, abs=1e-5)
     np.testing.assert_allclose(ItemQuestion(extended, TRAINED).scores(np.array([5, 41])), scores[[5, 41]], atol=1e-5)
     np.testing.assert_allclose(ItemQuestion(plain, 3).scores(None), ItemQuestion(extended, 3).scores(None)[:TRAINED])
 
 
-def test_later_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
+def test_new_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
     with_indexes(clustered_bundle(8_000, width=16), 5_000).write(tmp_path)
     plain = Bundle.read(tmp_path, mapped=True)
     (visitor,) = visitors(plain, 1)

@@ -1,4 +1,4 @@
-"""A Ray cluster of this machine: a head that computes nothing, and two nodes of one CPU each."""
+"""A local Ray cluster: a head without CPUs, and two nodes with one CPU each."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ def cluster() -> "Iterator[Cluster]":
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_health_check_failure_threshold", "2")  # so that a killed node is missed sooner
+        patch.setenv("RAY_health_check_failure_threshold", "2")  # detects a killed node sooner
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""What is in the way to a cluster is told with its remedy, within a bounded time; nothing falls back to one process."""
+"""Connection errors say how to fix them within a bounded time; nothing falls back to a single process."""
 
 import json
 import signal
@@ -34,7 +34,7 @@ def interests(address: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("run_on_cluster", [embed, interests])
-def test_an_address_where_nothing_answers_is_named(run_on_cluster: Callable[[str, Path], None], tmp_path: Path) -> None:
+def test_an_unreachable_address_is_an_error(run_on_cluster: Callable[[str, Path], None], tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -42,9 +42,7 @@ def test_an_address_where_nothing_answers_is_named(run_on_cluster: Callable[[str
             run_on_cluster(address, tmp_path)
 
 
-def test_what_answers_and_is_no_cluster_does_not_hold_the_work_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_no_cluster_fails_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATUS_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -53,12 +51,12 @@ def test_what_answers_and_is_no_cluster_does_not_hold_the_work_up(
 
 
 @pytest.mark.parametrize("address", ["auto", "ray://head:10001", "head", "head:port"])
-def test_an_address_of_another_kind_is_refused(address: str, tmp_path: Path) -> None:
+def test_an_unsupported_address_format_is_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(RayClusterError, match=r"is not like HOST:6379"):
         embed(address, tmp_path)
 
 
-def test_without_ray_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayClusterError, match=r"head:6379 asks for it: pip install 'duotempo\[ray\]'"):
         embed("head:6379", tmp_path)
@@ -89,7 +87,7 @@ def test_a_cluster_of_another_version_is_refused(address: str) -> None:
 
 
 @pytest.mark.long
-def test_a_connection_leaves_the_process_as_it_was(address: str) -> None:
+def test_disconnecting_restores_the_process(address: str) -> None:
     import ray
 
     before = signal.getsignal(signal.SIGTERM)

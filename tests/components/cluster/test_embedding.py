@@ -1,4 +1,4 @@
-"""Vectors made by a cluster are those that one process makes, whatever dies on the way."""
+"""A cluster computes the same vectors as one process, even when nodes die."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 ROUNDING = 1e-5
-"""Of unit vectors in float32: a text's padding depends on its batch, and with it the order of sums."""
+"""Tolerance for unit vectors in float32: padding depends on the batch, and the order of sums on padding."""
 WORDS = ("warm", "wooden", "lamp", "chair", "kettle", "desk", "木椅", "台灯")
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingSettings:
-    """A tiny decoder, so that a text costs a millisecond."""
+    """A tiny decoder; a text takes about a millisecond."""
     model = tiny_models.gpt2(tmp_path_factory.mktemp("model"))
     return EmbeddingSettings(model=str(model), pooling="last", max_length=48, batch_size=16)
 
@@ -63,14 +63,14 @@ def test_a_cluster_gives_the_vectors_of_one_process(
     np.testing.assert_array_equal(second_run.vectors, cluster_result.vectors)
 
 
-def test_texts_that_the_english_encoder_cannot_read_go_to_the_multilingual_one(address: str, tmp_path: Path) -> None:
+def test_chinese_texts_go_to_the_multilingual_encoder(address: str, tmp_path: Path) -> None:
     texts = ["降噪蓝牙耳机", "儿童积木玩具", "手冲咖啡壶"]
     cluster_result = embed_together(texts, EmbeddingSettings(), tmp_path / "cluster", address, progress=False)
     assert cluster_result.encoder.startswith("packaged:multilingual@")
     assert_equal(cluster_result, embed(texts, EmbeddingSettings(), tmp_path / "alone", progress=False))
 
 
-def test_what_stops_an_actor_is_told_as_if_it_worked_alone(address: str, tmp_path: Path) -> None:
+def test_an_error_of_an_actor_is_raised_as_in_one_process(address: str, tmp_path: Path) -> None:
     model = tiny_models.bert(tmp_path / "model")
     (model / "model.safetensors").unlink()
     with pytest.raises(EncoderError, match=r"cannot be loaded by transformers' AutoModel .*check that it is complete"):
@@ -79,7 +79,7 @@ def test_what_stops_an_actor_is_told_as_if_it_worked_alone(address: str, tmp_pat
 
 @pytest.fixture
 def third_node(cluster: "Cluster") -> Iterator["Node"]:
-    """A third node of one CPU."""
+    """A third node with one CPU, to be killed."""
     node = cluster.add_node(num_cpus=1)
     yield node
     if node in cluster.worker_nodes:
@@ -87,10 +87,10 @@ def third_node(cluster: "Cluster") -> Iterator["Node"]:
 
 
 def is_computing(node: "Node") -> bool:
-    """Whether an actor of the node computes a block."""
+    """Whether an actor on the node is computing a block."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     for child in raylet.children():
-        with suppress(psutil.Error):  # it may end in the meantime
+        with suppress(psutil.Error):  # the process may have ended
             if any("MapWorker" in part and "submit" in part for part in child.cmdline()):
                 return True
     return False

@@ -1,4 +1,4 @@
-"""Interests made by a cluster are those that one process makes."""
+"""A cluster builds the same interests as one process."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ PEOPLE = 60
 
 @pytest.fixture(scope="module")
 def events() -> pd.DataFrame:
-    """Histories of 1 to 40 events, some with words of their own."""
+    """Histories of 1 to 40 events, some with text."""
     rng = np.random.default_rng(0)
     rows = [
         toy_interests.event(
@@ -43,7 +43,7 @@ def keywords() -> Keywords:
     return extract_keywords(item_texts(toy_interests.catalogue()), SETTINGS.item_keywords)
 
 
-def test_rows_and_their_order_are_those_of_one_process(events: pd.DataFrame, keywords: Keywords, address: str) -> None:
+def test_rows_and_order_equal_those_of_one_process(events: pd.DataFrame, keywords: Keywords, address: str) -> None:
     moments = anchors(events, toy_interests.CUT, per_user=3)
     strangers = moments.iloc[:2].assign(**{C.USER: ["nobody", "a stranger"]})
     for requested in (moments, pd.concat([strangers, moments]).sample(frac=1, random_state=0), moments.iloc[:0]):
@@ -53,7 +53,7 @@ def test_rows_and_their_order_are_those_of_one_process(events: pd.DataFrame, key
         assert not len(requested) or local[C.DOCUMENT_LONG].ne("").sum() > PEOPLE / 2
 
 
-def test_an_event_of_an_unknown_item_is_told_as_one_process_tells_it(
+def test_an_unknown_item_raises_the_same_error_as_in_one_process(
     events: pd.DataFrame, keywords: Keywords, address: str
 ) -> None:
     invalid_events = events.assign(**{C.ITEM: events[C.ITEM].replace("d1", "nobody knows")})

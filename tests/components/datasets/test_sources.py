@@ -1,4 +1,4 @@
-"""Datasets from files: what is read, and what a bad file is told."""
+"""Datasets from files: supported formats, and error messages for invalid files."""
 
 import json
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ def test_a_folder_is_read(folder: Path) -> None:
     assert dataset.items["title"].tolist() == ["X", "N. A."]
 
 
-def test_a_folder_of_events_alone_is_read(folder: Path) -> None:
+def test_a_folder_with_only_events_is_read(folder: Path) -> None:
     (folder / "items.parquet").unlink()
     (folder / "dataset.json").unlink()
     dataset = read_folder(folder)
@@ -69,7 +69,7 @@ def test_every_format_gives_the_same_events(ending: str, tmp_path: Path) -> None
     assert events["value"].isna().tolist() == [False, True]
 
 
-def test_foreign_columns_are_mapped(tmp_path: Path) -> None:
+def test_columns_are_mapped(tmp_path: Path) -> None:
     pd.DataFrame({"uid": ["u"], "sku": ["x"], "at": ["2024-01-01"], "user_id": ["not this"]}).to_csv(
         tmp_path / "e.csv", index=False
     )
@@ -89,41 +89,41 @@ def test_foreign_columns_are_mapped(tmp_path: Path) -> None:
     assert dataset.items.to_dict("records") == [{"item_id": "x", "title": "X"}]
 
 
-def test_whole_numbers_with_gaps_stay_whole(tmp_path: Path) -> None:
+def test_integers_with_missing_values_stay_integers(tmp_path: Path) -> None:
     ids = pa.array([2**60 + 1, None], pa.int64())
     table = pa.table({"user_id": ids, "item_id": ["x", "y"], "timestamp": [1, 2], "event": ["view", "view"]})
     pq.write_table(table, tmp_path / "e.parquet")
     assert read_files(tmp_path / "e.parquet", None, {}).events["user_id"][0] == 2**60 + 1
 
 
-def refusal(events: Path, items: Path | None = None, mapping: dict[str, str] | None = None) -> str:
+def read_error(events: Path, items: Path | None = None, mapping: dict[str, str] | None = None) -> str:
     with pytest.raises(DatasetError) as raised:
         read_files(events, items, mapping or {})
     assert str(events if items is None else items) in str(raised.value)
     return str(raised.value)
 
 
-def test_a_missing_column_is_named_with_those_found_and_the_mend(tmp_path: Path) -> None:
+def test_a_missing_column_error_lists_columns_and_the_fix(tmp_path: Path) -> None:
     EVENTS.rename(columns={"user_id": "uid"}).to_csv(tmp_path / "e.csv", index=False)
-    told = refusal(tmp_path / "e.csv")
-    assert "no column user_id; found uid, item_id, timestamp, event, value" in told
-    assert "--map user_id=COLUMN" in told
+    message = read_error(tmp_path / "e.csv")
+    assert "no column user_id; found uid, item_id, timestamp, event, value" in message
+    assert "--map user_id=COLUMN" in message
 
 
-def test_a_missing_event_column_tells_of_the_constant(tmp_path: Path) -> None:
+def test_a_missing_event_column_error_suggests_a_constant(tmp_path: Path) -> None:
     EVENTS.drop(columns="event").to_csv(tmp_path / "e.csv", index=False)
-    assert "--map event=rating" in refusal(tmp_path / "e.csv")
-    assert "no column event" in refusal(tmp_path / "e.csv", mapping={"event": "gaze"})
+    assert "--map event=rating" in read_error(tmp_path / "e.csv")
+    assert "no column event" in read_error(tmp_path / "e.csv", mapping={"event": "gaze"})
 
 
 def test_items_without_an_id_are_refused(tmp_path: Path) -> None:
     EVENTS.to_csv(tmp_path / "e.csv", index=False)
     ITEMS.drop(columns="item_id").to_csv(tmp_path / "i.csv", index=False)
-    assert "no column item_id; found title, category" in refusal(tmp_path / "e.csv", tmp_path / "i.csv")
+    assert "no column item_id; found title, category" in read_error(tmp_path / "e.csv", tmp_path / "i.csv")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("e.csv", b"", "is empty"),
         ("e.csv", b"user_id,item_id,timestamp,event\n", "holds no rows"),
@@ -135,13 +135,13 @@ def test_items_without_an_id_are_refused(tmp_path: Path) -> None:
         ("e.xlsx", b"PK", "the ending is none of .csv, .tsv, .parquet, .jsonl"),
     ],
 )
-def test_an_unreadable_file_is_named_with_the_mend(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_error_says_how_to_fix_it(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert told in refusal(tmp_path / name)
+    assert message in read_error(tmp_path / name)
 
 
-def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    assert "does not exist" in refusal(tmp_path / "e.csv")
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    assert "does not exist" in read_error(tmp_path / "e.csv")
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
         ("event", [1, 2], "int"),
     ],
 )
-def test_a_column_of_the_wrong_type_is_named(column: str, values: list[Any], holds: str, tmp_path: Path) -> None:
+def test_a_column_of_the_wrong_type_is_an_error(column: str, values: list[Any], holds: str, tmp_path: Path) -> None:
     EVENTS.assign(**{column: values}).to_parquet(tmp_path / "e.parquet")
-    assert f"column {column} holds {holds}, it needs one of" in refusal(tmp_path / "e.parquet")
+    assert f"column {column} holds {holds}, it needs one of" in read_error(tmp_path / "e.parquet")
 
 
 def test_a_folder_without_events_is_refused(tmp_path: Path) -> None:
@@ -167,13 +167,13 @@ def test_a_folder_without_events_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"text": "title"}', '{"text": ["plot"]}'])
-def test_a_bad_dataset_json_is_named(content: str, folder: Path) -> None:
+def test_an_invalid_dataset_json_is_an_error(content: str, folder: Path) -> None:
     (folder / "dataset.json").write_text(content)
     with pytest.raises(DatasetError, match=r"dataset\.json"):
         read_folder(folder)
 
 
-def test_times_are_shifted_by_one_constant() -> None:
+def test_times_are_shifted_by_a_constant() -> None:
     items = ITEMS.assign(published_at=pd.Series([5, None]))
     shifted, seconds = shift_to(Dataset("shop", EVENTS, items), LAST)
     assert seconds == LAST.timestamp() - 20
@@ -183,7 +183,7 @@ def test_times_are_shifted_by_one_constant() -> None:
     assert EVENTS["timestamp"].tolist() == [10, 20]
 
 
-def test_times_that_cannot_be_read_stay_and_move_nothing() -> None:
+def test_unparsable_times_stay_unchanged() -> None:
     events = EVENTS.assign(timestamp=["1970-01-01T00:00:10", "soon"])
     shifted, seconds = shift_to(Dataset("shop", events, ITEMS), LAST)
     assert shifted.events["timestamp"].tolist() == [LAST.timestamp(), "soon"]
