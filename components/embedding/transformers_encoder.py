@@ -1,4 +1,4 @@
-"""Encoders and decoder LLMs of the transformers library as text encoders."""
+"""Text encoders from transformers models: encoders and decoder LLMs."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
@@ -17,15 +18,21 @@ from components.embedding.encoder import Encoder, EncoderError
 from components.settings import EmbeddingSettings
 
 TOKENIZE_CHUNK = 8192
-"""Texts that are tokenized and sorted at once; bounds the memory of a long list."""
+"""Texts tokenized and sorted by length at a time; bounds memory."""
 logger = logging.getLogger(__name__)
 
 
-def make_batches(lengths: Sequence[int], token_budget: int, batch_size: int) -> list[np.ndarray]:
-    """Int64 arrays of positions in `lengths`, each position once, longest texts first.
+def make_batches(lengths: Sequence[int], token_budget: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """Groups texts of similar length into batches, longest first.
 
-    A batch has at most `batch_size` texts and `token_budget` tokens, padding to its longest text included; a text
-    longer than the budget is a batch of its own. The longest come first, so that memory runs out at once or never.
+    A batch has at most `batch_size` texts and `token_budget` tokens, padding included; a longer text is its own batch.
+    The longest come first, so that running out of memory shows at once.
+
+    Args:
+        lengths: Number of tokens of each text.
+
+    Returns:
+        Positions in `lengths` of each batch; every position occurs once.
     """
     order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
     batches, start = [], 0
@@ -38,14 +45,21 @@ def make_batches(lengths: Sequence[int], token_budget: int, batch_size: int) -> 
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Unit vectors (b, d) in float32 from hidden states (b, t, d) and an attention mask (b, t) of 0 and 1.
+    """Pools hidden states into unit vectors; padding on either side is ignored.
 
-    `mean` averages the tokens, `cls` takes the first and `last` the last one; padding is ignored on either side.
-    A row whose mask is all zero becomes a zero row.
+    Args:
+        hidden: (batch, tokens, dims).
+        mask: Attention mask (batch, tokens) of 0 and 1.
+        pooling: `mean` of the tokens, `cls` (the first token) or `last`.
+
+    Returns:
+        (batch, dims) float32; zero where the mask is all zero.
     """
     hidden, weights = hidden.float(), mask.float()
     if pooling == "mean":
-        vectors = torch.einsum("btd,bt->bd", hidden, weights)  # the length cancels out when normalised
+        vectors = torch.einsum(
+            "btd,bt->bd", hidden, weights
+        )  # normalisation makes the division by the length unnecessary
     else:
         first = mask.argmax(dim=1)
         at = first if pooling == "cls" else first + mask.sum(dim=1) - 1
@@ -56,10 +70,10 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
 
 
 class TransformersEncoder(Encoder):
-    """A model of `AutoModel` with pooling, instruction prefix and unit vectors; its weights are loaded when needed."""
+    """An `AutoModel` with pooling, instruction prefix and unit vectors. Weights are loaded on first use."""
 
     def __init__(self, settings: EmbeddingSettings, device: str | None = None) -> None:
-        """Reads the configuration and the tokenizer. Raises EncoderError when the model cannot be had."""
+        """Loads the configuration and the tokenizer. Raises EncoderError when the model is not available."""
         self._source = locate(settings.model, settings.revision)
         self._settings = settings
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -77,7 +91,7 @@ class TransformersEncoder(Encoder):
         if self._device.type == "cuda":
             self.device += f" ({torch.cuda.get_device_name(self._device)})"
 
-    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         for start in range(0, len(texts), TOKENIZE_CHUNK):
             tokens = self._tokenize(
                 [self.prefix + text for text in texts[start : start + TOKENIZE_CHUNK]], specials=True
@@ -87,7 +101,7 @@ class TransformersEncoder(Encoder):
                 yield rows + start, self._forward([tokens[row] for row in rows])
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """0 for a vocabulary of bytes, which knows every text."""
+        """See `Encoder`; 0 for a byte-level vocabulary, which covers every text."""
         unknown = self._tokenizer.unk_token_id
         if unknown is None or not texts:
             return 0.0
@@ -102,7 +116,7 @@ class TransformersEncoder(Encoder):
         )  # fmt: skip
         return encoded["input_ids"]
 
-    def _forward(self, tokens: list[list[int]]) -> np.ndarray:
+    def _forward(self, tokens: list[list[int]]) -> NDArray[np.float32]:
         try:
             with torch.inference_mode():
                 vectors = self._pooled(tokens).cpu().numpy()
@@ -120,9 +134,9 @@ class TransformersEncoder(Encoder):
         return vectors
 
     def _pooled(self, tokens: list[list[int]]) -> torch.Tensor:
-        """Unit vectors (b, d) of tokenized texts, with their gradients where those are wanted.
+        """Unit vectors (batch, dims) of tokenized texts, with gradients if enabled.
 
-        Pads on the right whatever the tokenizer prefers: positions then count from the first token of a text.
+        Always pads on the right, regardless of the tokenizer, so that positions count from the first token of a text.
         """
         ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in tokens], True, self._padding)
         if not ids.shape[1]:
@@ -142,14 +156,14 @@ class TransformersEncoder(Encoder):
 
     @property
     def _padding(self) -> int:
-        """Decoders often have no padding token: their end of text serves, it is masked anyway."""
+        """Id of the padding token. Decoders often have none; their end-of-text token is used, it is masked anyway."""
         for token in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id):
             if token is not None:
                 return token
         return 0
 
     def _token_limit(self, positions: int | None) -> int:
-        """The settings' max_length, or the model's own limit when that is smaller."""
+        """The settings' `max_length`, or the model's own limit if smaller."""
         limit = min(self._tokenizer.model_max_length, positions or self._settings.max_length)
         if limit < self._settings.max_length:
             logger.warning(

@@ -1,30 +1,32 @@
-"""Vectors in Parquet: a row has the sha256 of its text and its vector. No text is stored."""
+"""Text vectors in Parquet: each row has the SHA-256 of the text and the vector. The text itself is not stored."""
 
 import hashlib
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.core.columns import Columns as C
 from components.core.errors import DuotempoError
 
 
 class VectorsError(DuotempoError):
-    """A file of vectors is missing, damaged or incomplete; the message names it and what to do."""
+    """A vector file is missing, damaged or incomplete; the message names it and how to fix it."""
 
 
 def text_hash(text: str) -> str:
-    """Sha256 of the text, 64 hexadecimal digits."""
+    """SHA-256 of the text as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def write_vectors(path: Path, hashes: Sequence[str], vectors: np.ndarray) -> None:
-    """Writes float32 (n, d) vectors under their texts' hashes; the file appears whole or not at all."""
+def write_vectors(path: Path, hashes: Sequence[str], vectors: NDArray[np.floating[Any]]) -> None:
+    """Writes vectors (texts, dims) with the hashes of their texts, atomically. Raises VectorsError."""
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     table = pa.table({C.CONTENT_HASH: pa.array(hashes, pa.string()), C.VECTOR: column})
@@ -38,10 +40,10 @@ def write_vectors(path: Path, hashes: Sequence[str], vectors: np.ndarray) -> Non
         raise VectorsError(f"{path} cannot be written ({error}): free some space or choose another folder") from error
 
 
-def read_table(path: Path) -> tuple[pa.StringArray, np.ndarray]:
-    """Hashes (n,) and float32 (n, d) vectors of a file.
+def read_table(path: Path) -> tuple[pa.StringArray, NDArray[np.float32]]:
+    """Reads the hashes (texts,) and vectors (texts, dims) of a file.
 
-    Raises VectorsError when it is damaged, FileNotFoundError when there is none.
+    Raises VectorsError when it is damaged, FileNotFoundError when it does not exist.
     """
     try:
         table = pq.read_table(path, columns=[C.CONTENT_HASH, C.VECTOR], page_checksum_verification=True)
@@ -54,10 +56,10 @@ def read_table(path: Path) -> tuple[pa.StringArray, np.ndarray]:
         raise VectorsError(f"{path} holds no readable vectors ({error}): write it again") from error
 
 
-def read_vectors(path: Path, texts: Sequence[str]) -> np.ndarray:
-    """Float32 (n, d) vectors of a file, aligned with `texts`; an empty text has a zero row.
+def read_vectors(path: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Vectors (texts, dims) of a file in the order of `texts`; zero for an empty text.
 
-    Raises VectorsError when the file is missing or damaged, or has no vector for one of the texts.
+    Raises VectorsError when the file is missing or damaged, or lacks the vector of a text.
     """
     try:
         stored, vectors = read_table(path)

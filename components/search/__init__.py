@@ -1,1 +1,1 @@
-"""Hyper-parameter search: what is varied, how a trial is judged, and the best set as a preset."""
+"""Hyper-parameter search: the search space, the evaluation of a trial, and the best values as a preset."""

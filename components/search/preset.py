@@ -1,4 +1,4 @@
-"""The best set of a search, kept as a custom preset: `<home>/presets/NAME.toml`."""
+"""Saves the best values of a search as a custom preset: `<home>/presets/NAME.toml`."""
 
 import re
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from components.search.space import SPACE, SearchError
 from components.settings import PRESETS, Settings, custom_presets
 
 SECTIONS = ("events", "interests", "embedding", "adaptation", "fusion", "ranking", "evaluation", "validation")
-"""What a preset holds: what shapes a model and its judgement, nothing of the machine, no secret."""
+"""Sections of a preset: settings that affect a model and its evaluation, without paths or secrets."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def own_preset(home: Path, name: str) -> Path:
-    """The file of a custom preset.
+    """The path of a custom preset.
 
-    Raises SearchError for a packaged preset's name, which stays what it is, and for what cannot name one.
+    Raises SearchError for an invalid name, and for the name of a packaged preset, which is never overwritten.
     """
     if not _NAME.fullmatch(name):
         raise SearchError(f"a preset cannot be named {name!r}: use small letters, digits and single hyphens")
@@ -30,9 +30,9 @@ def own_preset(home: Path, name: str) -> Path:
 
 
 def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) -> None:
-    """Writes what differs from the defaults, under a comment line for each note; the file appears whole or not at all.
+    """Writes the settings that differ from the defaults, below a comment line per note; atomically.
 
-    Raises SearchError when it cannot be written.
+    Raises SearchError when the file cannot be written.
     """
     head = "".join(f"# {name}: {note}\n" for name, note in notes.items())
     try:
@@ -43,7 +43,7 @@ def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) ->
 
 
 def differences(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The settings of `SECTIONS` that differ from the defaults, by section; sections without one are left out."""
+    """Settings of SECTIONS that differ from the defaults, by section; sections without differences are left out."""
     changed_values = {}
     for section in SECTIONS:
         defaults = Settings.model_fields[section].default.model_dump()
@@ -53,6 +53,6 @@ def differences(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def shadowed(name: str, expected: Settings) -> list[str]:
-    """Searched settings that the preset does not give to this process, as the settings file or a variable wins."""
+    """Searched settings that the settings file or an environment variable overrides in this process."""
     loaded = Settings(preset=name, home=expected.home)
     return [setting for setting in SPACE if attrgetter(setting)(loaded) != attrgetter(setting)(expected)]

@@ -1,6 +1,6 @@
-"""The search space: which settings are varied, and within which limits.
+"""The search space: the settings that are varied, and their ranges.
 
-Event weights and seeds are not in it: they decide which events are held out, so values would not be comparable.
+Event weights and seeds are excluded: they decide which events are held out, so trials would not be comparable.
 """
 
 from collections.abc import Mapping
@@ -22,33 +22,33 @@ SPACE: dict[str, FloatDistribution | IntDistribution | CategoricalDistribution] 
     "fusion.width": CategoricalDistribution((32, 48, 64, 96, 128)),
     "fusion.blocks": IntDistribution(1, 3),
     "fusion.window": CategoricalDistribution((20, 30, 50, 100)),
-    # few values: each new pair of the two has the documents of all users written and embedded anew
+    # few values: each new pair of the two requires the documents of all users to be built and embedded again
     "interests.half_life_days": CategoricalDistribution((15.0, 60.0, 180.0)),
     "interests.short_days": CategoricalDistribution((3.0, 14.0, 30.0)),
 }
-"""Dotted name of a setting: what it may be. The value in force is always allowed, see `space`."""
+"""Distribution by dotted setting name. The current value is always included, see `space`."""
 
 
 class SearchError(DuotempoError):
-    """A search cannot begin or has found nothing; the message says how to fix it."""
+    """A search cannot start or has no result; the message says how to fix it."""
 
 
 class ImpossibleValues(SearchError):
-    """Values of a trial that do not go together; the message says why."""
+    """The values of a trial are invalid in combination; the message says why."""
 
 
 def space(settings: Settings) -> dict[str, BaseDistribution]:
-    """`SPACE`, widened where it lacks a value in force."""
+    """SPACE, widened to include the current values of the settings."""
     return {name: _including(SPACE[name], value) for name, value in in_force(settings).items()}
 
 
 def in_force(settings: Settings) -> dict[str, Any]:
-    """The values that the settings give to what is searched."""
+    """Current values of the searched settings, by dotted name."""
     return {name: attrgetter(name)(settings) for name in SPACE}
 
 
 def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """The settings with `values` by dotted name. Raises ImpossibleValues when they do not go together."""
+    """A copy of the settings with `values` by dotted name. Raises ImpossibleValues for an invalid combination."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         section, setting = name.split(".")
@@ -63,7 +63,7 @@ def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
 def _including(
     distribution: FloatDistribution | IntDistribution | CategoricalDistribution, value: Any
 ) -> BaseDistribution:
-    """The distribution, reaching as far as the value."""
+    """The distribution, widened to include the value."""
     if isinstance(distribution, CategoricalDistribution):
         choices = distribution.choices
         return distribution if value in choices else CategoricalDistribution((*choices, value))

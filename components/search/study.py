@@ -1,8 +1,7 @@
-"""An Optuna study whose trials are trainings of the evaluation twin by other settings.
+"""An Optuna study whose trials train the evaluation twin with different settings.
 
-A trial's value is the best mean gain on the events that training itself holds out (`components.fusion.holdout`): the
-last events of some users from before the twin's cut. The targets of `rolling`, by which the gate judges, are never
-read.
+A trial's value is the best mean gain on the validation split of training (`components.fusion.holdout`): the last events
+of some users before the twin's cut. The targets of `rolling`, which the gate uses, are never read.
 """
 
 import hashlib
@@ -27,19 +26,19 @@ from components.training.run import TrainingRun
 from components.training.train import train
 
 REASON = "reason"
-"""Why a trial failed; one without it was interrupted."""
+"""User attribute with the reason of a failed trial; a failed trial without it was interrupted."""
 
 
 def folder(run: TrainingRun) -> Path:
-    """Where a search keeps its state, beside what a retraining on the same snapshot writes."""
+    """Folder of the search state, inside the folder of retrainings on the same snapshot."""
     return run.folder / "search"
 
 
 def open_study(run: TrainingRun) -> optuna.Study:
-    """The study of these settings on this snapshot, new or as far as it got. Its first trial is the settings in force.
+    """Opens or creates the study of these settings on this snapshot. The first trial uses the current settings.
 
-    A trial that a killed process left behind is queued again. Median stopping (Google Vizier, Golovin et al. 2017)
-    spares a trial for as many epochs as training itself waits for a gain.
+    Trials interrupted by a killed process are queued again. Median stopping (Google Vizier, Golovin et al. 2017) starts
+    after as many epochs as the patience of training.
     """
     folder(run).mkdir(parents=True, exist_ok=True)
     fusion = run.settings.fusion
@@ -59,25 +58,25 @@ def open_study(run: TrainingRun) -> optuna.Study:
 
 
 def ask(study: optuna.Study, run: TrainingRun) -> optuna.Trial:
-    """The next trial. Its sampler is seeded by its number, so that an interrupted search goes on as a whole one would.
+    """Samples the next trial with TPE (Watanabe 2023, arXiv 2304.11127).
 
-    TPE: Watanabe 2023, arXiv 2304.11127.
+    The sampler is seeded by the trial's number, so an interrupted search continues exactly like an uninterrupted one.
     """
     study.sampler = TPESampler(seed=run.settings.fusion.seed + len(ended(study)))
     return study.ask(space(run.settings))
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that were completed, pruned or failed by themselves, in their order."""
+    """Finished trials in order: completed, pruned, or failed with a reason; not interrupted ones."""
     over = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
     return [trial for trial in over if trial.state != TrialState.FAIL or REASON in trial.user_attrs]
 
 
 def trial_run(run: TrainingRun, values: dict[str, Any]) -> TrainingRun:
-    """The run by other settings, in a folder that trials of the same interests share: their documents are the same.
+    """The training run of a trial. Trials with the same interest settings share a folder, as their documents are equal.
 
-    It ends with the epochs whose gain is the trial's value: no finishing, no choice of a mixture. Raises
-    ImpossibleValues when the values do not go together.
+    The run skips the finishing epochs and the choice of blending weights, because only validation gain is needed.
+    Raises ImpossibleValues for an invalid combination of values.
     """
     label = ",".join(f"{name}={value:g}" for name, value in values.items() if name.startswith(INTERESTS))
     settings = changed(run.settings, values)
@@ -90,9 +89,9 @@ def trial_run(run: TrainingRun, values: dict[str, Any]) -> TrainingRun:
 
 
 def measure(study: optuna.Study, trial: optuna.Trial, run: TrainingRun, encoder: str) -> FrozenTrial:
-    """Trains the twin of the trial's run and tells the study: its value, or that it was pruned or why it failed.
+    """Trains the twin of the trial's run and reports its value, pruning or failure to the study.
 
-    The vectors of the run must be there. Raises SearchError when training has no events to hold out.
+    The vectors of the run must exist. Raises SearchError when training has no events for validation.
     """
     try:
         return study.tell(trial, best_gain(trial, run, encoder))
@@ -103,13 +102,13 @@ def measure(study: optuna.Study, trial: optuna.Trial, run: TrainingRun, encoder:
 
 
 def fail(study: optuna.Study, trial: optuna.Trial, error: TrainingError | ImpossibleValues) -> FrozenTrial:
-    """Tells the study that the trial's values cannot be trained with, and why."""
+    """Marks a trial as failed, with the reason."""
     trial.set_user_attr(REASON, str(error))
     return study.tell(trial, state=TrialState.FAIL)
 
 
 def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
-    """Mean gain of the best epoch on the held-out events. Raises TrialPruned, TrainingError, SearchError."""
+    """Mean gain on the validation split at the best epoch. Raises TrialPruned, TrainingError, SearchError."""
     curve: dict[int, float] = {}
 
     def watch(progress: Progress) -> None:
@@ -119,7 +118,9 @@ def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    (run.folder / "twin.checkpoint").unlink(missing_ok=True)  # of another trial, or of this one when it was interrupted
+    (run.folder / "twin.checkpoint").unlink(
+        missing_ok=True
+    )  # left by another trial, or by an interrupted run of this one
     train(run, "twin", encoder, watch)
     if not curve:
         raise SearchError("no user has an event to hold out, so trials cannot be compared: ingest more events")
@@ -127,7 +128,7 @@ def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
 
 
 def best(study: optuna.Study) -> FrozenTrial:
-    """The best trial, of equal ones the first. Raises SearchError when none was completed."""
+    """The best completed trial, the first on ties. Raises SearchError when there is none."""
     if not study.get_trials(states=[TrialState.COMPLETE]):
         reasons = {trial.user_attrs[REASON] for trial in ended(study) if REASON in trial.user_attrs}
         raise SearchError(f"no trial was completed: {'; '.join(sorted(reasons))}")
@@ -135,7 +136,7 @@ def best(study: optuna.Study) -> FrozenTrial:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Changes with the settings in force and with the space: values of different ones are not comparable."""
+    """Digest of the current settings and the search space: values of trials are comparable only if it is equal."""
     settings_in_force = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
     limits = {name: distribution_to_json(distribution) for name, distribution in space(settings).items()}
     return hashlib.sha256(json.dumps([settings_in_force, limits], sort_keys=True).encode()).hexdigest()[:12]

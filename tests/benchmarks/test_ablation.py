@@ -29,7 +29,7 @@ def test_every_ablation_names_valid_settings(settings: Settings, changes: dict[s
 def test_each_ablation_is_compared_with_the_default(
     settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation, "CELLS", FEW)
+    monkeypatch.setattr(ablation, "ABLATIONS", FEW)
     (page.parent / "own_of_an_ablation.py").write_text(
         "from components.fusion.fusions import Fusion\n\n"
         "class Mine(Fusion):\n    def forward(self, long, short, context):\n        return long * 0, short * 0\n"
@@ -53,7 +53,7 @@ def test_each_ablation_is_compared_with_the_default(
 
 
 def test_a_second_run_uses_the_cache(settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "CELLS", FEW)
+    monkeypatch.setattr(ablation, "ABLATIONS", FEW)
 
     def run() -> tuple[dict[str, float], dict[str, int]]:
         figures = ablation.run(settings, seeds=2, page=page)
@@ -66,7 +66,7 @@ def test_a_second_run_uses_the_cache(settings: Settings, page: Path, monkeypatch
 def test_an_ablation_that_changes_the_targets_is_refused(
     settings: Settings, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation, "CELLS", {"early cut": {"evaluation.cut_quantile": 0.5}})
+    monkeypatch.setattr(ablation, "ABLATIONS", {"early cut": {"evaluation.cut_quantile": 0.5}})
     with pytest.raises(BenchError, match="'early cut' has other targets"):
         ablation.run(settings, split="rolling", page=page)
     assert page.read_text() == PAGE

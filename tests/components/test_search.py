@@ -1,4 +1,4 @@
-"""The search on a small planted world: everybody walks round the same circle of items."""
+"""Hyper-parameter search on toy data: all users walk along the same circle of items."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,11 +28,11 @@ CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 60, 40, 10
 ENCODER = "words"
 USELESS_RATE = 1e-6
-"""A learning rate by which nothing is learned in a few epochs."""
+"""A learning rate too low to learn anything in a few epochs."""
 
 
 def circular_walks() -> Dataset:
-    """Each user begins somewhere on the circle and goes on by one item an hour: the next item is certain."""
+    """Each user starts somewhere on the circle and moves by one item per hour, so the next item is certain."""
     rows = [
         (f"u{user}", f"i{(user + step) % ITEMS}", CUT - timedelta(hours=VISITS - step, minutes=user % 50), "like")
         for user in range(USERS)
@@ -46,7 +46,7 @@ def circular_walks() -> Dataset:
 
 @pytest.fixture(scope="module")
 def snapshot(database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whose learning rate in force is useless."""
+    """A snapshot of the circular walks."""
     engine = make_engine(database)
     ingest(engine, circular_walks(), Settings(), source="walks", now=CUT + timedelta(days=1))
     taken = take_snapshot(engine, CUT, tmp_path_factory.mktemp("snapshots"))
@@ -77,12 +77,12 @@ def run(snapshot: Path, tmp_path: Path) -> TrainingRun:
 
 @pytest.fixture
 def good_run(snapshot: Path, tmp_path: Path) -> TrainingRun:
-    """One whose settings in force learn the circle."""
+    """A run whose current settings learn the circle."""
     return TrainingRun.open(snapshot, settings(tmp_path, learning_rate=1e-2))
 
 
 def run_trials(run: TrainingRun, trials: int) -> optuna.Study:
-    """The study after so many trials, opened anew as another process would."""
+    """Opens the study again, as another process would, and runs trials up to the given number."""
     opened = study.open_study(run)
     while len(study.ended(opened)) < trials:
         run_trial(opened, run)
@@ -98,7 +98,7 @@ def run_trial(opened: optuna.Study, run: TrainingRun) -> FrozenTrial:
 
 
 def write_words(run: TrainingRun) -> None:
-    """The interests of a run, and a random vector for each text instead of an encoder's."""
+    """Writes the interests of a run, and a random vector per text instead of an encoder's."""
     texts = pq.read_table(extract_interests(run))[Columns.TEXT].to_pylist()
     vectors = [np.random.default_rng(int(text_hash(document)[:8], 16)).normal(size=8) for document in texts]
     write_vectors(run.vectors_file, [text_hash(document) for document in texts], np.array(vectors))
@@ -108,7 +108,7 @@ def results(opened: optuna.Study) -> list[tuple[dict[str, Any], TrialState, floa
     return [(trial.params, trial.state, trial.value) for trial in study.ended(opened)]
 
 
-def test_the_first_trial_is_the_settings_in_force_and_a_better_set_is_found(run: TrainingRun) -> None:
+def test_the_first_trial_uses_current_settings_and_a_better_one_is_found(run: TrainingRun) -> None:
     opened = run_trials(run, 5)
     first, best = study.ended(opened)[0], study.best(opened)
     assert first.params == in_force(run.settings)
@@ -118,7 +118,7 @@ def test_the_first_trial_is_the_settings_in_force_and_a_better_set_is_found(run:
     assert best.value == max(best.intermediate_values.values())
 
 
-def test_what_is_in_force_stays_when_nothing_is_better(good_run: TrainingRun) -> None:
+def test_current_settings_win_when_nothing_is_better(good_run: TrainingRun) -> None:
     opened = study.open_study(good_run)
     opened.enqueue_trial({**in_force(good_run.settings), "fusion.learning_rate": 3e-4})
     first, worse = run_trial(opened, good_run), run_trial(opened, good_run)
@@ -126,24 +126,24 @@ def test_what_is_in_force_stays_when_nothing_is_better(good_run: TrainingRun) ->
     assert study.best(opened).number == first.number == 0
 
 
-def test_an_interrupted_search_goes_on_as_a_whole_one(run: TrainingRun) -> None:
+def test_an_interrupted_search_continues_like_an_uninterrupted_one(run: TrainingRun) -> None:
     run.settings.fusion.epochs = 3
     whole = results(run_trials(run, 4))
     other = replace(run, folder=run.folder.parent / "other")
     interrupted = run_trials(other, 2)
-    study.ask(interrupted, other)  # its process is killed before it tells a value
+    study.ask(interrupted, other)  # its process is killed before it reports a value
     assert results(run_trials(other, 4)) == whole
-    assert results(run_trials(other, 3)) == whole  # and what is done is not done again
+    assert results(run_trials(other, 3)) == whole  # finished trials are not repeated
 
 
-def test_other_settings_in_force_begin_a_study_of_their_own(run: TrainingRun, good_run: TrainingRun) -> None:
+def test_other_current_settings_have_a_separate_study(run: TrainingRun, good_run: TrainingRun) -> None:
     assert run.folder == good_run.folder
     assert len(study.ended(run_trials(run, 1))) == 1
     assert study.ended(study.open_study(good_run)) == []
 
 
-def test_no_event_from_the_cut_on_moves_a_value(run: TrainingRun, database: str, tmp_path: Path) -> None:
-    """Two worlds that differ in nothing but the items of the events which the gate will judge by."""
+def test_events_after_the_cut_do_not_affect_values(run: TrainingRun, database: str, tmp_path: Path) -> None:
+    """Two data sets that differ only in the items of the events that the gate evaluates on."""
     run.settings.fusion.epochs = 3
     engine = make_engine(database)
     with engine.begin() as connection:
@@ -156,7 +156,7 @@ def test_no_event_from_the_cut_on_moves_a_value(run: TrainingRun, database: str,
     assert results(run_trials(other, 2)) == results(run_trials(run, 2))
 
 
-def test_a_trial_under_the_median_is_pruned(good_run: TrainingRun) -> None:
+def test_a_trial_below_the_median_is_pruned(good_run: TrainingRun) -> None:
     opened = study.open_study(good_run)
     limits = space(good_run.settings)
     for _ in range(5):
@@ -169,7 +169,7 @@ def test_a_trial_under_the_median_is_pruned(good_run: TrainingRun) -> None:
     assert pruned in study.ended(opened)
 
 
-def test_values_that_do_not_go_together_are_a_failed_trial_with_its_reason(run: TrainingRun) -> None:
+def test_invalid_combinations_fail_the_trial_with_a_reason(run: TrainingRun) -> None:
     run.settings.fusion = run.settings.fusion.model_copy(update={"heads": 3, "width": 48})
     opened = study.open_study(run)
     opened.enqueue_trial({**in_force(run.settings), "fusion.width": 32})
@@ -184,7 +184,7 @@ def test_values_that_do_not_go_together_are_a_failed_trial_with_its_reason(run: 
         study.best(opened)
 
 
-def test_trials_of_the_same_interests_share_their_documents(run: TrainingRun) -> None:
+def test_trials_with_the_same_interests_share_documents(run: TrainingRun) -> None:
     usual = in_force(run.settings)
     other = {**usual, "fusion.width": 96}
     assert study.trial_run(run, usual).folder == study.trial_run(run, other).folder
@@ -195,7 +195,7 @@ def test_trials_of_the_same_interests_share_their_documents(run: TrainingRun) ->
     assert recent.settings.fusion == without_finish != run.settings.fusion
 
 
-def test_the_space_reaches_as_far_as_what_is_in_force() -> None:
+def test_the_space_includes_the_current_values() -> None:
     values = {"fusion.learning_rate": 0.5, "fusion.blocks": 7, "fusion.width": 40, "fusion.dropout": 0.2}
     limits = space(changed(Settings(), values))
     for name, value in values.items():
@@ -203,8 +203,8 @@ def test_the_space_reaches_as_far_as_what_is_in_force() -> None:
     assert limits["fusion.dropout"] == SPACE["fusion.dropout"]
 
 
-def test_the_preset_gives_the_settings_that_were_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searched while the preset `shop` was in force: its values stay."""
+def test_the_preset_reproduces_the_best_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search ran with the preset `shop`, whose values are kept."""
     base = Settings(preset="shop", home=tmp_path, database_url="postgresql://me:s3cret@db/x")
     found = changed(base, {"fusion.learning_rate": 0.0031, "fusion.width": 96, "interests.short_days": 3.0})
     file = preset.own_preset(tmp_path, "found")
@@ -223,7 +223,7 @@ def test_the_preset_gives_the_settings_that_were_found(tmp_path: Path, monkeypat
     assert preset.shadowed("found", found) == ["fusion.width"]
 
 
-def test_the_home_of_the_settings_file_is_where_own_presets_are(
+def test_custom_presets_are_found_in_the_home_of_the_settings_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset.write_preset(preset.own_preset(tmp_path / "there", "found"), Settings(preset="demo"), {})
@@ -233,7 +233,7 @@ def test_the_home_of_the_settings_file_is_where_own_presets_are(
     assert Settings(preset="found").fusion == Settings(preset="demo").fusion != Settings().fusion
 
 
-def test_an_unknown_preset_is_told_with_the_packaged_and_the_own_ones(tmp_path: Path) -> None:
+def test_an_unknown_preset_error_lists_packaged_and_custom_presets(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the presets are: content, demo, learning, shop, social; .*: none"):
         Settings(preset="quickest", home=tmp_path)
     preset.write_preset(preset.own_preset(tmp_path, "found"), Settings(), {})
@@ -250,14 +250,14 @@ def test_a_packaged_preset_is_never_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(PRESETS.glob("*.toml")), ids=lambda file: file.stem)
-def test_a_packaged_preset_loads_and_says_what_it_is_for(file: Path) -> None:
+def test_a_packaged_preset_loads_and_starts_with_a_comment(file: Path) -> None:
     loaded = Settings(preset=file.stem)
     assert preset.differences(loaded)
     assert file.read_text().startswith("# ")
 
 
 @pytest.mark.parametrize("name", ["shop", "social", "learning", "content"])
-def test_a_site_has_weights_and_windows_of_its_own(name: str) -> None:
+def test_a_preset_of_a_kind_of_site_has_its_own_weights_and_windows(name: str) -> None:
     loaded = Settings(preset=name)
     assert loaded.events.weights != EventSettings().weights
     assert {"half_life_days", "short_days"} <= preset.differences(loaded)["interests"].keys()

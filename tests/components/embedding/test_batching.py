@@ -15,11 +15,11 @@ def test_every_text_is_in_one_batch_within_the_budget(lengths: list[int], budget
         assert len(batch) == 1 or longest * len(batch) <= budget
 
 
-def test_texts_of_like_length_share_a_batch_longest_first() -> None:
+def test_similar_lengths_share_a_batch_longest_first() -> None:
     batches = make_batches([3, 90, 4, 100, 5], token_budget=200, batch_size=10)
     assert [list(batch) for batch in batches] == [[3, 1], [4, 2, 0]]
 
 
-def test_no_text_no_batch() -> None:
+def test_no_texts_give_no_batches() -> None:
     assert make_batches([], 100, 10) == []
     assert all(isinstance(batch, np.ndarray) for batch in make_batches([1], 100, 10))

@@ -21,7 +21,7 @@ CHINESE = ["降噪蓝牙耳机", "儿童积木玩具", "手冲咖啡壶", "加�
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingSettings:
-    """A tiny decoder, so that a text costs a millisecond; four texts a batch."""
+    """A tiny decoder, about a millisecond per text; four texts per batch."""
     model = tiny_models.gpt2(tmp_path_factory.mktemp("model"))
     return EmbeddingSettings(model=str(model), pooling="last", max_length=48, batch_size=4)
 
@@ -42,7 +42,7 @@ def test_a_second_run_embeds_only_what_changed(settings: EmbeddingSettings, tmp_
     np.testing.assert_array_equal(first.vectors[:9], changed.vectors[:9])
 
 
-def test_vectors_are_in_the_order_of_the_texts_and_a_duplicate_is_embedded_once(
+def test_vectors_keep_the_order_of_texts_and_duplicates_are_embedded_once(
     settings: EmbeddingSettings, tmp_path: Path
 ) -> None:
     texts = ["a lamp", "", "a kettle that boils water", "a lamp", "  ", "a chair"]
@@ -60,7 +60,7 @@ def test_nothing_to_embed(settings: EmbeddingSettings, tmp_path: Path) -> None:
     assert embed([""], settings, tmp_path, progress=False).vectors.shape == (1, 32)
 
 
-def test_another_setting_that_changes_vectors_has_its_own_cache(settings: EmbeddingSettings, tmp_path: Path) -> None:
+def test_settings_that_change_vectors_have_separate_caches(settings: EmbeddingSettings, tmp_path: Path) -> None:
     embed(["a lamp"], settings, tmp_path / "cache", progress=False)
     for change in ({"pooling": "mean"}, {"prefix": "query: "}, {"max_length": 8}, {"dtype": "bfloat16"}):
         other = settings.model_copy(update=change)
@@ -69,7 +69,7 @@ def test_another_setting_that_changes_vectors_has_its_own_cache(settings: Embedd
     assert embed(["a lamp"], same, tmp_path / "cache", progress=False).computed == 0
 
 
-def test_a_damaged_part_is_told_and_its_texts_are_embedded_again(
+def test_a_damaged_part_is_logged_and_its_texts_are_embedded_again(
     settings: EmbeddingSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = [f"lamp number {n}" for n in range(8)]
@@ -91,7 +91,7 @@ def test_many_parts_are_merged_and_keep_every_vector(settings: EmbeddingSettings
     np.testing.assert_array_equal(first.vectors, again.vectors)
 
 
-def test_one_cache_for_several_runs_at_once(settings: EmbeddingSettings, tmp_path: Path) -> None:
+def test_several_runs_share_a_cache_concurrently(settings: EmbeddingSettings, tmp_path: Path) -> None:
     cache = Cache(tmp_path, make_encoder(settings))
     hashes = [text_hash(str(n)) for n in range(400)]
     vectors = np.random.default_rng(0).normal(size=(400, 32)).astype(np.float32)
@@ -148,7 +148,7 @@ def test_chinese_texts_go_to_the_multilingual_encoder_and_the_warning_names_both
     assert warning in caplog.text
 
 
-def test_a_model_of_ones_own_is_kept_but_warned_about(tmp_path: Path) -> None:
+def test_a_configured_model_is_kept_with_a_warning(tmp_path: Path) -> None:
     settings = EmbeddingSettings(model=str(tiny_models.bert(tmp_path / "model")))
     result = embed(CHINESE, settings, tmp_path / "cache", progress=False)
     assert result.encoder.startswith(f"{settings.model}@")
@@ -156,7 +156,7 @@ def test_a_model_of_ones_own_is_kept_but_warned_about(tmp_path: Path) -> None:
     assert len(result.warnings) == 1
 
 
-def test_progress_shows_texts_a_second(
+def test_progress_shows_texts_per_second(
     settings: EmbeddingSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     embed(["a lamp", "a chair"], settings, tmp_path, progress=True)

@@ -22,13 +22,13 @@ def minilm() -> Encoder:
     return make_encoder(EmbeddingSettings())
 
 
-def test_minilm_knows_what_is_alike(minilm: Encoder) -> None:
+def test_minilm_ranks_similar_texts_higher(minilm: Encoder) -> None:
     sofa, couch, tax = minilm.encode(["a comfortable sofa", "a cozy couch", "tax law for beginners"])
     assert sofa @ couch > 0.6 > 0.2 > sofa @ tax
     assert minilm.dimension == len(sofa) == 384
 
 
-def test_a_text_alone_has_the_vector_that_it_has_in_a_batch(minilm: Encoder) -> None:
+def test_a_vector_does_not_depend_on_the_batch(minilm: Encoder) -> None:
     together = minilm.encode(TEXTS)
     alone = np.concatenate([minilm.encode([text]) for text in TEXTS])
     small = make_encoder(EmbeddingSettings(token_budget=16, batch_size=2)).encode(TEXTS)
@@ -42,7 +42,7 @@ def test_minilm_reads_english_but_not_chinese(minilm: Encoder) -> None:
     assert minilm.unknown_share(["降噪蓝牙耳机推荐"]) > 0.5
 
 
-def test_multilingual_reads_chinese_and_meets_english() -> None:
+def test_multilingual_aligns_chinese_and_english() -> None:
     encoder = make_encoder(EmbeddingSettings(model="packaged:multilingual"))
     headphones, toy, english = encoder.encode(["降噪蓝牙耳机", "儿童积木玩具", "noise cancelling headphones"])
     assert headphones @ english > 0.5 > 0.3 > headphones @ toy
@@ -51,7 +51,7 @@ def test_multilingual_reads_chinese_and_meets_english() -> None:
 
 
 @pytest.mark.parametrize("model", ["packaged:minilm", "packaged:multilingual"])
-def test_a_text_is_cut_at_max_length_and_led_by_the_prefix(model: str) -> None:
+def test_texts_are_truncated_and_prefixed(model: str) -> None:
     plain = make_encoder(EmbeddingSettings(model=model, max_length=9))
     led = make_encoder(EmbeddingSettings(model=model, max_length=9, prefix="query: "))
     long_text = "a lamp for a desk in a room of a house with a garden"
@@ -62,7 +62,7 @@ def test_a_text_is_cut_at_max_length_and_led_by_the_prefix(model: str) -> None:
 
 @pytest.mark.parametrize("make", [tiny_models.gpt2, tiny_models.llama])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_decoder_gives_the_same_vectors_whatever_its_padding(
+def test_decoder_vectors_do_not_depend_on_the_padding_side(
     make: Callable[..., Path], pooling: Literal["mean", "cls", "last"], tmp_path: Path
 ) -> None:
     def encoder(side: str) -> Encoder:
@@ -76,7 +76,7 @@ def test_a_decoder_gives_the_same_vectors_whatever_its_padding(
     assert right.unknown_share(["一把木椅", "ꙮ"]) == 0
 
 
-def test_a_text_without_tokens_is_a_zero_row(tmp_path: Path) -> None:
+def test_a_text_without_tokens_has_a_zero_vector(tmp_path: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=str(tiny_models.gpt2(tmp_path)), pooling="last", max_length=48))
     assert not encoder.encode([""]).any()
     assert encoder.encode(["a lamp", ""]).any(axis=1).tolist() == [True, False]
@@ -100,14 +100,14 @@ def test_half_precision_is_close(dtype: Literal["bfloat16", "float16"], tmp_path
     assert (np.sum(half * full, axis=1) > 0.99).all()
 
 
-def test_a_model_reads_no_more_than_it_has_positions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_max_length_is_limited_by_the_models_positions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     encoder = make_encoder(EmbeddingSettings(model=str(tiny_models.bert(tmp_path)), max_length=4096))
     assert encoder.max_length == tiny_models.POSITIONS
     assert "reads at most 64 tokens" in caplog.text
     assert encoder.encode(["lamp " * 500]).any()
 
 
-def test_a_changed_folder_is_another_revision(tmp_path: Path) -> None:
+def test_a_changed_folder_has_another_revision(tmp_path: Path) -> None:
     settings = EmbeddingSettings(model=str(tiny_models.bert(tmp_path)))
     before = make_encoder(settings)
     assert make_encoder(settings).identity == before.identity
@@ -116,27 +116,27 @@ def test_a_changed_folder_is_another_revision(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "remedy"),
+    ("model", "fix"),
     [
         ("packaged:klingon", "packaged:multilingual"),
         ("duotempo-nobody/no-such-model", "packaged:minilm"),
         ("not/a/hub/id", "packaged:minilm"),
     ],
 )
-def test_an_unknown_model_is_an_error_with_its_remedy(model: str, remedy: str) -> None:
+def test_an_unknown_model_error_says_how_to_fix_it(model: str, fix: str) -> None:
     with pytest.raises(EncoderError, match=model) as error:
         make_encoder(EmbeddingSettings(model=model))
-    assert remedy in str(error.value)
+    assert fix in str(error.value)
 
 
-def test_a_damaged_model_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_damaged_model_is_an_error(tmp_path: Path) -> None:
     folder = tiny_models.bert(tmp_path)
     (folder / "config.json").write_text("{}")
     with pytest.raises(EncoderError, match="cannot be loaded"):
         make_encoder(EmbeddingSettings(model=str(folder)))
 
 
-def test_weights_cut_short_are_an_error_that_names_the_model(tmp_path: Path) -> None:
+def test_truncated_weights_are_an_error(tmp_path: Path) -> None:
     folder = tiny_models.bert(tmp_path)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -144,7 +144,7 @@ def test_weights_cut_short_are_an_error_that_names_the_model(tmp_path: Path) -> 
         make_encoder(EmbeddingSettings(model=str(folder))).encode(["a lamp"])
 
 
-def test_without_the_hub_a_cached_model_serves_and_another_is_refused(tmp_path: Path) -> None:
+def test_offline_a_cached_model_is_used_and_another_is_refused(tmp_path: Path) -> None:
     cached = tmp_path / "models--shop--tiny"
     tiny_models.bert(tmp_path / "made")
     (cached / "refs").mkdir(parents=True)

@@ -9,7 +9,7 @@ TEXTS = ["a lamp", "一把木椅", "a chair"]
 VECTORS = np.eye(3, 4, dtype=np.float32)
 
 
-def test_vectors_come_back_aligned_with_the_texts(tmp_path: Path) -> None:
+def test_vectors_are_read_in_the_order_of_the_texts(tmp_path: Path) -> None:
     file = tmp_path / "new" / "vectors.parquet"
     write_vectors(file, [text_hash(text) for text in TEXTS], VECTORS)
     read = read_vectors(file, ["a chair", "", "a lamp", "a chair", " "])
@@ -18,18 +18,18 @@ def test_vectors_come_back_aligned_with_the_texts(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["vectors.parquet"]
 
 
-def test_no_texts_at_all(tmp_path: Path) -> None:
+def test_a_file_without_texts(tmp_path: Path) -> None:
     write_vectors(tmp_path / "vectors.parquet", [], np.zeros((0, 4), np.float32))
     assert read_vectors(tmp_path / "vectors.parquet", ["", ""]).shape == (2, 4)
 
 
-def test_a_missing_text_is_named(tmp_path: Path) -> None:
+def test_a_missing_text_is_an_error(tmp_path: Path) -> None:
     write_vectors(tmp_path / "vectors.parquet", [text_hash(text) for text in TEXTS], VECTORS)
     with pytest.raises(VectorsError, match="1 of 2 texts, such as 'a sofa'"):
         read_vectors(tmp_path / "vectors.parquet", ["a lamp", "a sofa"])
 
 
-def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "vectors.parquet"
     with pytest.raises(VectorsError, match="does not exist"):
         read_vectors(file, TEXTS)
@@ -42,7 +42,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
             read_vectors(file, TEXTS)
 
 
-def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "vectors.parquet"
     file.mkdir()
     with pytest.raises(VectorsError, match="cannot be written"):
