@@ -26,8 +26,8 @@ def register_encoder(
     The version's tags hold the gate's verdict. The version is created last, after everything is uploaded.
 
     Raises:
-        RegistryError: MLflow refused a request.
-        RegistryUnavailable: MLflow cannot be reached.
+        RegistryError: MLflow cannot register the encoder.
+        RegistryUnavailable: MLflow does not answer; a retry may help.
     """
     tags = {
         "gate": "passed" if comparison.passed else "failed",

@@ -172,7 +172,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads and verifies the manifest of a bundle. Raises BundleError when it is missing or damaged."""
     file = folder / MANIFEST
     if not file.is_file():
-        raise BundleError(f"{folder} is no bundle: {MANIFEST} is missing. {REMEDY}")
+        raise BundleError(f"{folder} is not a bundle: {MANIFEST} is missing. {REMEDY}")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         intact = manifest.get(CHECKSUM) in (None, checksum(manifest))  # bundles from before 2026-12 have no checksum

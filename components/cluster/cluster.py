@@ -127,14 +127,14 @@ def _check_address(address: str) -> None:
         subprocess.run(status, capture_output=True, timeout=STATUS_SECONDS, check=True)
     except subprocess.TimeoutExpired as error:
         raise RayClusterError(
-            f"what answers at {address} is no Ray cluster, or a stuck one: it reported no status within "
+            f"what answers at {address} is not a Ray cluster, or it hangs: it reported no status within "
             f"{STATUS_SECONDS:.0f} s: {how_to_fix}"
         ) from error
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise RayClusterError(
-            f"the Ray cluster at {address} turns this machine away ({last}): install its version of Ray here, and set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for a token"
+            f"the Ray cluster at {address} rejects this machine ({last}): install its version of Ray here, and set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN if it requires a token"
         ) from error
 
 

@@ -131,8 +131,8 @@ class _EncoderActor:
         encoder = make_encoder(self._settings)
         if encoder.identity != self._identity:
             raise EncoderError(
-                f"a node of the Ray cluster has another {self._settings.model} ({encoder.identity}) than the machine "
-                f"that asks ({self._identity}): install the same release on all nodes, and put a model's folder where "
-                "all of them see it"
+                f"a node of the Ray cluster has another {self._settings.model} ({encoder.identity}) than the "
+                f"submitting machine ({self._identity}): install the same release on all nodes, and put a model's "
+                "folder where all of them see it"
             )
         return encoder

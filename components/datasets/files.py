@@ -32,7 +32,7 @@ def read_rows(file: Path) -> pd.DataFrame:
     """
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise DatasetError(f"{file}: the ending is none of {', '.join(_READERS)}; convert the file to one of them")
+        raise DatasetError(f"{file}: the extension is none of {', '.join(_READERS)}; convert the file to one of them")
     if not file.is_file():
         raise DatasetError(f"{file} does not exist; check the path")
     if file.stat().st_size == 0:
@@ -40,7 +40,7 @@ def read_rows(file: Path) -> pd.DataFrame:
     try:
         frame = reader(file)
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{file} is no UTF-8 ({error}); save it as UTF-8") from error
+        raise DatasetError(f"{file} is not UTF-8 ({error}); save it as UTF-8") from error
     except _UNREADABLE as error:
         why = one_line(str(error)) or type(error).__name__
         raise DatasetError(f"{file} cannot be read as {file.suffix[1:]} ({why}); write it again") from error
@@ -59,7 +59,7 @@ def join_names(names: Iterable[object]) -> str:
 def _check_names(names: Sequence[str]) -> None:
     """Raises ValueError for too many or duplicate column names."""
     if len(names) > MAX_COLUMNS:
-        raise ValueError(f"it has {len(names):,} columns, more than {MAX_COLUMNS:,}: keep those that are needed")
+        raise ValueError(f"it has {len(names):,} columns, more than {MAX_COLUMNS:,}: keep only those that are needed")
     if duplicates := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"two columns are named {join_names(duplicates)}: rename one")
 
@@ -81,7 +81,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     _check_names(stored.schema_arrow.names)
     leaves = [stored.schema.column(number) for number in range(len(stored.schema))]
     if len(leaves) > MAX_COLUMNS:
-        raise ValueError(f"its columns have {len(leaves):,} parts, more than {MAX_COLUMNS:,}: keep what is needed")
+        raise ValueError(f"its columns have {len(leaves):,} parts, more than {MAX_COLUMNS:,}: keep only what is needed")
     _check_memory(_declared_size(stored.metadata))
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     table = pq.ParquetFile(file, read_dictionary=texts).read()
@@ -145,7 +145,7 @@ def _parsed(line: str, number: int) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from error
     if not isinstance(record, dict):
-        raise ValueError(f"line {number} is no JSON object")
+        raise ValueError(f"line {number} is not a JSON object")
     return record
 
 

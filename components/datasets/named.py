@@ -166,7 +166,7 @@ def get(name: str, settings: Settings) -> Path:
         else:
             return _write(settings.cache / "datasets" / name, interactions, items, dataset, origin.place)
     raise DatasetError(
-        f"{name} was found nowhere; put its folder into DUOTEMPO_DATA_DIR, or connect to the net. Tried:\n- "
+        f"{name} is not available: put its folder into DUOTEMPO_DATA_DIR, or connect to the internet. Tried:\n- "
         + "\n- ".join(tried)
     )
 

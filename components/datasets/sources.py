@@ -129,7 +129,7 @@ def _text_columns(file: Path) -> tuple[str, ...]:
     try:
         text = json.loads(file.read_text(encoding="utf-8")).get("text", ITEM_TEXT)
     except (ValueError, AttributeError) as error:
-        raise DatasetError(f'{file} is no JSON object ({error}); it looks like {{"text": ["title"]}}') from error
+        raise DatasetError(f'{file} is not a JSON object ({error}); it looks like {{"text": ["title"]}}') from error
     if not isinstance(text, list | tuple) or not set(text) <= set(ITEM_TEXT):
         raise DatasetError(f"{file}: `text` is {text!r}; it is a list of some of {', '.join(ITEM_TEXT)}")
     return tuple(text)

@@ -67,7 +67,7 @@ def _on_hub(model: str, revision: str) -> Source:
         commit = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_SECONDS).sha
     except HFValidationError as error:
         raise EncoderError(
-            f"{model!r} is neither a folder here nor a well-formed hub id (owner/name): correct "
+            f"{model!r} is neither a local folder nor a well-formed hub id (owner/name): correct "
             f"DUOTEMPO_EMBEDDING__MODEL, or use {ENGLISH}"
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:

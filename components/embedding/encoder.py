@@ -97,8 +97,8 @@ def make_encoder(settings: EmbeddingSettings, device: str | None = None) -> Enco
         return MultilingualEncoder(settings)
     if settings.model.startswith("packaged:") and settings.model != ENGLISH:
         raise EncoderError(
-            f"{settings.model!r} is no packaged encoder: set DUOTEMPO_EMBEDDING__MODEL to {ENGLISH}, {MULTILINGUAL}, "
-            "a hub id or a local folder"
+            f"{settings.model!r} is not a packaged encoder: set DUOTEMPO_EMBEDDING__MODEL to {ENGLISH}, "
+            f"{MULTILINGUAL}, a hub id or a local folder"
         )
     from components.embedding.transformers_encoder import TransformersEncoder
 

@@ -128,7 +128,7 @@ class TransformersEncoder(Encoder):
             ) from error
         if not np.isfinite(vectors).all():
             raise EncoderError(
-                f"{self.name} gave non-finite numbers in {self.dtype}: set DUOTEMPO_EMBEDDING__DTYPE to float32 or "
+                f"{self.name} produced non-finite numbers in {self.dtype}: set DUOTEMPO_EMBEDDING__DTYPE to float32 or "
                 "bfloat16"
             )
         return vectors

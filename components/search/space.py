@@ -54,10 +54,10 @@ def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
         section, setting = name.split(".")
         sections.setdefault(section, getattr(settings, section).model_dump())[setting] = value
     try:
-        made = {section: type(getattr(settings, section))(**fields) for section, fields in sections.items()}
+        changes = {section: type(getattr(settings, section))(**fields) for section, fields in sections.items()}
     except ValidationError as error:
         raise ImpossibleValues("; ".join(problem["msg"] for problem in error.errors())) from error
-    return settings.model_copy(update=made)
+    return settings.model_copy(update=changes)
 
 
 def _including(

@@ -83,9 +83,9 @@ def trial_run(run: TrainingRun, values: dict[str, Any]) -> TrainingRun:
     fusion = settings.fusion.model_copy(update={"finish_epochs": 0})
     ranking = settings.ranking.model_copy(update={"mixture": False})
     settings = settings.model_copy(update={"fusion": fusion, "ranking": ranking})
-    made = replace(run, folder=folder(run) / label, settings=settings)
-    made.folder.mkdir(parents=True, exist_ok=True)
-    return made
+    modified = replace(run, folder=folder(run) / label, settings=settings)
+    modified.folder.mkdir(parents=True, exist_ok=True)
+    return modified
 
 
 def measure(study: optuna.Study, trial: optuna.Trial, run: TrainingRun, encoder: str) -> FrozenTrial:

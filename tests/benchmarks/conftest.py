@@ -30,6 +30,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(shelf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Two epochs of a narrow model, independent of the environment."""
     monkeypatch.setenv("DUOTEMPO_PRESET", "demo")
-    made = Settings(data_dir=shelf, cache=cache)
-    made.fusion.epochs, made.fusion.width, made.evaluation.bootstrap = 2, 16, 20
-    return made
+    settings = Settings(data_dir=shelf, cache=cache)
+    settings.fusion.epochs, settings.fusion.width, settings.evaluation.bootstrap = 2, 16, 20
+    return settings

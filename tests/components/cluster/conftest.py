@@ -16,14 +16,14 @@ def cluster() -> "Iterator[Cluster]":
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_health_check_failure_threshold", "2")  # detects a killed node sooner
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
             for _ in range(2):
-                made.add_node(num_cpus=1)
-            made.wait_for_nodes()
-            yield made
+                ray_cluster.add_node(num_cpus=1)
+            ray_cluster.wait_for_nodes()
+            yield ray_cluster
         finally:
-            made.shutdown()
+            ray_cluster.shutdown()
 
 
 @pytest.fixture(scope="package")

@@ -46,7 +46,7 @@ def test_a_server_that_is_no_cluster_fails_fast(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(module, "STATUS_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(RayClusterError, match=rf"{address} is no Ray cluster.*ray start --head"):
+        with pytest.raises(RayClusterError, match=rf"{address} is not a Ray cluster.*ray start --head"):
             embed(address, tmp_path)
 
 

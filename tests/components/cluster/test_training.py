@@ -119,8 +119,8 @@ def test_two_nodes_train_the_same_model_as_two_processes(
     multiprocessing.spawn(train_worker, (local, tmp_path / "meeting"), nprocs=WORKERS)
     np.testing.assert_allclose(scores(on_cluster), scores(local.bundle("model")), rtol=1e-4, atol=1e-5)
     for name in ("vectors", "text_matrix"):
-        found, expected = (getattr(Bundle.read(folder), name) for folder in (on_cluster, local.bundle("model")))
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        actual, expected = (getattr(Bundle.read(folder), name) for folder in (on_cluster, local.bundle("model")))
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.long

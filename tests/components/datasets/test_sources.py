@@ -130,9 +130,9 @@ def test_items_without_an_id_are_refused(tmp_path: Path) -> None:
         ("e.csv", b"user_id,item_id,timestamp,event\n\xff\xfe,x,1,view\n", "save it as UTF-8"),
         ("e.csv", b'user_id,item_id\nu,x,"open\n', "cannot be read as csv"),
         ("e.parquet", b"PAR1 but no more", "cannot be read as parquet"),
-        ("e.jsonl", b'{"user_id": "u"}\n[1, 2]\n', "line 2 is no JSON object"),
+        ("e.jsonl", b'{"user_id": "u"}\n[1, 2]\n', "line 2 is not a JSON object"),
         ("e.jsonl", b'{"user_id": \n', "cannot be read as jsonl"),
-        ("e.xlsx", b"PK", "the ending is none of .csv, .tsv, .parquet, .jsonl"),
+        ("e.xlsx", b"PK", "the extension is none of .csv, .tsv, .parquet, .jsonl"),
     ],
 )
 def test_an_unreadable_file_error_says_how_to_fix_it(name: str, content: bytes, message: str, tmp_path: Path) -> None:

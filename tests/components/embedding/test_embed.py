@@ -97,19 +97,19 @@ def test_several_runs_share_a_cache_concurrently(settings: EmbeddingSettings, tm
     vectors = np.random.default_rng(0).normal(size=(400, 32)).astype(np.float32)
 
     def run(start: int) -> None:
-        own = Cache(tmp_path, make_encoder(settings))
+        worker_cache = Cache(tmp_path, make_encoder(settings))
         for row in range(start, start + 200, 4):
-            own.append(hashes[row : row + 4], vectors[row : row + 4])
-            own.compact()
-            read, found = own.read(hashes[start : row + 4])
-            assert found.all()
-            np.testing.assert_array_equal(read, vectors[start : row + 4])
+            worker_cache.append(hashes[row : row + 4], vectors[row : row + 4])
+            worker_cache.compact()
+            vectors_read, is_cached = worker_cache.read(hashes[start : row + 4])
+            assert is_cached.all()
+            np.testing.assert_array_equal(vectors_read, vectors[start : row + 4])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(run, (0, 100, 200, 0)))
-    read, found = cache.read(hashes)
-    assert found.all()
-    np.testing.assert_array_equal(read, vectors)
+    vectors_read, is_cached = cache.read(hashes)
+    assert is_cached.all()
+    np.testing.assert_array_equal(vectors_read, vectors)
 
 
 def test_a_killed_run_keeps_its_finished_batches(settings: EmbeddingSettings, tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_killed_run_keeps_its_finished_batches(settings: EmbeddingSettings, tm
     run.kill()
     assert run.wait() == -signal.SIGKILL, "it ended before it could be killed"
 
-    _, found = Cache(cache, make_encoder(settings)).read([text_hash(text) for text in texts])
-    kept = [text for text, there in zip(texts, found, strict=True) if there]
-    lost = [text for text, there in zip(texts, found, strict=True) if not there]
+    _, is_cached = Cache(cache, make_encoder(settings)).read([text_hash(text) for text in texts])
+    kept = [text for text, there in zip(texts, is_cached, strict=True) if there]
+    lost = [text for text, there in zip(texts, is_cached, strict=True) if not there]
     assert lost
     assert len(kept) == 4 * len(parts(cache)) >= 12
     resumed = embed([*kept, lost[0]], settings, cache, progress=False)
