@@ -94,21 +94,23 @@ def make_pairs(
     Raises:
         AdaptationError: No item has a text, or no user consumed two items with different texts.
     """
-    texts_by_item = item_texts(items)
-    if not any(texts_by_item):
+    texts_of_items = item_texts(items)
+    if not any(texts_of_items):
         raise AdaptationError(f"none of the {len(items)} items has a text: ingest items with titles or descriptions")
     past_interests = interests[interests[Columns.AS_OF] <= cut]
     documents = [text for name in (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT) for text in past_interests[name]]
-    texts = [text for text in dict.fromkeys([*texts_by_item, *documents]) if text]
+    texts = [text for text in dict.fromkeys([*texts_of_items, *documents]) if text]
     rows = {text: row for row, text in enumerate(texts)}
-    text_row = {item: rows[text] for item, text in zip(items[Columns.ITEM], texts_by_item, strict=True) if text}
+    row_of_item = {item: rows[text] for item, text in zip(items[Columns.ITEM], texts_of_items, strict=True) if text}
 
-    past = events[(events[Columns.OCCURRED_AT] < cut) & events[Columns.ITEM].isin(text_row)]
+    past = events[(events[Columns.OCCURRED_AT] < cut) & events[Columns.ITEM].isin(row_of_item)]
     past = past[signals(past, event_settings) > 0]
     users, user_ids = pd.factorize(past[Columns.USER], sort=True)
     times = epoch_seconds(past[Columns.OCCURRED_AT])
     order = np.lexsort((times, users))
-    positives = _PositiveEvents(users[order], times[order], past[Columns.ITEM].map(text_row).to_numpy(np.int64)[order])
+    positives = _PositiveEvents(
+        users[order], times[order], past[Columns.ITEM].map(row_of_item).to_numpy(np.int64)[order]
+    )
     item_pairs = _next_positives(
         positives, np.arange(len(past)) + 1, positives.users, positives.times, positives.texts, settings
     )
