@@ -90,8 +90,8 @@ def pooled(seeds: Sequence[CachedResult], metric: str, settings: EvaluationSetti
 
     The targets of a user are resampled together, across all seeds.
     """
-    values = np.concatenate([getattr(cell, metric) for cell in seeds])
-    users = np.concatenate([cell.users for cell in seeds])
+    values = np.concatenate([getattr(result, metric) for result in seeds])
+    users = np.concatenate([result.users for result in seeds])
     return interval(values, users, settings.bootstrap, seed=0)
 
 
@@ -99,8 +99,8 @@ def pooled_difference(
     seeds: Sequence[CachedResult], others: Sequence[CachedResult], metric: str, settings: EvaluationSettings
 ) -> Interval:
     """Paired difference of the mean `ndcg` or `hr`, `seeds` minus `others`, on the same targets."""
-    a, b = (np.concatenate([getattr(cell, metric) for cell in side]) for side in (seeds, others))
-    users = np.concatenate([cell.users for cell in seeds])
+    a, b = (np.concatenate([getattr(result, metric) for result in side]) for side in (seeds, others))
+    users = np.concatenate([result.users for result in seeds])
     return difference_interval(a, b, users, settings.bootstrap, seed=0)
 
 
