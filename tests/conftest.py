@@ -14,29 +14,30 @@ from xdist.workermanage import WorkerController
 from tests.support.platforms import SharedPlatform
 from tests.support.postgres import Server, fresh_database
 
-TOGETHER = ("tests/e2e", "tests/flows/promotion")
+SINGLE_WORKER_FOLDERS = ("tests/e2e", "tests/flows/promotion")
 """Folders whose modules share what they made on the platform."""
-FIRST = (*TOGETHER, "tests/flows", "tests/infra")
+FOLDERS_RUN_FIRST = (*SINGLE_WORKER_FOLDERS, "tests/flows", "tests/infra")
 """The longest work."""
-PLATFORMS, MAX_WORKERS = 2, 4
+PLATFORM_WORKERS, MAX_WORKERS = 2, 4
 """Workers that begin with it, and workers in all."""
 
 
-def unit(nodeid: str) -> str:
+def scope_of(nodeid: str) -> str:
     """What stays on one worker of pytest-xdist: each folder of TOGETHER, and each other module."""
     module = nodeid.split("::")[0]
-    return next((folder for folder in TOGETHER if module.startswith(folder)), module)
+    return next((folder for folder in SINGLE_WORKER_FOLDERS if module.startswith(folder)), module)
 
 
-class ByUnit(LoadScopeScheduling):
-    """Two workers begin with the longest work, which starts platforms; the others begin at the other end, so that no
-    more platforms are started and the cores have work while those two wait."""
+class FolderScheduling(LoadScopeScheduling):
+    """Two workers begin with the longest work, which starts platforms. The others begin at the other end: they start
+    no more platforms, and keep the cores busy while those two wait.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return unit(nodeid)
+        return scope_of(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        if list(self.assigned_work).index(node) >= PLATFORMS:
+        if list(self.assigned_work).index(node) >= PLATFORM_WORKERS:
             self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
         super()._assign_work_unit(node)
 
@@ -47,14 +48,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Its own `loadgroup` loses the groups: it writes them where pytest 9 does not read them."""
-    return ByUnit(config, log)
+    return FolderScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        return next((at for at, folder in enumerate(FIRST) if item.nodeid.startswith(folder)), len(FIRST))
+    def priority(item: pytest.Item) -> int:
+        return next(
+            (index for index, folder in enumerate(FOLDERS_RUN_FIRST) if item.nodeid.startswith(folder)),
+            len(FOLDERS_RUN_FIRST),
+        )
 
-    items.sort(key=place)
+    items.sort(key=priority)
 
 
 @pytest.fixture(scope="session")

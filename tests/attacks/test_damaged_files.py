@@ -12,13 +12,13 @@ from serving.recommend.bundles import CHAMPION_FILE, built_champion, bundle_fold
 from tests.support.toy_data import tiny_bundle
 
 
-def flipped(file: Path, place: int) -> None:
+def flip_bit(file: Path, offset: int) -> None:
     content = bytearray(file.read_bytes())
-    content[place] ^= 1
+    content[offset] ^= 1
     file.write_bytes(content)
 
 
-def made_a_folder(file: Path) -> None:
+def replace_with_folder(file: Path) -> None:
     file.unlink()
     file.mkdir()
 
@@ -27,11 +27,11 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "empty": lambda file: file.write_bytes(b""),
     "half": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
     "a byte short": lambda file: file.write_bytes(file.read_bytes()[:-1]),
-    "a bit in the middle": lambda file: flipped(file, file.stat().st_size // 2),
-    "a bit at the end": lambda file: flipped(file, -3),
+    "a bit in the middle": lambda file: flip_bit(file, file.stat().st_size // 2),
+    "a bit at the end": lambda file: flip_bit(file, -3),
     "garbage": lambda file: file.write_bytes(b"\xff\x00\x80[[[{" * 99),
     "another one": lambda file: shutil.copy(next(other for other in file.parent.iterdir() if other != file), file),
-    "a folder": made_a_folder,
+    "a folder": replace_with_folder,
     "gone": Path.unlink,
 }
 
@@ -42,7 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_bundle_is_what_was_written_or_none(damage: str, bundle: Path, tmp_path: Path) -> None:
+def test_a_damaged_bundle_is_refused_with_its_file_and_the_remedy(damage: str, bundle: Path, tmp_path: Path) -> None:
     for name in sorted(file.name for file in bundle.iterdir()):
         folder = Path(shutil.copytree(bundle, tmp_path / name / "bundle"))
         DAMAGE[damage](folder / name)
@@ -51,7 +51,7 @@ def test_a_bundle_is_what_was_written_or_none(damage: str, bundle: Path, tmp_pat
         assert "duotempo promote" in str(raised.value)
 
 
-def test_a_bundle_of_before_the_checksums_is_read(bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_without_checksums_is_read(bundle: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["files"], manifest["checksum"]
@@ -59,7 +59,7 @@ def test_a_bundle_of_before_the_checksums_is_read(bundle: Path, tmp_path: Path) 
     assert Bundle.read(folder).items.num_rows
 
 
-def test_a_damaged_manifest_costs_no_other_version(bundle: Path, tmp_path: Path) -> None:
+def test_a_damaged_manifest_affects_no_other_version(bundle: Path, tmp_path: Path) -> None:
     for version in ("7", "8"):
         shutil.copytree(bundle, tmp_path / version)
     (tmp_path / "8" / "manifest.json").write_bytes(b"\xff{")

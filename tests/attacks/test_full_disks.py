@@ -15,7 +15,7 @@ from infra.local.platform import Platform
 from infra.processes.lives import living
 from infra.watch.problems import examine
 
-BEGINS = """
+BEGIN_SCRIPT = """
 import sys
 from pathlib import Path
 from infra.home.home import Home
@@ -24,20 +24,20 @@ begin(Home(Path(sys.argv[1])), "postgres", "settings")
 """
 
 
-def full() -> None:
+def forbid_writes() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def test_a_program_begins_though_its_process_cannot_be_noted(tmp_path: Path) -> None:
+def test_a_program_starts_although_its_state_file_cannot_be_written(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.make()
-    for earlier in ("", "1"):
-        begun = subprocess.run(
-            [sys.executable, "-c", BEGINS, tmp_path], preexec_fn=full, capture_output=True, text=True
+    for previous in ("", "1"):
+        result = subprocess.run(
+            [sys.executable, "-c", BEGIN_SCRIPT, tmp_path], preexec_fn=forbid_writes, capture_output=True, text=True
         )
-        assert begun.returncode == 0, begun.stderr
-        assert "begins without a note" in begun.stderr
-        assert home.life("postgres").read_text() == earlier
+        assert result.returncode == 0, result.stderr
+        assert "begins without a note" in result.stderr
+        assert home.life("postgres").read_text() == previous
         assert living(home, "postgres") is None
         home.life("postgres").write_text("1")
 
@@ -51,17 +51,17 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_a_disk_without_room_is_told(disk: Path) -> None:
+def test_a_full_disk_is_reported(disk: Path) -> None:
     platform = Platform(Settings(home=disk / "home"))
 
-    def told() -> str:
+    def home_full_problems() -> str:
         return " ".join(problem.what for problem in examine(platform).problems if problem.name == "home_full")
 
     platform.home.make()
-    assert told() == ""
+    assert home_full_problems() == ""
     (disk / "fill").write_bytes(bytes(2**20 - 2**15))
-    assert "has room for 0 MiB" in told()
+    assert "has room for 0 MiB" in home_full_problems()
     (disk / "fill").unlink()
     for number in range(90):
         (disk / str(number)).touch()
-    assert "more files" in told()
+    assert "more files" in home_full_problems()

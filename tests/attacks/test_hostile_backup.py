@@ -28,15 +28,15 @@ def folder(tmp_path: Path) -> Path:
     (folder / "home" / "mlflow" / "artifacts" / "model").write_text("a model")
     (folder / "home" / "secrets" / "webhook").write_text("s" * 48)
     (folder / "duotempo.dump").write_bytes(b"PGDMP, and then nothing")
-    sign(folder)
+    write_manifest(folder)
     return folder
 
 
-def sign(folder: Path, **changes: object) -> None:
+def write_manifest(folder: Path, **changes: object) -> None:
     """Writes a manifest that fits the files, as whoever made the folder would."""
-    usual = {"made": "2026-01-01", "duotempo": "0.1", "databases": ["duotempo"], "files": digests(folder)}
+    defaults = {"made": "2026-01-01", "duotempo": "0.1", "databases": ["duotempo"], "files": digests(folder)}
     served = {"bento_tag": TAG, "model_version": "1"}
-    manifest = Manifest.model_validate({**usual, "served": served}).model_dump()
+    manifest = Manifest.model_validate({**defaults, "served": served}).model_dump()
     (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
 
 
@@ -46,11 +46,11 @@ def home_with_a_platform(tmp_path: Path) -> Platform:
     return Platform(Settings(home=tmp_path / "home"))
 
 
-def added(name: str) -> Callable[[Path], None]:
+def add_file(name: str) -> Callable[[Path], None]:
     def add(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("harm")
-        sign(folder)
+        write_manifest(folder)
 
     return add
 
@@ -59,31 +59,31 @@ def manifest(content: bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / MANIFEST).write_bytes(content)
 
 
-def said(**changes: object) -> Callable[[Path], None]:
-    return lambda folder: sign(folder, **changes)
+def with_changes(**changes: object) -> Callable[[Path], None]:
+    return lambda folder: write_manifest(folder, **changes)
 
 
-def listening(folder: Path) -> None:
+def add_socket(folder: Path) -> None:
     with chdir(folder / "home"), socket.socket(socket.AF_UNIX) as own:
         own.bind("socket")
 
 
-def home_elsewhere(folder: Path) -> None:
+def replace_home_with_link(folder: Path) -> None:
     shutil.rmtree(folder / "home")
     (folder / "home").symlink_to("/etc")
 
 
-def manifest_elsewhere(folder: Path) -> None:
+def replace_manifest_with_link(folder: Path) -> None:
     (folder / MANIFEST).rename(folder.parent / "manifest")
     (folder / MANIFEST).symlink_to("../manifest")
 
 
-def without_home(folder: Path) -> None:
+def remove_home(folder: Path) -> None:
     shutil.rmtree(folder / "home")
-    sign(folder)
+    write_manifest(folder)
 
 
-def sparse(folder: Path) -> None:
+def add_sparse_file(folder: Path) -> None:
     with (folder / "home" / "mlflow" / "bomb").open("wb") as file:
         file.truncate(2**42)
 
@@ -91,58 +91,58 @@ def sparse(folder: Path) -> None:
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to a file": (lambda folder: (folder / "home" / "mlflow" / "x").symlink_to("/etc/passwd"), "a link, device"),
     "a link to a folder": (lambda folder: (folder / "home" / "mlflow" / "x").symlink_to("/etc"), "a link, device"),
-    "a link as home": (home_elsewhere, "a link, device"),
+    "a link as home": (replace_home_with_link, "a link, device"),
     "a link that leads nowhere": (lambda folder: (folder / "x").symlink_to("nowhere"), "a link, device"),
     "a pipe": (lambda folder: os.mkfifo(folder / "home" / "mlflow" / "pipe"), "a link, device"),
-    "a socket": (listening, "a link, device"),
-    "a manifest that is a link": (manifest_elsewhere, "is no backup"),
-    "a program's settings": (added("home/supervisor/supervisord.conf"), "no backup holds: home/supervisor"),
-    "a platform's state": (added("home/platform.json"), "no backup holds: home/platform"),
-    "the database's password": (added("home/secrets/postgres"), "no backup holds: home/secrets/postgres"),
-    "a folder of secrets": (added("home/secrets/deep/er"), "no backup holds: home/secrets/deep"),
-    "a database's files": (added("home/postgres/PG_VERSION"), "no backup holds: home/postgres"),
-    "another dump": (added("template1.dump"), "no backup holds: template1"),
-    "a name that paints": (added("home/mlflow\x1b[2J\nall is well/x"), r"mlflow\\x1b\[2J\\nall"),
-    "a bomb": (sparse, r"4,096\.0 GiB"),
+    "a socket": (add_socket, "a link, device"),
+    "a manifest that is a link": (replace_manifest_with_link, "is no backup"),
+    "a program's settings": (add_file("home/supervisor/supervisord.conf"), "no backup holds: home/supervisor"),
+    "a platform's state": (add_file("home/platform.json"), "no backup holds: home/platform"),
+    "the database's password": (add_file("home/secrets/postgres"), "no backup holds: home/secrets/postgres"),
+    "a folder of secrets": (add_file("home/secrets/deep/er"), "no backup holds: home/secrets/deep"),
+    "a database's files": (add_file("home/postgres/PG_VERSION"), "no backup holds: home/postgres"),
+    "another dump": (add_file("template1.dump"), "no backup holds: template1"),
+    "a name that paints": (add_file("home/mlflow\x1b[2J\nall is well/x"), r"mlflow\\x1b\[2J\\nall"),
+    "a bomb": (add_sparse_file, r"4,096\.0 GiB"),
     "no manifest": (lambda folder: (folder / MANIFEST).unlink(), "is no backup"),
     "no JSON": (manifest(b"\xff{"), "is no backup"),
     "deep JSON": (manifest(b'{"format":' + b"[" * 200_000), "is no backup"),
     "a list": (manifest(b"[1, 2]"), "is no backup"),
     "a manifest without files": (manifest(b'{"format": 1}'), "is no backup"),
-    "files that are a list": (said(files=["home"]), "files"),
-    "another format": (said(format=2), "has format 2, not 1"),
-    "a tag that is a path": (said(served={"bento_tag": "duotempo:../../x", "model_version": "1"}), "bento_tag"),
+    "files that are a list": (with_changes(files=["home"]), "files"),
+    "another format": (with_changes(format=2), "has format 2, not 1"),
+    "a tag that is a path": (with_changes(served={"bento_tag": "duotempo:../../x", "model_version": "1"}), "bento_tag"),
     "a tag of two lines": (
-        said(served={"bento_tag": f"{TAG}\n[program:x]\ncommand=id", "model_version": "1"}),
+        with_changes(served={"bento_tag": f"{TAG}\n[program:x]\ncommand=id", "model_version": "1"}),
         "bento_tag",
     ),
-    "a version of two lines": (said(served={"bento_tag": TAG, "model_version": "1\n2"}), "model_version"),
-    "a moment that paints": (said(made="\x1b[2J"), "made"),
-    "an unknown database": (said(databases=["duotempo", "postgres"]), "databases"),
-    "a database without its dump": (said(databases=["duotempo", "mlflow"]), r"mlflow\.dump"),
-    "paths that lead out": (said(files={"../../etc/passwd": "0" * 64}), "damaged"),
+    "a version of two lines": (with_changes(served={"bento_tag": TAG, "model_version": "1\n2"}), "model_version"),
+    "a moment that paints": (with_changes(made="\x1b[2J"), "made"),
+    "an unknown database": (with_changes(databases=["duotempo", "postgres"]), "databases"),
+    "a database without its dump": (with_changes(databases=["duotempo", "mlflow"]), r"mlflow\.dump"),
+    "paths that lead out": (with_changes(files={"../../etc/passwd": "0" * 64}), "damaged"),
     "a wrong checksum": (lambda folder: (folder / "home" / "secrets" / "webhook").write_text("other"), "webhook"),
     "a missing file": (lambda folder: (folder / "home" / "secrets" / "webhook").unlink(), "webhook"),
-    "no home": (without_home, "damaged"),
+    "no home": (remove_home, "damaged"),
     "a dump that is none": (lambda folder: None, r"duotempo\.dump is no dump of a database"),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_backup_is_refused_and_nothing_is_touched(kind: str, folder: Path, tmp_path: Path) -> None:
-    attack, told = HOSTILE[kind]
+    attack, message = HOSTILE[kind]
     attack(folder)
     platform = home_with_a_platform(tmp_path)
-    with pytest.raises(PlatformError, match=told) as raised:
+    with pytest.raises(PlatformError, match=message) as raised:
         restore(platform, folder, force=True, progress=lambda stage: None)
     assert [path.name for path in platform.home.path.iterdir()] == ["platform.json"]
     assert str(raised.value).isprintable()
 
 
-def test_a_backup_of_somebody_else_has_another_checksum(folder: Path, tmp_path: Path) -> None:
+def test_a_forged_backup_fails_the_checksum(folder: Path, tmp_path: Path) -> None:
     own = Backup.open(folder).checksum
     (folder / "home" / "secrets" / "webhook").write_text("another one")
-    sign(folder)
+    write_manifest(folder)
     platform = home_with_a_platform(tmp_path)
     with pytest.raises(PlatformError, match="is another backup than the one of that checksum"):
         restore(platform, folder, force=True, checksum=own, progress=lambda stage: None)

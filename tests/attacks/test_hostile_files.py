@@ -17,21 +17,26 @@ from components.ingestion.ingest import records
 from components.settings import EventSettings
 from components.store.rows import EventRow
 
-FAR = 2**50
+OUT_OF_RANGE = 2**50
 
 
 def parquet(**columns: Any) -> Callable[[Path], Path]:
     """What writes three sound events with some columns replaced or added."""
 
     def write(folder: Path) -> Path:
-        usual = {"user_id": ["u", "v", "w"], "item_id": ["x", "y", "z"], "timestamp": [1, 2, 3], "event": ["view"] * 3}
-        pq.write_table(pa.table({**usual, **columns}), folder / "e.parquet")
+        defaults = {
+            "user_id": ["u", "v", "w"],
+            "item_id": ["x", "y", "z"],
+            "timestamp": [1, 2, 3],
+            "event": ["view"] * 3,
+        }
+        pq.write_table(pa.table({**defaults, **columns}), folder / "e.parquet")
         return folder / "e.parquet"
 
     return write
 
 
-def twice(folder: Path) -> Path:
+def duplicate_column(folder: Path) -> Path:
     names = ["user_id", "user_id", "item_id", "timestamp", "event"]
     columns = [pa.array([value]) for value in ("u", "v", "x", 1, "view")]
     pq.write_table(pa.Table.from_arrays(columns, names=names), folder / "e.parquet")
@@ -48,7 +53,7 @@ def bomb(folder: Path) -> Path:
     return folder / "e.parquet"
 
 
-def written(name: str, content: str) -> Callable[[Path], Path]:
+def text_file(name: str, content: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         (folder / name).write_text(content, encoding="utf-8", newline="")
         return folder / name
@@ -56,9 +61,9 @@ def written(name: str, content: str) -> Callable[[Path], Path]:
     return write
 
 
-def lines(**fields: Any) -> Callable[[Path], Path]:
+def json_line(**fields: Any) -> Callable[[Path], Path]:
     row = {"user_id": "u", "item_id": "x", "timestamp": 1, "event": "view", **fields}
-    return written("e.jsonl", json.dumps(row))
+    return text_file("e.jsonl", json.dumps(row))
 
 
 REFUSED = {
@@ -66,30 +71,30 @@ REFUSED = {
     "struct as a time": (parquet(timestamp=[{"a": 1}] * 3), "column timestamp holds dict"),
     "bytes as a value": (parquet(value=[b"\xff", b"1", b"2"]), "column value holds bytes"),
     "decimal as an id": (parquet(user_id=pa.array([1, 2, 3], pa.decimal128(9, 2))), "column user_id holds Decimal"),
-    "one name twice": (twice, "two columns are named user_id: rename one"),
-    "one name twice, as text": (written("e.csv", "user_id,user_id\nu,v\n"), "two columns are named user_id"),
+    "one name twice": (duplicate_column, "two columns are named user_id: rename one"),
+    "one name twice, as text": (text_file("e.csv", "user_id,user_id\nu,v\n"), "two columns are named user_id"),
     "thousands of columns": (parquet(**{f"c{n}": [1, 2, 3] for n in range(1100)}), "1,104 columns, more than 1,000"),
-    "thousands of keys": (lines(**{f"c{n}": 1 for n in range(1100)}), "1,104 columns, more than 1,000"),
+    "thousands of keys": (json_line(**{f"c{n}": 1 for n in range(1100)}), "1,104 columns, more than 1,000"),
     "thousands of parts": (parquet(deep=[{f"c{n}": 1 for n in range(1100)}] * 3), "1,104 parts, more than 1,000"),
     "a bomb": (bomb, "GiB of memory"),
-    "deep JSON": (written("e.jsonl", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"), "line 1 is nested too deeply"),
-    "endless number": (written("e.jsonl", '{"a":' + "9" * 5000 + "}"), "line 1: Exceeds the limit"),
-    "lone surrogates": (written("e.jsonl", '{"a\\ud800": 1}'), "surrogates not allowed"),
+    "deep JSON": (text_file("e.jsonl", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"), "line 1 is nested too deeply"),
+    "endless number": (text_file("e.jsonl", '{"a":' + "9" * 5000 + "}"), "line 1: Exceeds the limit"),
+    "lone surrogates": (text_file("e.jsonl", '{"a\\ud800": 1}'), "surrogates not allowed"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_file_that_cannot_be_meant_is_refused_by_name(kind: str, tmp_path: Path) -> None:
-    write, told = REFUSED[kind]
+def test_an_invalid_file_is_refused_and_named(kind: str, tmp_path: Path) -> None:
+    write, message = REFUSED[kind]
     file = write(tmp_path)
-    with pytest.raises(DatasetError, match=told) as raised:
+    with pytest.raises(DatasetError, match=message) as raised:
         read_files(file, None, {})
     assert str(raised.value).startswith(str(file))
     assert len(str(raised.value)) < 1000
     assert str(raised.value).isprintable()
 
 
-def test_names_of_columns_are_told_in_one_short_line(tmp_path: Path) -> None:
+def test_column_names_in_an_error_are_escaped_and_shortened(tmp_path: Path) -> None:
     names = ["\x1b[31mred\n2026-01-01 all is well", "nul\x00", "y" * 5000, *(f"c{n}" for n in range(900))]
     pq.write_table(pa.table({name: [1] for name in names}), tmp_path / "e.parquet")
     with pytest.raises(DatasetError, match=r"found \\x1b\[31mred\\n2026.*nul\\x00, yyy.* and 883 more") as raised:
@@ -99,22 +104,22 @@ def test_names_of_columns_are_told_in_one_short_line(tmp_path: Path) -> None:
 
 
 TIMES = {
-    "zone that nobody knows": pa.array([1, FAR, -FAR], pa.timestamp("ms", "Mars/Phobos")),
-    "zone, far away": pa.array([1, FAR, -FAR], pa.timestamp("ms", "Europe/Berlin")),
+    "zone that nobody knows": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("ms", "Mars/Phobos")),
+    "zone, far away": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("ms", "Europe/Berlin")),
     "days, far away": pa.array([0, 2**30, -(2**30)], pa.date32()),
     "milliseconds of days, far away": pa.array([0, 2**55, -(2**55)], pa.date64()),
-    "seconds, far away": pa.array([1, FAR, -FAR], pa.timestamp("s")),
+    "seconds, far away": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("s")),
     "whole numbers, far away": pa.array([1, 2**64 - 1, 2**63], pa.uint64()),
 }
 
 
 @pytest.mark.parametrize("kind", TIMES)
-def test_a_time_out_of_range_costs_its_own_row_alone(kind: str, tmp_path: Path) -> None:
+def test_a_time_out_of_range_rejects_only_its_row(kind: str, tmp_path: Path) -> None:
     dataset = read_files(parquet(timestamp=TIMES[kind])(tmp_path), None, {})
     cleaned = clean(dataset)
     assert [row.user_id for row in cleaned.rows] == ["u"]
     assert len(cleaned.rejected) == 2
-    assert json.dumps([one.row for one in cleaned.rejected])
+    assert json.dumps([rejected.row for rejected in cleaned.rejected])
 
 
 ODD = {
@@ -128,7 +133,7 @@ ODD = {
 }
 
 
-def test_odd_columns_beside_the_known_ones_are_kept_with_a_rejected_row(tmp_path: Path) -> None:
+def test_unknown_columns_are_kept_with_a_rejected_row(tmp_path: Path) -> None:
     dataset = read_files(parquet(**ODD, user_id=["", "v", "w"])(tmp_path), None, {})
     cleaned = clean(dataset)
     assert [row.user_id for row in cleaned.rows] == ["v", "w"]
@@ -142,32 +147,32 @@ def test_odd_columns_beside_the_known_ones_are_kept_with_a_rejected_row(tmp_path
     ("field", "value"),
     [("user_id", {"a": 1}), ("item_id", True), ("event_id", ["a"]), ("session_id", {"a": 1}), ("text", ["a"])],
 )
-def test_nothing_nested_becomes_an_id_or_a_text_of_an_event(field: str, value: object, tmp_path: Path) -> None:
+def test_nested_values_are_rejected_as_ids_and_texts_of_events(field: str, value: object, tmp_path: Path) -> None:
     row = {"user_id": "u", "item_id": "x", "timestamp": 1, "event": "comment", "text": "fine"}
     dataset = read_files(
-        written("e.jsonl", f"{json.dumps(row)}\n{json.dumps({**row, field: value})}\n")(tmp_path), None, {}
+        text_file("e.jsonl", f"{json.dumps(row)}\n{json.dumps({**row, field: value})}\n")(tmp_path), None, {}
     )
     cleaned = clean(dataset)
     assert [row.user_id for row in cleaned.rows] == ["u"]
-    assert [one.reason.split(":")[0] for one in cleaned.rejected] == [f"bad_{field}"]
+    assert [rejected.reason.split(":")[0] for rejected in cleaned.rejected] == [f"bad_{field}"]
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("title", {"a": 1}), ("category", [["a"]]), ("category", {"a": 1}), ("image_uri", ["a"]), ("description", True)],
 )
-def test_nothing_nested_becomes_a_text_of_an_item(field: str, value: object, tmp_path: Path) -> None:
-    sound = {"item_id": "x", "title": "X", "description": "", "category": ["a", 5, None], "image_uri": "i"}
-    (tmp_path / "i.jsonl").write_text(f"{json.dumps(sound)}\n{json.dumps({**sound, 'item_id': 'y', field: value})}\n")
+def test_nested_values_are_rejected_as_texts_of_items(field: str, value: object, tmp_path: Path) -> None:
+    valid = {"item_id": "x", "title": "X", "description": "", "category": ["a", 5, None], "image_uri": "i"}
+    (tmp_path / "i.jsonl").write_text(f"{json.dumps(valid)}\n{json.dumps({**valid, 'item_id': 'y', field: value})}\n")
     dataset = read_files(parquet()(tmp_path), tmp_path / "i.jsonl", {})
     cleaned = clean_items(records(dataset.items), source="attack")
     assert [(row.item_id, row.category) for row in cleaned.rows] == [("x", ["a", "5"])]
-    assert [one.reason.split(":")[0] for one in cleaned.rejected] == [f"bad_{field}"]
+    assert [rejected.reason.split(":")[0] for rejected in cleaned.rejected] == [f"bad_{field}"]
 
 
-def test_a_line_of_json_ends_at_its_line_feed_alone(tmp_path: Path) -> None:
+def test_a_json_line_ends_only_at_a_line_feed(tmp_path: Path) -> None:
     row = '{"user_id": "u", "item_id": "x", "timestamp": 1, "event": "comment", "text": "one\u2028two\x85three"}'
-    dataset = read_files(written("e.jsonl", f"{row}\r\n{row}\n")(tmp_path), None, {})
+    dataset = read_files(text_file("e.jsonl", f"{row}\r\n{row}\n")(tmp_path), None, {})
     assert dataset.events["text"].tolist() == ["one\u2028two\x85three"] * 2
 
 

@@ -41,60 +41,60 @@ TEXTS = [
     "word " * 400,
 ]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-READER = MarkdownIt("commonmark", {"html": True}).enable("table")
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 
 def html(page: str) -> str:
-    return READER.render(page)
+    return MARKDOWN.render(page)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_markdown_shows_a_text_as_itself(text: str) -> None:
+def test_markdown_escapes_texts(text: str) -> None:
     for page in (f"- {escaped(text)}", table([text, "b"], [["1", text], [text, "2"]])):
-        drawn = html(page)
-        assert set(re.findall(r"<(\w+)", drawn)) <= {"ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
+        rendered = html(page)
+        assert set(re.findall(r"<(\w+)", rendered)) <= {"ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
         assert not CONTROL.search(page)
-    assert drawn.count("<td") == 4
+    assert rendered.count("<td") == 4
     assert not re.search(r"\w://|www\.", escaped(text))  # GitHub and Prefect make links of bare addresses, too
     assert (
         html(escaped("NDCG@10 [0.1, 0.2], 5 % & a_b: 1 < 2")) == "<p>NDCG@10 [0.1, 0.2], 5 % &amp; a_b: 1 &lt; 2</p>\n"
     )
 
 
-def test_a_report_and_its_plots_take_any_category(tmp_path: Path) -> None:
+def test_a_report_and_its_plots_accept_any_category(tmp_path: Path) -> None:
     shares = {"items": 0.1, "events": 0.2, "models": {"duotempo": 0.3}}
     groups = {f"category {text}": shares for text in TEXTS}
     figures = {"ndcg@3": 0.5, "ndcg@3_interval": (0.4, 0.6), "hr@3": 0.5, "hr@3_interval": (0.4, 0.6)}
     slices = {name: {"targets": 1, "models": {"duotempo": figures}} for name in groups}
     facts = dict.fromkeys(TEXTS, TEXTS[0])
     by_user = {"all": {name: {"duotempo": 0.5} for name in groups}}
-    drawn = html(report(TEXTS[3], facts, {}, slices, groups, by_user, None, [], 3))
-    assert not re.search(r"<(a|img|script|em|strong|code|pre|h3)\b", drawn)
-    assert drawn.count("<td>category ") == 3 * len(TEXTS)
+    rendered = html(report(TEXTS[3], facts, {}, slices, groups, by_user, None, [], 3))
+    assert not re.search(r"<(a|img|script|em|strong|code|pre|h3)\b", rendered)
+    assert rendered.count("<td>category ") == 3 * len(TEXTS)
     exposure_bars(groups).savefig(tmp_path / "exposure.png")
     drifts = [Drift(text, 0.5, text) for text in TEXTS]
     assert html(drift_table(drifts).markdown()).count("<td") == 3 * len(TEXTS)
 
 
-def test_a_validation_page_takes_any_value(tmp_path: Path) -> None:
+def test_a_validation_page_accepts_any_value(tmp_path: Path) -> None:
     checks = [Check("expect_x", text, text, "critical", False, 1, 2, None, "", [text], [], "") for text in TEXTS[:-4]]
     page = write_report([SuiteResult("events", 2, 0.1, checks)], tmp_path, datetime(2026, 1, 1, tzinfo=UTC), TEXTS[3])
-    drawn = page.read_text(encoding="utf-8", errors="replace")
-    assert not re.search(r"<(a|img|script|b|javascript)\b", drawn)
+    rendered = page.read_text(encoding="utf-8", errors="replace")
+    assert not re.search(r"<(a|img|script|b|javascript)\b", rendered)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_terminal_shows_a_text_as_itself(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_terminal_output_escapes_texts(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     item = {"rank": 1, "item_id": text, "title": text, "score": 1.0, "why": {"text": text}}
     interest = {"long": [text], "short": [text], "long_weight": 0.5, "short_weight": 0.5}
     answer = {"items": [item], "interest": interest, "user_state": "known", "model_version": text, "degraded": True}
     show_answer(answer, explain=True)
     with pytest.raises(Exit):
         fail(text)
-    told = capsys.readouterr()
-    for printed in (told.out, told.err):
+    captured = capsys.readouterr()
+    for printed in (captured.out, captured.err):
         assert not CONTROL.search(printed)
-    assert f"error: {visible(text)}\n" == told.err
+    assert f"error: {visible(text)}\n" == captured.err
     coloured = io.StringIO()
     Terminal(file=coloured, force_terminal=True, markup=False, emoji=False, color_system="standard").print(
         led_by("error:", "red", text), soft_wrap=True
@@ -104,7 +104,7 @@ def test_a_terminal_shows_a_text_as_itself(text: str, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("form", ["plain", "json"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_log_keeps_a_text_inside_its_record(text: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_text_cannot_leave_its_log_record(text: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = root.handlers, {name: logging.getLogger(name).level for name in OURS}
     try:
@@ -118,9 +118,9 @@ def test_a_log_keeps_a_text_inside_its_record(text: str, form: str, capfd: pytes
         root.handlers, levels = before
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-    told = capfd.readouterr().err
-    assert not CONTROL.search(told)
-    assert "Logging error" not in told
-    first, *rest = told.splitlines()
+    captured = capfd.readouterr().err
+    assert not CONTROL.search(captured)
+    assert "Logging error" not in captured
+    first, *rest = captured.splitlines()
     assert "serving.attack" in first
     assert all(line.startswith("  ") for line in rest)

@@ -30,31 +30,33 @@ SPELLINGS = [" kim ", "\ufeffkim", "kim\u200b", "jose\u0301", "\u00a0jose\u0301\
 @pytest.mark.parametrize(
     "value", [True, False, 1.5, Decimal("1.5"), math.inf, b"kim", ["kim"], {"id": 1}, datetime(2026, 1, 1)]
 )
-def test_what_is_neither_text_nor_a_whole_number_is_no_id(value: object) -> None:
+def test_only_texts_and_whole_numbers_are_ids(value: object) -> None:
     event = {"user_id": "kim", "item_id": "a1", "event": "view", "timestamp": 1.7e9}
     for column in ("user_id", "item_id", "event_id"):
-        told = [{**event, column: value}]
-        (rejected,) = clean_events(told, source="test", settings=EventSettings(), known_items={"a1"}, now=NOW).rejected
+        raw_events = [{**event, column: value}]
+        (rejected,) = clean_events(
+            raw_events, source="test", settings=EventSettings(), known_items={"a1"}, now=NOW
+        ).rejected
         assert rejected.reason.startswith(f"bad_{column}: "), rejected.reason
     assert clean_items([{"item_id": value}], source="test").rejected[0].reason.startswith("bad_item_id: ")
 
 
 @pytest.mark.parametrize("value", [7, 7.0, Decimal("7.00"), "7", " 7\u200b"])
-def test_a_whole_number_is_its_decimal_text(value: object) -> None:
+def test_a_whole_number_becomes_its_decimal_text(value: object) -> None:
     event = {"user_id": value, "item_id": value, "event": "view", "timestamp": 1.7e9, "request_id": value}
     (row,) = clean_events([event], source="test", settings=EventSettings(), known_items={"7"}, now=NOW).rows
     assert (row.user_id, row.item_id, row.request_id) == ("7", "7", "7")
 
 
 @pytest.mark.parametrize("filler", ["\u3164", "\u2800", "\ufe0f", "\u034f", "\u115f"])
-def test_letters_without_ink_tell_nobody_apart(filler: str) -> None:
+def test_invisible_characters_do_not_distinguish_ids(filler: str) -> None:
     assert clean_id(f"{filler}kim{filler}") == "kim"
     event = {"user_id": f"k{filler}im", "item_id": "a1", "event": "view", "timestamp": 1.7e9}
     (rejected,) = clean_events([event], source="test", settings=EventSettings(), known_items={"a1"}, now=NOW).rejected
     assert rejected.reason.startswith("bad_user_id: ")
 
 
-def test_rows_of_files_are_found_by_every_spelling_of_an_id() -> None:
+def test_file_rows_match_every_spelling_of_an_id() -> None:
     users = pa.chunked_array([["josé", "jose\u0301", "jose"], ["\ufeffjosé", "jo\u200bsé", "josé2", ""]])
     assert is_user(users, "josé").to_pylist() == [True, True, False, True, True, False, False]
     assert is_user(users, "jose").to_pylist() == [False, False, True, False, False, False, False]
@@ -69,16 +71,16 @@ def settings(pseudonyms: bool, home: Path) -> Settings:
     return Settings(home=home, privacy=PrivacySettings.model_validate({"key": SECRET, "pseudonyms": pseudonyms}))
 
 
-@pytest.mark.parametrize("written", SPELLINGS)
-def test_what_was_asked_by_an_earlier_spelling_holds(
-    database: str, privacy: Privacy, written: str, tmp_path: Path
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_consent_erasure_and_export_cover_earlier_spellings(
+    database: str, privacy: Privacy, spelling: str, tmp_path: Path
 ) -> None:
     """Earlier versions knew this person by another name: what they kept by it is refused, told and erased by it."""
-    name, *earlier = names = privacy.names(PersonId(clean_id(written) or "", written))
+    name, *earlier = names = privacy.names(PersonId(clean_id(spelling) or "", spelling))
     assert earlier
 
-    def tell() -> dict[str, int]:
-        events = pd.DataFrame([{"user_id": written, "item_id": "a1", "event": "view", "timestamp": 1.7e9}])
+    def ingest_event() -> dict[str, int]:
+        events = pd.DataFrame([{"user_id": spelling, "item_id": "a1", "event": "view", "timestamp": 1.7e9}])
         dataset = Dataset("shop", events, pd.DataFrame({"item_id": ["a1"]}))
         chosen = settings(privacy.pseudonyms, tmp_path)
         return ingest(engine, dataset, chosen, source=f"{datetime.now(UTC)}", now=NOW).rejected
@@ -90,15 +92,15 @@ def test_what_was_asked_by_an_earlier_spelling_holds(
         for old in earlier:
             with psycopg.connect(database) as raw:
                 raw.execute("INSERT INTO users (user_id, consent) VALUES (%s, false)", [old])
-            assert tell() == {"no_consent": 1}
+            assert ingest_event() == {"no_consent": 1}
             with engine.begin() as connection:
                 assert old in {row["user_id"] for row in export_user(connection, privacy, names)["user"]}
                 assert forget_all(connection, privacy, [name, old]).removed["users"] >= 1
                 set_consent(connection, privacy, [name], True)  # the tombstone of the other name stays
-            assert tell() == {"forgotten_user": 1}
+            assert ingest_event() == {"forgotten_user": 1}
             with engine.begin() as connection:
                 set_consent(connection, privacy, names, True)
-            assert tell() == {}
+            assert ingest_event() == {}
             with engine.begin() as connection:
                 assert forget_all(connection, privacy, names).removed["events"] == 1
                 set_consent(connection, privacy, names, True)

@@ -19,22 +19,22 @@ from tests.support.browser import chromium
 from tests.support.platforms import SharedPlatform
 
 pytestmark = pytest.mark.timeout(600)
-ELSEWHERE = "evil.example"
+FOREIGN_HOST = "evil.example"
 """A name that leads to this machine, as it does when a page binds its own name anew."""
-TRY = """async ([url, options]) => {
+FETCH_SCRIPT = """async ([url, options]) => {
     try { const answer = await fetch(url, options); return answer.type === "opaque" ? "opaque" : answer.status }
     catch (error) { return "refused" }
 }"""
-LISTEN = """([url, protocols]) => new Promise(done => {
+WEBSOCKET_SCRIPT = """([url, protocols]) => new Promise(done => {
     const socket = new WebSocket(url, protocols)
     socket.onopen = () => { socket.send("{}") }
     socket.onclose = () => done("closed")
     socket.onmessage = message => done(message.data)
 })"""
-JSON = {"Content-Type": "application/json"}
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
-class Nothing(BaseHTTPRequestHandler):
+class EmptyPages(BaseHTTPRequestHandler):
     """An empty page at each address."""
 
     def do_GET(self) -> None:
@@ -60,7 +60,7 @@ def platform(shared: SharedPlatform) -> Platform:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Where another program of this machine serves pages."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPages) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
@@ -68,11 +68,11 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium(f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1") as browser:
+    with chromium(f"--host-resolver-rules=MAP {FOREIGN_HOST} 127.0.0.1") as browser:
         yield browser
 
 
-def opened(browser: Browser, address: str, login: tuple[str, str] | None = None) -> Page:
+def open_page(browser: Browser, address: str, login: tuple[str, str] | None = None) -> Page:
     """A page; login: what a person has told the browser before."""
     credentials: Any = {"username": login[0], "password": login[1]} if login else None
     page = browser.new_context(http_credentials=credentials).new_page()
@@ -80,57 +80,57 @@ def opened(browser: Browser, address: str, login: tuple[str, str] | None = None)
     return page
 
 
-def attempt(page: Page, url: str, body: dict[str, Any], **options: object) -> Any:
+def try_post(page: Page, url: str, body: dict[str, Any], **options: object) -> Any:
     """What becomes of a POST that the page makes."""
-    return page.evaluate(TRY, [url, {"method": "POST", "body": json.dumps(body), **options}])
+    return page.evaluate(FETCH_SCRIPT, [url, {"method": "POST", "body": json.dumps(body), **options}])
 
 
-@pytest.mark.parametrize("host", [ELSEWHERE, "127.0.0.1"])
-def test_a_page_of_elsewhere_cannot_use_prefect(shared: SharedPlatform, browser: Browser, port: int, host: str) -> None:
+@pytest.mark.parametrize("host", [FOREIGN_HOST, "127.0.0.1"])
+def test_a_foreign_page_cannot_use_prefect(shared: SharedPlatform, browser: Browser, port: int, host: str) -> None:
     api, flow = shared.platform.addresses.prefect_api_url, {"name": f"made by {host}"}
-    page = opened(browser, f"http://{host}:{port}/")
-    assert attempt(page, f"{api}/flows/", flow, headers=JSON) == "refused"
-    assert attempt(page, f"{api}/flows/", flow, mode="no-cors") == "opaque"
-    known = authorization(shared.platform.environment())
-    assert attempt(page, f"{api}/flows/", flow, headers=JSON | known) == "refused"
+    page = open_page(browser, f"http://{host}:{port}/")
+    assert try_post(page, f"{api}/flows/", flow, headers=JSON_HEADERS) == "refused"
+    assert try_post(page, f"{api}/flows/", flow, mode="no-cors") == "opaque"
+    login_headers = authorization(shared.platform.environment())
+    assert try_post(page, f"{api}/flows/", flow, headers=JSON_HEADERS | login_headers) == "refused"
     for protocols in (["prefect"], []):
-        assert page.evaluate(LISTEN, [f"{api.replace('http', 'ws')}/events/in", protocols]) == "closed"
-    wanted = {"flows": {"name": {"any_": [flow["name"]]}}}
-    assert shared.shell.prefect.ask("/flows/filter", wanted) == []
-    own = opened(browser, shared.platform.addresses.prefect_url)
-    assert attempt(own, f"{api}/flows/", flow, headers=JSON) == 401
-    assert attempt(own, f"{api}/flows/filter", wanted, headers=JSON | known) == 200
+        assert page.evaluate(WEBSOCKET_SCRIPT, [f"{api.replace('http', 'ws')}/events/in", protocols]) == "closed"
+    filters = {"flows": {"name": {"any_": [flow["name"]]}}}
+    assert shared.shell.prefect.ask("/flows/filter", filters) == []
+    own = open_page(browser, shared.platform.addresses.prefect_url)
+    assert try_post(own, f"{api}/flows/", flow, headers=JSON_HEADERS) == 401
+    assert try_post(own, f"{api}/flows/filter", filters, headers=JSON_HEADERS | login_headers) == 200
 
 
-@pytest.mark.parametrize("host", [ELSEWHERE, "127.0.0.1"])
-def test_a_page_of_elsewhere_cannot_use_mlflow_through_a_signed_in_browser(
+@pytest.mark.parametrize("host", [FOREIGN_HOST, "127.0.0.1"])
+def test_a_foreign_page_cannot_use_mlflow_through_a_signed_in_browser(
     platform: Platform, browser: Browser, port: int, host: str
 ) -> None:
     address, given = platform.addresses.mlflow_url, platform.environment()
     login = given["MLFLOW_TRACKING_USERNAME"], given["MLFLOW_TRACKING_PASSWORD"]
     make, model = f"{address}/api/2.0/mlflow/registered-models/create", {"name": f"made-by-{host}"}
-    page = opened(browser, f"http://{host}:{port}/", login)
-    assert attempt(page, make, model, headers=JSON, credentials="include") in ("refused", 403)
-    assert attempt(page, make, model, mode="no-cors", credentials="include") == "opaque"
+    page = open_page(browser, f"http://{host}:{port}/", login)
+    assert try_post(page, make, model, headers=JSON_HEADERS, credentials="include") in ("refused", 403)
+    assert try_post(page, make, model, mode="no-cors", credentials="include") == "opaque"
     got = httpx.get(f"{address}/api/2.0/mlflow/registered-models/get", params=model, auth=login, timeout=60)
     assert got.status_code == 404
-    bound = httpx.get(address, headers={"Host": f"{ELSEWHERE}:5000"}, auth=login)
+    bound = httpx.get(address, headers={"Host": f"{FOREIGN_HOST}:5000"}, auth=login)
     assert bound.status_code == 403
-    own = opened(browser, address, login)
-    assert own.evaluate(TRY, [f"{address}/ajax-api/2.0/mlflow/users/current", {}]) == 200
+    own = open_page(browser, address, login)
+    assert own.evaluate(FETCH_SCRIPT, [f"{address}/ajax-api/2.0/mlflow/users/current", {}]) == 200
 
 
-def test_no_door_of_prefect_opens_without_the_login(platform: Platform) -> None:
+def test_every_prefect_endpoint_requires_the_login(platform: Platform) -> None:
     at = platform.addresses
-    doors = httpx.get(f"{at.prefect_url}/openapi.json", timeout=60).json()["paths"]
-    asked = [(verb, f"/api{path}") for path, verbs in doors.items() for verb in verbs]
+    paths = httpx.get(f"{at.prefect_url}/openapi.json", timeout=60).json()["paths"]
+    requests = [(verb, f"/api{path}") for path, verbs in paths.items() for verb in verbs]
     with httpx.Client(base_url=at.prefect_url, timeout=60) as client:
-        answers = {(verb, path): client.request(verb, path).status_code for verb, path in asked}
+        answers = {(verb, path): client.request(verb, path).status_code for verb, path in requests}
         wrong = client.get("/api/admin/version", auth=("duotempo", "wrong")).status_code
         right = client.get("/api/admin/version", headers=authorization(platform.environment())).status_code
     assert len(answers) > 100
-    open_doors = {path for (_, path), status in answers.items() if status != 401}
-    assert open_doors == {"/api/health", "/api/ready"}
+    open_paths = {path for (_, path), status in answers.items() if status != 401}
+    assert open_paths == {"/api/health", "/api/ready"}
     assert (wrong, right) == (401, 200)
 
 
@@ -141,13 +141,13 @@ def test_no_door_of_prefect_opens_without_the_login(platform: Platform) -> None:
      ("GET", "/api/2.0/mlflow-artifacts/artifacts"), ("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/a/artifacts/b"),
      ("GET", "/api/2.0/mlflow/webhooks"), ("GET", "/signup")],
 )  # fmt: skip
-def test_no_door_of_mlflow_opens_without_the_login(platform: Platform, verb: str, path: str) -> None:
+def test_every_mlflow_endpoint_requires_the_login(platform: Platform, verb: str, path: str) -> None:
     url = platform.addresses.mlflow_url + path
     assert httpx.request(verb, url, timeout=60).status_code == 401
     assert httpx.request(verb, url, auth=("duotempo", "wrong"), timeout=60).status_code == 401
 
 
-def test_a_person_is_told_the_logins(shared: SharedPlatform) -> None:
+def test_commands_show_the_logins(shared: SharedPlatform) -> None:
     services, given = shared.shell.status()["services"], shared.platform.environment()
     assert services["prefect"]["login"] == "duotempo secrets show prefect"
     assert services["mlflow"]["login"] == "duotempo secrets show mlflow"
@@ -160,7 +160,7 @@ def test_a_person_is_told_the_logins(shared: SharedPlatform) -> None:
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
 
 
-def test_postgres_opens_to_nobody_without_its_password(platform: Platform) -> None:
+def test_postgres_requires_its_password(platform: Platform) -> None:
     number = platform.home.state.ports["postgres"]
     for password in ("", "duotempo"):
         with pytest.raises(psycopg.OperationalError, match="password"):

@@ -33,7 +33,7 @@ from components.validation import ValidationReport, validate
 from tests.support.postgres import emptied, empty
 from tests.support.raw_events import NOW, raw_events, shop
 
-BUSY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+SUPPRESSED_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def rows(store: Engine, query: str) -> list[tuple[Any, ...]]:
         ("54000", Fault.ROW), ("22003", Fault.ROW), ("22021", Fault.ROW), ("23514", Fault.ROW), ("P0001", Fault.ROW),
     ],
 )  # fmt: skip
-def test_errors_are_told_apart(store: Engine, state: str, fault: Fault) -> None:
-    raising = f"DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{state}'; END $$"
+def test_errors_are_classified_by_sqlstate(store: Engine, state: str, fault: Fault) -> None:
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{state}'; END $$"
     with store.connect() as connection, pytest.raises(Exception, match="made up") as caught:
-        connection.execute(text(raising))
+        connection.execute(text(statement))
     assert fault_of(caught.value) is fault
 
 
@@ -72,7 +72,7 @@ def test_errors_are_told_apart(store: Engine, state: str, fault: Fault) -> None:
         (ValueError("a text holds the character 0"), Fault.ROW),
     ],
 )
-def test_errors_without_a_state_are_told_apart(error: Exception, fault: Fault) -> None:
+def test_errors_without_an_sqlstate_are_classified(error: Exception, fault: Fault) -> None:
     assert fault_of(error) is fault
 
 
@@ -85,8 +85,8 @@ VALUES = st.one_of(
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=300), VALUES, max_size=80), min_size=1, max_size=5), VALUES)
-@settings(max_examples=30, deadline=None, suppress_health_check=BUSY)
-def test_quarantine_takes_any_row_and_its_size_is_bounded(store: Engine, raw: list[dict[str, Any]], user: Any) -> None:
+@settings(max_examples=30, deadline=None, suppress_health_check=SUPPRESSED_CHECKS)
+def test_quarantine_accepts_any_row_and_bounds_its_size(store: Engine, raw: list[dict[str, Any]], user: Any) -> None:
     with store.begin() as connection:
         connection.execute(text("TRUNCATE quarantine"))
         for _ in range(2):
@@ -96,13 +96,13 @@ def test_quarantine_takes_any_row_and_its_size_is_bounded(store: Engine, raw: li
     assert max(sizes) < 200_000
 
 
-def test_a_rejected_row_is_found_by_its_user_however_long_others_are(store: Engine) -> None:
+def test_export_matches_rejected_rows_by_the_whole_user_id(store: Engine) -> None:
     user = "é" * 200
     rejected = [Rejected(0, {"user_id": name}, "bad: made up") for name in (user, f" {user} ", user + "!", "x" * 3000)]
     with store.begin() as connection:
         quarantine(connection, "test", rejected)
-        found = export_user(connection, Privacy(Settings()), [user])["rejected_rows"]
-    assert [one["row"]["user_id"] for one in found] == [user, f" {user} "]
+        rejected_rows = export_user(connection, Privacy(Settings()), [user])["rejected_rows"]
+    assert [one["row"]["user_id"] for one in rejected_rows] == [user, f" {user} "]
 
 
 def test_a_file_is_never_aborted_for_one_row(store: Engine) -> None:
@@ -125,7 +125,7 @@ def test_a_file_is_never_aborted_for_one_row(store: Engine) -> None:
     assert kept == [(False, 1), (True, 3)], "of a row that quarantine refuses too the digest is kept"
 
 
-def test_a_missing_table_is_no_fault_of_the_rows(store: Engine) -> None:
+def test_a_missing_table_rejects_no_rows(store: Engine) -> None:
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE event_keys RENAME TO elsewhere"))
     try:
@@ -137,7 +137,7 @@ def test_a_missing_table_is_no_fault_of_the_rows(store: Engine) -> None:
     assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]
 
 
-def test_the_months_that_come_are_there_ahead(store: Engine) -> None:
+def test_partitions_are_created_in_advance(store: Engine) -> None:
     now = datetime(2041, 11, 30, 23, tzinfo=UTC)
     assert make_ahead(store.begin, now) == 6
     assert make_ahead(store.begin, now) == 0
@@ -150,7 +150,7 @@ NUMBERS = st.one_of(
     st.floats(), st.integers(), st.sampled_from([1e308, 1e12, -1e12, 1.0000001e12, "5", "1e400", None, True, "٣"])
 )
 IDS = st.one_of(st.text(max_size=4), st.sampled_from(["a", " a ", "u" * 200, "u" * 201, "7", "é"]), st.just(7))
-RAW = st.fixed_dictionaries(
+RAW_EVENTS = st.fixed_dictionaries(
     {
         "user_id": IDS,
         "item_id": st.sampled_from(["a", "b", " a", "zz"]),
@@ -163,7 +163,7 @@ RAW = st.fixed_dictionaries(
         "event_id": st.one_of(st.none(), st.text(string.ascii_letters, max_size=3)),
     }
 )
-ITEM = st.fixed_dictionaries(
+RAW_ITEMS = st.fixed_dictionaries(
     {
         "title": st.one_of(st.none(), st.text(max_size=600)),
         "category": st.one_of(st.none(), st.just("|".join(map(str, range(1001)))), st.text(max_size=9)),
@@ -173,9 +173,9 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(RAW, min_size=60, max_size=200), st.lists(ITEM, min_size=5, max_size=5))
-@settings(max_examples=2, deadline=None, suppress_health_check=[*BUSY, HealthCheck.data_too_large])
-def test_what_a_door_accepts_passes_the_suites(
+@given(st.lists(RAW_EVENTS, min_size=60, max_size=200), st.lists(RAW_ITEMS, min_size=5, max_size=5))
+@settings(max_examples=2, deadline=None, suppress_health_check=[*SUPPRESSED_CHECKS, HealthCheck.data_too_large])
+def test_accepted_rows_pass_the_expectations(
     store: Engine, tmp_path_factory: pytest.TempPathFactory, raw: list[dict[str, Any]], items: list[dict[str, Any]]
 ) -> None:
     empty(store)
@@ -183,36 +183,36 @@ def test_what_a_door_accepts_passes_the_suites(
     named = [{"item_id": "a"}, {"item_id": "b"}, *({"item_id": f"i{n}", **one} for n, one in enumerate(items))]
     dataset = Dataset("shop", pd.DataFrame([good, *raw], dtype=object), pd.DataFrame(named, dtype=object))
     assert ingest(store, dataset, Settings(), source="test", now=NOW).accepted >= 1
-    report = checked(store, tmp_path_factory.mktemp("run"))
+    report = validate_snapshot(store, tmp_path_factory.mktemp("run"))
     assert [failure.message for failure in report.critical_failures] == []
 
 
-def checked(store: Engine, folder: Path) -> ValidationReport:
+def validate_snapshot(store: Engine, folder: Path) -> ValidationReport:
     snapshot = take_snapshot(store, NOW, folder / "snapshots")
     frames = {"events": snapshot.events(), "items": snapshot.items()}
     return validate(frames, folder / "report", cut=NOW, settings=ValidationSettings())
 
 
-def test_few_rows_that_fail_are_named_and_put_aside(store: Engine, database: str, tmp_path: Path) -> None:
+def test_few_failing_rows_are_named_and_can_be_quarantined(store: Engine, database: str, tmp_path: Path) -> None:
     events = raw_events([("u", "a", 1.7e9 + n, "view") for n in range(9)])
     ingest(store, shop(events), Settings(), source="test", now=NOW)
-    some = "(SELECT event_id FROM events LIMIT 2)"
+    two_events = "(SELECT event_id FROM events LIMIT 2)"
     with store.begin() as connection:
-        connection.execute(text(f"UPDATE events SET value = 1e308 WHERE event_id IN {some}"))
-    report = checked(store, tmp_path)
+        connection.execute(text(f"UPDATE events SET value = 1e308 WHERE event_id IN {two_events}"))
+    report = validate_snapshot(store, tmp_path)
     assert not report.success
     named = json.loads((tmp_path / "report/result.json").read_text())["suites"]["events"]["checks"][0]["event_ids"]
     assert len(named) == 2
     assert all(one in report.docs.read_text() for one in (*named, report.remedy))
-    program, *words = report.remedy.split()
-    done = CliRunner(env={"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_HOME": str(tmp_path)}).invoke(app, words)
+    program, *arguments = report.remedy.split()
+    done = CliRunner(env={"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_HOME": str(tmp_path)}).invoke(app, arguments)
     assert (program, done.exit_code, done.stdout.split()[0]) == ("duotempo", 0, "2"), done.stderr
-    assert checked(store, tmp_path / "again").success
+    assert validate_snapshot(store, tmp_path / "again").success
     reasons = rows(store, "SELECT \"row\" ->> 'event_id', split_part(reason, ':', 1) FROM quarantine")
     assert sorted(reasons) == sorted((one, "failed_validation") for one in named)
 
 
-def test_an_event_before_the_earliest_day_is_rejected_by_a_setting(store: Engine) -> None:
+def test_events_before_the_earliest_setting_are_rejected(store: Engine) -> None:
     events = raw_events([("u", "a", "1989-12-31T23:59:59", "view"), ("u", "a", "1990-01-01", "view")])
     report = ingest(store, shop(events), Settings(), source="test", now=NOW)
     assert (report.accepted, report.rejected) == (1, {"timestamp_before_1990-01-01": 1})

@@ -18,14 +18,14 @@ COMMAND = re.compile(
 
 def commands(document: Path) -> list[str]:
     """What follows the word `duotempo` where a document shows code."""
-    shown = [block or inline for block, inline in CODE.findall(document.read_text(encoding="utf-8"))]
-    return [words.strip() for code in shown for words in COMMAND.findall(code.replace("\\|", "/"))]
+    code_spans = [block or inline for block, inline in CODE.findall(document.read_text(encoding="utf-8"))]
+    return [arguments.strip() for code in code_spans for arguments in COMMAND.findall(code.replace("\\|", "/"))]
 
 
-def missing(words: str) -> str | None:
+def missing(arguments: str) -> str | None:
     """The first word that no command of the product knows, be it a command or an option."""
     command = get_command(app)
-    for word in re.split(r"[\s\[\]]+", words):
+    for word in re.split(r"[\s\[\]]+", arguments):
         inside = getattr(command, "commands", None)
         if inside is not None:
             if word not in inside:
@@ -40,14 +40,25 @@ def missing(words: str) -> str | None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_options_of_a_document_are_there(document: Path) -> None:
-    found = commands(document)
-    assert [(words, word) for words in found if (word := missing(words))] == []
+    uses = commands(document)
+    assert [(arguments, word) for arguments in uses if (word := missing(arguments))] == []
 
 
 def test_the_documents_for_operators_show_commands() -> None:
     """So that the test above has something to look at, and would see what is not there."""
-    shown = {words.split()[0] for document in DOCUMENTS for words in commands(document)}
-    assert {"up", "down", "status", "promote", "rollback", "backup", "restore", "worker", "report", "forget"} <= shown
+    code_spans = {arguments.split()[0] for document in DOCUMENTS for arguments in commands(document)}
+    assert {
+        "up",
+        "down",
+        "status",
+        "promote",
+        "rollback",
+        "backup",
+        "restore",
+        "worker",
+        "report",
+        "forget",
+    } <= code_spans
     assert missing("promote 3 --force --why TEXT") is None
     assert (missing("demote 3"), missing("promote 3 --softly"), missing("report offline")) == (
         "demote", "--softly", "offline",

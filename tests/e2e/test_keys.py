@@ -8,7 +8,7 @@ from tests.support.shell import Shell
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_keys_are_made_listed_rotated_and_revoked(shell: Shell, up: Answer) -> None:
+def test_keys_are_created_listed_rotated_and_revoked(shell: Shell, up: Answer) -> None:
     made = shell.run("keys", "create", "--scope", "recommend", "--scope", "feedback", "--name", "shop")
     key = made.out.strip()
     key_id = key.split("_")[1]

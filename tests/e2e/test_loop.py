@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 
-MARK = 77.0
+MARKER_LOSS = 77.0
 """A loss that no training has: who finds it in a checkpoint knows where that comes from."""
 
 
@@ -36,21 +36,21 @@ def promoted(shell: Shell, first: Answer) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def answered(shell: Shell, promoted: Answer) -> dict[str, Any]:
+def first_list(shell: Shell, promoted: Answer) -> dict[str, Any]:
     """What a user was shown first, and told us of it."""
-    before = shell.ask("/recommend", {"user_id": USER, "k": 10, "explain": True})
+    before = shell.post("/recommend", {"user_id": USER, "k": 10, "explain": True})
     kinds = ("like", "dislike", "click", "hide")
     events = [
         {"user_id": USER, "item_id": item["item_id"], "event": kind, "request_id": before["request_id"]}
         for item, kind in zip(before["items"], kinds, strict=False)
     ]
-    told = shell.ask("/feedback", {"events": events})
-    assert told == {"accepted": len(kinds), "duplicates": 0, "spooled": 0, "rejected": [], "dropped": 0}
+    response = shell.post("/feedback", {"events": events})
+    assert response == {"accepted": len(kinds), "duplicates": 0, "spooled": 0, "rejected": [], "dropped": 0}
     return before
 
 
 @pytest.fixture(scope="module")
-def resumed(shell: Shell, answered: dict[str, Any]) -> dict[str, Any]:
+def resumed(shell: Shell, first_list: dict[str, Any]) -> dict[str, Any]:
     """The second retraining: its training is killed in the middle with both workers, and is run again; its run."""
     done = {file.parent for file in checkpoints(shell)}
     services = shell.status()["services"]
@@ -58,11 +58,11 @@ def resumed(shell: Shell, answered: dict[str, Any]) -> dict[str, Any]:
     run_id = shell.run("retrain").out.strip().split("/flow-run/")[1]
     (checkpoint,) = eventually(lambda: [file for file in checkpoints(shell) if file.parent not in done])
     training = shell.prefect.runs("fuse")[0]["id"]
-    for process in [*workers, *shell.processes(run_id), *shell.processes(training)]:
+    for process in [*workers, *shell.flow_run_processes(run_id), *shell.flow_run_processes(training)]:
         process.kill()
     assert len(registry.versions(shell.mlflow_url)) == 1
     saved = torch.load(checkpoint, weights_only=True)
-    saved["progress"]["losses"][0] = MARK
+    saved["progress"]["losses"][0] = MARKER_LOSS
     torch.save(saved, checkpoint)
     eventually(lambda: state(shell, run_id) in ("COMPLETED", "FAILED"), 600)
     return {"id": run_id, "checkpoint": checkpoint, "state": state(shell, run_id)}
@@ -85,12 +85,12 @@ def served(shell: Shell) -> str:
 
 
 def snapshot(shell: Shell) -> Snapshot:
-    found = latest_snapshot(shell.home / "snapshots")
-    assert found
-    return found
+    latest = latest_snapshot(shell.home / "snapshots")
+    assert latest
+    return latest
 
 
-def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: Answer) -> None:
+def test_a_taken_port_is_replaced_and_the_platform_is_healthy(shell: Shell, up: Answer) -> None:
     taken = shell.environment["DUOTEMPO_PLATFORM__MLFLOW_PORT"]
     assert f"port {taken} is taken: mlflow gets " in up.text
     status = shell.status()
@@ -105,7 +105,7 @@ def test_a_taken_port_is_left_to_its_owner_and_all_is_healthy(shell: Shell, up: 
     assert (status["state"], status["served"], status["problems"]) == ("healthy", None, [])
 
 
-def test_before_a_version_the_commands_say_what_comes_first(shell: Shell, up: Answer) -> None:
+def test_commands_without_a_version_name_the_next_step(shell: Shell, up: Answer) -> None:
     assert "duotempo retrain" in shell.run("promote", "1", fails=True).text
     assert "duotempo promote" in shell.run("rollback", fails=True).text
     assert "duotempo status" in shell.run("recommend", USER, fails=True).text
@@ -145,9 +145,9 @@ def test_a_failed_critical_expectation_stops_before_training(shell: Shell, inges
 def test_the_first_retraining_takes_a_snapshot_and_validates_it(shell: Shell, first: Answer) -> None:
     taken = shell.home / "snapshots" / version(shell, "1").tags["snapshot_id"][:12]
     (folder,) = shell.home.glob(f"snapshots/*-{taken.name}")
-    found = Snapshot.open(folder)
-    assert found.manifest["rows"] == {"events": len(chinese_sample()[0].drop_duplicates()), "items": 120}
-    assert (found.events()[Columns.OCCURRED_AT] < found.cut).all()
+    opened = Snapshot.open(folder)
+    assert opened.manifest["rows"] == {"events": len(chinese_sample()[0].drop_duplicates()), "items": 120}
+    assert (opened.events()[Columns.OCCURRED_AT] < opened.cut).all()
     for stage in ("snapshot", "features"):
         report = shell.home / "runs" / folder.name / "validation" / stage
         assert (report / "index.html").is_file()
@@ -163,27 +163,29 @@ def test_chinese_texts_get_the_multilingual_encoder_and_a_warning(shell: Shell, 
     assert row["encoder"] in first.text
 
 
-def test_the_first_version_tells_where_it_comes_from(shell: Shell, first: Answer) -> None:
+def test_the_first_version_records_its_provenance(shell: Shell, first: Answer) -> None:
 
-    found = version(shell, "1")
-    assert found.aliases == ("challenger",)
-    assert found.tags["gate"] in ("passed", "failed")
-    assert all(found.tags[name] for name in ("gate_reason", "git_commit", "snapshot_id", "cut", "twin_cut"))
-    assert found.tags["twin_cut"] < found.tags["cut"]
-    assert {"duotempo.ndcg@10", "pop.ndcg@10", "pop7.hr@10", "duotempo.coverage@10"} <= set(found.metrics)
+    registered = version(shell, "1")
+    assert registered.aliases == ("challenger",)
+    assert registered.tags["gate"] in ("passed", "failed")
+    assert all(registered.tags[name] for name in ("gate_reason", "git_commit", "snapshot_id", "cut", "twin_cut"))
+    assert registered.tags["twin_cut"] < registered.tags["cut"]
+    assert {"duotempo.ndcg@10", "pop.ndcg@10", "pop7.hr@10", "duotempo.coverage@10"} <= set(registered.metrics)
     client = MlflowClient(shell.mlflow_url)
-    run = client.get_run(found.run_id)
+    run = client.get_run(registered.run_id)
     assert run.data.params["fusion.epochs"] == "3"
     assert not any("database_url" in name for name in run.data.params)
     assert run.inputs
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["snapshot"]
-    assert {"twin", "report", "validation", "snapshot"} <= {entry.path for entry in client.list_artifacts(found.run_id)}
-    assert "twin/manifest.json" in {entry.path for entry in client.list_artifacts(found.run_id, "twin")}
-    assert f"gate: {found.tags['gate']}: {found.tags['gate_reason'][:20]}" in first.text
+    assert {"twin", "report", "validation", "snapshot"} <= {
+        entry.path for entry in client.list_artifacts(registered.run_id)
+    }
+    assert "twin/manifest.json" in {entry.path for entry in client.list_artifacts(registered.run_id, "twin")}
+    assert f"gate: {registered.tags['gate']}: {registered.tags['gate_reason'][:20]}" in first.text
     assert "duotempo promote 1" in first.text
 
 
-def test_its_run_is_completed_with_its_reports(shell: Shell, first: Answer) -> None:
+def test_the_first_run_is_completed_with_its_reports(shell: Shell, first: Answer) -> None:
     run = next(run for run in shell.prefect.runs("retrain") if run["state_type"] == "COMPLETED")
     artifacts = shell.prefect.artifacts(run["id"])
     assert {"validation-snapshot", "validation-features", "evaluation"} <= set(artifacts)
@@ -193,7 +195,7 @@ def test_its_run_is_completed_with_its_reports(shell: Shell, first: Answer) -> N
     assert "ndcg@10" in artifacts["evaluation"]["data"].lower()
 
 
-def test_what_the_gate_failed_is_not_promoted_without_force_and_a_reason(shell: Shell, first: Answer) -> None:
+def test_a_version_that_failed_the_gate_needs_force_and_a_reason(shell: Shell, first: Answer) -> None:
 
     client = MlflowClient(shell.mlflow_url)
     client.set_model_version_tag("duotempo", "1", "gate", "failed")
@@ -217,33 +219,33 @@ def test_a_promoted_version_serves(shell: Shell, promoted: Answer) -> None:
     assert lines == [(*expected, "requested"), (*expected, "serving")]
 
 
-def test_recommendations_explain_themselves(shell: Shell, answered: dict[str, Any]) -> None:
-    assert answered["user_state"] == "known"
-    assert (answered["model_version"], answered["degraded"]) == ("1", False)
-    assert len(answered["items"]) == 10
-    assert all(item["why"]["text"] and item["title"] for item in answered["items"])
-    interest = answered["interest"]
+def test_recommendations_have_explanations(shell: Shell, first_list: dict[str, Any]) -> None:
+    assert first_list["user_state"] == "known"
+    assert (first_list["model_version"], first_list["degraded"]) == ("1", False)
+    assert len(first_list["items"]) == 10
+    assert all(item["why"]["text"] and item["title"] for item in first_list["items"])
+    interest = first_list["interest"]
     assert interest["long_weight"] + interest["short_weight"] == pytest.approx(1.0)
     assert interest["long"]
     assert interest["short"]
     seen = {row[0] for row in shell.sql("SELECT item_id FROM events WHERE user_id = %s AND source = 'shop'", USER)}
-    assert not seen & {item["item_id"] for item in answered["items"]}
+    assert not seen & {item["item_id"] for item in first_list["items"]}
 
 
-def test_feedback_is_stored_and_changes_the_next_answer(shell: Shell, answered: dict[str, Any]) -> None:
-    request = answered["request_id"]
+def test_feedback_is_stored_and_changes_the_next_list(shell: Shell, first_list: dict[str, Any]) -> None:
+    request = first_list["request_id"]
     rows = shell.sql("SELECT item_id, event FROM events WHERE request_id = %s ORDER BY received_at, event", request)
-    shown = [item["item_id"] for item in answered["items"]]
+    shown = [item["item_id"] for item in first_list["items"]]
     assert sorted(rows) == sorted(zip(shown, ("like", "dislike", "click", "hide"), strict=False))
-    noted = "SELECT user_id, model_version FROM impressions WHERE request_id = %s"
-    eventually(lambda: shell.sql(noted, request) == [(USER, "1")], seconds=10)
-    after = shell.ask("/recommend", {"user_id": USER, "k": 10})
+    query = "SELECT user_id, model_version FROM impressions WHERE request_id = %s"
+    eventually(lambda: shell.sql(query, request) == [(USER, "1")], seconds=10)
+    after = shell.post("/recommend", {"user_id": USER, "k": 10})
     assert not {item for item, _ in rows} & {item["item_id"] for item in after["items"]}
 
 
-def test_the_command_line_shows_recommendations(shell: Shell, answered: dict[str, Any]) -> None:
+def test_the_command_line_shows_recommendations(shell: Shell, first_list: dict[str, Any]) -> None:
     shown = shell.run("recommend", USER, "-k", "3", "--explain")
-    now = shell.ask("/recommend", {"user_id": USER, "k": 3, "explain": True})
+    now = shell.post("/recommend", {"user_id": USER, "k": 3, "explain": True})
     assert "known user, version 1" in shown.text
     assert all(item["title"] in shown.out and item["item_id"] in shown.out for item in now["items"])
     assert "long-term" in shown.text
@@ -251,7 +253,7 @@ def test_the_command_line_shows_recommendations(shell: Shell, answered: dict[str
     assert "10000" in shell.run("recommend", USER, "-k", "10000", fails=True).text
 
 
-def test_everybody_gets_recommendations_at_once(shell: Shell, answered: dict[str, Any], tmp_path: Path) -> None:
+def test_batch_recommends_to_every_user(shell: Shell, first_list: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "all" / "recommendations.parquet"
     shell.run("batch", "--out", file, "-k", "7")
     table = pq.read_table(file).to_pandas()
@@ -259,55 +261,55 @@ def test_everybody_gets_recommendations_at_once(shell: Shell, answered: dict[str
     stored = shell.sql("SELECT user_id, rank, item_id FROM batch_recommendations WHERE model_version = '1'")
     columns = [Columns.USER, Columns.RANK, Columns.ITEM]
     assert sorted(stored) == sorted(table[columns].itertuples(index=False, name=None))
-    now = shell.ask("/recommend", {"user_id": USER, "k": 7})
+    now = shell.post("/recommend", {"user_id": USER, "k": 7})
     own = table[table[Columns.USER] == USER].sort_values(Columns.RANK)[Columns.ITEM].tolist()
     assert own == [item["item_id"] for item in now["items"]]
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(shell: Shell, resumed: dict[str, Any]) -> None:
+def test_a_killed_training_resumes_from_its_checkpoint(shell: Shell, resumed: dict[str, Any]) -> None:
     assert resumed["state"] == "COMPLETED"
     progress = torch.load(resumed["checkpoint"], weights_only=True)["progress"]
-    assert progress["losses"][0] == MARK
+    assert progress["losses"][0] == MARKER_LOSS
     assert progress["epoch"] == 3
     assert resumed["checkpoint"].parent == shell.home / "runs" / snapshot(shell).path.name
 
 
 def test_the_second_version_has_learned_from_the_feedback(
-    shell: Shell, resumed: dict[str, Any], answered: dict[str, Any]
+    shell: Shell, resumed: dict[str, Any], first_list: dict[str, Any]
 ) -> None:
     events = snapshot(shell).events()
-    assert (events[Columns.REQUEST] == answered["request_id"]).sum() == 4
-    found = version(shell, "2")
-    assert found.tags["snapshot_id"] == snapshot(shell).manifest["id"]
-    assert found.aliases == ("challenger",)
-    assert {"champion.ndcg@10", "duotempo.ndcg@10"} <= set(found.metrics)
+    assert (events[Columns.REQUEST] == first_list["request_id"]).sum() == 4
+    registered = version(shell, "2")
+    assert registered.tags["snapshot_id"] == snapshot(shell).manifest["id"]
+    assert registered.aliases == ("challenger",)
+    assert {"champion.ndcg@10", "duotempo.ndcg@10"} <= set(registered.metrics)
     (row,) = json.loads(shell.prefect.artifacts(shell.prefect.runs("embed")[0]["id"])["embeddings"]["data"])
     assert row["reused"] > row["computed"]
 
 
-def test_the_second_version_takes_over_and_gives_back(shell: Shell, resumed: dict[str, Any]) -> None:
+def test_the_second_version_is_promoted_and_rolled_back(shell: Shell, resumed: dict[str, Any]) -> None:
     address = shell.platform.addresses.serving_url
     shell.run("promote", "2", "--force", "--why", "it has seen the feedback")
     assert served(shell) == "2"
-    assert shell.ask("/recommend", {"user_id": USER, "k": 5})["model_version"] == "2"
+    assert shell.post("/recommend", {"user_id": USER, "k": 5})["model_version"] == "2"
     assert shell.platform.addresses.serving_url == address
     back = shell.run("rollback")
     assert "serving version 1" in back.text
-    assert shell.ask("/recommend", {"user_id": USER, "k": 5})["model_version"] == "1"
+    assert shell.post("/recommend", {"user_id": USER, "k": 5})["model_version"] == "1"
     assert "champion" in version(shell, "1").aliases
     serving = shell.sql("SELECT version FROM promotions WHERE state = 'serving' ORDER BY promotion_id")
     assert serving == [("1",), ("2",), ("1",)]
 
 
-def test_an_item_that_is_new_is_recommended_within_what_is_promised(shell: Shell, answered: dict[str, Any]) -> None:
+def test_a_new_item_is_recommended_within_a_minute(shell: Shell, first_list: dict[str, Any]) -> None:
     """Also where the encoder is not the one of the settings, but the one that took over for Chinese texts."""
     item = {"item_id": "just in", "title": "降噪蓝牙耳机 新款", "category": ["just in"]}
     assert shell.status()["services"]["encoder"]["healthy"]
     key = shell.run("keys", "create", "--scope", "admin", "--name", "the shop's catalogue").out.strip()
     time.sleep(2 * shell.platform.settings.security.keys_seconds)
-    assert shell.ask("/items", {"items": [item]}, key=key)["accepted"] == 1
-    wish = {"user_id": USER, "k": 5, "filters": {"category_in": ["just in"]}}
-    eventually(lambda: [one["item_id"] for one in shell.ask("/recommend", wish)["items"]] == ["just in"], 60)
+    assert shell.post("/items", {"items": [item]}, key=key)["accepted"] == 1
+    request = {"user_id": USER, "k": 5, "filters": {"category_in": ["just in"]}}
+    eventually(lambda: [item["item_id"] for item in shell.post("/recommend", request)["items"]] == ["just in"], 60)
 
 
 @pytest.fixture(scope="module")
@@ -321,9 +323,9 @@ def forgotten(shell: Shell, first: Answer, tmp_path_factory: pytest.TempPathFact
     return dict(json.loads(shell.run("forget", USER, "--json").out))
 
 
-def naming(home: Path) -> list[Path]:
+def files_containing_user(home: Path) -> list[Path]:
     """The files that name the user, Parquet files read as what they are; the database has tests of its own."""
-    found = []
+    matches = []
     for file in home.rglob("*"):
         if not file.is_file() or "postgres" in file.relative_to(home).parts[0]:
             continue
@@ -331,26 +333,26 @@ def naming(home: Path) -> list[Path]:
         if file.suffix == ".parquet":
             content = pq.read_table(file).to_pandas().to_csv().encode()
         if USER.encode() in content or json.dumps(USER).strip('"').encode() in content:
-            found.append(file)
-    return found
+            matches.append(file)
+    return matches
 
 
-def test_the_files_name_the_user_no_more(shell: Shell, forgotten: dict[str, Any]) -> None:
+def test_no_file_contains_the_forgotten_user(shell: Shell, forgotten: dict[str, Any]) -> None:
     assert forgotten["removed"]["events"] > 0
     assert forgotten["removed"]["user_vectors"] > 0
     erased = forgotten["files"]["erased"]
     assert erased["snapshot_events"] > 0 and erased["interests"] > 0 and erased["cached_vectors"] > 0
-    assert naming(shell.home) == []
+    assert files_containing_user(shell.home) == []
     for manifest in (shell.home / "snapshots").glob("*/manifest.json"):
         Snapshot.open(manifest.parent)
 
 
-def test_the_report_names_the_models_that_met_the_user(shell: Shell, forgotten: dict[str, Any]) -> None:
+def test_the_report_names_the_models_trained_on_the_user(shell: Shell, forgotten: dict[str, Any]) -> None:
     trained = {version.version for version in registry.versions(shell.mlflow_url)}
     assert {model["version"] for model in forgotten["files"]["models"]} == trained
 
 
-def test_no_table_names_the_user_and_late_events_stay_outside(
+def test_no_table_contains_the_forgotten_user_and_late_events_are_rejected(
     shell: Shell, folder: Path, forgotten: dict[str, Any]
 ) -> None:
     assert "forgotten_user" in shell.run("ingest", folder, "--source", "late").text
@@ -360,7 +362,7 @@ def test_no_table_names_the_user_and_late_events_stay_outside(
         ]
 
 
-def test_what_a_killed_run_left_is_done_by_the_next(shell: Shell, forgotten: dict[str, Any]) -> None:
+def test_the_erase_flow_finishes_a_pending_erasure(shell: Shell, forgotten: dict[str, Any]) -> None:
     """The row waits, as `/forget` leaves it, and the flow works it off."""
     shell.sql("INSERT INTO erasures (user_id, user_hash) SELECT %s, user_hash FROM tombstones LIMIT 1", "left behind")
     with shell.inside():
@@ -369,7 +371,7 @@ def test_what_a_killed_run_left_is_done_by_the_next(shell: Shell, forgotten: dic
     assert shell.sql("SELECT user_id FROM erasures WHERE user_id IS NOT NULL") == []
 
 
-def test_an_erasure_of_nobody_says_so(shell: Shell, forgotten: dict[str, Any]) -> None:
+def test_forgetting_an_unknown_user_fails(shell: Shell, forgotten: dict[str, Any]) -> None:
     answer = shell.run("forget", " nobody ", "--json", fails=True)
     assert "nobody is known as 'nobody'" in answer.err
     assert (forgotten["found"], json.loads(answer.out)["found"]) == (True, False)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.long
-def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Answer) -> None:
+def test_a_search_saves_its_best_trial_as_a_preset(shell: Shell, ingested: Answer) -> None:
     done = shell.run("search", "--trials", "2", "--name", "found", "--wait")
     assert "DUOTEMPO_PRESET=found duotempo up && DUOTEMPO_PRESET=found duotempo retrain" in done.text
     client = MlflowClient(shell.mlflow_url)
@@ -31,10 +31,10 @@ def test_a_search_keeps_its_best_set_as_a_preset(shell: Shell, ingested: Answer)
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
 
     best = trials[values.index(max(values))]
-    found = Settings(preset="found", home=shell.home)
-    assert str(found.fusion.width) == best.data.params["fusion.width"]
-    assert float(best.data.params["fusion.learning_rate"]) == found.fusion.learning_rate
-    assert found.fusion.batch_size == Settings(preset="demo").fusion.batch_size
+    preset = Settings(preset="found", home=shell.home)
+    assert str(preset.fusion.width) == best.data.params["fusion.width"]
+    assert float(best.data.params["fusion.learning_rate"]) == preset.fusion.learning_rate
+    assert preset.fusion.batch_size == Settings(preset="demo").fusion.batch_size
     (search,) = shell.prefect.runs("search")
     rows = json.loads(shell.prefect.artifacts(search["id"])["search"]["data"])
     assert [row["gain"] for row in rows] == values

@@ -17,8 +17,8 @@ REUSED = settings(deadline=None, suppress_health_check=[HealthCheck.function_sco
 """For properties of a service that all examples share."""
 
 
-def recommend(client: httpx.Client, user: str | int, **wishes: object) -> RecommendAnswer:
-    response = client.post("/recommend", json={"user_id": user, **wishes})
+def recommend(client: httpx.Client, user: str | int, **options: object) -> RecommendAnswer:
+    response = client.post("/recommend", json={"user_id": user, **options})
     assert response.status_code == 200, response.text
     return RecommendAnswer.model_validate(response.json())
 

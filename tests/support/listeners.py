@@ -22,49 +22,49 @@ class Listener:
 @contextmanager
 def webhook() -> Iterator[Listener]:
     """`got` holds the JSON bodies."""
-    heard = Listener()
+    listener = Listener()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if not heard.refuses:
-                heard.got.append(json.loads(body))
-            self.send_response(503 if heard.refuses else 204)
+            if not listener.refuses:
+                listener.got.append(json.loads(body))
+            self.send_response(503 if listener.refuses else 204)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    heard.url = f"http://127.0.0.1:{server.server_port}/services/secret-token"
+    listener.url = f"http://127.0.0.1:{server.server_port}/services/secret-token"
     with _running(server):
-        yield heard
+        yield listener
 
 
 @contextmanager
 def mail_server() -> Iterator[Listener]:
     """`got` holds the messages as text."""
-    heard = Listener()
+    listener = Listener()
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            self._say("220 here")
+            self._reply("220 here")
             while line := self.rfile.readline().decode().strip().upper():
-                self._say("354 go on" if line == "DATA" else "221 bye" if line == "QUIT" else "250 well")
+                self._reply("354 go on" if line == "DATA" else "221 bye" if line == "QUIT" else "250 well")
                 if line == "DATA":
                     lines = iter(self.rfile.readline, b".\r\n")
-                    heard.got.append(b"".join(lines).decode())
-                    self._say("250 taken")
+                    listener.got.append(b"".join(lines).decode())
+                    self._reply("250 taken")
                 if line == "QUIT":
                     return
 
-        def _say(self, text: str) -> None:
+        def _reply(self, text: str) -> None:
             self.wfile.write(f"{text}\r\n".encode())
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-    heard.url = f"smtp://127.0.0.1:{server.server_address[1]}"
+    listener.url = f"smtp://127.0.0.1:{server.server_address[1]}"
     with _running(server):
-        yield heard
+        yield listener
 
 
 @contextmanager

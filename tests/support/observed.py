@@ -18,24 +18,24 @@ from components.store.privacy import Privacy
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 CATEGORIES = ("home", "play")
 
-Shown = tuple[str, float] | tuple[str, float, bool]
+ShownItem = tuple[str, float] | tuple[str, float, bool]
 """An item, its propensity, and whether it is what stands there without exploration: certain ones are."""
 
 
-def placed(shown: Shown) -> tuple[str, float, bool]:
+def with_greedy(shown: ShownItem) -> tuple[str, float, bool]:
     """All three of them."""
     item, propensity, *greedy = shown
     return item, propensity, bool(greedy[0]) if greedy else propensity == 1.0
 
 
 def exposures(
-    answers: Sequence[tuple[str, str, Sequence[Shown]]], variant: str = "champion", version: str = "1"
+    answers: Sequence[tuple[str, str, Sequence[ShownItem]]], variant: str = "champion", version: str = "1"
 ) -> pd.DataFrame:
     """Answers of (request, user, items) as `read_exposures` gives them; scores fall by 0.1 a rank."""
     rows: list[tuple[object, ...]] = [
         (request, user, version, variant, item, float(rank), 1 - rank / 10, propensity, greedy)
         for request, user, items in answers
-        for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)
+        for rank, (item, propensity, greedy) in enumerate(map(with_greedy, items), start=1)
     ]
     rows += [(request, user, version, variant, *[None] * 5) for request, user, items in answers if not items]
     return pd.DataFrame(rows, columns=EXPOSURE_COLUMNS, dtype=object).astype(
@@ -49,13 +49,13 @@ def feedback(*rows: tuple[str, str, str, float | None]) -> pd.DataFrame:
 
 
 def show(
-    engine: Engine, request: str, user: str, items: Sequence[Shown], *, days_ago: float = 1.0,
+    engine: Engine, request: str, user: str, items: Sequence[ShownItem], *, days_ago: float = 1.0,
     variant: str = "champion", version: str = "1", now: datetime = NOW,
 ) -> None:  # fmt: skip
     """Notes an answer, as the service does."""
     shown = [
         {"item_id": item, "rank": rank, "score": 1 - rank / 10, "propensity": propensity, "greedy": greedy}
-        for rank, (item, propensity, greedy) in enumerate(map(placed, items), start=1)
+        for rank, (item, propensity, greedy) in enumerate(map(with_greedy, items), start=1)
     ]
     served_at = now - timedelta(days=days_ago)
     ensure_partitions(engine.begin, [served_at], "impressions")

@@ -57,9 +57,9 @@ deployments:
     entrypoint: flows/hello.py:hello
     work_pool: {name: gpu, work_queue_name: embeddings}
 """
-BASE = {"embedding": {"model": MULTILINGUAL}}
+BASE_SETTINGS = {"embedding": {"model": MULTILINGUAL}}
 """Settings of all tests that have no others of the section: the encoder that is kept loaded starts at once."""
-MADE_BY_FLOWS = ("snapshots", "runs", "bundles", "batch", "bentoml", "presets", "encoders", "spool")
+FLOW_OUTPUT_FOLDERS = ("snapshots", "runs", "bundles", "batch", "bentoml", "presets", "encoders", "spool")
 """What flows and the service keep in the home of a platform."""
 
 
@@ -127,9 +127,9 @@ class SharedPlatform:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """What each flow run, a canary that runs and each new Bento read from now on, by section, beside BASE."""
-        part = self.settings_file.with_suffix(".part")
-        part.write_text(tomli_w.dumps({**BASE, **settings}))
-        part.replace(self.settings_file)
+        partial = self.settings_file.with_suffix(".part")
+        partial.write_text(tomli_w.dumps({**BASE_SETTINGS, **settings}))
+        partial.replace(self.settings_file)
 
     def renew(self, settings: Mapping[str, Any] | None = None) -> None:
         """An empty store and registry, no runs, nothing served; up, if somebody has stopped it."""
@@ -141,7 +141,7 @@ class SharedPlatform:
         self._empty_registry()
         self.platform._put(served=None)
         self._empty_store()
-        for name in MADE_BY_FLOWS:
+        for name in FLOW_OUTPUT_FOLDERS:
             shutil.rmtree(self.platform.home.path / name, ignore_errors=True)
         self.write_settings(settings or {})
 

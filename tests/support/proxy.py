@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import make_url
 
-REST_SECONDS = 0.3
+REST_TIMEOUT_SECONDS = 0.3
 
 
 class Proxy:
@@ -25,7 +25,7 @@ class Proxy:
         self.cut_at: bytes | None = None
         self._target = host, port
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._mute: set[tuple[socket.socket, socket.socket]] = set()
+        self._muted: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -42,11 +42,11 @@ class Proxy:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                near, _ = self._listener.accept()
+                client, _ = self._listener.accept()
                 try:
-                    pair = near, socket.create_connection(self._target)
+                    pair = client, socket.create_connection(self._target)
                 except OSError:
-                    near.close()
+                    client.close()
                     continue
                 self._pairs.add(pair)
                 threading.Thread(target=self._pass_on, args=(pair, True), daemon=True).start()
@@ -58,15 +58,15 @@ class Proxy:
             while data := source.recv(65536):
                 if to_postgres:
                     time.sleep(self.delay)
-                if self.swallows or (pair in self._mute and not to_postgres):
+                if self.swallows or (pair in self._muted and not to_postgres):
                     continue
-                last = to_postgres and self.cut_at is not None and self.cut_at in data
-                if last:
+                is_cut = to_postgres and self.cut_at is not None and self.cut_at in data
+                if is_cut:
                     self.cut_at = None
-                    self._mute.add(pair)
-                    data += _rest(source)
+                    self._muted.add(pair)
+                    data += _read_rest(source)
                 target.sendall(data)
-                if last:
+                if is_cut:
                     self._await_end(target)
                     break
         if pair in self._pairs:
@@ -87,10 +87,10 @@ class Proxy:
             side.close()
 
 
-def _rest(source: socket.socket) -> bytes:
+def _read_rest(source: socket.socket) -> bytes:
     """What follows at once: a statement may come in several parts, and Postgres begins with the last one."""
     parts = []
-    source.settimeout(REST_SECONDS)
+    source.settimeout(REST_TIMEOUT_SECONDS)
     with suppress(TimeoutError):
         while part := source.recv(1 << 16):
             parts.append(part)

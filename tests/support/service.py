@@ -20,7 +20,7 @@ from tests.support.toy_data import squares
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-PATIENT = {"DUOTEMPO_SERVING__READ_SECONDS": "1", "DUOTEMPO_SERVING__WRITE_SECONDS": "5"}
+LONG_TIMEOUTS = {"DUOTEMPO_SERVING__READ_SECONDS": "1", "DUOTEMPO_SERVING__WRITE_SECONDS": "5"}
 """A Postgres that is slow because the machine is busy does not count as away."""
 
 
@@ -44,7 +44,7 @@ def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str,
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_NUM_THREADS": "1",
-        **PATIENT,
+        **LONG_TIMEOUTS,
         **settings,
     }
     with (folder / "bento.log").open("w") as log, socket.socket() as listening:

@@ -32,7 +32,7 @@ from tests.support.command_line import Answer
 from tests.support.prefect import Prefect
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE = 3600.0
+COMMAND_TIMEOUT_SECONDS = 3600.0
 USER = "顾客001"
 """Somebody of the generated dataset."""
 
@@ -86,7 +86,7 @@ class Shell:
     def prefect(self) -> Prefect:
         return Prefect(self.platform.environment())
 
-    def ask(self, path: str, body: dict[str, Any], *, key: str = "") -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any], *, key: str = "") -> dict[str, Any]:
         """What the served Bento answers."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         answer = httpx.post(f"{self.platform.addresses.serving_url}{path}", json=body, headers=headers, timeout=60)
@@ -99,7 +99,7 @@ class Shell:
             cursor = connection.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
-    def processes(self, run_id: str) -> list[psutil.Process]:
+    def flow_run_processes(self, run_id: str) -> list[psutil.Process]:
         """The processes that work on a flow run."""
         return [p for p in tagged(self.platform.home.id) if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
 
@@ -110,7 +110,7 @@ class Shell:
     def _process(self, *words: str) -> Answer:
         done = subprocess.run(
             [sys.executable, "-m", "cli.main", *words], cwd=PROJECT, env=self.environment,
-            capture_output=True, text=True, timeout=PATIENCE, check=False,
+            capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
         return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -24,9 +24,9 @@ def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) 
 
 def eventually(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     """The first true value of `condition`, asked again and again, at first often; fails when there is none in time."""
-    began = time.monotonic()
+    start = time.monotonic()
     while not (value := condition()):
-        waited = time.monotonic() - began
+        waited = time.monotonic() - start
         assert waited < seconds, f"{condition} did not come true in {seconds:.0f} s"
         time.sleep(min(0.05 + waited / 20, 0.5))
     return value
