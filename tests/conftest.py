@@ -1,4 +1,4 @@
-"""A real Postgres and a real platform for the session, and a migrated database of its own for each test module."""
+"""Session fixtures: a real Postgres server and a real platform; and a fresh, migrated database per test module."""
 
 import os
 import shutil
@@ -15,22 +15,24 @@ from tests.support.platforms import SharedPlatform
 from tests.support.postgres import Server, fresh_database
 
 SINGLE_WORKER_FOLDERS = ("tests/e2e", "tests/flows/promotion")
-"""Folders whose modules share what they made on the platform."""
+"""Folders whose modules share state on the platform, so that each stays on one xdist worker."""
 FOLDERS_RUN_FIRST = (*SINGLE_WORKER_FOLDERS, "tests/flows", "tests/infra")
-"""The longest work."""
+"""Folders with the slowest tests, which start first."""
 PLATFORM_WORKERS, MAX_WORKERS = 2, 4
-"""Workers that begin with it, and workers in all."""
+"""Workers that start with these folders, and workers in all."""
 
 
 def scope_of(nodeid: str) -> str:
-    """What stays on one worker of pytest-xdist: each folder of TOGETHER, and each other module."""
+    """The xdist scope of a test: its folder in SINGLE_WORKER_FOLDERS, else its module. A scope stays on one worker."""
     module = nodeid.split("::")[0]
     return next((folder for folder in SINGLE_WORKER_FOLDERS if module.startswith(folder)), module)
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Two workers begin with the longest work, which starts platforms. The others begin at the other end: they start
-    no more platforms, and keep the cores busy while those two wait.
+    """Distributes tests to xdist workers by `scope_of`.
+
+    Two workers start with the slowest tests, which start platforms. The others start at the other end: they start no
+    more platforms, and keep the cores busy while those two wait.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -47,11 +49,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Its own `loadgroup` loses the groups: it writes them where pytest 9 does not read them."""
+    """Replaces xdist's `loadgroup`, which writes the groups where pytest 9 does not read them."""
     return FolderScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the slowest folders first."""
+
     def priority(item: pytest.Item) -> int:
         return next(
             (index for index, folder in enumerate(FOLDERS_RUN_FIRST) if item.nodeid.startswith(folder)),
@@ -63,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A superuser's URL of a real server: the one of DUOTEMPO_TEST_DATABASE_URL, else one of this session's own."""
+    """A superuser's URL of a real server: DUOTEMPO_TEST_DATABASE_URL if set, else a server started for the session."""
     if outside := os.environ.get("DUOTEMPO_TEST_DATABASE_URL"):
         yield outside
         return
@@ -87,7 +91,7 @@ def database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedPlatform]:
-    """Whoever takes it over renews it."""
+    """The session's platform; a module or folder that uses it calls `renew()` first."""
     platform = SharedPlatform(tmp_path_factory.mktemp("platform"))
     try:
         yield platform

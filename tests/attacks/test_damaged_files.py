@@ -1,4 +1,4 @@
-"""Files cut off, flipped, emptied or exchanged: whoever reads one names it and says what to do."""
+"""Truncated, corrupted, emptied or swapped files: the error names the file and says how to fix it."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A disk without room for a byte or a file: what is started starts nevertheless, and the problem is told."""
+"""Full disks, out of bytes or inodes: programs start nevertheless, and the problem is reported."""
 
 import os
 import resource

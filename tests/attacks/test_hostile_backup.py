@@ -1,4 +1,4 @@
-"""Folders made to look like a backup: each is refused before a restore touches anything."""
+"""Folders forged to look like a backup: each is refused before a restore changes anything."""
 
 import json
 import os
@@ -21,7 +21,7 @@ TAG = "duotempo:v1-0123456789ab"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What a backup looks like, but for its dump, which only Postgres' own program can tell from one."""
+    """A valid backup except for its dump, which only Postgres' own program recognizes as invalid."""
     folder = tmp_path / "backup"
     (folder / "home" / "mlflow" / "artifacts").mkdir(parents=True)
     (folder / "home" / "secrets").mkdir()
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write_manifest(folder: Path, **changes: object) -> None:
-    """Writes a manifest that fits the files, as whoever made the folder would."""
+    """Writes a manifest that matches the files, as an attacker would; `changes` override its fields."""
     defaults = {"made": "2026-01-01", "duotempo": "0.1", "databases": ["duotempo"], "files": digests(folder)}
     served = {"bento_tag": TAG, "model_version": "1"}
     manifest = Manifest.model_validate({**defaults, "served": served}).model_dump()
@@ -96,14 +96,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (lambda folder: os.mkfifo(folder / "home" / "mlflow" / "pipe"), "a link, device"),
     "a socket": (add_socket, "a link, device"),
     "a manifest that is a link": (replace_manifest_with_link, "is no backup"),
-    "a program's settings": (add_file("home/supervisor/supervisord.conf"), "no backup holds: home/supervisor"),
+    "supervisor settings": (add_file("home/supervisor/supervisord.conf"), "no backup holds: home/supervisor"),
     "a platform's state": (add_file("home/platform.json"), "no backup holds: home/platform"),
     "the database's password": (add_file("home/secrets/postgres"), "no backup holds: home/secrets/postgres"),
     "a folder of secrets": (add_file("home/secrets/deep/er"), "no backup holds: home/secrets/deep"),
     "a database's files": (add_file("home/postgres/PG_VERSION"), "no backup holds: home/postgres"),
     "another dump": (add_file("template1.dump"), "no backup holds: template1"),
-    "a name that paints": (add_file("home/mlflow\x1b[2J\nall is well/x"), r"mlflow\\x1b\[2J\\nall"),
-    "a bomb": (add_sparse_file, r"4,096\.0 GiB"),
+    "a name with escape codes": (add_file("home/mlflow\x1b[2J\nall is well/x"), r"mlflow\\x1b\[2J\\nall"),
+    "a sparse file": (add_sparse_file, r"4,096\.0 GiB"),
     "no manifest": (lambda folder: (folder / MANIFEST).unlink(), "is no backup"),
     "no JSON": (manifest(b"\xff{"), "is no backup"),
     "deep JSON": (manifest(b'{"format":' + b"[" * 200_000), "is no backup"),
@@ -117,19 +117,19 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         "bento_tag",
     ),
     "a version of two lines": (with_changes(served={"bento_tag": TAG, "model_version": "1\n2"}), "model_version"),
-    "a moment that paints": (with_changes(made="\x1b[2J"), "made"),
+    "a time with escape codes": (with_changes(made="\x1b[2J"), "made"),
     "an unknown database": (with_changes(databases=["duotempo", "postgres"]), "databases"),
     "a database without its dump": (with_changes(databases=["duotempo", "mlflow"]), r"mlflow\.dump"),
-    "paths that lead out": (with_changes(files={"../../etc/passwd": "0" * 64}), "damaged"),
+    "paths outside the backup": (with_changes(files={"../../etc/passwd": "0" * 64}), "damaged"),
     "a wrong checksum": (lambda folder: (folder / "home" / "secrets" / "webhook").write_text("other"), "webhook"),
     "a missing file": (lambda folder: (folder / "home" / "secrets" / "webhook").unlink(), "webhook"),
     "no home": (remove_home, "damaged"),
-    "a dump that is none": (lambda folder: None, r"duotempo\.dump is no dump of a database"),
+    "an invalid dump": (lambda folder: None, r"duotempo\.dump is no dump of a database"),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_backup_is_refused_and_nothing_is_touched(kind: str, folder: Path, tmp_path: Path) -> None:
+def test_a_hostile_backup_is_refused_and_nothing_is_changed(kind: str, folder: Path, tmp_path: Path) -> None:
     attack, message = HOSTILE[kind]
     attack(folder)
     platform = home_with_a_platform(tmp_path)

@@ -1,4 +1,4 @@
-"""Files made to break a bulk load: each is refused in one line that names it, or its bad rows go to quarantine."""
+"""Files crafted to break a bulk load: each is refused with a one-line error, or its invalid rows are quarantined."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ OUT_OF_RANGE = 2**50
 
 
 def parquet(**columns: Any) -> Callable[[Path], Path]:
-    """What writes three sound events with some columns replaced or added."""
+    """A writer of three valid events with some columns replaced or added."""
 
     def write(folder: Path) -> Path:
         defaults = {
@@ -44,7 +44,7 @@ def duplicate_column(folder: Path) -> Path:
 
 
 def bomb(folder: Path) -> Path:
-    """Three million rows that name one text of 200,000 characters: 70 kB that stand for 600 GB."""
+    """Three million rows that refer to one text of 200,000 characters: 70 kB that expand to 600 GB."""
     rows = 3_000_000
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["t" * 200_000]))
     short = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["view"]))
@@ -104,12 +104,12 @@ def test_column_names_in_an_error_are_escaped_and_shortened(tmp_path: Path) -> N
 
 
 TIMES = {
-    "zone that nobody knows": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("ms", "Mars/Phobos")),
-    "zone, far away": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("ms", "Europe/Berlin")),
-    "days, far away": pa.array([0, 2**30, -(2**30)], pa.date32()),
-    "milliseconds of days, far away": pa.array([0, 2**55, -(2**55)], pa.date64()),
-    "seconds, far away": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("s")),
-    "whole numbers, far away": pa.array([1, 2**64 - 1, 2**63], pa.uint64()),
+    "unknown time zone": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("ms", "Mars/Phobos")),
+    "time zone, out of range": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("ms", "Europe/Berlin")),
+    "days, out of range": pa.array([0, 2**30, -(2**30)], pa.date32()),
+    "days in milliseconds, out of range": pa.array([0, 2**55, -(2**55)], pa.date64()),
+    "seconds, out of range": pa.array([1, OUT_OF_RANGE, -OUT_OF_RANGE], pa.timestamp("s")),
+    "whole numbers, out of range": pa.array([1, 2**64 - 1, 2**63], pa.uint64()),
 }
 
 

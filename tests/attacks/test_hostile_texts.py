@@ -1,4 +1,4 @@
-"""Titles, categories and names made to run, link, forge or repaint: pages, tables and logs show them as text."""
+"""Titles, categories and names with markup, links or control codes: pages, tables and logs show them as text."""
 
 import io
 import logging
@@ -55,7 +55,7 @@ def test_markdown_escapes_texts(text: str) -> None:
         assert set(re.findall(r"<(\w+)", rendered)) <= {"ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
         assert not CONTROL.search(page)
     assert rendered.count("<td") == 4
-    assert not re.search(r"\w://|www\.", escaped(text))  # GitHub and Prefect make links of bare addresses, too
+    assert not re.search(r"\w://|www\.", escaped(text))  # GitHub and Prefect link bare addresses, too
     assert (
         html(escaped("NDCG@10 [0.1, 0.2], 5 % & a_b: 1 < 2")) == "<p>NDCG@10 [0.1, 0.2], 5 % &amp; a_b: 1 &lt; 2</p>\n"
     )
@@ -99,7 +99,7 @@ def test_terminal_output_escapes_texts(text: str, capsys: pytest.CaptureFixture[
     Terminal(file=coloured, force_terminal=True, markup=False, emoji=False, color_system="standard").print(
         led_by("error:", "red", text), soft_wrap=True
     )
-    assert coloured.getvalue().count("\x1b") == 2  # our own colour, and its end
+    assert coloured.getvalue().count("\x1b") == 2  # our own colour, and its reset
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])

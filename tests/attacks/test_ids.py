@@ -1,4 +1,4 @@
-"""Ids by which a person would get past her own consent, erasure or export: other kinds of values, other spellings."""
+"""Ids that could bypass a user's consent, erasure or export: values of other types, other spellings."""
 
 import math
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ def settings(pseudonyms: bool, home: Path) -> Settings:
 def test_consent_erasure_and_export_cover_earlier_spellings(
     database: str, privacy: Privacy, spelling: str, tmp_path: Path
 ) -> None:
-    """Earlier versions knew this person by another name: what they kept by it is refused, told and erased by it."""
+    """Earlier versions stored this user under another id: rejection, export and erasure apply to that id, too."""
     name, *earlier = names = privacy.names(PersonId(clean_id(spelling) or "", spelling))
     assert earlier
 
@@ -96,7 +96,7 @@ def test_consent_erasure_and_export_cover_earlier_spellings(
             with engine.begin() as connection:
                 assert old in {row["user_id"] for row in export_user(connection, privacy, names)["user"]}
                 assert forget_all(connection, privacy, [name, old]).removed["users"] >= 1
-                set_consent(connection, privacy, [name], True)  # the tombstone of the other name stays
+                set_consent(connection, privacy, [name], True)  # the tombstone of the other id stays
             assert ingest_event() == {"forgotten_user": 1}
             with engine.begin() as connection:
                 set_consent(connection, privacy, names, True)

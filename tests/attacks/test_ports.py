@@ -1,4 +1,4 @@
-"""Who has no business with the platform's ports: a page of elsewhere in a browser of this machine, its other users."""
+"""Unauthorized access to the platform's ports: by a foreign page in a local browser, by other users of the machine."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.platforms import SharedPlatform
 
 pytestmark = pytest.mark.timeout(600)
 FOREIGN_HOST = "evil.example"
-"""A name that leads to this machine, as it does when a page binds its own name anew."""
+"""A host name that resolves to this machine, as in DNS rebinding."""
 FETCH_SCRIPT = """async ([url, options]) => {
     try { const answer = await fetch(url, options); return answer.type === "opaque" ? "opaque" : answer.status }
     catch (error) { return "refused" }
@@ -35,7 +35,7 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 class EmptyPages(BaseHTTPRequestHandler):
-    """An empty page at each address."""
+    """Serves an empty page at every path."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -43,7 +43,7 @@ class EmptyPages(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def platform(shared: SharedPlatform) -> Platform:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """Where another program of this machine serves pages."""
+    """The port of another local program that serves pages."""
     with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPages) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
@@ -73,7 +73,7 @@ def browser() -> Iterator[Browser]:
 
 
 def open_page(browser: Browser, address: str, login: tuple[str, str] | None = None) -> Page:
-    """A page; login: what a person has told the browser before."""
+    """Opens a page; `login` is stored in the browser beforehand."""
     credentials: Any = {"username": login[0], "password": login[1]} if login else None
     page = browser.new_context(http_credentials=credentials).new_page()
     page.goto(address)
@@ -81,7 +81,7 @@ def open_page(browser: Browser, address: str, login: tuple[str, str] | None = No
 
 
 def try_post(page: Page, url: str, body: dict[str, Any], **options: object) -> Any:
-    """What becomes of a POST that the page makes."""
+    """The result of a POST from the page: the status, "opaque" or "refused"."""
     return page.evaluate(FETCH_SCRIPT, [url, {"method": "POST", "body": json.dumps(body), **options}])
 
 

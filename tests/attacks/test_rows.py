@@ -1,4 +1,4 @@
-"""Rows that nobody would send by accident: each is stored, or rejected and kept, and none holds up another."""
+"""Malicious rows: each is stored, or rejected and kept in quarantine, and none blocks another."""
 
 import json
 import string
@@ -92,7 +92,7 @@ def test_quarantine_accepts_any_row_and_bounds_its_size(store: Engine, raw: list
         for _ in range(2):
             quarantine(connection, "test", [Rejected(0, {**row, "user_id": user}, "bad_row: made up") for row in raw])
     sizes = [size for (size,) in rows(store, 'SELECT octet_length("row"::text) FROM quarantine')]
-    assert 1 <= len(sizes) <= len(raw), "what comes twice is kept once"
+    assert 1 <= len(sizes) <= len(raw), "a duplicate row is kept once"
     assert max(sizes) < 200_000
 
 
@@ -102,7 +102,7 @@ def test_export_matches_rejected_rows_by_the_whole_user_id(store: Engine) -> Non
     with store.begin() as connection:
         quarantine(connection, "test", rejected)
         rejected_rows = export_user(connection, Privacy(Settings()), [user])["rejected_rows"]
-    assert [one["row"]["user_id"] for one in rejected_rows] == [user, f" {user} "]
+    assert [rejected["row"]["user_id"] for rejected in rejected_rows] == [user, f" {user} "]
 
 
 def test_a_file_is_never_aborted_for_one_row(store: Engine) -> None:
@@ -122,7 +122,7 @@ def test_a_file_is_never_aborted_for_one_row(store: Engine) -> None:
     assert (report.accepted, report.items_added, report.rejected) == (497, 2, {"unstorable": 4})
     assert rows(store, "SELECT count(*) FROM events") == [(497,)]
     kept = rows(store, "SELECT \"row\" ? 'sha256', count(*) FROM quarantine GROUP BY 1 ORDER BY 1")
-    assert kept == [(False, 1), (True, 3)], "of a row that quarantine refuses too the digest is kept"
+    assert kept == [(False, 1), (True, 3)], "for a row that quarantine refuses, the digest is kept"
 
 
 def test_a_missing_table_rejects_no_rows(store: Engine) -> None:
@@ -180,8 +180,8 @@ def test_accepted_rows_pass_the_expectations(
 ) -> None:
     empty(store)
     good = {"user_id": "u", "item_id": "a", "event": "rating", "value": 1e12, "timestamp": 1.7e9}
-    named = [{"item_id": "a"}, {"item_id": "b"}, *({"item_id": f"i{n}", **one} for n, one in enumerate(items))]
-    dataset = Dataset("shop", pd.DataFrame([good, *raw], dtype=object), pd.DataFrame(named, dtype=object))
+    all_items = [{"item_id": "a"}, {"item_id": "b"}, *({"item_id": f"i{n}", **item} for n, item in enumerate(items))]
+    dataset = Dataset("shop", pd.DataFrame([good, *raw], dtype=object), pd.DataFrame(all_items, dtype=object))
     assert ingest(store, dataset, Settings(), source="test", now=NOW).accepted >= 1
     report = validate_snapshot(store, tmp_path_factory.mktemp("run"))
     assert [failure.message for failure in report.critical_failures] == []
@@ -201,15 +201,15 @@ def test_few_failing_rows_are_named_and_can_be_quarantined(store: Engine, databa
         connection.execute(text(f"UPDATE events SET value = 1e308 WHERE event_id IN {two_events}"))
     report = validate_snapshot(store, tmp_path)
     assert not report.success
-    named = json.loads((tmp_path / "report/result.json").read_text())["suites"]["events"]["checks"][0]["event_ids"]
-    assert len(named) == 2
-    assert all(one in report.docs.read_text() for one in (*named, report.remedy))
+    event_ids = json.loads((tmp_path / "report/result.json").read_text())["suites"]["events"]["checks"][0]["event_ids"]
+    assert len(event_ids) == 2
+    assert all(named in report.docs.read_text() for named in (*event_ids, report.remedy))
     program, *arguments = report.remedy.split()
     done = CliRunner(env={"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_HOME": str(tmp_path)}).invoke(app, arguments)
     assert (program, done.exit_code, done.stdout.split()[0]) == ("duotempo", 0, "2"), done.stderr
     assert validate_snapshot(store, tmp_path / "again").success
     reasons = rows(store, "SELECT \"row\" ->> 'event_id', split_part(reason, ':', 1) FROM quarantine")
-    assert sorted(reasons) == sorted((one, "failed_validation") for one in named)
+    assert sorted(reasons) == sorted((event_id, "failed_validation") for event_id in event_ids)
 
 
 def test_events_before_the_earliest_setting_are_rejected(store: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Tests run beside each other on a busy machine: torch computes in one thread, and properties are not timed."""
+"""Tests run in parallel on a busy machine: torch uses one thread, and hypothesis has no deadlines."""
 
 import torch
 from hypothesis import HealthCheck, settings

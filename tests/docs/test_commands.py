@@ -1,4 +1,4 @@
-"""Every command and option that the documents name is there."""
+"""Every command and option named in the documents exists."""
 
 import re
 from pathlib import Path
@@ -17,13 +17,13 @@ COMMAND = re.compile(
 
 
 def commands(document: Path) -> list[str]:
-    """What follows the word `duotempo` where a document shows code."""
+    """The arguments after the word `duotempo` in the code spans and blocks of a document."""
     code_spans = [block or inline for block, inline in CODE.findall(document.read_text(encoding="utf-8"))]
     return [arguments.strip() for code in code_spans for arguments in COMMAND.findall(code.replace("\\|", "/"))]
 
 
 def missing(arguments: str) -> str | None:
-    """The first word that no command of the product knows, be it a command or an option."""
+    """The first word that is neither a command nor an option of the CLI; None if all exist."""
     command = get_command(app)
     for word in re.split(r"[\s\[\]]+", arguments):
         inside = getattr(command, "commands", None)
@@ -39,26 +39,15 @@ def missing(arguments: str) -> str | None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_and_options_of_a_document_are_there(document: Path) -> None:
+def test_commands_and_options_of_a_document_exist(document: Path) -> None:
     uses = commands(document)
     assert [(arguments, word) for arguments in uses if (word := missing(arguments))] == []
 
 
-def test_the_documents_for_operators_show_commands() -> None:
-    """So that the test above has something to look at, and would see what is not there."""
-    code_spans = {arguments.split()[0] for document in DOCUMENTS for arguments in commands(document)}
-    assert {
-        "up",
-        "down",
-        "status",
-        "promote",
-        "rollback",
-        "backup",
-        "restore",
-        "worker",
-        "report",
-        "forget",
-    } <= code_spans
+def test_commands_are_extracted_and_unknown_ones_reported() -> None:
+    """Guards the test above against finding no commands or accepting unknown ones."""
+    names = {arguments.split()[0] for document in DOCUMENTS for arguments in commands(document)}
+    assert {"up", "down", "status", "promote", "rollback", "backup", "restore", "worker", "report", "forget"} <= names
     assert missing("promote 3 --force --why TEXT") is None
     assert (missing("demote 3"), missing("promote 3 --softly"), missing("report offline")) == (
         "demote", "--softly", "offline",

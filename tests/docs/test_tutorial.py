@@ -1,4 +1,4 @@
-"""The tutorial does what it says: its fusion is one short file, which trains and scores."""
+"""The tutorial's fusion is one short file that trains and scores, as the tutorial says."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ KIND = "own_fusion:Multiplied"
 
 @pytest.fixture
 def beside_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example's folder is the working directory, as for somebody who follows the tutorial."""
+    """Makes the example's folder the working directory, as in the tutorial."""
     monkeypatch.chdir(EXAMPLE.parent)
 
 
@@ -29,12 +29,12 @@ def test_the_fusion_takes_under_60_lines() -> None:
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 60
 
 
-def test_the_tutorial_shows_the_file_to_the_letter() -> None:
+def test_the_tutorial_shows_the_file_verbatim() -> None:
     (shown,) = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
     assert shown == EXAMPLE.read_text(encoding="utf-8")
 
 
-def test_the_links_and_the_files_that_it_names_are_there() -> None:
+def test_links_and_named_files_exist() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", TUTORIAL)
     named = re.findall(r"\b(?:tests|docs)/[\w/]+\.\w+", TUTORIAL)
     assert links and named
@@ -42,11 +42,11 @@ def test_the_links_and_the_files_that_it_names_are_there() -> None:
     assert [name for name in named if not (DOCS.parent / name).is_file()] == []
 
 
-def test_the_contract_covers_it() -> None:
+def test_the_contract_tests_cover_the_example() -> None:
     assert f"docs.examples.{KIND}" in board.KINDS
 
 
-def test_both_interests_make_more_than_their_sum(beside_the_example: None) -> None:
+def test_the_fusion_adds_an_interaction_to_the_sum(beside_the_example: None) -> None:
     fusion = make_fusion(KIND, 8)
     torch.manual_seed(0)
     out = fusion.get_submodule("out")
@@ -59,7 +59,7 @@ def test_both_interests_make_more_than_their_sum(beside_the_example: None) -> No
             assert torch.equal(part, interest)
 
 
-def test_it_is_trained_and_scores(beside_the_example: None) -> None:
+def test_the_fusion_trains_and_scores(beside_the_example: None) -> None:
     torch.set_num_threads(1)
     assert isinstance(make_fusion(KIND, 16), Fusion)
     chosen = board.settings(KIND, epochs=2)

@@ -1,4 +1,4 @@
-"""The platform of the session, on which a person goes through the whole loop."""
+"""Fixtures of the end-to-end tests, which run the whole loop on the session's platform."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,20 +17,20 @@ from tests.support.shell import Shell
 def shell(shared_platform: SharedPlatform) -> Shell:
     quick = preset("demo")
     quick["fusion"]["epochs"], quick["evaluation"]["bootstrap"] = 3, 50
-    quick["embedding"] = {"model": ENGLISH}  # which takes the other one for these texts, the one that is kept loaded
+    quick["embedding"] = {"model": ENGLISH}  # falls back for these texts to the multilingual one, which is kept loaded
     shared_platform.renew(quick)
     return shared_platform.shell
 
 
 @pytest.fixture(scope="package")
 def up(shell: Shell, shared_platform: SharedPlatform) -> Answer:
-    """The start of the platform, while another program listened on the usual port of MLflow."""
+    """The output of `duotempo up`, run while another program listened on MLflow's default port."""
     return shared_platform.started
 
 
 @pytest.fixture(scope="package")
 def folder(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated dataset, its last event an hour ago."""
+    """The generated dataset, shifted so that its last event was an hour ago."""
     source = Path(shell.run("data", "get", "chinese-sample").out.splitlines()[-1])
     events = pd.read_parquet(source / "interactions.parquet")
     hour_ago = int((datetime.now(UTC) - timedelta(hours=1)).timestamp())
@@ -49,5 +49,5 @@ def ingested(shell: Shell, folder: Path) -> Answer:
 
 @pytest.fixture(scope="package")
 def first(shell: Shell, ingested: Answer) -> Answer:
-    """The first retraining, waited for."""
+    """The output of the first `retrain --wait`."""
     return shell.run("retrain", "--wait", apart=True)

@@ -1,4 +1,4 @@
-"""API keys, by their commands."""
+"""API keys, through their commands."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The whole loop, as a person goes through it: from a folder of events to recommendations, back, and forgotten."""
+"""The whole loop as a user runs it: from a folder of events to recommendations, feedback, retraining and erasure."""
 
 import json
 import re
@@ -26,18 +26,18 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(900)
 
 MARKER_LOSS = 77.0
-"""A loss that no training has: who finds it in a checkpoint knows where that comes from."""
+"""A loss that no training produces; it marks a checkpoint, to prove that a training resumed from it."""
 
 
 @pytest.fixture(scope="module")
 def promoted(shell: Shell, first: Answer) -> Answer:
-    """Version 1 is served, whatever the gate said: the sample is small."""
+    """Promotes version 1 whatever the gate's result, since the sample is small."""
     return shell.run("promote", "1", "--force", "--why", "the sample is small", apart=True)
 
 
 @pytest.fixture(scope="module")
 def first_list(shell: Shell, promoted: Answer) -> dict[str, Any]:
-    """What a user was shown first, and told us of it."""
+    """The first list shown to a user, who has sent feedback on it."""
     before = shell.post("/recommend", {"user_id": USER, "k": 10, "explain": True})
     kinds = ("like", "dislike", "click", "hide")
     events = [
@@ -51,7 +51,10 @@ def first_list(shell: Shell, promoted: Answer) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def resumed(shell: Shell, first_list: dict[str, Any]) -> dict[str, Any]:
-    """The second retraining: its training is killed in the middle with both workers, and is run again; its run."""
+    """The second retraining: its training is killed midway together with both workers, and is rerun.
+
+    Returns the run's id and state, and the checkpoint that it resumed from.
+    """
     done = {file.parent for file in checkpoints(shell)}
     services = shell.status()["services"]
     workers = [psutil.Process(services[f"worker-{pool}"]["pid"]) for pool in ("cpu", "gpu")]
@@ -302,7 +305,7 @@ def test_the_second_version_is_promoted_and_rolled_back(shell: Shell, resumed: d
 
 
 def test_a_new_item_is_recommended_within_a_minute(shell: Shell, first_list: dict[str, Any]) -> None:
-    """Also where the encoder is not the one of the settings, but the one that took over for Chinese texts."""
+    """Even if the encoder is not the configured one, but the multilingual one chosen for Chinese texts."""
     item = {"item_id": "just in", "title": "降噪蓝牙耳机 新款", "category": ["just in"]}
     assert shell.status()["services"]["encoder"]["healthy"]
     key = shell.run("keys", "create", "--scope", "admin", "--name", "the shop's catalogue").out.strip()
@@ -314,7 +317,7 @@ def test_a_new_item_is_recommended_within_a_minute(shell: Shell, first_list: dic
 
 @pytest.fixture(scope="module")
 def forgotten(shell: Shell, first: Answer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `duotempo forget` said."""
+    """The JSON output of `duotempo forget`."""
     file = tmp_path_factory.mktemp("export") / "user.json"
     shell.run("export", USER, "--out", file)
     held = json.loads(file.read_text(encoding="utf-8"))
@@ -324,7 +327,7 @@ def forgotten(shell: Shell, first: Answer, tmp_path_factory: pytest.TempPathFact
 
 
 def files_containing_user(home: Path) -> list[Path]:
-    """The files that name the user, Parquet files read as what they are; the database has tests of its own."""
+    """The files that contain the user, Parquet files decoded; the database is tested separately."""
     matches = []
     for file in home.rglob("*"):
         if not file.is_file() or "postgres" in file.relative_to(home).parts[0]:
@@ -363,7 +366,7 @@ def test_no_table_contains_the_forgotten_user_and_late_events_are_rejected(
 
 
 def test_the_erase_flow_finishes_a_pending_erasure(shell: Shell, forgotten: dict[str, Any]) -> None:
-    """The row waits, as `/forget` leaves it, and the flow works it off."""
+    """The flow processes a pending row, as `/forget` leaves it."""
     shell.sql("INSERT INTO erasures (user_id, user_hash) SELECT %s, user_hash FROM tombstones LIMIT 1", "left behind")
     with shell.inside():
         start_deployment("erase/waiting", {})

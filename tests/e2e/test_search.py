@@ -1,4 +1,4 @@
-"""A search of settings, from the command to a preset."""
+"""A hyper-parameter search, from the command to a preset."""
 
 import json
 

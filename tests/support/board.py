@@ -1,4 +1,4 @@
-"""A checkerboard: people of the black squares and of the white ones, so that anyone can tell what to recommend."""
+"""Toy training data with a known answer: each user likes the squares of one colour of a checkerboard."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.core.columns import Columns
@@ -26,11 +27,11 @@ BLACK = np.arange(ITEMS) % 2 == 0
 KINDS = list(
     dict.fromkeys([*FUSIONS, "docs.examples.own_fusion:Multiplied", os.environ.get("DUOTEMPO_FUSION__KIND", "gated")])
 )
-"""The fusions that keep the contract: the packaged ones, the tutorial's, and the one that the environment names."""
+"""Fusions under the contract tests: the packaged ones, the tutorial's, and the one that the environment names."""
 
 
 def settings(kind: str = "gated", **fusion: object) -> Settings:
-    """Small enough for seconds."""
+    """Settings of a training that takes seconds; `fusion` overrides fields of `fusion`."""
     chosen = Settings()
     chosen.fusion = chosen.fusion.model_copy(
         update={
@@ -42,7 +43,7 @@ def settings(kind: str = "gated", **fusion: object) -> Settings:
 
 
 def events(seed: int = 0) -> pd.DataFrame:
-    """Each person's likes of squares of one colour, one an hour, in random order."""
+    """Each user's likes of squares of one colour, one per hour, in random order, sorted by time."""
     rows = [
         (f"u{user}", f"i{item}", "like", CUT - timedelta(hours=20 - step, minutes=user))
         for user, item, step in visits(USERS, ITEMS, (5, 16), seed)
@@ -53,8 +54,8 @@ def events(seed: int = 0) -> pd.DataFrame:
     return frame.sort_values(Columns.OCCURRED_AT, kind="stable", ignore_index=True)
 
 
-def catalogue(order: np.ndarray | None = None, seed: int = 0) -> Catalogue:
-    """Texts tell the colour, with noise; `order` renumbers the rows."""
+def catalogue(order: NDArray[np.int64] | None = None, seed: int = 0) -> Catalogue:
+    """Items whose text vectors encode the colour, with noise; `order` permutes the rows."""
     rng = np.random.default_rng(seed)
     colour = np.zeros((2, DIMENSION), dtype=np.float32)
     colour[0, 0] = colour[1, 1] = 1.0
@@ -75,7 +76,10 @@ def catalogue(order: np.ndarray | None = None, seed: int = 0) -> Catalogue:
 
 
 def documents(seed: int = 0) -> Documents:
-    """A document of each person, as of ten hours before the cut: the mean text of their colour."""
+    """One document per user, as of ten hours before the cut: the mean text vector of their colour, with noise.
+
+    Its vectors have the shape (users, 2, DIMENSION): long-term and short-term.
+    """
     rng = np.random.default_rng(seed)
     vectors = np.zeros((USERS, 2, DIMENSION), dtype=np.float32)
     for user in range(USERS):
@@ -85,19 +89,20 @@ def documents(seed: int = 0) -> Documents:
     return Documents(np.array([f"u{u}" for u in range(USERS)], dtype=object), np.full(USERS, moment), vectors)
 
 
-def fitted(chosen: Settings, order: np.ndarray | None = None, **options: Any) -> Fitted:
-    """A training on the board, by one thread; options: further ones of `fit`."""
+def fitted(chosen: Settings, order: NDArray[np.int64] | None = None, **options: Any) -> Fitted:
+    """Trains on the board with one thread; `options` are passed on to `fit`."""
     torch.set_num_threads(1)
     return fit(events(), catalogue(order), documents(), chosen, cut=CUT, held_out="last", **options)
 
 
 @cache
 def trained(kind: str = "gated") -> Fitted:
-    """A training with the usual settings, made once for all tests of a process, which leave it as it is."""
+    """A training with default settings, cached for all tests of a process; they must not modify it."""
     return fitted(settings(kind))
 
 
-def sequences(lengths: list[int], signals: np.ndarray | None = None) -> Sequences:
+def sequences(lengths: list[int], signals: NDArray[np.float32] | None = None) -> Sequences:
+    """Histories of these lengths, one per user, with consecutive items and times."""
     total = sum(lengths)
     return Sequences(
         users=np.array([f"u{n}" for n in range(len(lengths))], dtype=object),

@@ -1,4 +1,4 @@
-"""A real Chromium."""
+"""A real Chromium browser."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ FLAGS = [
 
 @contextmanager
 def chromium(*flags: str) -> Iterator[Browser]:
-    """An installed Chromium, else playwright's own."""
+    """Starts an installed Chromium, else playwright's own, with additional command-line `flags`."""
     expect.set_options(timeout=60_000)
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((found for name in names if (found := shutil.which(name))), None)

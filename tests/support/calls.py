@@ -1,4 +1,4 @@
-"""Calls to the service, each checked, and what its tests look at."""
+"""Requests to the service whose responses are validated, and helpers to inspect them."""
 
 import uuid
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tests.support.service import World
 from tests.support.waiting import eventually
 
 REUSED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-"""For properties of a service that all examples share."""
+"""Hypothesis settings for properties whose examples share one service."""
 
 
 def recommend(client: httpx.Client, user: str | int, **options: object) -> RecommendAnswer:
@@ -36,12 +36,14 @@ def new_user() -> str:
 
 
 def tell(client: httpx.Client, *events: Mapping[str, object]) -> FeedbackAnswer:
+    """Sends feedback events."""
     response = client.post("/feedback", json={"events": list(events)})
     assert response.status_code == 200, response.text
     return FeedbackAnswer.model_validate(response.json())
 
 
 def counted(world: World, user: str) -> int:
+    """The number of the user's events in Postgres."""
     ((number,),) = stored(world.database, "SELECT count(*) FROM events WHERE user_id = %s", user)
     assert isinstance(number, int)
     return number
@@ -51,18 +53,20 @@ POSTS = ("/recommend", "/feedback", "/similar", "/items")
 
 
 def error_of(response: httpx.Response) -> Any:
+    """The validated error object of a response."""
     assert response.headers["content-type"] == "application/json"
     return ErrorAnswer.model_validate(response.json()).error
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = (sample for family in families for sample in family.samples)
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
 
 def wait_until_whole(client: httpx.Client, user: str, k: int = 10) -> RecommendAnswer:
-    """The first answer that is not degraded any more."""
+    """Polls `/recommend` until its answer is no longer degraded, and returns that answer."""
 
     def whole() -> RecommendAnswer | None:
         answer = recommend(client, user, k=k)
@@ -98,5 +102,5 @@ def likes(user: str, *items: str) -> list[dict[str, object]]:
 
 
 def wait_until_empty(client: httpx.Client) -> None:
-    """Until nothing waits in the spool."""
+    """Waits until the spool is empty."""
     eventually(lambda: metric(client, "duotempo_spool_rows") == 0, 120)

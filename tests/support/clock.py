@@ -1,4 +1,4 @@
-"""A clock that a test sets back under a running service."""
+"""A wall clock that a test can set back under a running service (by LD_PRELOAD)."""
 
 import shutil
 import struct
@@ -36,19 +36,19 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 
 @dataclass(frozen=True)
 class Clock:
-    """environment: of a process whose wall clock (CLOCK_REALTIME) this sets; its monotonic one goes on."""
+    """Sets the wall clock (CLOCK_REALTIME) of processes started with `environment`, not their monotonic clock."""
 
     environment: dict[str, str]
     file: Path
 
     def turn(self, seconds: int) -> None:
-        """Sets it so many seconds off the true time, from now on."""
+        """Sets the clock's offset from the true time, in seconds."""
         with self.file.open("r+b", buffering=0) as offset:
             offset.write(struct.pack("=q", seconds))
 
 
 def make_clock(folder: Path) -> Clock:
-    """Skips the test where there is no C compiler."""
+    """Compiles the clock; skips the test if there is no C compiler."""
     compiler = shutil.which("cc") or pytest.skip("needs a C compiler")
     source, library, file = folder / "clock.c", folder / "clock.so", folder / "clock.offset"
     source.write_text(SOURCE)

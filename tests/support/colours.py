@@ -1,12 +1,13 @@
-"""People who keep to items of one colour: what most small worlds of the tests are made of."""
+"""Toy interactions: each user visits only items of one colour. Most toy data sets of the tests are built on it."""
 
 import numpy as np
 
 
 def visits(users: int, items: int, per_user: int | tuple[int, int], seed: int = 0) -> list[tuple[int, int, int]]:
-    """(user, item, which visit of theirs): even users keep to even items, odd ones to odd ones, in any order.
+    """Rows (user, item, step): even users visit even items, odd users odd items, in random order.
 
-    each: visits of a user, or the bounds [low, high) that they are drawn from.
+    Args:
+        per_user: Number of visits per user, or the bounds [low, high) to draw it from.
     """
     random = np.random.default_rng(seed)
     rows = []

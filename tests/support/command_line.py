@@ -1,4 +1,4 @@
-"""What a command printed."""
+"""The result of a command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command printed, with its lines joined, and its exit code."""
+    """Exit code, stdout and stderr of a command; `text` is both with whitespace collapsed."""
 
     code: int
     out: str

@@ -16,7 +16,7 @@ DAY = 86_400
 
 
 def world(users: int = 24) -> pd.DataFrame:
-    """Eight visits of each user to items of one colour, a day and an hour between two."""
+    """Eight likes per user on items of one colour, a day and an hour apart."""
     rows = [
         (f"u{user}", f"i{item}", LAST - (DAY + 3600) * step - user, "like") for user, item, step in visits(users, 20, 8)
     ]
@@ -24,7 +24,7 @@ def world(users: int = 24) -> pd.DataFrame:
 
 
 def catalogue(items: int = 20) -> pd.DataFrame:
-    """Items whose text tells their colour."""
+    """Items whose text reveals their colour."""
     return pd.DataFrame(
         {
             "item_id": [f"i{number}" for number in range(items)],
@@ -38,7 +38,7 @@ def catalogue(items: int = 20) -> pd.DataFrame:
 def write_dataset(
     folder: Path, events: pd.DataFrame, items: pd.DataFrame | None = None, text: list[str] | None = None
 ) -> Path:
-    """A dataset folder."""
+    """Writes a dataset folder; `text` names its text columns in dataset.json."""
     folder.mkdir(parents=True)
     events.to_parquet(folder / "interactions.parquet", index=False)
     (catalogue() if items is None else items).to_parquet(folder / "items.parquet", index=False)

@@ -1,4 +1,4 @@
-"""A bundle that answers most people and fails for some."""
+"""A bundle whose user tower fails for some users."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from components.bundle.bundle import Bundle
 
 
 def fragile(bundle: Bundle) -> Bundle:
-    """The bundle with a user tower that fails for whoever dislikes something: no smoke test meets such a user."""
+    """The bundle with a user tower that fails for users with a dislike, whom the smoke test does not cover."""
     model = onnx.load_from_string(bundle.tower)
     graph = model.graph
     graph.initializer.extend(

@@ -20,7 +20,7 @@ Row = tuple[str, str, str, float, float | None, str | None]
 
 
 def catalogue() -> pd.DataFrame:
-    """Items d1 to d3 are dramas about a harvest, t1 to t3 thrillers with a detective, s1 to s3 galaxies, c1, c2 tea."""
+    """Items d1 to d3 are harvest dramas, t1 to t3 detective thrillers, s1 to s3 space films, c1 and c2 are tea."""
     return pd.DataFrame(
         {
             "item_id": list(TITLES),
@@ -38,7 +38,7 @@ def event(
 
 
 def history(*rows: Row) -> pd.DataFrame:
-    """An events frame; days count back from CUT."""
+    """An events frame, sorted by time; days count back from CUT."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "event", "days_ago", "value", "text"])
     seconds = pd.to_timedelta(frame.pop("days_ago").astype(float) * 86_400, unit="s")
     frame["occurred_at"] = (CUT - seconds).astype("datetime64[us, UTC]")
@@ -50,7 +50,7 @@ def history(*rows: Row) -> pd.DataFrame:
 def interests(
     events: pd.DataFrame, users: Sequence[str] = ("ann",), as_of: pd.Timestamp = CUT, **settings: float
 ) -> pd.DataFrame:
-    """The interests of these users as of one moment."""
+    """The interests of these users as of `as_of`."""
     anchors = pd.DataFrame(
         {"user_id": list(users), "as_of": pd.Series([as_of] * len(users), dtype="datetime64[us, UTC]")}
     )

@@ -1,4 +1,4 @@
-"""Who is told of problems: a webhook and a mail server, real ones, that keep what they get."""
+"""Real recipients of alerts: a webhook and a mail server that record what they receive."""
 
 import json
 import socketserver
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Listener:
-    """url: where it listens. got: what came. refuses: whether it takes nothing now."""
+    """A recipient at `url`. `got` holds what it received; while `refuses` is set, the webhook rejects everything."""
 
     url: str = ""
     got: list[Any] = field(default_factory=list)
@@ -21,7 +21,7 @@ class Listener:
 
 @contextmanager
 def webhook() -> Iterator[Listener]:
-    """`got` holds the JSON bodies."""
+    """A webhook; `got` holds the JSON bodies."""
     listener = Listener()
 
     class Handler(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ def webhook() -> Iterator[Listener]:
 
 @contextmanager
 def mail_server() -> Iterator[Listener]:
-    """`got` holds the messages as text."""
+    """An SMTP server; `got` holds the messages as text."""
     listener = Listener()
 
     class Handler(socketserver.StreamRequestHandler):

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_for
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """The address of a real MLflow server that keeps its state in `folder` (SQLite)."""
+    """Starts a real MLflow server with its state in `folder` (SQLite), and yields its address."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [

@@ -1,4 +1,4 @@
-"""Answers that were shown and what came back, in memory and in Postgres."""
+"""Impressions and the feedback on them, in memory and in Postgres."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,11 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 CATEGORIES = ("home", "play")
 
 ShownItem = tuple[str, float] | tuple[str, float, bool]
-"""An item, its propensity, and whether it is what stands there without exploration: certain ones are."""
+"""(item, propensity, greedy); without `greedy`, an item with propensity 1 counts as greedy."""
 
 
 def with_greedy(shown: ShownItem) -> tuple[str, float, bool]:
-    """All three of them."""
+    """(item, propensity, greedy), with the default for `greedy`."""
     item, propensity, *greedy = shown
     return item, propensity, bool(greedy[0]) if greedy else propensity == 1.0
 
@@ -31,7 +31,7 @@ def with_greedy(shown: ShownItem) -> tuple[str, float, bool]:
 def exposures(
     answers: Sequence[tuple[str, str, Sequence[ShownItem]]], variant: str = "champion", version: str = "1"
 ) -> pd.DataFrame:
-    """Answers of (request, user, items) as `read_exposures` gives them; scores fall by 0.1 a rank."""
+    """Impressions (request, user, items) as `read_exposures` returns them; scores fall by 0.1 per rank."""
     rows: list[tuple[object, ...]] = [
         (request, user, version, variant, item, float(rank), 1 - rank / 10, propensity, greedy)
         for request, user, items in answers
@@ -44,7 +44,7 @@ def exposures(
 
 
 def feedback(*rows: tuple[str, str, str, float | None]) -> pd.DataFrame:
-    """Events of (request, item, kind, value) as `read_feedback` gives them."""
+    """Events (request, item, type, value) as `read_feedback` returns them."""
     return pd.DataFrame(rows, columns=FEEDBACK_COLUMNS, dtype=object).astype({"value": "float64"})
 
 
@@ -52,7 +52,7 @@ def show(
     engine: Engine, request: str, user: str, items: Sequence[ShownItem], *, days_ago: float = 1.0,
     variant: str = "champion", version: str = "1", now: datetime = NOW,
 ) -> None:  # fmt: skip
-    """Notes an answer, as the service does."""
+    """Stores an impression, as the service does."""
     shown = [
         {"item_id": item, "rank": rank, "score": 1 - rank / 10, "propensity": propensity, "greedy": greedy}
         for rank, (item, propensity, greedy) in enumerate(map(with_greedy, items), start=1)
@@ -65,7 +65,7 @@ def show(
 
 
 def tell(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW) -> None:
-    """Stores events of (user, item, kind, days ago, request, value); the items i0, i1, … of two categories."""
+    """Stores events (user, item, type, days ago, request, value), and their items i0, i1, … in two categories."""
     raw = pd.DataFrame(rows, columns=["user_id", "item_id", "event", "days", "request_id", "value"], dtype=object)
     raw["timestamp"] = [(now - timedelta(days=days)).timestamp() for days in raw.pop("days")]
     ids = sorted(set(raw["item_id"]))

@@ -1,4 +1,4 @@
-"""The platform of the session: started once, and emptied for each folder of tests that takes it over."""
+"""The session's platform: started once, and reset for each module or folder of tests that uses it."""
 
 import os
 import shutil
@@ -58,13 +58,13 @@ deployments:
     work_pool: {name: gpu, work_queue_name: embeddings}
 """
 BASE_SETTINGS = {"embedding": {"model": MULTILINGUAL}}
-"""Settings of all tests that have no others of the section: the encoder that is kept loaded starts at once."""
+"""Default settings of all tests, by section: this encoder is loaded already, so it starts at once."""
 FLOW_OUTPUT_FOLDERS = ("snapshots", "runs", "bundles", "batch", "bentoml", "presets", "encoders", "spool")
-"""What flows and the service keep in the home of a platform."""
+"""Folders in a platform's home that flows and the service write."""
 
 
 def make_project(folder: Path) -> Path:
-    """A project of one flow, `hello`."""
+    """Writes a Prefect project with one flow, `hello`."""
     (folder / "flows").mkdir(parents=True)
     (folder / "flows" / "hello.py").write_text(FLOW)
     (folder / "prefect.yaml").write_text(PREFECT)
@@ -72,7 +72,7 @@ def make_project(folder: Path) -> Path:
 
 
 def remove_data(home: Home) -> None:
-    """What root's Postgres keeps outside of the home."""
+    """Removes the data that Postgres keeps outside the home when run as root."""
     shutil.rmtree(postgres.ELSEWHERE / home.id, ignore_errors=True)
 
 
@@ -82,7 +82,10 @@ def preset(name: str) -> dict[str, Any]:
 
 
 class SharedPlatform:
-    """Real, on free ports, in a folder of a difficult name; its processes read their settings from a file."""
+    """A real platform on free ports, in a folder with a long name and special characters.
+
+    Its processes read their settings from `settings_file`.
+    """
 
     def __init__(self, folder: Path) -> None:
         home = folder / "a 100% deep home" / ("x" * 60) / "demo"
@@ -93,9 +96,9 @@ class SharedPlatform:
         variables = {f"DUOTEMPO_PLATFORM__{name.upper()}": value for name, value in given.items()}
         self.shell = Shell(self.settings, **variables, DUOTEMPO_SETTINGS_FILE=str(self.settings_file))
         self.taken_port = self.settings.platform.mlflow_port
-        """MLflow's usual port, on which another program listened at the start."""
+        """MLflow's default port, taken by another program at the start."""
         self.others_port = self.settings.platform.serving_port
-        """The service's usual port, which another platform kept for its own, and which nobody listened on."""
+        """The service's default port, reserved by another platform at the start, with no listener."""
         self.started = self._start()
         self._sign_in()
 
@@ -112,27 +115,27 @@ class SharedPlatform:
             return self.shell.run("up", apart=True)
 
     def _sign_in(self) -> None:
-        """This process, too, is let into the registry, as long as the session lasts."""
+        """Gives this process MLflow's login for the session."""
         given = self.platform.environment()
         os.environ.update({name: given[name] for name in (logins.MLFLOW_USER, logins.MLFLOW_PASSWORD)})
 
     def stop(self) -> None:
-        EventsWorker.drain_all(timeout=10)  # or this process waits, at its end, to send to a server that is gone
+        EventsWorker.drain_all(timeout=10)  # else the process hangs at exit, sending to a stopped server
         self.platform.down()
         remove_data(self.platform.home)
 
     def deploy(self, project: Path) -> None:
-        """Makes the deployments of another project known to its Prefect."""
+        """Registers the deployments of another project with this platform's Prefect."""
         Deployments(project, seconds=600).deploy({**self.shell.environment, **self.platform.environment()})
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """What each flow run, a canary that runs and each new Bento read from now on, by section, beside BASE."""
+        """Sets the settings that flow runs, a running canary and new Bentos read, on top of BASE_SETTINGS."""
         partial = self.settings_file.with_suffix(".part")
         partial.write_text(tomli_w.dumps({**BASE_SETTINGS, **settings}))
         partial.replace(self.settings_file)
 
     def renew(self, settings: Mapping[str, Any] | None = None) -> None:
-        """An empty store and registry, no runs, nothing served; up, if somebody has stopped it."""
+        """Resets the platform: empty store and registry, no flow runs, nothing served. Starts it if it is stopped."""
         self.write_settings({})
         if not self.platform.is_up:
             with self.shell.inside():
@@ -163,7 +166,7 @@ class SharedPlatform:
             client.delete_registered_model(model.name)
 
     def _empty_store(self) -> None:
-        """With the triggers off that keep `promotions` from being emptied."""
+        """Truncates all tables, with the triggers off that protect `promotions`."""
         with psycopg.connect(self.platform.database_url) as connection:
             connection.execute("SET session_replication_role = replica")
             query = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"

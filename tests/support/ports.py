@@ -1,4 +1,4 @@
-"""Ports that nobody listens on."""
+"""Free ports."""
 
 import socket
 from contextlib import ExitStack, closing
@@ -7,14 +7,14 @@ from components.settings import PlatformSettings
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port without a listener at the moment."""
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def free_ports() -> PlatformSettings:
-    """Of a platform that no schedule disturbs, and that may start on a busy machine."""
+    """Settings of a platform with free ports, no schedules, and a start timeout for a busy machine."""
     names = ("postgres_port", "prefect_port", "mlflow_port", "hook_port", "serving_port")
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]

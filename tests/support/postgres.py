@@ -1,4 +1,4 @@
-"""A real Postgres server, and a look into its tables."""
+"""A real Postgres server, and queries on its tables."""
 
 import os
 import pwd
@@ -29,7 +29,7 @@ TABLES = (
 
 
 class Server:
-    """Postgres on a free port in a folder of its own; run by an unprivileged user when the tests run as root."""
+    """Postgres on a free port, with its data in `home`; runs as an unprivileged user if the tests run as root."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.password, self.port = home, secrets.token_hex(16), free_port()
@@ -45,7 +45,7 @@ class Server:
                 self.programs = home / PACKAGE.name / "pginstall" / "bin"
 
     def start(self) -> str:
-        """The URL of its first database."""
+        """Initializes and starts the server; returns the URL of its database `postgres`."""
         secret = self.home / "password"
         secret.write_text(self.password)
         data = self.home / "data"
@@ -57,11 +57,11 @@ class Server:
 
     @property
     def runs(self) -> bool:
-        """Whether it was started, and not stopped since."""
+        """Whether the server was started and not stopped since."""
         return (self.home / "data" / "postmaster.pid").exists()
 
     def restart(self) -> None:
-        """Starts what was stopped."""
+        """Starts the initialized server."""
         settings = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.home} -c fsync=off"
         data = self.home / "data"
         self._run([self.programs / "pg_ctl", "-w", "-D", data, "-l", self.home / "log", "-o", settings, "start"])
@@ -77,25 +77,25 @@ class Server:
 
 
 def stored(url: str, query: str, *parameters: object) -> list[tuple[object, ...]]:
-    """The rows that Postgres holds, read past the service."""
+    """The rows of a query, read directly from Postgres."""
     with psycopg.connect(url) as connection:
         return connection.execute(query.encode(), parameters).fetchall()
 
 
 def soon_stored(url: str, query: str, *parameters: object, seconds: float = 60.0) -> list[tuple[object, ...]]:
-    """The rows of `stored`, once there are any: impressions are written a moment after the answer."""
+    """Polls `stored` until it returns rows: impressions are written shortly after the answer."""
     return list(eventually(lambda: stored(url, query, *parameters), seconds))
 
 
 def empty(engine: Engine) -> None:
-    """Takes out what a store holds of people and items, and what was measured of them."""
+    """Deletes all users, items, events and measurements of a store."""
     with engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {', '.join(TABLES)}"))
 
 
 @contextmanager
 def emptied(url: str) -> Iterator[Engine]:
-    """A store that holds nothing."""
+    """An engine on an emptied store."""
     engine = make_engine(url)
     empty(engine)
     yield engine
@@ -104,7 +104,7 @@ def emptied(url: str) -> Iterator[Engine]:
 
 @contextmanager
 def fresh_database(server: str) -> Iterator[str]:
-    """The URL of a new migrated database."""
+    """Creates a migrated database, yields its URL, and drops it."""
     name = f"test_{secrets.token_hex(8)}"
     url = make_url(server).set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(server, autocommit=True) as connection:
@@ -119,7 +119,7 @@ def fresh_database(server: str) -> Iterator[str]:
 
 @contextmanager
 def postgres_home() -> Iterator[Path]:
-    """A folder that Postgres' unprivileged user can reach."""
+    """A temporary folder that Postgres' unprivileged user can access."""
     home = Path(tempfile.mkdtemp(prefix="duotempo-test-", dir="/tmp"))
     try:
         yield home

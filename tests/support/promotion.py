@@ -1,4 +1,4 @@
-"""Versions in a registry, and what becomes of them."""
+"""Registered versions and their promotions."""
 
 import json
 import time
@@ -25,11 +25,11 @@ SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", 
 
 Canary = Callable[[float], None]
 HARDLY = 0.2
-"""Seconds of a canary that nobody looks at."""
+"""Seconds of a canary in tests that do not examine it."""
 
 
 def canary_settings(seconds: float, **more: float) -> dict[str, Any]:
-    """Settings of a canary for three users in ten."""
+    """Settings of a canary for 30 % of the users."""
     deploy = {"canary_share": 0.3, "min_requests": 20, "max_latency_ratio": 50, "canary_seconds": seconds}
     return {"deploy": {**deploy, **more}}
 
@@ -43,7 +43,13 @@ def register(
     without: str = "",
     schema: int = SCHEMA_VERSION,
 ) -> str:
-    """The number of a new version."""
+    """Registers a new version and returns its number.
+
+    Args:
+        reasons: Why the gate failed; None or empty for a version that passed.
+        without: A key to remove from the bundle's manifest.
+        schema: The bundle's schema version.
+    """
     bundle = bundle or tiny_bundle()
     bundle.manifest.pop(without, None)
     bundle.write(folder / "bundle")
@@ -68,14 +74,14 @@ def register(
 
 
 def register_without_bundle(client: MlflowClient) -> None:
-    """A version whose artefacts are gone."""
+    """Registers a version whose artifacts are missing."""
     run = client.create_run(client.create_experiment("lost")).info
     source = f"{run.artifact_uri}/model"
     client.create_model_version(registry.NAME, source=source, run_id=run.run_id, tags={"gate": "passed"})
 
 
 def served_version(platform: Platform) -> str:
-    """The version that the address which callers keep answers from."""
+    """The version that answers a request at the service's address."""
     answer = httpx.post(f"{platform.addresses.serving_url}/recommend", json={"user_id": "u0", "k": 3}, timeout=20)
     answer.raise_for_status()
     body: dict[str, Any] = answer.json()
@@ -84,11 +90,13 @@ def served_version(platform: Platform) -> str:
 
 
 def champion(address: str) -> str | None:
+    """The version with the alias `champion`, if any."""
     found = registry.champion(address)
     return found.version if found else None
 
 
 def last_line(engine: Engine) -> tuple[str, str | None, str, str, str]:
+    """(version, from_version, actor, reason, state) of the latest row in `promotions`."""
     line = list_promotions(engine)[-1]
     return line.version, line.from_version, line.actor, line.reason, line.state
 
@@ -97,16 +105,17 @@ DEPLOY_SECONDS = 240.0
 
 
 def set_alias(address: str, version: str, alias: str = "champion") -> None:
-    """As the registry's page does."""
+    """Sets an alias, as MLflow's UI does."""
     MlflowClient(address).set_registered_model_alias(registry.NAME, alias, version)
 
 
 def lines_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
+    """(version, actor, state) of the rows in `promotions` after the first `count`."""
     return [(line.version, line.actor, line.state) for line in list_promotions(engine)[count:]]
 
 
 def ends(engine: Engine, version: str, state: str) -> None:
-    """Waits until the latest line is that of the version, in that state."""
+    """Waits until the latest row in `promotions` is of this version and state."""
 
     def ended() -> bool:
         line = last_line(engine)
@@ -121,7 +130,14 @@ def ends(engine: Engine, version: str, state: str) -> None:
 def deliver(
     platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "", at: str = ""
 ) -> int:
-    """The status of a delivery that bears the platform's secret, or another; of the time `at`, or of `age` ago."""
+    """Sends a signed webhook to the promotion hook and returns the HTTP status.
+
+    Args:
+        secret: Signing secret; the platform's by default.
+        age: Seconds to subtract from the current time for the timestamp.
+        key: Delivery id; a new one by default.
+        at: Timestamp header, instead of `age`.
+    """
     delivery, timestamp = key or uuid.uuid4().hex, at or str(int(time.time() - age))
     secret = secret or platform.home.kept_secret("webhook")
     headers = {
@@ -138,11 +154,12 @@ def deliver(
 
 
 def told(version: str, alias: str = "champion") -> bytes:
+    """The body of MLflow's webhook for an alias that was set."""
     return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
 
 
 def serve_sound(platform: Platform, address: str, engine: Engine) -> None:
-    """Makes SOUND the champion: by a rollback where that leads there, as it is only a switch, else by the alias."""
+    """Makes SOUND the champion: by a rollback if it is the previous champion (faster), else by the alias."""
     if champion(address) == SOUND == served_version(platform):
         return
     if previous_champion(engine) == SOUND:

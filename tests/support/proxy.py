@@ -1,4 +1,4 @@
-"""A way to Postgres that a test may make slow, cut, or let swallow everything."""
+"""A TCP proxy to Postgres that can delay, drop or cut traffic."""
 
 import socket
 import threading
@@ -12,11 +12,13 @@ REST_TIMEOUT_SECONDS = 0.3
 
 
 class Proxy:
-    """Takes connections on a port of its own and passes on what comes, both ways.
+    """Accepts connections on its own port and forwards the traffic in both directions.
 
-    delay: seconds for which each message to Postgres is held up. swallows: whether nothing is passed on, and nobody is
-    told. cut_at: a parameter; the first statement that has it is passed to Postgres, its answer is not, and once it is
-    done the connection ends.
+    Attributes:
+        delay: Seconds by which each message to Postgres is delayed.
+        swallows: Whether all traffic is dropped silently.
+        cut_at: A statement parameter. The first statement that contains it is forwarded to Postgres, its answer is
+            not, and the connection is closed once it is done.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -31,7 +33,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         for pair in list(self._pairs):
             self._end(pair)
 
@@ -73,7 +75,8 @@ class Proxy:
             self._end(pair)
 
     def _await_end(self, postgres: socket.socket) -> None:
-        """Closed at once, with an answer on its way, the connection would be reset, and the statement might be lost."""
+        """Waits for the statement to finish: closing with an answer in flight would reset the connection and could
+        lose the statement."""
         with suppress(OSError):
             postgres.shutdown(socket.SHUT_WR)
             while postgres.recv(1 << 16):
@@ -88,7 +91,7 @@ class Proxy:
 
 
 def _read_rest(source: socket.socket) -> bytes:
-    """What follows at once: a statement may come in several parts, and Postgres begins with the last one."""
+    """The data that follow at once: a statement may arrive in parts, and Postgres starts only with the last one."""
     parts = []
     source.settimeout(REST_TIMEOUT_SECONDS)
     with suppress(TimeoutError):
@@ -99,7 +102,7 @@ def _read_rest(source: socket.socket) -> bytes:
 
 @contextmanager
 def proxied(url: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy before the Postgres of `url`, and the URL that leads through it."""
+    """A proxy in front of the Postgres of `url`, and the URL through it."""
     address = make_url(url)
     proxy = Proxy(address.host or "127.0.0.1", address.port or 5432)
     try:

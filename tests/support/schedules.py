@@ -1,4 +1,4 @@
-"""A small shop on the platform, whose retraining is quick."""
+"""Toy data on the platform, with settings for a quick retraining."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ USERS, ITEMS, VISITS = 20, 15, 12
 
 
 MANY = 100
-"""New events from which on a retraining starts early."""
+"""Number of new events that triggers an early retraining."""
 
 
 QUICK = {
@@ -29,7 +29,7 @@ NOW = datetime.now(UTC)
 
 @dataclass(frozen=True)
 class World:
-    """The platform, what its Prefect knows, and its store."""
+    """The platform, a client of its Prefect, and its store."""
 
     platform: Platform
     prefect: Prefect
@@ -37,8 +37,13 @@ class World:
 
 
 def fill(world: World, *, until: datetime = NOW, step: timedelta = timedelta(hours=1), after: int = 0) -> int:
-    """Everybody's visits, the last one `step` before `until`: how many. Each is of the item after the one before, from
-    the item that comes `after` so many on."""
+    """Ingests VISITS likes per user, `step` apart, the last one `step` before `until`.
+
+    Consecutive visits are to consecutive items; `after` shifts the first item.
+
+    Returns:
+        The number of accepted events.
+    """
     rows = [
         (
             f"u{user}",

@@ -1,4 +1,4 @@
-"""A real Bento over HTTP, in a process of its own."""
+"""A real Bento over HTTP, in its own process."""
 
 import os
 import socket
@@ -21,21 +21,21 @@ from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 LONG_TIMEOUTS = {"DUOTEMPO_SERVING__READ_SECONDS": "1", "DUOTEMPO_SERVING__WRITE_SECONDS": "5"}
-"""A Postgres that is slow because the machine is busy does not count as away."""
+"""Longer timeouts, so that a Postgres slowed down by a busy machine does not count as down."""
 
 
 @contextmanager
 def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
-    """The address of a real Bento in a process of its own, its bundle in `folder`; `settings` are more variables."""
+    """Starts a real Bento with the bundle in `folder`, and yields its address; `settings` are environment variables."""
     with mortal_bento(folder, url, **settings) as (address, _):
         yield address
 
 
 @contextmanager
 def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """As `bento`, with a function that kills it on the spot (SIGKILL).
+    """As `bento`, and also yields a function that kills it (SIGKILL).
 
-    It is a worker of BentoML, as the platform runs it: without the parent process of `bentoml serve`.
+    It runs as a BentoML worker, as on the platform, without the parent process of `bentoml serve`.
     """
     environment = os.environ | {
         "DUOTEMPO_BUNDLES": str(folder),
@@ -81,7 +81,7 @@ def _kill(server: subprocess.Popen[bytes]) -> None:
 
 
 def admin_key(url: str) -> dict[str, str]:
-    """The header of a new key with the scope admin; a service that starts later knows it."""
+    """The header of a new key with the scope admin, for services that start later."""
     engine = make_engine(url)
     with engine.begin() as connection:
         _, key = create_key(connection, "the tests", [ADMIN])
@@ -90,7 +90,7 @@ def admin_key(url: str) -> dict[str, str]:
 
 
 def wait_until_ready(address: str, seconds: float = 120.0) -> None:
-    """Until /readyz says 200."""
+    """Waits until /readyz returns 200."""
     with httpx.Client(base_url=address, timeout=30) as client:
         eventually(lambda: client.get("/readyz").status_code == 200, seconds)
 
@@ -107,7 +107,7 @@ HISTORIES = {
 
 @dataclass(frozen=True)
 class World:
-    """Where the service and its database are."""
+    """A running service: its address, its database's URL, and an admin header."""
 
     address: str
     database: str

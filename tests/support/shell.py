@@ -1,4 +1,4 @@
-"""One platform and its command line."""
+"""A platform and its command line."""
 
 import json
 import os
@@ -34,11 +34,11 @@ from tests.support.prefect import Prefect
 PROJECT = Path(__file__).parents[2]
 COMMAND_TIMEOUT_SECONDS = 3600.0
 USER = "顾客001"
-"""Somebody of the generated dataset."""
+"""A user of the generated dataset."""
 
 
 class Shell:
-    """`run` is what a person types; the rest looks at what came of it."""
+    """Runs commands on a platform as a user would (`run`), and inspects the results."""
 
     def __init__(self, settings: Settings, **environment: str) -> None:
         self.platform = Platform(settings)
@@ -52,9 +52,11 @@ class Shell:
         self.environment = {**inherited, **own, **environment}
 
     def run(self, *words: str | Path, fails: int = 0, apart: bool = False) -> Answer:
-        """Runs `duotempo WORDS`, which ends with 0, or with the code that it `fails` with; never with a traceback.
+        """Runs `duotempo WORDS`, and asserts its exit code and that it printed no traceback.
 
-        apart: in a process of its own.
+        Args:
+            fails: The expected exit code.
+            apart: Whether to run it in its own process.
         """
         run = self._process if apart else self._call
         done = run(*map(str, words))
@@ -64,7 +66,7 @@ class Shell:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Gives this process the environment of the shell and of its platform, and Prefect's client its server."""
+        """Applies the environment of the shell and its platform to this process, and configures Prefect's client."""
         home, given = self.platform.home.prefect, self.platform.environment()
         with patch.dict(os.environ, {**self.environment, **given}, clear=True):
             settings = {
@@ -72,13 +74,13 @@ class Shell:
                 PREFECT_API_AUTH_STRING: given["PREFECT_API_AUTH_STRING"],
                 PREFECT_HOME: home,
                 PREFECT_LOCAL_STORAGE_PATH: home / "storage",
-                PREFECT_LOGGING_TO_API_ENABLED: False,  # or the last lines wait, at the end, for a server that is gone
+                PREFECT_LOGGING_TO_API_ENABLED: False,  # else it hangs at exit, sending logs to a stopped server
             }
             with temporary_settings(settings):
                 yield
 
     def status(self) -> dict[str, Any]:
-        """Of a platform that is well, or not, or down: the code that the command ended with is `exit`."""
+        """The output of `duotempo status --json`, plus the command's exit code as `exit`."""
         done = self._call("status", "--json")
         return {**json.loads(done.out), "exit": done.code}
 
@@ -87,20 +89,20 @@ class Shell:
         return Prefect(self.platform.environment())
 
     def post(self, path: str, body: dict[str, Any], *, key: str = "") -> dict[str, Any]:
-        """What the served Bento answers."""
+        """Posts to the served Bento and returns its JSON."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         answer = httpx.post(f"{self.platform.addresses.serving_url}{path}", json=body, headers=headers, timeout=60)
         assert answer.is_success, answer.text
         return dict(answer.json())
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of a query; none of a statement that returns none."""
+        """The rows of a query; empty for a statement without rows."""
         with psycopg.connect(self.platform.database_url) as connection:
             cursor = connection.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
     def flow_run_processes(self, run_id: str) -> list[psutil.Process]:
-        """The processes that work on a flow run."""
+        """The processes that execute a flow run."""
         return [p for p in tagged(self.platform.home.id) if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
 
     @property

@@ -1,4 +1,4 @@
-"""Tiny transformers models with a tokenizer of their own, written to a folder as real ones are."""
+"""Tiny transformers models with their own tokenizers, saved to a folder like real ones."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ POSITIONS = 64
 
 
 def bert(folder: Path) -> Path:
-    """An encoder with [CLS], [SEP], [PAD] and [UNK]; its vocabulary is the English words of the corpus."""
+    """An encoder with [CLS], [SEP], [PAD] and [UNK]; its vocabulary is the corpus's English words."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     english = [text for text in CORPUS if text.isascii()]
@@ -41,7 +41,7 @@ def bert(folder: Path) -> Path:
 
 
 def gpt2(folder: Path, padding_side: str = "right") -> Path:
-    """A decoder with learned positions and, as usual for its kind, no padding token."""
+    """A decoder with learned positions and, like the real GPT-2, no padding token."""
     tokenizer = _byte_level(padding_side)
     config = GPT2Config(vocab_size=len(tokenizer), n_positions=POSITIONS, n_embd=32, n_layer=2, n_head=2)
     return _save(folder, GPT2Model, config, tokenizer)

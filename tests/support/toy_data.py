@@ -1,4 +1,4 @@
-"""Toy catalogues and the people who like them: random items, and a chessboard whose squares are items."""
+"""Toy bundles and histories: random items, and a chessboard whose squares are items."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def as_scipy(matrix: Csr) -> sparse.csr_matrix:
 
 
 def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:00+00:00") -> Bundle:
-    """A whole bundle of `items` items i0, i1, … in three categories, its vectors random, its user tower real ONNX."""
+    """A complete bundle of items i0, i1, … in three categories, with random vectors and a real ONNX user tower."""
     random = np.random.default_rng(seed)
     width, dimension = 8, 12
     texts = random.normal(size=(items, dimension)).astype(np.float32)
@@ -73,7 +73,7 @@ def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:
 
 
 def fill_store(engine: Engine, bundle: Bundle, users: int = 4) -> None:
-    """Puts the items of a bundle into Postgres, and users u0, u1, … who each liked five of them within the last day."""
+    """Stores a bundle's items in Postgres, and users u0, u1, … who each liked five of them within the last day."""
     now = datetime.now(UTC)
     columns = bundle.items.select(["item_id", "title"]).to_pandas()
     columns["category"] = ["|".join(names) for names in bundle.items["category"].to_pylist()]
@@ -114,7 +114,7 @@ def squares(colour: str) -> list[str]:
 
 
 def chessboard() -> Bundle:
-    """64 items in the categories black and white; vectors, texts and neighbours know the colour, and a bit of noise."""
+    """64 items in the categories black and white; vectors, texts and neighbours encode the colour, with noise."""
     random = np.random.default_rng(7)
     plain = tiny_bundle(len(NAMES))
     side = np.where(BLACK, 1.0, -1.0)[:, None]
@@ -154,7 +154,7 @@ def chessboard() -> Bundle:
 def load(
     url: str, bundle: Bundle, histories: dict[str, list[tuple[str, str, float]]], now: datetime | None = None
 ) -> None:
-    """Puts the bundle's items and each user's events (item, event, days ago) into Postgres, by the clock `now`."""
+    """Stores the bundle's items and each user's events (item, event, days before `now`) in Postgres."""
     now = now or datetime.now(UTC)
     items = bundle.items.select(["item_id", "title", "category", "available"]).to_pylist()
     events = [

@@ -1,4 +1,4 @@
-"""Waiting for what comes true a little later."""
+"""Waiting for conditions."""
 
 import subprocess
 import time
@@ -9,7 +9,7 @@ from urllib.error import URLError
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
-    """Waits until `url` answers 200."""
+    """Waits until `url` answers 200; raises RuntimeError if `server` ends, TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if server.poll() is not None:
@@ -23,7 +23,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) 
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
-    """The first true value of `condition`, asked again and again, at first often; fails when there is none in time."""
+    """Polls `condition` with increasing intervals and returns its first true value; fails after `seconds`."""
     start = time.monotonic()
     while not (value := condition()):
         waited = time.monotonic() - start
