@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.ports import free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import wait_for_url
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_for(f"{address}/health", server)
+            wait_for_url(f"{address}/health", server)
             yield address
         finally:
             os.killpg(server.pid, signal.SIGKILL)

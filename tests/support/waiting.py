@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import URLError
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+def wait_for_url(url: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
     """Waits until `url` answers 200; raises RuntimeError if `server` ends, TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
