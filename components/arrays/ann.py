@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-LISTS = 4
+LISTS_PER_ROOT = 4
 """Lists of an index, times the root of its size."""
-READ = 200
+LISTS_READ = 200
 """Lists that are read."""
-TRAINED = 50
+VECTORS_PER_LIST = 50
 """Vectors a list that the lists are learned from."""
 CHUNK = 100_000
-ONE_BY_ONE = 11
+SINGLE_QUERY_SCAN = 11
 """faiss' code for reading list after list for one vector: its default is made for many at once."""
 
 
@@ -36,23 +36,23 @@ class NearestItems:
         self.size: int = index.ntotal
 
     @classmethod
-    def build(cls, size: int, vectors: Callable[[np.ndarray], np.ndarray], coded: int = 2) -> "NearestItems":
+    def build(cls, size: int, vectors: Callable[[np.ndarray], np.ndarray], dims_per_code: int = 2) -> "NearestItems":
         """vectors: the float32 vectors (r, d) of int64 rows (r,); they are asked for in chunks. coded: how many
         dimensions share a code, 1 or 2."""
         faiss = _faiss()
-        lists = max(1, int(LISTS * math.sqrt(size)))
-        sample = np.random.default_rng(0).choice(size, min(size, TRAINED * lists), replace=False)
-        learned = _even(vectors(np.sort(sample)))
-        width = learned.shape[1]
-        index = faiss.index_factory(width, f"IVF{lists},PQ{width // coded}x4fsr", faiss.METRIC_INNER_PRODUCT)
+        lists = max(1, int(LISTS_PER_ROOT * math.sqrt(size)))
+        sample = np.random.default_rng(0).choice(size, min(size, VECTORS_PER_LIST * lists), replace=False)
+        training_vectors = _pad_to_even(vectors(np.sort(sample)))
+        width = training_vectors.shape[1]
+        index = faiss.index_factory(width, f"IVF{lists},PQ{width // dims_per_code}x4fsr", faiss.METRIC_INNER_PRODUCT)
         index.quantizer.metric_type = faiss.METRIC_L2
         index.cp.spherical = False
-        index.cp.max_points_per_centroid = TRAINED
-        index.train(learned)
+        index.cp.max_points_per_centroid = VECTORS_PER_LIST
+        index.train(training_vectors)
         for start in range(0, size, CHUNK):
-            index.add(_even(vectors(np.arange(start, min(start + CHUNK, size)))))
+            index.add(_pad_to_even(vectors(np.arange(start, min(start + CHUNK, size)))))
         index.quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
-        index.implem = ONE_BY_ONE
+        index.implem = SINGLE_QUERY_SCAN
         return cls(index)
 
     def write(self, file: Path) -> None:
@@ -74,11 +74,11 @@ class NearestItems:
         The fewer rows the mask leaves, the more lists are read, so that as many of its vectors are compared.
         """
         faiss = _faiss()
-        open_share = max(np.count_nonzero(mask[: self.size]) / self.size, 1 / self.size)
-        probed = min(self._index.nlist, math.ceil(READ / open_share))
+        allowed_share = max(np.count_nonzero(mask[: self.size]) / self.size, 1 / self.size)
+        lists_read = min(self._index.nlist, math.ceil(LISTS_READ / allowed_share))
         bits = np.packbits(mask[: self.size], bitorder="little")
-        wanted = faiss.SearchParametersIVF(nprobe=probed, sel=faiss.IDSelectorBitmap(bits))
-        _, rows = self._index.search(_even(vector[None]), min(count, self.size), params=wanted)
+        parameters = faiss.SearchParametersIVF(nprobe=lists_read, sel=faiss.IDSelectorBitmap(bits))
+        _, rows = self._index.search(_pad_to_even(vector[None]), min(count, self.size), params=parameters)
         return rows[0][rows[0] >= 0]
 
 
@@ -87,7 +87,7 @@ def _faiss() -> Any:
     return import_module("faiss")
 
 
-def _even(vectors: np.ndarray) -> np.ndarray:
+def _pad_to_even(vectors: np.ndarray) -> np.ndarray:
     """The vectors (r, d), with a zero behind each where d is odd: codes stand for pairs of dimensions."""
     count, width = vectors.shape
     even = np.zeros((count, width + width % 2), dtype=np.float32)

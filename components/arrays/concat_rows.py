@@ -22,28 +22,28 @@ class ConcatRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.concatenate([self.first, self.later]).astype(dtype or self.first.dtype, copy=False)
 
-    def __getitem__(self, of: Any) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         """The rows at int64 (r,), a copy; of all, the same."""
-        if isinstance(of, slice) and of == slice(None):
+        if isinstance(index, slice) and index == slice(None):
             return self
-        rows = np.asarray(of)
-        young = rows >= len(self.first)
-        if not young.any():
-            return rows_of(self.first, rows)
-        found = np.empty((*rows.shape, self.shape[1]), self.first.dtype)
-        found[~young], found[young] = self.first[rows[~young]], self.later[rows[young] - len(self.first)]
-        return found
+        rows = np.asarray(index)
+        in_later = rows >= len(self.first)
+        if not in_later.any():
+            return take_rows(self.first, rows)
+        result = np.empty((*rows.shape, self.shape[1]), self.first.dtype)
+        result[~in_later], result[in_later] = self.first[rows[~in_later]], self.later[rows[in_later] - len(self.first)]
+        return result
 
     @property
     def T(self) -> "TransposedRows":
         return TransposedRows(self)
 
 
-def rows_of(array: np.ndarray, of: slice | np.ndarray) -> np.ndarray:
+def take_rows(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
     """`array[of]`, of an array (n, d), stacked or not, in less time where `of` are rows, int (r,)."""
-    if isinstance(array, np.ndarray) and isinstance(of, np.ndarray):
-        return array.take(of, axis=0)
-    return array[of]
+    if isinstance(array, np.ndarray) and isinstance(rows, np.ndarray):
+        return array.take(rows, axis=0)
+    return array[rows]
 
 
 class TransposedRows:

@@ -34,13 +34,13 @@ class Rows:
 
 Weights: TypeAlias = np.ndarray | Csr
 """A weight (r, n) for each column: an array where that takes no more room, or there are few columns at all."""
-FEW = 10_000
+DENSE_UP_TO_COLUMNS = 10_000
 """Columns up to which an array of all costs less than the search for those that are touched."""
-DENSE = 2
+DENSE_COLUMNS_PER_ENTRY = 2
 """Columns for each entry, up to which an array of all takes no more room."""
-LONG = 64
+COPY_ENTRIES_PER_ROW = 64
 """Entries a row, from which on rows are copied in less time than their entries are looked up."""
-SPARSE = 8
+SORT_COLUMNS_PER_ENTRY = 8
 """Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
 
 
@@ -49,26 +49,26 @@ def weighted_rows(matrix: Csr, rows: np.ndarray, weights: np.ndarray, dtype: DTy
     (w, n), added up in float64."""
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts
-    names, values = _of_rows((matrix.indices, matrix.data), starts, counts)
-    shares = weights.repeat(counts, axis=1) * values
+    columns, values = _concat_entries((matrix.indices, matrix.data), starts, counts)
+    products = weights.repeat(counts, axis=1) * values
     size = matrix.shape[1]
-    if size <= max(FEW, SPARSE * len(names)):
-        sums = np.array([np.bincount(names, share, size) for share in shares])
-        if size <= max(FEW, DENSE * len(names)):
+    if size <= max(DENSE_UP_TO_COLUMNS, SORT_COLUMNS_PER_ENTRY * len(columns)):
+        sums = np.array([np.bincount(columns, share, size) for share in products])
+        if size <= max(DENSE_UP_TO_COLUMNS, DENSE_COLUMNS_PER_ENTRY * len(columns)):
             return sums.astype(dtype, copy=False)
-        names = np.flatnonzero(sums.any(axis=0))
-        sums = sums[:, names]
+        columns = np.flatnonzero(sums.any(axis=0))
+        sums = sums[:, columns]
     else:
-        names, places = np.unique(names, return_inverse=True)
-        sums = np.array([np.bincount(places, share, len(names)) for share in shares])
-    starts = np.arange(len(sums) + 1) * len(names)
-    return Rows(sums.ravel().astype(dtype, copy=False), np.tile(names, len(sums)), starts, (len(sums), size))
+        columns, places = np.unique(columns, return_inverse=True)
+        sums = np.array([np.bincount(places, share, len(columns)) for share in products])
+    starts = np.arange(len(sums) + 1) * len(columns)
+    return Rows(sums.ravel().astype(dtype, copy=False), np.tile(columns, len(sums)), starts, (len(sums), size))
 
 
-def _of_rows(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+def _concat_entries(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
     """Of each array so many entries from each of the starts on, one after the other."""
     ends = counts.cumsum()
-    if len(ends) and ends[-1] > LONG * len(ends):
+    if len(ends) and ends[-1] > COPY_ENTRIES_PER_ROW * len(ends):
         parts = [slice(start, start + count) for start, count in zip(starts.tolist(), counts.tolist(), strict=True)]
         return [np.concatenate([array[part] for part in parts]) for array in arrays]
     places = (starts - ends + counts).repeat(counts)
@@ -80,60 +80,65 @@ def picked(matrix: Csr, rows: np.ndarray) -> Rows:
     """The `rows`, int (r,), as a matrix (r, n)."""
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts
-    names, values = _of_rows((matrix.indices, matrix.data), starts, counts)
-    return Rows(values, names, np.append(0, counts.cumsum()), (len(rows), matrix.shape[1]))
+    columns, values = _concat_entries((matrix.indices, matrix.data), starts, counts)
+    return Rows(values, columns, np.append(0, counts.cumsum()), (len(rows), matrix.shape[1]))
 
 
-def stacked(parts: Sequence[Weights]) -> Weights:
+def stack_rows(parts: Sequence[Weights]) -> Weights:
     """Weights (1, n) of each as (r, n): an array where one of them is."""
-    lists = [part for part in parts if not isinstance(part, np.ndarray)]
-    if len(lists) < len(parts):
-        return np.concatenate([columns(part, None) for part in parts])
-    ends = np.cumsum([0, *(len(part.data) for part in lists)])
-    names = np.concatenate([part.indices for part in lists])
-    return Rows(np.concatenate([part.data for part in lists]), names, ends, (len(lists), lists[0].shape[1]))
+    sparse_parts = [part for part in parts if not isinstance(part, np.ndarray)]
+    if len(sparse_parts) < len(parts):
+        return np.concatenate([take_columns(part, None) for part in parts])
+    ends = np.cumsum([0, *(len(part.data) for part in sparse_parts)])
+    columns = np.concatenate([part.indices for part in sparse_parts])
+    return Rows(
+        np.concatenate([part.data for part in sparse_parts]),
+        columns,
+        ends,
+        (len(sparse_parts), sparse_parts[0].shape[1]),
+    )
 
 
-def times(weights: Weights, factor: np.float32) -> Weights:
+def scale(weights: Weights, factor: np.float32) -> Weights:
     """Each weight times the factor."""
     if isinstance(weights, np.ndarray):
         return weights * factor
     return Rows(weights.data * factor, weights.indices, weights.indptr, weights.shape)
 
 
-def plus(left: Weights, right: Weights) -> Weights:
+def add_weights(left: Weights, right: Weights) -> Weights:
     """Their sum, sparse where both are; an array among them may be the one that holds it."""
     if isinstance(left, np.ndarray):
-        add(left, right, None)
+        add_columns(left, right, None)
         return left
     if isinstance(right, np.ndarray):
-        return plus(right, left)
+        return add_weights(right, left)
     count, size = left.shape
-    cells = np.concatenate([_row_of_each(part) * size + part.indices for part in (left, right)])
+    cells = np.concatenate([_entry_rows(part) * size + part.indices for part in (left, right)])
     cells, places = np.unique(cells, return_inverse=True)
     sums = np.bincount(places, np.concatenate([left.data, right.data]), len(cells))
     starts = np.searchsorted(cells, np.arange(count + 1) * size)
     return Rows(sums.astype(left.data.dtype, copy=False), cells % size, starts, left.shape)
 
 
-def columns(weights: Weights, wanted: np.ndarray | None) -> np.ndarray:
+def take_columns(weights: Weights, selected: np.ndarray | None) -> np.ndarray:
     """The columns `wanted`, int64 (c,) without repetition, or all, as an array (r, c)."""
     if isinstance(weights, np.ndarray):
-        return weights if wanted is None else weights[:, wanted]
-    dense = np.zeros((weights.shape[0], weights.shape[1] if wanted is None else len(wanted)), weights.data.dtype)
-    if wanted is None:
-        dense[_row_of_each(weights), weights.indices] = weights.data
+        return weights if selected is None else weights[:, selected]
+    dense = np.zeros((weights.shape[0], weights.shape[1] if selected is None else len(selected)), weights.data.dtype)
+    if selected is None:
+        dense[_entry_rows(weights), weights.indices] = weights.data
         return dense
-    if not len(wanted):
+    if not len(selected):
         return dense
-    order = np.argsort(wanted)
-    places = order[np.minimum(np.searchsorted(wanted, weights.indices, sorter=order), len(wanted) - 1)]
-    hit = wanted[places] == weights.indices
-    dense[_row_of_each(weights)[hit], places[hit]] = weights.data[hit]
+    order = np.argsort(selected)
+    places = order[np.minimum(np.searchsorted(selected, weights.indices, sorter=order), len(selected) - 1)]
+    hit = selected[places] == weights.indices
+    dense[_entry_rows(weights)[hit], places[hit]] = weights.data[hit]
     return dense
 
 
-def entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
+def row_entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns and weights of a row, all that are not 0 among them; of `weighted_rows` the columns rise."""
     if isinstance(weights, np.ndarray):
         return np.arange(weights.shape[1]), weights[row]
@@ -141,14 +146,14 @@ def entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
     return weights.indices[part], weights.data[part]
 
 
-def add(total: np.ndarray, weights: Weights, wanted: np.ndarray | None) -> None:
+def add_columns(total: np.ndarray, weights: Weights, selected: np.ndarray | None) -> None:
     """Adds `columns` to the total (r, c)."""
-    if wanted is None and not isinstance(weights, np.ndarray):
-        total[_row_of_each(weights), weights.indices] += weights.data
+    if selected is None and not isinstance(weights, np.ndarray):
+        total[_entry_rows(weights), weights.indices] += weights.data
     else:
-        total += columns(weights, wanted)
+        total += take_columns(weights, selected)
 
 
-def _row_of_each(matrix: Csr) -> np.ndarray:
+def _entry_rows(matrix: Csr) -> np.ndarray:
     """The row of each entry."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

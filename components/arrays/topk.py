@@ -11,7 +11,7 @@ from scipy import sparse
 
 EMPTY = -1
 _CHUNK = 512
-BLOCKS = 8
+BLOCKS_PER_PLACE = 8
 """Blocks of items, for each place of a list, of which `top_k` takes the best first."""
 
 Exclusion: TypeAlias = sparse.csr_matrix | Sequence[np.ndarray]
@@ -25,12 +25,12 @@ def top_k(scores: np.ndarray, k: int, exclude: Exclusion | None = None) -> np.nd
     """
     costs = -scores
     if exclude is not None:
-        costs[_pairs(exclude)] = np.inf
+        costs[_excluded_pairs(exclude)] = np.inf
     count, places = len(costs), min(k, costs.shape[1])
     lists = np.full((count, k), EMPTY, dtype=np.int64)
     if not count or not places:
         return lists
-    rows, items = np.nonzero((costs <= _bound(costs, places)) & (costs < np.inf))
+    rows, items = np.nonzero((costs <= _cost_bound(costs, places)) & (costs < np.inf))
     order = np.lexsort((items, costs[rows, items], rows))
     rows, items = rows[order], items[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -48,16 +48,16 @@ def rank(score: Callable[[slice], np.ndarray], exclude: Exclusion, k: int) -> np
     return np.concatenate([top_k(score(part), k, exclude[part]) for part in parts])
 
 
-def _pairs(exclude: Exclusion) -> tuple[np.ndarray, np.ndarray]:
+def _excluded_pairs(exclude: Exclusion) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(exclude, Sequence):
         return exclude.nonzero()
     rows = np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])
     return rows, np.concatenate([*exclude, np.empty(0)]).astype(np.int64)
 
 
-def _bound(costs: np.ndarray, k: int) -> np.ndarray:
+def _cost_bound(costs: np.ndarray, k: int) -> np.ndarray:
     """Per row a value (B, 1) that at least k costs do not exceed, and few more: the k-th least minimum of a block."""
-    block = max(1, costs.shape[1] // (BLOCKS * k))
+    block = max(1, costs.shape[1] // (BLOCKS_PER_PLACE * k))
     minima = np.fmin.reduceat(costs, np.arange(0, costs.shape[1], block), axis=1)
     least = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
     return np.where(np.isnan(least), np.inf, least)

@@ -45,19 +45,19 @@ class Popularity:
         np.cumsum(counts, axis=0, out=counts)
         in_order = np.empty_like(counts)
         in_order[order] = counts
-        return _scored(in_order)
+        return _unseen_to_minus_inf(in_order)
 
     def final_scores(self) -> np.ndarray:
         """Counts (n,) over all events, the period counted back from the last event, both ends included."""
         since = self._begins.max() - self.period
         counted = self._items[self._latest & (self._begins >= since)]
-        return _scored(np.bincount(counted, minlength=self._n_items))
+        return _unseen_to_minus_inf(np.bincount(counted, minlength=self._n_items))
 
-    def _changes(self, at: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    def _changes(self, event_times: np.ndarray, moments: np.ndarray) -> np.ndarray:
         """(B, n): changes that the b-th of the sorted moments is the first to see, being after them."""
-        first = np.searchsorted(moments, at, side="right")
-        seen = first < len(moments)
-        cells = first[seen] * self._n_items + self._items[seen]
+        first = np.searchsorted(moments, event_times, side="right")
+        is_seen = first < len(moments)
+        cells = first[is_seen] * self._n_items + self._items[is_seen]
         return np.bincount(cells, minlength=len(moments) * self._n_items).reshape(len(moments), self._n_items)
 
 
@@ -68,7 +68,7 @@ class RecentPopularity(Popularity):
     period = RECENT_SECONDS
 
 
-def _scored(counts: np.ndarray) -> np.ndarray:
+def _unseen_to_minus_inf(counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, counts, -np.inf).astype(np.float32)
 
 
@@ -99,16 +99,18 @@ class Peer(ABC):
         users: names (B,) as in `fit`, where the histories are no more than what was trained on: a peer that fitted
         something of a known user then takes it as it is.
         """
-        known = np.full(histories.shape[0], -1) if users is None else pd.Index(self._users).get_indexer(pd.Index(users))
+        fitted_rows = (
+            np.full(histories.shape[0], -1) if users is None else pd.Index(self._users).get_indexer(pd.Index(users))
+        )
         scores = np.full((histories.shape[0], self._n_items), -np.inf, dtype=np.float32)
-        scores[:, self._items] = self._scores(histories[:, self._items].tocsr().astype(np.float32), known)
+        scores[:, self._items] = self._scores(histories[:, self._items].tocsr().astype(np.float32), fitted_rows)
         return scores
 
     @abstractmethod
     def _fit(self, interactions: sparse.csr_matrix) -> None: ...
 
     @abstractmethod
-    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
         """known: row of the fitted matrix of each user, -1 for one who must be taken by the history alone."""
 
 
@@ -127,7 +129,7 @@ class ItemKnn(Peer):
             model.fit(interactions, show_progress=False)
         self._similarity: sparse.csr_matrix = model.similarity
 
-    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
         scores = (histories @ self._similarity).toarray()
         scores[scores == 0] = -np.inf
         return scores
@@ -152,7 +154,7 @@ class Ease(Peer):
         self._weights /= -np.diag(inverse).copy()[:, None]
         np.fill_diagonal(self._weights, 0.0)
 
-    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
         return histories @ self._weights
 
 
@@ -169,11 +171,11 @@ class Als(Peer):
             self._model: Any = AlternatingLeastSquares(**self.settings)
             self._model.fit(interactions, show_progress=False)
 
-    def _scores(self, histories: sparse.csr_matrix, known: np.ndarray) -> np.ndarray:
-        factors = self._model.user_factors[known]
-        if len(other := np.flatnonzero(known < 0)):
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
+        factors = self._model.user_factors[fitted_rows]
+        if len(unfitted := np.flatnonzero(fitted_rows < 0)):
             with threadpool_limits(1, "blas"):
-                factors[other] = self._model.recalculate_user(np.arange(len(other)), histories[other])
+                factors[unfitted] = self._model.recalculate_user(np.arange(len(unfitted)), histories[unfitted])
         return factors @ self._model.item_factors.T
 
 

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from components.evaluation.splits import EvaluationError
 
-_WEIGHTS = 4_000_000  # resampling weights held at a time
+_MAX_WEIGHTS = 4_000_000  # resampling weights held at a time
 
 
 class Interval(NamedTuple):
@@ -43,8 +43,8 @@ def intervals(values: np.ndarray, users: np.ndarray, resamples: int, seed: int, 
     totals, sizes = by_user @ np.where(present, values, 0.0), by_user @ present.astype(np.float64)
     with np.errstate(invalid="ignore"):
         means = totals.sum(axis=0) / sizes.sum(axis=0)
-        drawn = np.concatenate([(w @ totals) / (w @ sizes) for w in weights(count, resamples, seed)])
-    return [bounds(mean, column, level) for mean, column in zip(means, drawn.T, strict=True)]
+        resampled = np.concatenate([(w @ totals) / (w @ sizes) for w in weights(count, resamples, seed)])
+    return [bounds(mean, column, level) for mean, column in zip(means, resampled.T, strict=True)]
 
 
 def coverage_interval(
@@ -59,10 +59,10 @@ def coverage_interval(
     target, place = np.nonzero(lists >= 0)
     shape = (count, items)
     shown = sparse.csr_matrix((np.ones(len(target)), (codes[target], lists[target, place])), shape=shape)
-    used = shown[:, np.flatnonzero(shown.getnnz(axis=0))].tocsr()
-    drawn = np.concatenate([((w > 0) @ used > 0).sum(axis=1) for w in weights(count, resamples, seed)])
-    covered = used.shape[1]
-    return bounds(float(covered), drawn - drawn.mean() + covered, level)
+    shown_items = shown[:, np.flatnonzero(shown.getnnz(axis=0))].tocsr()
+    resampled = np.concatenate([((w > 0) @ shown_items > 0).sum(axis=1) for w in weights(count, resamples, seed)])
+    covered = shown_items.shape[1]
+    return bounds(float(covered), resampled - resampled.mean() + covered, level)
 
 
 def _user_codes(users: np.ndarray) -> tuple[np.ndarray, int]:
@@ -75,17 +75,17 @@ def _user_codes(users: np.ndarray) -> tuple[np.ndarray, int]:
 def weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each user is drawn, (resamples, users) in parts: multinomial, as counts of uniform draws."""
     random = np.random.default_rng(seed)
-    step = max(1, _WEIGHTS // users)
+    step = max(1, _MAX_WEIGHTS // users)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         draws = random.integers(users, size=(rows, users)) + np.arange(rows)[:, None] * users
         yield np.bincount(draws.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64)
 
 
-def bounds(mean: float, drawn: np.ndarray, level: float) -> Interval:
+def bounds(mean: float, resampled: np.ndarray, level: float) -> Interval:
     """The quantiles of `drawn` (resamples,), NaN left out, that hold `level` of them; they always hold the mean."""
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled):
         return Interval(float(mean), float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(mean), float(min(low, mean)), float(max(high, mean)))

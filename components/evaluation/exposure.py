@@ -13,7 +13,7 @@ from components.ranking.rerank import in_tail
 from components.settings import EvaluationSettings
 
 HEAD, TAIL, COLD = "head items", "tail items", "cold items"
-LARGEST = 8
+MAX_CATEGORIES = 8
 """Categories that are told of, those with most items."""
 
 
@@ -26,8 +26,8 @@ def user_slices(history_sizes: np.ndarray, settings: EvaluationSettings) -> dict
 def item_slices(targets: np.ndarray, groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """targets: item rows (T,), -1 where the catalogue lacks the item, which is cold then; groups: masks (n,) by name,
     see `item_groups`."""
-    known = targets >= 0
-    return {name: np.where(known, mask[targets], name == COLD) for name, mask in groups.items()}
+    in_catalogue = targets >= 0
+    return {name: np.where(in_catalogue, mask[targets], name == COLD) for name, mask in groups.items()}
 
 
 def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
@@ -38,7 +38,7 @@ def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> 
     names, codes, sizes = np.unique([name for _, name in owners], return_inverse=True, return_counts=True)
     rows = np.array([row for row, _ in owners], dtype=np.int64)
     belongs = sparse.csc_matrix((np.ones(len(rows), bool), (rows, codes)), shape=(len(popularity), len(names)))
-    for column in np.argsort(-sizes, kind="stable")[:LARGEST]:
+    for column in np.argsort(-sizes, kind="stable")[:MAX_CATEGORIES]:
         groups[f"category {names[column]}"] = belongs[:, [column]].toarray().ravel()
     return groups
 
@@ -51,12 +51,12 @@ def exposure(
     A place is worth 1 / log2(rank + 1), the exposure of Singh and Joachims 2018 (Fairness of Exposure in Rankings). A
     group that gets less of it than its share of the events, the merit here, is shown less than people want it.
     """
-    attention = {result.name: _attention(result.lists, len(popularity)) for result in results}
+    item_exposure = {result.name: _item_exposure(result.lists, len(popularity)) for result in results}
     return {
         name: {
             "items": float(mask.mean()),
             "events": _share(popularity, mask),
-            "models": {model: _share(given, mask) for model, given in attention.items()},
+            "models": {model: _share(values, mask) for model, values in item_exposure.items()},
         }
         for name, mask in groups.items()
         if mask.any()
@@ -69,23 +69,23 @@ def exposure_by_users(
     """{slice of users: {group: {model: share}}} of what each slice is shown, by head, tail and cold items; without the
     slices that are empty. users: masks (T,) by name."""
     items = len(groups[HEAD])
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    shares: dict[str, dict[str, dict[str, float]]] = {}
     for name, mask in users.items():
         if mask.any():
-            given = {result.name: _attention(result.lists[mask], items) for result in results}
-            found[name] = {
-                group: {model: _share(attention, groups[group]) for model, attention in given.items()}
+            item_exposure = {result.name: _item_exposure(result.lists[mask], items) for result in results}
+            shares[name] = {
+                group: {model: _share(values, groups[group]) for model, values in item_exposure.items()}
                 for group in (HEAD, TAIL, COLD)
             }
-    return found
+    return shares
 
 
-def _attention(lists: np.ndarray, items: int) -> np.ndarray:
+def _item_exposure(lists: np.ndarray, items: int) -> np.ndarray:
     worth = np.broadcast_to(1 / np.log2(np.arange(lists.shape[1]) + 2), lists.shape)
     shown = lists != EMPTY
     return np.bincount(lists[shown], weights=worth[shown], minlength=items)
 
 
 def _share(values: np.ndarray, mask: np.ndarray) -> float:
-    whole = float(values.sum())
-    return float(values[mask].sum()) / whole if whole else 0.0
+    total = float(values.sum())
+    return float(values[mask].sum()) / total if total else 0.0

@@ -9,7 +9,7 @@ from components.evaluation.bootstrap import Interval, difference_interval
 
 WORST_LOSS = 0.05
 """Share of the champion's NDCG that a challenger may lose on average."""
-LEAST_COVERAGE = 0.5
+MIN_COVERAGE_SHARE = 0.5
 """Share of the champion's coverage that a challenger must reach."""
 
 
@@ -63,8 +63,8 @@ def judge(
     clauses = [
         _beats("popularity", ndcg, popularity, difference(popularity)),
         _beats("recent popularity", ndcg, recent_popularity, difference(recent_popularity)),
-        _holds_against(champion, ndcg, difference(champion.ndcg)) if champion else _skipped("champion"),
-        _covers(champion, coverage) if champion else _skipped("coverage"),
+        _not_worse_than(champion, ndcg, difference(champion.ndcg)) if champion else _skipped("champion"),
+        _covers_enough(champion, coverage) if champion else _skipped("coverage"),
         _validated(critical_failures),
     ]
     failed = [clause for clause in clauses if not clause.passed]
@@ -76,17 +76,17 @@ def _beats(name: str, ndcg: np.ndarray, other: np.ndarray, difference: Interval)
     return Clause(name, passed, f"{_figures(ndcg, other, difference)}; the lower bound must be above zero")
 
 
-def _holds_against(champion: Champion, ndcg: np.ndarray, difference: Interval) -> Clause:
+def _not_worse_than(champion: Champion, ndcg: np.ndarray, difference: Interval) -> Clause:
     before = float(champion.ndcg.mean())
     passed = difference.high >= 0 and difference.mean >= -WORST_LOSS * before
     rule = f"the upper bound must reach zero and the mean lose at most {WORST_LOSS:.0%} ({WORST_LOSS * before:.4f})"
     return Clause("champion", passed, f"{_figures(ndcg, champion.ndcg, difference)}; {rule}")
 
 
-def _covers(champion: Champion, coverage: int) -> Clause:
-    least = LEAST_COVERAGE * champion.coverage
-    detail = f"{coverage} items, the champion {champion.coverage}; at least {least:g} needed"
-    return Clause("coverage", coverage >= least, detail)
+def _covers_enough(champion: Champion, coverage: int) -> Clause:
+    required = MIN_COVERAGE_SHARE * champion.coverage
+    detail = f"{coverage} items, the champion {champion.coverage}; at least {required:g} needed"
+    return Clause("coverage", coverage >= required, detail)
 
 
 def _validated(critical_failures: Sequence[str]) -> Clause:

@@ -22,7 +22,7 @@ from components.evaluation.ranking import (
     rank_popularity,
     rank_served,
     target_rows,
-    translate,
+    translate_rows,
     user_states,
 )
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
@@ -81,18 +81,20 @@ def judge(
     if Rules.of(settings.ranking).rerank:
         results.append(ModelResult.of(SERVED, rank_served(scorer, states, settings.ranking, k), targets))
     metrics = summarise(results, users, item_share(rolling, scorer.row), twin.texts, settings.evaluation, seed)
-    sizes = np.array([len(state.items) for state in states])
+    history_sizes = np.array([len(state.items) for state in states])
     popularity = twin.items["popularity"].to_numpy()
     groups = item_groups(popularity, twin.items[Columns.CATEGORY].to_pylist())
-    by_user = user_slices(sizes, settings.evaluation)
-    masks = by_user | item_slices(targets, groups)
-    parts = summarise_slices(results, masks, users, settings.evaluation, seed)
-    verdict = verdict_of(results, users, rolling, champion, settings, critical_failures)
-    shown, shown_to = exposure(results, popularity, groups), exposure_by_users(results, by_user, groups)
-    plots = write_plots(folder, results, metrics, parts, shown, popularity, long_share, k)
-    page = report.report("Evaluation on rolling", facts, metrics, parts, shown, shown_to, verdict, plots, k)
-    (folder / "report.md").write_text(page, encoding="utf-8")
-    return Judgement(metrics, parts, verdict.passed, verdict.reasons, page, folder)
+    user_masks = user_slices(history_sizes, settings.evaluation)
+    masks = user_masks | item_slices(targets, groups)
+    slices = summarise_slices(results, masks, users, settings.evaluation, seed)
+    verdict = gate_verdict(results, users, rolling, champion, settings, critical_failures)
+    item_exposure, user_exposure = exposure(results, popularity, groups), exposure_by_users(results, user_masks, groups)
+    plots = write_plots(folder, results, metrics, slices, item_exposure, popularity, long_share, k)
+    markdown = report.report(
+        "Evaluation on rolling", facts, metrics, slices, item_exposure, user_exposure, verdict, plots, k
+    )
+    (folder / "report.md").write_text(markdown, encoding="utf-8")
+    return Judgement(metrics, slices, verdict.passed, verdict.reasons, markdown, folder)
 
 
 def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:
@@ -105,14 +107,18 @@ def champion_lists(
     rolling: Rolling, champion: Bundle, scorer: Scorer, documents: Documents, settings: Settings
 ) -> np.ndarray:
     """The champion twin's lists, in the challenger's rows; items that it lacks it cannot rank."""
-    other = live_scorer(champion, rolling, settings)
+    champion_scorer = live_scorer(champion, rolling, settings)
     same_encoder = champion.manifest["encoder"] == scorer.bundle.manifest["encoder"]
-    known = documents if same_encoder else Documents.none(champion.manifest["dimension"])
-    lists, _ = rank_bundle(other, user_states(rolling, other.row, known, settings.events), settings.evaluation.k)
-    return translate(lists, other.row, scorer.row)
+    readable_documents = documents if same_encoder else Documents.none(champion.manifest["dimension"])
+    lists, _ = rank_bundle(
+        champion_scorer,
+        user_states(rolling, champion_scorer.row, readable_documents, settings.events),
+        settings.evaluation.k,
+    )
+    return translate_rows(lists, champion_scorer.row, scorer.row)
 
 
-def verdict_of(
+def gate_verdict(
     results: list[ModelResult],
     users: np.ndarray,
     rolling: Rolling,
@@ -126,19 +132,21 @@ def verdict_of(
         cut = datetime.fromisoformat(champion.manifest["cut"]).timestamp()
         later = rolling.targets[TIME].to_numpy() >= cut
     if not later.any():
-        why = "no target lies behind the cut of the champion's twin: retrain with a later cut"
-        clause = gate.Clause("champion", False, why)
-        return gate.Verdict(False, [f"champion: {why}"], [clause])
+        reason = "no target lies behind the cut of the champion's twin: retrain with a later cut"
+        clause = gate.Clause("champion", False, reason)
+        return gate.Verdict(False, [f"champion: {reason}"], [clause])
     by_name = {result.name: result for result in results}
-    ours = by_name[CHALLENGER]
-    other = by_name.get(CHAMPION)
+    challenger_result = by_name[CHALLENGER]
+    champion_result = by_name.get(CHAMPION)
     return gate.judge(
-        ndcg=ours.ndcg[later],
-        coverage=coverage(ours.lists[later]),
+        ndcg=challenger_result.ndcg[later],
+        coverage=coverage(challenger_result.lists[later]),
         users=users[later],
         popularity=by_name[POPULARITY].ndcg[later],
         recent_popularity=by_name[RECENT].ndcg[later],
-        champion=gate.Champion(other.ndcg[later], coverage(other.lists[later])) if other else None,
+        champion=gate.Champion(champion_result.ndcg[later], coverage(champion_result.lists[later]))
+        if champion_result
+        else None,
         critical_failures=critical_failures,
         resamples=settings.evaluation.bootstrap,
         seed=settings.fusion.seed,

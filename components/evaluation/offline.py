@@ -86,9 +86,9 @@ def check_models(models: Sequence[str], kind: str, settings: Settings) -> None:
             raise EvaluationError(
                 f"--model {name!r} is none of {', '.join(MODELS)}, and no custom fusion: {error}"
             ) from error
-    if kind == "rolling" and (asked := [name for name in models if name in PEERS]):
+    if kind == "rolling" and (requested_peers := [name for name in models if name in PEERS]):
         raise EvaluationError(
-            f"{', '.join(asked)}: the peers are ranked on loo and temporal; leave out --peers for rolling"
+            f"{', '.join(requested_peers)}: the peers are ranked on loo and temporal; leave out --peers for rolling"
         )
 
 
@@ -132,10 +132,10 @@ class OfflineEvaluation:
         chosen, seed = self.settings.evaluation, self.settings.fusion.seed
         interactions = self.matrix()
         share, popularity = user_share(interactions), interactions.getnnz(axis=0)
-        sizes = np.array([len(history) for history in self.split.histories()])
+        history_sizes = np.array([len(history) for history in self.split.histories()])
         groups = item_groups(popularity, self.items[Columns.CATEGORY].tolist())
-        by_user = user_slices(sizes, chosen)
-        masks = by_user | item_slices(self.targets, groups)
+        user_masks = user_slices(history_sizes, chosen)
+        masks = user_masks | item_slices(self.targets, groups)
         return {
             "dataset": self.dataset.name,
             "split": self.kind,
@@ -143,7 +143,7 @@ class OfflineEvaluation:
             "models": summarise(results, self.users, share, texts if texts.any() else None, chosen, seed),
             "slices": summarise_slices(results, masks, self.users, chosen, seed),
             "exposure": exposure(results, popularity, groups),
-            "exposure_by_users": exposure_by_users(results, by_user, groups),
+            "exposure_by_users": exposure_by_users(results, user_masks, groups),
         }
 
     def result(self, name: str) -> ModelResult:
@@ -156,22 +156,22 @@ class OfflineEvaluation:
 
     def product(self, name: str) -> ModelResult:
         """The product's default, or the product with the fusion `name`; the preparation counts as its fitting."""
-        preparation_s, began = self.prepared.seconds, time.monotonic()
+        prepare_s, started = self.prepared.seconds, time.monotonic()
         fitted = self.fit(self.settings if name == PRODUCT else with_fusion(self.settings, name))
-        fit_s, began = preparation_s + time.monotonic() - began, time.monotonic()
+        fit_s, started = prepare_s + time.monotonic() - started, time.monotonic()
         lists = self.rank(fitted.bundle)
-        return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - began)
+        return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - started)
 
     @cached_property
     def prepared(self) -> Prepared:
         """Keywords, interests and their embeddings, made once for all models of the product."""
-        began = time.monotonic()
+        started = time.monotonic()
         texts = item_texts(self.items, self.dataset.text)
         keywords = extract_keywords(texts, self.settings.interests.item_keywords)
         interests = self.interests(keywords)
         vectors_of, encoder = self.encode(texts, interests)
         catalogue = Catalogue(self.items, vectors_of(texts), keywords.matrix, keywords.terms, encoder)
-        return Prepared(catalogue, make_documents(interests, vectors_of), time.monotonic() - began)
+        return Prepared(catalogue, make_documents(interests, vectors_of), time.monotonic() - started)
 
     def fit(self, settings: Settings, on_epoch: Callable[[Progress], None] | None = None) -> Fitted:
         """The product trained on the training side of the split."""
@@ -214,24 +214,24 @@ class OfflineEvaluation:
             distinct, self.settings.embedding, self.settings.cache / "embeddings", progress=self.show_progress
         )
         row = {text: number for number, text in enumerate(distinct)}
-        return (lambda wanted: embedded.vectors[[row[text] for text in wanted]]), embedded.encoder
+        return (lambda texts: embedded.vectors[[row[text] for text in texts]]), embedded.encoder
 
     def baseline(self, name: str) -> ModelResult:
         """Popularity of all time or of the last 7 days; in `rolling` as of each target."""
-        began = time.monotonic()
+        started = time.monotonic()
         lists = rank_popularity(BASELINES[name](), self.split, self.rows, self.settings.evaluation.k)
-        return ModelResult.of(name, lists, self.targets, fit_s=0.0, rank_s=time.monotonic() - began)
+        return ModelResult.of(name, lists, self.targets, fit_s=0.0, rank_s=time.monotonic() - started)
 
     def peer(self, name: str) -> ModelResult:
         """Item-kNN, EASE or ALS, which know a training side that stays as it is."""
         assert isinstance(self.split, Split)
-        began = time.monotonic()
+        started = time.monotonic()
         train = self.split.train
         items = train[Columns.ITEM].map(self.rows).to_numpy(np.int64)
         peer = PEERS[name]().fit(train[Columns.USER].to_numpy(dtype=object), items, len(self.rows))
-        fit_s, began = time.monotonic() - began, time.monotonic()
+        fit_s, started = time.monotonic() - started, time.monotonic()
         lists = rank_peer(peer, self.split, self.rows, self.settings.evaluation.k)
-        return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - began)
+        return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - started)
 
     def matrix(self) -> sparse.csr_matrix:
         """Binary training interactions, users by items."""
@@ -252,42 +252,46 @@ def as_events(raw: pd.DataFrame) -> pd.DataFrame:
     Raises EvaluationError naming a time or an event that cannot be read.
     """
     seconds = epoch_seconds(raw[Columns.TIMESTAMP])
-    refuse(raw[Columns.TIMESTAMP], ~np.isfinite(seconds), "neither epoch seconds nor an ISO 8601 time")
-    refuse(raw[Columns.TIMESTAMP], seconds >= BEYOND_SECONDS, "beyond all seconds: divide milliseconds by 1,000")
-    refuse(raw[Columns.EVENT], ~raw[Columns.EVENT].isin(EVENTS), f"none of {', '.join(EVENTS)}")
+    reject_rows(raw[Columns.TIMESTAMP], ~np.isfinite(seconds), "neither epoch seconds nor an ISO 8601 time")
+    reject_rows(raw[Columns.TIMESTAMP], seconds >= BEYOND_SECONDS, "beyond all seconds: divide milliseconds by 1,000")
+    reject_rows(raw[Columns.EVENT], ~raw[Columns.EVENT].isin(EVENTS), f"none of {', '.join(EVENTS)}")
     events = raw.assign(
-        **{name: read_ids(raw[name]) for name in (Columns.USER, Columns.ITEM)},
+        **{name: clean_ids(raw[name]) for name in (Columns.USER, Columns.ITEM)},
         **{Columns.OCCURRED_AT: moments(seconds).set_axis(raw.index)},
     ).assign(**{Columns.TIMESTAMP: seconds})
-    for name, absent in ((Columns.VALUE, np.nan), (Columns.TEXT, None)):
+    for name, default in ((Columns.VALUE, np.nan), (Columns.TEXT, None)):
         if name not in events:
-            events[name] = absent
+            events[name] = default
     return events
 
 
-def read_ids(raw: pd.Series) -> pd.Series:
+def clean_ids(raw: pd.Series) -> pd.Series:
     """Ids as the catalogue's are read: strings without blanks around them. Raises EvaluationError for a missing one."""
-    known = {value: clean_id(value) for value in raw.unique()}
-    ids = raw.map(known).astype(object)
-    refuse(raw, ids.isna(), "no id")
+    id_by_value = {value: clean_id(value) for value in raw.unique()}
+    ids = raw.map(id_by_value).astype(object)
+    reject_rows(raw, ids.isna(), "no id")
     return ids
 
 
-def refuse(values: pd.Series, wrong: np.ndarray | pd.Series, problem: str) -> None:
+def reject_rows(values: pd.Series, invalid: np.ndarray | pd.Series, problem: str) -> None:
     """Raises EvaluationError when one of the values is `wrong` (bool, one a value), naming the first."""
-    if count := int(np.count_nonzero(wrong)):
+    if count := int(np.count_nonzero(invalid)):
         raise EvaluationError(
-            f"{count} rows have a {values.name} such as {values[wrong].iloc[0]!r}, which is {problem}"
+            f"{count} rows have a {values.name} such as {values[invalid].iloc[0]!r}, which is {problem}"
         )
 
 
 def catalogue_items(dataset: Dataset, events: pd.DataFrame) -> pd.DataFrame:
     """The items frame, of the columns that may be read, with a bare row for each item that only the events name."""
-    unreadable = set(ITEM_TEXT) - set(dataset.text)
-    described = dataset.items.drop(columns=list(unreadable), errors="ignore")
-    described = described.assign(**{Columns.ITEM: read_ids(described[Columns.ITEM])})
+    excluded_columns = set(ITEM_TEXT) - set(dataset.text)
+    described = dataset.items.drop(columns=list(excluded_columns), errors="ignore")
+    described = described.assign(**{Columns.ITEM: clean_ids(described[Columns.ITEM])})
     missing = events.loc[~events[Columns.ITEM].isin(described[Columns.ITEM]), [Columns.ITEM]].drop_duplicates()
     cleaned = clean_items(records(pd.concat([described, missing])), source=dataset.name)
-    lost = ~events[Columns.ITEM].isin([item.item_id for item in cleaned.rows])
-    refuse(events[Columns.ITEM], lost, f"not usable: {'; '.join(one.reason for one in cleaned.rejected[:3])}")
+    unusable = ~events[Columns.ITEM].isin([item.item_id for item in cleaned.rows])
+    reject_rows(
+        events[Columns.ITEM],
+        unusable,
+        f"not usable: {'; '.join(rejection.reason for rejection in cleaned.rejected[:3])}",
+    )
     return as_frame(cleaned.rows, ItemRow)

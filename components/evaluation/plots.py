@@ -15,13 +15,13 @@ from components.evaluation.results import ModelResult, Summary
 LONG, SHORT, GREY, INK = "#35508f", "#e2793f", "#a9b1bd", "#2b2f36"
 SERIES = (LONG, SHORT, "#5b9a8b", "#8c6bb1", "#c9a227", "#7f7f7f")
 _DPI = 144
-_LABEL = 60
+_MAX_LABEL = 60
 """Characters of a label; more would leave no room for the bars."""
 
 
 def label(text: str) -> str:
     """The text as a plot shows it: between two dollar signs matplotlib would read a formula, and fail on most."""
-    return one_line(text, _LABEL).replace("$", r"\$")
+    return one_line(text, _MAX_LABEL).replace("$", r"\$")
 
 
 def write_plots(

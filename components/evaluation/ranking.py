@@ -16,7 +16,7 @@ from components.ranking.batch import CHUNK, BatchLists
 from components.ranking.scorer import Scorer
 from components.settings import EventSettings, RankingSettings
 
-INSTANT = 2e-6
+AFTER_LAST_EVENT = 2e-6
 """Seconds after the last event of a history, the moment that a split without a clock asks about."""
 
 
@@ -36,12 +36,14 @@ def user_states(
     events = split.events if isinstance(split, Rolling) else split.train
     items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
     times = event_seconds(events)
-    strengths = signals(events, settings)
+    event_signals = signals(events, settings)
     histories = [history[items[history] >= 0] for history in split.histories()]
     if isinstance(split, Rolling):
         moments = split.targets[TIME].to_numpy(np.float64)
     else:
-        moments = np.array([times[history[-1]] + INSTANT if len(history) else split.cut for history in histories])
+        moments = np.array(
+            [times[history[-1]] + AFTER_LAST_EVENT if len(history) else split.cut for history in histories]
+        )
         if split.kind == "temporal":
             moments = np.full(len(histories), split.cut)
     anchors = documents.in_force(split.targets[Columns.USER].to_numpy(dtype=object), moments)
@@ -49,7 +51,7 @@ def user_states(
         UserState(
             items[history],
             times[history],
-            strengths[history],
+            event_signals[history],
             float(moment),
             documents.vectors[anchor] if anchor >= 0 else None,
         )
@@ -72,16 +74,16 @@ def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np
     """
     shares: list[np.ndarray] = []
     order = np.argsort([len(state.items) for state in states], kind="stable")
-    alike = [states[position] for position in order]
+    by_length = [states[position] for position in order]
 
     def score(part: slice) -> np.ndarray:
-        total, share = scorer.totals(alike[part])
+        total, share = scorer.totals(by_length[part])
         shares.append(share)
         return total
 
-    lists = rank(score, [state.items for state in alike], k)
-    back = np.argsort(order)
-    return lists[back], np.concatenate([np.empty(0, np.float32), *shares])[back]
+    lists = rank(score, [state.items for state in by_length], k)
+    original_order = np.argsort(order)
+    return lists[original_order], np.concatenate([np.empty(0, np.float32), *shares])[original_order]
 
 
 def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSettings, k: int) -> np.ndarray:
@@ -92,7 +94,7 @@ def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSe
     return np.concatenate([np.empty((0, k), np.int64), *lists])
 
 
-def translate(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[str, int]) -> np.ndarray:
+def translate_rows(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[str, int]) -> np.ndarray:
     """Lists of one bundle's rows as rows of another one's; an item that the other lacks becomes an empty place."""
     table = np.full(len(rows_from) + 1, -1, dtype=np.int64)
     for item, row in rows_from.items():

@@ -71,9 +71,9 @@ def summarise(
     for result in results:
         summary: Summary = {}
         for name in names:
-            _enter(summary, name, next(bounds))
+            _set_metric(summary, name, next(bounds))
         covered = coverage_interval(result.lists, users, len(share), settings.bootstrap, seed)
-        _enter(summary, f"coverage@{settings.k}", covered)
+        _set_metric(summary, f"coverage@{settings.k}", covered)
         summary[f"coverage@{settings.k}"] = metrics.coverage(result.lists)
         timed = {"fit_s": result.fit_s, "rank_s": result.rank_s}
         summary.update({name: round(seconds, 2) for name, seconds in timed.items() if seconds is not None})
@@ -98,19 +98,19 @@ def summarise_slices(
         models: dict[str, Summary] = {}
         for result in results:
             summary = models[result.name] = {}
-            _enter(summary, f"hr@{settings.k}", next(bounds))
-            _enter(summary, f"ndcg@{settings.k}", next(bounds))
+            _set_metric(summary, f"hr@{settings.k}", next(bounds))
+            _set_metric(summary, f"ndcg@{settings.k}", next(bounds))
         table[name] = {"targets": int(mask.sum()), "models": models}
     return table
 
 
 def _per_target(result: ModelResult, share: np.ndarray, texts: np.ndarray | None) -> list[np.ndarray]:
-    absent = np.full(len(result.lists), np.nan)
-    diversity = absent if texts is None else metrics.diversity(result.lists, texts)
+    missing = np.full(len(result.lists), np.nan)
+    diversity = missing if texts is None else metrics.diversity(result.lists, texts)
     return [result.hr, result.ndcg, result.mrr, metrics.novelty(result.lists, share), diversity]
 
 
-def _enter(summary: Summary, name: str, bounds: Interval) -> None:
+def _set_metric(summary: Summary, name: str, bounds: Interval) -> None:
     measured = not np.isnan(bounds.mean)
     summary[name] = bounds.mean if measured else None
     summary[f"{name}_interval"] = [bounds.low, bounds.high] if measured else None

@@ -30,7 +30,7 @@ SIGNAL = "signal"
 LOO_EVENTS = 3
 TEMPORAL_QUANTILE = 0.9
 RESOLUTION = 1e-6  # seconds; the database keeps microseconds
-_NEEDS = {
+_REQUIREMENTS = {
     "loo": f"a user with at least {LOO_EVENTS} events",
     "temporal": f"a user with events on both sides of the {TEMPORAL_QUANTILE} quantile of all times, "
     "a later one of an item that is new to the user",
@@ -102,7 +102,9 @@ def split(interactions: pd.DataFrame, kind: Kind) -> Split:
     events, times = _sorted(interactions)
     held_out = _last_of_each_user(events) if kind == "loo" else _first_new_after_quantile(events, times)
     if not held_out.any():
-        raise EvaluationError(f"the {kind} split of {len(events)} events leaves no target: it needs {_NEEDS[kind]}")
+        raise EvaluationError(
+            f"the {kind} split of {len(events)} events leaves no target: it needs {_REQUIREMENTS[kind]}"
+        )
     training = ~held_out if kind == "loo" else times <= _quantile(times, TEMPORAL_QUANTILE)
     cut = float(times[training].max()) + RESOLUTION
     return Split(events[training], _targets(events, times, np.flatnonzero(held_out)), kind, cut)
@@ -122,10 +124,10 @@ def rolling(events: pd.DataFrame, quantile: float, sample: int, seed: int) -> Ro
             f"no event lies before the cut, the {quantile} quantile of the times of {len(ordered)} events: "
             "rolling needs events at more than one time"
         )
-    wanted = ~training & ~ordered.duplicated([C.USER, C.ITEM]).to_numpy()
+    is_target = ~training & ~ordered.duplicated([C.USER, C.ITEM]).to_numpy()
     if SIGNAL in ordered.columns:
-        wanted &= ordered[SIGNAL].to_numpy() > 0
-    positions = np.flatnonzero(wanted)
+        is_target &= ordered[SIGNAL].to_numpy() > 0
+    positions = np.flatnonzero(is_target)
     if not len(positions):
         raise EvaluationError(
             f"none of the {int((~training).sum())} events from the cut on is a target: rolling needs a positive event "
@@ -170,11 +172,11 @@ def _targets(events: pd.DataFrame, times: np.ndarray, positions: np.ndarray) -> 
 def _events_before(
     users: pd.Series, times: np.ndarray, target_users: pd.Series, ends: Iterable[float]
 ) -> list[np.ndarray]:
-    codes, known = pd.factorize(users)
+    codes, user_ids = pd.factorize(users)
     by_user = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[by_user], np.arange(len(known) + 1))
+    starts = np.searchsorted(codes[by_user], np.arange(len(user_ids) + 1))
     histories = []
-    for user, end in zip(pd.Index(known).get_indexer(pd.Index(target_users)), ends, strict=True):
-        own = by_user[starts[user] : starts[user + 1]] if user >= 0 else by_user[:0]
-        histories.append(own[: np.searchsorted(times[own], end, side="left")])
+    for user, end in zip(pd.Index(user_ids).get_indexer(pd.Index(target_users)), ends, strict=True):
+        user_events = by_user[starts[user] : starts[user + 1]] if user >= 0 else by_user[:0]
+        histories.append(user_events[: np.searchsorted(times[user_events], end, side="left")])
     return histories

@@ -20,14 +20,14 @@ def processes() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def copy_from_first(model: nn.Module) -> None:
+def broadcast_from_first(model: nn.Module) -> None:
     """Gives `model` the parameters and buffers that it has in process 0."""
     if distributed.is_initialized():
         for value in model.state_dict().values():
             distributed.broadcast(value, src=0)
 
 
-def add_up(values: list[float], device: torch.device) -> list[float]:
+def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
     """The sum of each value over all processes. device: where the backend of the group can reach them."""
     if not distributed.is_initialized():
         return values

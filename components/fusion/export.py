@@ -15,7 +15,7 @@ from components.fusion.towers import DocumentTower
 INPUTS = ("vectors", "ages", "signals", "documents", "present")
 
 
-class Serving(nn.Module):
+class ServedUserTower(nn.Module):
     """The user tower asked about one moment: now.
 
     vectors (B, H, width), ages in days before now and signals (B, H), documents (B, 2, e), present (B, 2) to the long
@@ -25,24 +25,24 @@ class Serving(nn.Module):
     def __init__(self, tower: UserTower) -> None:
         super().__init__()
         self.tower = tower
-        if read := [cast(DocumentTower, one) for one in tower.documents]:
-            self.means = torch.stack([one.mean for one in read])
-            self.scales = torch.stack([one.scale for one in read])
-            self.project = read[0].whitening @ read[0].project.weight.T
+        if document_towers := [cast(DocumentTower, tower_module) for tower_module in tower.documents]:
+            self.means = torch.stack([tower_module.mean for tower_module in document_towers])
+            self.scales = torch.stack([tower_module.scale for tower_module in document_towers])
+            self.project = document_towers[0].whitening @ document_towers[0].project.weight.T
 
     def forward(
         self, vectors: Tensor, ages: Tensor, signals: Tensor, documents: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
-        read = self._read(documents, present)
-        long, short = self.tower(vectors, ages, signals, ages[:, -1:], read)
+        document_towers = self._project_documents(documents, present)
+        long, short = self.tower(vectors, ages, signals, ages[:, -1:], document_towers)
         return long[:, -1], short[:, -1]
 
-    def _read(self, documents: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+    def _project_documents(self, documents: Tensor, present: Tensor) -> tuple[Tensor, ...]:
         """What `UserTower.read` gives, through one small map: that of the texts and the one after it are all linear."""
         if not len(self.tower.documents):
             return ()
-        read = present[..., None] * self.scales * ((documents - self.means) @ self.project)
-        return tuple(read.split(1, dim=1))
+        document_towers = present[..., None] * self.scales * ((documents - self.means) @ self.project)
+        return tuple(document_towers.split(1, dim=1))
 
 
 def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
@@ -62,7 +62,7 @@ def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
         graph = Path(folder) / "user_tower.onnx"
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            Serving(tower.cpu()).eval(),
+            ServedUserTower(tower.cpu()).eval(),
             example,
             str(graph),
             dynamo=False,
@@ -70,13 +70,13 @@ def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
             output_names=["long", "short"],
             dynamic_axes=axes,
         )
-        return _optimised(graph)
+        return _optimise(graph)
 
 
-def _optimised(graph: Path) -> bytes:
+def _optimise(graph: Path) -> bytes:
     """The graph in as few steps as any machine can run, found here once and not at each start of a service."""
-    written, options = graph.with_suffix(".optimised.onnx"), onnxruntime.SessionOptions()
+    output, options = graph.with_suffix(".optimised.onnx"), onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(written)
+    options.optimized_model_filepath = str(output)
     onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return written.read_bytes()
+    return output.read_bytes()

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from components.bundle.bundle import Bundle, project
-from components.fusion.holdout import NO_MIXTURE, NONE_HELD_OUT, HeldOut, choose_mixture, hold_out
+from components.fusion.holdout import NO_BLENDING, NO_VALIDATION, HoldOut, choose_blending_weights, hold_out
 from components.fusion.inputs import Catalogue, whiten
 from components.fusion.model import FusionModel
 from components.fusion.packing import Packing
@@ -23,7 +23,7 @@ from components.fusion.training import Progress, train
 from components.histories.sequences import Documents, Sequences, build_sequences
 from components.settings import FusionSettings, Settings
 
-FINISHING_RATE = 0.5
+FINAL_RATE_FACTOR = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def fit(
     settings: Settings,
     *,
     cut: datetime,
-    held_out: HeldOut,
+    held_out: HoldOut,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
     show_progress: bool = False,
@@ -53,7 +53,7 @@ def fit(
     """
     documents = documents if settings.fusion.documents else Documents.none(documents.vectors.shape[2])
     sequences = build_sequences(events, catalogue.rows, settings.events, documents)
-    learned, validation = hold_out(sequences, len(catalogue.items), documents, held_out, settings.fusion.seed)
+    train_sequences, validation = hold_out(sequences, len(catalogue.items), documents, held_out, settings.fusion.seed)
     trained = np.zeros(len(catalogue.items), dtype=bool)
     trained[sequences.items[sequences.signals > 0]] = True
     mean, whitening = whiten(catalogue.texts)
@@ -63,14 +63,14 @@ def fit(
         settings.fusion,
         torch.from_numpy(inputs if settings.fusion.text else np.zeros_like(inputs)),
         torch.from_numpy(trained),
-        document_space(documents, whitening) if settings.fusion.documents else None,
+        document_statistics(documents, whitening) if settings.fusion.documents else None,
         settings.interests.half_life_days,
     ).to("cuda" if torch.cuda.is_available() else "cpu")
     packing = Packing(catalogue, settings, cut, trained, mean, whitening, documents.vectors.shape[2])
     history = settings.ranking.history
     progress = train(
         model,
-        learned,
+        train_sequences,
         documents,
         validation,
         settings.fusion,
@@ -80,22 +80,22 @@ def fit(
         on_epoch=on_epoch,
         show_progress=show_progress,
     )
-    mixture = NO_MIXTURE
+    blending_weights = NO_BLENDING
     if settings.ranking.mixture:
-        mixture = choose_mixture(packing.pack(model, learned, NO_MIXTURE), validation)
+        blending_weights = choose_blending_weights(packing.pack(model, train_sequences, NO_BLENDING), validation)
     if validation.states and settings.fusion.finish_epochs:
-        train(model, sequences, documents, NONE_HELD_OUT, finishing(settings.fusion), history=history)
-    return Fitted(packing.pack(model, sequences, mixture), progress)
+        train(model, sequences, documents, NO_VALIDATION, final_epoch_settings(settings.fusion), history=history)
+    return Fitted(packing.pack(model, sequences, blending_weights), progress)
 
 
-def finishing(settings: FusionSettings) -> FusionSettings:
+def final_epoch_settings(settings: FusionSettings) -> FusionSettings:
     """Settings of the last epochs, in which the trained model also learns the held-out events."""
     return settings.model_copy(
-        update={"epochs": settings.finish_epochs, "learning_rate": settings.learning_rate * FINISHING_RATE}
+        update={"epochs": settings.finish_epochs, "learning_rate": settings.learning_rate * FINAL_RATE_FACTOR}
     )
 
 
-def document_space(documents: Documents, whitening: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def document_statistics(documents: Documents, whitening: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Means (2, e) of LLM(D_l) and LLM(D_s), absent ones left out, and the whitening (e, e') of the item texts."""
     present = np.abs(documents.vectors).sum(axis=2, keepdims=True) > 0
     means = documents.vectors.sum(axis=0) / np.maximum(present.sum(axis=0), 1)

@@ -14,24 +14,24 @@ from components.histories.signals import PastTrend, Trend
 from components.histories.states import UserState
 from components.ranking.scorer import Scorer
 
-HeldOut = Literal["last", "recent"]
-SHARE = 0.02
-FEWEST_USERS = 100
-MOST_USERS = 2000
+HoldOut = Literal["last", "recent"]
+HELD_OUT_SHARE = 0.02
+MIN_USERS = 100
+MAX_USERS = 2000
 CANDIDATES = {
     "collaborative": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
     "recent": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
     "popularity": (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
 }
 """Candidate weights, scaled by std(model) / std(part) to be comparable across models."""
-UNKNOWN_POPULARITY = 0.02
+FALLBACK_POPULARITY = 0.02
 """Weight of popularity where nothing could be held out."""
-NO_MIXTURE = dict.fromkeys(CANDIDATES, 0.0)
-ROUNDS = 2
-LIST = 10
+NO_BLENDING = dict.fromkeys(CANDIDATES, 0.0)
+SEARCH_ROUNDS = 2
+COVERAGE_PLACES = 10
 """Places of a list that count as the catalogue's coverage."""
-BATCH = 256
-ROOM = 30_000_000
+BATCH_SIZE = 256
+MAX_SCORES = 30_000_000
 """Scores of a part that are held at once: of a large catalogue fewer users are asked."""
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Validation:
     trend: Trend | None = None
 
 
-NONE_HELD_OUT = Validation([], np.empty(0, dtype=np.int64))
+NO_VALIDATION = Validation([], np.empty(0, dtype=np.int64))
 
 
 def gain(ranks: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def gain(ranks: np.ndarray) -> np.ndarray:
 
 
 def hold_out(
-    sequences: Sequences, n_items: int, documents: Documents, kind: HeldOut, seed: int
+    sequences: Sequences, n_items: int, documents: Documents, kind: HoldOut, seed: int
 ) -> tuple[Sequences, Validation]:
     """Takes a validation split off the histories; what is held out is masked as a target and as an input.
 
@@ -68,7 +68,7 @@ def hold_out(
     """
     last = sequences.offsets[1:] - 1
     eligible = np.flatnonzero((np.diff(sequences.offsets) >= 3) & (sequences.signals[last] > 0))
-    limit = int(np.clip(SHARE * len(sequences.items), FEWEST_USERS, MOST_USERS))
+    limit = int(np.clip(HELD_OUT_SHARE * len(sequences.items), MIN_USERS, MAX_USERS))
     order = np.random.default_rng(seed).permutation(eligible)
     if kind == "recent":
         order = order[np.argsort(-sequences.times[last[order]], kind="stable")]
@@ -82,7 +82,7 @@ def hold_out(
     return replace(sequences, signals=masked), Validation(states, sequences.items[last[chosen]], trend)
 
 
-def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
+def choose_blending_weights(bundle: Bundle, validation: Validation) -> dict[str, float]:
     """The weights of the collaborative part and of popularity, of all time and of late, that rank the held-out targets
     best; of those that rank about as well, the ones whose lists hold most of the catalogue.
 
@@ -90,26 +90,26 @@ def choose_mixture(bundle: Bundle, validation: Validation) -> dict[str, float]:
     """
     if not validation.states:
         log.warning("no event could be held out: popularity is all that the hybrid adds")
-        return NO_MIXTURE | {"popularity": UNKNOWN_POPULARITY}
-    count = max(1, ROOM // bundle.items.num_rows)
+        return NO_BLENDING | {"popularity": FALLBACK_POPULARITY}
+    count = max(1, MAX_SCORES // bundle.items.num_rows)
     sample = np.linspace(0, len(validation.states) - 1, min(count, len(validation.states))).astype(int)
-    asked = replace(validation, states=[validation.states[row] for row in sample], targets=validation.targets[sample])
-    mixer = Mixer(asked, *score_parts(bundle, asked))
-    return mixer.weights(mixer.widest(mixer.best()))
+    sampled = replace(validation, states=[validation.states[row] for row in sample], targets=validation.targets[sample])
+    search = BlendingSearch(sampled, *score_parts(bundle, sampled))
+    return search.weights(search.broadest(search.best()))
 
 
 def score_parts(bundle: Bundle, validation: Validation) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The fused interest's scores, float32 (users, items), and each part unweighted, (users or 1, items)."""
-    plain = replace(bundle, manifest={**bundle.manifest, "mixture": {**NO_MIXTURE, "collaborative": 1.0}})
+    plain = replace(bundle, manifest={**bundle.manifest, "mixture": {**NO_BLENDING, "collaborative": 1.0}})
     scorer, states = Scorer(plain, validation.trend), validation.states
-    batches = [scorer.score(states[start : start + BATCH]).parts for start in range(0, len(states), BATCH)]
+    batches = [scorer.score(states[start : start + BATCH_SIZE]).parts for start in range(0, len(states), BATCH_SIZE)]
     model = np.concatenate([parts["long"] + parts["short"] for parts in batches])
     collaborative = np.concatenate([parts["collaborative"] for parts in batches])
     return model, {"collaborative": collaborative, **scorer.priors(states)}
 
 
 @dataclass(frozen=True)
-class Mixer:
+class BlendingSearch:
     """What choices of the mixture are made by: held-out targets, the model's scores, and the parts that may be added.
 
     A choice names a candidate weight for each part. model: (V, n); parts: (V or 1, n) each.
@@ -121,34 +121,34 @@ class Mixer:
 
     def best(self) -> dict[str, float]:
         """The choice of the highest gain, its weights found one after the other."""
-        chosen = dict(NO_MIXTURE)
-        for name in [*CANDIDATES] * ROUNDS:
+        chosen = dict(NO_BLENDING)
+        for name in [*CANDIDATES] * SEARCH_ROUNDS:
             gains = {weight: self.gains(chosen | {name: weight}).mean() for weight in CANDIDATES[name]}
             chosen[name] = max(gains, key=lambda weight: float(gains[weight]))
         return chosen
 
-    def widest(self, best: dict[str, float]) -> dict[str, float]:
+    def broadest(self, best: dict[str, float]) -> dict[str, float]:
         """The choice whose lists hold most items, of those that lose at most one standard error against the `best`.
 
         The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: what is won by noise
         is not worth the part of the catalogue that it costs.
         """
-        highest, chosen = self.gains(best), best
-        for name in [*CANDIDATES] * ROUNDS:
+        best_gains, chosen = self.gains(best), best
+        for name in [*CANDIDATES] * SEARCH_ROUNDS:
             choices = [chosen | {name: weight} for weight in CANDIDATES[name]]
-            good = [choice for choice in choices if within_error(highest - self.gains(choice))]
-            chosen = max([chosen, *good], key=self.coverage)
+            acceptable = [choice for choice in choices if within_error(best_gains - self.gains(choice))]
+            chosen = max([chosen, *acceptable], key=self.coverage)
         return chosen
 
     def gains(self, choice: dict[str, float]) -> np.ndarray:
         """Gain of each target's rank, (V,), seen items left out of the ranking."""
         scores, targets = self.scores(choice), self.validation.targets
-        wanted = scores[np.arange(len(targets)), targets]
-        return gain(1 + (scores > wanted[:, None]).sum(axis=1))
+        target_scores = scores[np.arange(len(targets)), targets]
+        return gain(1 + (scores > target_scores[:, None]).sum(axis=1))
 
     def coverage(self, choice: dict[str, float]) -> int:
         """Distinct items in the first LIST places of all users."""
-        return len(np.unique(top_k(self.scores(choice), LIST)))
+        return len(np.unique(top_k(self.scores(choice), COVERAGE_PLACES)))
 
     def scores(self, choice: dict[str, float]) -> np.ndarray:
         """Float32 (V, n), -inf for what a user has seen."""
@@ -162,10 +162,10 @@ class Mixer:
 
     def weights(self, choice: dict[str, float]) -> dict[str, float]:
         """What a choice weighs in the score itself."""
-        return {name: weight * self.units[name] for name, weight in choice.items()}
+        return {name: weight * self.scales[name] for name, weight in choice.items()}
 
     @cached_property
-    def units(self) -> dict[str, float]:
+    def scales(self) -> dict[str, float]:
         """What a weight of 1 weighs in the score: the part then varies as much as the model."""
         return {name: deviation_ratio(self.model, part) for name, part in self.parts.items()}
 

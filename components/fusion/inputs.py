@@ -42,20 +42,20 @@ def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.decomposition import PCA
 
-    known = texts[np.abs(texts).sum(axis=1) > 0]
-    if len(known) < 2:
+    with_text = texts[np.abs(texts).sum(axis=1) > 0]
+    if len(with_text) < 2:
         return np.zeros(texts.shape[1], dtype=np.float32), np.zeros((texts.shape[1], 1), dtype=np.float32)
-    components = min(TEXT_COMPONENTS, len(known) - 1, texts.shape[1])
-    pca = PCA(components, svd_solver="covariance_eigh").fit(known.astype(np.float64))
+    components = min(TEXT_COMPONENTS, len(with_text) - 1, texts.shape[1])
+    pca = PCA(components, svd_solver="covariance_eigh").fit(with_text.astype(np.float64))
     scale = np.sqrt(np.maximum(pca.explained_variance_, 1e-6) * components)
     return pca.mean_.astype(np.float32), (pca.components_.T / scale).astype(np.float32)
 
 
 def make_documents(interests: pd.DataFrame, vectors_of: VectorsOf) -> Documents:
     """LLM(D_l) and LLM(D_s) of every anchor of an interests frame."""
-    both = [vectors_of(interests[name].tolist()) for name in (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT)]
+    vectors = [vectors_of(interests[name].tolist()) for name in (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT)]
     return Documents(
         users=interests[Columns.USER].to_numpy(dtype=object),
         as_of=epoch_seconds(interests[Columns.AS_OF]),
-        vectors=np.stack(both, axis=1),
+        vectors=np.stack(vectors, axis=1),
     )

@@ -62,12 +62,12 @@ class UserTower(nn.Module):
 
         The short-term interest halves with every exp(fade) days that pass without an event.
         """
-        asked = gaps.shape[1]
-        long = self.long(vectors, ages, signals, asked)
+        n_outputs = gaps.shape[1]
+        long = self.long(vectors, ages, signals, n_outputs)
         valid = signals[:, -self.window :] > 0
-        short = self.short(vectors[:, -self.window :], ages[:, -self.window :], valid, asked)
+        short = self.short(vectors[:, -self.window :], ages[:, -self.window :], valid, n_outputs)
         if documents:
             long, short = long + documents[0], short + documents[1]
         short = short * torch.exp(-math.log(2) * gaps / self.fade.exp())[..., None]
-        known = torch.cumsum((signals != 0).to(vectors.dtype), dim=1)[:, -asked:]
-        return self.fusion(long, short, torch.stack([torch.log1p(gaps), torch.log1p(known)], dim=-1))
+        event_counts = torch.cumsum((signals != 0).to(vectors.dtype), dim=1)[:, -n_outputs:]
+        return self.fusion(long, short, torch.stack([torch.log1p(gaps), torch.log1p(event_counts)], dim=-1))

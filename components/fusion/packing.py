@@ -36,7 +36,7 @@ class Packing:
     whitening: np.ndarray
     dimension: int
 
-    def pack(self, model: FusionModel, known: Sequences, mixture: dict[str, float]) -> Bundle:
+    def pack(self, model: FusionModel, sequences: Sequences, blending_weights: dict[str, float]) -> Bundle:
         """The bundle of a model; popularity and neighbours count the events of `known`. The model stays as it is."""
         device = next(model.parameters()).device
         model = model.cpu().eval()
@@ -46,10 +46,10 @@ class Packing:
         tower = export_user_tower(model.user, self.settings.fusion.width, self.dimension)
         model.to(device)
         return Bundle(
-            items=item_table(self.catalogue.items, known, self.trained, self.cut),
+            items=item_table(self.catalogue.items, sequences, self.trained, self.cut),
             vectors=vectors,
             texts=self.catalogue.texts,
-            neighbours=neighbours(known, len(self.trained), self.settings),
+            neighbours=neighbours(sequences, len(self.trained), self.settings),
             keywords=self.catalogue.keywords,
             terms=self.catalogue.terms,
             text_mean=self.text_mean,
@@ -64,7 +64,7 @@ class Packing:
                 "recency": self.settings.ranking.recency,
                 "events": self.settings.events.model_dump(mode="json"),
                 "interests": self.settings.interests.model_dump(mode="json"),
-                "mixture": mixture,
+                "mixture": blending_weights,
             },
         )
 

@@ -33,16 +33,16 @@ def sampled_softmax_loss(
     masked there.
     """
     sampled = torch.randint(len(items), (uniform,), device=users.device)
-    others = users @ items[sampled].T
+    negative_logits = users @ items[sampled].T
     if in_batch:
-        drawn = targets[torch.randint(len(targets), (in_batch,), device=users.device)]
-        sampled = torch.cat([sampled, drawn])
+        in_batch_items = targets[torch.randint(len(targets), (in_batch,), device=users.device)]
+        sampled = torch.cat([sampled, in_batch_items])
         share = torch.bincount(targets, minlength=len(items)) / len(targets)
         expected = uniform / len(items) + in_batch * share
-        others = torch.cat([others, users @ items[drawn].T], dim=1) - expected[sampled].log()
+        negative_logits = torch.cat([negative_logits, users @ items[in_batch_items].T], dim=1) - expected[sampled].log()
     positive = (users * items[targets]).sum(dim=1, keepdim=True)
-    others = others.masked_fill(sampled[None, :] == targets[:, None], -torch.inf)
-    logits = torch.cat([positive, others], dim=1)
+    negative_logits = negative_logits.masked_fill(sampled[None, :] == targets[:, None], -torch.inf)
+    logits = torch.cat([positive, negative_logits], dim=1)
     first = torch.zeros(len(users), dtype=torch.long, device=users.device)
     return weights @ F.cross_entropy(logits, first, reduction="none")
 
@@ -90,8 +90,13 @@ def forward(
         read_documents(model, documents, np.where(dropped.numpy(), -1, windows.anchors)),
     )
     targets = torch.from_numpy(windows.targets).to(device)
-    learn = targets >= 0
-    return (long + short)[learn], targets[learn], torch.from_numpy(windows.weights).to(device)[learn], items
+    has_target = targets >= 0
+    return (
+        (long + short)[has_target],
+        targets[has_target],
+        torch.from_numpy(windows.weights).to(device)[has_target],
+        items,
+    )
 
 
 def read_documents(model: FusionModel, documents: Documents, anchors: np.ndarray) -> tuple[Tensor, ...]:
@@ -102,10 +107,10 @@ def read_documents(model: FusionModel, documents: Documents, anchors: np.ndarray
     if not len(model.user.documents):
         return ()
     device = next(model.parameters()).device
-    rows, places = np.unique(anchors, return_inverse=True)
+    rows, inverse = np.unique(anchors, return_inverse=True)
     vectors = np.zeros((len(rows), *documents.vectors.shape[1:]), dtype=np.float32)
     vectors[rows >= 0] = documents.vectors[rows[rows >= 0]]
     present = (np.abs(vectors).sum(axis=-1) > 0).astype(np.float32)
-    read = model.user.read(torch.from_numpy(vectors).to(device), torch.from_numpy(present).to(device))
-    index = torch.from_numpy(places.reshape(anchors.shape)).to(device)
-    return tuple(F.embedding(index, part) for part in read)
+    outputs = model.user.read(torch.from_numpy(vectors).to(device), torch.from_numpy(present).to(device))
+    index = torch.from_numpy(inverse.reshape(anchors.shape)).to(device)
+    return tuple(F.embedding(index, part) for part in outputs)

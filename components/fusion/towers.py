@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-POSITIONS = 32
-GAPS = 24
-OLDEST_HALF_LIVES = 100.0
+DISTANCE_BUCKETS = 32
+GAP_BUCKETS = 24
+MAX_HALF_LIVES = 100.0
 """Events older than this weigh the same: more would leave the range of float32."""
 
 
@@ -92,7 +92,7 @@ class LongTower(nn.Module):
         relative to the newest event: a mean does not change when all its weights are scaled alike.
         """
         newest = ages.masked_fill(signals == 0, 1e6).amin(dim=1, keepdim=True)
-        half_lives = ((ages - newest) / self.half_life_days).clamp(0, OLDEST_HALF_LIVES)
+        half_lives = ((ages - newest) / self.half_life_days).clamp(0, MAX_HALF_LIVES)
         decay = torch.exp(-math.log(2) * half_lives)
         weights = (decay * signals)[..., None]
         before = weights[:, :-window].transpose(1, 2) @ vectors[:, :-window]
@@ -115,14 +115,14 @@ class ShortTower(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, vectors: Tensor, ages: Tensor, valid: Tensor, asked: int) -> Tensor:
+    def forward(self, vectors: Tensor, ages: Tensor, valid: Tensor, n_outputs: int) -> Tensor:
         """The interest after each of the last `asked` events; zero before a first one.
 
         vectors (B, L, width), ages in days (B, L), valid bool (B, L) to (B, asked, width).
         """
         length = vectors.shape[1]
         order = torch.arange(length, device=vectors.device)
-        distance = (order[:, None] - order[None, :]).clamp(0, POSITIONS - 1)
+        distance = (order[:, None] - order[None, :]).clamp(0, DISTANCE_BUCKETS - 1)
         gaps = gap_bucket(ages[:, None, :] - ages[:, :, None])
         causal = order[None, :] <= order[:, None]
         visible = causal[None] & valid[:, None, :]
@@ -130,9 +130,9 @@ class ShortTower(nn.Module):
         *earlier, last = self.blocks
         for block in earlier:
             hidden = block(hidden, distance, gaps, visible, length)
-        hidden = last(hidden, distance[-asked:], gaps[:, -asked:], visible[:, -asked:], asked)
-        known = torch.cumsum(valid.to(vectors.dtype), dim=1)[:, -asked:] > 0
-        return self.norm(hidden) * known[..., None]
+        hidden = last(hidden, distance[-n_outputs:], gaps[:, -n_outputs:], visible[:, -n_outputs:], n_outputs)
+        has_event = torch.cumsum(valid.to(vectors.dtype), dim=1)[:, -n_outputs:] > 0
+        return self.norm(hidden) * has_event[..., None]
 
 
 class Block(nn.Module):
@@ -144,8 +144,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.by_distance = nn.Embedding(POSITIONS, heads)
-        self.by_gap = nn.Embedding(GAPS, heads)
+        self.by_distance = nn.Embedding(DISTANCE_BUCKETS, heads)
+        self.by_gap = nn.Embedding(GAP_BUCKETS, heads)
         self.forward_norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(2 * width, width)
@@ -153,7 +153,7 @@ class Block(nn.Module):
         for bias in (self.by_distance, self.by_gap):
             nn.init.zeros_(bias.weight)
 
-    def forward(self, hidden: Tensor, distance: Tensor, gaps: Tensor, visible: Tensor, asked: int) -> Tensor:
+    def forward(self, hidden: Tensor, distance: Tensor, gaps: Tensor, visible: Tensor, n_outputs: int) -> Tensor:
         """What becomes of the last `asked` positions: hidden (B, L, width) to (B, asked, width).
 
         distance (asked, L), gaps (B, asked, L), visible bool (B, asked, L): of each of them to each position.
@@ -161,31 +161,31 @@ class Block(nn.Module):
         parts = self.query_key_value(self.attention_norm(hidden))
         parts = parts.reshape(*parts.shape[:2], 3 * self.heads, -1)
         query, key, value = parts.transpose(1, 2).split(self.heads, dim=1)
-        bias = self.by_distance(distance).permute(2, 0, 1) + look_up(self.by_gap.weight, gaps)
+        bias = self.by_distance(distance).permute(2, 0, 1) + lookup_bias(self.by_gap.weight, gaps)
         bias = bias.masked_fill(~visible[:, None], -1e9)
         scale = (self.width // self.heads) ** -0.5
-        attended = F.scaled_dot_product_attention(query[:, :, -asked:], key, value, attn_mask=bias, scale=scale)
+        attended = F.scaled_dot_product_attention(query[:, :, -n_outputs:], key, value, attn_mask=bias, scale=scale)
         attended = attended.transpose(1, 2)
-        hidden = hidden[:, -asked:] + self.dropout(self.out(attended.reshape(*attended.shape[:2], self.width)))
+        hidden = hidden[:, -n_outputs:] + self.dropout(self.out(attended.reshape(*attended.shape[:2], self.width)))
         gate, content = self.expand(self.forward_norm(hidden)).split(2 * self.width, dim=-1)
         return hidden + self.dropout(self.contract(F.silu(gate) * content))
 
 
-def look_up(table: Tensor, index: Tensor) -> Tensor:
+def lookup_bias(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a small table (n, heads) for index (B, K, L), as (B, heads, K, L).
 
     An embedding; where there is a gradient as a gather, which has it many times faster on a CPU.
     """
     if not torch.is_grad_enabled():
         return F.embedding(index, table).permute(0, 3, 1, 2)
-    batch, asked, length = index.shape
+    batch, n_outputs, length = index.shape
     heads = table.shape[1]
     rows = table.T[None].expand(batch, heads, table.shape[0])
-    places = index.reshape(batch, 1, asked * length).expand(batch, heads, asked * length)
-    return rows.gather(2, places).reshape(batch, heads, asked, length)
+    flat_index = index.reshape(batch, 1, n_outputs * length).expand(batch, heads, n_outputs * length)
+    return rows.gather(2, flat_index).reshape(batch, heads, n_outputs, length)
 
 
 def gap_bucket(days: Tensor) -> Tensor:
     """A time gap in days as one of GAPS logarithmic buckets, from a second to years."""
     seconds = days.clamp(min=0) * 86_400
-    return torch.log2(1 + seconds).clamp(max=GAPS - 1).long()
+    return torch.log2(1 + seconds).clamp(max=GAP_BUCKETS - 1).long()

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from components.core.errors import DuotempoError
 from components.core.files import replacing
-from components.fusion.distributed import add_up, average_gradients, copy_from_first, processes, rank
+from components.fusion.distributed import average_gradients, broadcast_from_first, processes, rank, sum_over_processes
 from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
 from components.fusion.step import weighted_loss
@@ -28,7 +28,7 @@ from components.histories.states import collate
 from components.settings import FusionSettings
 
 log = logging.getLogger(__name__)
-ROOM = 40_000_000
+MAX_SCORES = 40_000_000
 """Scores that a validation holds at once."""
 
 
@@ -98,10 +98,10 @@ def train(
     Without held-out targets all epochs are trained. Raises TrainingError when the loss is not finite (the last good
     checkpoint stays) or when there is nothing to learn, CheckpointError when a checkpoint cannot be written.
     """
-    copy_from_first(model)
+    broadcast_from_first(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     sampler = WindowSampler(sequences, settings, history)
-    averaged = average_of(model, settings.weight_average)
+    averaged = moving_average_of(model, settings.weight_average)
     progress, best = Progress(), copy_weights(averaged)
     if checkpoint and (saved := load_checkpoint(checkpoint, fingerprint)):
         model.load_state_dict(saved["model"])
@@ -127,10 +127,12 @@ def train(
         if not validation.states:
             progress.best_epoch, best = epoch, copy_weights(averaged)
         elif epoch % settings.validate_every == 0 or epoch == settings.epochs:
-            reached = validate(cast(FusionModel, averaged.module), validation, history, documents.vectors.shape[2])
-            progress.validations.append((epoch, reached))
-            if reached > progress.best_gain:
-                progress.best_gain, progress.best_epoch, best = reached, epoch, copy_weights(averaged)
+            validation_gain = validate(
+                cast(FusionModel, averaged.module), validation, history, documents.vectors.shape[2]
+            )
+            progress.validations.append((epoch, validation_gain))
+            if validation_gain > progress.best_gain:
+                progress.best_gain, progress.best_epoch, best = validation_gain, epoch, copy_weights(averaged)
         if checkpoint and rank() == 0:
             state = {
                 "model": model.state_dict(),
@@ -149,7 +151,7 @@ def train(
     return progress
 
 
-def average_of(model: FusionModel, decay: float) -> AveragedModel:
+def moving_average_of(model: FusionModel, decay: float) -> AveragedModel:
     """The moving average of the model's weights; what the model does not learn is the same in both."""
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
     for copied, module in zip(averaged.module.modules(), model.modules(), strict=True):
@@ -183,22 +185,22 @@ def train_epoch(
     for number, windows in enumerate(batches):
         loss, weights = weighted_loss(model, windows, documents, settings)
         weight = weights.sum()
-        [weight_of_all] = add_up([weight.item()], device)
+        [weight_of_all] = sum_over_processes([weight.item()], device)
         if not weight_of_all:
             continue
         optimizer.zero_grad(set_to_none=True)
         if len(weights):
             loss = loss / weight
-            refuse_infinite("loss", loss, epoch, number, windows)
+            require_finite("loss", loss, epoch, number, windows)
             loss.backward()
             total += loss.item() * len(weights)
             count += len(weights)
         average_gradients(model.parameters(), weight.item() / weight_of_all)
-        length = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        refuse_infinite("gradient", length, epoch, number, windows)
+        gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        require_finite("gradient", gradient_norm, epoch, number, windows)
         optimizer.step()
         averaged.update_parameters(model)
-    total_of_all, count_of_all = add_up([total, count], device)
+    total_of_all, count_of_all = sum_over_processes([total, count], device)
     if not count_of_all:
         raise TrainingError(
             "no user has two events with a positive signal: there is nothing to learn; ingest more events"
@@ -206,7 +208,7 @@ def train_epoch(
     return total_of_all / count_of_all
 
 
-def refuse_infinite(name: str, value: Tensor, epoch: int, number: int, windows: Windows) -> None:
+def require_finite(name: str, value: Tensor, epoch: int, number: int, windows: Windows) -> None:
     """Raises TrainingError naming the batch when the value is infinite or not a number."""
     if not torch.isfinite(value):
         items = sorted(set(windows.targets[windows.targets >= 0].tolist()))[:5]
@@ -225,11 +227,11 @@ def validate(model: FusionModel, validation: Validation, history: int, dimension
     model.eval()
     device = next(model.parameters()).device
     items = model.items()
-    batch_size = max(1, min(256, ROOM // len(items)))
-    own_states, own_targets = validation.states[rank() :: processes()], validation.targets[rank() :: processes()]
-    gains = np.zeros(len(own_states))
-    for start in range(0, len(own_states), batch_size):
-        states = own_states[start : start + batch_size]
+    batch_size = max(1, min(256, MAX_SCORES // len(items)))
+    local_states, local_targets = validation.states[rank() :: processes()], validation.targets[rank() :: processes()]
+    gains = np.zeros(len(local_states))
+    for start in range(0, len(local_states), batch_size):
+        states = local_states[start : start + batch_size]
         batch = collate(states, history=history, dimension=dimension)
         documents = torch.from_numpy(batch.documents)[:, None].to(device)
         present = torch.from_numpy(batch.present)[:, None].to(device)
@@ -241,10 +243,10 @@ def validate(model: FusionModel, validation: Validation, history: int, dimension
             model.user.read(documents, present),
         )
         scores = (long + short)[:, -1] @ items.T
-        targets = torch.from_numpy(own_targets[start : start + batch_size]).to(device)
-        wanted = scores.gather(1, targets[:, None])
+        targets = torch.from_numpy(local_targets[start : start + batch_size]).to(device)
+        target_scores = scores.gather(1, targets[:, None])
         for row, state in enumerate(states):
             scores[row, torch.from_numpy(state.items).to(device)] = -torch.inf
-        gains[start : start + batch_size] = gain(1 + (scores > wanted).sum(dim=1).cpu().numpy())
-    total, count = add_up([float(gains.sum()), len(gains)], device)
+        gains[start : start + batch_size] = gain(1 + (scores > target_scores).sum(dim=1).cpu().numpy())
+    total, count = sum_over_processes([float(gains.sum()), len(gains)], device)
     return total / count

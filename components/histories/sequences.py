@@ -34,18 +34,20 @@ class Documents:
         """Row of the latest anchor strictly before each moment, -1 where a user has none: int64 (n,)."""
         if not len(self.users):
             return np.full(len(users), -1, dtype=np.int64)
-        asked = pd.DataFrame({"user": pd.Series(users, dtype="str"), "moment": moments, "order": np.arange(len(users))})
-        known = pd.DataFrame(
+        requests = pd.DataFrame(
+            {"user": pd.Series(users, dtype="str"), "moment": moments, "order": np.arange(len(users))}
+        )
+        anchors = pd.DataFrame(
             {"user": pd.Series(self.users, dtype="str"), "moment": self.as_of, "row": np.arange(len(self.users))}
         )
-        found = pd.merge_asof(
-            asked.sort_values("moment", kind="stable"),
-            known.sort_values("moment", kind="stable"),
+        matches = pd.merge_asof(
+            requests.sort_values("moment", kind="stable"),
+            anchors.sort_values("moment", kind="stable"),
             on="moment",
             by="user",
             allow_exact_matches=False,
         )
-        return found.sort_values("order")["row"].fillna(-1).to_numpy(dtype=np.int64)
+        return matches.sort_values("order")["row"].fillna(-1).to_numpy(dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class WindowSampler:
     """Cuts all histories into windows anew each epoch, so that a target meets contexts of many lengths."""
 
     def __init__(self, sequences: Sequences, settings: FusionSettings, history: int) -> None:
-        self.sequences = self.given = sequences
+        self.sequences = self.unshuffled = sequences
         self.window = settings.window
         self.history = history
         self.batch_size = settings.batch_size
@@ -141,8 +143,8 @@ class WindowSampler:
         many: in the last round, a process without a batch of its own gets one with nothing to learn.
         """
         if self.shuffle_ties:
-            self.sequences = in_other_order(self.given, rng)
-        first, last, floor = self._cut(rng)
+            self.sequences = with_shuffled_ties(self.unshuffled, rng)
+        first, last, learned_up_to = self._cut(rng)
         length = np.minimum(last - first + 1, self.history)
         order = np.lexsort((rng.random(len(last)), length))
         batches = self._batches(np.minimum(length[order], self.window))
@@ -150,15 +152,17 @@ class WindowSampler:
         rounds = math.ceil(len(batches) / processes)
         for number in range(rank, rounds * processes, processes):
             chosen = order[batches[positions[number % len(batches)]]]
-            windows = self._gather(first[chosen], last[chosen], floor[chosen])
+            windows = self._gather(first[chosen], last[chosen], learned_up_to[chosen])
             yield windows if number < len(batches) else replace(windows, targets=np.full_like(windows.targets, -1))
 
     def _batches(self, lengths: np.ndarray) -> list[slice]:
         """Runs of windows of rising `lengths` that hold, padded to the longest of them, a batch's number of events."""
-        room, start, batches = self.batch_size * self.window, 0, []
+        max_events, start, batches = self.batch_size * self.window, 0, []
         while start < len(lengths):
-            ahead = lengths[start : start + room]
-            end = start + max(1, int(np.count_nonzero(ahead * np.arange(1, len(ahead) + 1) <= room)))
+            next_lengths = lengths[start : start + max_events]
+            end = start + max(
+                1, int(np.count_nonzero(next_lengths * np.arange(1, len(next_lengths) + 1) <= max_events))
+            )
             batches.append(slice(start, end))
             start = end
         return batches
@@ -171,40 +175,40 @@ class WindowSampler:
         shift = rng.integers(1, self.window + 1, size=len(users))
         pieces = []
         while len(last):
-            floor = np.maximum(last - shift, first - 1)
-            pieces.append((first, last, floor))
-            left = floor >= first
-            first, last = first[left], floor[left]
+            learned_up_to = np.maximum(last - shift, first - 1)
+            pieces.append((first, last, learned_up_to))
+            left = learned_up_to >= first
+            first, last = first[left], learned_up_to[left]
             shift = np.full(len(last), self.window)
         if not pieces:
             empty = np.array([], dtype=np.int64)
             return empty, empty, empty
         return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))  # type: ignore[return-value]
 
-    def _gather(self, first: np.ndarray, last: np.ndarray, floor: np.ndarray) -> Windows:
+    def _gather(self, first: np.ndarray, last: np.ndarray, learned_up_to: np.ndarray) -> Windows:
         data = self.sequences
         longest = int((last - first + 1).max())
-        window, reach = min(self.window, longest), min(self.history, longest)
-        index = last[:, None] - np.arange(reach - 1, -1, -1)
-        known = index >= first[:, None]
+        window, history_length = min(self.window, longest), min(self.history, longest)
+        index = last[:, None] - np.arange(history_length - 1, -1, -1)
+        is_event = index >= first[:, None]
         index = np.maximum(index, first[:, None])
         inputs = index[:, -window:]
         following = inputs + 1
-        learn = known[:, -window:] & (inputs > floor[:, None]) & (data.signals[following] > 0)
+        is_target = is_event[:, -window:] & (inputs > learned_up_to[:, None]) & (data.signals[following] > 0)
         ages = (data.times[last][:, None] - data.times[index]) / SECONDS_A_DAY
         gaps = (data.times[following] - data.times[inputs]) / SECONDS_A_DAY
         return Windows(
-            items=np.where(known, data.items[index], 0),
+            items=np.where(is_event, data.items[index], 0),
             ages=ages.astype(np.float32),
-            signals=np.where(known, data.signals[index], 0).astype(np.float32),
-            targets=np.where(learn, data.items[following], -1),
-            gaps=np.where(known[:, -window:], gaps, 0).astype(np.float32),
-            anchors=np.where(learn, data.anchors[following], -1),
+            signals=np.where(is_event, data.signals[index], 0).astype(np.float32),
+            targets=np.where(is_target, data.items[following], -1),
+            gaps=np.where(is_event[:, -window:], gaps, 0).astype(np.float32),
+            anchors=np.where(is_target, data.anchors[following], -1),
             weights=self.weights(data.items[following], data.signals[following]),
         )
 
 
-def in_other_order(sequences: Sequences, rng: np.random.Generator) -> Sequences:
+def with_shuffled_ties(sequences: Sequences, rng: np.random.Generator) -> Sequences:
     """The histories with the events of one moment in a new order: what happened at once has none."""
     users = np.repeat(np.arange(len(sequences.users)), np.diff(sequences.offsets))
     order = np.lexsort((rng.random(len(users)), sequences.times, users))
@@ -221,7 +225,7 @@ def target_weights(sequences: Sequences, settings: FusionSettings) -> Callable[[
     counts = np.maximum(np.bincount(sequences.items, minlength=1), 1)
     rarity = (counts / counts.mean()) ** -settings.rarity_weight
 
-    def weigh(items: np.ndarray, signals: np.ndarray) -> np.ndarray:
+    def loss_weights(items: np.ndarray, signals: np.ndarray) -> np.ndarray:
         return (rarity[items] * np.abs(signals) ** settings.event_weight).astype(np.float32)
 
-    return weigh
+    return loss_weights

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one s
 
 
 RATED = ("rating", "review")
-LEAST = 1e-8
+MIN_RELATIVE_WEIGHT = 1e-8
 """Relative weight below which an event is lost in float32 rounding."""
 RECENT_SECONDS = 7 * SECONDS_A_DAY
 
@@ -44,9 +44,9 @@ def signals(events: pd.DataFrame, settings: EventSettings) -> np.ndarray:
     return np.where(disliked, -np.abs(result), result)
 
 
-def reach(recency: float, history: int) -> int:
+def effective_length(recency: float, history: int) -> int:
     """How many of the latest events of a history weigh anything."""
-    return min(history, 1 + math.ceil(math.log(LEAST) / math.log(recency)))
+    return min(history, 1 + math.ceil(math.log(MIN_RELATIVE_WEIGHT) / math.log(recency)))
 
 
 def recency_weights(signals: np.ndarray, recency: float) -> np.ndarray:

@@ -26,9 +26,9 @@ class UserState:
 
     def continues(self, earlier: "UserState") -> bool:
         """Whether this history begins with all of the earlier one."""
-        known = len(earlier.items)
-        return len(self.items) >= known and bool(
-            (self.items[:known] == earlier.items).all() and (self.signals[:known] == earlier.signals).all()
+        length = len(earlier.items)
+        return len(self.items) >= length and bool(
+            (self.items[:length] == earlier.items).all() and (self.signals[:length] == earlier.signals).all()
         )
 
 

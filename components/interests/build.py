@@ -14,10 +14,10 @@ from components.interests.keywords import tokenize
 from components.interests.profile import Keywords, item_categories, strongest
 from components.settings import EventSettings, InterestSettings
 
-FIRST, GROWTH = 8, 4
-FAVOURITES = 8
-TEXTS = 3
-BATCH = 4096
+FIRST_ANCHOR, ANCHOR_GROWTH = 8, 4
+N_FAVOURITES = 8
+N_TEXTS = 3
+BATCH_SIZE = 4096
 
 
 def anchors(events: pd.DataFrame, cut: pd.Timestamp, per_user: int) -> pd.DataFrame:
@@ -30,17 +30,17 @@ def anchors(events: pd.DataFrame, cut: pd.Timestamp, per_user: int) -> pd.DataFr
     past = events.loc[events[Columns.OCCURRED_AT] < cut, [Columns.USER, Columns.OCCURRED_AT]]
     past = past.sort_values([Columns.USER, Columns.OCCURRED_AT])
     number = past.groupby(Columns.USER).cumcount() + 1
-    marks = past[number.isin(_milestones(len(past)))].groupby(Columns.USER).tail(per_user)
+    milestones = past[number.isin(_milestones(len(past)))].groupby(Columns.USER).tail(per_user)
     ends = pd.DataFrame({Columns.USER: past[Columns.USER].unique()}).assign(**{Columns.OCCURRED_AT: cut})
     ends[Columns.OCCURRED_AT] = ends[Columns.OCCURRED_AT].astype(past[Columns.OCCURRED_AT].dtype)
-    found = pd.concat([marks, ends]).drop_duplicates().sort_values([Columns.USER, Columns.OCCURRED_AT])
-    return found.rename(columns={Columns.OCCURRED_AT: Columns.AS_OF}).reset_index(drop=True)
+    result = pd.concat([milestones, ends]).drop_duplicates().sort_values([Columns.USER, Columns.OCCURRED_AT])
+    return result.rename(columns={Columns.OCCURRED_AT: Columns.AS_OF}).reset_index(drop=True)
 
 
 def _milestones(limit: int) -> list[int]:
-    milestones = [FIRST]
+    milestones = [FIRST_ANCHOR]
     while milestones[-1] < limit:
-        milestones.append(milestones[-1] * GROWTH)
+        milestones.append(milestones[-1] * ANCHOR_GROWTH)
     return milestones
 
 
@@ -62,8 +62,8 @@ def build_interests(
     if keywords.matrix.shape[0] != len(items):
         raise ValueError(f"{keywords.matrix.shape[0]} rows of keywords for {len(items)} items: extract them again")
     histories = Histories(events, pd.Index(items[Columns.ITEM]), anchors, event_settings)
-    writer = _Writer(items, keywords, settings)
-    batches = (range(start, min(start + BATCH, len(histories))) for start in range(0, len(histories), BATCH))
+    writer = _RowWriter(items, keywords, settings)
+    batches = (range(start, min(start + BATCH_SIZE, len(histories))) for start in range(0, len(histories), BATCH_SIZE))
     rows = [row for batch in batches for row in writer.rows(histories, batch)]
     columns = [
         Columns.LONG_KEYWORDS, Columns.LONG_CATEGORIES, Columns.LONG_ITEMS, Columns.SHORT_ITEMS,
@@ -73,7 +73,7 @@ def build_interests(
     return pd.concat([anchors[[Columns.USER, Columns.AS_OF]].reset_index(drop=True), written], axis=1)
 
 
-class _Writer:
+class _RowWriter:
     """Turns histories into rows of the frame."""
 
     def __init__(self, items: pd.DataFrame, keywords: Keywords, settings: InterestSettings) -> None:
@@ -82,26 +82,31 @@ class _Writer:
         self._titles = items[Columns.TITLE].astype(object).fillna("").to_numpy(dtype=object)
         self._keywords = keywords
         self._categories = item_categories(items)
-        repeated = {word for name in self._categories.terms for word in tokenize(name)}
-        own = np.flatnonzero([term not in repeated for term in keywords.terms])
-        self._own_keywords = Keywords(_scipy(keywords.matrix)[:, own], [keywords.terms[column] for column in own])
+        category_words = {word for name in self._categories.terms for word in tokenize(name)}
+        not_in_category = np.flatnonzero([term not in category_words for term in keywords.terms])
+        self._long_keywords = Keywords(
+            _as_scipy(keywords.matrix)[:, not_in_category], [keywords.terms[column] for column in not_in_category]
+        )
 
     def rows(self, histories: Histories, anchors: range) -> list[tuple[list[str] | str, ...]]:
         """The rows of these anchors, from long_keywords to document_short."""
         chosen = self._settings
         pasts = [histories[anchor] for anchor in anchors]
-        longs = [long_term(past, chosen.half_life_days, FAVOURITES, TEXTS) for past in pasts]
-        shorts = [short_term(past, chosen.short_days, chosen.short_items, TEXTS) for past in pasts]
+        longs = [long_term(past, chosen.half_life_days, N_FAVOURITES, N_TEXTS) for past in pasts]
+        shorts = [short_term(past, chosen.short_days, chosen.short_items, N_TEXTS) for past in pasts]
         categories = _top(longs, self._categories, chosen.long_categories)
-        long_keywords = _top(longs, self._own_keywords, chosen.long_keywords)
+        long_keywords = _top(longs, self._long_keywords, chosen.long_keywords)
         short_keywords = _top(shorts, self._keywords, chosen.short_keywords)
         interests = zip(longs, shorts, categories, long_keywords, short_keywords, strict=True)
-        written = [len(past.items) >= chosen.document_events for past in pasts]
-        return [self._row(enough, *interest) for enough, interest in zip(written, interests, strict=True)]
+        has_documents = [len(past.items) >= chosen.document_events for past in pasts]
+        return [
+            self._row(has_documents, *interest)
+            for has_documents, interest in zip(has_documents, interests, strict=True)
+        ]
 
     def _row(
         self,
-        enough: bool,
+        has_documents: bool,
         long: LongTerm,
         short: ShortTerm,
         categories: list[str],
@@ -115,8 +120,10 @@ class _Writer:
             self._ids[long.liked(self._settings.long_items)].tolist(),
             self._ids[recent[::-1]].tolist(),
             short_keywords,
-            document_long(categories, long_keywords, self._titles[long.favourites], long.texts) if enough else "",
-            document_short(short_keywords, self._titles[recent], short.texts) if enough else "",
+            document_long(categories, long_keywords, self._titles[long.favourites], long.texts)
+            if has_documents
+            else "",
+            document_short(short_keywords, self._titles[recent], short.texts) if has_documents else "",
         )
 
 
@@ -125,8 +132,8 @@ def _top(interests: Sequence[LongTerm] | Sequence[ShortTerm], terms: Keywords, k
     ends = np.cumsum([0, *(len(interest.items) for interest in interests)])
     indices = np.concatenate([interest.items for interest in interests])
     weights = np.concatenate([interest.weights for interest in interests])
-    people = sparse.csr_matrix((weights, indices, ends), shape=(len(interests), terms.matrix.shape[0]))
-    profiles = (people @ _scipy(terms.matrix)).tocsr()
+    user_items = sparse.csr_matrix((weights, indices, ends), shape=(len(interests), terms.matrix.shape[0]))
+    profiles = (user_items @ _as_scipy(terms.matrix)).tocsr()
     profiles.sort_indices()
     slices = (slice(*profiles.indptr[row : row + 2]) for row in range(len(interests)))
     return [
@@ -134,5 +141,5 @@ def _top(interests: Sequence[LongTerm] | Sequence[ShortTerm], terms: Keywords, k
     ]
 
 
-def _scipy(matrix: Csr) -> sparse.csr_matrix:
+def _as_scipy(matrix: Csr) -> sparse.csr_matrix:
     return sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)

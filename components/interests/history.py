@@ -14,12 +14,12 @@ from components.histories.signals import RATED, signals
 from components.interests.profile import strongest
 from components.settings import EventSettings
 
-FULL_STARS = 5.0
+MAX_STARS = 5.0
 SECONDS_PER_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
-class Past:
+class PastEvents:
     """The events that one anchor sees, oldest first; events of one moment in the order of their item ids.
 
     items: int64 rows of the items frame; ages: float64 days before the anchor; signals: float32, signed;
@@ -32,10 +32,12 @@ class Past:
     stars: np.ndarray
     texts: np.ndarray
 
-    def last_days(self, days: float) -> "Past":
+    def last_days(self, days: float) -> "PastEvents":
         """The part of it that is at most `days` old."""
         begin = int(np.searchsorted(-self.ages, -days, side="left"))
-        return Past(self.items[begin:], self.ages[begin:], self.signals[begin:], self.stars[begin:], self.texts[begin:])
+        return PastEvents(
+            self.items[begin:], self.ages[begin:], self.signals[begin:], self.stars[begin:], self.texts[begin:]
+        )
 
     def newest_items(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distinct items, the one met last first, and of each the sum of its events' `weights`."""
@@ -68,7 +70,7 @@ class Histories:
         self._signals = signals(events, settings)
         value = events[Columns.VALUE].to_numpy(dtype=np.float32)
         rated = events[Columns.EVENT].isin(RATED).to_numpy() & ~np.isnan(value)
-        self._stars = np.where(rated, value / FULL_STARS, np.float32(1.0))
+        self._stars = np.where(rated, value / MAX_STARS, np.float32(1.0))
         self._texts = events[Columns.TEXT].astype(object).fillna("").to_numpy(dtype=object)
         sizes = events.groupby(Columns.USER, sort=True).size()
         stops = pd.Series(sizes.cumsum().to_numpy(), index=sizes.index)
@@ -81,13 +83,13 @@ class Histories:
         """The number of anchors."""
         return len(self._as_of)
 
-    def __getitem__(self, anchor: int) -> Past:
+    def __getitem__(self, anchor: int) -> PastEvents:
         """What the anchor in this row sees."""
         start, as_of = self._starts[anchor], self._as_of[anchor]
         stop = start + np.searchsorted(self._times[start : self._stops[anchor]], as_of, side="left")
         seen = slice(start, stop)
         ages = (as_of - self._times[seen]) / 1e6 / SECONDS_PER_DAY
-        return Past(self._items[seen], ages, self._signals[seen], self._stars[seen], self._texts[seen])
+        return PastEvents(self._items[seen], ages, self._signals[seen], self._stars[seen], self._texts[seen])
 
 
 def _microseconds(times: pd.Series) -> np.ndarray:
@@ -115,7 +117,7 @@ def decay(ages: np.ndarray, half_life_days: float) -> np.ndarray:
     return np.exp2(-ages / half_life_days)
 
 
-def long_term(past: Past, half_life_days: float, favourites: int, texts: int) -> LongTerm:
+def long_term(past: PastEvents, half_life_days: float, favourites: int, texts: int) -> LongTerm:
     """The long-term interest of one anchor; `favourites` and `texts` say how many of each are kept.
 
     Ages are counted from the newest event instead of from the anchor. That is one constant factor, so it changes no
@@ -143,7 +145,7 @@ class ShortTerm:
         return self.items[self.weights > 0]
 
 
-def short_term(past: Past, days: float, count: int, texts: int) -> ShortTerm:
+def short_term(past: PastEvents, days: float, count: int, texts: int) -> ShortTerm:
     """The last `count` distinct items of the last `days` before the anchor; `texts` says how many texts are kept."""
     window = past.last_days(days)
     items, sums = window.newest_items(window.signals)

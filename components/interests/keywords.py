@@ -22,7 +22,7 @@ def extract_keywords(texts: list[str], per_item: int) -> Keywords:
     words = [tokenize(text) for text in texts]
     if not any(words):
         return Keywords(sparse.csr_matrix((len(texts), 0), dtype=np.float32), [])
-    vectorizer = TfidfVectorizer(analyzer=_as_they_are, dtype=np.float32)
+    vectorizer = TfidfVectorizer(analyzer=_identity, dtype=np.float32)
     matrix = _strongest_per_row(vectorizer.fit_transform(words).tocsr(), per_item)
     used = np.flatnonzero(matrix.getnnz(axis=0))
     terms = vectorizer.get_feature_names_out()
@@ -55,7 +55,7 @@ def _content_word(word: str) -> str:
     return "" if meaningless else word
 
 
-def _as_they_are(words: list[str]) -> list[str]:
+def _identity(words: list[str]) -> list[str]:
     return words
 
 

@@ -12,12 +12,12 @@ from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.histories.sequences import Documents, Sequences
 from components.histories.signals import PastTrend
-from components.ranking.lists import KnownScores, ListBuilder, Rules
+from components.ranking.lists import ListBuilder, PrecomputedScores, Rules
 from components.ranking.scorer import Scorer
 from components.settings import RankingSettings
 
 CHUNK = 256
-NOTHING = np.zeros(0, dtype=np.int64)
+NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 def recommend_all(
@@ -41,7 +41,7 @@ def recommend_all(
     trend = PastTrend(sequences.items[liked], sequences.times[liked], bundle.items.num_rows)
     scorer, builder = Scorer(bundle, trend), BatchLists(bundle, settings)
     ids = np.array(bundle.items[Columns.ITEM].to_pylist(), dtype=object)
-    gone = np.flatnonzero(~np.isin(ids, list(available)))
+    unavailable = np.flatnonzero(~np.isin(ids, list(available)))
     names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
     k = min(k, len(ids))
@@ -49,8 +49,8 @@ def recommend_all(
         chunk = np.arange(start, min(start + CHUNK, len(sequences.users)))
         states = sequences.states(chunk, np.full(len(chunk), now.timestamp()), documents)
         scores, _ = scorer.totals(states, settings.strategy)
-        out = [np.union1d(excluded.get(user, NOTHING), gone) for user in sequences.users[chunk]]
-        lists = builder.build(scores, out, k)
+        hidden = [np.union1d(excluded.get(user, NO_ROWS), unavailable) for user in sequences.users[chunk]]
+        lists = builder.build(scores, hidden, k)
         row, place = np.nonzero(lists >= 0)
         columns[Columns.USER].append(sequences.users[start + row])
         columns[Columns.RANK].append(place + 1)
@@ -74,6 +74,6 @@ class BatchLists:
         for user, hidden in enumerate(excluded):
             mask = np.ones(scores.shape[1], dtype=bool)
             mask[hidden] = False
-            rows, _ = self._builder.build(KnownScores(scores[user]), mask, k, self._rules)
+            rows, _ = self._builder.build(PrecomputedScores(scores[user]), mask, k, self._rules)
             lists[user, : len(rows)] = rows
         return lists

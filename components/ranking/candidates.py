@@ -19,14 +19,14 @@ from components.histories.signals import trend_scores
 from components.ranking.filters import best_first
 from components.ranking.scorer import PRIORS
 
-FLAT = 0.5
+PRIOR_SCALE = 0.5
 """What popularity counts in the distance between items: less than their vectors, as users have longer ones than 1."""
 DEPTH = 500
 """Items that an index is asked for at least, and BREADTH times as many as are wanted."""
-BREADTH = 10
-FURTHEST = 1_000
+CANDIDATES_PER_RESULT = 10
+MAX_INDEXED_SIZE = 1_000
 """Wanted at once, from which on all that is left is scored."""
-FEW = 1 / 16
+SPARSE_SCORING_SHARE = 1 / 16
 """Share of a large catalogue up to which rows are scored alone, and not all of them at once."""
 log = logging.getLogger(__name__)
 
@@ -41,19 +41,19 @@ def with_indexes(bundle: Bundle, exact_below: int) -> Bundle:
     size = bundle.items.num_rows
     if size < exact_below:
         return bundle
-    prior = FLAT * hybrid_prior(bundle)[:, None]
+    prior = PRIOR_SCALE * hybrid_prior(bundle)[:, None]
     return replace(
         bundle,
         indexes={
             "vectors": NearestItems.build(size, lambda rows: np.hstack([bundle.vectors[rows], prior[rows]])),
-            "texts": NearestItems.build(size, lambda rows: bundle.texts[rows], coded=1),
+            "texts": NearestItems.build(size, lambda rows: bundle.texts[rows], dims_per_code=1),
         },
     )
 
 
-def asked(user: np.ndarray) -> np.ndarray:
+def index_query(user: np.ndarray) -> np.ndarray:
     """What is asked of the index of vectors, float32 (width + 1,), by U (width,)."""
-    return np.append(user, np.float32(1 / FLAT))
+    return np.append(user, np.float32(1 / PRIOR_SCALE))
 
 
 def hybrid_prior(bundle: Bundle) -> np.ndarray:
@@ -89,19 +89,19 @@ class Candidates:
     def batches(self, question: Question, mask: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows under the mask, bool (items,), and their scores, best first: `size` of them, then twice as many, and so
         on until there are no more. Equal scores come in the order of their rows."""
-        left = mask.copy()
-        if self._large and np.count_nonzero(left) >= self._exact_below:
-            while size < FURTHEST:
-                rows = np.sort(question.near(left, max(DEPTH, BREADTH * size)))
-                rows = rows[left[rows] & (np.diff(rows, prepend=-1) > 0)]
+        remaining = mask.copy()
+        if self._large and np.count_nonzero(remaining) >= self._exact_below:
+            while size < MAX_INDEXED_SIZE:
+                rows = np.sort(question.near(remaining, max(DEPTH, CANDIDATES_PER_RESULT * size)))
+                rows = rows[remaining[rows] & (np.diff(rows, prepend=-1) > 0)]
                 if len(rows) < size:
                     break
                 scores = question.scores(rows)
                 best = best_first(scores, size)
                 yield rows[best], scores[best]
-                left[rows[best]] = False
+                remaining[rows[best]] = False
                 size *= 2
-        rows = np.flatnonzero(left)
+        rows = np.flatnonzero(remaining)
         scores = self._exact(question, rows)
         while len(rows):
             best = best_first(scores, size)
@@ -110,6 +110,6 @@ class Candidates:
             size *= 2
 
     def _exact(self, question: Question, rows: np.ndarray) -> np.ndarray:
-        if self._large and len(rows) <= FEW * self._size:
+        if self._large and len(rows) <= SPARSE_SCORING_SHARE * self._size:
             return question.scores(rows)
         return question.scores(None)[rows]

@@ -18,7 +18,7 @@ from components.settings import RankingSettings
 
 POPULARITY_DAMPING = 0.5
 """α of the first-order weights."""
-SMALLEST_WEIGHT = 0.05
+MIN_WEIGHT = 0.05
 """History items that weigh less are left out of x."""
 CHUNK = 6_000_000
 """Pairs of an event and one before it that are counted at once."""
@@ -34,7 +34,7 @@ def item_neighbours(
     dense = n_items < settings.dense_below
     following = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
     gram = np.zeros((n_items, n_items) if dense else n_items, dtype=np.float32)
-    for history, targets in steps(offsets, items, n_items, settings.recency):
+    for history, targets in regression_chunks(offsets, items, n_items, settings.recency):
         following = following + (history.T @ targets).tocsr()
         gram += (history.T @ history).toarray() if dense else np.asarray(history.power(2).sum(axis=0)).ravel()
     if dense:
@@ -44,31 +44,35 @@ def item_neighbours(
         )
         np.fill_diagonal(solved, 0.0)
         return keep_largest(solved, settings.neighbours)
-    common = np.maximum(np.bincount(items, minlength=n_items), 1) ** np.float32(-POPULARITY_DAMPING)
-    rare = 1 / (gram + np.float32(settings.regularization))
-    weights = (sparse.diags_array(rare) @ following @ sparse.diags_array(common)).tocsr().astype(np.float32)
+    popularity_damping = np.maximum(np.bincount(items, minlength=n_items), 1) ** np.float32(-POPULARITY_DAMPING)
+    shrinkage = 1 / (gram + np.float32(settings.regularization))
+    weights = (
+        (sparse.diags_array(shrinkage) @ following @ sparse.diags_array(popularity_damping)).tocsr().astype(np.float32)
+    )
     weights.setdiag(0.0)
     weights.eliminate_zeros()
     return keep_largest_sparse(weights, settings.neighbours)
 
 
-def steps(
+def regression_chunks(
     offsets: np.ndarray, items: np.ndarray, n_items: int, recency: float
 ) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
     """Chunks of (x_t, y_t), two sparse (events, items), for every event that has one before it."""
-    place = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
-    depth = 1 + int(math.log(SMALLEST_WEIGHT) / math.log(recency))
-    chunk = max(1, CHUNK // depth)
+    position = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
+    max_lag = 1 + int(math.log(MIN_WEIGHT) / math.log(recency))
+    chunk = max(1, CHUNK // max_lag)
     for start in range(0, len(items), chunk):
         events = np.arange(start, min(start + chunk, len(items)))
-        before = [events[place[events] > back] for back in range(depth)]
-        rows = np.concatenate(before) - start
-        columns = np.concatenate([items[found - 1 - back] for back, found in enumerate(before)])
-        values = np.repeat(recency ** np.arange(depth), [len(found) for found in before]).astype(np.float32)
+        positions_by_lag = [events[position[events] > lag] for lag in range(max_lag)]
+        rows = np.concatenate(positions_by_lag) - start
+        columns = np.concatenate([items[positions - 1 - lag] for lag, positions in enumerate(positions_by_lag)])
+        values = np.repeat(recency ** np.arange(max_lag), [len(positions) for positions in positions_by_lag]).astype(
+            np.float32
+        )
         shape = (len(events), n_items)
         history = sparse.csr_matrix((values, (rows, columns)), shape=shape)
-        known = (place[events] > 0).astype(np.float32)
-        yield history, sparse.csr_matrix((known, (np.arange(len(events)), items[events])), shape=shape)
+        has_history = (position[events] > 0).astype(np.float32)
+        yield history, sparse.csr_matrix((has_history, (np.arange(len(events)), items[events])), shape=shape)
 
 
 def keep_largest(weights: np.ndarray, count: int) -> sparse.csr_matrix:

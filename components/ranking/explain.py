@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from components.arrays.sparse import columns, entries, picked, weighted_rows
+from components.arrays.sparse import picked, row_entries, take_columns, weighted_rows
 from components.bundle.bundle import Bundle
 from components.histories.states import SECONDS_A_DAY, UserState
 from components.interests.profile import Keywords, listed_categories, strongest
@@ -15,12 +15,12 @@ from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
 from components.settings import InterestSettings
 
 SHARES = ("long", "short", "content", "collaborative", "popularity")
-EXAMINED = 24
-BECAUSE = 3
-SMALLEST = 1e-6
+MAX_EXAMINED = 24
+MAX_REASONS = 3
+MIN_CONTRIBUTION = 1e-6
 """Fall of a score under which an item is no reason: less than rounding leaves."""
-TERMS = 5
-PROFILE_TERMS = 50
+MAX_TERMS = 5
+MAX_PROFILE_TERMS = 50
 TREND_QUANTILE = 0.9
 
 
@@ -33,14 +33,14 @@ class Profile:
     short_keywords: list[tuple[str, float]]
     short_categories: list[tuple[str, float]]
 
-    def long_terms(self, count: int = 2 * TERMS) -> list[str]:
+    def long_terms(self, count: int = 2 * MAX_TERMS) -> list[str]:
         return _merged(self.long_categories, self.long_keywords, count)
 
-    def short_terms(self, count: int = 2 * TERMS) -> list[str]:
+    def short_terms(self, count: int = 2 * MAX_TERMS) -> list[str]:
         return _merged(self.short_categories, self.short_keywords, count)
 
 
-class Shown(Protocol):
+class ItemDisplay(Protocol):
     """How an item is shown."""
 
     @property
@@ -50,7 +50,7 @@ class Shown(Protocol):
 
 
 @dataclass(frozen=True)
-class _AsTrained:
+class _BundleItem:
     title: str
     category: list[str]
 
@@ -62,13 +62,13 @@ class Explainer:
         self,
         scorer: Scorer,
         settings: InterestSettings,
-        shown: Callable[[int], Shown] | None = None,
+        shown: Callable[[int], ItemDisplay] | None = None,
         moved: Mapping[int, Collection[str]] | None = None,
     ) -> None:
         """shown: how the item of a row is shown now; as the bundle has it, when absent. moved: the rows whose
         categories may be others than in the bundle."""
         self._scorer = scorer
-        self._shown = shown or self._as_trained
+        self._shown = shown or self._from_bundle
         self._moved = {} if moved is None else moved
         self._bundle: Bundle = scorer.bundle
         self._settings = settings
@@ -76,7 +76,7 @@ class Explainer:
         self._half_life = float(self._bundle.manifest["half_life_days"])
         self._categories = listed_categories(self._bundle.items["category"])
 
-    def profile(self, state: UserState, count: int = PROFILE_TERMS) -> Profile:
+    def profile(self, state: UserState, count: int = MAX_PROFILE_TERMS) -> Profile:
         """The user's interests in words, at most so many of each kind: decayed over the whole history, and in the
         recent window; of the latest events where that has none, as the short-term interest is then made of them."""
         recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
@@ -102,8 +102,8 @@ class Explainer:
         keywords = {term for term, _ in profile.long_keywords + profile.short_keywords}
         categories = {name for name, _ in profile.long_categories + profile.short_categories}
         trending = self._trending(state)
-        alike = self._bundle.texts[rows] @ self._scorer.reading([state])[0]
-        answers = []
+        text_similarity = self._bundle.texts[rows] @ self._scorer.content_profile([state])[0]
+        explanations = []
         for position, row in enumerate(rows):
             shares = _shares({name: float(scores.parts[name][0, position]) for name in PARTS[query.strategy]})
             because = [
@@ -118,11 +118,11 @@ class Explainer:
             names = [name for name in sorted(set(self._shown(int(row)).category)) if name in categories]
             trend = bool(trending[row])
             text = sentence(shares, [self._shown(item).title for item, _ in contributions[position]], names, trend)
-            answers.append(
-                {**shares, "because": because, "keywords": words[:TERMS], "categories": names[:TERMS], "trend": trend,
-                 "text_similarity": round(float(alike[position]), 4), "text": text}
+            explanations.append(
+                {**shares, "because": because, "keywords": words[:MAX_TERMS], "categories": names[:MAX_TERMS],
+                 "trend": trend, "text_similarity": round(float(text_similarity[position]), 4), "text": text}
             )  # fmt: skip
-        return answers
+        return explanations
 
     def _trending(self, state: UserState) -> np.ndarray:
         """Bool (items,): wanted of late, and among the most wanted."""
@@ -139,25 +139,25 @@ class Explainer:
         states = [_without(item, state) for item in history]
         without = self._scorer.query(states, query.strategy, query.among)
         falls = scores.total[0] - self._scorer.answer(without, rows).total
-        answers = []
+        contributions = []
         for position in range(len(rows)):
-            order = np.argsort(-falls[:, position], kind="stable")[:BECAUSE]
-            answers.append(
-                [(int(history[i]), float(falls[i, position])) for i in order if falls[i, position] >= SMALLEST]
+            order = np.argsort(-falls[:, position], kind="stable")[:MAX_REASONS]
+            contributions.append(
+                [(int(history[i]), float(falls[i, position])) for i in order if falls[i, position] >= MIN_CONTRIBUTION]
             )
-        return answers
+        return contributions
 
     def _examined(self, rows: np.ndarray, state: UserState, strategy: Strategy) -> np.ndarray:
         """The history items most likely to matter: nearest by cosine or by neighbour weight, times decayed signal."""
         items = np.unique(state.items)
-        if len(items) <= EXAMINED:
+        if len(items) <= MAX_EXAMINED:
             return items
         strength = self._sums(state, self._decay(state))
         vectors = self._bundle.texts if strategy == "content" else self._bundle.vectors
-        likeness = _cosines(vectors[items], vectors[rows])
-        likeness += columns(picked(self._bundle.neighbours, items), rows)
-        order = np.argsort(-(likeness * strength[:, None]).max(axis=1), kind="stable")
-        return items[order[:EXAMINED]]
+        similarity = _cosines(vectors[items], vectors[rows])
+        similarity += take_columns(picked(self._bundle.neighbours, items), rows)
+        order = np.argsort(-(similarity * strength[:, None]).max(axis=1), kind="stable")
+        return items[order[:MAX_EXAMINED]]
 
     def _decay(self, state: UserState) -> np.ndarray:
         ages = np.maximum(state.now - state.times, 0.0) / SECONDS_A_DAY
@@ -175,9 +175,9 @@ class Explainer:
         now = pa.array([self._shown(row).category for row in rows.tolist()], pa.list_(pa.string()))
         return _terms(places, factors, listed_categories(pa.chunked_array([now])), count)
 
-    def _as_trained(self, row: int) -> Shown:
+    def _from_bundle(self, row: int) -> ItemDisplay:
         title, category = (self._bundle.items[column][row].as_py() for column in ("title", "category"))
-        return _AsTrained(str(title), category)
+        return _BundleItem(str(title), category)
 
 
 def sentence(shares: dict[str, float], because: list[str], categories: list[str], trend: bool) -> str:
@@ -204,12 +204,12 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _terms(items: np.ndarray, factors: np.ndarray, keywords: Keywords, count: int) -> list[list[tuple[str, float]]]:
     """What the items (h,) are about, the `count` strongest first, for each of the factors (f, h)."""
-    found = weighted_rows(keywords.matrix, items, factors)
+    sums_by_factor = weighted_rows(keywords.matrix, items, factors)
     terms = []
     for row in range(len(factors)):
-        names, sums = entries(found, row)
+        columns, sums = row_entries(sums_by_factor, row)
         best = strongest(sums, count)
-        pairs = zip(names[best].tolist(), sums[best].tolist(), strict=True)
+        pairs = zip(columns[best].tolist(), sums[best].tolist(), strict=True)
         terms.append([(keywords.terms[name], weight) for name, weight in pairs])
     return terms
 
@@ -229,8 +229,8 @@ def _without(item: int, state: UserState) -> UserState:
 def _shares(parts: dict[str, float]) -> dict[str, float]:
     """What share each positive part has in the sum of the positive parts; all 0 when none is positive."""
     positive = {name: max(parts.get(name, 0.0), 0.0) for name in SHARES}
-    whole = sum(positive.values())
-    return {name: round(value / whole, 4) if whole > 0 else 0.0 for name, value in positive.items()}
+    total = sum(positive.values())
+    return {name: round(value / total, 4) if total > 0 else 0.0 for name, value in positive.items()}
 
 
 def _merged(first: list[tuple[str, float]], second: list[tuple[str, float]], count: int) -> list[str]:

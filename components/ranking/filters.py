@@ -44,9 +44,11 @@ class Exclusion:
 
     def rows(self, events: pd.DataFrame, row: Mapping[str, int]) -> dict[str, np.ndarray]:
         """By user, int64 rows of what is not shown again; row: by item, those that are not in it are left out."""
-        met = events.loc[self.mask(events) & events[Columns.ITEM].isin(row.keys()), [Columns.USER, Columns.ITEM]]
-        found = met[Columns.ITEM].map(row).astype("int64")
-        return {str(user): np.unique(rows) for user, rows in found.groupby(met[Columns.USER])}
+        excluded_events = events.loc[
+            self.mask(events) & events[Columns.ITEM].isin(row.keys()), [Columns.USER, Columns.ITEM]
+        ]
+        item_rows = excluded_events[Columns.ITEM].map(row).astype("int64")
+        return {str(user): np.unique(rows) for user, rows in item_rows.groupby(excluded_events[Columns.USER])}
 
 
 class CategoryIndex:
@@ -126,7 +128,7 @@ def best_first(scores: np.ndarray, count: int) -> np.ndarray:
     costs = -scores
     if count < len(costs):
         worst = np.partition(costs, count - 1)[count - 1]
-        near = np.flatnonzero(~(costs > worst))
+        candidates = np.flatnonzero(~(costs > worst))
     else:
-        near = np.arange(len(costs))
-    return near[np.argsort(costs[near], kind="stable")][:count]
+        candidates = np.arange(len(costs))
+    return candidates[np.argsort(costs[candidates], kind="stable")][:count]

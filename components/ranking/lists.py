@@ -76,8 +76,8 @@ class ListBuilder:
         plain = pick is None and not rules.rerank
         rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
         chosen: Sequence[int] = []
-        for more, theirs in self._candidates.batches(question, mask, k if plain else POOL):
-            rows, scores = np.concatenate([rows, more]), np.concatenate([scores, theirs])
+        for more_rows, more_scores in self._candidates.batches(question, mask, k if plain else POOL):
+            rows, scores = np.concatenate([rows, more_rows]), np.concatenate([scores, more_scores])
             chosen = range(min(k, len(rows))) if plain else rerank(
                 scores, self._texts[rows], [self._categories(row) for row in rows.tolist()], k,
                 diversity=rules.diversity, category_cap=rules.category_cap, tail=self._tail[rows],
@@ -88,7 +88,7 @@ class ListBuilder:
         return rows[chosen], scores[chosen]
 
 
-class KnownScores:
+class PrecomputedScores:
     """A question that was answered for all items before."""
 
     def __init__(self, scores: np.ndarray) -> None:

@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.arrays.sparse import Weights, entries
+from components.arrays.sparse import Weights, row_entries
 from components.bundle.bundle import Bundle
-from components.ranking.candidates import asked
+from components.ranking.candidates import index_query
 from components.ranking.filters import best_first
 from components.ranking.scorer import Query, Scorer, Strategy
 
-LED_TO = 5_000
+MAX_NEIGHBOUR_CANDIDATES = 5_000
 """Most candidates that a history leads to."""
-WANTED = 500
+MIN_POPULAR_CANDIDATES = 500
 """Most wanted candidates."""
-TEXTS = 4
+TEXT_CANDIDATES_FACTOR = 4
 """Texts asked for, times as many as vectors: nothing but them makes the order, and the codes of an index are rough."""
-REMEMBERED = 10_000
+MAX_CACHED_POPULAR = 10_000
 """Most wanted items that are known by heart, so that a filter leaves some of them."""
 
 
@@ -25,16 +25,16 @@ class MostWanted:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._found: dict[tuple[Strategy, bool], tuple[np.ndarray, np.ndarray]] = {}
+        self._cached: dict[tuple[Strategy, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     def rows(self, query: Query) -> np.ndarray:
         """Int64 rows, the most wanted first, at most REMEMBERED."""
         (state,), trend = query.states, self._scorer.trend.scores(np.array([query.states[0].now]))
-        known = self._found.get((query.strategy, state.blank))
-        if known is None or known[0] is not trend:
-            known = trend, best_first(self._scorer.prior(replace(query, among=None))[0], REMEMBERED)
-            self._found[query.strategy, state.blank] = known
-        return known[1]
+        cached = self._cached.get((query.strategy, state.blank))
+        if cached is None or cached[0] is not trend:
+            cached = trend, best_first(self._scorer.prior(replace(query, among=None))[0], MAX_CACHED_POPULAR)
+            self._cached[query.strategy, state.blank] = cached
+        return cached[1]
 
 
 class UserQuestion:
@@ -51,16 +51,19 @@ class UserQuestion:
         """Nearest to U and popularity, or to what the user reads; led to by the history; most wanted; young."""
         query, indexes = self._query, self._scorer.bundle.indexes
         wanted = self._wanted.rows(query)
-        found = [wanted[mask[wanted]][: max(WANTED, count)], _young(self._scorer.bundle)]
+        candidates = [
+            wanted[mask[wanted]][: max(MIN_POPULAR_CANDIDATES, count)],
+            _items_after_index(self._scorer.bundle),
+        ]
         if query.among is not None:
-            found.append(wanted[(mask & query.among)[wanted]][: max(WANTED, count)])
+            candidates.append(wanted[(mask & query.among)[wanted]][: max(MIN_POPULAR_CANDIDATES, count)])
         if query.long is not None and query.short is not None:
-            found.append(indexes["vectors"].search(asked(query.long[0] + query.short[0]), count, mask))
+            candidates.append(indexes["vectors"].search(index_query(query.long[0] + query.short[0]), count, mask))
         if query.content is not None:
-            found.append(indexes["texts"].search(query.content[0], TEXTS * count, mask))
+            candidates.append(indexes["texts"].search(query.content[0], TEXT_CANDIDATES_FACTOR * count, mask))
         if query.collaborative is not None:
-            found.append(_led_to(query.collaborative))
-        return np.concatenate(found)
+            candidates.append(_neighbour_candidates(query.collaborative))
+        return np.concatenate(candidates)
 
 
 class ItemQuestion:
@@ -71,25 +74,25 @@ class ItemQuestion:
         self._direction = bundle.vectors[row] / max(np.linalg.norm(bundle.vectors[row]), 1e-9)
 
     def scores(self, rows: np.ndarray | None) -> np.ndarray:
-        of = slice(None) if rows is None else rows
-        vectors = self._bundle.vectors[of]
+        selected = slice(None) if rows is None else rows
+        vectors = self._bundle.vectors[selected]
         cosines = vectors @ self._direction / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
-        return (cosines + self._bundle.texts[of] @ self._bundle.texts[self._row]) / 2
+        return (cosines + self._bundle.texts[selected] @ self._bundle.texts[self._row]) / 2
 
     def near(self, mask: np.ndarray, count: int) -> np.ndarray:
         indexes = self._bundle.indexes
         by_vector = indexes["vectors"].search(np.append(self._direction, 0.0), count, mask)
-        by_text = indexes["texts"].search(self._bundle.texts[self._row], TEXTS * count, mask)
-        return np.concatenate([by_vector, by_text, _young(self._bundle)])
+        by_text = indexes["texts"].search(self._bundle.texts[self._row], TEXT_CANDIDATES_FACTOR * count, mask)
+        return np.concatenate([by_vector, by_text, _items_after_index(self._bundle)])
 
 
-def _young(bundle: Bundle) -> np.ndarray:
+def _items_after_index(bundle: Bundle) -> np.ndarray:
     """The rows that came after the index."""
     return np.arange(bundle.indexes["vectors"].size, bundle.items.num_rows)
 
 
-def _led_to(collaborative: Weights) -> np.ndarray:
+def _neighbour_candidates(collaborative: Weights) -> np.ndarray:
     """The columns of weights (1, items) with the largest ones above 0."""
-    names, weights = entries(collaborative, 0)
+    columns, weights = row_entries(collaborative, 0)
     above = weights > 0
-    return names[above][best_first(weights[above], LED_TO)].astype(np.int64)
+    return columns[above][best_first(weights[above], MAX_NEIGHBOUR_CANDIDATES)].astype(np.int64)

@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 
 from components.arrays.arrow import numbers
-from components.arrays.concat_rows import rows_of
-from components.arrays.sparse import Weights, add, columns, plus, stacked, times, weighted_rows
+from components.arrays.concat_rows import take_rows
+from components.arrays.sparse import Weights, add_columns, add_weights, scale, stack_rows, take_columns, weighted_rows
 from components.bundle.bundle import Bundle
-from components.histories.signals import FixedTrend, Trend, reach, recency_weights, standardise, with_least
+from components.histories.signals import FixedTrend, Trend, effective_length, recency_weights, standardise, with_least
 from components.histories.states import StateBatch, UserState, collate
 
 Strategy = Literal["content", "collaborative", "hybrid"]
@@ -24,13 +24,13 @@ PARTS: dict[Strategy, tuple[str, ...]] = {
     "collaborative": ("collaborative", "popularity"),
     "hybrid": ("long", "short", "collaborative", "popularity"),
 }
-ALL = slice(None)
+ALL_ROWS = slice(None)
 
 PRIORS = ("popularity", "recent")
 """What is wanted over all time, and lately: a part of the score together."""
-EVEN = dict.fromkeys(PRIORS, 0.005)
+TIE_BREAK_WEIGHTS = dict.fromkeys(PRIORS, 0.005)
 """Their weights in the strategies that have no learned mixture: they only break ties."""
-ALONE = {"popularity": 0.5, "recent": 1.0}
+COLD_START_WEIGHTS = {"popularity": 0.5, "recent": 1.0}
 """Their weights for whom nothing is known. A learned mixture corrects an interest by them, maybe with a minus."""
 
 
@@ -111,16 +111,16 @@ class Scorer:
         batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
         long = short = content = collaborative = None
         added = 0
-        share, weight = np.full(len(states), np.nan, np.float32), np.float32(1)
+        long_shares, weight = np.full(len(states), np.nan, np.float32), np.float32(1)
         if strategy == "hybrid":
             long, short = self.user_parts(batch)
-            share, weight = long_share(long, short), np.float32(mixture["collaborative"])
+            long_shares, weight = long_share(long, short), np.float32(mixture["collaborative"])
         if strategy == "content":
-            content = self._reading(batch)
+            content = self._content_profile(batch)
         if strategy in ("collaborative", "hybrid"):
-            moved = before and self._moved_on(before, states, strategy, weight)
-            collaborative, added = moved or (self._collaborative(batch, weight), 0)
-        return Query(states, strategy, long, short, content, collaborative, share, among, added)
+            updated = before and self._update_collaborative(before, states, strategy, weight)
+            collaborative, added = updated or (self._collaborative(batch, weight), 0)
+        return Query(states, strategy, long, short, content, collaborative, long_shares, among, added)
 
     def score(
         self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: np.ndarray | None = None
@@ -130,17 +130,17 @@ class Scorer:
 
     def answer(self, query: Query, rows: np.ndarray | None = None) -> Scores:
         """Scores of all items, or of `rows`, int64 (r,) without repetition: the same ones, to the rounding."""
-        of, width = (ALL, self.bundle.items.num_rows) if rows is None else (rows, len(rows))
+        selected, width = (ALL_ROWS, self.bundle.items.num_rows) if rows is None else (rows, len(rows))
         parts: dict[str, np.ndarray] = {}
         if query.long is not None and query.short is not None:
-            vectors = rows_of(self.bundle.vectors, of)
+            vectors = take_rows(self.bundle.vectors, selected)
             parts["long"] = query.long @ vectors.T
             parts["short"] = query.short @ vectors.T
         if query.content is not None:
-            parts["content"] = query.content @ rows_of(self.bundle.texts, of).T
+            parts["content"] = query.content @ take_rows(self.bundle.texts, selected).T
         if query.collaborative is not None:
-            parts["collaborative"] = columns(query.collaborative, rows)
-        parts["popularity"] = np.broadcast_to(self.prior(query, of), (len(query.states), width))
+            parts["collaborative"] = take_columns(query.collaborative, rows)
+        parts["popularity"] = np.broadcast_to(self.prior(query, selected), (len(query.states), width))
         total = sum((parts[name] for name in PARTS[query.strategy]), start=np.float32(0))
         return Scores(np.asarray(total), parts, query.long_share)
 
@@ -154,11 +154,11 @@ class Scorer:
         """`total` of `answer`, to the rounding, in less time."""
         if query.long is None or query.short is None:
             return self.answer(query, rows).total
-        of = ALL if rows is None else rows
-        total = (query.long + query.short) @ rows_of(self.bundle.vectors, of).T
-        total += self.prior(query, of)
+        selected = ALL_ROWS if rows is None else rows
+        total = (query.long + query.short) @ take_rows(self.bundle.vectors, selected).T
+        total += self.prior(query, selected)
         if query.collaborative is not None and self.bundle.manifest["mixture"]["collaborative"]:
-            add(total, query.collaborative, rows)
+            add_columns(total, query.collaborative, rows)
         return total
 
     def priors(self, states: Sequence[UserState]) -> dict[str, np.ndarray]:
@@ -168,26 +168,26 @@ class Scorer:
 
     def prior_weights(self, strategy: Strategy) -> Mapping[str, float]:
         """What each of PRIORS weighs in a strategy."""
-        return self.bundle.manifest["mixture"] if strategy == "hybrid" else EVEN
+        return self.bundle.manifest["mixture"] if strategy == "hybrid" else TIE_BREAK_WEIGHTS
 
-    def prior(self, query: Query, of: slice | np.ndarray = ALL) -> np.ndarray:
+    def prior(self, query: Query, selected: slice | np.ndarray = ALL_ROWS) -> np.ndarray:
         """Of all items or of some, the sum of the PRIORS that have a weight, (users, rows), or (1, rows) where it is
         the same for all; zeros without any."""
         priors, blank = self.priors(query.states), [state.blank for state in query.states]
-        found = self._weighted(priors, self.prior_weights(query.strategy))[:, of]
+        scores = self._weighted(priors, self.prior_weights(query.strategy))[:, selected]
         if any(blank):
-            found = np.where(np.array(blank)[:, None], self._weighted(priors, ALONE)[:, of], found)
-        return found if query.among is None else np.where(query.among[of], found, np.minimum(found, 0))
+            scores = np.where(np.array(blank)[:, None], self._weighted(priors, COLD_START_WEIGHTS)[:, selected], scores)
+        return scores if query.among is None else np.where(query.among[selected], scores, np.minimum(scores, 0))
 
     def _weighted(self, priors: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
         """The sum of the priors that have a weight, (T, items); the same one for as long as the trend is the same."""
         trend, key = priors["recent"], tuple(weights[name] for name in PRIORS)
-        known = self._priors.get(key)
-        if known is None or known[0] is not trend:
+        cached = self._priors.get(key)
+        if cached is None or cached[0] is not trend:
             parts = [np.float32(weights[name]) * part for name, part in priors.items() if weights[name]]
-            known = trend, np.asarray(sum(parts, start=np.zeros_like(self._popularity)))
-            self._priors[key] = known
-        return known[1]
+            cached = trend, np.asarray(sum(parts, start=np.zeros_like(self._popularity)))
+            self._priors[key] = cached
+        return cached[1]
 
     def _collate(self, states: Sequence[UserState]) -> StateBatch:
         manifest = self.bundle.manifest
@@ -211,16 +211,19 @@ class Scorer:
 
     def _collaborative(self, batch: StateBatch, weight: np.float32) -> Weights:
         recency, neighbours = self.bundle.manifest["recency"], self.bundle.neighbours
-        latest = slice(-reach(recency, batch.items.shape[1]), None)
+        latest = slice(-effective_length(recency, batch.items.shape[1]), None)
         items, weights = batch.items[:, latest], recency_weights(batch.signals[:, latest], recency) * weight
         if len(weights) == 1:
             return weighted_rows(neighbours, items[0], weights, np.float32)
-        weigh = weights != 0
-        users = zip(items, weights, weigh, strict=True)
-        sums = [weighted_rows(neighbours, of[some], by[None, some], np.float32) for of, by, some in users]
-        return stacked(sums) if sums else np.zeros((0, self.bundle.items.num_rows), np.float32)
+        nonzero = weights != 0
+        users = zip(items, weights, nonzero, strict=True)
+        sums = [
+            weighted_rows(neighbours, user_items[mask], user_weights[None, mask], np.float32)
+            for user_items, user_weights, mask in users
+        ]
+        return stack_rows(sums) if sums else np.zeros((0, self.bundle.items.num_rows), np.float32)
 
-    def _moved_on(
+    def _update_collaborative(
         self, before: Query, states: Sequence[UserState], strategy: Strategy, weight: np.float32
     ) -> tuple[Weights, int] | None:
         """The collaborative sum with what was added to the history since, and `Query.added`; None where all of it must
@@ -234,29 +237,31 @@ class Scorer:
             or before.strategy != strategy
             or not state.continues(earlier)
             or len(state.items) > manifest["history"]
-            or added >= reach(recency, manifest["history"])
+            or added >= effective_length(recency, manifest["history"])
         ):
             return None
         if not len(items):
             return total, added
         weights = recency_weights(state.signals[None, new], recency) * weight
-        faded = times(total, np.float32(recency ** len(items)))
-        return plus(faded, weighted_rows(self.bundle.neighbours, items, weights, np.float32)), added
+        faded = scale(total, np.float32(recency ** len(items)))
+        return add_weights(faded, weighted_rows(self.bundle.neighbours, items, weights, np.float32)), added
 
-    def reading(self, states: Sequence[UserState]) -> np.ndarray:
+    def content_profile(self, states: Sequence[UserState]) -> np.ndarray:
         """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""
-        return self._reading(self._collate(states))
+        return self._content_profile(self._collate(states))
 
-    def _reading(self, batch: StateBatch) -> np.ndarray:
+    def _content_profile(self, batch: StateBatch) -> np.ndarray:
         profile = batch.documents.sum(axis=1)
         for user, (weights, items) in enumerate(zip(self._decay(batch), batch.items, strict=True)):
-            profile[user] += weights @ rows_of(self.bundle.texts, items)
+            profile[user] += weights @ take_rows(self.bundle.texts, items)
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
         return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
 
 
 def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:
     """|long| / (|long| + |short|) of each user; NaN where both are zero. Shapes (users, width) to (users,)."""
-    length = np.sqrt(np.vecdot(long, long))
-    both = length + np.sqrt(np.vecdot(short, short))
-    return np.divide(length, both, out=np.full(len(long), np.nan, np.float32), where=both > 0, casting="same_kind")
+    long_norm = np.sqrt(np.vecdot(long, long))
+    norm_sum = long_norm + np.sqrt(np.vecdot(short, short))
+    return np.divide(
+        long_norm, norm_sum, out=np.full(len(long), np.nan, np.float32), where=norm_sum > 0, casting="same_kind"
+    )

@@ -82,15 +82,15 @@ def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None
     """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
     if not run.result_file.is_file():
         return None
-    tags = {known.version: known.tags for known in registry.versions(tracking_uri)}
+    tags = {version.version: version.tags for version in registry.versions(tracking_uri)}
     try:
         with reading(run.result_file, "the retraining is done again"):
             result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
-            same = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
+            has_version = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
     except DamagedFile as error:
         log.warning("%s", error)
         return None
-    return result if same else None
+    return result if has_version else None
 
 
 def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:

@@ -8,22 +8,22 @@ from typing import Any
 
 from components.settings import Settings
 
-SHAPING = ("events", "interests", "embedding", "fusion", "ranking", "evaluation", "validation")
+VERSION_SECTIONS = ("events", "interests", "embedding", "fusion", "ranking", "evaluation", "validation")
 """Sections of the settings that a version depends on."""
 PROJECT = Path(__file__).parents[2]
-CODE = ("components/**/*.py", "expectations/*.json")
+CODE_PATTERNS = ("components/**/*.py", "expectations/*.json")
 
 
 def shaping(settings: Settings) -> dict[str, Any]:
     """The values of these sections, as JSON: what another machine needs to do the same."""
-    return settings.model_dump(mode="json", include=set(SHAPING))
+    return settings.model_dump(mode="json", include=set(VERSION_SECTIONS))
 
 
 def settings_of(sections: dict[str, Any]) -> Settings:
     """Settings by another one's `shaping`, all else by default: the same on every machine, as a checkpoint asks."""
     fields = Settings.model_fields
-    told = {name: type(fields[name].default).model_validate(values) for name, values in sections.items()}
-    return Settings.model_construct(None, **told)
+    chosen = {name: type(fields[name].default).model_validate(values) for name, values in sections.items()}
+    return Settings.model_construct(None, **chosen)
 
 
 def fingerprint(settings: Settings) -> str:
@@ -32,7 +32,7 @@ def fingerprint(settings: Settings) -> str:
     Raises UnknownFusion when there is no such fusion.
     """
     digest = hashlib.sha256(json.dumps(shaping(settings), sort_keys=True).encode())
-    files = [file for pattern in CODE for file in sorted(PROJECT.glob(pattern))]
+    files = [file for pattern in CODE_PATTERNS for file in sorted(PROJECT.glob(pattern))]
     for file in (*files, *custom_fusion(settings)):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

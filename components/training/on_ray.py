@@ -25,7 +25,7 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
     do not see the run, and whatever `train` raises.
     """
     workers = run.settings.fusion.workers
-    unread = replace(run)  # so that no table travels: each worker reads its own
+    lazy_run = replace(run)  # so that no table travels: each worker reads its own
 
     # Parts from Ray only when the pool is done: a trainer without a connection would make one of its own.
     with connected(run.settings.ray_address), ThreadPoolExecutor(max_workers=1) as pool:
@@ -34,10 +34,10 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
         from ray.train.torch import TorchTrainer
         from ray.util.queue import Empty, Queue
 
-        kind, there = devices()
-        if there < workers:
+        kind, available = devices()
+        if available < workers:
             raise RayClusterError(
-                f"the Ray cluster has {there} {kind} for {workers} workers: add nodes to it, or lower "
+                f"the Ray cluster has {available} {kind} for {workers} workers: add nodes to it, or lower "
                 "DUOTEMPO_FUSION__WORKERS"
             )
         require_shared(run.folder)
@@ -45,7 +45,7 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
 
         def work() -> None:
             reports.put(ray.get_runtime_context().get_node_id())
-            train(unread, part, encoder, reports.put if rank() == 0 else None)
+            train(lazy_run, part, encoder, reports.put if rank() == 0 else None)
 
         trainer = TorchTrainer(
             work,
@@ -64,7 +64,7 @@ def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callabl
             training.result()
         except WorkerGroupError as error:
             for failure in error.worker_failures.values():
-                if told := own_error(failure):
-                    raise told from error
+                if known_error := own_error(failure):
+                    raise known_error from error
             raise
     return run.bundle(part)

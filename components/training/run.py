@@ -76,11 +76,11 @@ class TrainingRun:
     @cached_property
     def key(self) -> str:
         """The same for the same snapshot, settings and code, as long as the folder has not been removed."""
-        own = self.folder / "own"
-        if not own.is_file():
-            own.write_text(secrets.token_hex(8))
-        shape = (self.snapshot_path.name, own.read_text(), fingerprint(self.settings))
-        return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:32]
+        salt_file = self.folder / "own"
+        if not salt_file.is_file():
+            salt_file.write_text(secrets.token_hex(8))
+        parts = (self.snapshot_path.name, salt_file.read_text(), fingerprint(self.settings))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     @property
     def result_file(self) -> Path:
@@ -145,8 +145,8 @@ class TrainingRun:
     def documents(self, part: Part) -> Documents:
         """The document vectors as of anchors up to the part's cut."""
         interests = self.interests()
-        known = interests[interests[Columns.AS_OF] <= self.cut(part)]
-        return make_documents(known, lambda texts: read_vectors(self.vectors_file, texts))
+        up_to_cut = interests[interests[Columns.AS_OF] <= self.cut(part)]
+        return make_documents(up_to_cut, lambda texts: read_vectors(self.vectors_file, texts))
 
 
 def extract_interests(run: TrainingRun) -> Path:
@@ -189,13 +189,16 @@ def validate_features(run: TrainingRun) -> ValidationReport:
         "interests": run.interests(),
         "embeddings": embedding_frame(texts, read_vectors(run.vectors_file, texts)),
     }
-    known = {Columns.USER: run.rolling.events[Columns.USER].unique(), Columns.ITEM: run.items[Columns.ITEM].to_numpy()}
-    return _validated(run, "features", frames, references=known)
+    references = {
+        Columns.USER: run.rolling.events[Columns.USER].unique(),
+        Columns.ITEM: run.items[Columns.ITEM].to_numpy(),
+    }
+    return _validated(run, "features", frames, references=references)
 
 
-def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **more: Any) -> ValidationReport:
+def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **options: Any) -> ValidationReport:
     folder = run.folder / "validation" / stage
-    report = validate(frames, folder, cut=run.snapshot.cut, settings=run.settings.validation, **more)
+    report = validate(frames, folder, cut=run.snapshot.cut, settings=run.settings.validation, **options)
     if not report.success:
         raise CriticalExpectationFailed(
             f"validation of the {stage} failed, nothing was trained: "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from components.core.columns import Columns
 from components.fusion.fit import fit
 from components.fusion.step import sampled_softmax_loss, softmax_loss
-from components.histories.sequences import Sequences, WindowSampler, in_other_order, target_weights
+from components.histories.sequences import Sequences, WindowSampler, target_weights, with_shuffled_ties
 from components.settings import FusionSettings
 from tests.support import board
 
@@ -80,7 +80,7 @@ def histories(lengths: list[int], seed: int = 0) -> Sequences:
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(0, 99))
 def test_ties_change_their_order_and_nothing_else(lengths: list[int], seed: int) -> None:
     given_histories = histories(lengths, seed)
-    other = in_other_order(given_histories, np.random.default_rng(seed))
+    other = with_shuffled_ties(given_histories, np.random.default_rng(seed))
     np.testing.assert_array_equal(other.times, given_histories.times)
     for start, end in zip(given_histories.offsets, given_histories.offsets[1:], strict=False):
         for moment in np.unique(given_histories.times[start:end]):

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from components.fusion.fit import fit
-from components.fusion.holdout import choose_mixture, hold_out
+from components.fusion.holdout import choose_blending_weights, hold_out
 from components.fusion.packing import item_table, neighbours
 from components.fusion.training import TrainingError
 from components.histories.sequences import Documents, WindowSampler, build_sequences
@@ -184,4 +184,4 @@ def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None
         items=item_table(catalogue.items, learned, np.ones(board.ITEMS, dtype=bool), board.CUT),
         neighbours=neighbours(learned, board.ITEMS, chosen),
     )
-    assert bundle.manifest["mixture"] == pytest.approx(choose_mixture(blind, validation))
+    assert bundle.manifest["mixture"] == pytest.approx(choose_blending_weights(blind, validation))
