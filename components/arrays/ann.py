@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LISTS_PER_ROOT = 4
 """Lists of an index, times the root of its size."""
@@ -36,7 +37,9 @@ class NearestItems:
         self.size: int = index.ntotal
 
     @classmethod
-    def build(cls, size: int, vectors: Callable[[np.ndarray], np.ndarray], dims_per_code: int = 2) -> "NearestItems":
+    def build(
+        cls, size: int, vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]], dims_per_code: int = 2
+    ) -> "NearestItems":
         """vectors: the float32 vectors (r, d) of int64 rows (r,); they are asked for in chunks. coded: how many
         dimensions share a code, 1 or 2."""
         faiss = _faiss()
@@ -68,7 +71,7 @@ class NearestItems:
         except RuntimeError as error:
             raise OSError(f"{file} is no index: {error}") from error
 
-    def search(self, vector: np.ndarray, count: int, mask: np.ndarray) -> np.ndarray:
+    def search(self, vector: NDArray[np.floating], count: int, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """At most `count` int64 rows under `mask`, bool (size or more,), that lie near to `vector` (d,), in any order.
 
         The fewer rows the mask leaves, the more lists are read, so that as many of its vectors are compared.
@@ -87,7 +90,7 @@ def _faiss() -> Any:
     return import_module("faiss")
 
 
-def _pad_to_even(vectors: np.ndarray) -> np.ndarray:
+def _pad_to_even(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """The vectors (r, d), with a zero behind each where d is odd: codes stand for pairs of dimensions."""
     count, width = vectors.shape
     even = np.zeros((count, width + width % 2), dtype=np.float32)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class ConcatRows:
@@ -12,14 +13,14 @@ class ConcatRows:
     way gets a copy.
     """
 
-    def __init__(self, first: np.ndarray, later: np.ndarray) -> None:
+    def __init__(self, first: NDArray[Any], later: NDArray[Any]) -> None:
         self.first, self.later = first, later
         self.shape = (len(first) + len(later), first.shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.concatenate([self.first, self.later]).astype(dtype or self.first.dtype, copy=False)
 
     def __getitem__(self, index: Any) -> Any:
@@ -39,7 +40,7 @@ class ConcatRows:
         return TransposedRows(self)
 
 
-def take_rows(array: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+def take_rows(array: NDArray[Any], rows: slice | NDArray[np.int64]) -> NDArray[Any]:
     """`array[of]`, of an array (n, d), stacked or not, in less time where `of` are rows, int (r,)."""
     if isinstance(array, np.ndarray) and isinstance(rows, np.ndarray):
         return array.take(rows, axis=0)
@@ -54,6 +55,6 @@ class TransposedRows:
     def __init__(self, stacked: ConcatRows) -> None:
         self._stacked = stacked
 
-    def __rmatmul__(self, left: np.ndarray) -> np.ndarray:
+    def __rmatmul__(self, left: NDArray[Any]) -> NDArray[Any]:
         """(u, n + m) of `left` (u, d)."""
         return np.hstack([left @ self._stacked.first.T, left @ self._stacked.later.T])

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 
 class Csr(Protocol):
@@ -13,11 +13,11 @@ class Csr(Protocol):
     of them, as data. scipy's is one."""
 
     @property
-    def data(self) -> np.ndarray: ...
+    def data(self) -> NDArray[Any]: ...
     @property
-    def indices(self) -> np.ndarray: ...
+    def indices(self) -> NDArray[np.integer]: ...
     @property
-    def indptr(self) -> np.ndarray: ...
+    def indptr(self) -> NDArray[np.integer]: ...
     @property
     def shape(self) -> tuple[int, int]: ...
 
@@ -26,13 +26,13 @@ class Csr(Protocol):
 class Rows:
     """A `Csr` without scipy, which takes as long to load as half of a service's own modules."""
 
-    data: np.ndarray
-    indices: np.ndarray
-    indptr: np.ndarray
+    data: NDArray[Any]
+    indices: NDArray[np.integer]
+    indptr: NDArray[np.integer]
     shape: tuple[int, int]
 
 
-Weights: TypeAlias = np.ndarray | Csr
+Weights: TypeAlias = NDArray[Any] | Csr
 """A weight (r, n) for each column: an array where that takes no more room, or there are few columns at all."""
 DENSE_UP_TO_COLUMNS = 10_000
 """Columns up to which an array of all costs less than the search for those that are touched."""
@@ -44,7 +44,9 @@ SORT_COLUMNS_PER_ENTRY = 8
 """Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
 
 
-def weighted_rows(matrix: Csr, rows: np.ndarray, weights: np.ndarray, dtype: DTypeLike = np.float64) -> Weights:
+def weighted_rows(
+    matrix: Csr, rows: NDArray[np.int64], weights: NDArray[np.floating], dtype: DTypeLike = np.float64
+) -> Weights:
     """The sum of the `rows`, int (r,), of a matrix (m, n), each times its weight, for each of the `weights` (w, r):
     (w, n), added up in float64."""
     starts = matrix.indptr[rows]
@@ -65,7 +67,9 @@ def weighted_rows(matrix: Csr, rows: np.ndarray, weights: np.ndarray, dtype: DTy
     return Rows(sums.ravel().astype(dtype, copy=False), np.tile(columns, len(sums)), starts, (len(sums), size))
 
 
-def _concat_entries(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+def _concat_entries(
+    arrays: Sequence[NDArray[Any]], starts: NDArray[np.integer], counts: NDArray[np.integer]
+) -> list[NDArray[Any]]:
     """Of each array so many entries from each of the starts on, one after the other."""
     ends = counts.cumsum()
     if len(ends) and ends[-1] > COPY_ENTRIES_PER_ROW * len(ends):
@@ -76,7 +80,7 @@ def _concat_entries(arrays: Sequence[np.ndarray], starts: np.ndarray, counts: np
     return [array[places] for array in arrays]
 
 
-def picked(matrix: Csr, rows: np.ndarray) -> Rows:
+def picked(matrix: Csr, rows: NDArray[np.int64]) -> Rows:
     """The `rows`, int (r,), as a matrix (r, n)."""
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts
@@ -121,7 +125,7 @@ def add_weights(left: Weights, right: Weights) -> Weights:
     return Rows(sums.astype(left.data.dtype, copy=False), cells % size, starts, left.shape)
 
 
-def take_columns(weights: Weights, selected: np.ndarray | None) -> np.ndarray:
+def take_columns(weights: Weights, selected: NDArray[np.int64] | None) -> NDArray[Any]:
     """The columns `wanted`, int64 (c,) without repetition, or all, as an array (r, c)."""
     if isinstance(weights, np.ndarray):
         return weights if selected is None else weights[:, selected]
@@ -138,7 +142,7 @@ def take_columns(weights: Weights, selected: np.ndarray | None) -> np.ndarray:
     return dense
 
 
-def row_entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
+def row_entries(weights: Weights, row: int) -> tuple[NDArray[np.integer], NDArray[Any]]:
     """Columns and weights of a row, all that are not 0 among them; of `weighted_rows` the columns rise."""
     if isinstance(weights, np.ndarray):
         return np.arange(weights.shape[1]), weights[row]
@@ -146,7 +150,7 @@ def row_entries(weights: Weights, row: int) -> tuple[np.ndarray, np.ndarray]:
     return weights.indices[part], weights.data[part]
 
 
-def add_columns(total: np.ndarray, weights: Weights, selected: np.ndarray | None) -> None:
+def add_columns(total: NDArray[np.floating], weights: Weights, selected: NDArray[np.int64] | None) -> None:
     """Adds `columns` to the total (r, c)."""
     if selected is None and not isinstance(weights, np.ndarray):
         total[_entry_rows(weights), weights.indices] += weights.data
@@ -154,6 +158,6 @@ def add_columns(total: np.ndarray, weights: Weights, selected: np.ndarray | None
         total += take_columns(weights, selected)
 
 
-def _entry_rows(matrix: Csr) -> np.ndarray:
+def _entry_rows(matrix: Csr) -> NDArray[np.int64]:
     """The row of each entry."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 EMPTY = -1
@@ -14,11 +15,11 @@ _CHUNK = 512
 BLOCKS_PER_PLACE = 8
 """Blocks of items, for each place of a list, of which `top_k` takes the best first."""
 
-Exclusion: TypeAlias = sparse.csr_matrix | Sequence[np.ndarray]
+Exclusion: TypeAlias = sparse.csr_matrix | Sequence[NDArray[np.int64]]
 """Items that must not be ranked: a mask (targets, items), or the item rows of each target."""
 
 
-def top_k(scores: np.ndarray, k: int, exclude: Exclusion | None = None) -> np.ndarray:
+def top_k(scores: NDArray[np.floating], k: int, exclude: Exclusion | None = None) -> NDArray[np.int64]:
     """The k best item rows of each row of `scores` (B, n), best first, as int64 (B, k).
 
     Ties go to the lower row. NaN and -inf are never ranked, nor is what `exclude` holds; the places left are -1.
@@ -39,7 +40,7 @@ def top_k(scores: np.ndarray, k: int, exclude: Exclusion | None = None) -> np.nd
     return lists
 
 
-def rank(score: Callable[[slice], np.ndarray], exclude: Exclusion, k: int) -> np.ndarray:
+def rank(score: Callable[[slice], NDArray[np.floating]], exclude: Exclusion, k: int) -> NDArray[np.int64]:
     """Lists (T, k) of all targets; `score` gives (B, n) for a slice of them, `exclude` tells what each has seen."""
     count = len(exclude) if isinstance(exclude, Sequence) else exclude.shape[0]
     parts = [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
@@ -48,14 +49,14 @@ def rank(score: Callable[[slice], np.ndarray], exclude: Exclusion, k: int) -> np
     return np.concatenate([top_k(score(part), k, exclude[part]) for part in parts])
 
 
-def _excluded_pairs(exclude: Exclusion) -> tuple[np.ndarray, np.ndarray]:
+def _excluded_pairs(exclude: Exclusion) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     if not isinstance(exclude, Sequence):
         return exclude.nonzero()
     rows = np.repeat(np.arange(len(exclude)), [len(items) for items in exclude])
     return rows, np.concatenate([*exclude, np.empty(0)]).astype(np.int64)
 
 
-def _cost_bound(costs: np.ndarray, k: int) -> np.ndarray:
+def _cost_bound(costs: NDArray[np.floating], k: int) -> NDArray[np.floating]:
     """Per row a value (B, 1) that at least k costs do not exceed, and few more: the k-th least minimum of a block."""
     block = max(1, costs.shape[1] // (BLOCKS_PER_PLACE * k))
     minima = np.fmin.reduceat(costs, np.arange(0, costs.shape[1], block), axis=1)

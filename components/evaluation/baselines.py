@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
@@ -21,7 +22,7 @@ class Popularity:
     name = "popularity"
     period = np.inf
 
-    def fit(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, n_items: int) -> Self:
+    def fit(self, users: NDArray[Any], items: NDArray[np.int64], times: NDArray[np.float64], n_items: int) -> Self:
         """users: any codes or ids (E,); items: item rows from 0 (E,); times: epoch seconds (E,)."""
         _, codes = np.unique(users, return_inverse=True)
         pairs = codes.astype(np.int64) * n_items + items
@@ -35,7 +36,7 @@ class Popularity:
         self._n_items = n_items
         return self
 
-    def scores(self, moments: np.ndarray) -> np.ndarray:
+    def scores(self, moments: NDArray[np.float64]) -> NDArray[np.float32]:
         """Counts float32 (B, n) as of each of `moments` (B,) in epoch seconds.
 
         An event at t counts when moment - period <= t < moment.
@@ -47,13 +48,13 @@ class Popularity:
         in_order[order] = counts
         return _unseen_to_minus_inf(in_order)
 
-    def final_scores(self) -> np.ndarray:
+    def final_scores(self) -> NDArray[np.float32]:
         """Counts (n,) over all events, the period counted back from the last event, both ends included."""
         since = self._begins.max() - self.period
         counted = self._items[self._latest & (self._begins >= since)]
         return _unseen_to_minus_inf(np.bincount(counted, minlength=self._n_items))
 
-    def _changes(self, event_times: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    def _changes(self, event_times: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.int64]:
         """(B, n): changes that the b-th of the sorted moments is the first to see, being after them."""
         first = np.searchsorted(moments, event_times, side="right")
         is_seen = first < len(moments)
@@ -68,11 +69,11 @@ class RecentPopularity(Popularity):
     period = RECENT_SECONDS
 
 
-def _unseen_to_minus_inf(counts: np.ndarray) -> np.ndarray:
+def _unseen_to_minus_inf(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.where(counts > 0, counts, -np.inf).astype(np.float32)
 
 
-def interaction_matrix(users: np.ndarray, items: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+def interaction_matrix(users: NDArray[np.int64], items: NDArray[np.int64], shape: tuple[int, int]) -> sparse.csr_matrix:
     """Binary float32 matrix of `shape` (users, items) from codes (E,); a repeated pair counts once."""
     matrix = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
     matrix.data[:] = 1.0
@@ -84,7 +85,7 @@ class Peer(ABC):
 
     name: ClassVar[str]
 
-    def fit(self, users: np.ndarray, items: np.ndarray, n_items: int) -> Self:
+    def fit(self, users: NDArray[Any], items: NDArray[np.int64], n_items: int) -> Self:
         """users: codes or ids (E,); items: item rows (E,); both in order of time, the last event of a pair counts."""
         pairs = pd.DataFrame({"user": users, "item": items}).drop_duplicates(keep="last")
         rows, self._users = pd.factorize(pairs["user"])
@@ -93,7 +94,7 @@ class Peer(ABC):
         self._fit(interaction_matrix(rows, columns, (len(self._users), len(self._items))))
         return self
 
-    def scores(self, histories: sparse.csr_matrix, users: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, histories: sparse.csr_matrix, users: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """Scores float32 (B, n) for binary histories (B, n).
 
         users: names (B,) as in `fit`, where the histories are no more than what was trained on: a peer that fitted
@@ -110,7 +111,7 @@ class Peer(ABC):
     def _fit(self, interactions: sparse.csr_matrix) -> None: ...
 
     @abstractmethod
-    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: NDArray[np.int64]) -> NDArray[np.floating]:
         """known: row of the fitted matrix of each user, -1 for one who must be taken by the history alone."""
 
 
@@ -129,7 +130,7 @@ class ItemKnn(Peer):
             model.fit(interactions, show_progress=False)
         self._similarity: sparse.csr_matrix = model.similarity
 
-    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: NDArray[np.int64]) -> NDArray[np.floating]:
         scores = (histories @ self._similarity).toarray()
         scores[scores == 0] = -np.inf
         return scores
@@ -154,7 +155,7 @@ class Ease(Peer):
         self._weights /= -np.diag(inverse).copy()[:, None]
         np.fill_diagonal(self._weights, 0.0)
 
-    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: NDArray[np.int64]) -> NDArray[np.floating]:
         return histories @ self._weights
 
 
@@ -171,7 +172,7 @@ class Als(Peer):
             self._model: Any = AlternatingLeastSquares(**self.settings)
             self._model.fit(interactions, show_progress=False)
 
-    def _scores(self, histories: sparse.csr_matrix, fitted_rows: np.ndarray) -> np.ndarray:
+    def _scores(self, histories: sparse.csr_matrix, fitted_rows: NDArray[np.int64]) -> NDArray[np.floating]:
         factors = self._model.user_factors[fitted_rows]
         if len(unfitted := np.flatnonzero(fitted_rows < 0)):
             with threadpool_limits(1, "blas"):

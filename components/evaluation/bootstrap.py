@@ -1,9 +1,10 @@
 """Intervals by the percentile bootstrap over users (Efron, Tibshirani 1993): a user's targets stay together."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.evaluation.splits import EvaluationError
@@ -19,19 +20,23 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: np.ndarray, users: np.ndarray, resamples: int, seed: int, level: float = 0.95) -> Interval:
+def interval(
+    values: NDArray[np.float64], users: NDArray[Any], resamples: int, seed: int, level: float = 0.95
+) -> Interval:
     """Mean of `values` (T,) over the targets, with bounds from resampled `users` (T,). NaN values do not count."""
     return intervals(values[:, None], users, resamples, seed, level)[0]
 
 
 def difference_interval(
-    a: np.ndarray, b: np.ndarray, users: np.ndarray, resamples: int, seed: int, level: float = 0.95
+    a: NDArray[np.float64], b: NDArray[np.float64], users: NDArray[Any], resamples: int, seed: int, level: float = 0.95
 ) -> Interval:
     """Mean of a - b, both (T,) on the same targets, with bounds from resampled users: the paired comparison."""
     return interval(a - b, users, resamples, seed, level)
 
 
-def intervals(values: np.ndarray, users: np.ndarray, resamples: int, seed: int, level: float = 0.95) -> list[Interval]:
+def intervals(
+    values: NDArray[np.float64], users: NDArray[Any], resamples: int, seed: int, level: float = 0.95
+) -> list[Interval]:
     """`interval` of each column of `values` (T, m), all from the same resamples of users.
 
     A column without a number gives NaN. The bounds are widened to hold the mean, should rounding put it outside.
@@ -48,7 +53,7 @@ def intervals(values: np.ndarray, users: np.ndarray, resamples: int, seed: int, 
 
 
 def coverage_interval(
-    lists: np.ndarray, users: np.ndarray, items: int, resamples: int, seed: int, level: float = 0.95
+    lists: NDArray[np.int64], users: NDArray[Any], items: int, resamples: int, seed: int, level: float = 0.95
 ) -> Interval:
     """Distinct items in `lists` (T, k; -1 empty) of a catalogue of `items`, with bounds from resampled users.
 
@@ -65,14 +70,14 @@ def coverage_interval(
     return bounds(float(covered), resampled - resampled.mean() + covered, level)
 
 
-def _user_codes(users: np.ndarray) -> tuple[np.ndarray, int]:
+def _user_codes(users: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
     if not len(users):
         raise EvaluationError("there is no target to take an interval of: the split must leave at least one")
     names, codes = np.unique(users, return_inverse=True)
     return codes, len(names)
 
 
-def weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def weights(users: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """How often each user is drawn, (resamples, users) in parts: multinomial, as counts of uniform draws."""
     random = np.random.default_rng(seed)
     step = max(1, _MAX_WEIGHTS // users)
@@ -82,7 +87,7 @@ def weights(users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(draws.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64)
 
 
-def bounds(mean: float, resampled: np.ndarray, level: float) -> Interval:
+def bounds(mean: float, resampled: NDArray[np.float64], level: float) -> Interval:
     """The quantiles of `drawn` (resamples,), NaN left out, that hold `level` of them; they always hold the mean."""
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.arrays.topk import EMPTY
@@ -17,20 +18,20 @@ MAX_CATEGORIES = 8
 """Categories that are told of, those with most items."""
 
 
-def user_slices(history_sizes: np.ndarray, settings: EvaluationSettings) -> dict[str, np.ndarray]:
+def user_slices(history_sizes: NDArray[np.number], settings: EvaluationSettings) -> dict[str, NDArray[np.bool_]]:
     """Cold users, heavy users and all others. history_sizes: events of the user before the target (T,)."""
     cold, heavy = history_sizes < settings.cold_user_events, history_sizes >= settings.heavy_user_events
     return {"cold users": cold, "other users": ~cold & ~heavy, "heavy users": heavy & ~cold}
 
 
-def item_slices(targets: np.ndarray, groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def item_slices(targets: NDArray[np.integer], groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
     """targets: item rows (T,), -1 where the catalogue lacks the item, which is cold then; groups: masks (n,) by name,
     see `item_groups`."""
     in_catalogue = targets >= 0
     return {name: np.where(in_catalogue, mask[targets], name == COLD) for name, mask in groups.items()}
 
 
-def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+def item_groups(popularity: NDArray[np.number], categories: Sequence[Sequence[str]]) -> dict[str, NDArray[np.bool_]]:
     """Masks (n,) by name: head, tail and cold items by their training events (n,), and the largest categories."""
     cold, tail = popularity == 0, in_tail(popularity)
     groups = {HEAD: ~tail & ~cold, TAIL: tail & ~cold, COLD: cold}
@@ -44,7 +45,7 @@ def item_groups(popularity: np.ndarray, categories: Sequence[Sequence[str]]) -> 
 
 
 def exposure(
-    results: Sequence[ModelResult], popularity: np.ndarray, groups: dict[str, np.ndarray]
+    results: Sequence[ModelResult], popularity: NDArray[np.number], groups: dict[str, NDArray[np.bool_]]
 ) -> dict[str, dict[str, Any]]:
     """{group: {"items": share, "events": share, "models": {model: share}}}, without the groups that are empty.
 
@@ -64,7 +65,7 @@ def exposure(
 
 
 def exposure_by_users(
-    results: Sequence[ModelResult], users: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]
+    results: Sequence[ModelResult], users: Mapping[str, NDArray[np.bool_]], groups: Mapping[str, NDArray[np.bool_]]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """{slice of users: {group: {model: share}}} of what each slice is shown, by head, tail and cold items; without the
     slices that are empty. users: masks (T,) by name."""
@@ -80,12 +81,12 @@ def exposure_by_users(
     return shares
 
 
-def _item_exposure(lists: np.ndarray, items: int) -> np.ndarray:
+def _item_exposure(lists: NDArray[np.int64], items: int) -> NDArray[np.number]:
     worth = np.broadcast_to(1 / np.log2(np.arange(lists.shape[1]) + 2), lists.shape)
     shown = lists != EMPTY
     return np.bincount(lists[shown], weights=worth[shown], minlength=items)
 
 
-def _share(values: np.ndarray, mask: np.ndarray) -> float:
+def _share(values: NDArray[np.number], mask: NDArray[np.bool_]) -> float:
     total = float(values.sum())
     return float(values[mask].sum()) / total if total else 0.0

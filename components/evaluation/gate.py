@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.evaluation.bootstrap import Interval, difference_interval
 
@@ -35,17 +37,17 @@ class Verdict:
 class Champion:
     """What the champion's twin reached on the same targets: NDCG (T,) and coverage."""
 
-    ndcg: np.ndarray
+    ndcg: NDArray[np.float64]
     coverage: int
 
 
 def judge(
     *,
-    ndcg: np.ndarray,
+    ndcg: NDArray[np.float64],
     coverage: int,
-    users: np.ndarray,
-    popularity: np.ndarray,
-    recent_popularity: np.ndarray,
+    users: NDArray[Any],
+    popularity: NDArray[np.float64],
+    recent_popularity: NDArray[np.float64],
     champion: Champion | None,
     critical_failures: Sequence[str],
     resamples: int,
@@ -57,7 +59,7 @@ def judge(
     behind the later cut of challenger and champion. critical_failures: one line an expectation that failed.
     """
 
-    def difference(other: np.ndarray) -> Interval:
+    def difference(other: NDArray[np.float64]) -> Interval:
         return difference_interval(ndcg, other, users, resamples, seed)
 
     clauses = [
@@ -71,12 +73,12 @@ def judge(
     return Verdict(not failed, [f"{clause.name}: {clause.detail}" for clause in failed or clauses], clauses)
 
 
-def _beats(name: str, ndcg: np.ndarray, other: np.ndarray, difference: Interval) -> Clause:
+def _beats(name: str, ndcg: NDArray[np.float64], other: NDArray[np.float64], difference: Interval) -> Clause:
     passed = difference.low > 0
     return Clause(name, passed, f"{_figures(ndcg, other, difference)}; the lower bound must be above zero")
 
 
-def _not_worse_than(champion: Champion, ndcg: np.ndarray, difference: Interval) -> Clause:
+def _not_worse_than(champion: Champion, ndcg: NDArray[np.float64], difference: Interval) -> Clause:
     before = float(champion.ndcg.mean())
     passed = difference.high >= 0 and difference.mean >= -WORST_LOSS * before
     rule = f"the upper bound must reach zero and the mean lose at most {WORST_LOSS:.0%} ({WORST_LOSS * before:.4f})"
@@ -100,7 +102,7 @@ def _skipped(name: str) -> Clause:
     return Clause(name, True, "skipped, there is no champion to compare with")
 
 
-def _figures(ndcg: np.ndarray, other: np.ndarray, difference: Interval) -> str:
+def _figures(ndcg: NDArray[np.float64], other: NDArray[np.float64], difference: Interval) -> str:
     return (
         f"NDCG {ndcg.mean():.4f} against {other.mean():.4f}, "
         f"difference {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
@@ -105,7 +106,7 @@ def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:
 
 def champion_lists(
     rolling: Rolling, champion: Bundle, scorer: Scorer, documents: Documents, settings: Settings
-) -> np.ndarray:
+) -> NDArray[np.int64]:
     """The champion twin's lists, in the challenger's rows; items that it lacks it cannot rank."""
     champion_scorer = live_scorer(champion, rolling, settings)
     same_encoder = champion.manifest["encoder"] == scorer.bundle.manifest["encoder"]
@@ -120,7 +121,7 @@ def champion_lists(
 
 def gate_verdict(
     results: list[ModelResult],
-    users: np.ndarray,
+    users: NDArray[Any],
     rolling: Rolling,
     champion: Bundle | None,
     settings: Settings,
@@ -153,8 +154,8 @@ def gate_verdict(
     )
 
 
-def item_share(rolling: Rolling, rows: dict[str, int]) -> np.ndarray:
+def item_share(rolling: Rolling, rows: dict[str, int]) -> NDArray[np.float64]:
     """Share of the training users who have each item, (n,)."""
     users, names = pd.factorize(rolling.train[Columns.USER])
-    items = rolling.train[Columns.ITEM].map(rows).to_numpy(np.int64)
+    items: NDArray[Any] = rolling.train[Columns.ITEM].map(rows).to_numpy(np.int64)
     return user_share(interaction_matrix(users, items, (len(names), len(rows))))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.bundle.bundle import Bundle
@@ -186,7 +187,7 @@ class OfflineEvaluation:
             show_progress=self.show_progress,
         )
 
-    def rank(self, bundle: Bundle) -> np.ndarray:
+    def rank(self, bundle: Bundle) -> NDArray[np.int64]:
         """A trained bundle's lists (T, k) of item rows, seen items left out."""
         states = user_states(self.split, self.rows, self.prepared.documents, self.settings.events)
         trend = past_trend(self.split, self.rows, self.settings.events)
@@ -273,7 +274,7 @@ def clean_ids(raw: pd.Series) -> pd.Series:
     return ids
 
 
-def reject_rows(values: pd.Series, invalid: np.ndarray | pd.Series, problem: str) -> None:
+def reject_rows(values: pd.Series, invalid: NDArray[np.bool_] | pd.Series, problem: str) -> None:
     """Raises EvaluationError when one of the values is `wrong` (bool, one a value), naming the first."""
     if count := int(np.count_nonzero(invalid)):
         raise EvaluationError(

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
 from components.core.logs import one_line
 from components.evaluation.results import ModelResult, Summary
@@ -30,8 +31,8 @@ def write_plots(
     summaries: dict[str, Summary],
     slices: dict[str, dict[str, Any]],
     exposure: dict[str, dict[str, Any]],
-    popularity: np.ndarray,
-    long_share: np.ndarray | None,
+    popularity: NDArray[np.number],
+    long_share: NDArray[np.floating] | None,
     k: int,
 ) -> list[Path]:
     """Writes all plots into `folder`, which is made when it is missing; the first of `results` is the one in colour.
@@ -118,7 +119,7 @@ def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
     return figure
 
 
-def long_share_histogram(long_share: np.ndarray) -> Figure:
+def long_share_histogram(long_share: NDArray[np.floating]) -> Figure:
     """How much of the answers the long-term interest is; an answer without a history (NaN) does not count."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -140,7 +141,7 @@ def long_share_histogram(long_share: np.ndarray) -> Figure:
     return figure
 
 
-def long_tail(popularity: np.ndarray, results: Sequence[ModelResult]) -> Figure:
+def long_tail(popularity: NDArray[np.number], results: Sequence[ModelResult]) -> Figure:
     """Cumulative share of training events and of recommendations, over items from the most to the least popular."""
     order = np.argsort(-popularity, kind="stable")
     share = np.arange(1, len(order) + 1) / len(order)
@@ -161,11 +162,11 @@ def long_tail(popularity: np.ndarray, results: Sequence[ModelResult]) -> Figure:
     return figure
 
 
-def _cumulative(counts: np.ndarray) -> np.ndarray:
+def _cumulative(counts: NDArray[np.number]) -> NDArray[np.float64]:
     return np.cumsum(counts) / max(counts.sum(), 1)
 
 
-def _error_bars(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _error_bars(values: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.abs(bounds.T - values)
 
 

@@ -1,9 +1,11 @@
 """The lists that a bundle gives for the targets of a split, scored by the code that serves."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.arrays.topk import rank
 from components.core.columns import Columns
@@ -34,7 +36,7 @@ def user_states(
     time: in `temporal` the moment is the cut, in `loo`, which has none, that of the user's last event.
     """
     events = split.events if isinstance(split, Rolling) else split.train
-    items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
+    items: NDArray[Any] = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
     times = event_seconds(events)
     event_signals = signals(events, settings)
     histories = [history[items[history] >= 0] for history in split.histories()]
@@ -62,21 +64,21 @@ def user_states(
 def past_trend(split: Split | Rolling, rows: dict[str, int], settings: EventSettings) -> PastTrend:
     """What was wanted lately as of any moment, by the events that a model may know: in `rolling` all before it."""
     events = split.events if isinstance(split, Rolling) else split.train
-    items = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
+    items: NDArray[Any] = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
     counted = (items >= 0) & (signals(events, settings) > 0)
     return PastTrend(items[counted], event_seconds(events)[counted], len(rows))
 
 
-def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np.ndarray, np.ndarray]:
+def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Lists (T, k) of bundle rows, seen items left out, and the long share (T,) of each answer.
 
     Histories of like length are scored together.
     """
-    shares: list[np.ndarray] = []
+    shares: list[NDArray[np.float32]] = []
     order = np.argsort([len(state.items) for state in states], kind="stable")
     by_length = [states[position] for position in order]
 
-    def score(part: slice) -> np.ndarray:
+    def score(part: slice) -> NDArray[np.float32]:
         total, share = scorer.totals(by_length[part])
         shares.append(share)
         return total
@@ -86,7 +88,7 @@ def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[np
     return lists[original_order], np.concatenate([np.empty(0, np.float32), *shares])[original_order]
 
 
-def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSettings, k: int) -> np.ndarray:
+def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSettings, k: int) -> NDArray[np.int64]:
     """Lists (T, k) of bundle rows as the service shows them: re-ranked as the settings say, seen items left out."""
     parts = [states[start : start + CHUNK] for start in range(0, len(states), CHUNK)]
     builder = BatchLists(scorer.bundle, settings)
@@ -94,7 +96,7 @@ def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSe
     return np.concatenate([np.empty((0, k), np.int64), *lists])
 
 
-def translate_rows(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[str, int]) -> np.ndarray:
+def translate_rows(lists: NDArray[np.int64], rows_from: dict[str, int], rows_to: dict[str, int]) -> NDArray[np.int64]:
     """Lists of one bundle's rows as rows of another one's; an item that the other lacks becomes an empty place."""
     table = np.full(len(rows_from) + 1, -1, dtype=np.int64)
     for item, row in rows_from.items():
@@ -102,26 +104,26 @@ def translate_rows(lists: np.ndarray, rows_from: dict[str, int], rows_to: dict[s
     return table[lists]
 
 
-def target_rows(split: Split | Rolling, rows: dict[str, int]) -> np.ndarray:
+def target_rows(split: Split | Rolling, rows: dict[str, int]) -> NDArray[np.integer]:
     """Rows (T,) of the targets' items, -1 where the bundle lacks one."""
     return pd.Series(split.targets[Columns.ITEM]).map(rows).fillna(-1).to_numpy(np.int64)
 
 
-def rank_popularity(model: Popularity, split: Split | Rolling, rows: dict[str, int], k: int) -> np.ndarray:
+def rank_popularity(model: Popularity, split: Split | Rolling, rows: dict[str, int], k: int) -> NDArray[np.int64]:
     """Fits a baseline and ranks: lists (T, k), seen items left out. In `rolling` the counts are as of each target."""
     events = split.events if isinstance(split, Rolling) else split.train
-    items = events[Columns.ITEM].map(rows).to_numpy(np.int64)
+    items: NDArray[Any] = events[Columns.ITEM].map(rows).to_numpy(np.int64)
     model.fit(events[Columns.USER].to_numpy(dtype=object), items, event_seconds(events), len(rows))
     moments = split.targets[TIME].to_numpy(np.float64)
     final = None if isinstance(split, Rolling) else model.final_scores()
 
-    def score(part: slice) -> np.ndarray:
+    def score(part: slice) -> NDArray[np.float32]:
         return model.scores(moments[part]) if final is None else np.tile(final, (len(moments[part]), 1))
 
     return rank(score, [items[history] for history in split.histories()], k)
 
 
-def rank_peer(peer: Peer, split: Split, rows: dict[str, int], k: int) -> np.ndarray:
+def rank_peer(peer: Peer, split: Split, rows: dict[str, int], k: int) -> NDArray[np.int64]:
     """Lists (T, k) of a fitted peer, seen items left out."""
     items = split.train[Columns.ITEM].map(rows).to_numpy(np.int64)
     seen = [items[history] for history in split.histories()]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.evaluation import metrics
 from components.evaluation.bootstrap import Interval, coverage_interval, intervals
@@ -20,10 +21,10 @@ class ModelResult:
     rank where they were measured."""
 
     name: str
-    ndcg: np.ndarray
-    hr: np.ndarray
-    mrr: np.ndarray
-    lists: np.ndarray
+    ndcg: NDArray[np.float64]
+    hr: NDArray[np.float64]
+    mrr: NDArray[np.float64]
+    lists: NDArray[np.int64]
     fit_s: float | None = None
     rank_s: float | None = None
 
@@ -31,8 +32,8 @@ class ModelResult:
     def of(
         cls,
         name: str,
-        lists: np.ndarray,
-        targets: np.ndarray,
+        lists: NDArray[np.int64],
+        targets: NDArray[np.integer],
         *,
         fit_s: float | None = None,
         rank_s: float | None = None,
@@ -52,9 +53,9 @@ class ModelResult:
 
 def summarise(
     results: Sequence[ModelResult],
-    users: np.ndarray,
-    share: np.ndarray,
-    texts: np.ndarray | None,
+    users: NDArray[Any],
+    share: NDArray[np.float64],
+    texts: NDArray[np.floating] | None,
     settings: EvaluationSettings,
     seed: int,
 ) -> dict[str, Summary]:
@@ -83,8 +84,8 @@ def summarise(
 
 def summarise_slices(
     results: Sequence[ModelResult],
-    masks: dict[str, np.ndarray],
-    users: np.ndarray,
+    masks: dict[str, NDArray[np.bool_]],
+    users: NDArray[Any],
     settings: EvaluationSettings,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
@@ -104,7 +105,9 @@ def summarise_slices(
     return table
 
 
-def _per_target(result: ModelResult, share: np.ndarray, texts: np.ndarray | None) -> list[np.ndarray]:
+def _per_target(
+    result: ModelResult, share: NDArray[np.float64], texts: NDArray[np.floating] | None
+) -> list[NDArray[np.float64]]:
     missing = np.full(len(result.lists), np.nan)
     diversity = missing if texts is None else metrics.diversity(result.lists, texts)
     return [result.hr, result.ndcg, result.mrr, metrics.novelty(result.lists, share), diversity]

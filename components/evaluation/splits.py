@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.core.columns import Columns as C
 from components.core.errors import DuotempoError
@@ -54,7 +55,7 @@ class Split:
     kind: Kind
     cut: float
 
-    def histories(self) -> list[np.ndarray]:
+    def histories(self) -> list[NDArray[np.int64]]:
         """For each target the row numbers in `train` of its user's events, oldest first."""
         ends = np.full(len(self.targets), np.inf)
         return _events_before(self.train[C.USER], event_seconds(self.train), self.targets[C.USER], ends)
@@ -73,13 +74,13 @@ class Rolling:
     targets: pd.DataFrame
     cut: float
 
-    def histories(self) -> list[np.ndarray]:
+    def histories(self) -> list[NDArray[np.int64]]:
         """For each target the row numbers in `events` of its user's events strictly before it in time, oldest first."""
         times = self.targets[TIME].to_numpy()
         return _events_before(self.events[C.USER], event_seconds(self.events), self.targets[C.USER], times)
 
 
-def event_seconds(events: pd.DataFrame) -> np.ndarray:
+def event_seconds(events: pd.DataFrame) -> NDArray[np.float64]:
     """Times of the events in epoch seconds, float64, from the column `timestamp` or else `occurred_at`.
 
     Raises EvaluationError when neither is there, or a time is missing.
@@ -138,7 +139,7 @@ def rolling(events: pd.DataFrame, quantile: float, sample: int, seed: int) -> Ro
     return Rolling(ordered, ordered[training], _targets(ordered, times, positions), cut)
 
 
-def _sorted(events: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+def _sorted(events: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     if events.empty:
         raise EvaluationError("there are no events to split: ingest or name a dataset that has some")
     times = event_seconds(events)
@@ -146,16 +147,16 @@ def _sorted(events: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     return events.iloc[order].reset_index(drop=True), times[order]
 
 
-def _quantile(times: np.ndarray, quantile: float) -> float:
+def _quantile(times: NDArray[np.float64], quantile: float) -> float:
     return float(np.quantile(times, quantile, method="lower"))
 
 
-def _last_of_each_user(events: pd.DataFrame) -> np.ndarray:
+def _last_of_each_user(events: pd.DataFrame) -> NDArray[np.bool_]:
     enough = events.groupby(C.USER)[C.ITEM].transform("size") >= LOO_EVENTS
     return (enough & ~events.duplicated(C.USER, keep="last")).to_numpy()
 
 
-def _first_new_after_quantile(events: pd.DataFrame, times: np.ndarray) -> np.ndarray:
+def _first_new_after_quantile(events: pd.DataFrame, times: NDArray[np.float64]) -> NDArray[np.bool_]:
     training = times <= _quantile(times, TEMPORAL_QUANTILE)
     train = events[training]
     seen = pd.MultiIndex.from_frame(train[[C.USER, C.ITEM]])
@@ -164,14 +165,14 @@ def _first_new_after_quantile(events: pd.DataFrame, times: np.ndarray) -> np.nda
     return events.index.isin(new.index[~new.duplicated(C.USER)])
 
 
-def _targets(events: pd.DataFrame, times: np.ndarray, positions: np.ndarray) -> pd.DataFrame:
+def _targets(events: pd.DataFrame, times: NDArray[np.float64], positions: NDArray[np.int64]) -> pd.DataFrame:
     targets = events.loc[positions, [C.USER, C.ITEM]].reset_index(drop=True)
     return targets.assign(**{TIME: times[positions], POSITION: positions})
 
 
 def _events_before(
-    users: pd.Series, times: np.ndarray, target_users: pd.Series, ends: Iterable[float]
-) -> list[np.ndarray]:
+    users: pd.Series, times: NDArray[np.float64], target_users: pd.Series, ends: Iterable[float]
+) -> list[NDArray[np.int64]]:
     codes, user_ids = pd.factorize(users)
     by_user = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[by_user], np.arange(len(user_ids) + 1))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from components.bundle.bundle import Bundle, project
 from components.fusion.holdout import NO_BLENDING, NO_VALIDATION, HoldOut, choose_blending_weights, hold_out
@@ -95,7 +96,7 @@ def final_epoch_settings(settings: FusionSettings) -> FusionSettings:
     )
 
 
-def document_statistics(documents: Documents, whitening: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def document_statistics(documents: Documents, whitening: NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor]:
     """Means (2, e) of LLM(D_l) and LLM(D_s), absent ones left out, and the whitening (e, e') of the item texts."""
     present = np.abs(documents.vectors).sum(axis=2, keepdims=True) > 0
     means = documents.vectors.sum(axis=0) / np.maximum(present.sum(axis=0), 1)

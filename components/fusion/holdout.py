@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.arrays.topk import top_k
 from components.bundle.bundle import Bundle
@@ -42,14 +43,14 @@ class Validation:
     wanted lately, as of any moment, by the events that are learned."""
 
     states: list[UserState]
-    targets: np.ndarray
+    targets: NDArray[np.int64]
     trend: Trend | None = None
 
 
 NO_VALIDATION = Validation([], np.empty(0, dtype=np.int64))
 
 
-def gain(ranks: np.ndarray) -> np.ndarray:
+def gain(ranks: NDArray[np.integer]) -> NDArray[np.float64]:
     """1 / log2(rank + 1): NDCG with no cut-off, of ranks from 1.
 
     Every target counts, not only those of the first places: choices that are made by it are less noisy.
@@ -98,7 +99,7 @@ def choose_blending_weights(bundle: Bundle, validation: Validation) -> dict[str,
     return search.weights(search.broadest(search.best()))
 
 
-def score_parts(bundle: Bundle, validation: Validation) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def score_parts(bundle: Bundle, validation: Validation) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
     """The fused interest's scores, float32 (users, items), and each part unweighted, (users or 1, items)."""
     plain = replace(bundle, manifest={**bundle.manifest, "mixture": {**NO_BLENDING, "collaborative": 1.0}})
     scorer, states = Scorer(plain, validation.trend), validation.states
@@ -116,8 +117,8 @@ class BlendingSearch:
     """
 
     validation: Validation
-    model: np.ndarray
-    parts: dict[str, np.ndarray]
+    model: NDArray[np.float32]
+    parts: dict[str, NDArray[np.float32]]
 
     def best(self) -> dict[str, float]:
         """The choice of the highest gain, its weights found one after the other."""
@@ -140,7 +141,7 @@ class BlendingSearch:
             chosen = max([chosen, *acceptable], key=self.coverage)
         return chosen
 
-    def gains(self, choice: dict[str, float]) -> np.ndarray:
+    def gains(self, choice: dict[str, float]) -> NDArray[np.float64]:
         """Gain of each target's rank, (V,), seen items left out of the ranking."""
         scores, targets = self.scores(choice), self.validation.targets
         target_scores = scores[np.arange(len(targets)), targets]
@@ -150,7 +151,7 @@ class BlendingSearch:
         """Distinct items in the first LIST places of all users."""
         return len(np.unique(top_k(self.scores(choice), COVERAGE_PLACES)))
 
-    def scores(self, choice: dict[str, float]) -> np.ndarray:
+    def scores(self, choice: dict[str, float]) -> NDArray[np.float32]:
         """Float32 (V, n), -inf for what a user has seen."""
         scores = self.model.copy()
         for name, weight in self.weights(choice).items():
@@ -170,12 +171,12 @@ class BlendingSearch:
         return {name: deviation_ratio(self.model, part) for name, part in self.parts.items()}
 
 
-def deviation_ratio(model: np.ndarray, part: np.ndarray) -> float:
+def deviation_ratio(model: NDArray[np.float32], part: NDArray[np.float32]) -> float:
     """Deviation of the model's scores over that of a part, within users; 1 where the part is constant."""
     spread = part.std(axis=1).mean()
     return float(model.std(axis=1).mean() / spread) if spread > 0 else 1.0
 
 
-def within_error(losses: np.ndarray) -> bool:
+def within_error(losses: NDArray[np.float64]) -> bool:
     """Whether losses (V,) are on average at most one standard error of their mean."""
     return bool(losses.mean() <= losses.std() / np.sqrt(len(losses)))

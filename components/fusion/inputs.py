@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.core.columns import Columns
@@ -12,7 +13,7 @@ from components.core.timestamps import epoch_seconds
 from components.histories.sequences import Documents
 
 TEXT_COMPONENTS = 128
-VectorsOf = Callable[[Sequence[str]], np.ndarray]
+VectorsOf = Callable[[Sequence[str]], NDArray[np.float32]]
 """From n texts to float32 (n, e) unit vectors, a zero row for an empty text."""
 
 
@@ -24,7 +25,7 @@ class Catalogue:
     """
 
     items: pd.DataFrame
-    texts: np.ndarray
+    texts: NDArray[np.float32]
     keywords: sparse.csr_matrix
     terms: list[str]
     encoder: str
@@ -34,7 +35,7 @@ class Catalogue:
         return {item: row for row, item in enumerate(self.items[Columns.ITEM])}
 
 
-def whiten(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def whiten(texts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """PCA whitening of the item texts: mean (e,) and matrix (e, e') that give components of equal deviation.
 
     WhitenRec (Zhang et al. 2024, arXiv 2402.10602) shows why: sentence vectors are far from isotropic.

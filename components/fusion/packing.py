@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.bundle.bundle import Bundle
@@ -31,9 +32,9 @@ class Packing:
     catalogue: Catalogue
     settings: Settings
     cut: datetime
-    trained: np.ndarray
-    text_mean: np.ndarray
-    whitening: np.ndarray
+    trained: NDArray[np.bool_]
+    text_mean: NDArray[np.float32]
+    whitening: NDArray[np.float32]
     dimension: int
 
     def pack(self, model: FusionModel, sequences: Sequences, blending_weights: dict[str, float]) -> Bundle:
@@ -69,7 +70,7 @@ class Packing:
         )
 
 
-def item_table(items: pd.DataFrame, sequences: Sequences, trained: np.ndarray, cut: datetime) -> pa.Table:
+def item_table(items: pd.DataFrame, sequences: Sequences, trained: NDArray[np.bool_], cut: datetime) -> pa.Table:
     """The bundle's item table: the catalogue with counts of positive events, of all time and of the last 7 days."""
     liked = sequences.signals > 0
     recent = liked & (sequences.times >= cut.timestamp() - RECENT_SECONDS)

@@ -3,6 +3,7 @@ over the catalogue, or over sampled negatives."""
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,7 +100,7 @@ def forward(
     )
 
 
-def read_documents(model: FusionModel, documents: Documents, anchors: np.ndarray) -> tuple[Tensor, ...]:
+def read_documents(model: FusionModel, documents: Documents, anchors: NDArray[np.int64]) -> tuple[Tensor, ...]:
     """What the user tower reads of the documents in force, each (B, L, width), for anchors (B, L), -1 being none.
 
     Each document of the batch goes through its tower once.

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.core.columns import Columns
 from components.core.timestamps import epoch_seconds
@@ -21,16 +23,16 @@ class Documents:
     users: (A,) ids; as_of: float64 (A,) epoch seconds; vectors: float32 (A, 2, e), LLM(D_l) and LLM(D_s), zero: none.
     """
 
-    users: np.ndarray
-    as_of: np.ndarray
-    vectors: np.ndarray
+    users: NDArray[Any]
+    as_of: NDArray[np.float64]
+    vectors: NDArray[np.float32]
 
     @classmethod
     def none(cls, dimension: int = 0) -> "Documents":
         """No document at all."""
         return cls(np.array([], dtype=object), np.array([]), np.zeros((0, 2, dimension), dtype=np.float32))
 
-    def in_force(self, users: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    def in_force(self, users: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[np.int64]:
         """Row of the latest anchor strictly before each moment, -1 where a user has none: int64 (n,)."""
         if not len(self.users):
             return np.full(len(users), -1, dtype=np.int64)
@@ -58,15 +60,19 @@ class Sequences:
     epoch seconds; signals: float32 (N,); anchors: int64 (N,) row of the documents in force before event n, -1 for none.
     """
 
-    users: np.ndarray
-    offsets: np.ndarray
-    items: np.ndarray
-    times: np.ndarray
-    signals: np.ndarray
-    anchors: np.ndarray
+    users: NDArray[Any]
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int64]
+    times: NDArray[np.float64]
+    signals: NDArray[np.float32]
+    anchors: NDArray[np.int64]
 
     def states(
-        self, users: np.ndarray, moments: np.ndarray, documents: Documents, ends: np.ndarray | None = None
+        self,
+        users: NDArray[np.int64],
+        moments: NDArray[np.float64],
+        documents: Documents,
+        ends: NDArray[np.int64] | None = None,
     ) -> list[UserState]:
         """States of the users at positions `users` (n,) at `moments` (n,), of all their events or of those before the
         flat positions `ends` (n,)."""
@@ -93,11 +99,12 @@ def build_sequences(
     order = np.argsort(codes, kind="stable")
     times = epoch_seconds(events[Columns.OCCURRED_AT])[order]
     counts = np.bincount(codes, minlength=len(users))
+    items: NDArray[Any] = events[Columns.ITEM].map(rows).to_numpy(dtype=np.int64)
     owners = np.asarray(users, dtype=object)[codes[order]]
     return Sequences(
         users=np.asarray(users, dtype=object),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        items=events[Columns.ITEM].map(rows).to_numpy(dtype=np.int64)[order],
+        items=items[order],
         times=times,
         signals=signals(events, settings)[order],
         anchors=documents.in_force(owners, times),
@@ -114,13 +121,13 @@ class Windows:
     L is the longest of the batch, at most the window.
     """
 
-    items: np.ndarray
-    ages: np.ndarray
-    signals: np.ndarray
-    targets: np.ndarray
-    gaps: np.ndarray
-    anchors: np.ndarray
-    weights: np.ndarray
+    items: NDArray[np.int64]
+    ages: NDArray[np.float32]
+    signals: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    gaps: NDArray[np.float32]
+    anchors: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
 class WindowSampler:
@@ -155,7 +162,7 @@ class WindowSampler:
             windows = self._gather(first[chosen], last[chosen], learned_up_to[chosen])
             yield windows if number < len(batches) else replace(windows, targets=np.full_like(windows.targets, -1))
 
-    def _batches(self, lengths: np.ndarray) -> list[slice]:
+    def _batches(self, lengths: NDArray[np.int64]) -> list[slice]:
         """Runs of windows of rising `lengths` that hold, padded to the longest of them, a batch's number of events."""
         max_events, start, batches = self.batch_size * self.window, 0, []
         while start < len(lengths):
@@ -167,7 +174,7 @@ class WindowSampler:
             start = end
         return batches
 
-    def _cut(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cut(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """First event of the user, last input event and the input before the first one to learn from, a window each."""
         users = np.flatnonzero(self.lengths >= 2)
         first = self.sequences.offsets[users]
@@ -185,7 +192,7 @@ class WindowSampler:
             return empty, empty, empty
         return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))  # type: ignore[return-value]
 
-    def _gather(self, first: np.ndarray, last: np.ndarray, learned_up_to: np.ndarray) -> Windows:
+    def _gather(self, first: NDArray[np.int64], last: NDArray[np.int64], learned_up_to: NDArray[np.int64]) -> Windows:
         data = self.sequences
         longest = int((last - first + 1).max())
         window, history_length = min(self.window, longest), min(self.history, longest)
@@ -216,7 +223,9 @@ def with_shuffled_ties(sequences: Sequences, rng: np.random.Generator) -> Sequen
     return replace(sequences, **columns)
 
 
-def target_weights(sequences: Sequences, settings: FusionSettings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def target_weights(
+    sequences: Sequences, settings: FusionSettings
+) -> Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]:
     """A function from items and signals of targets, of one shape, to their weights in the loss, float32.
 
     |signal| ^ event_weight, so that a purchase can weigh more than a view, times (events of the item / the mean of all
@@ -225,7 +234,7 @@ def target_weights(sequences: Sequences, settings: FusionSettings) -> Callable[[
     counts = np.maximum(np.bincount(sequences.items, minlength=1), 1)
     rarity = (counts / counts.mean()) ** -settings.rarity_weight
 
-    def loss_weights(items: np.ndarray, signals: np.ndarray) -> np.ndarray:
+    def loss_weights(items: NDArray[np.int64], signals: NDArray[np.float32]) -> NDArray[np.float32]:
         return (rarity[items] * np.abs(signals) ** settings.event_weight).astype(np.float32)
 
     return loss_weights

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -13,11 +14,11 @@ class UserState:
     seconds; documents: float32 (2, e), LLM(D_l) and LLM(D_s), a zero row being absent, or None.
     """
 
-    items: np.ndarray
-    times: np.ndarray
-    signals: np.ndarray
+    items: NDArray[np.int64]
+    times: NDArray[np.floating]
+    signals: NDArray[np.float32]
     now: float
-    documents: np.ndarray | None = None
+    documents: NDArray[np.float32] | None = None
 
     @property
     def blank(self) -> bool:
@@ -39,11 +40,11 @@ class StateBatch:
     items, ages (days before now), signals (0 = padding): (B, H); documents: (B, 2, e); present: (B, 2).
     """
 
-    items: np.ndarray
-    ages: np.ndarray
-    signals: np.ndarray
-    documents: np.ndarray
-    present: np.ndarray
+    items: NDArray[np.int64]
+    ages: NDArray[np.float32]
+    signals: NDArray[np.float32]
+    documents: NDArray[np.float32]
+    present: NDArray[np.float32]
 
 
 SECONDS_A_DAY = 86_400.0

@@ -5,9 +5,11 @@ recent window, by days and by count, in its order.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.core.columns import Columns
 from components.histories.signals import RATED, signals
@@ -26,11 +28,11 @@ class PastEvents:
     stars: float32, a rating's value as a share of five stars, 1 for every other event; texts: str, "" for none.
     """
 
-    items: np.ndarray
-    ages: np.ndarray
-    signals: np.ndarray
-    stars: np.ndarray
-    texts: np.ndarray
+    items: NDArray[np.int64]
+    ages: NDArray[np.float64]
+    signals: NDArray[np.float32]
+    stars: NDArray[np.float32]
+    texts: NDArray[Any]
 
     def last_days(self, days: float) -> "PastEvents":
         """The part of it that is at most `days` old."""
@@ -39,10 +41,10 @@ class PastEvents:
             self.items[begin:], self.ages[begin:], self.signals[begin:], self.stars[begin:], self.texts[begin:]
         )
 
-    def newest_items(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def newest_items(self, weights: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The distinct items, the one met last first, and of each the sum of its events' `weights`."""
         items, first, inverse = np.unique(self.items[::-1], return_index=True, return_inverse=True)
-        sums = np.bincount(inverse, weights=weights[::-1], minlength=len(items))
+        sums: NDArray[Any] = np.bincount(inverse, weights=weights[::-1], minlength=len(items))
         order = np.argsort(first)
         return items[order], sums[order]
 
@@ -92,7 +94,7 @@ class Histories:
         return PastEvents(self._items[seen], ages, self._signals[seen], self._stars[seen], self._texts[seen])
 
 
-def _microseconds(times: pd.Series) -> np.ndarray:
+def _microseconds(times: pd.Series) -> NDArray[np.int64]:
     return times.dt.as_unit("us").astype("int64").to_numpy()
 
 
@@ -102,17 +104,17 @@ class LongTerm:
     favourites: rows of the items liked most, best first; texts: what the person wrote last.
     """
 
-    items: np.ndarray
-    weights: np.ndarray
-    favourites: np.ndarray
+    items: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    favourites: NDArray[np.int64]
     texts: list[str]
 
-    def liked(self, limit: int) -> np.ndarray:
+    def liked(self, limit: int) -> NDArray[np.int64]:
         """The newest `limit` items whose weight is positive."""
         return self.items[self.weights > 0][:limit]
 
 
-def decay(ages: np.ndarray, half_life_days: float) -> np.ndarray:
+def decay(ages: NDArray[np.float64], half_life_days: float) -> NDArray[np.float64]:
     """Exponential decay: 2^(-age / half life), ages in days."""
     return np.exp2(-ages / half_life_days)
 
@@ -136,11 +138,11 @@ class ShortTerm:
     texts: what the person wrote in the window, newest first.
     """
 
-    items: np.ndarray
-    weights: np.ndarray
+    items: NDArray[np.int64]
+    weights: NDArray[np.float64]
     texts: list[str]
 
-    def liked(self) -> np.ndarray:
+    def liked(self) -> NDArray[np.int64]:
         """The items of the window whose weight is positive, newest first."""
         return self.items[self.weights > 0]
 

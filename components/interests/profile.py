@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from components.arrays.arrow import numbers
 from components.arrays.sparse import Csr, Rows
@@ -22,7 +23,7 @@ class Keywords:
     terms: list[str]
 
 
-def strongest(values: np.ndarray, k: int) -> np.ndarray:
+def strongest(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Positions of the `k` largest positive values, largest first, equal ones in their order.
 
     Values are compared to six digits of the largest one, so that the order in which a sum was formed decides nothing.

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from components.arrays.topk import EMPTY, top_k
@@ -25,7 +27,7 @@ def recommend_all(
     sequences: Sequences,
     documents: Documents,
     available: Collection[str],
-    excluded: Mapping[str, np.ndarray],
+    excluded: Mapping[str, NDArray[np.int64]],
     settings: RankingSettings,
     *,
     now: datetime,
@@ -43,7 +45,7 @@ def recommend_all(
     ids = np.array(bundle.items[Columns.ITEM].to_pylist(), dtype=object)
     unavailable = np.flatnonzero(~np.isin(ids, list(available)))
     names = (Columns.USER, Columns.RANK, Columns.ITEM, Columns.SCORE)
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     k = min(k, len(ids))
     for start in tqdm(range(0, len(sequences.users), CHUNK), desc="batch", disable=not show_progress):
         chunk = np.arange(start, min(start + CHUNK, len(sequences.users)))
@@ -66,7 +68,7 @@ class BatchLists:
         self._rules = Rules.of(settings)
         self._builder = ListBuilder.of_bundle(bundle) if self._rules.rerank else None
 
-    def build(self, scores: np.ndarray, excluded: list[np.ndarray], k: int) -> np.ndarray:
+    def build(self, scores: NDArray[np.float32], excluded: list[NDArray[np.int64]], k: int) -> NDArray[np.int64]:
         """Lists (B, k) of rows by scores (B, n), without the `excluded` rows; -1 where a list ends early."""
         if self._builder is None:
             return top_k(scores, k, excluded)

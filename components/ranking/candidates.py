@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.arrays.ann import NearestItems
 from components.arrays.arrow import numbers
@@ -51,12 +52,12 @@ def with_indexes(bundle: Bundle, exact_below: int) -> Bundle:
     )
 
 
-def index_query(user: np.ndarray) -> np.ndarray:
+def index_query(user: NDArray[np.float32]) -> NDArray[np.float32]:
     """What is asked of the index of vectors, float32 (width + 1,), by U (width,)."""
     return np.append(user, np.float32(1 / PRIOR_SCALE))
 
 
-def hybrid_prior(bundle: Bundle) -> np.ndarray:
+def hybrid_prior(bundle: Bundle) -> NDArray[np.float32]:
     """Float32 (items,): what popularity adds to the score of the hybrid strategy at the bundle's cut."""
     weights = bundle.manifest["mixture"]
     parts = [weights[name] * trend_scores(numbers(bundle.items[name])[None])[0] for name in PRIORS]
@@ -66,11 +67,11 @@ def hybrid_prior(bundle: Bundle) -> np.ndarray:
 class Question(Protocol):
     """What scores the items of a bundle."""
 
-    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+    def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """Float32 (r,) of int64 rows (r,) without repetition, or of all."""
         ...
 
-    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+    def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         """Int64 rows that may score best, some more than once, some not under the mask: `count` of each kind, or so."""
         ...
 
@@ -86,7 +87,9 @@ class Candidates:
         if size >= exact_below and not self._large:
             log.warning("%d items without an index: every answer scores them all, until a retraining writes one", size)
 
-    def batches(self, question: Question, mask: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(
+        self, question: Question, mask: NDArray[np.bool_], size: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Rows under the mask, bool (items,), and their scores, best first: `size` of them, then twice as many, and so
         on until there are no more. Equal scores come in the order of their rows."""
         remaining = mask.copy()
@@ -109,7 +112,7 @@ class Candidates:
             rows, scores = np.delete(rows, best), np.delete(scores, best)
             size *= 2
 
-    def _exact(self, question: Question, rows: np.ndarray) -> np.ndarray:
+    def _exact(self, question: Question, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._large and len(rows) <= SPARSE_SCORING_SHARE * self._size:
             return question.scores(rows)
         return question.scores(None)[rows]

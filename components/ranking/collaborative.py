@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from components.settings import RankingSettings
@@ -25,7 +26,7 @@ CHUNK = 6_000_000
 
 
 def item_neighbours(
-    offsets: np.ndarray, items: np.ndarray, n_items: int, settings: RankingSettings
+    offsets: NDArray[np.int64], items: NDArray[np.int64], n_items: int, settings: RankingSettings
 ) -> sparse.csr_matrix:
     """Sparse float32 (items, items) weights, rows = item of the history, at most `settings.neighbours` a row.
 
@@ -55,7 +56,7 @@ def item_neighbours(
 
 
 def regression_chunks(
-    offsets: np.ndarray, items: np.ndarray, n_items: int, recency: float
+    offsets: NDArray[np.int64], items: NDArray[np.int64], n_items: int, recency: float
 ) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
     """Chunks of (x_t, y_t), two sparse (events, items), for every event that has one before it."""
     position = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
@@ -75,7 +76,7 @@ def regression_chunks(
         yield history, sparse.csr_matrix((has_history, (np.arange(len(events)), items[events])), shape=shape)
 
 
-def keep_largest(weights: np.ndarray, count: int) -> sparse.csr_matrix:
+def keep_largest(weights: NDArray[np.floating], count: int) -> sparse.csr_matrix:
     """The `count` entries of each row with the largest magnitude, as a sparse matrix."""
     if weights.shape[1] > count:
         magnitude = np.abs(weights)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from components.arrays.sparse import picked, row_entries, take_columns, weighted_rows
 from components.bundle.bundle import Bundle
@@ -88,7 +89,7 @@ class Explainer:
         long_categories, short_categories = self._category_terms(state.items, factors, count)
         return Profile(long_keywords, long_categories, short_keywords, short_categories)
 
-    def why(self, rows: np.ndarray, state: UserState, query: Query) -> list[dict[str, object]]:
+    def why(self, rows: NDArray[np.int64], state: UserState, query: Query) -> list[dict[str, object]]:
         """One object an item: shares of the score's parts, the history items behind it, matching words, whether it is
         a trend, the cosine of its text and what the user reads, a sentence.
 
@@ -124,13 +125,13 @@ class Explainer:
             )  # fmt: skip
         return explanations
 
-    def _trending(self, state: UserState) -> np.ndarray:
+    def _trending(self, state: UserState) -> NDArray[np.bool_]:
         """Bool (items,): wanted of late, and among the most wanted."""
         scores = self._scorer.trend.scores(np.array([state.now]))[0]
         return (scores > scores.min()) & (scores >= np.quantile(scores, TREND_QUANTILE))
 
     def _contributions(
-        self, rows: np.ndarray, state: UserState, scores: Scores, query: Query
+        self, rows: NDArray[np.int64], state: UserState, scores: Scores, query: Query
     ) -> list[list[tuple[int, float]]]:
         """For each row the history items without which its score would fall most, with the fall (leave one out)."""
         history = self._examined(rows, state, query.strategy)
@@ -147,7 +148,7 @@ class Explainer:
             )
         return contributions
 
-    def _examined(self, rows: np.ndarray, state: UserState, strategy: Strategy) -> np.ndarray:
+    def _examined(self, rows: NDArray[np.int64], state: UserState, strategy: Strategy) -> NDArray[np.int64]:
         """The history items most likely to matter: nearest by cosine or by neighbour weight, times decayed signal."""
         items = np.unique(state.items)
         if len(items) <= MAX_EXAMINED:
@@ -159,16 +160,18 @@ class Explainer:
         order = np.argsort(-(similarity * strength[:, None]).max(axis=1), kind="stable")
         return items[order[:MAX_EXAMINED]]
 
-    def _decay(self, state: UserState) -> np.ndarray:
+    def _decay(self, state: UserState) -> NDArray[np.float64]:
         ages = np.maximum(state.now - state.times, 0.0) / SECONDS_A_DAY
         return np.asarray(np.exp2(-ages / self._half_life))
 
-    def _sums(self, state: UserState, factors: np.ndarray) -> np.ndarray:
+    def _sums(self, state: UserState, factors: NDArray[np.floating]) -> NDArray[np.number]:
         """Signals times factors (h,) of each history item, (distinct items,) in the order of the rows."""
         _, places = np.unique(state.items, return_inverse=True)
         return np.bincount(places, weights=state.signals * factors)
 
-    def _category_terms(self, items: np.ndarray, factors: np.ndarray, count: int) -> list[list[tuple[str, float]]]:
+    def _category_terms(
+        self, items: NDArray[np.int64], factors: NDArray[np.floating], count: int
+    ) -> list[list[tuple[str, float]]]:
         if not self._moved or self._moved.keys().isdisjoint(items.tolist()):
             return _terms(items, factors, self._categories, count)
         rows, places = np.unique(items, return_inverse=True)
@@ -196,13 +199,15 @@ def sentence(shares: dict[str, float], because: list[str], categories: list[str]
     return f"{tempo}{matching}{named}."
 
 
-def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
     """(l, r) of vectors (l, d) and (r, d)."""
     lengths = [np.maximum(np.linalg.norm(side, axis=1), 1e-9) for side in (left, right)]
     return left @ right.T / lengths[0][:, None] / lengths[1]
 
 
-def _terms(items: np.ndarray, factors: np.ndarray, keywords: Keywords, count: int) -> list[list[tuple[str, float]]]:
+def _terms(
+    items: NDArray[np.int64], factors: NDArray[np.floating], keywords: Keywords, count: int
+) -> list[list[tuple[str, float]]]:
     """What the items (h,) are about, the `count` strongest first, for each of the factors (f, h)."""
     sums_by_factor = weighted_rows(keywords.matrix, items, factors)
     terms = []

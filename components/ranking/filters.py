@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from components.arrays.arrow import numbers
 from components.core.columns import Columns
@@ -37,12 +38,12 @@ class Exclusion:
         """Whether an event keeps its item from the user."""
         return event in self.kinds or (event in RATED and value is not None and value < self.below)
 
-    def mask(self, events: pd.DataFrame) -> np.ndarray:
+    def mask(self, events: pd.DataFrame) -> NDArray[np.bool_]:
         """bool (n,): `holds` of each row of an events frame."""
         low = events[Columns.EVENT].isin(RATED) & (events[Columns.VALUE] < self.below)
         return (events[Columns.EVENT].isin(self.kinds) | low).to_numpy()
 
-    def rows(self, events: pd.DataFrame, row: Mapping[str, int]) -> dict[str, np.ndarray]:
+    def rows(self, events: pd.DataFrame, row: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
         """By user, int64 rows of what is not shown again; row: by item, those that are not in it are left out."""
         excluded_events = events.loc[
             self.mask(events) & events[Columns.ITEM].isin(row.keys()), [Columns.USER, Columns.ITEM]
@@ -90,7 +91,7 @@ class CategoryIndex:
             other.tell(row, names)
         return other
 
-    def mask(self, names: Collection[str]) -> np.ndarray:
+    def mask(self, names: Collection[str]) -> NDArray[np.bool_]:
         """bool (items,): which items have at least one of the categories; an unknown category has no items."""
         mask = np.zeros(self.size, dtype=bool)
         for name in names:
@@ -104,11 +105,11 @@ class CategoryIndex:
 
 def eligible(
     index: CategoryIndex,
-    excluded: Collection[int] | np.ndarray,
+    excluded: Collection[int] | NDArray[np.int64],
     category_in: Collection[str] | None = None,
     category_out: Collection[str] = (),
-    among: np.ndarray | None = None,
-) -> np.ndarray:
+    among: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
     """bool (items,): True where an item may be recommended.
 
     excluded: rows that must not be (seen, disliked, hidden, named by the caller); category_in: at least one of these,
@@ -123,7 +124,7 @@ def eligible(
     return mask
 
 
-def best_first(scores: np.ndarray, count: int) -> np.ndarray:
+def best_first(scores: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """int64 positions of the `count` largest scores (n,), falling; equal ones in their order, so that it repeats."""
     costs = -scores
     if count < len(costs):

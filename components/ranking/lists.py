@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
@@ -15,7 +16,7 @@ from components.settings import RankingSettings
 POOL = 200
 """Candidates that are re-ranked at first; twice as many, and so on, while the list is too short."""
 
-Pick = Callable[[np.ndarray], int]
+Pick = Callable[[NDArray[np.float64]], int]
 """Chooses the next position of a list by values, float (c,), -inf for who may not come next."""
 
 
@@ -44,7 +45,7 @@ class ListBuilder:
         self,
         bundle: Bundle,
         candidates: Candidates,
-        tail: np.ndarray,
+        tail: NDArray[np.bool_],
         categories: Callable[[int], Sequence[str]],
     ) -> None:
         """
@@ -65,8 +66,8 @@ class ListBuilder:
         return cls(bundle, exact, in_tail(numbers(bundle.items["popularity"])), categories.__getitem__)
 
     def build(
-        self, question: Question, mask: np.ndarray, k: int, rules: Rules, pick: Pick | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, question: Question, mask: NDArray[np.bool_], k: int, rules: Rules, pick: Pick | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The rows of at most k items, int64 (r,), in the order to show them, and their scores, float32 (r,).
 
         Args:
@@ -91,12 +92,12 @@ class ListBuilder:
 class PrecomputedScores:
     """A question that was answered for all items before."""
 
-    def __init__(self, scores: np.ndarray) -> None:
+    def __init__(self, scores: NDArray[np.float32]) -> None:
         """scores: float32 (items,)."""
         self._scores = scores
 
-    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+    def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         return self._scores if rows is None else self._scores[rows]
 
-    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+    def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         return np.flatnonzero(mask)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.arrays.sparse import Weights, row_entries
 from components.bundle.bundle import Bundle
@@ -25,9 +26,9 @@ class MostWanted:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._cached: dict[tuple[Strategy, bool], tuple[np.ndarray, np.ndarray]] = {}
+        self._cached: dict[tuple[Strategy, bool], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
 
-    def rows(self, query: Query) -> np.ndarray:
+    def rows(self, query: Query) -> NDArray[np.int64]:
         """Int64 rows, the most wanted first, at most REMEMBERED."""
         (state,), trend = query.states, self._scorer.trend.scores(np.array([query.states[0].now]))
         cached = self._cached.get((query.strategy, state.blank))
@@ -44,10 +45,10 @@ class UserQuestion:
         """query: of this user alone."""
         self._scorer, self._query, self._wanted = scorer, query, wanted
 
-    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+    def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         return self._scorer.total(self._query, rows)[0]
 
-    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+    def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         """Nearest to U and popularity, or to what the user reads; led to by the history; most wanted; young."""
         query, indexes = self._query, self._scorer.bundle.indexes
         wanted = self._wanted.rows(query)
@@ -73,25 +74,25 @@ class ItemQuestion:
         self._bundle, self._row = bundle, row
         self._direction = bundle.vectors[row] / max(np.linalg.norm(bundle.vectors[row]), 1e-9)
 
-    def scores(self, rows: np.ndarray | None) -> np.ndarray:
+    def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         selected = slice(None) if rows is None else rows
         vectors = self._bundle.vectors[selected]
         cosines = vectors @ self._direction / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
         return (cosines + self._bundle.texts[selected] @ self._bundle.texts[self._row]) / 2
 
-    def near(self, mask: np.ndarray, count: int) -> np.ndarray:
+    def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         indexes = self._bundle.indexes
         by_vector = indexes["vectors"].search(np.append(self._direction, 0.0), count, mask)
         by_text = indexes["texts"].search(self._bundle.texts[self._row], TEXT_CANDIDATES_FACTOR * count, mask)
         return np.concatenate([by_vector, by_text, _items_after_index(self._bundle)])
 
 
-def _items_after_index(bundle: Bundle) -> np.ndarray:
+def _items_after_index(bundle: Bundle) -> NDArray[np.int64]:
     """The rows that came after the index."""
     return np.arange(bundle.indexes["vectors"].size, bundle.items.num_rows)
 
 
-def _neighbour_candidates(collaborative: Weights) -> np.ndarray:
+def _neighbour_candidates(collaborative: Weights) -> NDArray[np.int64]:
     """The columns of weights (1, items) with the largest ones above 0."""
     columns, weights = row_entries(collaborative, 0)
     above = weights > 0

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 HEAD_SHARE = 0.2
 """Share of the items that are the head, by how many events they have."""
 
 
-def in_tail(popularity: np.ndarray) -> np.ndarray:
+def in_tail(popularity: NDArray[np.number]) -> NDArray[np.bool_]:
     """Bool (n,): outside the fifth of the items with most events, (n,); ties go to the lower row."""
     order = np.argsort(-popularity, kind="stable")
     tail = np.ones(len(popularity), dtype=bool)
@@ -46,7 +47,7 @@ class Exploration:
         self.places: list[Placed] = []
         """Of the items picked so far, in their order."""
 
-    def pick(self, values: np.ndarray) -> int:
+    def pick(self, values: NDArray[np.float64]) -> int:
         """A position of `values` float (c,), -inf for those that may not stand at this place."""
         best = int(np.argmax(values))
         candidates = np.flatnonzero(values > -np.inf)
@@ -59,17 +60,17 @@ class Exploration:
 
 
 def rerank(
-    scores: np.ndarray,
-    texts: np.ndarray,
+    scores: NDArray[np.floating],
+    texts: NDArray[np.floating],
     categories: Sequence[Sequence[str]],
     k: int,
     *,
     diversity: float = 0.0,
     category_cap: int = 0,
-    tail: np.ndarray | None = None,
+    tail: NDArray[np.bool_] | None = None,
     tail_share: float = 0.0,
     above: Sequence[int] = (),
-    pick: Callable[[np.ndarray], int] = np.argmax,
+    pick: Callable[[NDArray[np.float64]], int] = np.argmax,
 ) -> list[int]:
     """Positions of at most k candidates, in the order to show them.
 
@@ -108,7 +109,7 @@ def rerank(
     return chosen
 
 
-def _scaled(scores: np.ndarray) -> np.ndarray:
+def _scaled(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     scores = scores.astype(np.float64)
     if not len(scores):
         return scores

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from components.arrays.arrow import numbers
 from components.arrays.concat_rows import take_rows
@@ -42,9 +43,9 @@ class Scores:
     and for the strategies that do not use it.
     """
 
-    total: np.ndarray
-    parts: dict[str, np.ndarray]
-    long_share: np.ndarray
+    total: NDArray[np.float32]
+    parts: dict[str, NDArray[np.float32]]
+    long_share: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Query:
 
     states: Sequence[UserState]
     strategy: Strategy
-    long: np.ndarray | None
-    short: np.ndarray | None
-    content: np.ndarray | None
+    long: NDArray[np.float32] | None
+    short: NDArray[np.float32] | None
+    content: NDArray[np.float32] | None
     collaborative: Weights | None
-    long_share: np.ndarray
-    among: np.ndarray | None = None
+    long_share: NDArray[np.float32]
+    among: NDArray[np.bool_] | None = None
     added: int = 0
 
 
@@ -85,7 +86,7 @@ class Scorer:
         self._inputs = {entry.name for entry in self._tower.get_inputs()}
         self.trend = trend or FixedTrend(numbers(bundle.items["recent"]))
         self._popularity = standardise(np.log1p(numbers(bundle.items["popularity"])[None]))
-        self._priors: dict[tuple[float, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._priors: dict[tuple[float, ...], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def extended(self, bundle: Bundle, trend: Trend) -> "Scorer":
         """This one for its bundle with more rows, which are as wanted as the least wanted of the others."""
@@ -98,7 +99,7 @@ class Scorer:
         self,
         states: Sequence[UserState],
         strategy: Strategy = "hybrid",
-        among: np.ndarray | None = None,
+        among: NDArray[np.bool_] | None = None,
         before: Query | None = None,
     ) -> Query:
         """The users' side of the scores. Raises ValueError for an unknown strategy.
@@ -123,15 +124,15 @@ class Scorer:
         return Query(states, strategy, long, short, content, collaborative, long_shares, among, added)
 
     def score(
-        self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: np.ndarray | None = None
+        self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: NDArray[np.int64] | None = None
     ) -> Scores:
         """Scores of all items, or of `rows`, for each state. Raises ValueError for an unknown strategy."""
         return self.answer(self.query(states, strategy), rows)
 
-    def answer(self, query: Query, rows: np.ndarray | None = None) -> Scores:
+    def answer(self, query: Query, rows: NDArray[np.int64] | None = None) -> Scores:
         """Scores of all items, or of `rows`, int64 (r,) without repetition: the same ones, to the rounding."""
         selected, width = (ALL_ROWS, self.bundle.items.num_rows) if rows is None else (rows, len(rows))
-        parts: dict[str, np.ndarray] = {}
+        parts: dict[str, NDArray[np.float32]] = {}
         if query.long is not None and query.short is not None:
             vectors = take_rows(self.bundle.vectors, selected)
             parts["long"] = query.long @ vectors.T
@@ -144,13 +145,15 @@ class Scorer:
         total = sum((parts[name] for name in PARTS[query.strategy]), start=np.float32(0))
         return Scores(np.asarray(total), parts, query.long_share)
 
-    def totals(self, states: Sequence[UserState], strategy: Strategy = "hybrid") -> tuple[np.ndarray, np.ndarray]:
+    def totals(
+        self, states: Sequence[UserState], strategy: Strategy = "hybrid"
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """`total` and `long_share` of `score`, to the rounding: without the parts many users are scored in less time
         and memory."""
         query = self.query(states, strategy)
         return self.total(query), query.long_share
 
-    def total(self, query: Query, rows: np.ndarray | None = None) -> np.ndarray:
+    def total(self, query: Query, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """`total` of `answer`, to the rounding, in less time."""
         if query.long is None or query.short is None:
             return self.answer(query, rows).total
@@ -161,7 +164,7 @@ class Scorer:
             add_columns(total, query.collaborative, rows)
         return total
 
-    def priors(self, states: Sequence[UserState]) -> dict[str, np.ndarray]:
+    def priors(self, states: Sequence[UserState]) -> dict[str, NDArray[np.float32]]:
         """Each of PRIORS unweighted, float32 (users, items), or (1, items) where it is the same for all."""
         moments = np.array([state.now for state in states])
         return {"popularity": self._popularity, "recent": self.trend.scores(moments)}
@@ -170,7 +173,7 @@ class Scorer:
         """What each of PRIORS weighs in a strategy."""
         return self.bundle.manifest["mixture"] if strategy == "hybrid" else TIE_BREAK_WEIGHTS
 
-    def prior(self, query: Query, selected: slice | np.ndarray = ALL_ROWS) -> np.ndarray:
+    def prior(self, query: Query, selected: slice | NDArray[np.int64] = ALL_ROWS) -> NDArray[np.float32]:
         """Of all items or of some, the sum of the PRIORS that have a weight, (users, rows), or (1, rows) where it is
         the same for all; zeros without any."""
         priors, blank = self.priors(query.states), [state.blank for state in query.states]
@@ -179,7 +182,7 @@ class Scorer:
             scores = np.where(np.array(blank)[:, None], self._weighted(priors, COLD_START_WEIGHTS)[:, selected], scores)
         return scores if query.among is None else np.where(query.among[selected], scores, np.minimum(scores, 0))
 
-    def _weighted(self, priors: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    def _weighted(self, priors: Mapping[str, NDArray[np.float32]], weights: Mapping[str, float]) -> NDArray[np.float32]:
         """The sum of the priors that have a weight, (T, items); the same one for as long as the trend is the same."""
         trend, key = priors["recent"], tuple(weights[name] for name in PRIORS)
         cached = self._priors.get(key)
@@ -193,7 +196,7 @@ class Scorer:
         manifest = self.bundle.manifest
         return collate(list(states), history=manifest["history"], dimension=manifest["dimension"])
 
-    def user_parts(self, batch: StateBatch) -> tuple[np.ndarray, np.ndarray]:
+    def user_parts(self, batch: StateBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The long-term and the short-term part of U, each float32 (users, width); U is their sum."""
         feed = {
             "vectors": self.bundle.vectors[batch.items],
@@ -205,7 +208,7 @@ class Scorer:
         long, short = self._tower.run(["long", "short"], {k: v for k, v in feed.items() if k in self._inputs})
         return long, short
 
-    def _decay(self, batch: StateBatch) -> np.ndarray:
+    def _decay(self, batch: StateBatch) -> NDArray[np.float32]:
         """(users, H): each history item's signal, halved every half life."""
         return batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
 
@@ -246,11 +249,11 @@ class Scorer:
         faded = scale(total, np.float32(recency ** len(items)))
         return add_weights(faded, weighted_rows(self.bundle.neighbours, items, weights, np.float32)), added
 
-    def content_profile(self, states: Sequence[UserState]) -> np.ndarray:
+    def content_profile(self, states: Sequence[UserState]) -> NDArray[np.float32]:
         """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""
         return self._content_profile(self._collate(states))
 
-    def _content_profile(self, batch: StateBatch) -> np.ndarray:
+    def _content_profile(self, batch: StateBatch) -> NDArray[np.float32]:
         profile = batch.documents.sum(axis=1)
         for user, (weights, items) in enumerate(zip(self._decay(batch), batch.items, strict=True)):
             profile[user] += weights @ take_rows(self.bundle.texts, items)
@@ -258,7 +261,7 @@ class Scorer:
         return (profile / np.maximum(norms, 1e-9)).astype(np.float32)
 
 
-def long_share(long: np.ndarray, short: np.ndarray) -> np.ndarray:
+def long_share(long: NDArray[np.float32], short: NDArray[np.float32]) -> NDArray[np.float32]:
     """|long| / (|long| + |short|) of each user; NaN where both are zero. Shapes (users, width) to (users,)."""
     long_norm = np.sqrt(np.vecdot(long, long))
     norm_sum = long_norm + np.sqrt(np.vecdot(short, short))
