@@ -1,11 +1,11 @@
-"""The items nearest to a vector by inner product, without a look at all of them.
+"""Approximate nearest neighbours by inner product: a faiss inverted-file index over item vectors.
 
-faiss' inverted file (Jégou et al. 2011, Product Quantization for Nearest Neighbor Search) with codes of 4 bits (André
-et al. 2015, Cache Locality is not Enough) for what a vector has beside the mean of its list: it reads some of the
-lists, and is a rough sieve, so ask for more than is wanted and score what comes back.
+IVF (Jégou et al. 2011, Product Quantization for Nearest Neighbor Search) with 4-bit product quantization of the
+residuals (André et al. 2015, Cache Locality is not Enough). The codes are coarse: request more neighbours than are
+needed and score them exactly.
 
-Lists are made by distance, so that what lies together is read together, and chosen by the inner product with their
-mean, which is the mean of their items' inner products.
+Lists are clustered by distance, so that similar vectors share a list. They are probed by the inner product with their
+centroid, which equals the mean inner product of their vectors.
 """
 
 import math
@@ -18,21 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 LISTS_PER_ROOT = 4
-"""Lists of an index, times the root of its size."""
+"""Number of lists, as a multiple of the square root of the index size."""
 LISTS_READ = 200
-"""Lists that are read."""
+"""Lists probed per search when no item is filtered out."""
 VECTORS_PER_LIST = 50
-"""Vectors a list that the lists are learned from."""
+"""Training vectors per list for the k-means that places the centroids."""
 CHUNK = 100_000
 SINGLE_QUERY_SCAN = 11
-"""faiss' code for reading list after list for one vector: its default is made for many at once."""
+"""faiss `implem` that scans one list after the other for a single query; the default is tuned for batches."""
 
 
 class NearestItems:
-    """An index over the rows 0 to `size`. Any thread may search."""
+    """An index over the rows 0 to `size`. Searches are thread-safe."""
 
     def __init__(self, index: Any) -> None:
-        """index: of faiss, an inverted file."""
+        """
+        Args:
+            index: A faiss inverted-file index (`IndexIVF`).
+        """
         self._index = index
         self.size: int = index.ntotal
 
@@ -40,8 +43,13 @@ class NearestItems:
     def build(
         cls, size: int, vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]], dims_per_code: int = 2
     ) -> "NearestItems":
-        """vectors: the float32 vectors (r, d) of int64 rows (r,); they are asked for in chunks. coded: how many
-        dimensions share a code, 1 or 2."""
+        """Trains and fills an index.
+
+        Args:
+            size: Number of rows.
+            vectors: Returns the vectors (r, d) of rows (r,); called once per chunk of rows.
+            dims_per_code: Dimensions quantized together, 1 or 2. One is more precise and takes more space.
+        """
         faiss = _faiss()
         lists = max(1, int(LISTS_PER_ROOT * math.sqrt(size)))
         sample = np.random.default_rng(0).choice(size, min(size, VECTORS_PER_LIST * lists), replace=False)
@@ -59,12 +67,17 @@ class NearestItems:
         return cls(index)
 
     def write(self, file: Path) -> None:
+        """Writes the index in faiss' own format."""
         faiss = _faiss()
         faiss.write_index(self._index, str(file))
 
     @classmethod
     def read(cls, file: Path) -> "NearestItems":
-        """Raises OSError when the file is no index."""
+        """Reads an index that `write` wrote.
+
+        Raises:
+            OSError: The file is not a faiss index.
+        """
         faiss = _faiss()
         try:
             return cls(faiss.read_index(str(file)))
@@ -72,9 +85,14 @@ class NearestItems:
             raise OSError(f"{file} is no index: {error}") from error
 
     def search(self, vector: NDArray[np.floating], count: int, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """At most `count` int64 rows under `mask`, bool (size or more,), that lie near to `vector` (d,), in any order.
+        """Approximate nearest rows of a vector, in no particular order.
 
-        The fewer rows the mask leaves, the more lists are read, so that as many of its vectors are compared.
+        The fewer rows the mask allows, the more lists are probed, so that about as many allowed vectors are compared.
+
+        Args:
+            vector: Query (d,).
+            count: Maximum number of rows.
+            mask: Rows that may be returned, of length `size` or more.
         """
         faiss = _faiss()
         allowed_share = max(np.count_nonzero(mask[: self.size]) / self.size, 1 / self.size)
@@ -86,12 +104,12 @@ class NearestItems:
 
 
 def _faiss() -> Any:
-    """Imported when first needed, as most catalogues do without; its type hints lack what it adds to itself."""
+    """faiss, imported on first use because most catalogues need no index. Its type hints omit dynamic attributes."""
     return import_module("faiss")
 
 
 def _pad_to_even(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The vectors (r, d), with a zero behind each where d is odd: codes stand for pairs of dimensions."""
+    """Vectors (r, d) with a zero appended where d is odd, because a code may cover a pair of dimensions."""
     count, width = vectors.shape
     even = np.zeros((count, width + width % 2), dtype=np.float32)
     even[:, :width] = vectors

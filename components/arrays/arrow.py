@@ -1,4 +1,4 @@
-"""Columns of Arrow as arrays of numpy, without pandas: pyarrow loads it wherever it makes an array of its own."""
+"""Arrow columns as numpy arrays without pandas, which pyarrow's own `to_numpy` would import."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def numbers(values: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
-    """The (n,) integers, floats or booleans, none of them null."""
+    """A column without nulls as an array (n,) of integers, floats or booleans."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if pa.types.is_boolean(array.type):
         return np.from_dlpack(array.cast(pa.uint8())).astype(bool)

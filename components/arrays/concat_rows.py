@@ -1,4 +1,4 @@
-"""Two arrays that are read as one, without a copy of either."""
+"""A lazy concatenation of two arrays by rows, without a copy of either."""
 
 from typing import Any
 
@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 
 class ConcatRows:
-    """The rows of `first` (n, d), which may lie on the disk, and after them those of `later` (m, d).
+    """The rows of `first` (n, d), which may be memory-mapped, followed by those of `later` (m, d).
 
-    Rows may be taken of it, and vectors multiplied with all of it (`vectors @ stacked.T`); whoever reads it in another
-    way gets a copy.
+    Supports row indexing and products with all rows (`vectors @ stacked.T`). Any other access makes a full copy.
     """
 
     def __init__(self, first: NDArray[Any], later: NDArray[Any]) -> None:
@@ -24,7 +23,7 @@ class ConcatRows:
         return np.concatenate([self.first, self.later]).astype(dtype or self.first.dtype, copy=False)
 
     def __getitem__(self, index: Any) -> Any:
-        """The rows at int64 (r,), a copy; of all, the same."""
+        """A copy of the rows at integer positions (r,); the full slice `[:]` returns the object itself."""
         if isinstance(index, slice) and index == slice(None):
             return self
         rows = np.asarray(index)
@@ -37,24 +36,25 @@ class ConcatRows:
 
     @property
     def T(self) -> "TransposedRows":
+        """The transpose, for use as the right operand of `@` only."""
         return TransposedRows(self)
 
 
 def take_rows(array: NDArray[Any], rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-    """`array[of]`, of an array (n, d), stacked or not, in less time where `of` are rows, int (r,)."""
+    """`array[rows]` for an array or a `ConcatRows` (n, d). `np.take` is faster than indexing with positions (r,)."""
     if isinstance(array, np.ndarray) and isinstance(rows, np.ndarray):
         return array.take(rows, axis=0)
     return array[rows]
 
 
 class TransposedRows:
-    """A stacked array (n + m, d) as the right side of a product."""
+    """The transpose of a `ConcatRows` (n + m, d) as the right operand of a product."""
 
-    __array_ufunc__ = None  # numpy leaves the product to this class
+    __array_ufunc__ = None  # makes numpy defer to __rmatmul__
 
     def __init__(self, stacked: ConcatRows) -> None:
         self._stacked = stacked
 
     def __rmatmul__(self, left: NDArray[Any]) -> NDArray[Any]:
-        """(u, n + m) of `left` (u, d)."""
+        """The product (u, n + m) with `left` (u, d)."""
         return np.hstack([left @ self._stacked.first.T, left @ self._stacked.later.T])

@@ -1,4 +1,4 @@
-"""Sparse products and columns whose cost follows what is touched, not the size of the catalogue."""
+"""Sparse products and column selection whose cost grows with the entries touched, not with the catalogue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Csr(Protocol):
-    """A sparse matrix (m, n) row by row: of row i the columns indices[indptr[i] : indptr[i + 1]], and what is in each
-    of them, as data. scipy's is one."""
+    """A sparse matrix (m, n) in CSR format: row i has the columns indices[indptr[i] : indptr[i + 1]] and as many values
+    in `data`. `scipy.sparse.csr_matrix` satisfies the protocol."""
 
     @property
     def data(self) -> NDArray[Any]: ...
@@ -24,7 +24,7 @@ class Csr(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """A `Csr` without scipy, which takes as long to load as half of a service's own modules."""
+    """A `Csr` without scipy, whose import takes half as long as that of all modules of the service."""
 
     data: NDArray[Any]
     indices: NDArray[np.integer]
@@ -33,22 +33,31 @@ class Rows:
 
 
 Weights: TypeAlias = NDArray[Any] | Csr
-"""A weight (r, n) for each column: an array where that takes no more room, or there are few columns at all."""
+"""A matrix of weights (r, n): dense where that takes no more memory or n is small, else sparse."""
 DENSE_UP_TO_COLUMNS = 10_000
-"""Columns up to which an array of all costs less than the search for those that are touched."""
+"""Columns up to which a dense sum is cheaper than finding the columns with entries."""
 DENSE_COLUMNS_PER_ENTRY = 2
-"""Columns for each entry, up to which an array of all takes no more room."""
+"""Columns per entry up to which the dense result takes no more memory."""
 COPY_ENTRIES_PER_ROW = 64
-"""Entries a row, from which on rows are copied in less time than their entries are looked up."""
+"""Mean entries per row above which copying slices is faster than fancy indexing."""
 SORT_COLUMNS_PER_ENTRY = 8
-"""Columns for each entry, from which on sorting the entries takes less time than a look at all columns."""
+"""Columns per entry above which sorting the entries is faster than scanning all columns."""
 
 
 def weighted_rows(
     matrix: Csr, rows: NDArray[np.int64], weights: NDArray[np.floating], dtype: DTypeLike = np.float64
 ) -> Weights:
-    """The sum of the `rows`, int (r,), of a matrix (m, n), each times its weight, for each of the `weights` (w, r):
-    (w, n), added up in float64."""
+    """Weighted sums of some rows of a matrix, `weights @ matrix[rows]`.
+
+    Args:
+        matrix: (m, n).
+        rows: Row numbers (r,); a row may occur more than once.
+        weights: (w, r), one row per sum.
+        dtype: Of the result; sums are accumulated in float64.
+
+    Returns:
+        (w, n), dense or sparse, whichever is cheaper.
+    """
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts
     columns, values = _concat_entries((matrix.indices, matrix.data), starts, counts)
@@ -70,7 +79,7 @@ def weighted_rows(
 def _concat_entries(
     arrays: Sequence[NDArray[Any]], starts: NDArray[np.integer], counts: NDArray[np.integer]
 ) -> list[NDArray[Any]]:
-    """Of each array so many entries from each of the starts on, one after the other."""
+    """For each array, the concatenation of the slices array[start : start + count]."""
     ends = counts.cumsum()
     if len(ends) and ends[-1] > COPY_ENTRIES_PER_ROW * len(ends):
         parts = [slice(start, start + count) for start, count in zip(starts.tolist(), counts.tolist(), strict=True)]
@@ -81,7 +90,7 @@ def _concat_entries(
 
 
 def picked(matrix: Csr, rows: NDArray[np.int64]) -> Rows:
-    """The `rows`, int (r,), as a matrix (r, n)."""
+    """The rows (r,) of a matrix (m, n), as a sparse matrix (r, n)."""
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts
     columns, values = _concat_entries((matrix.indices, matrix.data), starts, counts)
@@ -89,7 +98,7 @@ def picked(matrix: Csr, rows: NDArray[np.int64]) -> Rows:
 
 
 def stack_rows(parts: Sequence[Weights]) -> Weights:
-    """Weights (1, n) of each as (r, n): an array where one of them is."""
+    """Stacks r weights (1, n) into (r, n); dense if any part is dense."""
     sparse_parts = [part for part in parts if not isinstance(part, np.ndarray)]
     if len(sparse_parts) < len(parts):
         return np.concatenate([take_columns(part, None) for part in parts])
@@ -104,14 +113,14 @@ def stack_rows(parts: Sequence[Weights]) -> Weights:
 
 
 def scale(weights: Weights, factor: np.float32) -> Weights:
-    """Each weight times the factor."""
+    """Weights times a factor."""
     if isinstance(weights, np.ndarray):
         return weights * factor
     return Rows(weights.data * factor, weights.indices, weights.indptr, weights.shape)
 
 
 def add_weights(left: Weights, right: Weights) -> Weights:
-    """Their sum, sparse where both are; an array among them may be the one that holds it."""
+    """The sum of two weights (r, n), sparse if both are. A dense operand may be modified in place and returned."""
     if isinstance(left, np.ndarray):
         add_columns(left, right, None)
         return left
@@ -126,7 +135,7 @@ def add_weights(left: Weights, right: Weights) -> Weights:
 
 
 def take_columns(weights: Weights, selected: NDArray[np.int64] | None) -> NDArray[Any]:
-    """The columns `wanted`, int64 (c,) without repetition, or all, as an array (r, c)."""
+    """The selected distinct columns (c,), or all where None, as a dense array (r, c)."""
     if isinstance(weights, np.ndarray):
         return weights if selected is None else weights[:, selected]
     dense = np.zeros((weights.shape[0], weights.shape[1] if selected is None else len(selected)), weights.data.dtype)
@@ -143,7 +152,7 @@ def take_columns(weights: Weights, selected: NDArray[np.int64] | None) -> NDArra
 
 
 def row_entries(weights: Weights, row: int) -> tuple[NDArray[np.integer], NDArray[Any]]:
-    """Columns and weights of a row, all that are not 0 among them; of `weighted_rows` the columns rise."""
+    """Column numbers and values of a row; includes every non-zero. Columns are ascending in `weighted_rows` results."""
     if isinstance(weights, np.ndarray):
         return np.arange(weights.shape[1]), weights[row]
     part = slice(weights.indptr[row], weights.indptr[row + 1])
@@ -151,7 +160,7 @@ def row_entries(weights: Weights, row: int) -> tuple[NDArray[np.integer], NDArra
 
 
 def add_columns(total: NDArray[np.floating], weights: Weights, selected: NDArray[np.int64] | None) -> None:
-    """Adds `columns` to the total (r, c)."""
+    """Adds the selected columns of `weights` (see `take_columns`) to `total` (r, c) in place."""
     if selected is None and not isinstance(weights, np.ndarray):
         total[_entry_rows(weights), weights.indices] += weights.data
     else:
@@ -159,5 +168,5 @@ def add_columns(total: NDArray[np.floating], weights: Weights, selected: NDArray
 
 
 def _entry_rows(matrix: Csr) -> NDArray[np.int64]:
-    """The row of each entry."""
+    """The row number of each entry."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

@@ -1,6 +1,6 @@
-"""The best of many scores, as lists.
+"""Top-k selection of scores.
 
-Lists are arrays (targets, places) of item rows, best first, -1 where a place is empty.
+Lists are arrays (targets, k) of item rows, best first, padded with -1.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,22 @@ from scipy import sparse
 EMPTY = -1
 _CHUNK = 512
 BLOCKS_PER_PLACE = 8
-"""Blocks of items, for each place of a list, of which `top_k` takes the best first."""
+"""Blocks of items per list position whose minima bound the k-th best cost in `top_k`."""
 
 Exclusion: TypeAlias = sparse.csr_matrix | Sequence[NDArray[np.int64]]
-"""Items that must not be ranked: a mask (targets, items), or the item rows of each target."""
+"""Items that must not be ranked: a sparse mask (targets, items), or the item rows of each target."""
 
 
 def top_k(scores: NDArray[np.floating], k: int, exclude: Exclusion | None = None) -> NDArray[np.int64]:
-    """The k best item rows of each row of `scores` (B, n), best first, as int64 (B, k).
+    """The k best items of each row of `scores`, best first.
 
-    Ties go to the lower row. NaN and -inf are never ranked, nor is what `exclude` holds; the places left are -1.
+    Args:
+        scores: (batch, items). NaN and -inf are never ranked; ties go to the lower item row.
+        k: Length of the lists.
+        exclude: Items left out.
+
+    Returns:
+        Lists (batch, k) of item rows, padded with -1.
     """
     costs = -scores
     if exclude is not None:
@@ -41,7 +47,16 @@ def top_k(scores: NDArray[np.floating], k: int, exclude: Exclusion | None = None
 
 
 def rank(score: Callable[[slice], NDArray[np.floating]], exclude: Exclusion, k: int) -> NDArray[np.int64]:
-    """Lists (T, k) of all targets; `score` gives (B, n) for a slice of them, `exclude` tells what each has seen."""
+    """Ranks all targets in chunks.
+
+    Args:
+        score: Returns the scores (batch, items) of a slice of the targets.
+        exclude: Items left out, e.g. those that each user has seen.
+        k: Length of the lists.
+
+    Returns:
+        Lists (targets, k) of item rows, padded with -1.
+    """
     count = len(exclude) if isinstance(exclude, Sequence) else exclude.shape[0]
     parts = [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if not parts:
@@ -57,7 +72,7 @@ def _excluded_pairs(exclude: Exclusion) -> tuple[NDArray[np.integer], NDArray[np
 
 
 def _cost_bound(costs: NDArray[np.floating], k: int) -> NDArray[np.floating]:
-    """Per row a value (B, 1) that at least k costs do not exceed, and few more: the k-th least minimum of a block."""
+    """An upper bound (batch, 1) of the k-th smallest cost per row: the k-th smallest of the block minima."""
     block = max(1, costs.shape[1] // (BLOCKS_PER_PLACE * k))
     minima = np.fmin.reduceat(costs, np.arange(0, costs.shape[1], block), axis=1)
     least = np.partition(minima, k - 1, axis=1)[:, k - 1, None]

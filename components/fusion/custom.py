@@ -1,6 +1,6 @@
-"""A custom fusion, named `module:Class`: imported, made, and tried as training and service will run it.
+"""Custom fusions, named `module:Class`: imported, instantiated, and checked as training and serving will run them.
 
-So whatever is wrong with it is told before the training, not after.
+Errors surface before the training instead of after it.
 """
 
 import importlib
@@ -24,7 +24,15 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 
 def make_custom(kind: str, width: int) -> Fusion:
-    """The fusion `module:Class`, from the working directory or the installed packages. Raises UnknownFusion."""
+    """Imports, instantiates and checks a custom fusion.
+
+    Args:
+        kind: `module:Class`, importable from the working directory or the installed packages.
+        width: Dimensions of the interests.
+
+    Raises:
+        UnknownFusion: It cannot be imported, instantiated, run or exported to ONNX, or its output is invalid.
+    """
     fusion_class = find_class(kind)
     with as_unknown_fusion(kind, f"cannot be made with width {width}"):
         fusion = fusion_class(width)
@@ -36,10 +44,10 @@ def make_custom(kind: str, width: int) -> Fusion:
 
 
 def find_class(kind: str) -> type[Fusion]:
-    """The class that `module:Class` names, which is a Fusion."""
+    """The `Fusion` subclass named by `module:Class`. Raises UnknownFusion."""
     module, _, name = kind.partition(":")
     directory = str(Path.cwd())
-    if directory not in sys.path:  # a command that pip installed looks beside itself alone
+    if directory not in sys.path:  # an installed command has only its own folder on sys.path
         sys.path.append(directory)
     importlib.invalidate_caches()
     with as_unknown_fusion(
@@ -63,20 +71,20 @@ def find_class(kind: str) -> type[Fusion]:
 
 
 def example_inputs(users: int, events: int, width: int) -> Inputs:
-    """Made-up inputs of a fusion, always the same; the generator of the training is left alone."""
+    """Random but reproducible inputs of a fusion; does not advance the global random generator."""
     generator = torch.Generator().manual_seed(users)
     long, short = (torch.randn(users, events, width, generator=generator) for _ in range(2))
     return long, short, 5 * torch.rand(users, events, CONTEXT, generator=generator)
 
 
 def cold_start_inputs(width: int) -> Inputs:
-    """The inputs for someone without a history."""
+    """The inputs for a user without a history: zeros."""
     return torch.zeros(1, 1, width), torch.zeros(1, 1, width), torch.zeros(1, 1, CONTEXT)
 
 
 @torch.no_grad()
 def check_parts(kind: str, fusion: Fusion, inputs: Inputs) -> None:
-    """Raises UnknownFusion unless it gives two finite parts of the shape of the interests."""
+    """Raises UnknownFusion unless the fusion returns two finite parts of the same shape as the interests."""
     with as_unknown_fusion(kind, f"fails on interests of shape {tuple(inputs[0].shape)}"):
         parts = fusion(*inputs)
         shapes = [tuple(part.shape) for part in parts]
@@ -89,13 +97,13 @@ def check_parts(kind: str, fusion: Fusion, inputs: Inputs) -> None:
     if not finite:
         raise UnknownFusion(
             f"the fusion {kind} gives parts that are not finite, where both interests are "
-            f"{'zero' if not inputs[0].any() else 'usual'}: guard its divisions, roots and logarithms"
+            f"{'zero' if not inputs[0].any() else 'random'}: guard its divisions, roots and logarithms"
         )
 
 
 @torch.no_grad()
 def check_graph(kind: str, fusion: Fusion, width: int) -> None:
-    """Raises UnknownFusion unless its ONNX graph, which the service runs, gives what torch gives."""
+    """Raises UnknownFusion unless the ONNX graph, which the service runs, gives the same result as torch."""
     session = onnxruntime.InferenceSession(export_fusion(kind, fusion, width))
     input_names = {entry.name for entry in session.get_inputs()}
     for inputs in (example_inputs(5, 4, width), cold_start_inputs(width)):
@@ -111,7 +119,7 @@ def check_graph(kind: str, fusion: Fusion, width: int) -> None:
 
 
 def export_fusion(kind: str, fusion: Fusion, width: int) -> bytes:
-    """The ONNX graph of the fusion alone; the numbers of people and of their events are dynamic."""
+    """The ONNX graph of the fusion alone, with dynamic numbers of users and events."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         graph = Path(folder) / "fusion.onnx"
         warnings.simplefilter("ignore")
@@ -130,7 +138,7 @@ def export_fusion(kind: str, fusion: Fusion, width: int) -> bytes:
 
 @contextmanager
 def as_unknown_fusion(kind: str, problem: str) -> Iterator[None]:
-    """Turns whatever the code of somebody else raises into UnknownFusion; the cause stays behind it."""
+    """Converts any exception of the user's code into UnknownFusion, with the original as its cause."""
     try:
         yield
     except Exception as error:

@@ -1,7 +1,7 @@
-"""What processes that train one model together tell each other, through torch.distributed.
+"""Collective operations of distributed training (torch.distributed).
 
-A process that trains alone, where no process group is initialised, tells nobody anything: all of this then changes
-nothing. Otherwise every process of the group must call the same functions in the same order.
+Without an initialised process group they are no-ops, so the training loop is the same for one process. Otherwise all
+processes of the group must call the same functions in the same order.
 """
 
 from collections.abc import Iterable
@@ -11,24 +11,28 @@ from torch import distributed, nn
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Rank of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """Number of processes in the group (world size)."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def broadcast_from_first(model: nn.Module) -> None:
-    """Gives `model` the parameters and buffers that it has in process 0."""
+    """Broadcasts the parameters and buffers of `model` from process 0."""
     if distributed.is_initialized():
         for value in model.state_dict().values():
             distributed.broadcast(value, src=0)
 
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
-    """The sum of each value over all processes. device: where the backend of the group can reach them."""
+    """The sum of each value over all processes.
+
+    Args:
+        device: A device that the group's backend can reach.
+    """
     if not distributed.is_initialized():
         return values
     sums = torch.tensor(values, dtype=torch.float64, device=device)
@@ -37,9 +41,10 @@ def sum_over_processes(values: list[float], device: torch.device) -> list[float]
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], share: float) -> None:
-    """Replaces each gradient by its weighted mean over all processes.
+    """Replaces each gradient by its weighted mean over all processes; a missing gradient counts as zero.
 
-    share: the weight of this process; those of all processes sum to 1. A missing gradient counts as zero.
+    Args:
+        share: Weight of this process; the weights of all processes sum to 1.
     """
     if not distributed.is_initialized():
         return

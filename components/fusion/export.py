@@ -1,4 +1,4 @@
-"""The user tower as an ONNX graph: the service runs the same model without torch."""
+"""Export of the user tower to ONNX, so that the service runs the same model without torch."""
 
 import tempfile
 import warnings
@@ -16,10 +16,10 @@ INPUTS = ("vectors", "ages", "signals", "documents", "present")
 
 
 class ServedUserTower(nn.Module):
-    """The user tower asked about one moment: now.
+    """The user tower at a single time, now.
 
-    vectors (B, H, width), ages in days before now and signals (B, H), documents (B, 2, e), present (B, 2) to the long
-    and the short part of U, each (B, width).
+    Inputs: vectors (batch, history, width), ages in days before now and signals (batch, history), documents (batch, 2,
+    encoder dims), present (batch, 2). Outputs: the long and the short part of U, each (batch, width).
     """
 
     def __init__(self, tower: UserTower) -> None:
@@ -38,7 +38,7 @@ class ServedUserTower(nn.Module):
         return long[:, -1], short[:, -1]
 
     def _project_documents(self, documents: Tensor, present: Tensor) -> tuple[Tensor, ...]:
-        """What `UserTower.read` gives, through one small map: that of the texts and the one after it are all linear."""
+        """Same as `UserTower.read`, with whitening and projection folded into one matrix, as both are linear."""
         if not len(self.tower.documents):
             return ()
         document_towers = present[..., None] * self.scales * ((documents - self.means) @ self.project)
@@ -46,7 +46,13 @@ class ServedUserTower(nn.Module):
 
 
 def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
-    """The ONNX graph of `Serving`, optimised; batch and history length are dynamic."""
+    """The optimised ONNX graph of the user tower, with dynamic batch size and history length.
+
+    Args:
+        tower: Moved to the CPU.
+        width: Dimensions of the item vectors.
+        dimension: Encoder dimensions of the documents.
+    """
     length = tower.window + 1
     example = (
         torch.zeros(2, length, width),
@@ -74,7 +80,7 @@ def export_user_tower(tower: UserTower, width: int, dimension: int) -> bytes:
 
 
 def _optimise(graph: Path) -> bytes:
-    """The graph in as few steps as any machine can run, found here once and not at each start of a service."""
+    """Applies onnxruntime's hardware-independent optimisations once, instead of at every service start."""
     output, options = graph.with_suffix(".optimised.onnx"), onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(output)

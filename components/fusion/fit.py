@@ -1,6 +1,6 @@
-"""From histories, texts and document vectors to a bundle: the one way in which a model is made.
+"""Trains a model and packs it into a bundle.
 
-The flow makes the evaluation twin and the registered model with it, `duotempo evaluate` the model that it ranks.
+Used by the flow for the evaluation twin and the registered model, and by `duotempo evaluate`.
 """
 
 import hashlib
@@ -25,11 +25,12 @@ from components.histories.sequences import Documents, Sequences, build_sequences
 from components.settings import FusionSettings, Settings
 
 FINAL_RATE_FACTOR = 0.5
+"""Factor of the learning rate in the final epochs."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained bundle and how its training went."""
+    """A trained bundle and the progress of its training."""
 
     bundle: Bundle
     progress: Progress
@@ -47,10 +48,19 @@ def fit(
     on_epoch: Callable[[Progress], None] | None = None,
     show_progress: bool = False,
 ) -> Fitted:
-    """Trains on all `events` (each before `cut`) and packs the model. Same input and seed: same bundle.
+    """Trains on all events and packs the model. The same input and seed give the same bundle.
 
-    The mixture is chosen while no part of the model knows the held-out events; the last epochs then learn them too.
-    documents is ignored when `settings.fusion.documents` is off. Raises TrainingError, see `train`.
+    The blending weights are chosen while the validation split is unseen; the final epochs then train on it as well.
+
+    Args:
+        events: Events before `cut`, sorted by time.
+        documents: Document vectors; ignored when `settings.fusion.documents` is off.
+        cut: End of the training data, stored in the bundle.
+        held_out: How the validation split is drawn, see `hold_out`.
+        checkpoint: File to write after each epoch and to resume from.
+
+    Raises:
+        TrainingError: See `train`.
     """
     documents = documents if settings.fusion.documents else Documents.none(documents.vectors.shape[2])
     sequences = build_sequences(events, catalogue.rows, settings.events, documents)
@@ -90,21 +100,21 @@ def fit(
 
 
 def final_epoch_settings(settings: FusionSettings) -> FusionSettings:
-    """Settings of the last epochs, in which the trained model also learns the held-out events."""
+    """Settings of the final epochs, which also train on the validation split."""
     return settings.model_copy(
         update={"epochs": settings.finish_epochs, "learning_rate": settings.learning_rate * FINAL_RATE_FACTOR}
     )
 
 
 def document_statistics(documents: Documents, whitening: NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means (2, e) of LLM(D_l) and LLM(D_s), absent ones left out, and the whitening (e, e') of the item texts."""
+    """Means (2, encoder dims) of the existing LLM(D_l) and LLM(D_s), and the whitening matrix of the item texts."""
     present = np.abs(documents.vectors).sum(axis=2, keepdims=True) > 0
     means = documents.vectors.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
     return torch.from_numpy(means.astype(np.float32)), torch.from_numpy(whitening)
 
 
 def fingerprint(sequences: Sequences, catalogue: Catalogue, settings: Settings) -> str:
-    """sha256 of all that shapes a training run: a checkpoint of another one is not resumed."""
+    """SHA-256 of the data and settings of a training run; checkpoints with another fingerprint are not resumed."""
     digest = hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True, default=str).encode())
     for array in (sequences.offsets, sequences.items, sequences.times, sequences.anchors, catalogue.texts):
         digest.update(np.ascontiguousarray(array).tobytes())

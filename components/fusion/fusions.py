@@ -1,6 +1,6 @@
-"""U = f(U_l, U_s): the fusions, one interface. One's own is a class that the settings name as `module:Class`.
+"""The fusions U = f(U_l, U_s), with one interface. A custom fusion is a class set as `module:Class`.
 
-Every fusion returns two parts whose sum is U, so that each score splits exactly into its long and its short share.
+Every fusion returns two parts whose sum is U, so that each score splits exactly into a long and a short share.
 """
 
 import torch
@@ -10,22 +10,32 @@ from components.core.errors import DuotempoError
 from components.settings.model import FUSION_KINDS
 
 CONTEXT = 2
-"""Width of the context: log(1 + days since the last event), log(1 + events known)."""
+"""Dimensions of the context: log(1 + days since the last event), log(1 + number of events)."""
 
 
 class Fusion(nn.Module):
-    """The interface: forward(long (..., width), short (..., width), context (..., CONTEXT)) -> (part, part)."""
+    """Base class of the fusions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
 
     def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Fuses the two interests.
+
+        Args:
+            long: U_l (..., width).
+            short: U_s (..., width).
+            context: (..., CONTEXT).
+
+        Returns:
+            The long and the short part of U, each (..., width).
+        """
         raise NotImplementedError
 
 
 class Weighted(Fusion):
-    """U = a U_l + (1 - a) U_s, with one learned a for everybody."""
+    """U = a U_l + (1 - a) U_s, with one learned scalar a for all users."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
@@ -51,7 +61,7 @@ class Concat(Fusion):
 
 
 class Attention(Fusion):
-    """U = a_l U_l + a_s U_s, with (a_l, a_s) a softmax over the two tempos, asked by the context and their sum."""
+    """U = a_l U_l + a_s U_s, with (a_l, a_s) softmax attention; the query comes from U_l + U_s and the context."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
@@ -78,14 +88,14 @@ class Gated(Fusion):
 
 
 class LongOnly(Fusion):
-    """U = U_l: the half that a fusion is measured against."""
+    """U = U_l: ablation without the short-term interest."""
 
     def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return long, torch.zeros_like(short)
 
 
 class ShortOnly(Fusion):
-    """U = U_s: the other half."""
+    """U = U_s: ablation without the long-term interest."""
 
     def forward(self, long: Tensor, short: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(long), short
@@ -97,11 +107,11 @@ FUSIONS: dict[str, type[Fusion]] = dict(
 
 
 class UnknownFusion(DuotempoError):
-    """The settings name a fusion that does not exist, or a custom one that cannot be used."""
+    """The configured fusion does not exist, or is a custom one that cannot be used."""
 
 
 def make_fusion(kind: str, width: int) -> Fusion:
-    """The fusion named `kind`: one of FUSIONS, or a custom one as `module:Class`. Raises UnknownFusion."""
+    """Instantiates a fusion: a name in FUSIONS, or a custom one as `module:Class`. Raises UnknownFusion."""
     if ":" in kind:
         from components.fusion.custom import make_custom
 
@@ -109,6 +119,6 @@ def make_fusion(kind: str, width: int) -> Fusion:
     if kind not in FUSIONS:
         raise UnknownFusion(
             f"no fusion named {kind!r}: DUOTEMPO_FUSION__KIND is one of {', '.join(FUSIONS)}, "
-            "or module:Class for one of your own"
+            "or module:Class for a custom fusion"
         )
     return FUSIONS[kind](width)

@@ -16,7 +16,9 @@ from components.histories.states import UserState
 from components.ranking.scorer import Scorer
 
 HoldOut = Literal["last", "recent"]
+"""How the validation split is drawn, see `hold_out`."""
 HELD_OUT_SHARE = 0.02
+"""Share of all events in the validation split, one per user, bounded by MIN_USERS and MAX_USERS."""
 MIN_USERS = 100
 MAX_USERS = 2000
 CANDIDATES = {
@@ -26,21 +28,27 @@ CANDIDATES = {
 }
 """Candidate weights, scaled by std(model) / std(part) to be comparable across models."""
 FALLBACK_POPULARITY = 0.02
-"""Weight of popularity where nothing could be held out."""
+"""Weight of popularity where there is no validation split."""
 NO_BLENDING = dict.fromkeys(CANDIDATES, 0.0)
 SEARCH_ROUNDS = 2
+"""Passes of the coordinate search over all weights."""
 COVERAGE_PLACES = 10
-"""Places of a list that count as the catalogue's coverage."""
+"""Length of the lists whose distinct items count as coverage."""
 BATCH_SIZE = 256
 MAX_SCORES = 30_000_000
-"""Scores of a part that are held at once: of a large catalogue fewer users are asked."""
+"""Maximum scores per part held in memory; a large catalogue is searched on fewer users."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Users whose next item is known but not learned. targets: int64 (V,) rows, one for each state; trend: what was
-    wanted lately, as of any moment, by the events that are learned."""
+    """The validation split: users whose next item is held out of the training.
+
+    Attributes:
+        states: The users just before the held-out event.
+        targets: Held-out item row of each state (users,).
+        trend: The trend of the training events.
+    """
 
     states: list[UserState]
     targets: NDArray[np.int64]
@@ -51,9 +59,9 @@ NO_VALIDATION = Validation([], np.empty(0, dtype=np.int64))
 
 
 def gain(ranks: NDArray[np.integer]) -> NDArray[np.float64]:
-    """1 / log2(rank + 1): NDCG with no cut-off, of ranks from 1.
+    """1 / log2(rank + 1) of ranks from 1: NDCG without a cut-off.
 
-    Every target counts, not only those of the first places: choices that are made by it are less noisy.
+    Every target contributes, not only those in the top k, so model selection is less noisy.
     """
     return 1 / np.log2(ranks + 1)
 
@@ -61,11 +69,15 @@ def gain(ranks: NDArray[np.integer]) -> NDArray[np.float64]:
 def hold_out(
     sequences: Sequences, n_items: int, documents: Documents, kind: HoldOut, seed: int
 ) -> tuple[Sequences, Validation]:
-    """Takes a validation split off the histories; what is held out is masked as a target and as an input.
+    """Splits off a validation split of last events, masked in the returned sequences as targets and as inputs.
 
-    `last`: the last event of a seeded sample of users. `recent`: the last events nearest to the cut, which is where the
-    service will stand. SHARE of the events are held out, but of at least FEWEST_USERS and at most MOST_USERS users, as
-    far as there are so many.
+    The split has HELD_OUT_SHARE of the events, but at least MIN_USERS and at most MAX_USERS, as far as enough users
+    have three events.
+
+    Args:
+        kind: `last`: the last event of a random sample of users. `recent`: the last events closest to the cut, as the
+            service will see them.
+        seed: Of the sample.
     """
     last = sequences.offsets[1:] - 1
     eligible = np.flatnonzero((np.diff(sequences.offsets) >= 3) & (sequences.signals[last] > 0))
@@ -84,13 +96,16 @@ def hold_out(
 
 
 def choose_blending_weights(bundle: Bundle, validation: Validation) -> dict[str, float]:
-    """The weights of the collaborative part and of popularity, of all time and of late, that rank the held-out targets
-    best; of those that rank about as well, the ones whose lists hold most of the catalogue.
+    """Chooses the weights of the collaborative part and of popularity (all-time and recent) on the validation split.
 
-    bundle: none of its parts may know the held-out events.
+    Maximises the mean gain of the targets; among weights within one standard error of the best, maximises the
+    coverage of the catalogue.
+
+    Args:
+        bundle: Must not contain the held-out events in any part.
     """
     if not validation.states:
-        log.warning("no event could be held out: popularity is all that the hybrid adds")
+        log.warning("no validation split, too few events: the hybrid adds popularity alone to the model")
         return NO_BLENDING | {"popularity": FALLBACK_POPULARITY}
     count = max(1, MAX_SCORES // bundle.items.num_rows)
     sample = np.linspace(0, len(validation.states) - 1, min(count, len(validation.states))).astype(int)
@@ -100,7 +115,7 @@ def choose_blending_weights(bundle: Bundle, validation: Validation) -> dict[str,
 
 
 def score_parts(bundle: Bundle, validation: Validation) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """The fused interest's scores, float32 (users, items), and each part unweighted, (users or 1, items)."""
+    """Scores of the fused interest (users, items), and the unweighted scores of each part (users or 1, items)."""
     plain = replace(bundle, manifest={**bundle.manifest, "mixture": {**NO_BLENDING, "collaborative": 1.0}})
     scorer, states = Scorer(plain, validation.trend), validation.states
     batches = [scorer.score(states[start : start + BATCH_SIZE]).parts for start in range(0, len(states), BATCH_SIZE)]
@@ -111,9 +126,14 @@ def score_parts(bundle: Bundle, validation: Validation) -> tuple[NDArray[np.floa
 
 @dataclass(frozen=True)
 class BlendingSearch:
-    """What choices of the mixture are made by: held-out targets, the model's scores, and the parts that may be added.
+    """Coordinate search over the blending weights.
 
-    A choice names a candidate weight for each part. model: (V, n); parts: (V or 1, n) each.
+    A choice maps each part to one of its candidate weights.
+
+    Attributes:
+        validation: Held-out targets.
+        model: Scores of the fused interest (users, items).
+        parts: Unweighted scores of each part (users or 1, items).
     """
 
     validation: Validation
@@ -121,7 +141,7 @@ class BlendingSearch:
     parts: dict[str, NDArray[np.float32]]
 
     def best(self) -> dict[str, float]:
-        """The choice of the highest gain, its weights found one after the other."""
+        """The choice with the highest mean gain, by coordinate search."""
         chosen = dict(NO_BLENDING)
         for name in [*CANDIDATES] * SEARCH_ROUNDS:
             gains = {weight: self.gains(chosen | {name: weight}).mean() for weight in CANDIDATES[name]}
@@ -129,10 +149,10 @@ class BlendingSearch:
         return chosen
 
     def broadest(self, best: dict[str, float]) -> dict[str, float]:
-        """The choice whose lists hold most items, of those that lose at most one standard error against the `best`.
+        """The choice with the largest coverage among those within one standard error of `best`.
 
-        The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: what is won by noise
-        is not worth the part of the catalogue that it costs.
+        The one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees: a gain within the
+        noise is not worth the coverage that it costs.
         """
         best_gains, chosen = self.gains(best), best
         for name in [*CANDIDATES] * SEARCH_ROUNDS:
@@ -142,17 +162,17 @@ class BlendingSearch:
         return chosen
 
     def gains(self, choice: dict[str, float]) -> NDArray[np.float64]:
-        """Gain of each target's rank, (V,), seen items left out of the ranking."""
+        """Gain of each target's rank among unseen items (users,)."""
         scores, targets = self.scores(choice), self.validation.targets
         target_scores = scores[np.arange(len(targets)), targets]
         return gain(1 + (scores > target_scores[:, None]).sum(axis=1))
 
     def coverage(self, choice: dict[str, float]) -> int:
-        """Distinct items in the first LIST places of all users."""
+        """Distinct items in all users' lists of length COVERAGE_PLACES."""
         return len(np.unique(top_k(self.scores(choice), COVERAGE_PLACES)))
 
     def scores(self, choice: dict[str, float]) -> NDArray[np.float32]:
-        """Float32 (V, n), -inf for what a user has seen."""
+        """Blended scores (users, items), -inf for seen items."""
         scores = self.model.copy()
         for name, weight in self.weights(choice).items():
             if weight:
@@ -162,21 +182,21 @@ class BlendingSearch:
         return scores
 
     def weights(self, choice: dict[str, float]) -> dict[str, float]:
-        """What a choice weighs in the score itself."""
+        """The weights of a choice in the score itself."""
         return {name: weight * self.scales[name] for name, weight in choice.items()}
 
     @cached_property
     def scales(self) -> dict[str, float]:
-        """What a weight of 1 weighs in the score: the part then varies as much as the model."""
+        """Scale of each part: a weight of 1 gives it the standard deviation of the model's scores."""
         return {name: deviation_ratio(self.model, part) for name, part in self.parts.items()}
 
 
 def deviation_ratio(model: NDArray[np.float32], part: NDArray[np.float32]) -> float:
-    """Deviation of the model's scores over that of a part, within users; 1 where the part is constant."""
+    """Mean within-user standard deviation of the model's scores over that of a part; 1 where the part is constant."""
     spread = part.std(axis=1).mean()
     return float(model.std(axis=1).mean() / spread) if spread > 0 else 1.0
 
 
 def within_error(losses: NDArray[np.float64]) -> bool:
-    """Whether losses (V,) are on average at most one standard error of their mean."""
+    """Whether the mean of the losses (users,) is at most its standard error."""
     return bool(losses.mean() <= losses.std() / np.sqrt(len(losses)))

@@ -1,4 +1,4 @@
-"""All items and the document vectors of people, as the training reads them."""
+"""Training inputs: the catalogue, whitening of its texts, and the users' document vectors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,21 @@ from components.core.timestamps import epoch_seconds
 from components.histories.sequences import Documents
 
 TEXT_COMPONENTS = 128
+"""Maximum principal components of the whitened texts."""
 VectorsOf = Callable[[Sequence[str]], NDArray[np.float32]]
-"""From n texts to float32 (n, e) unit vectors, a zero row for an empty text."""
+"""Maps n texts to unit vectors (n, encoder dims); an empty text has a zero row."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All items, with what the encoder and the keyword extraction know of them, row by row.
+    """All items with their text vectors and keywords, row by row.
 
-    items: frame; texts: float32 (items, e) unit vectors, zero without text; keywords: csr (items, terms).
+    Attributes:
+        items: Items frame.
+        texts: Unit text vectors (items, encoder dims); a zero row has no text.
+        keywords: Sparse keyword weights (items, terms).
+        terms: Names of the keyword columns.
+        encoder: Name of the text encoder.
     """
 
     items: pd.DataFrame
@@ -36,10 +42,16 @@ class Catalogue:
 
 
 def whiten(texts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """PCA whitening of the item texts: mean (e,) and matrix (e, e') that give components of equal deviation.
+    """PCA whitening of the item texts, as sentence vectors are far from isotropic.
 
-    WhitenRec (Zhang et al. 2024, arXiv 2402.10602) shows why: sentence vectors are far from isotropic.
-    Items without text do not count; without two texts the matrix is zero.
+    See WhitenRec (Zhang et al. 2024, arXiv 2402.10602).
+
+    Args:
+        texts: Text vectors (items, encoder dims); zero rows are ignored.
+
+    Returns:
+        Mean (encoder dims,) and matrix (encoder dims, components) that give components of equal deviation. With fewer
+        than two texts the matrix is zero.
     """
     from sklearn.decomposition import PCA
 
@@ -53,7 +65,7 @@ def whiten(texts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def make_documents(interests: pd.DataFrame, vectors_of: VectorsOf) -> Documents:
-    """LLM(D_l) and LLM(D_s) of every anchor of an interests frame."""
+    """Document vectors LLM(D_l) and LLM(D_s) of every row of an interests frame."""
     vectors = [vectors_of(interests[name].tolist()) for name in (Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT)]
     return Documents(
         users=interests[Columns.USER].to_numpy(dtype=object),

@@ -1,4 +1,4 @@
-"""The model: R = V · f(U_l, U_s)."""
+"""The fusion model, R = V · f(U_l, U_s)."""
 
 import math
 
@@ -11,11 +11,7 @@ from components.settings import FusionSettings
 
 
 class FusionModel(nn.Module):
-    """Item vectors, both tempos of the user, and their fusion.
-
-    texts: (items, e') whitened text vectors; trained: bool (items,); documents: means (2, e) of LLM(D_l) and LLM(D_s)
-    and the whitening (e, e') of the texts, or None where there are no documents.
-    """
+    """Item tower, and user tower with both tempos and their fusion."""
 
     def __init__(
         self,
@@ -25,6 +21,14 @@ class FusionModel(nn.Module):
         documents: tuple[Tensor, Tensor] | None,
         half_life_days: float,
     ) -> None:
+        """
+        Args:
+            texts: Whitened text vectors (items, components).
+            trained: Whether an item has a training event, bool (items,).
+            documents: Means (2, encoder dims) of LLM(D_l) and LLM(D_s), and the whitening (encoder dims, components)
+                of the texts; None without documents.
+            half_life_days: Of the decay in the long-term interest.
+        """
         super().__init__()
         width = settings.width
         self.window = settings.window
@@ -35,7 +39,7 @@ class FusionModel(nn.Module):
 
 
 class UserTower(nn.Module):
-    """The user's side of the model, the part that the service runs."""
+    """The user side of the model, which the service runs."""
 
     def __init__(self, settings: FusionSettings, documents: list[DocumentTower], half_life_days: float) -> None:
         super().__init__()
@@ -48,19 +52,26 @@ class UserTower(nn.Module):
         self.fade = nn.Parameter(torch.tensor(7.0).log())
 
     def read(self, documents: Tensor, present: Tensor) -> tuple[Tensor, ...]:
-        """LLM(D_l) and LLM(D_s) as the towers take them: documents (..., 2, e), present (..., 2), two (..., width)."""
+        """Projects documents (..., 2, encoder dims) with present (..., 2) to two tensors (..., width)."""
         return tuple(tower(documents[..., i, :], present[..., i]) for i, tower in enumerate(self.documents))
 
     def forward(
         self, vectors: Tensor, ages: Tensor, signals: Tensor, gaps: Tensor, documents: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        """The two parts of U after each of the last L events.
+        """The two parts of U after each of the last `length` events.
 
-        vectors (B, H, width); ages in days before any one moment (B, H); signals (B, H), 0 = padding; gaps (B, L), L at
-        most the window: days from each of the last L events to the moment that is asked about; documents: what `read`
-        gives for the anchor in force, each (B, L or 1, width), or none. Returns two tensors (B, L, width).
+        The short-term interest halves every exp(fade) days without an event.
 
-        The short-term interest halves with every exp(fade) days that pass without an event.
+        Args:
+            vectors: Item vectors of the history (batch, history, width).
+            ages: Days before any common reference time (batch, history).
+            signals: Signed event weights (batch, history); 0 is padding.
+            gaps: Days from each of the last events to the time of the prediction (batch, length); length is at most
+                the window.
+            documents: Output of `read` for the valid anchors, each (batch, length or 1, width), or empty.
+
+        Returns:
+            Long and short part, each (batch, length, width).
         """
         n_outputs = gaps.shape[1]
         long = self.long(vectors, ages, signals, n_outputs)

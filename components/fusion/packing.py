@@ -1,4 +1,4 @@
-"""From a trained model to the bundle that is served."""
+"""Packs a trained model into a bundle."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +23,13 @@ from components.settings import Settings
 
 @dataclass(frozen=True)
 class Packing:
-    """What a bundle holds beside the model's weights.
+    """Bundle contents other than the model's weights.
 
-    trained: bool (items,), which have a training event; text_mean (e,) and whitening (e, e') of the item texts;
-    dimension: of the document vectors.
+    Attributes:
+        trained: Whether an item has a training event (items,).
+        text_mean: Mean of the text vectors (encoder dims,).
+        whitening: Whitening matrix of the text vectors (encoder dims, components).
+        dimension: Encoder dimensions of the documents.
     """
 
     catalogue: Catalogue
@@ -38,7 +41,12 @@ class Packing:
     dimension: int
 
     def pack(self, model: FusionModel, sequences: Sequences, blending_weights: dict[str, float]) -> Bundle:
-        """The bundle of a model; popularity and neighbours count the events of `known`. The model stays as it is."""
+        """The bundle of a model, which is not modified.
+
+        Args:
+            sequences: Events counted in popularity and neighbours.
+            blending_weights: Weights of the hybrid's parts, see `choose_blending_weights`.
+        """
         device = next(model.parameters()).device
         model = model.cpu().eval()
         with torch.inference_mode():
@@ -71,7 +79,7 @@ class Packing:
 
 
 def item_table(items: pd.DataFrame, sequences: Sequences, trained: NDArray[np.bool_], cut: datetime) -> pa.Table:
-    """The bundle's item table: the catalogue with counts of positive events, of all time and of the last 7 days."""
+    """The bundle's item table: the catalogue with positive events per item, all-time and in the 7 days before `cut`."""
     liked = sequences.signals > 0
     recent = liked & (sequences.times >= cut.timestamp() - RECENT_SECONDS)
     columns = [Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT]
@@ -84,7 +92,7 @@ def item_table(items: pd.DataFrame, sequences: Sequences, trained: NDArray[np.bo
 
 
 def neighbours(sequences: Sequences, items: int, settings: Settings) -> sparse.csr_matrix:
-    """Item-item weights of the positive events."""
+    """Item-item weights (items, items) from the positive events."""
     liked = sequences.signals > 0
     offsets = np.concatenate([[0], np.cumsum(liked)])[sequences.offsets]
     return item_neighbours(offsets, sequences.items[liked], items, settings.ranking)

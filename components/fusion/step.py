@@ -1,5 +1,5 @@
-"""One step of the training: a batch of windows, augmented, to the loss of its targets: cross-entropy of the next item
-over the catalogue, or over sampled negatives."""
+"""One training step: augmentation of a batch and the cross-entropy of its next items, over the whole catalogue or over
+sampled negatives."""
 
 import numpy as np
 import torch
@@ -15,7 +15,13 @@ from components.settings import FusionSettings
 def softmax_loss(users: Tensor, items: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Sum of the weighted cross-entropies over the whole catalogue.
 
-    users (T, d), items (n, d), targets (T,) rows, weights (T,). Equal weights never hold all scores at once.
+    With equal weights the scores are computed in chunks and never held in memory at once.
+
+    Args:
+        users: (targets, width).
+        items: (items, width).
+        targets: Item rows (targets,).
+        weights: (targets,).
     """
     if (weights == 1).all():
         in_chunks = nn.LinearCrossEntropyOptions()
@@ -26,12 +32,15 @@ def softmax_loss(users: Tensor, items: Tensor, targets: Tensor, weights: Tensor)
 def sampled_softmax_loss(
     users: Tensor, items: Tensor, targets: Tensor, weights: Tensor, uniform: int, in_batch: int = 0
 ) -> Tensor:
-    """As `softmax_loss`, over each target and negatives that the whole batch shares.
+    """`softmax_loss` over each target and sampled negatives, which are shared by the batch.
 
-    `uniform` negatives are drawn from all items and `in_batch` from the targets of the batch, which are popular ones.
-    Where both are drawn, each negative's logit is lowered by the logarithm of how often it is expected in the sample
-    (logQ correction, Yi et al. 2019), so that popular items are not punished. A negative that is a row's own target is
-    masked there.
+    With in-batch negatives, each negative's logit is lowered by the log of its expected count in the sample (logQ
+    correction, Yi et al. 2019), so that popular items are not over-penalised. A negative equal to a row's own target
+    is masked in that row.
+
+    Args:
+        uniform: Number of negatives drawn uniformly from all items.
+        in_batch: Number of negatives drawn from the batch's targets, which favours popular items.
     """
     sampled = torch.randint(len(items), (uniform,), device=users.device)
     negative_logits = users @ items[sampled].T
@@ -51,9 +60,9 @@ def sampled_softmax_loss(
 def weighted_loss(
     model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the weighted losses and the weights (T,) of the batch's learnable targets.
+    """Sum of the weighted losses, and the weights (targets,) of the batch's targets.
 
-    On a GPU in bfloat16 where that is safe.
+    On a GPU under bfloat16 autocast; the loss itself is computed in float32.
     """
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -72,9 +81,12 @@ def weighted_loss(
 def forward(
     model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(users (T, d), targets (T,), weights (T,), items (n, d)) of the windows' learnable events.
+    """Runs the model on augmented windows.
 
-    Augmentation hides items of the history, documents, id vectors and the time that has passed since, at random.
+    Augmentation randomly drops history items, documents, id vectors and time gaps.
+
+    Returns:
+        users (targets, width), targets (targets,), weights (targets,), items (items, width).
     """
     device = next(model.parameters()).device
     items = model.items(settings.id_dropout)
@@ -101,9 +113,9 @@ def forward(
 
 
 def read_documents(model: FusionModel, documents: Documents, anchors: NDArray[np.int64]) -> tuple[Tensor, ...]:
-    """What the user tower reads of the documents in force, each (B, L, width), for anchors (B, L), -1 being none.
+    """Projected documents for anchors (batch, length), where -1 is none; each result is (batch, length, width).
 
-    Each document of the batch goes through its tower once.
+    Each distinct document of the batch is projected once.
     """
     if not len(model.user.documents):
         return ()

@@ -1,4 +1,4 @@
-"""The three towers: items, the long-term interest, the short-term interest."""
+"""The towers: items, documents, long-term interest, short-term interest."""
 
 import math
 
@@ -7,13 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 DISTANCE_BUCKETS = 32
+"""Distances between events with a bias of their own; larger ones share the last."""
 GAP_BUCKETS = 24
+"""Logarithmic buckets of time gaps."""
 MAX_HALF_LIVES = 100.0
-"""Events older than this weigh the same: more would leave the range of float32."""
+"""Maximum age in half-lives; older events weigh the same, as float32 would underflow."""
 
 
 class Dropout(nn.Dropout):
-    """Dropout that on a CPU draws a byte an element, many times faster than torch; p to the nearest 1/256 there."""
+    """Dropout that draws one byte per element on a CPU, much faster than torch; p is rounded to 1/256 there."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or input.device.type != "cpu":
@@ -27,14 +29,19 @@ class Dropout(nn.Dropout):
 class ItemTower(nn.Module):
     """Item vector = projection of the whitened text vector + a learned id vector.
 
-    An item without a training event has no id vector and is carried by its text alone.
-    texts: (items, e'); trained: bool (items,).
+    An item without a training event has no id vector; its vector is that of its text.
     """
 
     texts: Tensor
     trained: Tensor
 
     def __init__(self, texts: Tensor, trained: Tensor, width: int) -> None:
+        """
+        Args:
+            texts: Whitened text vectors (items, components).
+            trained: Whether an item has a training event, bool (items,).
+            width: Dimensions of the item vectors.
+        """
         super().__init__()
         self.register_buffer("texts", texts, persistent=False)
         self.register_buffer("trained", trained.to(texts.dtype)[:, None], persistent=False)
@@ -42,7 +49,7 @@ class ItemTower(nn.Module):
         self.ids = nn.Parameter(torch.randn(len(texts), width) * 0.05)
 
     def forward(self, id_dropout: float = 0.0) -> Tensor:
-        """All item vectors, (items, width); a share `id_dropout` of them without their id vector."""
+        """All item vectors (items, width), a random share `id_dropout` of them without the id vector."""
         keep = self.trained
         if id_dropout > 0:
             keep = keep * (torch.rand_like(keep) >= id_dropout)
@@ -50,16 +57,21 @@ class ItemTower(nn.Module):
 
 
 class DocumentTower(nn.Module):
-    """A document vector of the LLM, read as an item's text is: whitened alike and projected by the same map.
+    """Projects a document vector like an item text: same whitening, same projection.
 
-    What is learned of its own is how much each dimension counts. A free map would learn by heart whose document it is.
-    mean: (e,) of the documents; whitening: (e, e'); project: the items' map from e' to width.
+    Only a scale per dimension is learned. A projection of its own would memorise which user a document belongs to.
     """
 
     mean: Tensor
     whitening: Tensor
 
     def __init__(self, mean: Tensor, whitening: Tensor, project: nn.Linear) -> None:
+        """
+        Args:
+            mean: Mean of the document vectors (encoder dims,).
+            whitening: (encoder dims, components).
+            project: Projection of the item tower, components to width.
+        """
         super().__init__()
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("whitening", whitening, persistent=False)
@@ -67,7 +79,7 @@ class DocumentTower(nn.Module):
         self.scale = nn.Parameter(torch.full((project.out_features,), 0.1))
 
     def forward(self, document: Tensor, present: Tensor) -> Tensor:
-        """document (..., e), present (...,) of 0 and 1 to (..., width); absent documents give zero."""
+        """Documents (..., encoder dims), with present (...,) of 0 and 1, to (..., width); missing ones give zero."""
         return present[..., None] * self.scale * self.project((document - self.mean) @ self.whitening)
 
 
@@ -88,8 +100,15 @@ class LongTower(nn.Module):
     def forward(self, vectors: Tensor, ages: Tensor, signals: Tensor, window: int) -> Tensor:
         """The interest after each of the last `window` events.
 
-        vectors (B, H, width), ages in days and signals (B, H), 0 = padding, to (B, window, width). The decay is taken
-        relative to the newest event: a mean does not change when all its weights are scaled alike.
+        The decay is relative to the newest event; a weighted mean does not change when all weights are scaled.
+
+        Args:
+            vectors: (batch, history, width).
+            ages: Days (batch, history).
+            signals: Signed event weights (batch, history); 0 is padding.
+
+        Returns:
+            (batch, window, width).
         """
         newest = ages.masked_fill(signals == 0, 1e6).amin(dim=1, keepdim=True)
         half_lives = ((ages - newest) / self.half_life_days).clamp(0, MAX_HALF_LIVES)
@@ -103,9 +122,9 @@ class LongTower(nn.Module):
 
 
 class ShortTower(nn.Module):
-    """U_s: a causal transformer over the last events, with biases by distance and by time gap.
+    """U_s: a causal pre-norm transformer over the last events, with attention biases by distance and time gap.
 
-    Pre-norm blocks; the biases are those of HSTU (Zhai et al. 2024, Actions speak louder than words).
+    The biases are those of HSTU (Zhai et al. 2024, Actions Speak Louder than Words).
     """
 
     def __init__(self, width: int, blocks: int, heads: int, dropout: float) -> None:
@@ -116,9 +135,15 @@ class ShortTower(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, vectors: Tensor, ages: Tensor, valid: Tensor, n_outputs: int) -> Tensor:
-        """The interest after each of the last `asked` events; zero before a first one.
+        """The interest after each of the last `n_outputs` events; zero where there is no event yet.
 
-        vectors (B, L, width), ages in days (B, L), valid bool (B, L) to (B, asked, width).
+        Args:
+            vectors: (batch, length, width).
+            ages: Days (batch, length).
+            valid: False for padding, bool (batch, length).
+
+        Returns:
+            (batch, n_outputs, width).
         """
         length = vectors.shape[1]
         order = torch.arange(length, device=vectors.device)
@@ -154,9 +179,16 @@ class Block(nn.Module):
             nn.init.zeros_(bias.weight)
 
     def forward(self, hidden: Tensor, distance: Tensor, gaps: Tensor, visible: Tensor, n_outputs: int) -> Tensor:
-        """What becomes of the last `asked` positions: hidden (B, L, width) to (B, asked, width).
+        """The block's output for the last `n_outputs` positions.
 
-        distance (asked, L), gaps (B, asked, L), visible bool (B, asked, L): of each of them to each position.
+        Args:
+            hidden: (batch, length, width).
+            distance: Bucket of the distance between positions (n_outputs, length).
+            gaps: Bucket of the time gap (batch, n_outputs, length).
+            visible: Attention mask, bool (batch, n_outputs, length).
+
+        Returns:
+            (batch, n_outputs, width).
         """
         parts = self.query_key_value(self.attention_norm(hidden))
         parts = parts.reshape(*parts.shape[:2], 3 * self.heads, -1)
@@ -172,9 +204,9 @@ class Block(nn.Module):
 
 
 def lookup_bias(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of a small table (n, heads) for index (B, K, L), as (B, heads, K, L).
+    """Looks up a small table (buckets, heads) by index (batch, outputs, length), as (batch, heads, outputs, length).
 
-    An embedding; where there is a gradient as a gather, which has it many times faster on a CPU.
+    Uses `gather` where gradients are needed, whose backward pass is many times faster on a CPU than an embedding's.
     """
     if not torch.is_grad_enabled():
         return F.embedding(index, table).permute(0, 3, 1, 2)
@@ -186,6 +218,6 @@ def lookup_bias(table: Tensor, index: Tensor) -> Tensor:
 
 
 def gap_bucket(days: Tensor) -> Tensor:
-    """A time gap in days as one of GAPS logarithmic buckets, from a second to years."""
+    """Logarithmic bucket, of GAP_BUCKETS, of a time gap in days, from one second to years."""
     seconds = days.clamp(min=0) * 86_400
     return torch.log2(1 + seconds).clamp(max=GAP_BUCKETS - 1).long()

@@ -1,7 +1,7 @@
-"""The training loop: AdamW, early stopping on held-out targets, checkpoints that a killed run resumes from.
+"""The training loop: AdamW, early stopping on the validation split, resumable checkpoints.
 
-One loop for one process and for several: in a process group of torch.distributed each process learns from its share of
-the batches, and all of them take every step and every decision alike.
+The same loop serves one process and a torch.distributed group, in which each process trains on its share of the
+batches and all take the same steps and decisions.
 """
 
 import logging
@@ -29,15 +29,15 @@ from components.settings import FusionSettings
 
 log = logging.getLogger(__name__)
 MAX_SCORES = 40_000_000
-"""Scores that a validation holds at once."""
+"""Maximum scores held in memory during validation."""
 
 
 class CheckpointError(DuotempoError):
-    """A checkpoint cannot be written; the message names the file and says how to fix it."""
+    """A checkpoint cannot be written; the message has the file and the fix."""
 
 
 def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None:
-    """Writes `state` beside `file` and renames it, so that a kill never leaves half of one. Raises CheckpointError."""
+    """Writes a checkpoint atomically (temporary file and rename). Raises CheckpointError."""
     try:
         with replacing(file) as part:
             torch.save({"fingerprint": fingerprint, **state}, part)
@@ -48,27 +48,35 @@ def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None
 
 
 def load_checkpoint(file: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The checkpoint, or None when there is none, it is damaged, or it belongs to other data or settings."""
+    """Reads a checkpoint; None if it is missing, damaged, or has another fingerprint (other data or settings)."""
     if not file.is_file():
         return None
     try:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        log.warning("%s is damaged (%s): starting anew", file, error)
+        log.warning("%s is damaged (%s): training starts from the first epoch", file, error)
         return None
     if saved["fingerprint"] != fingerprint:
-        log.info("%s belongs to another run: starting anew", file)
+        log.info("%s belongs to other data or settings: training starts from the first epoch", file)
         return None
     return saved
 
 
 class TrainingError(DuotempoError):
-    """Training cannot go on; the message names the batch or the input, and says how to fix it."""
+    """Training cannot continue; the message has the batch or input and the fix."""
 
 
 @dataclass
 class Progress:
-    """What a training run has reached; it is what a checkpoint holds beside the weights."""
+    """Progress of a training run, saved in its checkpoints.
+
+    Attributes:
+        epoch: Last finished epoch.
+        best_epoch: Epoch with the best validation gain.
+        best_gain: Its mean gain, see `components.fusion.holdout.gain`.
+        losses: Mean loss of each epoch.
+        validations: (epoch, mean gain) of each validation.
+    """
 
     epoch: int = 0
     best_epoch: int = 0
@@ -92,11 +100,19 @@ def train(
 ) -> Progress:
     """Trains `model` in place and leaves it with the averaged weights of its best epoch.
 
-    The weights that are validated and kept are an exponential moving average over the steps.
-    checkpoint: file written after each epoch, by process 0; when it is there and bears the same fingerprint, the run
-    goes on from it, in all processes.
-    Without held-out targets all epochs are trained. Raises TrainingError when the loss is not finite (the last good
-    checkpoint stays) or when there is nothing to learn, CheckpointError when a checkpoint cannot be written.
+    Validated and kept is an exponential moving average of the weights over the steps. Without a validation split all
+    epochs are trained.
+
+    Args:
+        history: Maximum number of events per user.
+        checkpoint: File written after each epoch by process 0. If it exists with the same fingerprint, all processes
+            resume from it.
+        fingerprint: Identifies data and settings.
+        on_epoch: Called after each epoch.
+
+    Raises:
+        TrainingError: The loss is not finite (the last good checkpoint is kept), or no user has two positive events.
+        CheckpointError: A checkpoint cannot be written.
     """
     broadcast_from_first(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -152,7 +168,7 @@ def train(
 
 
 def moving_average_of(model: FusionModel, decay: float) -> AveragedModel:
-    """The moving average of the model's weights; what the model does not learn is the same in both."""
+    """A moving average of the model's weights, sharing its buffers."""
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
     for copied, module in zip(averaged.module.modules(), model.modules(), strict=True):
         for name, buffer in module.named_buffers(recurse=False):
@@ -161,7 +177,7 @@ def moving_average_of(model: FusionModel, decay: float) -> AveragedModel:
 
 
 def copy_weights(averaged: AveragedModel) -> dict[str, Any]:
-    """The averaged weights as they are now."""
+    """A copy of the current averaged weights."""
     return {name: value.clone() for name, value in averaged.module.state_dict().items()}
 
 
@@ -174,10 +190,12 @@ def train_epoch(
     settings: FusionSettings,
     epoch: int,
 ) -> float:
-    """One pass over all windows; the mean loss of its targets.
+    """Trains one epoch and returns the mean loss of its targets.
 
-    batches: this process's share, as many as those of each other process. A step follows the gradient of the mean loss
-    over the targets of all processes.
+    Each step follows the gradient of the weighted mean loss over the targets of all processes.
+
+    Args:
+        batches: This process's share; every process must have the same number.
     """
     model.train()
     device = next(model.parameters()).device
@@ -209,7 +227,7 @@ def train_epoch(
 
 
 def require_finite(name: str, value: Tensor, epoch: int, number: int, windows: Windows) -> None:
-    """Raises TrainingError naming the batch when the value is infinite or not a number."""
+    """Raises TrainingError with the epoch and batch if the value is infinite or NaN."""
     if not torch.isfinite(value):
         items = sorted(set(windows.targets[windows.targets >= 0].tolist()))[:5]
         raise TrainingError(
@@ -220,9 +238,9 @@ def require_finite(name: str, value: Tensor, epoch: int, number: int, windows: W
 
 @torch.inference_mode()
 def validate(model: FusionModel, validation: Validation, history: int, dimension: int) -> float:
-    """Mean gain of the held-out targets, each ranked over all items that the user has not seen.
+    """Mean gain of the held-out targets, each ranked among all items that the user has not seen.
 
-    Each process ranks its share of them; all get the same mean.
+    Each process ranks its share; all return the same mean.
     """
     model.eval()
     device = next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""Histories as arrays, and the windows that the training reads from them."""
+"""User histories as flat arrays, and the training windows sampled from them."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,7 +20,10 @@ from components.settings import EventSettings, FusionSettings
 class Documents:
     """Document vectors of users as of their anchors.
 
-    users: (A,) ids; as_of: float64 (A,) epoch seconds; vectors: float32 (A, 2, e), LLM(D_l) and LLM(D_s), zero: none.
+    Attributes:
+        users: User ids (anchors,).
+        as_of: Exclusive anchor times in epoch seconds (anchors,).
+        vectors: LLM(D_l) and LLM(D_s) (anchors, 2, encoder dims); a zero vector is a missing document.
     """
 
     users: NDArray[Any]
@@ -29,11 +32,11 @@ class Documents:
 
     @classmethod
     def none(cls, dimension: int = 0) -> "Documents":
-        """No document at all."""
+        """An empty set of documents."""
         return cls(np.array([], dtype=object), np.array([]), np.zeros((0, 2, dimension), dtype=np.float32))
 
     def in_force(self, users: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Row of the latest anchor strictly before each moment, -1 where a user has none: int64 (n,)."""
+        """Row of each user's latest anchor strictly before the given time (n,), or -1."""
         if not len(self.users):
             return np.full(len(users), -1, dtype=np.int64)
         requests = pd.DataFrame(
@@ -54,10 +57,15 @@ class Documents:
 
 @dataclass(frozen=True)
 class Sequences:
-    """All histories, one after the other, each oldest first.
+    """The histories of all users, concatenated, each oldest event first.
 
-    users: (U,) ids; offsets: int64 (U + 1,) of each user's first event; items: int64 (N,) rows; times: float64 (N,)
-    epoch seconds; signals: float32 (N,); anchors: int64 (N,) row of the documents in force before event n, -1 for none.
+    Attributes:
+        users: User ids (users,).
+        offsets: Position of each user's first event (users + 1,).
+        items: Item rows (events,).
+        times: Epoch seconds (events,).
+        signals: Signed event weights (events,).
+        anchors: Row in `Documents` of the latest anchor before the event (events,), or -1.
     """
 
     users: NDArray[Any]
@@ -74,8 +82,14 @@ class Sequences:
         documents: Documents,
         ends: NDArray[np.int64] | None = None,
     ) -> list[UserState]:
-        """States of the users at positions `users` (n,) at `moments` (n,), of all their events or of those before the
-        flat positions `ends` (n,)."""
+        """The states of some users.
+
+        Args:
+            users: Positions in `self.users` (n,).
+            moments: Time of each state in epoch seconds (n,).
+            documents: Document vectors, looked up by user and moment.
+            ends: Exclusive end of each history as a position in the flat arrays (n,); by default all events.
+        """
         ends = self.offsets[users + 1] if ends is None else ends
         anchors = documents.in_force(self.users[users], moments)
         return [
@@ -93,7 +107,14 @@ class Sequences:
 def build_sequences(
     events: pd.DataFrame, rows: dict[str, int], settings: EventSettings, documents: Documents
 ) -> Sequences:
-    """Histories of all users of an events frame that is sorted by time. Events of items outside `rows` are left out."""
+    """Histories of all users in an events frame.
+
+    Args:
+        events: Events sorted by time.
+        rows: Row number by item id; events of other items are dropped.
+        settings: Weights and signs of the events.
+        documents: Document vectors, linked to the events that follow their anchor.
+    """
     events = events[events[Columns.ITEM].isin(rows.keys())]
     codes, users = pd.factorize(events[Columns.USER], sort=True)
     order = np.argsort(codes, kind="stable")
@@ -115,10 +136,16 @@ def build_sequences(
 class Windows:
     """A batch of training windows, left-padded.
 
-    items, ages (days before the window's last event), signals (0 = padding): (B, H), H at least L; for each of the last
-    L events: targets (B, L) rows, -1 where nothing is to be learned, their weights (B, L) in the loss, gaps (B, L) days
-    to the target, anchors (B, L).
-    L is the longest of the batch, at most the window.
+    `history` is at least `length`, the longest window of the batch, which is at most the setting `fusion.window`.
+
+    Attributes:
+        items: Item rows of the inputs (batch, history).
+        ages: Days before the window's last event (batch, history).
+        signals: Signed event weights (batch, history); 0 is padding.
+        targets: Item that follows each of the last events (batch, length), -1 where none is learned.
+        gaps: Days between the event and its target (batch, length).
+        anchors: Row in `Documents` valid for the target (batch, length), or -1.
+        weights: Weight of the target in the loss (batch, length).
     """
 
     items: NDArray[np.int64]
@@ -131,7 +158,7 @@ class Windows:
 
 
 class WindowSampler:
-    """Cuts all histories into windows anew each epoch, so that a target meets contexts of many lengths."""
+    """Cuts the histories into windows at new random positions each epoch, so that context lengths vary per target."""
 
     def __init__(self, sequences: Sequences, settings: FusionSettings, history: int) -> None:
         self.sequences = self.unshuffled = sequences
@@ -143,11 +170,13 @@ class WindowSampler:
         self.weights = target_weights(sequences, settings)
 
     def epoch(self, rng: np.random.Generator, rank: int = 0, processes: int = 1) -> Iterator[Windows]:
-        """Batches of one epoch; each target comes exactly once. Windows of like history length share a batch, which
-        holds `batch_size` windows of full length, or more of shorter ones.
+        """The batches of one epoch; each target occurs exactly once.
 
-        Of several processes, each of the same `rng`, number `rank` gets every so manieth batch, all of them equally
-        many: in the last round, a process without a batch of its own gets one with nothing to learn.
+        Windows of similar history length share a batch. A batch holds `batch_size` windows of full length, or more
+        shorter ones.
+
+        In distributed training every process passes the same `rng` and takes each `processes`-th batch. All get the
+        same number: in the last round, a process without a batch of its own gets one without targets.
         """
         if self.shuffle_ties:
             self.sequences = with_shuffled_ties(self.unshuffled, rng)
@@ -163,7 +192,7 @@ class WindowSampler:
             yield windows if number < len(batches) else replace(windows, targets=np.full_like(windows.targets, -1))
 
     def _batches(self, lengths: NDArray[np.int64]) -> list[slice]:
-        """Runs of windows of rising `lengths` that hold, padded to the longest of them, a batch's number of events."""
+        """Splits windows of ascending lengths into runs that fit a batch when padded to their longest window."""
         max_events, start, batches = self.batch_size * self.window, 0, []
         while start < len(lengths):
             next_lengths = lengths[start : start + max_events]
@@ -175,7 +204,7 @@ class WindowSampler:
         return batches
 
     def _cut(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """First event of the user, last input event and the input before the first one to learn from, a window each."""
+        """Per window: the user's first event, the last input event, and the input before the first with a target."""
         users = np.flatnonzero(self.lengths >= 2)
         first = self.sequences.offsets[users]
         last = self.sequences.offsets[users + 1] - 2
@@ -216,7 +245,7 @@ class WindowSampler:
 
 
 def with_shuffled_ties(sequences: Sequences, rng: np.random.Generator) -> Sequences:
-    """The histories with the events of one moment in a new order: what happened at once has none."""
+    """The histories with simultaneous events of a user in random order, as their recorded order has no meaning."""
     users = np.repeat(np.arange(len(sequences.users)), np.diff(sequences.offsets))
     order = np.lexsort((rng.random(len(users)), sequences.times, users))
     columns = {name: getattr(sequences, name)[order] for name in ("items", "signals", "anchors")}
@@ -226,10 +255,10 @@ def with_shuffled_ties(sequences: Sequences, rng: np.random.Generator) -> Sequen
 def target_weights(
     sequences: Sequences, settings: FusionSettings
 ) -> Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]:
-    """A function from items and signals of targets, of one shape, to their weights in the loss, float32.
+    """A function from item rows and signals of targets, of equal shape, to their weights in the loss.
 
-    |signal| ^ event_weight, so that a purchase can weigh more than a view, times (events of the item / the mean of all
-    items) ^ -rarity_weight.
+    |signal| ^ event_weight, so that a purchase can count more than a view, times (events of the item / mean events per
+    item) ^ -rarity_weight, so that rare items count more.
     """
     counts = np.maximum(np.bincount(sequences.items, minlength=1), 1)
     rarity = (counts / counts.mean()) ** -settings.rarity_weight

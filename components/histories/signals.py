@@ -1,4 +1,4 @@
-"""What an event says of an item: how strongly, for it or against it, how much it still counts; what many like now."""
+"""Signed weights of events, their decay by recency, and trends: the items with many recent positive events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.core.columns import Columns
 from components.histories.states import SECONDS_A_DAY
 from components.settings import EventSettings
 
-if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one signal at a time
+if TYPE_CHECKING:  # not imported at run time: the service starts faster without pandas
     import pandas as pd
 
 
@@ -20,20 +20,23 @@ RATED = ("rating", "review")
 MIN_RELATIVE_WEIGHT = 1e-8
 """Relative weight below which an event is lost in float32 rounding."""
 RECENT_SECONDS = 7 * SECONDS_A_DAY
+"""Window of a trend."""
 
 
 def signal(event: str, value: float | None, settings: EventSettings) -> float:
-    """The signed weight of one event, as in `signals`."""
+    """The signed weight of one event; see `signals`."""
     signed = settings.weights[event] * settings.signs[event]
     disliked = event in RATED and value is not None and value < settings.dislike_below
     return -abs(signed) if disliked else signed
 
 
 def signals(events: pd.DataFrame, settings: EventSettings) -> NDArray[np.float32]:
-    """The signed weight of each event, float32 (n,): weight x sign, and negative for a rating or a review whose value
-    lies under `settings.dislike_below`.
+    """The signed weight of each event (events,): weight times sign of its kind.
 
-    Raises ValueError naming an event kind that the settings do not know.
+    A rating or review whose value is below `settings.dislike_below` counts as negative.
+
+    Raises:
+        ValueError: An event kind is missing from the settings.
     """
     kinds = events[Columns.EVENT].astype(object)
     signed = kinds.map({kind: weight * settings.signs[kind] for kind, weight in settings.weights.items()})
@@ -46,28 +49,31 @@ def signals(events: pd.DataFrame, settings: EventSettings) -> NDArray[np.float32
 
 
 def effective_length(recency: float, history: int) -> int:
-    """How many of the latest events of a history weigh anything."""
+    """Number of latest events whose recency weight is above float32 rounding."""
     return min(history, 1 + math.ceil(math.log(MIN_RELATIVE_WEIGHT) / math.log(recency)))
 
 
 def recency_weights(signals: NDArray[np.float32], recency: float) -> NDArray[np.floating]:
-    """signals (B, H), left-padded with 0, times recency^(events since): what an event weighs in a history."""
+    """Signals (batch, history), left-padded with 0, times recency^(number of later events)."""
     return signals * np.float32(recency) ** np.arange(signals.shape[1] - 1, -1, -1, dtype=np.float32)
 
 
 class Trend(Protocol):
-    """Scores of all items by what is wanted lately."""
+    """Scores of all items by their recent positive events."""
 
     def scores(self, moments: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Float32 (T, items), or (1, items) where all moments share one, of `moments` (T,) in epoch seconds."""
+        """Scores (moments, items) at times in epoch seconds, or (1, items) where they are the same at all times."""
         ...
 
 
 class FixedTrend:
-    """One trend for all moments, such as that of a bundle, which ends with its training."""
+    """A constant trend, such as that of a bundle at its training cut."""
 
     def __init__(self, counts: NDArray[np.number]) -> None:
-        """counts: positive events of the last days, (items,)."""
+        """
+        Args:
+            counts: Positive events per item in the recent window (items,).
+        """
         self._scores = trend_scores(counts[None])
 
     def scores(self, moments: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -75,15 +81,20 @@ class FixedTrend:
 
 
 class PastTrend:
-    """The trend as of any moment of a past that is known."""
+    """The trend at any time of a recorded past."""
 
     def __init__(self, items: NDArray[np.int64], times: NDArray[np.float64], n_items: int) -> None:
-        """items: rows (E,) of positive events; times: their epoch seconds (E,), in any order."""
+        """
+        Args:
+            items: Item rows of positive events (events,).
+            times: Their epoch seconds (events,), in any order.
+            n_items: Size of the catalogue.
+        """
         order = np.argsort(times, kind="stable")
         self._items, self._times, self._n_items = items[order], times[order], n_items
 
     def scores(self, moments: NDArray[np.float64]) -> NDArray[np.float32]:
-        """An event at t counts when moment - 7 days <= t < moment."""
+        """Counts the events at t with moment - 7 days <= t < moment, standardised."""
         counts = np.zeros((len(moments), self._n_items), dtype=np.float32)
         running = np.zeros(self._n_items, dtype=np.int64)
         first = last = 0
@@ -97,18 +108,18 @@ class PastTrend:
 
 
 def trend_scores(counts: NDArray[np.number]) -> NDArray[np.float32]:
-    """Standardised log counts, float32 (T, items), of counts (T, items)."""
+    """Standardised log(1 + counts) per row, (moments, items)."""
     return standardise(np.log1p(counts))
 
 
 def standardise(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Float32 (T, n) of values (T, n): mean 0 and deviation 1 a row; zeros where all of a row are equal."""
+    """Z-scores of each row of values (rows, n); zeros where the row is constant."""
     centred = values - values.mean(axis=1, keepdims=True)
     deviation = values.std(axis=1, keepdims=True)
     return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0).astype(np.float32)
 
 
 def with_least(scores: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Scores (T, size) of scores (T, n): those that are missing are the least of their row."""
+    """Pads scores (rows, n) to (rows, size) with the minimum of each row."""
     least = scores.min(axis=1, keepdims=True)
     return np.hstack([scores, np.repeat(least, size - scores.shape[1], axis=1)])

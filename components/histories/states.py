@@ -1,4 +1,4 @@
-"""What the recommender knows of one user at one moment."""
+"""The recommender's input for one user at one time, and its batched form."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class UserState:
-    """A user's history as rows of the bundle, oldest first, and the moment of the request.
+    """A user's history, oldest event first, and the time of the request.
 
-    items: int64 (h,) rows; times: float64 (h,) epoch seconds; signals: float32 (h,) signed strengths; now: epoch
-    seconds; documents: float32 (2, e), LLM(D_l) and LLM(D_s), a zero row being absent, or None.
+    Attributes:
+        items: Item rows of the bundle (events,).
+        times: Epoch seconds (events,), float64.
+        signals: Signed event weights (events,), see `components.histories.signals`.
+        now: Time of the request in epoch seconds.
+        documents: LLM(D_l) and LLM(D_s) as (2, encoder dims); a zero row where one is missing, None without both.
     """
 
     items: NDArray[np.int64]
@@ -22,11 +26,11 @@ class UserState:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing is known that an interest could be read from."""
+        """Whether this is a cold start: no event and no document."""
         return not len(self.items) and self.documents is None
 
     def continues(self, earlier: "UserState") -> bool:
-        """Whether this history begins with all of the earlier one."""
+        """Whether the earlier history is a prefix of this one."""
         length = len(earlier.items)
         return len(self.items) >= length and bool(
             (self.items[:length] == earlier.items).all() and (self.signals[:length] == earlier.signals).all()
@@ -35,9 +39,14 @@ class UserState:
 
 @dataclass(frozen=True)
 class StateBatch:
-    """Left-padded arrays of a batch of states, as the user tower reads them.
+    """A batch of states as left-padded arrays, the input of the user tower.
 
-    items, ages (days before now), signals (0 = padding): (B, H); documents: (B, 2, e); present: (B, 2).
+    Attributes:
+        items: Item rows (batch, history).
+        ages: Days before `now` (batch, history).
+        signals: Signed event weights (batch, history); 0 is padding.
+        documents: LLM(D_l) and LLM(D_s) (batch, 2, encoder dims).
+        present: 1 where the document exists, else 0 (batch, 2).
     """
 
     items: NDArray[np.int64]
@@ -51,7 +60,12 @@ SECONDS_A_DAY = 86_400.0
 
 
 def collate(states: list[UserState], *, history: int, dimension: int) -> StateBatch:
-    """Pads states to one length, that of the longest, at most `history`, the newest events kept."""
+    """Left-pads states to the longest history of the batch.
+
+    Args:
+        history: Maximum number of events kept per user, the newest ones.
+        dimension: Encoder dimensions of the documents.
+    """
     longest = max((len(state.items) for state in states), default=0)
     length = max(1, min(history, longest))
     items = np.zeros((len(states), length), dtype=np.int64)

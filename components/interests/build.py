@@ -1,4 +1,4 @@
-"""Interests of many people at many anchors, the moments as of which their documents are written, as a frame."""
+"""Builds the interests frame: interests and documents of many users, as of their anchors."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,25 @@ from components.interests.profile import Keywords, item_categories, strongest
 from components.settings import EventSettings, InterestSettings
 
 FIRST_ANCHOR, ANCHOR_GROWTH = 8, 4
+"""Event number of the first anchor, and the factor to the next."""
 N_FAVOURITES = 8
 N_TEXTS = 3
 BATCH_SIZE = 4096
 
 
 def anchors(events: pd.DataFrame, cut: pd.Timestamp, per_user: int) -> pd.DataFrame:
-    """The anchors of every user with an event before the cut: DataFrame[user_id, as_of], sorted; `as_of` is exclusive.
+    """The anchors of every user with an event before the cut.
 
-    They are the times of a user's events number 8, 32, 128, 512, ..., the last `per_user` of those that exist, and the
-    cut. Times of earlier anchors stay when the history grows, so that document vectors in the cache stay good.
+    A user's anchors are the times of events number 8, 32, 128, 512, ... (the last `per_user` of them) and the cut.
+    They do not move when the history grows, so cached document vectors stay valid.
+
+    Args:
+        events: Events frame.
+        cut: Exclusive end of the events, and the last anchor.
+        per_user: Maximum number of anchors per user besides the cut.
+
+    Returns:
+        DataFrame[user_id, as_of], sorted; `as_of` is exclusive.
     """
     cut = pd.Timestamp(cut)
     past = events.loc[events[Columns.OCCURRED_AT] < cut, [Columns.USER, Columns.OCCURRED_AT]]
@@ -52,12 +61,17 @@ def build_interests(
     settings: InterestSettings,
     event_settings: EventSettings,
 ) -> pd.DataFrame:
-    """The interests frame: one row for each row of `anchors`, in its order, from events strictly before `as_of`.
+    """The interests frame: one row per row of `anchors`, in order, from the events strictly before its `as_of`.
 
-    `keywords` holds one row for each row of `items`. long_items is newest first, short_items oldest first; both hold
-    distinct items that the person is for. A keyword that only repeats a category is left out of long_keywords, for
-    long_categories names it. With fewer events than `document_events` both documents are empty.
-    Raises ValueError when an event names an item that `items` lacks, or an unknown kind.
+    long_items is newest first, short_items oldest first; both hold distinct items with a positive total signal.
+    long_keywords leaves out words of category names, which long_categories lists. Both documents are empty for users
+    with fewer than `document_events` events.
+
+    Args:
+        keywords: One row per row of `items`.
+
+    Raises:
+        ValueError: An event has an unknown item or kind, or `keywords` does not match `items`.
     """
     if keywords.matrix.shape[0] != len(items):
         raise ValueError(f"{keywords.matrix.shape[0]} rows of keywords for {len(items)} items: extract them again")
@@ -74,7 +88,7 @@ def build_interests(
 
 
 class _RowWriter:
-    """Turns histories into rows of the frame."""
+    """Turns histories into rows of the interests frame."""
 
     def __init__(self, items: pd.DataFrame, keywords: Keywords, settings: InterestSettings) -> None:
         self._settings = settings
@@ -89,7 +103,7 @@ class _RowWriter:
         )
 
     def rows(self, histories: Histories, anchors: range) -> list[tuple[list[str] | str, ...]]:
-        """The rows of these anchors, from long_keywords to document_short."""
+        """The columns long_keywords to document_short for each of the anchors."""
         chosen = self._settings
         pasts = [histories[anchor] for anchor in anchors]
         longs = [long_term(past, chosen.half_life_days, N_FAVOURITES, N_TEXTS) for past in pasts]
@@ -128,7 +142,7 @@ class _RowWriter:
 
 
 def _top(interests: Sequence[LongTerm] | Sequence[ShortTerm], terms: Keywords, k: int) -> list[list[str]]:
-    """The `k` strongest terms of each interest, by one sparse product for all."""
+    """The `k` strongest terms of each interest, computed with one sparse product."""
     ends = np.cumsum([0, *(len(interest.items) for interest in interests)])
     indices = np.concatenate([interest.items for interest in interests])
     weights = np.concatenate([interest.weights for interest in interests])

@@ -1,7 +1,7 @@
-"""The texts that a language model reads: of an item, and of a person's two interests, D_l and D_s.
+"""Texts for the encoder: of an item, and of a user's two interests, D_l and D_s.
 
-The most telling comes first, because an encoder cuts a text off. Words and titles stay in their own language. No dates:
-the same interest always gives the same text, so its vector is found in the cache.
+The most informative part comes first, because encoders truncate. Words and titles keep their language. There are no
+dates: the same interest always gives the same text, so its vector is cached.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,19 @@ from components.core.columns import Columns
 
 TEXT_COLUMNS = (Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION)
 TEXT_LENGTH = 120
+"""Maximum characters of a user's own text in a document."""
 
 
 def item_texts(items: pd.DataFrame, columns: Sequence[str] = TEXT_COLUMNS) -> list[str]:
-    """One text an item: "title. categories. description", of those `columns` only; "" when there is none of them.
+    """One text per item, "title. categories. description", limited to `columns`; "" where all are empty.
 
-    Raises ValueError when `columns` names a column that is no text.
+    Raises:
+        ValueError: `columns` contains a column that is not a text column.
     """
     if unknown := set(columns) - set(TEXT_COLUMNS):
-        raise ValueError(f"no item text: {', '.join(sorted(unknown))}; choose of {', '.join(TEXT_COLUMNS)}")
+        raise ValueError(
+            f"not a text column of items: {', '.join(sorted(unknown))}; choose from {', '.join(TEXT_COLUMNS)}"
+        )
     parts = [_column(items, name) for name in TEXT_COLUMNS if name in columns]
     return [". ".join(filter(None, row)) for row in zip([""] * len(items), *parts, strict=True)]
 
@@ -34,8 +38,8 @@ def _column(items: pd.DataFrame, name: str) -> list[str]:
 def document_long(
     categories: Iterable[str], keywords: Iterable[str], favourites: Iterable[str], texts: Iterable[str]
 ) -> str:
-    """D_l, such as "Lasting interests: drama. Often about: space. Favourites: Alien. In their words: great"; "" when
-    all are empty.
+    """D_l, e.g. "Lasting interests: drama. Often about: space. Favourites: Alien. In their words: great."; "" when all
+    parts are empty.
     """
     return _document(
         _part("Lasting interests", categories, ", "),
@@ -46,8 +50,8 @@ def document_long(
 
 
 def document_short(keywords: Iterable[str], titles: Iterable[str], texts: Iterable[str]) -> str:
-    """D_s, such as "Right now: space. Recently: Alien; Moon. In their words: great" with the newest first; "" when all
-    are empty.
+    """D_s, e.g. "Right now: space. Recently: Alien; Moon. In their words: great.", newest title first; "" when all
+    parts are empty.
     """
     return _document(
         _part("Right now", keywords, ", "),
@@ -66,6 +70,6 @@ def _part(label: str, values: Iterable[str], separator: str) -> str:
 
 
 def _brief(text: str) -> str:
-    """The text on one line, cut to at most TEXT_LENGTH characters."""
+    """The text on one line, truncated to TEXT_LENGTH characters."""
     line = " ".join(text.split())
     return line if len(line) <= TEXT_LENGTH else line[: TEXT_LENGTH - 1].rstrip() + "…"

@@ -1,7 +1,7 @@
-"""What each anchor may see, the events of its user strictly before it, and the two interests in it.
+"""A user's events strictly before an anchor, and the two interests computed from them.
 
-The long-term interest is of the whole history, an event counting the less the older it is; the short-term one is of the
-recent window, by days and by count, in its order.
+The long-term interest covers the whole history with exponential decay by age. The short-term interest covers a recent
+window, limited by days and by number of items, in order.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,14 @@ SECONDS_PER_DAY = 86_400.0
 
 @dataclass(frozen=True)
 class PastEvents:
-    """The events that one anchor sees, oldest first; events of one moment in the order of their item ids.
+    """A user's events before one anchor, oldest first; simultaneous events are ordered by item id.
 
-    items: int64 rows of the items frame; ages: float64 days before the anchor; signals: float32, signed;
-    stars: float32, a rating's value as a share of five stars, 1 for every other event; texts: str, "" for none.
+    Attributes:
+        items: Rows of the items frame (events,).
+        ages: Days before the anchor (events,).
+        signals: Signed event weights (events,).
+        stars: A rating's value divided by five stars, 1 for every other event (events,).
+        texts: The user's own text as str, "" for none (events,).
     """
 
     items: NDArray[np.int64]
@@ -35,31 +39,34 @@ class PastEvents:
     texts: NDArray[Any]
 
     def last_days(self, days: float) -> "PastEvents":
-        """The part of it that is at most `days` old."""
+        """The events that are at most `days` old."""
         begin = int(np.searchsorted(-self.ages, -days, side="left"))
         return PastEvents(
             self.items[begin:], self.ages[begin:], self.signals[begin:], self.stars[begin:], self.texts[begin:]
         )
 
     def newest_items(self, weights: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The distinct items, the one met last first, and of each the sum of its events' `weights`."""
+        """The distinct items, most recent first, and the sum of their events' weights (float64)."""
         items, first, inverse = np.unique(self.items[::-1], return_index=True, return_inverse=True)
         sums: NDArray[Any] = np.bincount(inverse, weights=weights[::-1], minlength=len(items))
         order = np.argsort(first)
         return items[order], sums[order]
 
     def newest_texts(self, count: int) -> list[str]:
-        """The last `count` texts that the person wrote, newest first."""
+        """The user's last `count` texts, newest first."""
         return [str(text) for text in self.texts[self.texts != ""][::-1][:count]]
 
 
 class Histories:
-    """All events by user and time, cut at each anchor."""
+    """All events by user and time; indexing by anchor gives the events before it."""
 
     def __init__(
         self, events: pd.DataFrame, item_ids: pd.Index, anchors: pd.DataFrame, settings: EventSettings
     ) -> None:
-        """Raises ValueError when an event names an item that `item_ids` lacks."""
+        """
+        Raises:
+            ValueError: An event's item is not in `item_ids`.
+        """
         order = [Columns.USER, Columns.OCCURRED_AT, Columns.ITEM, Columns.EVENT, Columns.VALUE, Columns.TEXT]
         events = events.sort_values(order, ignore_index=True)
         self._items = item_ids.get_indexer(pd.Index(events[Columns.ITEM]))
@@ -86,7 +93,7 @@ class Histories:
         return len(self._as_of)
 
     def __getitem__(self, anchor: int) -> PastEvents:
-        """What the anchor in this row sees."""
+        """The events before the anchor in this row."""
         start, as_of = self._starts[anchor], self._as_of[anchor]
         stop = start + np.searchsorted(self._times[start : self._stops[anchor]], as_of, side="left")
         seen = slice(start, stop)
@@ -100,8 +107,13 @@ def _microseconds(times: pd.Series) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class LongTerm:
-    """items: int64 rows of the history, newest first; weights: their decayed signals (not positive: disliked);
-    favourites: rows of the items liked most, best first; texts: what the person wrote last.
+    """The long-term interest at one anchor.
+
+    Attributes:
+        items: Distinct item rows of the history, newest first (items,).
+        weights: Sums of their decayed signals (items,); zero or less means disliked.
+        favourites: Rows of the best liked items, best first.
+        texts: The user's last texts, newest first.
     """
 
     items: NDArray[np.int64]
@@ -110,20 +122,24 @@ class LongTerm:
     texts: list[str]
 
     def liked(self, limit: int) -> NDArray[np.int64]:
-        """The newest `limit` items whose weight is positive."""
+        """The newest `limit` items with a positive weight."""
         return self.items[self.weights > 0][:limit]
 
 
 def decay(ages: NDArray[np.float64], half_life_days: float) -> NDArray[np.float64]:
-    """Exponential decay: 2^(-age / half life), ages in days."""
+    """Exponential decay 2^(-age / half-life), both in days."""
     return np.exp2(-ages / half_life_days)
 
 
 def long_term(past: PastEvents, half_life_days: float, favourites: int, texts: int) -> LongTerm:
-    """The long-term interest of one anchor; `favourites` and `texts` say how many of each are kept.
+    """The long-term interest at one anchor.
 
-    Ages are counted from the newest event instead of from the anchor. That is one constant factor, so it changes no
-    order, and a person who stays away keeps exactly the same interest.
+    Ages are relative to the newest event, not to the anchor. This scales all weights by one factor, so the order is
+    the same, and the interest of an inactive user does not change.
+
+    Args:
+        favourites: Number of favourites to keep.
+        texts: Number of texts to keep.
     """
     weights = past.signals * decay(past.ages - past.ages.min(initial=np.inf), half_life_days)
     items, sums = past.newest_items(weights)
@@ -134,8 +150,12 @@ def long_term(past: PastEvents, half_life_days: float, favourites: int, texts: i
 
 @dataclass(frozen=True)
 class ShortTerm:
-    """items: int64 rows of the window, newest first; weights: their summed signals (not positive: disliked);
-    texts: what the person wrote in the window, newest first.
+    """The short-term interest at one anchor.
+
+    Attributes:
+        items: Distinct item rows of the window, newest first (items,).
+        weights: Sums of their signals (items,); zero or less means disliked.
+        texts: The user's texts in the window, newest first.
     """
 
     items: NDArray[np.int64]
@@ -143,12 +163,12 @@ class ShortTerm:
     texts: list[str]
 
     def liked(self) -> NDArray[np.int64]:
-        """The items of the window whose weight is positive, newest first."""
+        """The items with a positive weight, newest first."""
         return self.items[self.weights > 0]
 
 
 def short_term(past: PastEvents, days: float, count: int, texts: int) -> ShortTerm:
-    """The last `count` distinct items of the last `days` before the anchor; `texts` says how many texts are kept."""
+    """The last `count` distinct items within `days` before the anchor, with the last `texts` texts."""
     window = past.last_days(days)
     items, sums = window.newest_items(window.signals)
     return ShortTerm(items[:count], sums[:count], window.newest_texts(texts))

@@ -1,4 +1,4 @@
-"""Keywords of item texts, in English, Chinese and mixtures of both."""
+"""Keyword extraction from item texts in English, Chinese, and mixtures of both."""
 
 import re
 from collections.abc import Iterator
@@ -14,8 +14,9 @@ _CONTENT_TAGS = ("n", "v", "a", "i", "l", "j", "b", "eng")
 
 
 def extract_keywords(texts: list[str], per_item: int) -> Keywords:
-    """The `per_item` strongest terms of each text by TF-IDF (scikit-learn's smoothed one, rows of unit length before
-    the others are dropped). The same texts always give the same keywords.
+    """The `per_item` strongest terms of each text by TF-IDF. Deterministic.
+
+    scikit-learn's smoothed TF-IDF; rows have unit length before the weaker terms are dropped.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -30,7 +31,7 @@ def extract_keywords(texts: list[str], per_item: int) -> Keywords:
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of a text that carry meaning, in lower case and in order: no stop words, numbers or single letters."""
+    """The content words of a text, lower-cased and in order: no stop words, numbers or single letters."""
     return list(_tokens(text))
 
 
@@ -40,7 +41,7 @@ def _tokens(text: str) -> Iterator[str]:
     for match in _WORD.finditer(text):
         if match["chinese"]:
             for word, tag in rjieba.tag(match["chinese"]):
-                # A single character is a word of its own only as a noun (茶, 书), not as 是, 大 or 有.
+                # A single character counts as a word only if it is a noun (茶, 书), not as 是, 大 or 有.
                 if tag.startswith(_CONTENT_TAGS) and (len(word) > 1 or tag.startswith("n")):
                     yield word
         elif word := _content_word(match["word"].lower().replace("’", "'")):
@@ -60,7 +61,7 @@ def _identity(words: list[str]) -> list[str]:
 
 
 def _strongest_per_row(matrix: sparse.csr_matrix, keep: int) -> sparse.csr_matrix:
-    """Keeps the `keep` largest entries of each row; of equal ones those that come first in the alphabet."""
+    """Keeps the `keep` largest entries of each row; ties go to the alphabetically first term."""
     matrix.sort_indices()
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     order = np.lexsort((matrix.indices, -matrix.data, rows))

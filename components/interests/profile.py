@@ -1,4 +1,4 @@
-"""What items are of, by term and category, and the strongest of a profile. Light (numpy): the service imports it."""
+"""Item terms and categories as sparse matrices, and top terms of a profile. Numpy only: the service imports it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,22 +11,27 @@ from components.arrays.arrow import numbers
 from components.arrays.sparse import Csr, Rows
 from components.core.columns import Columns
 
-if TYPE_CHECKING:  # the service starts sooner without it
+if TYPE_CHECKING:  # not imported at run time: the service starts faster without pandas
     import pandas as pd
 
 
 @dataclass(frozen=True)
 class Keywords:
-    """matrix: float32 (items, terms), the weight of a term for an item; terms: the names of its columns, sorted."""
+    """Weighted terms of items.
+
+    Attributes:
+        matrix: Weight of each term per item, float32 (items, terms).
+        terms: Names of the columns, sorted.
+    """
 
     matrix: Csr
     terms: list[str]
 
 
 def strongest(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """Positions of the `k` largest positive values, largest first, equal ones in their order.
+    """Positions of the `k` largest positive values, descending; ties keep their order.
 
-    Values are compared to six digits of the largest one, so that the order in which a sum was formed decides nothing.
+    Values are rounded to six decimals of the largest one, so that ties do not depend on the order of summation.
     """
     (positive,) = np.nonzero(values > 0)
     scaled = (values[positive] / np.abs(values).max(initial=0.0)).round(6)
@@ -35,13 +40,13 @@ def strongest(values: NDArray[np.floating], k: int) -> NDArray[np.int64]:
 
 
 def item_categories(items: "pd.DataFrame") -> Keywords:
-    """The categories of each item of an items frame."""
+    """The categories of each item in an items frame, as a binary matrix."""
     lists = [names if isinstance(names, list | np.ndarray) else [] for names in items[Columns.CATEGORY]]
     return listed_categories(pa.chunked_array([pa.array(lists, pa.list_(pa.string()))]))
 
 
 def listed_categories(categories: pa.ChunkedArray) -> Keywords:
-    """A one where an item is of a category; names in alphabetical order. categories: lists, as a bundle has them."""
+    """Binary item-category matrix from a column of lists, as in a bundle; category names in alphabetical order."""
     lists = categories.cast(pa.list_(pa.string())).combine_chunks()
     named = lists.flatten().dictionary_encode()
     rows = numbers(lists.value_parent_indices())

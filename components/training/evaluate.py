@@ -1,4 +1,4 @@
-"""What comes of a training run once it is trained: a judgement, a registered version, a result that is kept."""
+"""Steps after the training: evaluation, registration, and the saved result of the run."""
 
 import json
 import logging
@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
-    """The twin on `rolling` against popularity and the twin of the champion, if there is one that this code reads."""
+    """Evaluates the twin on `rolling` against the popularity baselines and the champion's twin.
+
+    The champion is skipped if there is none or its bundle cannot be read; the report says so.
+    """
     champion = registry.champion(tracking_uri)
     compared, twin_of_champion = "none yet", None
     if champion:
@@ -27,7 +30,7 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
         try:
             twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
         except BundleError as error:
-            log.warning("the champion cannot be compared with: %s", error)
+            log.warning("no comparison with the champion: %s", error)
             fault = "of another schema" if isinstance(error, OtherSchema) else "damaged"
             compared += f", not compared: its bundle is {fault}"
     manifest = run.snapshot.manifest
@@ -52,7 +55,7 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
 
 
 def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
-    """Registers the model as challenger, with its twin and all reports: the version."""
+    """Registers the model as challenger, with its twin and all reports, and returns the version."""
     metrics = {
         f"{model}.{name}": float(value)
         for model, figures in judgement.metrics.items()
@@ -73,18 +76,18 @@ def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
 
 
 def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
-    """Keeps what a finished retraining has to say, for the next one that finds nothing changed."""
+    """Saves the result of a retraining, for reuse by a later one with the same inputs."""
     with replacing(run.result_file) as part:
         part.write_text(json.dumps(result), encoding="utf-8")
 
 
 def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
-    """The result of a retraining on the same snapshot, settings and code, if the registry still has its version."""
+    """The saved result for the same snapshot, settings and code, if the registry still has its version."""
     if not run.result_file.is_file():
         return None
     tags = {version.version: version.tags for version in registry.versions(tracking_uri)}
     try:
-        with reading(run.result_file, "the retraining is done again"):
+        with reading(run.result_file, "the retraining runs again"):
             result: dict[str, Any] = json.loads(run.result_file.read_text(encoding="utf-8"))
             has_version = tags.get(result["version"], {}).get("snapshot_id") == run.snapshot.manifest["id"]
     except DamagedFile as error:
@@ -94,7 +97,7 @@ def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None
 
 
 def store_user_vectors(run: TrainingRun, encoder: str, engine: Engine) -> int:
-    """Writes LLM(D_l) and LLM(D_s) of all users as of the cut into Postgres: how many."""
+    """Writes LLM(D_l) and LLM(D_s) of all users as of the cut to Postgres and returns the number of users."""
     documents = run.documents("model")
     latest = pd.Series(documents.as_of).groupby(documents.users).idxmax().to_numpy()
     return write_documents(

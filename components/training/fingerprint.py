@@ -1,4 +1,4 @@
-"""What a training depends on: when none of it has changed, neither has its result."""
+"""Fingerprint of a training's settings and code; an equal fingerprint means an equal result."""
 
 import hashlib
 import inspect
@@ -9,27 +9,28 @@ from typing import Any
 from components.settings import Settings
 
 VERSION_SECTIONS = ("events", "interests", "embedding", "fusion", "ranking", "evaluation", "validation")
-"""Sections of the settings that a version depends on."""
+"""Sections of the settings that affect a version."""
 PROJECT = Path(__file__).parents[2]
 CODE_PATTERNS = ("components/**/*.py", "expectations/*.json")
 
 
 def shaping(settings: Settings) -> dict[str, Any]:
-    """The values of these sections, as JSON: what another machine needs to do the same."""
+    """The settings that affect a version, as JSON, to reproduce the training on another machine."""
     return settings.model_dump(mode="json", include=set(VERSION_SECTIONS))
 
 
 def settings_of(sections: dict[str, Any]) -> Settings:
-    """Settings by another one's `shaping`, all else by default: the same on every machine, as a checkpoint asks."""
+    """Settings from the output of `shaping`, defaults for the rest, so that fingerprints agree on all machines."""
     fields = Settings.model_fields
     chosen = {name: type(fields[name].default).model_validate(values) for name, values in sections.items()}
     return Settings.model_construct(None, **chosen)
 
 
 def fingerprint(settings: Settings) -> str:
-    """sha256 of the settings that shape a version and of the code, a custom fusion included.
+    """SHA-256 of the settings that affect a version and of the code, including that of a custom fusion.
 
-    Raises UnknownFusion when there is no such fusion.
+    Raises:
+        UnknownFusion: The configured fusion does not exist.
     """
     digest = hashlib.sha256(json.dumps(shaping(settings), sort_keys=True).encode())
     files = [file for pattern in CODE_PATTERNS for file in sorted(PROJECT.glob(pattern))]
@@ -39,9 +40,9 @@ def fingerprint(settings: Settings) -> str:
 
 
 def custom_fusion(settings: Settings) -> list[Path]:
-    """The file of a custom fusion, tried out; none for one of our own. Raises UnknownFusion."""
+    """The source file of a custom fusion, after checking it; empty for a built-in one. Raises UnknownFusion."""
     if ":" not in settings.fusion.kind:
         return []
-    from components.fusion.fusions import make_fusion  # torch, which nothing else of a retraining's own process needs
+    from components.fusion.fusions import make_fusion  # imports torch, which this process needs for nothing else
 
     return [Path(inspect.getfile(type(make_fusion(settings.fusion.kind, settings.fusion.width))))]

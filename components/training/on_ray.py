@@ -1,4 +1,4 @@
-"""Training on several GPUs, processes or nodes: Ray Train starts the workers, each runs the one training loop."""
+"""Distributed training with Ray Train on several GPUs, processes or nodes; each worker runs the usual loop."""
 
 import logging
 from collections.abc import Callable
@@ -17,17 +17,22 @@ log = logging.getLogger(__name__)
 
 
 def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None]) -> Path:
-    """`components.training.train.train` in `fusion.workers` processes at once: the bundle's folder.
+    """Runs `components.training.train.train` in `fusion.workers` processes and returns the bundle's folder.
 
-    They run on the Ray cluster of the settings' `ray_address`, else on one of this machine that ends with the training;
-    each takes a GPU where the cluster has any, else a CPU, and all must see the folders of the run and of its snapshot.
-    on_epoch is called in this process. Raises RayClusterError without Ray, with too small a cluster or with nodes that
-    do not see the run, and whatever `train` raises.
+    The workers run on the cluster at `ray_address`, or on a temporary local cluster. Each takes a GPU if the cluster
+    has any, else a CPU. All need access to the folders of the run and of its snapshot.
+
+    Args:
+        on_epoch: Called in this process.
+
+    Raises:
+        RayClusterError: Ray is missing, the cluster is too small, or a node cannot read the run's folder.
+        DuotempoError: Whatever `train` raises in a worker.
     """
     workers = run.settings.fusion.workers
-    lazy_run = replace(run)  # so that no table travels: each worker reads its own
+    lazy_run = replace(run)  # without cached tables: each worker reads the files itself
 
-    # Parts from Ray only when the pool is done: a trainer without a connection would make one of its own.
+    # Disconnect from Ray only after the pool has finished: a trainer without a connection would start its own cluster.
     with connected(run.settings.ray_address), ThreadPoolExecutor(max_workers=1) as pool:
         import ray
         from ray.train import RunConfig, ScalingConfig, WorkerGroupError

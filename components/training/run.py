@@ -1,4 +1,4 @@
-"""One retraining as a folder of files, so that each step can be run, looked at and repeated alone.
+"""A retraining as a folder of files, so that each step can be run, inspected and repeated alone.
 
 interests.parquet  keywords.npz  terms.json  texts.parquet  vectors.parquet
 validation/STAGE/  twin/bundle/  model/bundle/  report/  results/KEY.json
@@ -43,7 +43,7 @@ PARTS: tuple[Part, ...] = ("twin", "model")
 
 
 class CriticalExpectationFailed(DuotempoError):
-    """The data are not fit for training; the message counts the failing rows and names the report."""
+    """A critical expectation failed; the message has the number of failing rows and the report."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TrainingRun:
 
     @classmethod
     def open(cls, snapshot_path: Path, settings: Settings) -> "TrainingRun":
-        """The run of a snapshot, in a folder of its own under the home, made when it is missing."""
+        """The run of a snapshot; creates its folder under the home if it is missing."""
         folder = (settings.home / "runs" / snapshot_path.name).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(snapshot_path.absolute(), folder, settings)
@@ -75,7 +75,7 @@ class TrainingRun:
 
     @cached_property
     def key(self) -> str:
-        """The same for the same snapshot, settings and code, as long as the folder has not been removed."""
+        """Cache key of the run's results: snapshot, settings, code, and a salt that is lost when the folder is removed."""
         salt_file = self.folder / "own"
         if not salt_file.is_file():
             salt_file.write_text(secrets.token_hex(8))
@@ -87,7 +87,7 @@ class TrainingRun:
         return self.folder / "results" / f"{self.key}.json"
 
     def bundle(self, part: Part) -> Path:
-        """The folder is named `bundle` for each part: MLflow keeps an artefact under its folder's name."""
+        """The bundle's folder, always called `bundle`: MLflow stores an artifact under its folder's name."""
         return self.folder / part / "bundle"
 
     @cached_property
@@ -100,7 +100,7 @@ class TrainingRun:
 
     @cached_property
     def rolling(self) -> Rolling:
-        """The split that the twin and the gate live by; its events are the whole snapshot, sorted."""
+        """The split that the twin and the gate use; its events are the whole snapshot, sorted."""
         chosen = self.settings.evaluation
         return rolling(
             with_signals(self.snapshot.events(), self.settings.events),
@@ -110,13 +110,13 @@ class TrainingRun:
         )
 
     def cut(self, part: Part) -> pd.Timestamp:
-        """Exclusive: training of the part sees only events before it."""
+        """The exclusive end of the part's training events."""
         if part == "twin":
             return pd.Timestamp(self.rolling.cut, unit="s", tz="UTC").round("us")
         return pd.Timestamp(self.snapshot.cut)
 
     def events(self, part: Part) -> pd.DataFrame:
-        """The events that the part is trained on."""
+        """The training events of the part."""
         return self.rolling.train if part == "twin" else self.rolling.events
 
     def interests(self) -> pd.DataFrame:
@@ -139,11 +139,11 @@ class TrainingRun:
 
     @property
     def remedy(self) -> str:
-        """What makes the run's files anew."""
+        """How to recreate damaged files, for error messages."""
         return f"remove the folder {self.folder}, and run `duotempo retrain`"
 
     def documents(self, part: Part) -> Documents:
-        """The document vectors as of anchors up to the part's cut."""
+        """The document vectors as of the anchors up to the part's cut."""
         interests = self.interests()
         up_to_cut = interests[interests[Columns.AS_OF] <= self.cut(part)]
         return make_documents(up_to_cut, lambda texts: read_vectors(self.vectors_file, texts))
@@ -152,7 +152,8 @@ class TrainingRun:
 def extract_interests(run: TrainingRun) -> Path:
     """Writes the interests of all users as of their anchors, the items' keywords, and the texts to embed.
 
-    Returns the file of the texts.
+    Returns:
+        The file of the texts.
     """
     settings = run.settings.interests
     texts = item_texts(run.items)
@@ -176,14 +177,14 @@ def extract_interests(run: TrainingRun) -> Path:
 
 
 def validate_snapshot(run: TrainingRun) -> ValidationReport:
-    """Runs the suites of events, items and feedback. Raises CriticalExpectationFailed."""
+    """Validates events, items and feedback. Raises CriticalExpectationFailed."""
     manifest = run.snapshot.manifest
     frames = {"events": run.snapshot.events(), "items": run.items}
     return _validated(run, "snapshot", frames, previous_rows=manifest["previous_rows"])
 
 
 def validate_features(run: TrainingRun) -> ValidationReport:
-    """Runs the suites of interests and embeddings. Raises CriticalExpectationFailed."""
+    """Validates interests and embeddings. Raises CriticalExpectationFailed."""
     texts = run.texts()
     frames = {
         "interests": run.interests(),
@@ -204,6 +205,6 @@ def _validated(run: TrainingRun, stage: str, frames: dict[str, pd.DataFrame], **
             f"validation of the {stage} failed, nothing was trained: "
             + "; ".join(f"{failure.suite}: {failure.message}" for failure in report.critical_failures)
             + f" Details: {report.docs.as_uri()}"
-            + (f" This puts the rows aside: {report.remedy}" if report.remedy else "")
+            + (f" To quarantine the rows: {report.remedy}" if report.remedy else "")
         )
     return report

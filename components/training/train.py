@@ -1,4 +1,4 @@
-"""Trains a part of a training run, in this process: the evaluation twin or the model."""
+"""Trains a part of a training run, the evaluation twin or the model, in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ from components.training.run import Part, TrainingRun
 
 
 def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None] | None = None) -> Path:
-    """Trains a part, or goes on from its checkpoint, and writes its bundle: the bundle's folder.
+    """Trains a part, resuming from its checkpoint if there is one, writes its bundle, and returns the bundle's folder.
 
-    Of processes that train together each calls this on the same folder, and process 0 writes.
+    In distributed training every process calls this on the same folder, and process 0 writes.
     """
     keywords = run.keywords()
     catalogue = Catalogue(
