@@ -1,4 +1,4 @@
-"""What every model is held against: popularity, and the models of others, fitted on the same data."""
+"""Baselines: popularity, and item-kNN, EASE and ALS (the peers), fitted on the same data."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -14,22 +14,28 @@ from components.histories.signals import RECENT_SECONDS
 
 
 class Popularity:
-    """Counts the people with an event of an item before a moment; with a period, within that many seconds before it.
+    """Number of distinct users with an event on the item before a given time, within the last `period` seconds.
 
-    A person counts once an item. An item that nobody has is not ranked: its score is -inf.
+    Items without a user score -inf and are not ranked.
     """
 
     name = "popularity"
     period = np.inf
 
     def fit(self, users: NDArray[Any], items: NDArray[np.int64], times: NDArray[np.float64], n_items: int) -> Self:
-        """users: any codes or ids (E,); items: item rows from 0 (E,); times: epoch seconds (E,)."""
+        """
+        Args:
+            users: User ids or codes (events,).
+            items: Item rows (events,).
+            times: Epoch seconds (events,).
+            n_items: Size of the catalogue.
+        """
         _, codes = np.unique(users, return_inverse=True)
         pairs = codes.astype(np.int64) * n_items + items
         order = np.lexsort((times, pairs))
         pairs, begins = pairs[order], times[order]
         same_pair = np.append(pairs[1:] == pairs[:-1], False)
-        # an event speaks for its pair until the pair's next event, or until the period is over
+        # an event counts for its (user, item) pair until the pair's next event or the end of the period
         replaced = np.where(same_pair, np.append(begins[1:], np.inf), np.inf)
         self._items, self._begins, self._ends = items[order], begins, np.minimum(replaced, begins + self.period)
         self._latest = ~same_pair
@@ -37,10 +43,7 @@ class Popularity:
         return self
 
     def scores(self, moments: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Counts float32 (B, n) as of each of `moments` (B,) in epoch seconds.
-
-        An event at t counts when moment - period <= t < moment.
-        """
+        """Users per item (moments, items) at times in epoch seconds, from events in [moment - period, moment)."""
         order = np.argsort(moments, kind="stable")
         counts = self._changes(self._begins, moments[order]) - self._changes(self._ends, moments[order])
         np.cumsum(counts, axis=0, out=counts)
@@ -49,13 +52,13 @@ class Popularity:
         return _unseen_to_minus_inf(in_order)
 
     def final_scores(self) -> NDArray[np.float32]:
-        """Counts (n,) over all events, the period counted back from the last event, both ends included."""
+        """Users per item (items,) over all events, the period ending with the last event, both ends inclusive."""
         since = self._begins.max() - self.period
         counted = self._items[self._latest & (self._begins >= since)]
         return _unseen_to_minus_inf(np.bincount(counted, minlength=self._n_items))
 
     def _changes(self, event_times: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(B, n): changes that the b-th of the sorted moments is the first to see, being after them."""
+        """Number of events per item between each of the sorted moments and the one before (moments, items)."""
         first = np.searchsorted(moments, event_times, side="right")
         is_seen = first < len(moments)
         cells = first[is_seen] * self._n_items + self._items[is_seen]
@@ -63,7 +66,7 @@ class Popularity:
 
 
 class RecentPopularity(Popularity):
-    """Popularity of the last seven days before the moment."""
+    """Popularity in the last seven days."""
 
     name = "recent popularity"
     period = RECENT_SECONDS
@@ -74,19 +77,24 @@ def _unseen_to_minus_inf(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def interaction_matrix(users: NDArray[np.int64], items: NDArray[np.int64], shape: tuple[int, int]) -> sparse.csr_matrix:
-    """Binary float32 matrix of `shape` (users, items) from codes (E,); a repeated pair counts once."""
+    """Binary float32 matrix of `shape` (users, items) from codes (events,); duplicates count once."""
     matrix = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
     matrix.data[:] = 1.0
     return matrix
 
 
 class Peer(ABC):
-    """Learns from the items that have a training event; all others score -inf."""
+    """A collaborative baseline, fitted on the items with a training event; all others score -inf."""
 
     name: ClassVar[str]
 
     def fit(self, users: NDArray[Any], items: NDArray[np.int64], n_items: int) -> Self:
-        """users: codes or ids (E,); items: item rows (E,); both in order of time, the last event of a pair counts."""
+        """
+        Args:
+            users: User ids or codes (events,), in order of time; the last event of a (user, item) pair counts.
+            items: Item rows (events,).
+            n_items: Size of the catalogue.
+        """
         pairs = pd.DataFrame({"user": users, "item": items}).drop_duplicates(keep="last")
         rows, self._users = pd.factorize(pairs["user"])
         columns, self._items = pd.factorize(pairs["item"].to_numpy())
@@ -95,10 +103,12 @@ class Peer(ABC):
         return self
 
     def scores(self, histories: sparse.csr_matrix, users: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Scores float32 (B, n) for binary histories (B, n).
+        """Scores (batch, items).
 
-        users: names (B,) as in `fit`, where the histories are no more than what was trained on: a peer that fitted
-        something of a known user then takes it as it is.
+        Args:
+            histories: Binary matrix (batch, items).
+            users: Ids (batch,) as in `fit`, if the histories are those of the training. A model with fitted user
+                factors then uses them; other users are folded in by history.
         """
         fitted_rows = (
             np.full(histories.shape[0], -1) if users is None else pd.Index(self._users).get_indexer(pd.Index(users))
@@ -112,11 +122,15 @@ class Peer(ABC):
 
     @abstractmethod
     def _scores(self, histories: sparse.csr_matrix, fitted_rows: NDArray[np.int64]) -> NDArray[np.floating]:
-        """known: row of the fitted matrix of each user, -1 for one who must be taken by the history alone."""
+        """
+        Args:
+            histories: Binary matrix (batch, fitted items).
+            fitted_rows: Row of each user in the fitted matrix (batch,), -1 for one to be folded in by history.
+        """
 
 
 class ItemKnn(Peer):
-    """Cosine of TF-IDF weighted item columns, the 100 nearest of an item kept (implicit's TFIDFRecommender)."""
+    """Item-kNN: cosine of TF-IDF weighted item columns, 100 neighbours per item (implicit's TFIDFRecommender)."""
 
     name = "itemknn"
     neighbours = 100
@@ -126,7 +140,9 @@ class ItemKnn(Peer):
 
         model = TFIDFRecommender(K=self.neighbours)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Method expects CSR input")  # of the library's own COO
+            warnings.filterwarnings(
+                "ignore", message="Method expects CSR input"
+            )  # raised by the library's own COO matrix
             model.fit(interactions, show_progress=False)
         self._similarity: sparse.csr_matrix = model.similarity
 
@@ -137,10 +153,10 @@ class ItemKnn(Peer):
 
 
 class Ease(Peer):
-    """EASE (Steck 2019), P = (X'X + λI)⁻¹; holds a dense (items, items) matrix.
+    """EASE (Steck 2019), P = (X'X + λI)⁻¹; needs a dense matrix (items, items).
 
-    The paper scores item j by the sum over the history of -P_ij / P_jj; RecTools takes its weights the other way round,
-    -P_ij / P_ii, which is what the published figures show, and so does this.
+    The paper scores item j by the sum of -P_ij / P_jj over the history. This follows RecTools, which divides by P_ii
+    instead, as that reproduces the published figures.
     """
 
     name = "ease"
@@ -150,7 +166,7 @@ class Ease(Peer):
         gram = (interactions.T @ interactions).toarray()
         gram[np.diag_indices_from(gram)] += self.regularization
         inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
-        # LAPACK answers in column order; of a symmetric matrix the transpose is the same in row order
+        # LAPACK returns column-major order; the transpose of a symmetric matrix is itself, in row-major order
         self._weights = np.ascontiguousarray(inverse.T)
         self._weights /= -np.diag(inverse).copy()[:, None]
         np.fill_diagonal(self._weights, 0.0)
@@ -160,7 +176,7 @@ class Ease(Peer):
 
 
 class Als(Peer):
-    """Weighted matrix factorisation (Hu, Koren, Volinsky 2008) by implicit; other users are folded in by history."""
+    """Weighted matrix factorisation (Hu, Koren, Volinsky 2008), from implicit; new users are folded in by history."""
 
     name = "als"
     settings: ClassVar[dict[str, int]] = {"factors": 64, "iterations": 15, "random_state": 0}

@@ -1,4 +1,4 @@
-"""Intervals by the percentile bootstrap over users (Efron, Tibshirani 1993): a user's targets stay together."""
+"""Confidence intervals by percentile bootstrap (Efron, Tibshirani 1993), resampling users with all their targets."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from scipy import sparse
 
 from components.evaluation.splits import EvaluationError
 
-_MAX_WEIGHTS = 4_000_000  # resampling weights held at a time
+_MAX_WEIGHTS = 4_000_000  # resampling weights held in memory
 
 
 class Interval(NamedTuple):
-    """A mean over targets and its bounds."""
+    """A mean over targets and its confidence bounds."""
 
     mean: float
     low: float
@@ -23,24 +23,33 @@ class Interval(NamedTuple):
 def interval(
     values: NDArray[np.float64], users: NDArray[Any], resamples: int, seed: int, level: float = 0.95
 ) -> Interval:
-    """Mean of `values` (T,) over the targets, with bounds from resampled `users` (T,). NaN values do not count."""
+    """Mean over the targets with confidence bounds.
+
+    Args:
+        values: One value per target (targets,); NaN is ignored.
+        users: User of each target (targets,).
+        resamples: Number of bootstrap samples.
+        level: Confidence level.
+    """
     return intervals(values[:, None], users, resamples, seed, level)[0]
 
 
 def difference_interval(
     a: NDArray[np.float64], b: NDArray[np.float64], users: NDArray[Any], resamples: int, seed: int, level: float = 0.95
 ) -> Interval:
-    """Mean of a - b, both (T,) on the same targets, with bounds from resampled users: the paired comparison."""
+    """Paired comparison: mean of a - b (targets,), on the same targets, with confidence bounds."""
     return interval(a - b, users, resamples, seed, level)
 
 
 def intervals(
     values: NDArray[np.float64], users: NDArray[Any], resamples: int, seed: int, level: float = 0.95
 ) -> list[Interval]:
-    """`interval` of each column of `values` (T, m), all from the same resamples of users.
+    """`interval` of each column of `values` (targets, columns), from the same resamples of users.
 
-    A column without a number gives NaN. The bounds are widened to hold the mean, should rounding put it outside.
-    Raises EvaluationError when there is no target.
+    A column of NaN gives NaN. The bounds always contain the mean, even where rounding would put it outside.
+
+    Raises:
+        EvaluationError: There are no targets.
     """
     codes, count = _user_codes(users)
     present = ~np.isnan(values)
@@ -55,10 +64,15 @@ def intervals(
 def coverage_interval(
     lists: NDArray[np.int64], users: NDArray[Any], items: int, resamples: int, seed: int, level: float = 0.95
 ) -> Interval:
-    """Distinct items in `lists` (T, k; -1 empty) of a catalogue of `items`, with bounds from resampled users.
+    """Number of distinct items in all lists, with confidence bounds.
 
-    A resample repeats some users and so shows fewer items than all of them do; its distribution is moved onto the
-    count itself, so that the bounds tell the spread and not that bias.
+    A resample repeats users and so covers fewer items than all users do. Its distribution is shifted to the observed
+    count, so that the bounds show the spread without this bias.
+
+    Args:
+        lists: Item rows (targets, k), padded with -1.
+        users: User of each target (targets,).
+        items: Size of the catalogue.
     """
     codes, count = _user_codes(users)
     target, place = np.nonzero(lists >= 0)
@@ -78,7 +92,7 @@ def _user_codes(users: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
 
 
 def weights(users: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each user is drawn, (resamples, users) in parts: multinomial, as counts of uniform draws."""
+    """Multinomial counts of how often each user is drawn, in chunks of (resamples, users)."""
     random = np.random.default_rng(seed)
     step = max(1, _MAX_WEIGHTS // users)
     for start in range(0, resamples, step):
@@ -88,7 +102,7 @@ def weights(users: int, resamples: int, seed: int) -> Iterator[NDArray[np.float6
 
 
 def bounds(mean: float, resampled: NDArray[np.float64], level: float) -> Interval:
-    """The quantiles of `drawn` (resamples,), NaN left out, that hold `level` of them; they always hold the mean."""
+    """Central quantiles of the resampled means (resamples,), ignoring NaN, widened to contain the mean."""
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return Interval(float(mean), float("nan"), float("nan"))

@@ -1,5 +1,4 @@
-"""Of whom and of what lists are made: how much of the catalogue they show, and the parts of users and items that a mean
-hides."""
+"""Slices of users and items, and exposure: the share of list positions that each group of items receives."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,24 +14,37 @@ from components.settings import EvaluationSettings
 
 HEAD, TAIL, COLD = "head items", "tail items", "cold items"
 MAX_CATEGORIES = 8
-"""Categories that are told of, those with most items."""
+"""Maximum number of categories reported, largest first."""
 
 
 def user_slices(history_sizes: NDArray[np.number], settings: EvaluationSettings) -> dict[str, NDArray[np.bool_]]:
-    """Cold users, heavy users and all others. history_sizes: events of the user before the target (T,)."""
+    """Masks of cold, heavy and other users.
+
+    Args:
+        history_sizes: Events of each target's user before the target (targets,).
+    """
     cold, heavy = history_sizes < settings.cold_user_events, history_sizes >= settings.heavy_user_events
     return {"cold users": cold, "other users": ~cold & ~heavy, "heavy users": heavy & ~cold}
 
 
 def item_slices(targets: NDArray[np.integer], groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
-    """targets: item rows (T,), -1 where the catalogue lacks the item, which is cold then; groups: masks (n,) by name,
-    see `item_groups`."""
+    """Masks (targets,) of the targets by item group.
+
+    Args:
+        targets: Item rows (targets,); -1, an item outside the catalogue, counts as cold.
+        groups: Masks (items,) by name, see `item_groups`.
+    """
     in_catalogue = targets >= 0
     return {name: np.where(in_catalogue, mask[targets], name == COLD) for name, mask in groups.items()}
 
 
 def item_groups(popularity: NDArray[np.number], categories: Sequence[Sequence[str]]) -> dict[str, NDArray[np.bool_]]:
-    """Masks (n,) by name: head, tail and cold items by their training events (n,), and the largest categories."""
+    """Masks (items,) by name: head, tail and cold items, and the largest categories.
+
+    Args:
+        popularity: Training events per item (items,).
+        categories: Category names of each item.
+    """
     cold, tail = popularity == 0, in_tail(popularity)
     groups = {HEAD: ~tail & ~cold, TAIL: tail & ~cold, COLD: cold}
     owners = [(row, name) for row, names in enumerate(categories) for name in dict.fromkeys(names)]
@@ -47,10 +59,17 @@ def item_groups(popularity: NDArray[np.number], categories: Sequence[Sequence[st
 def exposure(
     results: Sequence[ModelResult], popularity: NDArray[np.number], groups: dict[str, NDArray[np.bool_]]
 ) -> dict[str, dict[str, Any]]:
-    """{group: {"items": share, "events": share, "models": {model: share}}}, without the groups that are empty.
+    """Exposure of each item group by each model, next to its share of the items and of the training events.
 
-    A place is worth 1 / log2(rank + 1), the exposure of Singh and Joachims 2018 (Fairness of Exposure in Rankings). A
-    group that gets less of it than its share of the events, the merit here, is shown less than people want it.
+    A position has the exposure 1 / log2(rank + 1), see Singh and Joachims 2018 (Fairness of Exposure in Rankings).
+    Merit is the share of the events: a group with less exposure than that is shown less than users want it.
+
+    Args:
+        popularity: Training events per item (items,).
+        groups: Masks (items,) by name.
+
+    Returns:
+        {group: {"items": share, "events": share, "models": {model: share}}}, without empty groups.
     """
     item_exposure = {result.name: _item_exposure(result.lists, len(popularity)) for result in results}
     return {
@@ -67,8 +86,15 @@ def exposure(
 def exposure_by_users(
     results: Sequence[ModelResult], users: Mapping[str, NDArray[np.bool_]], groups: Mapping[str, NDArray[np.bool_]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """{slice of users: {group: {model: share}}} of what each slice is shown, by head, tail and cold items; without the
-    slices that are empty. users: masks (T,) by name."""
+    """Exposure of head, tail and cold items within each slice of users.
+
+    Args:
+        users: Masks (targets,) by name.
+        groups: Masks (items,) by name.
+
+    Returns:
+        {user slice: {group: {model: share}}}, without empty slices.
+    """
     items = len(groups[HEAD])
     shares: dict[str, dict[str, dict[str, float]]] = {}
     for name, mask in users.items():

@@ -1,4 +1,4 @@
-"""The gate: whether a challenger may become champion, and why, with figures."""
+"""The gate: decides from metrics whether a challenger may become champion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from components.evaluation.bootstrap import Interval, difference_interval
 
 WORST_LOSS = 0.05
-"""Share of the champion's NDCG that a challenger may lose on average."""
+"""Maximum mean loss of NDCG against the champion, as a share of the champion's NDCG."""
 MIN_COVERAGE_SHARE = 0.5
-"""Share of the champion's coverage that a challenger must reach."""
+"""Minimum coverage, as a share of the champion's."""
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One condition and its figures."""
+    """One condition of the gate, with its figures."""
 
     name: str
     passed: bool
@@ -26,7 +26,12 @@ class Clause:
 
 @dataclass(frozen=True)
 class Verdict:
-    """passed: every clause did. reasons: the details of the clauses that failed, or else of all."""
+    """The result of the gate.
+
+    Attributes:
+        passed: Whether every clause passed.
+        reasons: Details of the failed clauses, or of all clauses if none failed.
+    """
 
     passed: bool
     reasons: list[str]
@@ -35,7 +40,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Champion:
-    """What the champion's twin reached on the same targets: NDCG (T,) and coverage."""
+    """Metrics of the champion's twin on the same targets: NDCG (targets,) and coverage (distinct items)."""
 
     ndcg: NDArray[np.float64]
     coverage: int
@@ -53,10 +58,19 @@ def judge(
     resamples: int,
     seed: int,
 ) -> Verdict:
-    """The verdict on a challenger with `ndcg` (T,) and `coverage`.
+    """Applies the gate to a challenger.
 
-    popularity, recent_popularity: NDCG (T,) of the baselines; users: (T,). All arrays are on the same targets, those
-    behind the later cut of challenger and champion. critical_failures: one line an expectation that failed.
+    All arrays refer to the same targets, those after the later cut of challenger and champion.
+
+    Args:
+        ndcg: NDCG of the challenger (targets,).
+        coverage: Distinct items that the challenger recommends.
+        users: User of each target (targets,).
+        popularity: NDCG of the popularity baseline (targets,).
+        recent_popularity: NDCG of the baseline of the last seven days (targets,).
+        champion: None skips the comparison.
+        critical_failures: One line per failed critical expectation.
+        resamples: Bootstrap samples of the intervals.
     """
 
     def difference(other: NDArray[np.float64]) -> Interval:

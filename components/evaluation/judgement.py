@@ -1,4 +1,4 @@
-"""The evaluation twin on `rolling`, beside popularity and the champion's twin: figures, report, and the gate's word."""
+"""Evaluation of the twin on `rolling`, next to the baselines and the champion's twin: metrics, report, and gate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,12 +35,20 @@ from components.settings import Settings
 
 CHALLENGER, CHAMPION, POPULARITY, RECENT = "duotempo", "champion", "pop", "pop7"
 SERVED = "as served"
-"""The challenger with the re-ranking of the settings: what that costs and brings."""
+"""The challenger with the configured re-ranking, to show its effect."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """metrics: figures by model. report: Markdown; it lies in `folder` too, with its plots."""
+    """The evaluation of a twin.
+
+    Attributes:
+        metrics: Metrics by model.
+        slices: Metrics by slice, see `summarise_slices`.
+        passed: Whether the gate passed.
+        reasons: Details from the gate.
+        report: Markdown, also written to `folder` with its plots.
+    """
 
     metrics: dict[str, Summary]
     slices: dict[str, dict[str, Any]]
@@ -61,10 +69,15 @@ def judge(
     facts: dict[str, object],
     critical_failures: Sequence[str],
 ) -> Judgement:
-    """Ranks the targets of `rolling` with all models and writes report.md and plots into `folder`.
+    """Ranks the targets of `rolling` with all models, applies the gate, and writes report.md and plots to `folder`.
 
-    documents: as of anchors up to the twin's cut. champion: its evaluation twin; it reads the document vectors only
-    when its encoder is the same. The gate compares on the targets behind both cuts.
+    The gate compares on the targets after the cuts of both twins.
+
+    Args:
+        documents: Document vectors as of the anchors up to the twin's cut.
+        champion: The champion's evaluation twin. It uses the documents only if it has the same encoder.
+        facts: Shown in the report.
+        critical_failures: One line per failed critical expectation.
     """
     k, seed = settings.evaluation.k, settings.fusion.seed
     scorer = live_scorer(twin, rolling, settings)
@@ -99,7 +112,7 @@ def judge(
 
 
 def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:
-    """The bundle's scorer with the trend of each target's moment, as the service has that of now."""
+    """A scorer with the trend as of each target's time, like the live trend of the service."""
     rows = {item: row for row, item in enumerate(bundle.items[Columns.ITEM].to_pylist())}
     return Scorer(bundle, past_trend(rolling, rows, settings.events))
 
@@ -107,7 +120,7 @@ def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:
 def champion_lists(
     rolling: Rolling, champion: Bundle, scorer: Scorer, documents: Documents, settings: Settings
 ) -> NDArray[np.int64]:
-    """The champion twin's lists, in the challenger's rows; items that it lacks it cannot rank."""
+    """Lists (targets, k) of the champion's twin, in item rows of the challenger's bundle."""
     champion_scorer = live_scorer(champion, rolling, settings)
     same_encoder = champion.manifest["encoder"] == scorer.bundle.manifest["encoder"]
     readable_documents = documents if same_encoder else Documents.none(champion.manifest["dimension"])
@@ -127,13 +140,13 @@ def gate_verdict(
     settings: Settings,
     critical_failures: Sequence[str],
 ) -> gate.Verdict:
-    """The gate on the targets that lie behind the cuts of both twins."""
+    """Applies the gate to the targets after the cuts of both twins."""
     later = np.ones(len(users), dtype=bool)
     if champion:
         cut = datetime.fromisoformat(champion.manifest["cut"]).timestamp()
         later = rolling.targets[TIME].to_numpy() >= cut
     if not later.any():
-        reason = "no target lies behind the cut of the champion's twin: retrain with a later cut"
+        reason = "no target is after the cut of the champion's twin: retrain with a later cut"
         clause = gate.Clause("champion", False, reason)
         return gate.Verdict(False, [f"champion: {reason}"], [clause])
     by_name = {result.name: result for result in results}
@@ -155,7 +168,7 @@ def gate_verdict(
 
 
 def item_share(rolling: Rolling, rows: dict[str, int]) -> NDArray[np.float64]:
-    """Share of the training users who have each item, (n,)."""
+    """Share of the training users with an event on each item (items,)."""
     users, names = pd.factorize(rolling.train[Columns.USER])
     items: NDArray[Any] = rolling.train[Columns.ITEM].map(rows).to_numpy(np.int64)
     return user_share(interaction_matrix(users, items, (len(names), len(rows))))

@@ -1,6 +1,6 @@
-"""Metrics of ranked lists, one target an answer.
+"""Ranking metrics with one relevant item (target) per list.
 
-Lists are arrays (targets, places) of item rows, best first, -1 where a place is empty.
+Lists are arrays (targets, k) of item rows, best first, padded with -1.
 """
 
 import numpy as np
@@ -13,9 +13,10 @@ _CHUNK = 512
 
 
 def target_ranks(lists: NDArray[np.int64], targets: NDArray[np.integer], k: int) -> NDArray[np.int64]:
-    """Place of each target in its list, from 1, as int64 (T,); 0 where it is not among the first k.
+    """Rank of each target in its list (targets,), from 1; 0 if it is not in the top k.
 
-    targets: item rows (T,); -1, an item that the catalogue lacks, is never found.
+    Args:
+        targets: Item rows (targets,); -1, an item outside the catalogue, never matches.
     """
     found = (lists[:, :k] == targets[:, None]) & (lists[:, :k] != EMPTY)
     return (
@@ -24,12 +25,12 @@ def target_ranks(lists: NDArray[np.int64], targets: NDArray[np.integer], k: int)
 
 
 def hit_rate(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """HR@k of each target: 1 where it was ranked."""
+    """HR@k of each target: 1 if it is in the top k."""
     return (ranks > 0).astype(np.float64)
 
 
 def ndcg(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """NDCG@k of each target (Järvelin, Kekäläinen 2002): 1 / log2(rank + 1), as one relevant item has an ideal of 1."""
+    """NDCG@k of each target (Järvelin, Kekäläinen 2002): 1 / log2(rank + 1), as the ideal DCG of one item is 1."""
     return np.where(ranks > 0, 1.0 / np.log2(np.maximum(ranks, 1) + 1.0), 0.0)
 
 
@@ -39,14 +40,14 @@ def reciprocal_rank(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def coverage(lists: NDArray[np.int64]) -> int:
-    """Distinct items in all lists."""
+    """Number of distinct items in all lists."""
     return len(np.unique(lists[lists != EMPTY]))
 
 
 def user_share(interactions: sparse.csr_matrix) -> NDArray[np.float64]:
-    """Share of the training users who have each item, (n,), from a binary matrix (users, items).
+    """Share of the training users with each item (items,), from a binary matrix (users, items).
 
-    An item that nobody has counts as one person among one more than there are: 1 / (users + 1).
+    An item without users gets 1 / (users + 1).
     """
     users = int((interactions.getnnz(axis=1) > 0).sum())
     holders = interactions.getnnz(axis=0)
@@ -54,9 +55,10 @@ def user_share(interactions: sparse.csr_matrix) -> NDArray[np.float64]:
 
 
 def novelty(lists: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of -log2(share) over the items of each list, in bits (T,); NaN where a list is empty.
+    """Mean self-information of each list's items in bits (targets,), see Zhou et al. 2010; NaN for an empty list.
 
-    share: `user_share` (n,). The self-information of Zhou et al. 2010.
+    Args:
+        share: `user_share` of each item (items,).
     """
     present = lists != EMPTY
     bits = np.where(present, -np.log2(share)[lists], 0.0)
@@ -64,9 +66,12 @@ def novelty(lists: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.
 
 
 def diversity(lists: NDArray[np.int64], texts: NDArray[np.floating]) -> NDArray[np.float64]:
-    """1 - mean pairwise cosine of the text vectors in each list (T,); NaN where fewer than two items have a text.
+    """Intra-list distance (Ziegler et al. 2005): 1 - mean pairwise cosine of the texts in each list (targets,).
 
-    texts: unit rows (n, e), a zero row has no text. Intra-list distance of Ziegler et al. 2005.
+    NaN where fewer than two items have a text.
+
+    Args:
+        texts: Unit text vectors (items, encoder dims); a zero row has no text.
     """
     return np.concatenate(
         [np.empty(0), *(_diversity(lists[i : i + _CHUNK], texts) for i in range(0, len(lists), _CHUNK))]
@@ -77,7 +82,7 @@ def _diversity(lists: NDArray[np.int64], texts: NDArray[np.floating]) -> NDArray
     vectors = np.where((lists != EMPTY)[..., None], texts[lists], 0.0)
     squares = np.square(vectors).sum(axis=2)
     count = (squares > 0).sum(axis=1)
-    # the square of a sum holds every pair twice, and every vector with itself
+    # the squared sum contains every pair twice, and each vector's square
     pairs = np.square(vectors.sum(axis=1)).sum(axis=1) - squares.sum(axis=1)
     return 1.0 - _ratio(pairs, count * (count - 1))
 

@@ -1,4 +1,4 @@
-"""`duotempo evaluate`: models trained and ranked on a dataset folder, with no server."""
+"""`duotempo evaluate`: trains and evaluates models on a dataset folder, without any service."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ SPLITS = ("loo", "temporal", "rolling")
 PRODUCT = "duotempo"
 BASELINES: dict[str, type[Popularity]] = {"pop": Popularity, "pop7": RecentPopularity}
 MODELS = (PRODUCT, *FUSIONS, *BASELINES, *PEERS)
-"""What can be ranked by name; beside these, a custom fusion by `module:Class`."""
+"""Names of the models that can be evaluated; custom fusions by `module:Class` besides."""
 DEFAULT_MODELS = (PRODUCT, *BASELINES)
 
 
@@ -64,10 +64,15 @@ def evaluate_folder(
     models: Sequence[str] = DEFAULT_MODELS,
     show_progress: bool = False,
 ) -> dict[str, Any]:
-    """Figures of the `models` on a dataset folder, see `OfflineEvaluation.figures`.
+    """Evaluates models on a dataset folder, see `OfflineEvaluation.figures`.
 
-    models: names of MODELS, or what `make_fusion` knows. Raises DatasetError or EvaluationError when a model is unknown
-    or when the folder cannot be judged by this split.
+    Args:
+        kind: One of SPLITS.
+        models: Names in MODELS, or custom fusions as `module:Class`.
+
+    Raises:
+        DatasetError: The folder is not a readable dataset.
+        EvaluationError: A model or split is unknown, or the dataset has no targets under this split.
     """
     if kind not in SPLITS:
         raise EvaluationError(f"--split {kind!r} is none of {', '.join(SPLITS)}")
@@ -77,7 +82,7 @@ def evaluate_folder(
 
 
 def check_models(models: Sequence[str], kind: str, settings: Settings) -> None:
-    """Raises EvaluationError when a name is unknown, or names a peer in `rolling`, which the peers do not know."""
+    """Raises EvaluationError if a model is unknown, or a peer is requested for `rolling`, which is not supported."""
     for name in models:
         if name in MODELS:
             continue
@@ -95,7 +100,7 @@ def check_models(models: Sequence[str], kind: str, settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every model of the product starts from, and the seconds that it took."""
+    """Inputs shared by all models of the product, and the seconds to prepare them."""
 
     catalogue: Catalogue
     documents: Documents
@@ -103,7 +108,7 @@ class Prepared:
 
 
 class OfflineEvaluation:
-    """One dataset under one split."""
+    """Evaluation of models on one dataset under one split."""
 
     def __init__(self, dataset: Dataset, kind: str, settings: Settings, show_progress: bool) -> None:
         self.dataset = dataset
@@ -126,9 +131,13 @@ class OfflineEvaluation:
         self.users = self.split.targets[Columns.USER].to_numpy(dtype=object)
 
     def figures(self, results: Sequence[ModelResult]) -> dict[str, Any]:
-        """{"dataset", "split", "test_users", "models": {name: figures}, "slices": {slice: {"targets", "models"}},
-        "exposure": {group: {"items", "events", "models"}}, "exposure_by_users": {slice: {group: {name: share}}}} of
-        ranked models, see `summarise`, `summarise_slices` and `exposure`; a slice without a target is absent."""
+        """Metrics of ranked models, see `summarise`, `summarise_slices` and `exposure`.
+
+        Returns:
+            {"dataset", "split", "test_users", "models": {name: metrics}, "slices": {slice: {"targets", "models"}},
+            "exposure": {group: {"items", "events", "models"}}, "exposure_by_users": {slice: {group: {name: share}}}},
+            without empty slices.
+        """
         texts = self.prepared.catalogue.texts
         chosen, seed = self.settings.evaluation, self.settings.fusion.seed
         interactions = self.matrix()
@@ -148,7 +157,7 @@ class OfflineEvaluation:
         }
 
     def result(self, name: str) -> ModelResult:
-        """Trains and ranks a model that `check_models` lets pass."""
+        """Trains and ranks a model accepted by `check_models`."""
         if name in BASELINES:
             return self.baseline(name)
         if name in PEERS:
@@ -156,7 +165,7 @@ class OfflineEvaluation:
         return self.product(name)
 
     def product(self, name: str) -> ModelResult:
-        """The product's default, or the product with the fusion `name`; the preparation counts as its fitting."""
+        """Trains and ranks the product with its default fusion or another one; `fit_s` includes the preparation."""
         prepare_s, started = self.prepared.seconds, time.monotonic()
         fitted = self.fit(self.settings if name == PRODUCT else with_fusion(self.settings, name))
         fit_s, started = prepare_s + time.monotonic() - started, time.monotonic()
@@ -165,7 +174,7 @@ class OfflineEvaluation:
 
     @cached_property
     def prepared(self) -> Prepared:
-        """Keywords, interests and their embeddings, made once for all models of the product."""
+        """Keywords, interests and embeddings, computed once for all models of the product."""
         started = time.monotonic()
         texts = item_texts(self.items, self.dataset.text)
         keywords = extract_keywords(texts, self.settings.interests.item_keywords)
@@ -175,7 +184,7 @@ class OfflineEvaluation:
         return Prepared(catalogue, make_documents(interests, vectors_of), time.monotonic() - started)
 
     def fit(self, settings: Settings, on_epoch: Callable[[Progress], None] | None = None) -> Fitted:
-        """The product trained on the training side of the split."""
+        """Trains the product on the training side of the split."""
         return fit(
             self.split.train,
             self.prepared.catalogue,
@@ -188,15 +197,15 @@ class OfflineEvaluation:
         )
 
     def rank(self, bundle: Bundle) -> NDArray[np.int64]:
-        """A trained bundle's lists (T, k) of item rows, seen items left out."""
+        """Lists (targets, k) of item rows from a trained bundle, without seen items."""
         states = user_states(self.split, self.rows, self.prepared.documents, self.settings.events)
         trend = past_trend(self.split, self.rows, self.settings.events)
         return rank_bundle(Scorer(bundle, trend), states, self.settings.evaluation.k)[0]
 
     def interests(self, keywords: Keywords) -> pd.DataFrame:
-        """Interests as of the anchors in the training side; the last anchor of a user is just after their last event.
+        """Interests as of the anchors of the training side; empty when the model uses no documents.
 
-        Without documents in the model there are none to read.
+        A user's last anchor is just after the last event instead of the cut.
         """
         train = self.split.train
         moments = anchors(train, self.cut, self.settings.interests.anchors)
@@ -218,13 +227,13 @@ class OfflineEvaluation:
         return (lambda texts: embedded.vectors[[row[text] for text in texts]]), embedded.encoder
 
     def baseline(self, name: str) -> ModelResult:
-        """Popularity of all time or of the last 7 days; in `rolling` as of each target."""
+        """Ranks by popularity, all-time or of the last 7 days; in `rolling` as of each target's time."""
         started = time.monotonic()
         lists = rank_popularity(BASELINES[name](), self.split, self.rows, self.settings.evaluation.k)
         return ModelResult.of(name, lists, self.targets, fit_s=0.0, rank_s=time.monotonic() - started)
 
     def peer(self, name: str) -> ModelResult:
-        """Item-kNN, EASE or ALS, which know a training side that stays as it is."""
+        """Fits and ranks item-kNN, EASE or ALS, which need a fixed training side."""
         assert isinstance(self.split, Split)
         started = time.monotonic()
         train = self.split.train
@@ -235,7 +244,7 @@ class OfflineEvaluation:
         return ModelResult.of(name, lists, self.targets, fit_s=fit_s, rank_s=time.monotonic() - started)
 
     def matrix(self) -> sparse.csr_matrix:
-        """Binary training interactions, users by items."""
+        """Binary training interactions (users, items)."""
         train = self.split.train
         users, names = pd.factorize(train[Columns.USER])
         rows = train[Columns.ITEM].map(self.rows).to_numpy(np.int64)
@@ -243,14 +252,15 @@ class OfflineEvaluation:
 
 
 def with_fusion(settings: Settings, kind: str) -> Settings:
-    """The settings with another fusion."""
+    """A copy of the settings with another fusion."""
     return settings.model_copy(update={"fusion": settings.fusion.model_copy(update={"kind": kind})})
 
 
 def as_events(raw: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a dataset folder as an events frame, none cleaned, none dropped; ids as strings.
+    """The interactions of a dataset folder as an events frame; no row is dropped, ids become strings.
 
-    Raises EvaluationError naming a time or an event that cannot be read.
+    Raises:
+        EvaluationError: A time, event or id is invalid.
     """
     seconds = epoch_seconds(raw[Columns.TIMESTAMP])
     reject_rows(raw[Columns.TIMESTAMP], ~np.isfinite(seconds), "neither epoch seconds nor an ISO 8601 time")
@@ -267,7 +277,7 @@ def as_events(raw: pd.DataFrame) -> pd.DataFrame:
 
 
 def clean_ids(raw: pd.Series) -> pd.Series:
-    """Ids as the catalogue's are read: strings without blanks around them. Raises EvaluationError for a missing one."""
+    """Ids cleaned as in ingestion: stripped strings. Raises EvaluationError for a missing or invalid id."""
     id_by_value = {value: clean_id(value) for value in raw.unique()}
     ids = raw.map(id_by_value).astype(object)
     reject_rows(raw, ids.isna(), "no id")
@@ -275,7 +285,7 @@ def clean_ids(raw: pd.Series) -> pd.Series:
 
 
 def reject_rows(values: pd.Series, invalid: NDArray[np.bool_] | pd.Series, problem: str) -> None:
-    """Raises EvaluationError when one of the values is `wrong` (bool, one a value), naming the first."""
+    """Raises EvaluationError with the count and the first of the invalid values, if any."""
     if count := int(np.count_nonzero(invalid)):
         raise EvaluationError(
             f"{count} rows have a {values.name} such as {values[invalid].iloc[0]!r}, which is {problem}"
@@ -283,7 +293,7 @@ def reject_rows(values: pd.Series, invalid: NDArray[np.bool_] | pd.Series, probl
 
 
 def catalogue_items(dataset: Dataset, events: pd.DataFrame) -> pd.DataFrame:
-    """The items frame, of the columns that may be read, with a bare row for each item that only the events name."""
+    """The items frame, limited to the dataset's permitted text columns, with a bare row for items without metadata."""
     excluded_columns = set(ITEM_TEXT) - set(dataset.text)
     described = dataset.items.drop(columns=list(excluded_columns), errors="ignore")
     described = described.assign(**{Columns.ITEM: clean_ids(described[Columns.ITEM])})

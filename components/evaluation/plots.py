@@ -1,4 +1,4 @@
-"""Plots of an evaluation, as PNG files. Nothing here touches matplotlib's global state or needs a display."""
+"""Plots of an evaluation as PNG files, without matplotlib's global state or a display."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ LONG, SHORT, GREY, INK = "#35508f", "#e2793f", "#a9b1bd", "#2b2f36"
 SERIES = (LONG, SHORT, "#5b9a8b", "#8c6bb1", "#c9a227", "#7f7f7f")
 _DPI = 144
 _MAX_LABEL = 60
-"""Characters of a label; more would leave no room for the bars."""
+"""Maximum characters of a label, to leave room for the bars."""
 
 
 def label(text: str) -> str:
-    """The text as a plot shows it: between two dollar signs matplotlib would read a formula, and fail on most."""
+    """Text safe for a plot: on one line and with dollar signs escaped, which matplotlib would parse as a formula."""
     return one_line(text, _MAX_LABEL).replace("$", r"\$")
 
 
@@ -35,10 +35,13 @@ def write_plots(
     long_share: NDArray[np.floating] | None,
     k: int,
 ) -> list[Path]:
-    """Writes all plots into `folder`, which is made when it is missing; the first of `results` is the one in colour.
+    """Writes all plots into `folder`, creating it if needed, and returns their paths.
 
-    popularity: training events of each item (n,). long_share: share of the long-term interest of each answer, absent
-    when the model has none.
+    Args:
+        results: The first one is highlighted.
+        popularity: Training events per item (items,).
+        long_share: Share of the long-term interest in each list (targets,); None if the model has none.
+        k: Length of the lists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
@@ -56,7 +59,7 @@ def write_plots(
 
 
 def metric_bars(summaries: dict[str, Summary], k: int) -> Figure:
-    """One panel a metric, one bar a model with its 95 % interval."""
+    """One panel per metric with a bar per model and its 95 % interval."""
     metrics = [f"{name}@{k}" for name in ("ndcg", "hr", "mrr", "coverage")]
     figure = Figure(figsize=(10, 1.6 + 0.8 * len(summaries)), layout="constrained")
     panels = figure.subplots(2, 2, sharey=True)
@@ -77,7 +80,7 @@ def metric_bars(summaries: dict[str, Summary], k: int) -> Figure:
 
 
 def slice_bars(slices: dict[str, dict[str, Any]], metric: str) -> Figure:
-    """A group of bars a slice, one bar a model, with 95 % intervals."""
+    """A group of bars per slice with a bar per model and 95 % intervals."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     models = list(next(iter(slices.values()))["models"]) if slices else []
@@ -99,7 +102,7 @@ def slice_bars(slices: dict[str, dict[str, Any]], metric: str) -> Figure:
 
 
 def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
-    """A group of bars an item group: its share of the training events, and of what each model shows."""
+    """A group of bars per item group: its share of the training events and of each model's exposure."""
     figure = Figure(figsize=(9, 1.2 + 0.55 * len(exposure)), layout="constrained")
     axes = figure.subplots()
     shares = [{"training events": content["events"], **content["models"]} for content in exposure.values()]
@@ -120,7 +123,7 @@ def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
 
 
 def long_share_histogram(long_share: NDArray[np.floating]) -> Figure:
-    """How much of the answers the long-term interest is; an answer without a history (NaN) does not count."""
+    """Histogram of the share of the long-term interest; lists of users without a history (NaN) are ignored."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     edges = np.linspace(0, 1, 41)

@@ -1,4 +1,4 @@
-"""The lists that a bundle gives for the targets of a split, scored by the code that serves."""
+"""Ranks the targets of a split with a bundle, through the scoring code of the service, and with the baselines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,21 +19,24 @@ from components.ranking.scorer import Scorer
 from components.settings import EventSettings, RankingSettings
 
 AFTER_LAST_EVENT = 2e-6
-"""Seconds after the last event of a history, the moment that a split without a clock asks about."""
+"""Seconds after a user's last event at which a split that hides times asks for recommendations."""
 
 
 def with_signals(events: pd.DataFrame, settings: EventSettings) -> pd.DataFrame:
-    """The events with their signals, so that `rolling` takes only positive ones as targets."""
+    """Adds a column of signals, so that `rolling` takes only positive events as targets."""
     return events.assign(**{SIGNAL: signals(events, settings)})
 
 
 def user_states(
     split: Split | Rolling, rows: dict[str, int], documents: Documents, settings: EventSettings
 ) -> list[UserState]:
-    """The state of each target's user just before the target, items as rows of a bundle.
+    """The state of each target's user just before the target.
 
-    In `rolling` the moment is the target's, as the service knows what time it is. The other splits hide the target's
-    time: in `temporal` the moment is the cut, in `loo`, which has none, that of the user's last event.
+    In `rolling` the state is as of the target's time, as the service knows the current time. The other splits hide
+    it: `temporal` uses the cut, `loo`, which has no common cut, the user's last event.
+
+    Args:
+        rows: Row of the bundle by item id.
     """
     events = split.events if isinstance(split, Rolling) else split.train
     items: NDArray[Any] = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
@@ -62,7 +65,7 @@ def user_states(
 
 
 def past_trend(split: Split | Rolling, rows: dict[str, int], settings: EventSettings) -> PastTrend:
-    """What was wanted lately as of any moment, by the events that a model may know: in `rolling` all before it."""
+    """The trend at any time, from the events a model may use: in `rolling` all earlier ones, else the training side."""
     events = split.events if isinstance(split, Rolling) else split.train
     items: NDArray[Any] = events[Columns.ITEM].map(rows).fillna(-1).to_numpy(np.int64)
     counted = (items >= 0) & (signals(events, settings) > 0)
@@ -70,9 +73,12 @@ def past_trend(split: Split | Rolling, rows: dict[str, int], settings: EventSett
 
 
 def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Lists (T, k) of bundle rows, seen items left out, and the long share (T,) of each answer.
+    """Ranks all items for each state.
 
-    Histories of like length are scored together.
+    States of similar history length share a batch.
+
+    Returns:
+        Lists (targets, k) of bundle rows without seen items, and the long share of each list (targets,).
     """
     shares: list[NDArray[np.float32]] = []
     order = np.argsort([len(state.items) for state in states], kind="stable")
@@ -89,7 +95,7 @@ def rank_bundle(scorer: Scorer, states: Sequence[UserState], k: int) -> tuple[ND
 
 
 def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSettings, k: int) -> NDArray[np.int64]:
-    """Lists (T, k) of bundle rows as the service shows them: re-ranked as the settings say, seen items left out."""
+    """Lists (targets, k) of bundle rows as served: re-ranked by the settings, without seen items."""
     parts = [states[start : start + CHUNK] for start in range(0, len(states), CHUNK)]
     builder = BatchLists(scorer.bundle, settings)
     lists = [builder.build(scorer.totals(part)[0], [np.unique(state.items) for state in part], k) for part in parts]
@@ -97,7 +103,7 @@ def rank_served(scorer: Scorer, states: Sequence[UserState], settings: RankingSe
 
 
 def translate_rows(lists: NDArray[np.int64], rows_from: dict[str, int], rows_to: dict[str, int]) -> NDArray[np.int64]:
-    """Lists of one bundle's rows as rows of another one's; an item that the other lacks becomes an empty place."""
+    """Maps lists from one bundle's rows to another's; items missing there become -1."""
     table = np.full(len(rows_from) + 1, -1, dtype=np.int64)
     for item, row in rows_from.items():
         table[row] = rows_to.get(item, -1)
@@ -105,12 +111,12 @@ def translate_rows(lists: NDArray[np.int64], rows_from: dict[str, int], rows_to:
 
 
 def target_rows(split: Split | Rolling, rows: dict[str, int]) -> NDArray[np.integer]:
-    """Rows (T,) of the targets' items, -1 where the bundle lacks one."""
+    """Bundle rows of the targets' items (targets,), -1 for items not in the bundle."""
     return pd.Series(split.targets[Columns.ITEM]).map(rows).fillna(-1).to_numpy(np.int64)
 
 
 def rank_popularity(model: Popularity, split: Split | Rolling, rows: dict[str, int], k: int) -> NDArray[np.int64]:
-    """Fits a baseline and ranks: lists (T, k), seen items left out. In `rolling` the counts are as of each target."""
+    """Fits a popularity baseline and returns lists (targets, k) without seen items; in `rolling` as of each target."""
     events = split.events if isinstance(split, Rolling) else split.train
     items: NDArray[Any] = events[Columns.ITEM].map(rows).to_numpy(np.int64)
     model.fit(events[Columns.USER].to_numpy(dtype=object), items, event_seconds(events), len(rows))
@@ -124,7 +130,7 @@ def rank_popularity(model: Popularity, split: Split | Rolling, rows: dict[str, i
 
 
 def rank_peer(peer: Peer, split: Split, rows: dict[str, int], k: int) -> NDArray[np.int64]:
-    """Lists (T, k) of a fitted peer, seen items left out."""
+    """Lists (targets, k) of a fitted peer, without seen items."""
     items = split.train[Columns.ITEM].map(rows).to_numpy(np.int64)
     seen = [items[history] for history in split.histories()]
     users = split.targets[Columns.USER].to_numpy(dtype=object)

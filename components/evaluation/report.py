@@ -1,4 +1,4 @@
-"""The evaluation as a Markdown page."""
+"""The evaluation report in Markdown."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,11 +28,13 @@ def report(
     plots: Sequence[Path],
     k: int,
 ) -> str:
-    """A page with the gate, the models, the slices, the exposure of item groups, to all and by user, the facts and the
-    plots.
+    """Renders the report: gate, models, slices, exposure overall and by user slice, facts, and plots.
 
-    facts: what was evaluated, by name (dataset, snapshot, cut, targets…). plots: from `write_plots`, linked by file
-    name, so the page belongs into their folder. verdict: absent where no gate was asked.
+    Args:
+        facts: What was evaluated, by name (dataset, snapshot, cut, targets, …).
+        verdict: None leaves out the gate.
+        plots: From `write_plots`; linked by file name, so the report belongs in their folder.
+        k: Length of the lists.
     """
     sections = [f"# {escaped(title)}"]
     if verdict:

@@ -1,4 +1,4 @@
-"""What a model reached on the targets, for each of them and in short."""
+"""Metrics of a model per target, and their summaries with confidence intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,22 @@ from components.evaluation.bootstrap import Interval, coverage_interval, interva
 from components.settings import EvaluationSettings
 
 Summary = dict[str, Any]
-"""Figures by metric name, such as `ndcg@10`; bounds as `ndcg@10_interval`: [low, high]."""
+"""Values by metric name, e.g. `ndcg@10`, with bounds as `ndcg@10_interval`: [low, high]."""
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """ndcg, hr, mrr: float64 (T,), one a target; lists: ranked item rows (T, k), -1 empty; seconds of fit and
-    rank where they were measured."""
+    """Lists of a model and their metrics per target.
+
+    Attributes:
+        name: Of the model.
+        ndcg: NDCG@k (targets,).
+        hr: Hit rate@k (targets,).
+        mrr: Reciprocal rank@k (targets,).
+        lists: Item rows (targets, k), padded with -1.
+        fit_s: Seconds of the training, if measured.
+        rank_s: Seconds of the ranking, if measured.
+    """
 
     name: str
     ndcg: NDArray[np.float64]
@@ -38,7 +47,7 @@ class ModelResult:
         fit_s: float | None = None,
         rank_s: float | None = None,
     ) -> Self:
-        """Judges `lists` (T, k) by the targets' item rows (T,)."""
+        """Computes the metrics of `lists` (targets, k) against the targets' item rows (targets,)."""
         ranks = metrics.target_ranks(lists, targets, lists.shape[1])
         return cls(
             name,
@@ -59,11 +68,15 @@ def summarise(
     settings: EvaluationSettings,
     seed: int,
 ) -> dict[str, Summary]:
-    """Means with intervals by model name: hr, ndcg, mrr, coverage, novelty and diversity at k, and the seconds
-    that were measured.
+    """Means with intervals by model: hr, ndcg, mrr, coverage, novelty and diversity at k, and measured seconds.
 
-    users: who asked (T,); share: `metrics.user_share` (n,); texts: unit rows (n, e), absent where items have none. A
-    figure that cannot be measured (diversity without texts) is None.
+    A metric that cannot be computed (diversity without texts) is None.
+
+    Args:
+        users: User of each target (targets,).
+        share: `metrics.user_share` (items,).
+        texts: Unit text vectors (items, encoder dims), or None without texts.
+        seed: Of the bootstrap.
     """
     names = [f"{metric}@{settings.k}" for metric in ("hr", "ndcg", "mrr", "novelty", "diversity")]
     columns = [column for result in results for column in _per_target(result, share, texts)]
@@ -89,7 +102,14 @@ def summarise_slices(
     settings: EvaluationSettings,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """{slice: {"targets": count, "models": {model: hr and ndcg with intervals}}}, without the slices that are empty."""
+    """HR and NDCG with intervals per slice of the targets.
+
+    Args:
+        masks: Masks (targets,) by slice.
+
+    Returns:
+        {slice: {"targets": count, "models": {model: summary}}}, without empty slices.
+    """
     table: dict[str, dict[str, Any]] = {}
     for name, mask in masks.items():
         if not mask.any():

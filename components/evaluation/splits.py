@@ -1,12 +1,12 @@
-"""What a model may see and what it must predict: leave-one-out, temporal and rolling.
+"""Evaluation splits: leave-one-out, temporal and rolling.
 
-`loo` and `temporal` take the events as they stand, sorted by time, ties in the order of the file:
+`loo` and `temporal` sort the events by time, ties in file order:
 
     loo       the last event of each user with at least three is the target, all other events are training
-    temporal  events at or before the 0.9 quantile of all times are training; a user of the training side is judged by
-              the first later event of an item that is new to that user
+    temporal  events at or before the 0.9 quantile of all times are training; the target of a training user is the
+              first later event on an item new to that user
 
-`rolling` is how the service lives: training ends before the cut, and each later event of an item new to its user is
+`rolling` mirrors the service: training ends before the cut, and each later event on an item new to its user is
 predicted from everything before it.
 
 Targets are frames of `user_id`, `item_id`, `time` (epoch seconds) and `position` (row in the events sorted by time).
@@ -39,15 +39,17 @@ _REQUIREMENTS = {
 
 
 class EvaluationError(DuotempoError):
-    """The events cannot be split or judged as asked; the message names what is missing and says how to fix it."""
+    """The events cannot be split or evaluated as requested; the message has the cause and the fix."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A training side that stays as it is for all targets.
+    """A split whose training side is fixed for all targets (`loo`, `temporal`).
 
-    train: the training events sorted by time; the index is the position among all sorted events.
-    targets: see the module. cut: epoch seconds just after the last training event, so exclusive.
+    Attributes:
+        train: Training events sorted by time; the index is the position among all sorted events.
+        targets: See the module.
+        cut: Epoch seconds just after the last training event (exclusive).
     """
 
     train: pd.DataFrame
@@ -56,17 +58,20 @@ class Split:
     cut: float
 
     def histories(self) -> list[NDArray[np.int64]]:
-        """For each target the row numbers in `train` of its user's events, oldest first."""
+        """For each target the positions in `train` of its user's events, oldest first."""
         ends = np.full(len(self.targets), np.inf)
         return _events_before(self.train[C.USER], event_seconds(self.train), self.targets[C.USER], ends)
 
 
 @dataclass(frozen=True)
 class Rolling:
-    """A training side that ends before the cut, and later targets with a history that goes on.
+    """A split whose training ends at the cut, while the histories of later targets keep growing.
 
-    events: all events sorted by time, numbered from 0. train: those with time < cut. targets: see the module.
-    cut: epoch seconds, exclusive.
+    Attributes:
+        events: All events sorted by time, numbered from 0.
+        train: The events with time < cut.
+        targets: See the module.
+        cut: Epoch seconds, exclusive.
     """
 
     events: pd.DataFrame
@@ -75,15 +80,16 @@ class Rolling:
     cut: float
 
     def histories(self) -> list[NDArray[np.int64]]:
-        """For each target the row numbers in `events` of its user's events strictly before it in time, oldest first."""
+        """For each target the positions in `events` of its user's strictly earlier events, oldest first."""
         times = self.targets[TIME].to_numpy()
         return _events_before(self.events[C.USER], event_seconds(self.events), self.targets[C.USER], times)
 
 
 def event_seconds(events: pd.DataFrame) -> NDArray[np.float64]:
-    """Times of the events in epoch seconds, float64, from the column `timestamp` or else `occurred_at`.
+    """Times of the events in epoch seconds, from the column `timestamp` or else `occurred_at`.
 
-    Raises EvaluationError when neither is there, or a time is missing.
+    Raises:
+        EvaluationError: Both columns are missing, or a time is.
     """
     column = next((name for name in (C.TIMESTAMP, C.OCCURRED_AT) if name in events.columns), None)
     if column is None:
@@ -96,9 +102,13 @@ def event_seconds(events: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def split(interactions: pd.DataFrame, kind: Kind) -> Split:
-    """Splits user_id, item_id and a time column; see the module for the two kinds.
+    """Splits events by `loo` or `temporal`, see the module.
 
-    Raises EvaluationError when no user can be judged.
+    Args:
+        interactions: DataFrame with user_id, item_id and a time column.
+
+    Raises:
+        EvaluationError: No event qualifies as a target.
     """
     events, times = _sorted(interactions)
     held_out = _last_of_each_user(events) if kind == "loo" else _first_new_after_quantile(events, times)
@@ -112,10 +122,17 @@ def split(interactions: pd.DataFrame, kind: Kind) -> Split:
 
 
 def rolling(events: pd.DataFrame, quantile: float, sample: int, seed: int) -> Rolling:
-    """Training before the `quantile` of all times (a time that occurs, exclusive), targets from there on.
+    """Splits events at a quantile of their times, see the module.
 
-    A target's item is new to its user, before and after the cut; where events have a `signal`, it is positive. Of more
-    than `sample` targets a sample is drawn by `seed`. Raises EvaluationError when either side would be empty.
+    A target's item is new to its user; if events have a `signal`, the target's is positive.
+
+    Args:
+        quantile: Of all times; the cut is the event time at or below it.
+        sample: Maximum number of targets; more are sampled at random.
+        seed: Of the sample.
+
+    Raises:
+        EvaluationError: There are no training events or no targets.
     """
     ordered, times = _sorted(events)
     cut = _quantile(times, quantile)

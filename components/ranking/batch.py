@@ -1,4 +1,4 @@
-"""Recommendations for everybody at once."""
+"""Batch recommendations for all users."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -34,10 +34,17 @@ def recommend_all(
     k: int,
     show_progress: bool = False,
 ) -> pa.Table:
-    """The k best items of each user with a history: user_id, rank (from 1), item_id, score.
+    """The k best items of every user with a history, filtered and re-ranked as in the service.
 
-    As in the service, what is not to be shown to a user again is left out, `excluded` rows (e,) by user, and so is what
-    is not among the `available` items; diversity, the category cap and the share of the tail re-rank.
+    Args:
+        available: Ids of the items that may be shown.
+        excluded: Item rows not to be shown again, by user.
+        settings: Strategy and re-ranking: diversity, category cap, tail share.
+        now: Time of the recommendations.
+        k: Maximum length of each list.
+
+    Returns:
+        Table of user_id, rank (from 1), item_id, score.
     """
     liked = sequences.signals > 0
     trend = PastTrend(sequences.items[liked], sequences.times[liked], bundle.items.num_rows)
@@ -62,14 +69,20 @@ def recommend_all(
 
 
 class BatchLists:
-    """Lists of the items of one bundle for many users at once, re-ranked where the settings ask for it."""
+    """Builds lists for many users at once, re-ranked if configured."""
 
     def __init__(self, bundle: Bundle, settings: RankingSettings) -> None:
         self._rules = Rules.of(settings)
         self._builder = ListBuilder.of_bundle(bundle) if self._rules.rerank else None
 
     def build(self, scores: NDArray[np.float32], excluded: list[NDArray[np.int64]], k: int) -> NDArray[np.int64]:
-        """Lists (B, k) of rows by scores (B, n), without the `excluded` rows; -1 where a list ends early."""
+        """Lists of item rows (users, k), padded with -1.
+
+        Args:
+            scores: (users, items).
+            excluded: Item rows left out, for each user.
+            k: Length of the lists.
+        """
         if self._builder is None:
             return top_k(scores, k, excluded)
         lists = np.full((len(scores), k), EMPTY, dtype=np.int64)

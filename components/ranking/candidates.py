@@ -1,8 +1,8 @@
-"""What may be in an answer, best first: of a small catalogue all items, of a large one those that may be the best.
+"""Candidate generation: all items of a small catalogue, retrieved candidates of a large one.
 
-The candidates of a large catalogue are the items nearest to the user in an index, those that the history leads to, the
-most wanted ones and those younger than the index; what they score is always exact. Who reads on gets more of them, and
-in the end all the others: nothing that fits a filter is out of reach.
+In a large catalogue candidates are the nearest items in an index, the neighbours of the history, the most popular items
+and the items newer than the index. Their scores are always exact. Further batches retrieve more candidates, and
+finally all remaining items, so every item that passes the filters is reachable.
 """
 
 import logging
@@ -21,23 +21,24 @@ from components.ranking.filters import best_first
 from components.ranking.scorer import PRIORS
 
 PRIOR_SCALE = 0.5
-"""What popularity counts in the distance between items: less than their vectors, as users have longer ones than 1."""
+"""Scale of the popularity dimension in the index, below 1 because user vectors are longer than 1."""
 DEPTH = 500
-"""Items that an index is asked for at least, and BREADTH times as many as are wanted."""
+"""Minimum number of candidates requested from an index."""
 CANDIDATES_PER_RESULT = 10
+"""Candidates requested from an index per item of the batch."""
 MAX_INDEXED_SIZE = 1_000
-"""Wanted at once, from which on all that is left is scored."""
+"""Batch size from which on all remaining items are scored instead."""
 SPARSE_SCORING_SHARE = 1 / 16
-"""Share of a large catalogue up to which rows are scored alone, and not all of them at once."""
+"""Share of a large catalogue up to which only the remaining rows are scored, instead of all in one product."""
 log = logging.getLogger(__name__)
 
 
 def with_indexes(bundle: Bundle, exact_below: int) -> Bundle:
-    """The bundle with its indexes; as it is where it has fewer than `exact_below` items, which are scored one by one.
+    """Adds nearest-neighbour indexes to a bundle of at least `exact_below` items; smaller ones are returned unchanged.
 
-    Behind an item's vector stands its popularity, of all time and lately as of the cut, as it weighs in the score, so
-    that the inner product with `asked` of U is the score but for the collaborative part and for what became of the
-    trend. Nothing but their texts makes the order by text: each of their dimensions has a code of its own.
+    The item vectors are extended by the weighted popularity as of the cut, so that the inner product with
+    `index_query(U)` is the hybrid score without the collaborative part and later changes of the trend. The text index
+    has one code per dimension, because it has no other signal to order by.
     """
     size = bundle.items.num_rows
     if size < exact_below:
@@ -53,45 +54,54 @@ def with_indexes(bundle: Bundle, exact_below: int) -> Bundle:
 
 
 def index_query(user: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What is asked of the index of vectors, float32 (width + 1,), by U (width,)."""
+    """The query vector (width + 1,) for the index of item vectors, from U (width,)."""
     return np.append(user, np.float32(1 / PRIOR_SCALE))
 
 
 def hybrid_prior(bundle: Bundle) -> NDArray[np.float32]:
-    """Float32 (items,): what popularity adds to the score of the hybrid strategy at the bundle's cut."""
+    """Weighted popularity in the hybrid score of each item (items,), as of the bundle's cut."""
     weights = bundle.manifest["mixture"]
     parts = [weights[name] * trend_scores(numbers(bundle.items[name])[None])[0] for name in PRIORS]
     return np.asarray(sum(parts), dtype=np.float32)
 
 
 class Question(Protocol):
-    """What scores the items of a bundle."""
+    """A retrieval query: scores items and retrieves candidates."""
 
     def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Float32 (r,) of int64 rows (r,) without repetition, or of all."""
+        """Scores (rows,) of distinct item rows, or of all items where None."""
         ...
 
     def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-        """Int64 rows that may score best, some more than once, some not under the mask: `count` of each kind, or so."""
+        """Candidate rows, about `count` per source; may contain duplicates and rows outside the mask (items,)."""
         ...
 
 
 class Candidates:
-    """The items of one bundle. Any thread may ask."""
+    """Ranks the items of one bundle for a query, in batches. Thread-safe."""
 
     def __init__(self, bundle: Bundle, exact_below: int) -> None:
-        """exact_below: catalogues, or what a filter leaves of them, with fewer items are scored item by item."""
+        """
+        Args:
+            exact_below: Catalogues with fewer items, before or after filtering, are scored exhaustively.
+        """
         size = bundle.items.num_rows
         self._size, self._exact_below = size, exact_below
         self._large = size >= exact_below and bool(bundle.indexes)
         if size >= exact_below and not self._large:
-            log.warning("%d items without an index: every answer scores them all, until a retraining writes one", size)
+            log.warning(
+                "%d items without an index: every request scores all of them until a retraining writes one", size
+            )
 
     def batches(
         self, question: Question, mask: NDArray[np.bool_], size: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Rows under the mask, bool (items,), and their scores, best first: `size` of them, then twice as many, and so
-        on until there are no more. Equal scores come in the order of their rows."""
+        """Yields (rows, scores) in descending order of score, ties by row, until no row is left.
+
+        Args:
+            mask: Items that may be returned (items,).
+            size: Size of the first batch; each further batch is twice as large.
+        """
         remaining = mask.copy()
         if self._large and np.count_nonzero(remaining) >= self._exact_below:
             while size < MAX_INDEXED_SIZE:

@@ -1,11 +1,11 @@
-"""The collaborative part: a linear model of the next item, exact for small catalogues, first-order for large ones.
+"""The collaborative part: a linear next-item model, exact for small catalogues, first-order for large ones.
 
-The history after event t is a vector x_t, each item of it weighing recency^(events since); y is the item that follows.
-Small catalogues solve the ridge regression W = (X'X + λI)^-1 X'Y, SLIT of Choi et al. 2021 (Session-aware Linear
-Item-Item Models, arXiv 2103.16104). Large ones keep only the diagonal of X'X, which is sparse: how often j follows i,
-shrunk where i is rare, over a power of how common j is, W_ij = (X'Y)_ij / ((X'X)_ii + λ) / n_j^α. That is the
-conditional probability of Deshpande and Karypis (Item-Based Top-N Recommendation Algorithms) with an order; α keeps
-popular items from following everything.
+The history after event t is a vector x_t in which an item has the weight recency^(number of later events); y_t is the
+next item. Small catalogues solve the ridge regression W = (X'X + λI)^-1 X'Y: SLIT of Choi et al. 2021 (Session-aware
+Linear Item-Item Models, arXiv 2103.16104). Large ones keep only the diagonal of X'X, which makes W sparse: W_ij =
+(X'Y)_ij / ((X'X)_ii + λ) / n_j^α, i.e. how often j follows i, shrunk where i is rare and damped where j is popular.
+This is the sequential form of the conditional probability of Deshpande and Karypis 2004 (Item-Based Top-N
+Recommendation Algorithms).
 """
 
 import math
@@ -18,19 +18,26 @@ from scipy import linalg, sparse
 from components.settings import RankingSettings
 
 POPULARITY_DAMPING = 0.5
-"""α of the first-order weights."""
+"""α of the first-order weights, the damping of popular items."""
 MIN_WEIGHT = 0.05
-"""History items that weigh less are left out of x."""
+"""Minimum weight of a history item in x."""
 CHUNK = 6_000_000
-"""Pairs of an event and one before it that are counted at once."""
+"""Pairs of an event and an earlier one processed per chunk."""
 
 
 def item_neighbours(
     offsets: NDArray[np.int64], items: NDArray[np.int64], n_items: int, settings: RankingSettings
 ) -> sparse.csr_matrix:
-    """Sparse float32 (items, items) weights, rows = item of the history, at most `settings.neighbours` a row.
+    """Item-item weights.
 
-    offsets: int (users + 1,) of each user's first positive event in `items` (N,), oldest first.
+    Args:
+        offsets: Position of each user's first event in `items` (users + 1,).
+        items: Item rows of all positive events (events,), each user's oldest first.
+        n_items: Size of the catalogue.
+
+    Returns:
+        Sparse float32 (items, items); row = item of the history, column = candidate, at most `settings.neighbours`
+        entries per row.
     """
     dense = n_items < settings.dense_below
     following = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
@@ -58,7 +65,7 @@ def item_neighbours(
 def regression_chunks(
     offsets: NDArray[np.int64], items: NDArray[np.int64], n_items: int, recency: float
 ) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
-    """Chunks of (x_t, y_t), two sparse (events, items), for every event that has one before it."""
+    """Chunks of (x_t, y_t), two sparse matrices (events, items); the first event of a user has empty rows."""
     position = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
     max_lag = 1 + int(math.log(MIN_WEIGHT) / math.log(recency))
     chunk = max(1, CHUNK // max_lag)
@@ -77,7 +84,7 @@ def regression_chunks(
 
 
 def keep_largest(weights: NDArray[np.floating], count: int) -> sparse.csr_matrix:
-    """The `count` entries of each row with the largest magnitude, as a sparse matrix."""
+    """Keeps the `count` entries of each row with the largest magnitude, as a sparse matrix."""
     if weights.shape[1] > count:
         magnitude = np.abs(weights)
         threshold = np.partition(magnitude, -count, axis=1)[:, -count][:, None]

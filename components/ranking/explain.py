@@ -1,4 +1,4 @@
-"""Why this item for this person, read off the parts of the score and off the score without a history item."""
+"""Explanations of recommendations, from the parts of the score and leave-one-out scores of history items."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -16,18 +16,23 @@ from components.ranking.scorer import PARTS, Query, Scorer, Scores, Strategy
 from components.settings import InterestSettings
 
 SHARES = ("long", "short", "content", "collaborative", "popularity")
+"""Parts of a score that an explanation reports."""
 MAX_EXAMINED = 24
+"""Maximum history items tested by leave-one-out."""
 MAX_REASONS = 3
+"""Maximum history items named per explanation."""
 MIN_CONTRIBUTION = 1e-6
-"""Fall of a score under which an item is no reason: less than rounding leaves."""
+"""Minimum drop of the score for a reason; smaller ones are rounding errors."""
 MAX_TERMS = 5
+"""Maximum keywords, and categories, per explanation."""
 MAX_PROFILE_TERMS = 50
 TREND_QUANTILE = 0.9
+"""Quantile of the trend scores from which on an item counts as trending."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The interests of one user in words: (term, weight) by falling weight, the long-term and the recent ones."""
+    """The long-term and short-term interests of a user as (term, weight), by descending weight."""
 
     long_keywords: list[tuple[str, float]]
     long_categories: list[tuple[str, float]]
@@ -35,14 +40,16 @@ class Profile:
     short_categories: list[tuple[str, float]]
 
     def long_terms(self, count: int = 2 * MAX_TERMS) -> list[str]:
+        """The strongest long-term categories and keywords."""
         return _merged(self.long_categories, self.long_keywords, count)
 
     def short_terms(self, count: int = 2 * MAX_TERMS) -> list[str]:
+        """The strongest short-term categories and keywords."""
         return _merged(self.short_categories, self.short_keywords, count)
 
 
 class ItemDisplay(Protocol):
-    """How an item is shown."""
+    """Title and categories of an item as displayed."""
 
     @property
     def title(self) -> str: ...
@@ -57,7 +64,7 @@ class _BundleItem:
 
 
 class Explainer:
-    """Explains the scores of one bundle."""
+    """Explains recommendations of one bundle."""
 
     def __init__(
         self,
@@ -66,8 +73,11 @@ class Explainer:
         shown: Callable[[int], ItemDisplay] | None = None,
         moved: Mapping[int, Collection[str]] | None = None,
     ) -> None:
-        """shown: how the item of a row is shown now; as the bundle has it, when absent. moved: the rows whose
-        categories may be others than in the bundle."""
+        """
+        Args:
+            shown: Current title and categories of an item row; by default those of the bundle.
+            moved: Current categories of the rows whose categories may differ from the bundle.
+        """
         self._scorer = scorer
         self._shown = shown or self._from_bundle
         self._moved = {} if moved is None else moved
@@ -78,8 +88,11 @@ class Explainer:
         self._categories = listed_categories(self._bundle.items["category"])
 
     def profile(self, state: UserState, count: int = MAX_PROFILE_TERMS) -> Profile:
-        """The user's interests in words, at most so many of each kind: decayed over the whole history, and in the
-        recent window; of the latest events where that has none, as the short-term interest is then made of them."""
+        """The user's interests as terms, at most `count` of each kind.
+
+        Long-term terms are decayed over the whole history. Short-term terms come from the recent window, or from the
+        latest events if it is empty, like the short-term interest itself.
+        """
         recent = state.times >= state.now - self._settings.short_days * SECONDS_A_DAY
         if not recent.any():
             recent[:] = True
@@ -90,10 +103,15 @@ class Explainer:
         return Profile(long_keywords, long_categories, short_keywords, short_categories)
 
     def why(self, rows: NDArray[np.int64], state: UserState, query: Query) -> list[dict[str, object]]:
-        """One object an item: shares of the score's parts, the history items behind it, matching words, whether it is
-        a trend, the cosine of its text and what the user reads, a sentence.
+        """Explains recommended items.
 
-        rows: int64 (k,), the items to explain, none twice; query: of this state alone.
+        Args:
+            rows: Distinct item rows to explain (k,).
+            query: The scorer's query of this state alone.
+
+        Returns:
+            One object per item: shares of the score's parts, contributing history items, matching keywords and
+            categories, whether it is trending, cosine of its text and the user's content profile, and a sentence.
         """
         if not len(rows):
             return []
@@ -126,14 +144,14 @@ class Explainer:
         return explanations
 
     def _trending(self, state: UserState) -> NDArray[np.bool_]:
-        """Bool (items,): wanted of late, and among the most wanted."""
+        """Whether each item is trending (items,): above the minimum and in the top of the trend scores."""
         scores = self._scorer.trend.scores(np.array([state.now]))[0]
         return (scores > scores.min()) & (scores >= np.quantile(scores, TREND_QUANTILE))
 
     def _contributions(
         self, rows: NDArray[np.int64], state: UserState, scores: Scores, query: Query
     ) -> list[list[tuple[int, float]]]:
-        """For each row the history items without which its score would fall most, with the fall (leave one out)."""
+        """For each row the history items whose removal lowers its score most, with the drop (leave-one-out)."""
         history = self._examined(rows, state, query.strategy)
         if not len(history):
             return [[] for _ in rows]
@@ -149,7 +167,7 @@ class Explainer:
         return contributions
 
     def _examined(self, rows: NDArray[np.int64], state: UserState, strategy: Strategy) -> NDArray[np.int64]:
-        """The history items most likely to matter: nearest by cosine or by neighbour weight, times decayed signal."""
+        """History items most likely to contribute, by (cosine + neighbour weight) times decayed signal."""
         items = np.unique(state.items)
         if len(items) <= MAX_EXAMINED:
             return items
@@ -165,7 +183,7 @@ class Explainer:
         return np.asarray(np.exp2(-ages / self._half_life))
 
     def _sums(self, state: UserState, factors: NDArray[np.floating]) -> NDArray[np.number]:
-        """Signals times factors (h,) of each history item, (distinct items,) in the order of the rows."""
+        """Sum of signal times factor (events,) per distinct history item, in order of item row."""
         _, places = np.unique(state.items, return_inverse=True)
         return np.bincount(places, weights=state.signals * factors)
 
@@ -184,7 +202,7 @@ class Explainer:
 
 
 def sentence(shares: dict[str, float], because: list[str], categories: list[str], trend: bool) -> str:
-    """The reason in one sentence, led by the largest share."""
+    """The explanation as one sentence, chosen by the largest share."""
     main = max(shares, key=lambda name: shares[name])
     if main == "popularity" or not any(shares.values()):
         return "Many people want it lately." if trend else "Many people like it."
@@ -200,7 +218,7 @@ def sentence(shares: dict[str, float], because: list[str], categories: list[str]
 
 
 def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(l, r) of vectors (l, d) and (r, d)."""
+    """Cosines (l, r) of vectors (l, dims) and (r, dims)."""
     lengths = [np.maximum(np.linalg.norm(side, axis=1), 1e-9) for side in (left, right)]
     return left @ right.T / lengths[0][:, None] / lengths[1]
 
@@ -208,7 +226,7 @@ def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
 def _terms(
     items: NDArray[np.int64], factors: NDArray[np.floating], keywords: Keywords, count: int
 ) -> list[list[tuple[str, float]]]:
-    """What the items (h,) are about, the `count` strongest first, for each of the factors (f, h)."""
+    """The `count` strongest terms of the items (events,), for each row of factors (n, events)."""
     sums_by_factor = weighted_rows(keywords.matrix, items, factors)
     terms = []
     for row in range(len(factors)):
@@ -220,7 +238,7 @@ def _terms(
 
 
 def _row_terms(keywords: Keywords, row: int) -> list[str]:
-    """The terms of one item by falling weight."""
+    """The terms of one item by descending weight."""
     start, end = keywords.matrix.indptr[row], keywords.matrix.indptr[row + 1]
     order = np.argsort(-keywords.matrix.data[start:end], kind="stable")
     return [keywords.terms[column] for column in keywords.matrix.indices[start:end][order]]
@@ -232,14 +250,14 @@ def _without(item: int, state: UserState) -> UserState:
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:
-    """What share each positive part has in the sum of the positive parts; all 0 when none is positive."""
+    """Share of each positive part in the sum of the positive parts; all 0 if there is none."""
     positive = {name: max(parts.get(name, 0.0), 0.0) for name in SHARES}
     total = sum(positive.values())
     return {name: round(value / total, 4) if total > 0 else 0.0 for name, value in positive.items()}
 
 
 def _merged(first: list[tuple[str, float]], second: list[tuple[str, float]], count: int) -> list[str]:
-    """Half of the terms from each; a word that stands in two cases stands once, as it comes first."""
+    """Up to half of the terms from `first`, the rest from `second`, without case-insensitive duplicates."""
     terms: dict[str, str] = {}
     for term, _ in first[: count // 2] + second:
         if len(terms) == count:

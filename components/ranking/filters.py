@@ -1,4 +1,4 @@
-"""Which items may be in an answer at all, as a mask over the rows of the bundle, and which of them come first."""
+"""Filters: which items may be recommended, as masks over the rows of the bundle."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from components.core.columns import Columns
 from components.histories.signals import RATED
 from components.settings import EventSettings, RankingSettings
 
-if TYPE_CHECKING:  # the service, which starts sooner without it, asks for one event at a time
+if TYPE_CHECKING:  # not imported at run time: the service starts faster without pandas
     import pandas as pd
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """kinds: events after which an item is not shown again. below: a rating or a review under this value is one of
-    them, whatever its kind."""
+    """Rule for which events exclude their item from later recommendations.
+
+    Attributes:
+        kinds: Event kinds that exclude the item.
+        below: Ratings and reviews below this value exclude the item, too.
+    """
 
     kinds: frozenset[str]
     below: float
@@ -35,16 +39,20 @@ class Exclusion:
         return cls(frozenset(kinds | {"dislike"} if disliked else kinds), events.dislike_below if disliked else -np.inf)
 
     def holds(self, event: str, value: float | None) -> bool:
-        """Whether an event keeps its item from the user."""
+        """Whether an event excludes its item."""
         return event in self.kinds or (event in RATED and value is not None and value < self.below)
 
     def mask(self, events: pd.DataFrame) -> NDArray[np.bool_]:
-        """bool (n,): `holds` of each row of an events frame."""
+        """`holds` for each row of an events frame (events,)."""
         low = events[Columns.EVENT].isin(RATED) & (events[Columns.VALUE] < self.below)
         return (events[Columns.EVENT].isin(self.kinds) | low).to_numpy()
 
     def rows(self, events: pd.DataFrame, row: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
-        """By user, int64 rows of what is not shown again; row: by item, those that are not in it are left out."""
+        """Excluded item rows by user.
+
+        Args:
+            row: Row of the bundle by item id; other items are ignored.
+        """
         excluded_events = events.loc[
             self.mask(events) & events[Columns.ITEM].isin(row.keys()), [Columns.USER, Columns.ITEM]
         ]
@@ -53,11 +61,16 @@ class Exclusion:
 
 
 class CategoryIndex:
-    """The rows of each category, as a bundle has them and as they became since. Any thread may ask; one at a time may
-    tell."""
+    """Inverted index from categories to item rows, of a bundle and its later changes.
+
+    Reads are thread-safe; only one thread at a time may write.
+    """
 
     def __init__(self, categories: pa.ChunkedArray) -> None:
-        """categories: a list of names for each row of the bundle."""
+        """
+        Args:
+            categories: A list of names for each row of the bundle.
+        """
         lists = categories.cast(pa.list_(pa.string())).combine_chunks()
         named = lists.flatten().dictionary_encode()
         codes = numbers(named.indices)
@@ -70,11 +83,11 @@ class CategoryIndex:
 
     @property
     def now(self) -> Mapping[int, Collection[str]]:
-        """The categories of the rows that have others than in the bundle, or had, or came after it."""
+        """Current categories of the rows that were changed or added since the bundle."""
         return self._now
 
     def tell(self, row: int, names: Collection[str]) -> None:
-        """An item has these categories from now on."""
+        """Sets the categories of an item row."""
         before, self._now[row] = self._now.get(row, frozenset()), frozenset(names)
         for name in before - self._now[row]:
             self._rows_now[name].discard(row)
@@ -82,7 +95,7 @@ class CategoryIndex:
             self._rows_now.setdefault(name, set()).add(row)
 
     def extended(self, later: Sequence[Collection[str]]) -> CategoryIndex:
-        """This one with more rows, of these categories."""
+        """A copy with more rows, with these categories."""
         other = copy(self)
         other._now = dict(self._now)
         other._rows_now = {name: set(rows) for name, rows in self._rows_now.items()}
@@ -92,7 +105,7 @@ class CategoryIndex:
         return other
 
     def mask(self, names: Collection[str]) -> NDArray[np.bool_]:
-        """bool (items,): which items have at least one of the categories; an unknown category has no items."""
+        """Items with at least one of the categories (items,); unknown categories match none."""
         mask = np.zeros(self.size, dtype=bool)
         for name in names:
             if (code := self._codes.get(name)) is not None:
@@ -110,10 +123,13 @@ def eligible(
     category_out: Collection[str] = (),
     among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """bool (items,): True where an item may be recommended.
+    """Mask of the items that may be recommended (items,).
 
-    excluded: rows that must not be (seen, disliked, hidden, named by the caller); category_in: at least one of these,
-    None for no such wish; category_out: none of these; among: bool (items,), what may be at all, None for everything.
+    Args:
+        excluded: Item rows to leave out: seen, disliked, hidden, or listed in the request.
+        category_in: Items need at least one of these categories; None for no restriction.
+        category_out: Items must have none of these categories.
+        among: Items that may be recommended at all (items,); None for all.
     """
     mask = np.ones(index.size, dtype=bool) if among is None else among.copy()
     if category_in is not None:
@@ -125,7 +141,7 @@ def eligible(
 
 
 def best_first(scores: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """int64 positions of the `count` largest scores (n,), falling; equal ones in their order, so that it repeats."""
+    """Positions of the `count` largest scores (n,), descending; ties by position, so the result is deterministic."""
     costs = -scores
     if count < len(costs):
         worst = np.partition(costs, count - 1)[count - 1]

@@ -1,4 +1,4 @@
-"""One list: the best candidates, re-ranked. The service, the batch job and the evaluation all build it here."""
+"""Builds one list from the best candidates and re-ranks it; shared by service, batch job and evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from components.ranking.rerank import in_tail, rerank
 from components.settings import RankingSettings
 
 POOL = 200
-"""Candidates that are re-ranked at first; twice as many, and so on, while the list is too short."""
+"""Candidates re-ranked at first; doubled while the list is too short."""
 
 Pick = Callable[[NDArray[np.float64]], int]
-"""Chooses the next position of a list by values, float (c,), -inf for who may not come next."""
+"""Picks the next candidate from their values (candidates,), -inf for those not allowed at this position."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What re-ranking asks for beside the score, see `components.ranking.rerank`."""
+    """Parameters of the re-ranking, see `components.ranking.rerank`."""
 
     diversity: float = 0.0
     category_cap: int = 0
@@ -34,12 +34,12 @@ class Rules:
 
     @property
     def rerank(self) -> bool:
-        """Whether lists may differ from those that the scores alone give."""
+        """Whether any re-ranking is configured."""
         return bool(self.diversity or self.category_cap or self.tail_share)
 
 
 class ListBuilder:
-    """Builds lists of the items of one bundle. Any thread may use it."""
+    """Builds lists of the items of one bundle. Thread-safe."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class ListBuilder:
     ) -> None:
         """
         Args:
-            tail: Bool (items,), see `components.ranking.rerank`.
-            categories: Of the item in a row.
+            tail: Whether an item is in the tail (items,), see `in_tail`.
+            categories: Returns the categories of an item row.
         """
         self._texts = bundle.texts
         self._candidates = candidates
@@ -60,7 +60,7 @@ class ListBuilder:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> "ListBuilder":
-        """For scores that are known for all items: no index is asked, categories are those of the training."""
+        """A builder for precomputed scores of all items: no index, categories as of the training."""
         categories = bundle.items[Columns.CATEGORY].to_pylist()
         exact = Candidates(bundle, bundle.items.num_rows + 1)
         return cls(bundle, exact, in_tail(numbers(bundle.items["popularity"])), categories.__getitem__)
@@ -68,11 +68,15 @@ class ListBuilder:
     def build(
         self, question: Question, mask: NDArray[np.bool_], k: int, rules: Rules, pick: Pick | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The rows of at most k items, int64 (r,), in the order to show them, and their scores, float32 (r,).
+        """Builds a list of at most k items.
 
         Args:
-            mask: Bool (items,), what may be shown.
-            pick: Of exploration; the best one comes next without.
+            question: Scores and retrieves the items.
+            mask: Items that may be shown (items,).
+            pick: Picks the next candidate, for exploration; by default the best one.
+
+        Returns:
+            Item rows in display order (n,) and their scores (n,).
         """
         plain = pick is None and not rules.rerank
         rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -90,10 +94,13 @@ class ListBuilder:
 
 
 class PrecomputedScores:
-    """A question that was answered for all items before."""
+    """A query whose scores of all items are already computed."""
 
     def __init__(self, scores: NDArray[np.float32]) -> None:
-        """scores: float32 (items,)."""
+        """
+        Args:
+            scores: Of all items (items,).
+        """
         self._scores = scores
 
     def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What is asked of a catalogue: what a user may like, and what is like an item."""
+"""Retrieval queries: user-to-item recommendation and item-to-item similarity."""
 
 from dataclasses import replace
 
@@ -12,24 +12,24 @@ from components.ranking.filters import best_first
 from components.ranking.scorer import Query, Scorer, Strategy
 
 MAX_NEIGHBOUR_CANDIDATES = 5_000
-"""Most candidates that a history leads to."""
+"""Maximum candidates from the collaborative neighbours of the history."""
 MIN_POPULAR_CANDIDATES = 500
-"""Most wanted candidates."""
+"""Minimum number of popular candidates."""
 TEXT_CANDIDATES_FACTOR = 4
-"""Texts asked for, times as many as vectors: nothing but them makes the order, and the codes of an index are rough."""
+"""Factor on the number of candidates by text: the text index has no other signal, and its codes are coarse."""
 MAX_CACHED_POPULAR = 10_000
-"""Most wanted items that are known by heart, so that a filter leaves some of them."""
+"""Popular items kept in the cache, enough for some to pass a filter."""
 
 
 class MostWanted:
-    """The most wanted items, found again whenever the trend is told anew. Any thread may ask."""
+    """Cache of the most popular items, recomputed when the trend changes. Thread-safe."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._cached: dict[tuple[Strategy, bool], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
 
     def rows(self, query: Query) -> NDArray[np.int64]:
-        """Int64 rows, the most wanted first, at most REMEMBERED."""
+        """Item rows, most popular first, at most MAX_CACHED_POPULAR."""
         (state,), trend = query.states, self._scorer.trend.scores(np.array([query.states[0].now]))
         cached = self._cached.get((query.strategy, state.blank))
         if cached is None or cached[0] is not trend:
@@ -39,17 +39,20 @@ class MostWanted:
 
 
 class UserQuestion:
-    """What one user may like."""
+    """Items for one user."""
 
     def __init__(self, scorer: Scorer, query: Query, wanted: MostWanted) -> None:
-        """query: of this user alone."""
+        """
+        Args:
+            query: The scorer's query of this user alone.
+        """
         self._scorer, self._query, self._wanted = scorer, query, wanted
 
     def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         return self._scorer.total(self._query, rows)[0]
 
     def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-        """Nearest to U and popularity, or to what the user reads; led to by the history; most wanted; young."""
+        """Nearest by U and popularity, or by content profile; collaborative neighbours; popular items; new items."""
         query, indexes = self._query, self._scorer.bundle.indexes
         wanted = self._wanted.rows(query)
         candidates = [
@@ -68,7 +71,7 @@ class UserQuestion:
 
 
 class ItemQuestion:
-    """What is like an item: the cosine of the vectors and that of the texts, in equal parts."""
+    """Items similar to an item: the mean of the cosines of vectors and texts."""
 
     def __init__(self, bundle: Bundle, row: int) -> None:
         self._bundle, self._row = bundle, row
@@ -88,12 +91,12 @@ class ItemQuestion:
 
 
 def _items_after_index(bundle: Bundle) -> NDArray[np.int64]:
-    """The rows that came after the index."""
+    """Rows of the items added after the index was built."""
     return np.arange(bundle.indexes["vectors"].size, bundle.items.num_rows)
 
 
 def _neighbour_candidates(collaborative: Weights) -> NDArray[np.int64]:
-    """The columns of weights (1, items) with the largest ones above 0."""
+    """Columns with the largest positive weights, of weights (1, items)."""
     columns, weights = row_entries(collaborative, 0)
     above = weights > 0
     return columns[above][best_first(weights[above], MAX_NEIGHBOUR_CANDIDATES)].astype(np.int64)

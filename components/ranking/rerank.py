@@ -1,4 +1,4 @@
-"""The last step of ranking: which of the candidates make the list, and in which order."""
+"""Re-ranking of candidates: diversity, category cap, tail share, exploration."""
 
 import math
 from collections import Counter
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEAD_SHARE = 0.2
-"""Share of the items that are the head, by how many events they have."""
+"""Share of the items that form the head, the items with most events."""
 
 
 def in_tail(popularity: NDArray[np.number]) -> NDArray[np.bool_]:
-    """Bool (n,): outside the fifth of the items with most events, (n,); ties go to the lower row."""
+    """Whether each item is in the tail, i.e. not in the most popular fifth (items,); ties go to the lower row."""
     order = np.argsort(-popularity, kind="stable")
     tail = np.ones(len(popularity), dtype=bool)
     tail[order[: int(np.ceil(HEAD_SHARE * len(popularity)))]] = False
@@ -21,9 +21,11 @@ def in_tail(popularity: NDArray[np.number]) -> NDArray[np.bool_]:
 
 
 class Placed(NamedTuple):
-    """How an item came to its place, given what stands above it.
+    """How an item was selected for its position, given the positions above.
 
-    propensity: how likely it was to stand there, in (0, 1]. greedy: whether without exploration it stands there.
+    Attributes:
+        propensity: Probability of the item at this position, in (0, 1].
+        greedy: Whether it would be there without exploration.
     """
 
     propensity: float
@@ -34,21 +36,26 @@ CERTAIN = Placed(1.0, greedy=True)
 
 
 class Exploration:
-    """Epsilon-greedy (Watkins 1989) at each place of one list: with probability `share` the item is drawn uniformly
-    from all candidates that may stand there, else it is the best of them.
+    """Epsilon-greedy exploration (Watkins 1989) at each position of one list.
 
-    Of n candidates the best one has the propensity 1 - share + share / n, each other one share / n. The draws are those
-    of the answer's request_id, 32 hexadecimal digits: from the same candidates it has the same list again.
+    With probability `share` the item is drawn uniformly from all allowed candidates, else it is the best one. Of n
+    candidates the best has the propensity 1 - share + share / n, each other share / n. The random generator is seeded
+    with the request_id, so the same candidates give the same list.
     """
 
     def __init__(self, share: float, request_id: str) -> None:
+        """
+        Args:
+            share: Probability of exploration, from 0 to 1.
+            request_id: 32 hexadecimal digits.
+        """
         self._share = share
         self._random = np.random.default_rng(int(request_id, 16))
         self.places: list[Placed] = []
-        """Of the items picked so far, in their order."""
+        """Of the items picked so far, in order."""
 
     def pick(self, values: NDArray[np.float64]) -> int:
-        """A position of `values` float (c,), -inf for those that may not stand at this place."""
+        """Picks a candidate by its value (candidates,), -inf for those not allowed at this position."""
         best = int(np.argmax(values))
         candidates = np.flatnonzero(values > -np.inf)
         picked = best
@@ -72,17 +79,26 @@ def rerank(
     above: Sequence[int] = (),
     pick: Callable[[NDArray[np.float64]], int] = np.argmax,
 ) -> list[int]:
-    """Positions of at most k candidates, in the order to show them.
+    """Selects and orders at most k candidates.
 
     Maximal marginal relevance (Carbonell and Goldstein 1998): each step takes the candidate with the largest
-    (1 - diversity) · score - diversity · (largest cosine with a chosen one), scores scaled to 0..1. With
-    `category_cap` > 0 no category has more items than that in the list. With `tail_share` > 0 at least that share of
-    the first places, rounded down, goes to items of the `tail`, however long the list is read: the ranked group
-    fairness of Zehlike et al. 2017 (FA*IR) without its test of chance. Both may make the list shorter than k.
+    (1 - diversity) · score - diversity · (largest cosine with a chosen one), with scores scaled to 0..1.
 
-    scores: float (c,), falling; texts: (c, e) unit rows, or zero; categories: those of each candidate; tail: bool (c,).
-    above: the beginning of the list, where an earlier call with fewer candidates left it too short. pick: chooses the
-    next position by these values, float (c,), -inf for who may not come next; the largest one by default.
+    Args:
+        scores: Descending (candidates,).
+        texts: Unit text vectors, or zero rows (candidates, encoder dims).
+        categories: Of each candidate.
+        k: Maximum length of the list.
+        diversity: Weight of the similarity, from 0 to 1.
+        category_cap: Maximum items per category; 0 is unlimited.
+        tail: Whether a candidate is a tail item (candidates,).
+        tail_share: Minimum share of tail items in every prefix of the list, rounded down: the ranked group fairness of
+            Zehlike et al. 2017 (FA*IR) without its significance test.
+        above: The start of the list, from an earlier call whose candidates were too few.
+        pick: Picks the next candidate from the values, -inf for those not allowed; by default the largest.
+
+    Returns:
+        Positions of the chosen candidates, in display order. Cap and tail share may leave fewer than k.
     """
     relevance = (1.0 - diversity) * _scaled(scores)
     similarity = np.zeros(len(scores))

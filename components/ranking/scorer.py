@@ -1,6 +1,6 @@
-"""R = recommender(U, D): scores of all items for a batch of users.
+"""The scorer, R = recommender(U, D): scores of all items for a batch of users.
 
-The service and the evaluation both score here, with the same bundle, so that what was measured is what is served.
+Service, evaluation and batch job use it with the same bundle, so that offline metrics apply to what is served.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,19 +28,22 @@ PARTS: dict[Strategy, tuple[str, ...]] = {
 ALL_ROWS = slice(None)
 
 PRIORS = ("popularity", "recent")
-"""What is wanted over all time, and lately: a part of the score together."""
+"""All-time and recent popularity, which form the popularity part of the score."""
 TIE_BREAK_WEIGHTS = dict.fromkeys(PRIORS, 0.005)
-"""Their weights in the strategies that have no learned mixture: they only break ties."""
+"""Weights of the priors in strategies without learned blending weights; they only break ties."""
 COLD_START_WEIGHTS = {"popularity": 0.5, "recent": 1.0}
-"""Their weights for whom nothing is known. A learned mixture corrects an interest by them, maybe with a minus."""
+"""Weights of the priors for cold-start users. Learned weights only correct an interest and may be negative."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """total and every part: float32 (users, items). total is the sum of the strategy's parts.
+    """Scores and their parts.
 
-    long_share: float32 (users,), how much of the fused interest is long-term, from 0 to 1; NaN without a history,
-    and for the strategies that do not use it.
+    Attributes:
+        total: Sum of the strategy's parts (users, items).
+        parts: Each part by name (users, items).
+        long_share: Long-term share of the fused interest (users,), from 0 to 1; NaN without a history and for
+            strategies without a fused interest.
     """
 
     total: NDArray[np.float32]
@@ -50,12 +53,18 @@ class Scores:
 
 @dataclass(frozen=True)
 class Query:
-    """What some users ask of every item: the same whichever items are then scored.
+    """The user side of the scores, independent of the items to be scored.
 
-    long, short: float32 (users, width), the parts of U; content: float32 (users, encoder dimension); collaborative:
-    float32 (users, items); each None where the strategy does without. long_share: as in `Scores`.
-    among: bool (items,), the only items for which it counts that they are much wanted; None for all.
-    added: events that the collaborative sum was moved on by since all of it was summed.
+    Fields that the strategy does not use are None.
+
+    Attributes:
+        long: Long-term part of U (users, width).
+        short: Short-term part of U (users, width).
+        content: Content profile, see `Scorer.content_profile` (users, encoder dims).
+        collaborative: Collaborative scores (users, items), float32.
+        long_share: As in `Scores`.
+        among: Items whose positive popularity counts (items,); None for all.
+        added: Events by which the collaborative sum was updated since it was last computed in full.
     """
 
     states: Sequence[UserState]
@@ -70,16 +79,19 @@ class Query:
 
 
 class Scorer:
-    """Scores every item of a bundle for users given by their history.
-
-    trend: what is wanted lately, as of the moment of each state; when absent, what was at the bundle's cut.
-    """
+    """Scores the items of a bundle for users given by their history."""
 
     def __init__(self, bundle: Bundle, trend: Trend | None = None) -> None:
+        """
+        Args:
+            trend: Recent popularity as of the time of each state; by default that of the bundle's cut.
+        """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised
+        options.graph_optimization_level = (
+            onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        )  # the exported graph is already optimised
         self.bundle = bundle
         self.row = bundle.row
         self._tower = onnxruntime.InferenceSession(bundle.tower, options, providers=["CPUExecutionProvider"])
@@ -89,7 +101,7 @@ class Scorer:
         self._priors: dict[tuple[float, ...], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def extended(self, bundle: Bundle, trend: Trend) -> "Scorer":
-        """This one for its bundle with more rows, which are as wanted as the least wanted of the others."""
+        """A copy for the bundle with added rows, whose popularity is the minimum of the others."""
         other = copy(self)
         other.bundle, other.row, other.trend = bundle, bundle.row, trend
         other._popularity, other._priors = with_least(self._popularity, bundle.items.num_rows), {}
@@ -102,10 +114,16 @@ class Scorer:
         among: NDArray[np.bool_] | None = None,
         before: Query | None = None,
     ) -> Query:
-        """The users' side of the scores. Raises ValueError for an unknown strategy.
+        """Computes the user side of the scores.
 
-        before: what was asked for this user alone at an earlier moment; of a history that has only grown since, just
-        what is new is summed, which is the same to the rounding.
+        Args:
+            states: One per user.
+            among: Items whose positive popularity counts (items,); None for all.
+            before: An earlier query of this user alone. If the history has only grown since, the collaborative sum is
+                updated incrementally, equal up to rounding.
+
+        Raises:
+            ValueError: Unknown strategy.
         """
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
@@ -126,11 +144,11 @@ class Scorer:
     def score(
         self, states: Sequence[UserState], strategy: Strategy = "hybrid", rows: NDArray[np.int64] | None = None
     ) -> Scores:
-        """Scores of all items, or of `rows`, for each state. Raises ValueError for an unknown strategy."""
+        """Scores of all items, or of distinct `rows`, for each state. Raises ValueError for an unknown strategy."""
         return self.answer(self.query(states, strategy), rows)
 
     def answer(self, query: Query, rows: NDArray[np.int64] | None = None) -> Scores:
-        """Scores of all items, or of `rows`, int64 (r,) without repetition: the same ones, to the rounding."""
+        """Scores of all items, or of distinct `rows` (n,), equal up to rounding."""
         selected, width = (ALL_ROWS, self.bundle.items.num_rows) if rows is None else (rows, len(rows))
         parts: dict[str, NDArray[np.float32]] = {}
         if query.long is not None and query.short is not None:
@@ -148,13 +166,12 @@ class Scorer:
     def totals(
         self, states: Sequence[UserState], strategy: Strategy = "hybrid"
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`total` and `long_share` of `score`, to the rounding: without the parts many users are scored in less time
-        and memory."""
+        """`total` and `long_share` of `score`, up to rounding; without the parts, faster and in less memory."""
         query = self.query(states, strategy)
         return self.total(query), query.long_share
 
     def total(self, query: Query, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """`total` of `answer`, to the rounding, in less time."""
+        """`total` of `answer`, up to rounding, but faster."""
         if query.long is None or query.short is None:
             return self.answer(query, rows).total
         selected = ALL_ROWS if rows is None else rows
@@ -165,17 +182,16 @@ class Scorer:
         return total
 
     def priors(self, states: Sequence[UserState]) -> dict[str, NDArray[np.float32]]:
-        """Each of PRIORS unweighted, float32 (users, items), or (1, items) where it is the same for all."""
+        """Each of PRIORS unweighted, (users, items), or (1, items) where it is equal for all users."""
         moments = np.array([state.now for state in states])
         return {"popularity": self._popularity, "recent": self.trend.scores(moments)}
 
     def prior_weights(self, strategy: Strategy) -> Mapping[str, float]:
-        """What each of PRIORS weighs in a strategy."""
+        """Weights of PRIORS in a strategy."""
         return self.bundle.manifest["mixture"] if strategy == "hybrid" else TIE_BREAK_WEIGHTS
 
     def prior(self, query: Query, selected: slice | NDArray[np.int64] = ALL_ROWS) -> NDArray[np.float32]:
-        """Of all items or of some, the sum of the PRIORS that have a weight, (users, rows), or (1, rows) where it is
-        the same for all; zeros without any."""
+        """The weighted sum of PRIORS for all or some items: (users, rows), or (1, rows) where equal for all users."""
         priors, blank = self.priors(query.states), [state.blank for state in query.states]
         scores = self._weighted(priors, self.prior_weights(query.strategy))[:, selected]
         if any(blank):
@@ -183,7 +199,7 @@ class Scorer:
         return scores if query.among is None else np.where(query.among[selected], scores, np.minimum(scores, 0))
 
     def _weighted(self, priors: Mapping[str, NDArray[np.float32]], weights: Mapping[str, float]) -> NDArray[np.float32]:
-        """The sum of the priors that have a weight, (T, items); the same one for as long as the trend is the same."""
+        """Weighted sum of the priors (moments, items), cached until the trend changes."""
         trend, key = priors["recent"], tuple(weights[name] for name in PRIORS)
         cached = self._priors.get(key)
         if cached is None or cached[0] is not trend:
@@ -197,7 +213,7 @@ class Scorer:
         return collate(list(states), history=manifest["history"], dimension=manifest["dimension"])
 
     def user_parts(self, batch: StateBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The long-term and the short-term part of U, each float32 (users, width); U is their sum."""
+        """The long-term and the short-term part of U, each (users, width); U is their sum."""
         feed = {
             "vectors": self.bundle.vectors[batch.items],
             "ages": batch.ages,
@@ -209,7 +225,7 @@ class Scorer:
         return long, short
 
     def _decay(self, batch: StateBatch) -> NDArray[np.float32]:
-        """(users, H): each history item's signal, halved every half life."""
+        """Signals decayed by half-life (users, history)."""
         return batch.signals * np.exp2(-batch.ages / np.float32(self.bundle.manifest["half_life_days"]))
 
     def _collaborative(self, batch: StateBatch, weight: np.float32) -> Weights:
@@ -229,8 +245,12 @@ class Scorer:
     def _update_collaborative(
         self, before: Query, states: Sequence[UserState], strategy: Strategy, weight: np.float32
     ) -> tuple[Weights, int] | None:
-        """The collaborative sum with what was added to the history since, and `Query.added`; None where all of it must
-        be summed: it is another history, or one cut off, or so much was added that nothing else weighs anything."""
+        """Updates the collaborative sum of an earlier query with the new events.
+
+        Returns:
+            The sum and `Query.added`, or None if it must be computed in full: the history is a different or truncated
+            one, or so many events were added that the earlier ones have no weight left.
+        """
         (state,), (earlier,), total = states, before.states, before.collaborative
         manifest, new = self.bundle.manifest, slice(len(earlier.items), None)
         items, recency = state.items[new], manifest["recency"]
@@ -250,7 +270,7 @@ class Scorer:
         return add_weights(faded, weighted_rows(self.bundle.neighbours, items, weights, np.float32)), added
 
     def content_profile(self, states: Sequence[UserState]) -> NDArray[np.float32]:
-        """Float32 (users, encoder dimension): what they read, of unit length; zero where that is nothing."""
+        """Unit content profiles (users, encoder dims): documents plus decayed texts of the history; zero if empty."""
         return self._content_profile(self._collate(states))
 
     def _content_profile(self, batch: StateBatch) -> NDArray[np.float32]:
@@ -262,7 +282,7 @@ class Scorer:
 
 
 def long_share(long: NDArray[np.float32], short: NDArray[np.float32]) -> NDArray[np.float32]:
-    """|long| / (|long| + |short|) of each user; NaN where both are zero. Shapes (users, width) to (users,)."""
+    """|long| / (|long| + |short|) of each user, (users, width) to (users,); NaN where both are zero."""
     long_norm = np.sqrt(np.vecdot(long, long))
     norm_sum = long_norm + np.sqrt(np.vecdot(short, short))
     return np.divide(

@@ -75,7 +75,7 @@ class TrainingRun:
 
     @cached_property
     def key(self) -> str:
-        """Cache key of the run's results: snapshot, settings, code, and a salt that is lost when the folder is removed."""
+        """Cache key of the run's results: snapshot, settings, code, and a salt that is lost with the folder."""
         salt_file = self.folder / "own"
         if not salt_file.is_file():
             salt_file.write_text(secrets.token_hex(8))
