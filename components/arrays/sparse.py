@@ -70,8 +70,8 @@ def weighted_rows(
         columns = np.flatnonzero(sums.any(axis=0))
         sums = sums[:, columns]
     else:
-        columns, places = np.unique(columns, return_inverse=True)
-        sums = np.array([np.bincount(places, share, len(columns)) for share in products])
+        columns, inverse = np.unique(columns, return_inverse=True)
+        sums = np.array([np.bincount(inverse, share, len(columns)) for share in products])
     starts = np.arange(len(sums) + 1) * len(columns)
     return Rows(sums.ravel().astype(dtype, copy=False), np.tile(columns, len(sums)), starts, (len(sums), size))
 
@@ -84,9 +84,9 @@ def _concat_entries(
     if len(ends) and ends[-1] > COPY_ENTRIES_PER_ROW * len(ends):
         parts = [slice(start, start + count) for start, count in zip(starts.tolist(), counts.tolist(), strict=True)]
         return [np.concatenate([array[part] for part in parts]) for array in arrays]
-    places = (starts - ends + counts).repeat(counts)
-    places += np.arange(len(places))
-    return [array[places] for array in arrays]
+    positions = (starts - ends + counts).repeat(counts)
+    positions += np.arange(len(positions))
+    return [array[positions] for array in arrays]
 
 
 def picked(matrix: Csr, rows: NDArray[np.int64]) -> Rows:
@@ -128,8 +128,8 @@ def add_weights(left: Weights, right: Weights) -> Weights:
         return add_weights(right, left)
     count, size = left.shape
     cells = np.concatenate([_entry_rows(part) * size + part.indices for part in (left, right)])
-    cells, places = np.unique(cells, return_inverse=True)
-    sums = np.bincount(places, np.concatenate([left.data, right.data]), len(cells))
+    cells, inverse = np.unique(cells, return_inverse=True)
+    sums = np.bincount(inverse, np.concatenate([left.data, right.data]), len(cells))
     starts = np.searchsorted(cells, np.arange(count + 1) * size)
     return Rows(sums.astype(left.data.dtype, copy=False), cells % size, starts, left.shape)
 
@@ -145,9 +145,9 @@ def take_columns(weights: Weights, selected: NDArray[np.int64] | None) -> NDArra
     if not len(selected):
         return dense
     order = np.argsort(selected)
-    places = order[np.minimum(np.searchsorted(selected, weights.indices, sorter=order), len(selected) - 1)]
-    hit = selected[places] == weights.indices
-    dense[_entry_rows(weights)[hit], places[hit]] = weights.data[hit]
+    positions = order[np.minimum(np.searchsorted(selected, weights.indices, sorter=order), len(selected) - 1)]
+    hit = selected[positions] == weights.indices
+    dense[_entry_rows(weights)[hit], positions[hit]] = weights.data[hit]
     return dense
 
 

@@ -33,16 +33,16 @@ def top_k(scores: NDArray[np.floating], k: int, exclude: Exclusion | None = None
     costs = -scores
     if exclude is not None:
         costs[_excluded_pairs(exclude)] = np.inf
-    count, places = len(costs), min(k, costs.shape[1])
+    count, length = len(costs), min(k, costs.shape[1])
     lists = np.full((count, k), EMPTY, dtype=np.int64)
-    if not count or not places:
+    if not count or not length:
         return lists
-    rows, items = np.nonzero((costs <= _cost_bound(costs, places)) & (costs < np.inf))
+    rows, items = np.nonzero((costs <= _cost_bound(costs, length)) & (costs < np.inf))
     order = np.lexsort((items, costs[rows, items], rows))
     rows, items = rows[order], items[order]
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    first = place < places
-    lists[rows[first], place[first]] = items[first]
+    position = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    first = position < length
+    lists[rows[first], position[first]] = items[first]
     return lists
 
 

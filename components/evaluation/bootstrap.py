@@ -75,9 +75,9 @@ def coverage_interval(
         items: Size of the catalogue.
     """
     codes, count = _user_codes(users)
-    target, place = np.nonzero(lists >= 0)
+    target, position = np.nonzero(lists >= 0)
     shape = (count, items)
-    shown = sparse.csr_matrix((np.ones(len(target)), (codes[target], lists[target, place])), shape=shape)
+    shown = sparse.csr_matrix((np.ones(len(target)), (codes[target], lists[target, position])), shape=shape)
     shown_items = shown[:, np.flatnonzero(shown.getnnz(axis=0))].tocsr()
     resampled = np.concatenate([((w > 0) @ shown_items > 0).sum(axis=1) for w in weights(count, resamples, seed)])
     covered = shown_items.shape[1]

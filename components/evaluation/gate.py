@@ -46,7 +46,7 @@ class Champion:
     coverage: int
 
 
-def judge(
+def apply_gate(
     *,
     ndcg: NDArray[np.float64],
     coverage: int,

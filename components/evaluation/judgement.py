@@ -58,7 +58,7 @@ class Judgement:
     folder: Path
 
 
-def judge(
+def evaluate_twin(
     rolling: Rolling,
     twin: Bundle,
     champion: Bundle | None,
@@ -152,7 +152,7 @@ def gate_verdict(
     by_name = {result.name: result for result in results}
     challenger_result = by_name[CHALLENGER]
     champion_result = by_name.get(CHAMPION)
-    return gate.judge(
+    return gate.apply_gate(
         ndcg=challenger_result.ndcg[later],
         coverage=coverage(challenger_result.lists[later]),
         users=users[later],

@@ -18,10 +18,8 @@ def target_ranks(lists: NDArray[np.int64], targets: NDArray[np.integer], k: int)
     Args:
         targets: Item rows (targets,); -1, an item outside the catalogue, never matches.
     """
-    found = (lists[:, :k] == targets[:, None]) & (lists[:, :k] != EMPTY)
-    return (
-        np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0) if found.shape[1] else np.zeros(len(lists), np.int64)
-    )
+    hits = (lists[:, :k] == targets[:, None]) & (lists[:, :k] != EMPTY)
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0) if hits.shape[1] else np.zeros(len(lists), np.int64)
 
 
 def hit_rate(ranks: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -85,15 +85,15 @@ def slice_bars(slices: dict[str, dict[str, Any]], metric: str) -> Figure:
     axes = figure.subplots()
     models = list(next(iter(slices.values()))["models"]) if slices else []
     width = 0.8 / max(len(models), 1)
-    places = np.arange(len(slices))
+    positions = np.arange(len(slices))
     for number, model in enumerate(models):
         figures = [content["models"][model] for content in slices.values()]
         values = np.array([figure[metric] for figure in figures])
         bounds = np.array([figure[f"{metric}_interval"] for figure in figures])
-        x = places + (number - (len(models) - 1) / 2) * width
+        x = positions + (number - (len(models) - 1) / 2) * width
         axes.bar(x, values, width * 0.92, label=model, color=SERIES[number % len(SERIES)])
         axes.errorbar(x, values, _error_bars(values, bounds), fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-    axes.set_xticks(places, [f"{label(name)}\n{content['targets']:,} targets" for name, content in slices.items()])
+    axes.set_xticks(positions, [f"{label(name)}\n{content['targets']:,} targets" for name, content in slices.items()])
     axes.set_ylim(bottom=0)
     _style(axes, f"{_title(metric)} by slice", grid="y")
     if models:
@@ -108,12 +108,12 @@ def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
     shares = [{"training events": content["events"], **content["models"]} for content in exposure.values()]
     series = list(shares[0]) if shares else []
     height = 0.8 / max(len(series), 1)
-    places = np.arange(len(exposure))
+    positions = np.arange(len(exposure))
     for number, name in enumerate(series):
-        y = places + (number - (len(series) - 1) / 2) * height
+        y = positions + (number - (len(series) - 1) / 2) * height
         colour = GREY if not number else SERIES[(number - 1) % len(SERIES)]
         axes.barh(y, [share[name] for share in shares], height * 0.92, label=name, color=colour)
-    axes.set_yticks(places, list(map(label, exposure)))
+    axes.set_yticks(positions, list(map(label, exposure)))
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     _style(axes, "Share of the events, and of what is shown", grid="x")

@@ -51,7 +51,7 @@ def user_states(
         )
         if split.kind == "temporal":
             moments = np.full(len(histories), split.cut)
-    anchors = documents.in_force(split.targets[Columns.USER].to_numpy(dtype=object), moments)
+    anchors = documents.latest_before(split.targets[Columns.USER].to_numpy(dtype=object), moments)
     return [
         UserState(
             items[history],

@@ -35,7 +35,7 @@ class Documents:
         """An empty set of documents."""
         return cls(np.array([], dtype=object), np.array([]), np.zeros((0, 2, dimension), dtype=np.float32))
 
-    def in_force(self, users: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[np.int64]:
+    def latest_before(self, users: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[np.int64]:
         """Row of each user's latest anchor strictly before the given time (n,), or -1."""
         if not len(self.users):
             return np.full(len(users), -1, dtype=np.int64)
@@ -91,7 +91,7 @@ class Sequences:
             ends: Exclusive end of each history as a position in the flat arrays (n,); by default all events.
         """
         ends = self.offsets[users + 1] if ends is None else ends
-        anchors = documents.in_force(self.users[users], moments)
+        anchors = documents.latest_before(self.users[users], moments)
         return [
             UserState(
                 self.items[first:end],
@@ -128,7 +128,7 @@ def build_sequences(
         items=items[order],
         times=times,
         signals=signals(events, settings)[order],
-        anchors=documents.in_force(owners, times),
+        anchors=documents.latest_before(owners, times),
     )
 
 

@@ -25,7 +25,7 @@ class UserState:
     documents: NDArray[np.float32] | None = None
 
     @property
-    def blank(self) -> bool:
+    def is_cold(self) -> bool:
         """Whether this is a cold start: no event and no document."""
         return not len(self.items) and self.documents is None
 

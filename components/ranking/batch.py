@@ -60,11 +60,11 @@ def recommend_all(
         scores, _ = scorer.totals(states, settings.strategy)
         hidden = [np.union1d(excluded.get(user, NO_ROWS), unavailable) for user in sequences.users[chunk]]
         lists = builder.build(scores, hidden, k)
-        row, place = np.nonzero(lists >= 0)
+        row, position = np.nonzero(lists >= 0)
         columns[Columns.USER].append(sequences.users[start + row])
-        columns[Columns.RANK].append(place + 1)
-        columns[Columns.ITEM].append(ids[lists[row, place]])
-        columns[Columns.SCORE].append(scores[row, lists[row, place]])
+        columns[Columns.RANK].append(position + 1)
+        columns[Columns.ITEM].append(ids[lists[row, position]])
+        columns[Columns.SCORE].append(scores[row, lists[row, position]])
     return pa.table({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
 
 

@@ -184,17 +184,17 @@ class Explainer:
 
     def _sums(self, state: UserState, factors: NDArray[np.floating]) -> NDArray[np.number]:
         """Sum of signal times factor (events,) per distinct history item, in order of item row."""
-        _, places = np.unique(state.items, return_inverse=True)
-        return np.bincount(places, weights=state.signals * factors)
+        _, inverse = np.unique(state.items, return_inverse=True)
+        return np.bincount(inverse, weights=state.signals * factors)
 
     def _category_terms(
         self, items: NDArray[np.int64], factors: NDArray[np.floating], count: int
     ) -> list[list[tuple[str, float]]]:
         if not self._moved or self._moved.keys().isdisjoint(items.tolist()):
             return _terms(items, factors, self._categories, count)
-        rows, places = np.unique(items, return_inverse=True)
+        rows, inverse = np.unique(items, return_inverse=True)
         now = pa.array([self._shown(row).category for row in rows.tolist()], pa.list_(pa.string()))
-        return _terms(places, factors, listed_categories(pa.chunked_array([now])), count)
+        return _terms(inverse, factors, listed_categories(pa.chunked_array([now])), count)
 
     def _from_bundle(self, row: int) -> ItemDisplay:
         title, category = (self._bundle.items[column][row].as_py() for column in ("title", "category"))

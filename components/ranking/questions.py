@@ -31,22 +31,22 @@ class MostWanted:
     def rows(self, query: Query) -> NDArray[np.int64]:
         """Item rows, most popular first, at most MAX_CACHED_POPULAR."""
         (state,), trend = query.states, self._scorer.trend.scores(np.array([query.states[0].now]))
-        cached = self._cached.get((query.strategy, state.blank))
+        cached = self._cached.get((query.strategy, state.is_cold))
         if cached is None or cached[0] is not trend:
             cached = trend, best_first(self._scorer.prior(replace(query, among=None))[0], MAX_CACHED_POPULAR)
-            self._cached[query.strategy, state.blank] = cached
+            self._cached[query.strategy, state.is_cold] = cached
         return cached[1]
 
 
 class UserQuestion:
     """Items for one user."""
 
-    def __init__(self, scorer: Scorer, query: Query, wanted: MostWanted) -> None:
+    def __init__(self, scorer: Scorer, query: Query, popular: MostWanted) -> None:
         """
         Args:
             query: The scorer's query of this user alone.
         """
-        self._scorer, self._query, self._wanted = scorer, query, wanted
+        self._scorer, self._query, self._popular = scorer, query, popular
 
     def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         return self._scorer.total(self._query, rows)[0]
@@ -54,13 +54,13 @@ class UserQuestion:
     def near(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         """Nearest by U and popularity, or by content profile; collaborative neighbours; popular items; new items."""
         query, indexes = self._query, self._scorer.bundle.indexes
-        wanted = self._wanted.rows(query)
+        popular = self._popular.rows(query)
         candidates = [
-            wanted[mask[wanted]][: max(MIN_POPULAR_CANDIDATES, count)],
+            popular[mask[popular]][: max(MIN_POPULAR_CANDIDATES, count)],
             _items_after_index(self._scorer.bundle),
         ]
         if query.among is not None:
-            candidates.append(wanted[(mask & query.among)[wanted]][: max(MIN_POPULAR_CANDIDATES, count)])
+            candidates.append(popular[(mask & query.among)[popular]][: max(MIN_POPULAR_CANDIDATES, count)])
         if query.long is not None and query.short is not None:
             candidates.append(indexes["vectors"].search(index_query(query.long[0] + query.short[0]), count, mask))
         if query.content is not None:

@@ -127,13 +127,13 @@ class Scorer:
         """
         if strategy not in PARTS:
             raise ValueError(f"strategy {strategy!r} is none of {', '.join(PARTS)}")
-        batch, mixture = self._collate(states), self.bundle.manifest["mixture"]
+        batch, blending = self._collate(states), self.bundle.manifest["mixture"]
         long = short = content = collaborative = None
         added = 0
         long_shares, weight = np.full(len(states), np.nan, np.float32), np.float32(1)
         if strategy == "hybrid":
             long, short = self.user_parts(batch)
-            long_shares, weight = long_share(long, short), np.float32(mixture["collaborative"])
+            long_shares, weight = long_share(long, short), np.float32(blending["collaborative"])
         if strategy == "content":
             content = self._content_profile(batch)
         if strategy in ("collaborative", "hybrid"):
@@ -192,10 +192,10 @@ class Scorer:
 
     def prior(self, query: Query, selected: slice | NDArray[np.int64] = ALL_ROWS) -> NDArray[np.float32]:
         """The weighted sum of PRIORS for all or some items: (users, rows), or (1, rows) where equal for all users."""
-        priors, blank = self.priors(query.states), [state.blank for state in query.states]
+        priors, cold = self.priors(query.states), [state.is_cold for state in query.states]
         scores = self._weighted(priors, self.prior_weights(query.strategy))[:, selected]
-        if any(blank):
-            scores = np.where(np.array(blank)[:, None], self._weighted(priors, COLD_START_WEIGHTS)[:, selected], scores)
+        if any(cold):
+            scores = np.where(np.array(cold)[:, None], self._weighted(priors, COLD_START_WEIGHTS)[:, selected], scores)
         return scores if query.among is None else np.where(query.among[selected], scores, np.minimum(scores, 0))
 
     def _weighted(self, priors: Mapping[str, NDArray[np.float32]], weights: Mapping[str, float]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from components import registry
 from components.bundle.bundle import Bundle, BundleError, OtherSchema
 from components.core.files import DamagedFile, reading, replacing
-from components.evaluation.judgement import Judgement, judge
+from components.evaluation.judgement import Judgement, evaluate_twin
 from components.store.history import write_documents
 from components.training.run import TrainingRun
 
@@ -34,7 +34,7 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
             fault = "of another schema" if isinstance(error, OtherSchema) else "damaged"
             compared += f", not compared: its bundle is {fault}"
     manifest = run.snapshot.manifest
-    return judge(
+    return evaluate_twin(
         run.rolling,
         Bundle.read(run.bundle("twin")),
         twin_of_champion,

@@ -1,4 +1,4 @@
-"""Columns of Arrow as arrays of numpy."""
+"""Arrow columns as numpy arrays."""
 
 import pyarrow as pa
 import pytest
@@ -17,6 +17,6 @@ from components.arrays.arrow import numbers
     ],
 )
 def test_values_are_the_same(column: pa.Array, values: list[object]) -> None:
-    found = numbers(column)
-    assert found.tolist() == values
-    assert found.dtype.name == {"bool": "bool", "int64": "int64", "double": "float64"}[str(column.type)]
+    array = numbers(column)
+    assert array.tolist() == values
+    assert array.dtype.name == {"bool": "bool", "int64": "int64", "double": "float64"}[str(column.type)]

@@ -1,4 +1,4 @@
-"""Sums of a few rows of a sparse matrix, dense or sparse as takes least, and what is read of them."""
+"""Weighted sums of rows of a sparse matrix, dense or sparse by cost, and access to the result."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ SIZES = {
 
 @pytest.fixture(params=SIZES)
 def matrix(request: pytest.FixtureRequest) -> sparse.csr_matrix:
-    """Ten rows of so many entries, and so many columns, that each way of summing them has its turn."""
+    """Ten rows, with sizes that cover each code path of the sum."""
     random, (count, size) = np.random.default_rng(0), SIZES[request.param]
     columns = np.concatenate([np.sort(random.choice(size, count, replace=False)) for _ in range(10)])
     starts = np.arange(11) * count
@@ -56,7 +56,7 @@ def test_rows_are_summed_by_their_weights(matrix: sparse.csr_matrix) -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_sums_are_added(matrix: sparse.csr_matrix, count: int) -> None:
-    """Of few rows and of many, each of which may be an array or not."""
+    """For few and many rows, dense and sparse."""
     expected = WEIGHTS @ matrix[ROWS].toarray() + WEIGHTS[:, :count] @ matrix[ROWS[:count]].toarray()
     for turn in (1, -1):
         parts = [weighted_rows(matrix, ROWS, WEIGHTS), weighted_rows(matrix, ROWS[:count], WEIGHTS[:, :count])][::turn]

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.arrays.topk import rank, top_k
@@ -15,13 +16,15 @@ SCORES = arrays.arrays(
 
 @settings(deadline=None)
 @given(SCORES, st.integers(1, 15), st.data())
-def test_top_k_is_a_stable_sort_without_what_is_excluded(scores: np.ndarray, k: int, data: st.DataObject) -> None:
+def test_top_k_is_a_stable_sort_without_what_is_excluded(
+    scores: NDArray[np.float32], k: int, data: st.DataObject
+) -> None:
     excluded = data.draw(arrays.arrays(bool, scores.shape))
     lists = top_k(scores, k, sparse.csr_matrix(excluded))
-    for row, found in enumerate(lists):
+    for row, best in enumerate(lists):
         allowed = [i for i in range(scores.shape[1]) if scores[row, i] > -np.inf and not excluded[row, i]]
         expected = sorted(allowed, key=lambda i: -scores[row, i])[:k]
-        assert found.tolist() == expected + [-1] * (k - len(expected))
+        assert best.tolist() == expected + [-1] * (k - len(expected))
     as_rows = [np.flatnonzero(row) for row in excluded]
     assert top_k(scores, k, as_rows).tolist() == lists.tolist()
 

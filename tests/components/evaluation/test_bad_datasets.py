@@ -1,4 +1,4 @@
-"""Odd dataset folders: each is trained and ranked, or one sentence says what it needs."""
+"""Unusual dataset folders: each is trained and ranked, or raises an error that says what is missing."""
 
 import resource
 import sys
@@ -20,8 +20,8 @@ ITEMS = 20
 Frames = tuple[pd.DataFrame, pd.DataFrame | None]
 
 
-def shop(users: int = 24, visits: int = 8, **columns: Any) -> pd.DataFrame:
-    """Interactions of users who each go through items of one colour, an hour between two events."""
+def interactions(users: int = 24, visits: int = 8, **columns: Any) -> pd.DataFrame:
+    """Interactions of users who each visit items of one colour, one event per hour."""
     rows = [
         (f"u{user:02}", f"i{item:02}", LAST - 3600 * (visits - step) - user)
         for user, item, step in colours.visits(users, ITEMS, visits)
@@ -30,8 +30,8 @@ def shop(users: int = 24, visits: int = 8, **columns: Any) -> pd.DataFrame:
     return frame.assign(**{"event": "like", "value": np.nan, **columns})
 
 
-def tools(items: int = ITEMS) -> pd.DataFrame:
-    """Items whose text tells their colour."""
+def item_table(items: int = ITEMS) -> pd.DataFrame:
+    """Items whose text contains their colour."""
     return pd.DataFrame(
         {
             "item_id": [f"i{number:02}" for number in range(items)],
@@ -48,7 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def evaluate(tmp_path: Path, cache: Path) -> Any:
-    """Evaluates events and items by a split, small and quick; the figures of the product, without its seconds."""
+    """Evaluates events and items under a split with a small model; the product's metrics without the timings."""
     torch.set_num_threads(1)
 
     def run(events: pd.DataFrame, items: pd.DataFrame | None, split: str = "loo") -> dict[str, Any]:
@@ -68,19 +68,19 @@ def evaluate(tmp_path: Path, cache: Path) -> Any:
 
 
 ODD: dict[str, Frames] = {
-    "one user": (shop(users=1), tools()),
-    "one item": (shop(item_id="i00"), tools(1)),
-    "two items": (shop().assign(item_id=lambda frame: frame["item_id"].str[:2] + "0"), tools(11)),
-    "no items file": (shop(), None),
-    "no text": (shop(), tools()[["item_id"]]),
-    "no category": (shop(), tools().drop(columns="category")),
-    "empty categories": (shop(), tools().assign(category="")),
-    "the same text everywhere": (shop(), tools().assign(title="tool", category="tools")),
-    "one timestamp": (shop(timestamp=LAST), tools()),
-    "only views": (shop(event="view"), tools()),
-    "only top ratings": (shop(event="rating", value=5.0), tools()),
-    "every event twice": (pd.concat([shop(), shop()]), tools()),
-    "text of one letter": (shop(), tools().assign(title="x", category=None)),
+    "one user": (interactions(users=1), item_table()),
+    "one item": (interactions(item_id="i00"), item_table(1)),
+    "two items": (interactions().assign(item_id=lambda frame: frame["item_id"].str[:2] + "0"), item_table(11)),
+    "no items file": (interactions(), None),
+    "no text": (interactions(), item_table()[["item_id"]]),
+    "no category": (interactions(), item_table().drop(columns="category")),
+    "empty categories": (interactions(), item_table().assign(category="")),
+    "the same text everywhere": (interactions(), item_table().assign(title="tool", category="tools")),
+    "one timestamp": (interactions(timestamp=LAST), item_table()),
+    "only views": (interactions(event="view"), item_table()),
+    "only top ratings": (interactions(event="rating", value=5.0), item_table()),
+    "every event twice": (pd.concat([interactions(), interactions()]), item_table()),
+    "text of one letter": (interactions(), item_table().assign(title="x", category=None)),
 }
 
 
@@ -96,49 +96,49 @@ def test_ids_of_200_characters_change_no_figure(evaluate: Any) -> None:
         ids = [name for name in ("user_id", "item_id") if name in frame]
         return frame.assign(**{name: frame[name].str.rjust(200, "x") for name in ids})
 
-    assert evaluate(lengthened(shop()), lengthened(tools())) == evaluate(shop(), tools())
+    assert evaluate(lengthened(interactions()), lengthened(item_table())) == evaluate(interactions(), item_table())
 
 
-def test_ratings_that_are_one_low_value_are_no_dislikes(evaluate: Any) -> None:
-    """A source without stars: the constant tells as much as no value at all."""
-    assert evaluate(shop(event="rating", value=1.0), tools()) == evaluate(shop(event="rating"), tools())
+def test_constant_low_ratings_are_no_dislikes(evaluate: Any) -> None:
+    """A source without stars: a constant value is treated like a missing one."""
+    assert evaluate(interactions(event="rating", value=1.0), item_table()) == evaluate(
+        interactions(event="rating"), item_table()
+    )
 
 
-TIMES = np.arange(len(shop())) + LAST
+TIMES = np.arange(len(interactions())) + LAST
 NEEDS: dict[str, tuple[pd.DataFrame, str, str]] = {
-    "only hidden items": (shop(event="hide"), "loo", "positive"),
-    "one timestamp": (shop(timestamp=LAST), "temporal", "both sides of the 0.9 quantile"),
-    "one timestamp, rolling": (shop(timestamp=LAST), "rolling", "more than one time"),
-    "one item": (shop(item_id="i00"), "rolling", "new to its user"),
-    "two events a user": (shop(visits=2), "loo", "at least 3 events"),
+    "only hidden items": (interactions(event="hide"), "loo", "positive"),
+    "one timestamp": (interactions(timestamp=LAST), "temporal", "both sides of the 0.9 quantile"),
+    "one timestamp, rolling": (interactions(timestamp=LAST), "rolling", "more than one time"),
+    "one item": (interactions(item_id="i00"), "rolling", "new to its user"),
+    "two events a user": (interactions(visits=2), "loo", "at least 3 events"),
     "one event a user before the cut": (
-        pd.concat([shop(visits=1), shop(visits=1).tail(1).assign(item_id="i19", timestamp=LAST)]), "temporal",
-        "two events",
+        pd.concat([interactions(visits=1), interactions(visits=1).tail(1).assign(item_id="i19", timestamp=LAST)]),
+        "temporal", "two events",
     ),
-    "an empty id": (shop().assign(item_id=""), "loo", "no id"),
-    "an id that is too long": (shop(item_id="x" * 201), "loo", "200"),
+    "an empty id": (interactions().assign(item_id=""), "loo", "no id"),
+    "an id that is too long": (interactions(item_id="x" * 201), "loo", "200"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("events", "split", "needed"), NEEDS.values(), ids=NEEDS)
-def test_what_cannot_be_trained_or_judged_says_what_it_needs(
-    evaluate: Any, events: pd.DataFrame, split: str, needed: str
-) -> None:
+def test_an_unusable_folder_says_what_it_needs(evaluate: Any, events: pd.DataFrame, split: str, needed: str) -> None:
     with pytest.raises(DuotempoError, match=needed):
-        evaluate(events, tools(), split)
+        evaluate(events, item_table(), split)
 
 
 @pytest.mark.long
 def test_100_000_items_train_with_sampled_negatives_in_bounded_memory(evaluate: Any) -> None:
-    """A single matrix of all items by all items would take 40 GB."""
+    """A single dense item-item matrix would take 40 GB."""
     before = peak_bytes()
     items = pd.DataFrame({"item_id": [f"i{number:02}" for number in range(100_000)]})
-    figures = evaluate(shop(users=12), items)
+    figures = evaluate(interactions(users=12), items)
     assert figures["hr@10"] > 0
     assert peak_bytes() - before < 2e9
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held so far."""
+    """The peak memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

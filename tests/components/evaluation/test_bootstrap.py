@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from components.evaluation.bootstrap import coverage_interval, difference_interval, interval, intervals
 from components.evaluation.splits import EvaluationError
@@ -12,7 +13,7 @@ VALUES = arrays.arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 
 @settings(deadline=None)
 @given(VALUES, st.integers(1, 8))
-def test_the_interval_holds_the_mean_within_the_range(values: np.ndarray, users: int) -> None:
+def test_the_interval_holds_the_mean_within_the_range(values: NDArray[np.float64], users: int) -> None:
     result = interval(values, np.arange(len(values)) % users, 200, 0)
     assert result.mean == pytest.approx(values.mean())
     assert result.low <= result.mean <= result.high
@@ -21,11 +22,11 @@ def test_the_interval_holds_the_mean_within_the_range(values: np.ndarray, users:
 
 @settings(deadline=None)
 @given(VALUES, st.integers(0, 2**32 - 1))
-def test_the_order_of_targets_does_not_matter(values: np.ndarray, seed: int) -> None:
+def test_the_order_of_targets_does_not_matter(values: NDArray[np.float64], seed: int) -> None:
     users = np.arange(len(values)) % 5
     order = np.random.default_rng(seed).permutation(len(values))
-    one, other = interval(values, users, 100, 3), interval(values[order], users[order], 100, 3)
-    assert tuple(one) == pytest.approx(tuple(other))
+    first, second = interval(values, users, 100, 3), interval(values[order], users[order], 100, 3)
+    assert tuple(first) == pytest.approx(tuple(second))
 
 
 def test_the_width_is_that_of_the_means_standard_error() -> None:
@@ -40,7 +41,7 @@ def test_targets_of_one_user_do_not_count_as_independent() -> None:
     assert tuple(repeated) == pytest.approx(tuple(interval(by_user, np.arange(100), 1000, 0)))
 
 
-def test_many_users_are_resampled_in_parts() -> None:
+def test_many_users_are_resampled_in_chunks() -> None:
     users = np.arange(20_000)
     result = interval((users % 2).astype(float), users, 500, 0)
     assert (result.high - result.low) / 2 == pytest.approx(1.96 * 0.5 / np.sqrt(20_000), rel=0.2)
@@ -52,7 +53,7 @@ def test_the_difference_is_paired() -> None:
     assert tuple(result) == pytest.approx((0.01, 0.01, 0.01))
 
 
-def test_missing_values_do_not_count_and_none_at_all_is_no_number() -> None:
+def test_nan_is_ignored_and_a_column_of_nan_gives_nan() -> None:
     users = np.array(["u", "v", "w"])
     values = np.array([[1.0, np.nan], [np.nan, np.nan], [1.0, np.nan]])
     ones, none = intervals(values, users, 50, 0)

@@ -1,4 +1,4 @@
-"""Who is shown, by hand."""
+"""Exposure of item groups, checked by hand."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ def test_groups_are_the_head_the_tail_the_cold_and_the_categories() -> None:
     }  # fmt: skip
 
 
-def test_a_place_is_worth_what_its_rank_says() -> None:
-    """Two lists: item 0 twice on the first place (1 each), item 1 and item 3 on the second (1 / log2 3 each)."""
+def test_exposure_is_discounted_by_rank() -> None:
+    """Two lists: item 0 twice at rank 1 (exposure 1 each), items 1 and 3 at rank 2 (1 / log2 3 each)."""
     lists = np.array([[0, 1, -1], [0, 3, -1]])
     shown = exposure([ModelResult.of("x", lists, np.array([0, 1]))], POPULARITY, item_groups(POPULARITY, CATEGORIES))
     second = 1 / np.log2(3)
@@ -45,23 +45,23 @@ def test_a_group_without_items_is_left_out() -> None:
     assert list(shown) == ["head items"]
 
 
-def test_what_each_slice_of_the_users_is_shown() -> None:
-    """The first user is shown the head alone, the other two the tail and, second, a cold item: 1 and 1 / log2 3."""
+def test_exposure_by_user_slice() -> None:
+    """The first user is shown only the head, the other two the tail, then a cold item: 1 and 1 / log2 3."""
     lists = np.array([[0, -1], [1, 3], [2, 4]])
     users = {"few": np.array([True, False, False]), "many": np.array([False, True, True]), "nobody": np.zeros(3, bool)}
-    found = exposure_by_users(
+    shares = exposure_by_users(
         [ModelResult.of("x", lists, np.zeros(3, int))], users, item_groups(POPULARITY, CATEGORIES)
     )
     second = 1 / np.log2(3)
-    assert list(found) == ["few", "many"]
-    assert {group: given["x"] for group, given in found["few"].items()} == {
+    assert list(shares) == ["few", "many"]
+    assert {group: values["x"] for group, values in shares["few"].items()} == {
         "head items": 1.0, "tail items": 0.0, "cold items": 0.0,
     }  # fmt: skip
-    assert found["many"]["tail items"]["x"] == pytest.approx(1 / (1 + second))
-    assert found["many"]["cold items"]["x"] == pytest.approx(second / (1 + second))
+    assert shares["many"]["tail items"]["x"] == pytest.approx(1 / (1 + second))
+    assert shares["many"]["cold items"]["x"] == pytest.approx(second / (1 + second))
 
 
-def test_lists_as_served_give_the_tail_its_share_and_leave_out_what_was_seen() -> None:
+def test_served_lists_keep_the_tail_share_and_exclude_seen_items() -> None:
     bundle, random = tiny_bundle(), np.random.default_rng(0)
     histories = [random.choice(40, size, replace=False) for size in (0, 3, 8)]
     states = [UserState(h, np.arange(len(h), dtype=float), np.ones(len(h), np.float32), 1e9) for h in histories]

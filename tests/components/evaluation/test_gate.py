@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluation.gate import Champion, Verdict, judge
+from components.evaluation.gate import Champion, Verdict, apply_gate
 
 USERS = np.arange(400) // 2
 BASE = np.random.default_rng(0).random(400) * 0.2
@@ -14,14 +14,14 @@ def verdict(**changes: Any) -> Verdict:
         "ndcg": BASE + 0.1, "coverage": 80, "users": USERS, "popularity": BASE, "recent_popularity": BASE + 0.02,
         "champion": None, "critical_failures": [], "resamples": 200, "seed": 0,
     }  # fmt: skip
-    return judge(**{**given, **changes})
+    return apply_gate(**{**given, **changes})
 
 
 def failed(result: Verdict) -> list[str]:
     return [clause.name for clause in result.clauses if not clause.passed]
 
 
-def test_a_better_model_passes_and_a_missing_champion_is_said() -> None:
+def test_a_better_model_passes_and_a_missing_champion_is_reported() -> None:
     result = verdict()
     assert result.passed
     assert [clause.name for clause in result.clauses] == [
@@ -40,7 +40,7 @@ def test_no_clear_gain_over_a_baseline_fails(baseline: str) -> None:
     assert len(result.reasons) == 1
 
 
-def test_a_champion_that_is_clearly_better_fails_it_even_by_little() -> None:
+def test_a_small_but_significant_loss_to_the_champion_fails() -> None:
     assert failed(verdict(champion=Champion(BASE + 0.1 + 0.002, 80))) == ["champion"]
 
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.metrics import ndcg_score
 
@@ -22,11 +23,11 @@ def test_values_by_hand() -> None:
     assert metrics.coverage(LISTS) == 5
 
 
-def test_a_target_outside_the_catalogue_is_no_empty_place() -> None:
+def test_a_target_outside_the_catalogue_never_matches() -> None:
     assert metrics.target_ranks(LISTS, np.array([-1, -1, -1]), 3).tolist() == [0, 0, 0]
 
 
-def test_ndcg_is_that_of_scikit_learn() -> None:
+def test_ndcg_equals_that_of_scikit_learn() -> None:
     random = np.random.default_rng(1)
     scores = random.random((200, 30))
     targets = random.integers(0, 30, 200)
@@ -36,7 +37,7 @@ def test_ndcg_is_that_of_scikit_learn() -> None:
 
 @settings(deadline=None)
 @given(arrays.arrays(np.int64, (8, 10), elements=st.integers(-1, 30)), st.integers(0, 2**32 - 1))
-def test_metrics_are_bounded_ordered_and_grow_with_k(lists: np.ndarray, seed: int) -> None:
+def test_metrics_are_bounded_ordered_and_grow_with_k(lists: NDArray[np.int64], seed: int) -> None:
     targets = np.random.default_rng(seed).integers(-1, 30, 8)
     before = np.zeros(8)
     for k in range(1, 11):
@@ -63,7 +64,7 @@ def test_renaming_the_items_changes_nothing(renamed: list[int]) -> None:
     assert metrics.diversity(names[lists], moved_texts) == pytest.approx(metrics.diversity(lists, texts))
 
 
-def test_share_counts_training_users_and_gives_unknown_items_less_than_one_person() -> None:
+def test_share_counts_training_users_and_gives_unknown_items_less_than_one() -> None:
     matrix = sparse.csr_matrix(np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float32))
     assert metrics.user_share(matrix) == pytest.approx([1, 1 / 2, 1 / 3])
 

@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.arrays.topk import top_k
@@ -9,7 +12,7 @@ TASTE = 20  # items of a taste
 NO_EVENT = 2 * TASTE
 
 
-def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+def planted(seed: int = 0) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Two tastes: even users take items of the first, odd ones of the second; the last item has no event."""
     random = np.random.default_rng(seed)
     events = [
@@ -20,7 +23,7 @@ def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_finds_an_item_that_its_taste_lacks(name: str) -> None:
+def test_a_peer_recommends_an_unseen_item_of_the_users_taste(name: str) -> None:
     users, items, n_items = planted()
     matrix = interaction_matrix(users, items, (60, n_items))
     model = PEERS[name]().fit(users, items, n_items)
@@ -29,7 +32,7 @@ def test_a_peer_finds_an_item_that_its_taste_lacks(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_an_item_without_events_is_not_scored_and_a_second_fit_forgets_the_first(name: str) -> None:
+def test_an_item_without_events_is_not_scored_and_a_refit_replaces_the_first_fit(name: str) -> None:
     users, items, n_items = planted()
     histories = interaction_matrix(users, items, (60, n_items))
     fresh = PEERS[name]().fit(users, items, n_items).scores(histories)
@@ -59,8 +62,8 @@ def test_als_takes_a_known_user_as_fitted_and_folds_in_others() -> None:
     users, items, n_items = planted()
     histories = interaction_matrix(users, items, (60, n_items))
     model = Als().fit(users, items, n_items)
-    known = model.scores(histories[:2], np.array([0, 1]))
-    stranger = model.scores(histories[:2], np.array([0, 999]))
-    np.testing.assert_allclose(stranger[0], known[0])
-    np.testing.assert_allclose(stranger[1, :NO_EVENT], model.scores(histories)[1, :NO_EVENT], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(stranger[:, :NO_EVENT], known[:, :NO_EVENT], atol=0.3)
+    fitted = model.scores(histories[:2], np.array([0, 1]))
+    folded_in = model.scores(histories[:2], np.array([0, 999]))
+    np.testing.assert_allclose(folded_in[0], fitted[0])
+    np.testing.assert_allclose(folded_in[1, :NO_EVENT], model.scores(histories)[1, :NO_EVENT], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(folded_in[:, :NO_EVENT], fitted[:, :NO_EVENT], atol=0.3)

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
 from components.evaluation.exposure import exposure, exposure_by_users, item_groups
-from components.evaluation.gate import judge
+from components.evaluation.gate import apply_gate
 from components.evaluation.metrics import user_share
 from components.evaluation.plots import write_plots
 from components.evaluation.report import report
@@ -16,7 +17,7 @@ from components.settings import EvaluationSettings
 SETTINGS = EvaluationSettings(bootstrap=100, k=3)
 USERS = np.arange(60) // 2
 TARGETS = np.arange(60) % 10
-HAVE = np.random.default_rng(0).random((30, 10)) > 0.4
+INTERACTIONS = np.random.default_rng(0).random((30, 10)) > 0.4
 
 
 @pytest.fixture
@@ -30,11 +31,13 @@ def results() -> list[ModelResult]:
 
 
 @pytest.fixture
-def share() -> np.ndarray:
-    return user_share(sparse.csr_matrix(HAVE.astype(np.float32)))
+def share() -> NDArray[np.float64]:
+    return user_share(sparse.csr_matrix(INTERACTIONS.astype(np.float32)))
 
 
-def test_summaries_hold_every_figure_with_bounds_and_are_json(results: list[ModelResult], share: np.ndarray) -> None:
+def test_summaries_hold_every_figure_with_bounds_and_are_json(
+    results: list[ModelResult], share: NDArray[np.float64]
+) -> None:
     texts = np.eye(10)
     summaries = summarise(results, USERS, share, texts, SETTINGS, seed=0)
     best = json.loads(json.dumps(summaries))["duotempo"]
@@ -49,7 +52,7 @@ def test_summaries_hold_every_figure_with_bounds_and_are_json(results: list[Mode
     assert summaries["popularity"]["hr@3"] == pytest.approx(0.3)
 
 
-def test_diversity_without_texts_is_not_measured(results: list[ModelResult], share: np.ndarray) -> None:
+def test_diversity_without_texts_is_not_measured(results: list[ModelResult], share: NDArray[np.float64]) -> None:
     summary = summarise(results, USERS, share, None, SETTINGS, seed=0)["duotempo"]
     assert summary["diversity@3"] is None
     assert summary["diversity@3_interval"] is None
@@ -63,24 +66,34 @@ def test_slices_hold_their_own_targets_and_empty_ones_are_left_out(results: list
     assert table["early"]["models"]["popularity"]["hr@3"] == 1
 
 
-def test_the_page_shows_the_gate_the_figures_and_the_plots(
-    results: list[ModelResult], share: np.ndarray, tmp_path: Path
+def test_the_report_shows_the_gate_the_metrics_and_the_plots(
+    results: list[ModelResult], share: NDArray[np.float64], tmp_path: Path
 ) -> None:
     summaries = summarise(results, USERS, share, None, SETTINGS, seed=0)
     slices = summarise_slices(results, {"early": TARGETS < 3}, USERS, SETTINGS, seed=0)
-    verdict = judge(
+    verdict = apply_gate(
         ndcg=results[0].ndcg, coverage=10, users=USERS, popularity=results[1].ndcg, recent_popularity=results[1].ndcg,
         champion=None, critical_failures=["items: title | empty"], resamples=100, seed=0,
     )  # fmt: skip
     folder = tmp_path / "plots"
-    groups = item_groups(HAVE.sum(axis=0), [["a"]] * 6 + [["b"]] * 4)
-    shown, shown_to = (
-        exposure(results, HAVE.sum(axis=0), groups),
+    groups = item_groups(INTERACTIONS.sum(axis=0), [["a"]] * 6 + [["b"]] * 4)
+    item_exposure, user_exposure = (
+        exposure(results, INTERACTIONS.sum(axis=0), groups),
         exposure_by_users(results, {"all": USERS >= 0}, groups),
     )
-    plots = write_plots(folder, results, summaries, slices, shown, HAVE.sum(axis=0), np.linspace(0, 1, 60), 3)
+    plots = write_plots(
+        folder, results, summaries, slices, item_exposure, INTERACTIONS.sum(axis=0), np.linspace(0, 1, 60), 3
+    )
     page = report(
-        "Version 3", {"snapshot": "abc", "targets": 60}, summaries, slices, shown, shown_to, verdict, plots, 3
+        "Version 3",
+        {"snapshot": "abc", "targets": 60},
+        summaries,
+        slices,
+        item_exposure,
+        user_exposure,
+        verdict,
+        plots,
+        3,
     )
     assert [plot.name for plot in plots] == [
         "metrics.png",
@@ -97,16 +110,16 @@ def test_the_page_shows_the_gate_the_figures_and_the_plots(
     assert "| duotempo | 1.0000 [1.0000, 1.0000] |" in page
     assert "not measured" in page
     assert "| snapshot | abc |" in page
-    given = [f"{share:.1%}" for share in shown_to["all"]["head items"].values()]
-    assert f"| all | head items | {' | '.join(given)} |" in page
-    assert f"| category a | 60.0% | {HAVE[:, :6].sum() / HAVE.sum():.1%} | 60.0% | 100.0% |" in page
+    shares = [f"{share:.1%}" for share in user_exposure["all"]["head items"].values()]
+    assert f"| all | head items | {' | '.join(shares)} |" in page
+    assert f"| category a | 60.0% | {INTERACTIONS[:, :6].sum() / INTERACTIONS.sum():.1%} | 60.0% | 100.0% |" in page
 
 
-def test_a_page_and_plots_without_gate_slices_and_long_share(
-    results: list[ModelResult], share: np.ndarray, tmp_path: Path
+def test_a_report_without_gate_slices_and_long_share(
+    results: list[ModelResult], share: NDArray[np.float64], tmp_path: Path
 ) -> None:
     summaries = summarise(results, USERS, share, None, SETTINGS, seed=0)
-    plots = write_plots(tmp_path, results, summaries, {}, {}, HAVE.sum(axis=0), None, 3)
+    plots = write_plots(tmp_path, results, summaries, {}, {}, INTERACTIONS.sum(axis=0), None, 3)
     page = report("Peers", {}, summaries, {}, {}, {}, None, plots, 3)
     assert not Path(tmp_path / "long_share.png").exists()
     assert "Gate" not in page

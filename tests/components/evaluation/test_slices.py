@@ -21,7 +21,7 @@ def test_each_user_is_in_one_slice(sizes: list[int], cold: int, heavy: int) -> N
     assert (np.sum(list(masks.values()), axis=0) == 1).all()
 
 
-def test_targets_by_the_group_of_their_item_and_one_that_nobody_knows_is_cold() -> None:
+def test_targets_by_item_group_with_unknown_items_cold() -> None:
     groups = item_groups(np.array([3, 0]), [["a"], ["a", "b"]])
     masks = item_slices(np.array([0, 1, -1, 1, 0]), groups)
     assert masks["cold items"].tolist() == [False, True, True, True, False]

@@ -115,12 +115,12 @@ def test_rolling_keeps_the_cut_and_predicts_only_new_items(
 def test_the_order_of_rows_matters_only_within_ties(rows: list[Row]) -> None:
     distinct = list({row[2]: row for row in rows}.values())
     try:
-        one = rolling(frame(distinct), 0.5, 100, 0)
+        first = rolling(frame(distinct), 0.5, 100, 0)
     except EvaluationError:
         assume(False)
-    other = rolling(frame(distinct[::-1]), 0.5, 100, 0)
-    pd.testing.assert_frame_equal(one.targets, other.targets)
-    pd.testing.assert_frame_equal(one.train, other.train)
+    second = rolling(frame(distinct[::-1]), 0.5, 100, 0)
+    pd.testing.assert_frame_equal(first.targets, second.targets)
+    pd.testing.assert_frame_equal(first.train, second.train)
 
 
 def test_rolling_sample_depends_on_the_seed_alone() -> None:
@@ -135,9 +135,9 @@ def test_datetimes_split_as_epoch_seconds_do() -> None:
     moments = pd.to_datetime(seconds["timestamp"], unit="s", utc=True).astype("datetime64[us, UTC]")
     datetimes = seconds.drop(columns="timestamp").assign(occurred_at=moments)
     assert event_seconds(datetimes).tolist() == seconds["timestamp"].tolist()
-    one, other = rolling(seconds, 0.5, 30, 0), rolling(datetimes, 0.5, 30, 0)
-    pd.testing.assert_frame_equal(one.targets, other.targets)
-    assert one.cut == other.cut
+    first, second = rolling(seconds, 0.5, 30, 0), rolling(datetimes, 0.5, 30, 0)
+    pd.testing.assert_frame_equal(first.targets, second.targets)
+    assert first.cut == second.cut
     pd.testing.assert_frame_equal(split(seconds, "loo").targets, split(datetimes, "loo").targets)
 
 

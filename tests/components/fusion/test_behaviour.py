@@ -1,4 +1,4 @@
-"""What the model is for: two tempos."""
+"""The trained model follows long-term and short-term interests."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def scorer() -> Scorer:
 
 
 def history(black: int, white: int, white_days_ago: float, signal: float = 1.0) -> UserState:
-    """Black squares over the last months, then a burst of white ones."""
+    """A history of black squares over the last months, then a burst of white ones."""
     items = [*np.flatnonzero(board.BLACK)[:black], *np.flatnonzero(~board.BLACK)[:white]]
     days = [*np.linspace(90, 30, black), *np.linspace(white_days_ago + 0.01, white_days_ago, white)]
     signals = [1.0] * black + [signal] * white
@@ -32,13 +32,13 @@ def history(black: int, white: int, white_days_ago: float, signal: float = 1.0) 
 
 
 def leaning_to_white(scorer: Scorer, state: UserState) -> float:
-    """Mean score of unseen white squares over that of unseen black ones."""
+    """Mean score of unseen white squares minus that of unseen black ones."""
     total = scorer.score([state]).total[0]
     unseen = ~np.isin(np.arange(board.ITEMS), state.items)
     return float(total[unseen & ~board.BLACK].mean() - total[unseen & board.BLACK].mean())
 
 
-def test_a_burst_turns_the_next_answer(scorer: Scorer) -> None:
+def test_a_burst_changes_the_next_list(scorer: Scorer) -> None:
     before, burst = history(10, 0, 0), history(10, 4, 0.01)
     assert leaning_to_white(scorer, before) < 0
     assert leaning_to_white(scorer, burst) > leaning_to_white(scorer, before)
@@ -56,14 +56,14 @@ def test_a_dislike_lowers_its_neighbours(scorer: Scorer) -> None:
     assert leaning_to_white(scorer, disliked) < leaning_to_white(scorer, before)
 
 
-def test_the_documents_are_read(scorer: Scorer) -> None:
+def test_documents_change_the_scores(scorer: Scorer) -> None:
     plain = history(3, 3, 5.0)
-    told = replace(plain, documents=np.eye(2, board.DIMENSION, dtype=np.float32))
-    totals = scorer.score([plain, told]).total
+    with_documents = replace(plain, documents=np.eye(2, board.DIMENSION, dtype=np.float32))
+    totals = scorer.score([plain, with_documents]).total
     assert not np.allclose(totals[0], totals[1], atol=1e-3)
 
 
-def test_a_new_item_is_carried_by_its_text() -> None:
+def test_a_new_item_is_scored_by_its_text() -> None:
     events = board.events()
     events = events[events["item_id"] != "i0"]
     bundle = fit(
@@ -83,9 +83,9 @@ def test_a_new_item_is_carried_by_its_text() -> None:
     np.testing.assert_allclose(bundle.vectors[0], (bundle.texts[0] - bundle.text_mean) @ bundle.text_matrix, atol=1e-5)
 
 
-def test_the_service_runs_the_model_that_was_trained() -> None:
-    """The ONNX graph, asked about the last event alone, and torch, asked about all, agree on it, at other batch sizes
-    and history lengths than the exported example."""
+def test_onnx_and_torch_agree() -> None:
+    """The ONNX graph, which covers the last event only, equals torch there, for other batch sizes and history lengths
+    than the exported example."""
     import onnxruntime
 
     torch.manual_seed(0)
@@ -108,7 +108,7 @@ def test_the_service_runs_the_model_that_was_trained() -> None:
             np.testing.assert_allclose(ours[:, -1].numpy(), theirs, atol=1e-5)
 
 
-def test_the_future_never_reaches_an_earlier_position() -> None:
+def test_the_short_tower_is_causal() -> None:
     torch.manual_seed(0)
     chosen = board.settings().fusion
     model = FusionModel(chosen, torch.randn(9, 5), torch.ones(9, dtype=torch.bool), None, 30.0).eval()
@@ -123,8 +123,8 @@ def test_the_future_never_reaches_an_earlier_position() -> None:
             assert not torch.allclose(before[:, -1], after[:, -1])
 
 
-def test_a_long_absence_in_the_past_does_not_shrink_the_interest_of_then() -> None:
-    """The mean after an event is the same whether a later event follows years after it or not."""
+def test_a_later_gap_does_not_change_an_earlier_interest() -> None:
+    """The interest after an event does not depend on how much later the next event is."""
     tower = LongTower(4, half_life_days=7.0, dropout=0.0).eval()
     vectors, signals = torch.randn(1, 3, 4), torch.ones(1, 3)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What every fusion must pass: those of FUSIONS, the tutorial's, and the one that DUOTEMPO_FUSION__KIND names."""
+"""Contract tests of every fusion: those of FUSIONS, the tutorial's, and the one set by DUOTEMPO_FUSION__KIND."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,12 +33,12 @@ def state(items: list[int], hours_ago: float = 1.0, signal: float = 1.0) -> User
 
 
 def probes() -> list[UserState]:
-    """People with a few events, with one, with disliked ones, with none, and with more than the window holds."""
+    """Users with a few events, one, disliked ones, none, and more than the window."""
     return [state([0, 2, 4]), state([1]), state([3, 5], signal=-1.0), state([]), state(list(range(0, 40, 2)))]
 
 
-def stirred(kind: str) -> Fusion:
-    """A fusion of width 6 whose weights are all away from what they start with."""
+def random_fusion(kind: str) -> Fusion:
+    """A fusion of width 6 with randomly perturbed weights."""
     torch.manual_seed(0)
     fusion = make_fusion(kind, 6).eval()
     with torch.no_grad():
@@ -49,7 +49,7 @@ def stirred(kind: str) -> Fusion:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_have_the_shape_of_the_towers_and_stay_finite(kind: str) -> None:
-    fusion = stirred(kind)
+    fusion = random_fusion(kind)
     for shape in ((3, 5), (1,), (2, 1)):
         long, short = torch.randn(*shape, 6), torch.randn(*shape, 6)
         parts = fusion(long, short, torch.rand(*shape, CONTEXT))
@@ -59,13 +59,13 @@ def test_parts_have_the_shape_of_the_towers_and_stay_finite(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_short_term_interest_leaves_no_short_part(kind: str) -> None:
-    _, short = stirred(kind)(torch.randn(4, 6), torch.zeros(4, 6), torch.rand(4, CONTEXT))
+    _, short = random_fusion(kind)(torch.randn(4, 6), torch.zeros(4, 6), torch.rand(4, CONTEXT))
     assert torch.equal(short, torch.zeros(4, 6))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_people_and_moments_of_a_batch_do_not_mix(kind: str) -> None:
-    fusion = stirred(kind)
+def test_users_and_events_of_a_batch_are_independent(kind: str) -> None:
+    fusion = random_fusion(kind)
     long, short, context = torch.randn(3, 5, 6), torch.randn(3, 5, 6), torch.rand(3, 5, CONTEXT)
     with torch.no_grad():
         for whole, alone in zip(
@@ -79,7 +79,7 @@ def test_an_unknown_fusion_is_refused_with_the_known_names() -> None:
         make_fusion("magic", 6)
 
 
-def test_black_squares_for_people_of_the_black_squares(trained: Fitted) -> None:
+def test_users_get_items_of_their_colour(trained: Fitted) -> None:
     scorer = Scorer(trained.bundle)
     for colour in (board.BLACK, ~board.BLACK):
         own = np.flatnonzero(colour)
@@ -89,7 +89,7 @@ def test_black_squares_for_people_of_the_black_squares(trained: Fitted) -> None:
         assert colour[best].mean() >= 0.9
 
 
-def test_padding_changes_nothing(trained: Fitted) -> None:
+def test_padding_does_not_change_scores(trained: Fitted) -> None:
     scorer = Scorer(trained.bundle)
     beside = scorer.score(probes())
     for row, probe in enumerate(probes()):
@@ -105,7 +105,7 @@ def test_the_total_is_the_sum_of_its_parts(trained: Fitted) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gated", "concat"])
-def test_a_second_fit_starts_anew_and_gives_the_same(kind: str) -> None:
+def test_a_second_fit_gives_the_same_bundle(kind: str) -> None:
     first, again = board.trained(kind), board.fitted(board.settings(kind))
     assert again.progress.losses == first.progress.losses
     assert again.bundle.tower == first.bundle.tower
@@ -115,7 +115,7 @@ def test_a_second_fit_starts_anew_and_gives_the_same(kind: str) -> None:
     )
 
 
-def test_the_seed_decides() -> None:
+def test_another_seed_gives_other_vectors() -> None:
     other = board.fitted(board.settings(seed=1))
     assert not np.array_equal(board.trained().bundle.vectors, other.bundle.vectors)
 
@@ -149,8 +149,8 @@ def test_permuted_items_have_permuted_scores(trained: Fitted) -> None:
         )
 
 
-def test_trained_with_renumbered_items_it_keeps_its_quality() -> None:
-    """Rows carry no meaning: with another numbering the same people still get their colour."""
+def test_quality_does_not_depend_on_item_numbering() -> None:
+    """Row numbers carry no meaning: with another numbering the users still get their colour."""
     order = np.random.default_rng(3).permutation(board.ITEMS)
     scorer = Scorer(board.fitted(board.settings(), order).bundle)
     black = [scorer.row[f"i{item}"] for item in np.flatnonzero(board.BLACK)]

@@ -1,4 +1,4 @@
-"""A custom fusion is found, made and tried; what is wrong with it is told before any training."""
+"""Custom fusions are imported, instantiated and checked; errors are raised before any training."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from components.fusion.fusions import UnknownFusion, make_fusion
 
-OWN = """
+SOURCE = """
 import torch
 from components.fusion.fusions import Fusion
 
@@ -51,7 +51,7 @@ class Foreign(Fusion):
     def forward(self, long, short, context):
         return torch.linalg.matrix_exp(long[..., None, :] * long[..., None])[..., 0], short
 """
-WRONG = {
+UNUSABLE = {
     "Absent": r"'own:Absent'.*own\.py.*not there.*Sum",
     "NUMBER": "no subclass of components.fusion.fusions.Fusion",
     "Stranger": "no subclass of components.fusion.fusions.Fusion",
@@ -68,16 +68,16 @@ WRONG = {
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file own.py in the working directory, which is not on the path of the imports."""
+    """The file own.py in the working directory, which is not on sys.path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", list(sys.path))
     monkeypatch.delitem(sys.modules, "own", raising=False)
     file = tmp_path / "own.py"
-    file.write_text(OWN)
+    file.write_text(SOURCE)
     return file
 
 
-def test_one_of_the_working_directory_is_made_ready_for_training(own: Path) -> None:
+def test_a_fusion_in_the_working_directory_is_loaded_for_training(own: Path) -> None:
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     fusion = make_fusion("own:Sum", 8)
@@ -87,24 +87,24 @@ def test_one_of_the_working_directory_is_made_ready_for_training(own: Path) -> N
     assert torch.equal(fusion.eval()(long, short, torch.zeros(2, 2))[0], long)
 
 
-def test_one_of_an_installed_package_is_made() -> None:
+def test_a_fusion_in_an_installed_package_is_loaded() -> None:
     assert type(make_fusion("components.fusion.fusions:Gated", 8)) is type(make_fusion("gated", 8))
 
 
-@pytest.mark.parametrize(("name", "said"), WRONG.items(), ids=WRONG)
-def test_one_that_cannot_be_used_says_why(own: Path, name: str, said: str) -> None:
-    with pytest.raises(UnknownFusion, match=said):
+@pytest.mark.parametrize(("name", "said"), UNUSABLE.items(), ids=UNUSABLE)
+def test_an_unusable_fusion_is_refused_with_the_reason(own: Path, name: str, message: str) -> None:
+    with pytest.raises(UnknownFusion, match=message):
         make_fusion(f"own:{name}", 8)
 
 
-def test_a_module_that_is_nowhere_is_named_with_the_folder(own: Path) -> None:
+def test_a_missing_module_is_reported_with_the_folder(own: Path) -> None:
     with pytest.raises(
         UnknownFusion, match=rf"nowhere:Sum.*{own.parent}.*No module named .nowhere.*DUOTEMPO_FUSION__KIND"
     ):
         make_fusion("nowhere:Sum", 8)
 
 
-def test_a_module_that_does_not_run_says_why(own: Path) -> None:
+def test_an_import_error_is_reported(own: Path) -> None:
     own.write_text("import torch\nraise ZeroDivisionError('at the top')")
     with pytest.raises(UnknownFusion, match=r"own:Sum cannot be imported.*ZeroDivisionError: at the top"):
         make_fusion("own:Sum", 8)

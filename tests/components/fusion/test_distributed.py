@@ -1,4 +1,4 @@
-"""Processes that train together: they stay alike, share the targets, and learn what one process would."""
+"""Distributed training: processes stay identical, split the targets, and learn what one process would."""
 
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -21,29 +21,29 @@ from components.settings import FusionSettings
 from tests.support import board
 from tests.support.board import sequences
 
-WORLD = 2
-STILL = board.settings(
+WORLD_SIZE = 2
+NO_AUGMENTATION = board.settings(
     dropout=0.0, id_dropout=0.0, item_dropout=0.0, gap_dropout=0.0, anchor_dropout=0.0,
     event_weight=0.5, rarity_weight=0.5,
 ).fusion  # fmt: skip
-"""No augmentation, and targets of unequal weight."""
+"""No augmentation, and unequal target weights."""
 
 
 def histories() -> Sequences:
-    """Those of the world, without documents."""
+    """The toy data, without documents."""
     return build_sequences(board.events(), board.catalogue().rows, board.settings().events, Documents.none())
 
 
 def make_model(settings: FusionSettings) -> FusionModel:
-    """A model without documents, its weights those of the seed."""
+    """A model without documents, initialised from the seed."""
     torch.manual_seed(settings.seed)
     texts = torch.from_numpy(board.catalogue().texts)
     return FusionModel(settings, texts, torch.ones(board.ITEMS, dtype=torch.bool), None, 60.0)
 
 
-def the_batch() -> Windows:
-    """The largest batch of an epoch of the world."""
-    batches = WindowSampler(histories(), STILL, history=50).epoch(np.random.default_rng(0))
+def largest_batch() -> Windows:
+    """The largest batch of an epoch of the toy data."""
+    batches = WindowSampler(histories(), NO_AUGMENTATION, history=50).epoch(np.random.default_rng(0))
     return max(batches, key=lambda windows: len(windows.targets))
 
 
@@ -54,18 +54,18 @@ def rows(windows: Windows, part: slice) -> Windows:
 
 def step(batch: Windows) -> dict[str, Any]:
     """The mean loss and the parameters after one step of gradient descent."""
-    model = make_model(STILL)
+    model = make_model(NO_AUGMENTATION)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    loss = train_epoch(model, AveragedModel(model), optimizer, [batch], Documents.none(), STILL, 1)
+    loss = train_epoch(model, AveragedModel(model), optimizer, [batch], Documents.none(), NO_AUGMENTATION, 1)
     return {"loss": loss, **{name: value.detach().clone() for name, value in model.named_parameters()}}
 
 
 class Killed(Exception):
-    """Stands for the end of a process."""
+    """Simulates a killed process."""
 
 
-def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) -> dict[str, Any]:
-    """The weights, losses and validations of a training. seed: of the first weights."""
+def train_toy_data(seed: int, checkpoint: Path, killed_after: int | None = None) -> dict[str, Any]:
+    """The weights, losses and validations of a training. seed: of the initial weights."""
 
     def watch(progress: Progress) -> None:
         if progress.epoch == killed_after:
@@ -80,56 +80,56 @@ def train_world(seed: int, checkpoint: Path, killed_after: int | None = None) ->
     return {**model.state_dict(), "losses": progress.losses, "validations": progress.validations}
 
 
-def work(rank: int, folder: Path) -> None:
-    """What each process does; its findings go to `folder`."""
+def run_process(rank: int, folder: Path) -> None:
+    """Runs in each process and saves its results to `folder`."""
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
-    whole = train_world(rank, folder / "whole.checkpoint")
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD_SIZE)
+    whole = train_toy_data(rank, folder / "whole.checkpoint")
     with pytest.raises(Killed):
-        train_world(rank, folder / "broken.checkpoint", killed_after=2)
+        train_toy_data(rank, folder / "broken.checkpoint", killed_after=2)
     distributed.barrier()
-    batch = the_batch()
+    batch = largest_batch()
     third = len(batch.targets) // 3
     nothing = replace(batch, targets=np.full_like(batch.targets, -1))
-    found = {
+    results = {
         "whole": whole,
-        "resumed": train_world(rank, folder / "broken.checkpoint"),
+        "resumed": train_toy_data(rank, folder / "broken.checkpoint"),
         "unequal": step(rows(batch, slice(third) if rank == 0 else slice(third, None))),
         "one alone": step(batch if rank == 0 else nothing),
     }
-    torch.save(found, folder / f"{rank}.pt")
+    torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What the two processes found."""
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The results of the two processes."""
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(work, (folder,), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    multiprocessing.spawn(run_process, (folder,), nprocs=WORLD_SIZE)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD_SIZE)]
 
 
-def assert_equal(found: dict[str, Any], expected: dict[str, Any], *, rtol: float, atol: float) -> None:
-    assert found.keys() == expected.keys()
+def assert_equal(results: dict[str, Any], expected: dict[str, Any], *, rtol: float, atol: float) -> None:
+    assert results.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=rtol, atol=atol)
+        torch.testing.assert_close(results[name], value, rtol=rtol, atol=atol)
 
 
-def test_all_processes_end_with_the_same_weights_losses_and_validations(found: list[dict[str, Any]]) -> None:
-    first, second = found
+def test_all_processes_end_with_the_same_weights_losses_and_validations(results: list[dict[str, Any]]) -> None:
+    first, second = results
     assert_equal(first["whole"], second["whole"], rtol=0, atol=0)
     assert first["whole"]["losses"][-1] < first["whole"]["losses"][0]
 
 
-def test_a_run_of_several_processes_resumes_as_if_it_had_not_been_killed(found: list[dict[str, Any]]) -> None:
-    for each in found:
+def test_a_run_of_several_processes_resumes_as_if_it_had_not_been_killed(results: list[dict[str, Any]]) -> None:
+    for each in results:
         assert_equal(each["resumed"], each["whole"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("case", ["unequal", "one alone"])
-def test_a_step_of_two_processes_is_the_step_of_one_on_both_batches(found: list[dict[str, Any]], case: str) -> None:
-    alone = step(the_batch())
-    for each in found:
+def test_a_step_of_two_processes_is_the_step_of_one_on_both_batches(results: list[dict[str, Any]], case: str) -> None:
+    alone = step(largest_batch())
+    for each in results:
         assert_equal(each[case], alone, rtol=1e-4, atol=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_a_step_of_two_processes_is_the_step_of_one_on_both_batches(found: list[
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_processes_learn_each_target_once_in_equally_many_steps(lengths: list[int], processes: int, seed: int) -> None:
     data = sequences(lengths)
-    sampler = WindowSampler(data, STILL.model_copy(update={"batch_size": 2}), history=20)
+    sampler = WindowSampler(data, NO_AUGMENTATION.model_copy(update={"batch_size": 2}), history=20)
     shares = [list(sampler.epoch(np.random.default_rng(seed), rank, processes)) for rank in range(processes)]
     assert len({len(share) for share in shares}) == 1
     learned = [windows.targets[windows.targets >= 0] for share in shares for windows in share]

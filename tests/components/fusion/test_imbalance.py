@@ -1,4 +1,4 @@
-"""Against imbalance: negatives, weights of targets, augmentation."""
+"""Measures against imbalance: negatives, target weights, augmentation."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ EQUAL = torch.ones(TARGETS)
 
 
 def scores(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Users, items and targets, of which a few are most of the batch."""
+    """Users, items and targets; a few popular targets dominate the batch."""
     generator = torch.Generator().manual_seed(seed)
     users = torch.randn(TARGETS, 6, generator=generator)
     items = torch.randn(ITEMS, 6, generator=generator) * 0.5
@@ -28,7 +28,7 @@ def scores(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def gradient(uniform: int, in_batch: int, draws: int) -> torch.Tensor:
-    """Mean gradient of the items over many draws of negatives."""
+    """Mean gradient of the items over many samples of negatives."""
     users, items, targets = scores()
     items.requires_grad_()
     torch.manual_seed(1)
@@ -38,7 +38,7 @@ def gradient(uniform: int, in_batch: int, draws: int) -> torch.Tensor:
     return items.grad
 
 
-def whole_gradient() -> torch.Tensor:
+def full_softmax_gradient() -> torch.Tensor:
     users, items, targets = scores()
     items.requires_grad_()
     (softmax_loss(users, items, targets, EQUAL) / TARGETS).backward()
@@ -46,23 +46,23 @@ def whole_gradient() -> torch.Tensor:
     return items.grad
 
 
-def test_corrected_in_batch_negatives_lead_where_the_whole_softmax_leads() -> None:
-    found, wanted = gradient(uniform=200, in_batch=200, draws=30), whole_gradient()
-    assert torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
+def test_corrected_in_batch_negatives_approximate_the_full_softmax() -> None:
+    sampled, full = gradient(uniform=200, in_batch=200, draws=30), full_softmax_gradient()
+    assert torch.cosine_similarity(sampled.flatten(), full.flatten(), dim=0) > 0.99
 
 
-def test_without_correction_popular_items_would_be_punished() -> None:
-    """The same sample, the logits left as they are: the gradient of the most popular item is another one."""
+def test_without_correction_popular_items_are_penalised() -> None:
+    """The same sample with uncorrected logits gives a different gradient for the most popular item."""
     users, items, targets = scores()
     items.requires_grad_()
     torch.manual_seed(1)
     sampled = torch.cat([torch.randint(ITEMS, (200,)), targets[torch.randint(TARGETS, (200,))]])
-    others = (users @ items[sampled].T).masked_fill(sampled[None] == targets[:, None], -torch.inf)
-    logits = torch.cat([(users * items[targets]).sum(1, keepdim=True), others], dim=1)
+    negative_logits = (users @ items[sampled].T).masked_fill(sampled[None] == targets[:, None], -torch.inf)
+    logits = torch.cat([(users * items[targets]).sum(1, keepdim=True), negative_logits], dim=1)
     torch.nn.functional.cross_entropy(logits, torch.zeros(TARGETS, dtype=torch.long)).backward()
     assert items.grad is not None
-    corrected, wanted = gradient(uniform=200, in_batch=200, draws=30), whole_gradient()
-    assert (items.grad[0] - wanted[0]).norm() > 3 * (corrected[0] - wanted[0]).norm()
+    corrected, full = gradient(uniform=200, in_batch=200, draws=30), full_softmax_gradient()
+    assert (items.grad[0] - full[0]).norm() > 3 * (corrected[0] - full[0]).norm()
 
 
 def histories(lengths: list[int], seed: int = 0) -> Sequences:
@@ -78,7 +78,7 @@ def histories(lengths: list[int], seed: int = 0) -> Sequences:
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(0, 99))
-def test_ties_change_their_order_and_nothing_else(lengths: list[int], seed: int) -> None:
+def test_shuffling_ties_changes_only_their_order(lengths: list[int], seed: int) -> None:
     given_histories = histories(lengths, seed)
     other = with_shuffled_ties(given_histories, np.random.default_rng(seed))
     np.testing.assert_array_equal(other.times, given_histories.times)
@@ -92,7 +92,7 @@ def test_ties_change_their_order_and_nothing_else(lengths: list[int], seed: int)
             assert rows[0] == rows[1]
 
 
-def test_ties_come_in_both_orders_and_an_epoch_does_not_depend_on_the_one_before() -> None:
+def test_the_order_of_ties_depends_on_the_epoch_alone() -> None:
     data = histories([40])
     sampler = WindowSampler(data, FusionSettings(window=50, shuffle_ties=True), 50)
     first = [next(iter(sampler.epoch(np.random.default_rng(epoch)))).items for epoch in (1, 2, 1)]
@@ -100,7 +100,7 @@ def test_ties_come_in_both_orders_and_an_epoch_does_not_depend_on_the_one_before
     np.testing.assert_array_equal(first[0], first[2])
 
 
-def test_a_purchase_and_a_rare_item_weigh_as_the_settings_say() -> None:
+def test_target_weights_follow_the_settings() -> None:
     data = histories([60])
     counts = np.bincount(data.items)
     items, signals = np.array([0, 1]), np.array([1.0, 0.3], dtype=np.float32)
@@ -111,8 +111,8 @@ def test_a_purchase_and_a_rare_item_weigh_as_the_settings_say() -> None:
     assert rare[0] / rare[1] == pytest.approx((counts[1] / counts[0]) ** 0.5)
 
 
-def test_a_batch_without_a_target_is_trained_past() -> None:
-    """A batch is one person, and half of them have only hidden items: such a batch has nothing."""
+def test_a_batch_without_targets_is_skipped() -> None:
+    """One user per batch; half of the users have only hidden items, so their batches have no targets."""
     chosen = board.settings(full_softmax_below=10, negatives=8, in_batch_negatives=8, batch_size=1, epochs=2)
     events = board.events()
     events = events[events[Columns.USER].isin([f"u{user}" for user in range(20)])].copy()

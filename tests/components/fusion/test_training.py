@@ -1,4 +1,4 @@
-"""Windows, hold-out, and a training that can be killed."""
+"""Windows, validation split, checkpoints, and blending weights."""
 
 import signal
 import subprocess
@@ -28,9 +28,7 @@ from tests.support.board import sequences
     st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 7), st.integers(7, 40), st.integers(0, 1000)
 )
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_each_event_but_the_first_is_learned_once_from_what_came_before(
-    lengths: list[int], window: int, history: int, seed: int
-) -> None:
+def test_each_event_but_the_first_is_a_target_once(lengths: list[int], window: int, history: int, seed: int) -> None:
     data = sequences(lengths)
     learned = []
     for batch in WindowSampler(data, FusionSettings(window=window, batch_size=4), history).epoch(
@@ -49,7 +47,7 @@ def test_each_event_but_the_first_is_learned_once_from_what_came_before(
     assert sorted(learned) == [event for event in range(sum(lengths)) if event not in starts]
 
 
-def test_what_is_held_out_is_no_target() -> None:
+def test_held_out_events_are_no_targets() -> None:
     events = build_sequences(board.events(), board.catalogue().rows, Settings().events, Documents.none(4))
     learned, validation = hold_out(events, board.ITEMS, Documents.none(4), "last", seed=0)
     masked = np.flatnonzero(learned.signals == 0)
@@ -60,12 +58,12 @@ def test_what_is_held_out_is_no_target() -> None:
 
 
 def test_documents_count_only_after_their_anchor() -> None:
-    known = Documents(
+    documents = Documents(
         np.array(["a", "a", "b"], dtype=object), np.array([10.0, 20.0, 5.0]), np.ones((3, 2, 4), np.float32)
     )
     moments = np.array([10.0, 10.5, 25.0, 5.0, 6.0])
-    found = known.in_force(np.array(["a", "a", "a", "b", "c"], dtype=object), moments)
-    assert found.tolist() == [-1, 0, 1, -1, -1]
+    rows = documents.latest_before(np.array(["a", "a", "a", "b", "c"], dtype=object), moments)
+    assert rows.tolist() == [-1, 0, 1, -1, -1]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
@@ -85,7 +83,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     assert checkpoint.read_bytes() == before
 
 
-def test_a_damaged_checkpoint_is_left_aside(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_ignored(tmp_path: Path) -> None:
     checkpoint = tmp_path / "run.checkpoint"
     chosen = board.settings(epochs=2)
     parts = (board.events(), board.catalogue(), Documents.none(16), chosen)
@@ -95,7 +93,7 @@ def test_a_damaged_checkpoint_is_left_aside(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole.bundle.vectors, again.bundle.vectors)
 
 
-def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
+def test_without_a_validation_split_all_epochs_are_trained() -> None:
     events = board.events().groupby("user_id").head(2)
     fitted = fit(
         events,
@@ -109,7 +107,7 @@ def test_with_nobody_to_hold_out_all_epochs_are_trained() -> None:
     assert fitted.bundle.manifest["mixture"]["popularity"] > 0
 
 
-def test_too_few_events_say_what_is_needed() -> None:
+def test_too_few_events_raise_a_training_error() -> None:
     events = board.events().groupby("user_id").head(1)
     with pytest.raises(TrainingError, match="ingest more events"):
         fit(
@@ -126,13 +124,13 @@ KILLED = """
 import sys
 from pathlib import Path
 from tests.support import board
-def told(progress):
+def report(progress):
     print(progress.epoch, flush=True)
     if progress.epoch == 8:
         sys.stdin.read()
-board.fitted(board.settings(epochs=12, patience=100), checkpoint=Path(sys.argv[1]), on_epoch=told)
+board.fitted(board.settings(epochs=12, patience=100), checkpoint=Path(sys.argv[1]), on_epoch=report)
 """
-"""It goes no further than the eighth epoch, should whoever kills it be slow."""
+"""Blocks after the eighth epoch, in case the kill comes late."""
 
 
 def test_a_killed_training_resumes_and_ends_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
@@ -170,8 +168,8 @@ def replace_fusion(settings: Settings, **changes: object) -> Settings:
     return settings.model_copy(update={"fusion": settings.fusion.model_copy(update=changes)})
 
 
-def test_the_mixture_is_chosen_without_the_events_that_it_is_judged_by() -> None:
-    """The bundle counts the held-out events; its weights are those that a bundle without them would choose."""
+def test_blending_weights_are_chosen_without_the_held_out_events() -> None:
+    """The bundle counts the held-out events, but its weights are those chosen without them."""
     catalogue, documents, chosen = board.catalogue(), board.documents(), board.settings(epochs=2)
     everything = build_sequences(board.events(), catalogue.rows, chosen.events, documents)
     learned, validation = hold_out(everything, board.ITEMS, documents, "last", seed=0)

@@ -8,9 +8,9 @@ from tests.support.interests import event, history
 
 def test_a_signal_is_the_weight_with_the_sign_of_the_event() -> None:
     events = history(event("ann", "d1", 3, "view"), event("ann", "d1", 2, "purchase"), event("ann", "d1", 1, "hide"))
-    found = signals(events, EventSettings())
-    assert found.dtype == np.float32
-    assert found.tolist() == pytest.approx([0.3, 1.0, -1.0])
+    weights = signals(events, EventSettings())
+    assert weights.dtype == np.float32
+    assert weights.tolist() == pytest.approx([0.3, 1.0, -1.0])
 
 
 def test_only_a_low_rating_or_review_counts_as_a_dislike() -> None:

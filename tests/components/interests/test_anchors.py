@@ -8,14 +8,14 @@ def many(user: str, count: int, last_days_ago: float = 1) -> pd.DataFrame:
     return history(*(event(user, "d1", last_days_ago + count - number) for number in range(1, count + 1)))
 
 
-def days_ago(found: pd.DataFrame) -> list[float]:
-    return [(CUT - moment).total_seconds() / 86_400 for moment in found["as_of"]]
+def days_ago(result: pd.DataFrame) -> list[float]:
+    return [(CUT - moment).total_seconds() / 86_400 for moment in result["as_of"]]
 
 
 def test_anchors_are_the_times_of_events_8_32_128_and_the_cut() -> None:
-    found = anchors(many("ann", 130), CUT, 3)
-    assert days_ago(found) == [123, 99, 3, 0]
-    assert set(found["user_id"]) == {"ann"}
+    result = anchors(many("ann", 130), CUT, 3)
+    assert days_ago(result) == [123, 99, 3, 0]
+    assert set(result["user_id"]) == {"ann"}
 
 
 def test_the_last_ones_are_kept() -> None:
@@ -24,9 +24,9 @@ def test_the_last_ones_are_kept() -> None:
 
 
 def test_a_short_history_has_the_cut_only() -> None:
-    found = anchors(many("ann", 7), CUT, 3)
-    assert found["as_of"].tolist() == [CUT]
-    assert found["as_of"].dtype == "datetime64[us, UTC]"
+    result = anchors(many("ann", 7), CUT, 3)
+    assert result["as_of"].tolist() == [CUT]
+    assert result["as_of"].dtype == "datetime64[us, UTC]"
 
 
 def test_anchors_stay_where_they_are_when_the_history_grows() -> None:
@@ -43,8 +43,8 @@ def test_events_at_or_after_the_cut_count_for_nothing() -> None:
 
 
 def test_events_of_one_moment_give_one_anchor() -> None:
-    found = anchors(history(*(event("ann", f"d{n % 3 + 1}", 5) for n in range(40))), CUT, 3)
-    assert days_ago(found) == [5, 0]
+    result = anchors(history(*(event("ann", f"d{n % 3 + 1}", 5) for n in range(40))), CUT, 3)
+    assert days_ago(result) == [5, 0]
 
 
 def test_no_events_give_no_anchors() -> None:

@@ -26,54 +26,60 @@ ROWS = st.lists(
 )
 
 
-def only(frame: pd.DataFrame) -> pd.Series:
+def only_row(frame: pd.DataFrame) -> pd.Series:
     assert len(frame) == 1
     return frame.iloc[0]
 
 
 def test_long_holds_the_lasting_interest_and_short_the_burst() -> None:
-    found = only(interests(history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE)))
-    assert found["long_categories"] == ["drama", "space"]
-    assert found["long_keywords"][0] == "harvest"
-    assert not {"drama", "space"} & set(found["long_keywords"])
-    assert found["long_items"] == ["s3", "s2", "s1", "d2", "d1", "d3"]
-    assert found["short_items"] == ["s1", "s2", "s3"]
-    assert {"space", "galaxy"} <= set(found["short_keywords"])
-    assert "harvest" not in found["short_keywords"]
-    assert found["document_long"].startswith("Lasting interests: drama, space. Often about: harvest")
-    assert found["document_short"].endswith("Recently: Lost Galaxy; Galaxy Gate; Galaxy Patrol.")
+    row = only_row(interests(history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE)))
+    assert row["long_categories"] == ["drama", "space"]
+    assert row["long_keywords"][0] == "harvest"
+    assert not {"drama", "space"} & set(row["long_keywords"])
+    assert row["long_items"] == ["s3", "s2", "s1", "d2", "d1", "d3"]
+    assert row["short_items"] == ["s1", "s2", "s3"]
+    assert {"space", "galaxy"} <= set(row["short_keywords"])
+    assert "harvest" not in row["short_keywords"]
+    assert row["document_long"].startswith("Lasting interests: drama, space. Often about: harvest")
+    assert row["document_short"].endswith("Recently: Lost Galaxy; Galaxy Gate; Galaxy Patrol.")
 
 
 def test_the_old_interest_is_back_once_the_burst_has_left_the_window() -> None:
     events = history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE, event("ann", "d1", -20))
-    found = only(interests(events, as_of=CUT + pd.Timedelta(days=21)))
-    assert found["short_items"] == ["d1"]
-    assert "harvest" in found["short_keywords"] and "galaxy" not in found["short_keywords"]
+    row = only_row(interests(events, as_of=CUT + pd.Timedelta(days=21)))
+    assert row["short_items"] == ["d1"]
+    assert "harvest" in row["short_keywords"] and "galaxy" not in row["short_keywords"]
 
 
 def test_recent_thrillers_raise_thriller() -> None:
     before = history(*(event("ann", f"d{n}", 200) for n in (1, 2, 3)), event("ann", "t1", 210))
     more = history(event("ann", "t2", 5), event("ann", "t3", 4))
-    assert only(interests(before))["long_categories"] == ["drama", "thriller"]
-    found = only(interests(pd.concat([before, more])))
-    assert found["long_categories"] == ["thriller", "drama"]
-    assert found["long_keywords"][0] == "detective"
+    assert only_row(interests(before))["long_categories"] == ["drama", "thriller"]
+    row = only_row(interests(pd.concat([before, more])))
+    assert row["long_categories"] == ["thriller", "drama"]
+    assert row["long_keywords"][0] == "detective"
 
 
 def test_an_event_counts_half_after_the_half_life() -> None:
     old, new = [event("ann", "d1", 61)], [event("ann", "t1", 1)]
     twice, thrice = [event("ann", "d2", 61)], [event("ann", "d2", 61), event("ann", "d3", 61)]
-    assert only(interests(history(*old, *new)))["long_categories"] == ["thriller", "drama"]
-    assert only(interests(history(*old, *twice, *new)))["long_categories"] == ["drama", "thriller"]  # equal: by name
-    assert only(interests(history(*old, *thrice, *new)))["long_categories"] == ["drama", "thriller"]
-    assert only(interests(history(*old, *thrice, *new), half_life_days=20))["long_categories"] == ["thriller", "drama"]
+    assert only_row(interests(history(*old, *new)))["long_categories"] == ["thriller", "drama"]
+    assert only_row(interests(history(*old, *twice, *new)))["long_categories"] == [
+        "drama",
+        "thriller",
+    ]  # equal: by name
+    assert only_row(interests(history(*old, *thrice, *new)))["long_categories"] == ["drama", "thriller"]
+    assert only_row(interests(history(*old, *thrice, *new), half_life_days=20))["long_categories"] == [
+        "thriller",
+        "drama",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["dislike", "hide"])
 def test_a_dislike_lowers(kind: str) -> None:
     liked = [event("ann", "d1", 9), event("ann", "d2", 9), event("ann", "t1", 9)]
-    before = only(interests(history(*liked)))
-    after = only(interests(history(*liked, event("ann", "d2", 8, kind), event("ann", "d3", 8, kind))))
+    before = only_row(interests(history(*liked)))
+    after = only_row(interests(history(*liked, event("ann", "d2", 8, kind), event("ann", "d3", 8, kind))))
     assert before["long_categories"] == ["drama", "thriller"]
     assert after["long_categories"] == ["thriller"]
     assert after["long_items"] == ["t1", "d1"] and "d2" not in after["short_items"]
@@ -85,52 +91,54 @@ def test_favourites_are_the_items_rated_highest() -> None:
     rated = [event("ann", "d1", 3, "rating", 5), event("ann", "t1", 3, "rating", 2), event("ann", "s1", 3, "rating", 4)]
     assert (
         "Favourites: Quiet Harvest; Galaxy Patrol; Night Detective."
-        in only(interests(history(*rated)))["document_long"]
+        in only_row(interests(history(*rated)))["document_long"]
     )
 
 
 def test_the_window_is_by_days_and_by_count() -> None:
     rows = [event("ann", "d1", 15), event("ann", "d2", 14), event("ann", "t1", 2), event("ann", "s1", 1)]
-    assert only(interests(history(*rows), short_days=14))["short_items"] == ["d2", "t1", "s1"]
-    assert only(interests(history(*rows), short_items=2))["short_items"] == ["t1", "s1"]
-    assert only(interests(history(*rows), long_items=2))["long_items"] == ["s1", "t1"]
+    assert only_row(interests(history(*rows), short_days=14))["short_items"] == ["d2", "t1", "s1"]
+    assert only_row(interests(history(*rows), short_items=2))["short_items"] == ["t1", "s1"]
+    assert only_row(interests(history(*rows), long_items=2))["long_items"] == ["s1", "t1"]
 
 
-def test_an_item_met_again_is_there_once_at_its_last_place() -> None:
-    found = only(
+def test_a_repeated_item_occurs_once_at_its_last_position() -> None:
+    row = only_row(
         interests(history(event("ann", "d1", 3, "view"), event("ann", "t1", 2), event("ann", "d1", 1, "cart")))
     )
-    assert found["short_items"] == ["t1", "d1"]
-    assert found["long_items"] == ["d1", "t1"]
+    assert row["short_items"] == ["t1", "d1"]
+    assert row["long_items"] == ["d1", "t1"]
 
 
-def test_a_persons_own_words_are_in_the_documents_while_they_are_in_the_window() -> None:
+def test_a_users_texts_are_in_the_documents_while_in_the_window() -> None:
     old = event("ann", "d1", 90, "review", 5, "slow and lovely")
     new = event("ann", "t1", 2, "comment", None, "what a chase")
-    found = only(interests(history(old, new)))
-    assert found["document_long"].endswith("In their words: what a chase; slow and lovely.")
-    assert found["document_short"].endswith("In their words: what a chase.")
+    row = only_row(interests(history(old, new)))
+    assert row["document_long"].endswith("In their words: what a chase; slow and lovely.")
+    assert row["document_short"].endswith("In their words: what a chase.")
 
 
 def test_chinese_titles_and_words_stay_as_they_are() -> None:
-    found = only(interests(history(event("ann", "c1", 2), event("ann", "c2", 1))))
-    assert found["long_categories"] == ["茶叶"]
-    assert "礼盒" in found["long_keywords"]
-    assert "Recently: 红茶礼盒; 绿茶礼盒" in found["document_short"]
+    row = only_row(interests(history(event("ann", "c1", 2), event("ann", "c2", 1))))
+    assert row["long_categories"] == ["茶叶"]
+    assert "礼盒" in row["long_keywords"]
+    assert "Recently: 红茶礼盒; 绿茶礼盒" in row["document_short"]
 
 
-def test_nobody_has_an_interest_out_of_nothing() -> None:
-    found = interests(history(event("bob", "d1", 2, "dislike"), event("ann", "d1", 40)), ["bob", "ann", "eve"])
-    assert found["document_long"].tolist()[0] == found["document_long"].tolist()[2] == ""
-    assert found["document_long"].tolist()[1] != ""
-    assert found["document_short"].tolist() == ["", "", ""]
-    assert found["short_items"].tolist() == [[], [], []]
+def test_without_positive_events_documents_are_empty() -> None:
+    frame = interests(history(event("bob", "d1", 2, "dislike"), event("ann", "d1", 40)), ["bob", "ann", "eve"])
+    assert frame["document_long"].tolist()[0] == frame["document_long"].tolist()[2] == ""
+    assert frame["document_long"].tolist()[1] != ""
+    assert frame["document_short"].tolist() == ["", "", ""]
+    assert frame["short_items"].tolist() == [[], [], []]
     assert interests(history(), []).empty
 
 
-def test_a_person_who_stays_away_keeps_the_same_long_document() -> None:
+def test_an_inactive_user_keeps_the_same_long_document() -> None:
     events = history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE)
-    later = [only(interests(events, as_of=CUT + pd.Timedelta(days=days)))["document_long"] for days in (0, 30, 3000)]
+    later = [
+        only_row(interests(events, as_of=CUT + pd.Timedelta(days=days)))["document_long"] for days in (0, 30, 3000)
+    ]
     assert later[0] == later[1] == later[2]
 
 
@@ -147,7 +155,7 @@ def test_no_event_at_or_after_the_anchor_enters(rows: list[Row], days_ago: int) 
 
 @settings(max_examples=40, deadline=None)
 @given(ROWS, ROWS)
-def test_neither_others_nor_the_order_of_rows_matter(rows: list[Row], others: list[Row]) -> None:
+def test_other_users_and_the_order_of_rows_do_not_matter(rows: list[Row], others: list[Row]) -> None:
     of_others = [(f"user{number % 3}", *row[1:]) for number, row in enumerate(others)]
     shuffled = history(*rows, *of_others).sample(frac=1, random_state=len(rows))
     pd.testing.assert_frame_equal(interests(shuffled), interests(history(*rows)))
@@ -175,7 +183,7 @@ def test_keywords_of_other_items_are_refused() -> None:
 
 def test_documents_are_written_from_enough_events_on() -> None:
     events = history(event("ann", "d1", 30), event("ann", "d2", 20), event("bob", "d1", 30))
-    found = interests(events, ["ann", "bob"], document_events=2).set_index("user_id")
-    assert found.loc["ann", "document_long"] and found.loc["ann", "document_short"] == ""
-    assert found.loc["bob", "document_long"] == ""
-    assert found.loc["bob", "long_items"] == ["d1"]
+    frame = interests(events, ["ann", "bob"], document_events=2).set_index("user_id")
+    assert frame.loc["ann", "document_long"] and frame.loc["ann", "document_short"] == ""
+    assert frame.loc["bob", "document_long"] == ""
+    assert frame.loc["bob", "long_items"] == ["d1"]

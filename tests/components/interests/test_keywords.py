@@ -26,17 +26,17 @@ def test_tokens_carry_meaning_in_english_and_chinese(text: str, words: list[str]
 
 
 def test_a_word_of_few_texts_weighs_more_than_one_of_many() -> None:
-    found = extract_keywords(["drama harvest", "drama detective", "drama galaxy"], 2)
-    weights = dict(zip(found.terms, as_scipy(found.matrix).toarray()[0], strict=True))
+    keywords = extract_keywords(["drama harvest", "drama detective", "drama galaxy"], 2)
+    weights = dict(zip(keywords.terms, as_scipy(keywords.matrix).toarray()[0], strict=True))
     assert weights["harvest"] > weights["drama"] > 0 == weights["galaxy"]
 
 
 def test_each_text_keeps_its_strongest_terms_and_the_vocabulary_holds_no_other() -> None:
     texts = ["shared apple", "shared pear", "shared plum", ""]
-    found = extract_keywords(texts, 1)
-    assert found.terms == ["apple", "pear", "plum"]
-    assert np.array_equal(as_scipy(found.matrix).getnnz(axis=1), [1, 1, 1, 0])
-    assert found.matrix.data.dtype == np.float32
+    keywords = extract_keywords(texts, 1)
+    assert keywords.terms == ["apple", "pear", "plum"]
+    assert np.array_equal(as_scipy(keywords.matrix).getnnz(axis=1), [1, 1, 1, 0])
+    assert keywords.matrix.data.dtype == np.float32
 
 
 def test_of_equal_terms_the_first_of_the_alphabet_is_kept() -> None:
@@ -52,6 +52,6 @@ def test_the_same_texts_give_the_same_keywords() -> None:
 
 @pytest.mark.parametrize("texts", [[], ["", ""], ["the 1995 a"]])
 def test_texts_without_words_give_an_empty_vocabulary(texts: list[str]) -> None:
-    found = extract_keywords(texts, 8)
-    assert found.terms == []
-    assert found.matrix.shape == (len(texts), 0)
+    keywords = extract_keywords(texts, 8)
+    assert keywords.terms == []
+    assert keywords.matrix.shape == (len(texts), 0)

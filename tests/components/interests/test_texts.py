@@ -32,12 +32,12 @@ def test_a_column_that_is_no_text_is_named() -> None:
 
 def test_categories_are_marked_once_an_item() -> None:
     items = ITEMS.assign(category=pd.Series([["crime", "drama", "crime"], ["drama"], []]))
-    found = item_categories(items)
-    assert found.terms == ["crime", "drama"]
-    assert as_scipy(found.matrix).toarray().tolist() == [[1, 1], [0, 1], [0, 0]]
+    categories = item_categories(items)
+    assert categories.terms == ["crime", "drama"]
+    assert as_scipy(categories.matrix).toarray().tolist() == [[1, 1], [0, 1], [0, 0]]
 
 
 def test_items_without_categories_have_no_category_columns() -> None:
-    found = item_categories(ITEMS.assign(category=pd.Series([[], [], []])))
-    assert found.terms == []
-    assert found.matrix.shape == (3, 0)
+    categories = item_categories(ITEMS.assign(category=pd.Series([[], [], []])))
+    assert categories.terms == []
+    assert categories.matrix.shape == (3, 0)

@@ -1,4 +1,4 @@
-"""Reasons that hold: each is held against the score itself."""
+"""Explanations, checked against the scores."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from components.histories.states import SECONDS_A_DAY, UserState
 from components.ranking.explain import SHARES, Explainer, sentence
@@ -25,7 +26,7 @@ def state_of(rows: list[int], days_ago: list[float], signals: list[float] | None
     return UserState(np.array(rows, dtype=np.int64), times, strengths, NOW)
 
 
-def explain(state: UserState, rows: np.ndarray, strategy: Strategy = "hybrid") -> list[dict[str, Any]]:
+def explain(state: UserState, rows: NDArray[np.int64], strategy: Strategy = "hybrid") -> list[dict[str, Any]]:
     return EXPLAINER.why(rows, state, SCORER.query([state], strategy))
 
 
@@ -71,7 +72,7 @@ def test_shares_are_those_of_the_positive_parts(history: list[tuple[int, float, 
         assert why[name] == pytest.approx(expected, abs=1e-4)
 
 
-def test_words_are_those_that_item_and_user_share() -> None:
+def test_terms_are_those_that_item_and_user_share() -> None:
     state = state_of(list(BLACK[:5]), [50, 40, 30, 20, 10])
     black, white = explain(state, np.array([BLACK[10], WHITE[10]]))
     assert black["categories"] == ["black"]
@@ -94,7 +95,7 @@ def test_text_similarity_is_that_of_the_content_strategy(
 
 @pytest.mark.parametrize("strategy", PARTS)
 def test_of_a_long_history_the_item_that_moved_the_score_most_is_named_first(strategy: Strategy) -> None:
-    """Only some of its items are tried: nearly always the strongest is among them."""
+    """Only some history items are tested by leave-one-out; the strongest is nearly always among them."""
     random, shares = np.random.default_rng(0), []
     for _ in range(40):
         rows = random.choice(64, 50, replace=False)
@@ -111,20 +112,20 @@ def test_of_a_long_history_the_item_that_moved_the_score_most_is_named_first(str
     assert np.mean(shares) > 0.97
 
 
-def test_the_profile_parts_what_is_old_from_what_is_new() -> None:
+def test_the_profile_separates_long_and_short_term() -> None:
     profile = EXPLAINER.profile(state_of([*BLACK[:5], WHITE[0]], [100, 90, 80, 70, 60, 1]))
     assert profile.long_terms()[0] == "black"
     assert profile.short_terms()[0] == "white"
     assert "black" not in profile.short_terms()
 
 
-def test_what_a_user_rejects_is_no_interest() -> None:
+def test_disliked_items_are_no_interest() -> None:
     profile = EXPLAINER.profile(state_of([BLACK[0], WHITE[0]], [2, 1], [1.0, -1.0]))
     assert "white" not in profile.long_terms()
     assert "white" not in profile.short_terms()
 
 
-def test_without_a_history_popularity_speaks_alone() -> None:
+def test_without_a_history_popularity_is_the_only_reason() -> None:
     popular = int(np.argmax(SCORER.score([state_of([], [])]).total[0]))
     (why,) = explain(state_of([], []), np.array([popular]))
     assert why["popularity"] == 1.0

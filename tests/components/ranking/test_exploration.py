@@ -1,4 +1,4 @@
-"""Lists drawn by chance: how likely each was is told exactly, and what a list must hold it holds all the same."""
+"""Exploration: propensities are exact, and the re-ranking rules still hold."""
 
 from collections import Counter
 from itertools import permutations
@@ -20,41 +20,41 @@ def listed(share: float, seed: int, k: int = 4, **rules: float) -> tuple[list[in
     return rerank(SCORES, TEXTS, CATEGORIES, k, pick=exploration.pick, **rules), exploration.places  # type: ignore[arg-type]
 
 
-def test_an_answer_can_be_drawn_again_from_its_request_id() -> None:
+def test_a_request_id_reproduces_its_list() -> None:
     lists = [listed(1.0, seed) for seed in range(20)]
     assert lists == [listed(1.0, seed) for seed in range(20)]
     assert len({tuple(chosen) for chosen, _ in lists}) > 5
 
 
 def test_the_propensities_of_a_list_by_hand() -> None:
-    """Share 0.4: of 4, 3, 2 and 1 candidates one that is not the best is drawn with 0.1, 0.4 / 3 and 0.2."""
-    likely = {count: (0.4 / count, 0.6 + 0.4 / count) for count in range(1, 5)}
+    """Share 0.4: of 4, 3 and 2 candidates, each one but the best has the propensity 0.1, 0.4 / 3 and 0.2."""
+    probabilities = {count: (0.4 / count, 0.6 + 0.4 / count) for count in range(1, 5)}
     for seed in range(50):
         chosen, places = listed(0.4, seed)
         left = [0, 1, 2, 3]
         for position, place in zip(chosen, places, strict=True):
             greedy = position == left[0]
             assert place.greedy == greedy
-            assert place.propensity == pytest.approx(likely[len(left)][greedy])
+            assert place.propensity == pytest.approx(probabilities[len(left)][greedy])
             left.remove(position)
 
 
 @pytest.mark.parametrize("rules", [{}, {"diversity": 0.5}, {"category_cap": 2}])
-def test_lists_come_as_often_as_their_propensities_say(rules: dict[str, float]) -> None:
+def test_list_frequencies_match_the_propensities(rules: dict[str, float]) -> None:
     drawn = Counter[tuple[int, ...]]()
-    likely: dict[tuple[int, ...], float] = {}
+    probabilities: dict[tuple[int, ...], float] = {}
     for seed in range(4000):
         chosen, places = listed(0.5, seed, k=2, **rules)
         drawn[tuple(chosen)] += 1
-        likely[tuple(chosen)] = places[0].propensity * places[1].propensity
+        probabilities[tuple(chosen)] = places[0].propensity * places[1].propensity
     assert set(drawn) <= set(permutations(range(4), 2))
-    assert sum(likely.values()) == pytest.approx(1.0), "each list that may come has come"
-    for chosen_pair, probability in likely.items():
+    assert sum(probabilities.values()) == pytest.approx(1.0), "each list that may come has come"
+    for chosen_pair, probability in probabilities.items():
         spread = np.sqrt(probability * (1 - probability) / 4000)
         assert drawn[chosen_pair] / 4000 == pytest.approx(probability, abs=4 * spread)
 
 
-def test_without_a_share_the_list_is_the_best_and_certain() -> None:
+def test_without_exploration_the_list_is_greedy() -> None:
     chosen, places = listed(0.0, 1, diversity=0.5)
     assert chosen == rerank(SCORES, TEXTS, CATEGORIES, 4, diversity=0.5)
     assert places == [Placed(1.0, greedy=True)] * 4

@@ -1,4 +1,4 @@
-"""What may be in an answer, and in which order."""
+"""Filters, and the order of the best items."""
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ names = st.sampled_from(NAMED)
 catalogues = st.lists(st.lists(names, max_size=3), max_size=30)
 
 
-def test_without_wishes_every_item_is_eligible() -> None:
+def test_without_filters_every_item_is_eligible() -> None:
     assert eligible(INDEX, set()).tolist() == [True] * 5
 
 
@@ -42,39 +42,41 @@ def test_excluded_rows_are_out() -> None:
 
 @given(catalogues, st.none() | st.sets(names, min_size=1), st.sets(names), st.data())
 def test_exactly_the_items_that_fit_every_rule_are_eligible(
-    catalogue: list[list[str]], wanted: set[str] | None, unwanted: set[str], data: st.DataObject
+    catalogue: list[list[str]], required: set[str] | None, forbidden: set[str], data: st.DataObject
 ) -> None:
     excluded = data.draw(st.sets(st.integers(0, len(catalogue) - 1)) if catalogue else st.just(set()))
-    mask = eligible(index_of(catalogue), excluded, wanted, unwanted)
+    mask = eligible(index_of(catalogue), excluded, required, forbidden)
     expected = [
-        row not in excluded and (wanted is None or bool(wanted & set(found))) and not unwanted & set(found)
-        for row, found in enumerate(catalogue)
+        row not in excluded
+        and (required is None or bool(required & set(categories)))
+        and not forbidden & set(categories)
+        for row, categories in enumerate(catalogue)
     ]
     assert mask.tolist() == expected
 
 
 @given(catalogues, st.lists(st.tuples(st.integers(0, 40), st.lists(names, max_size=3))), st.lists(st.lists(names)))
-def test_an_index_that_is_told_is_one_that_was_built_so(
-    catalogue: list[list[str]], told: list[tuple[int, list[str]]], later: list[list[str]]
+def test_an_updated_index_equals_a_rebuilt_one(
+    catalogue: list[list[str]], updates: list[tuple[int, list[str]]], later: list[list[str]]
 ) -> None:
     before, index = index_of(catalogue), index_of(catalogue)
     now = list(catalogue)
-    for row, found in told[: len(told) // 2]:
+    for row, categories in updates[: len(updates) // 2]:
         if row < len(now):
-            index.tell(row, found)
-            now[row] = found
+            index.tell(row, categories)
+            now[row] = categories
     early = [index.mask([name]).tolist() for name in NAMED]
     extended = index.extended(later)
     now += later
-    for row, found in told[len(told) // 2 :]:
+    for row, categories in updates[len(updates) // 2 :]:
         if row < len(now):
-            extended.tell(row, found)
-            now[row] = found
+            extended.tell(row, categories)
+            now[row] = categories
     for name, mask in zip(NAMED, early, strict=True):
-        assert extended.mask([name]).tolist() == [name in found for found in now]
+        assert extended.mask([name]).tolist() == [name in categories for categories in now]
         assert index.mask([name]).tolist() == mask
-        assert before.mask([name]).tolist() == [name in found for found in catalogue]
-    assert extended.mask(NAMED).tolist() == [bool(found) for found in now]
+        assert before.mask([name]).tolist() == [name in categories for categories in catalogue]
+    assert extended.mask(NAMED).tolist() == [bool(categories) for categories in now]
 
 
 @given(st.lists(st.sampled_from([0.5, 0.9, 1.0, -2.0, np.nan]), max_size=40), st.integers(0, 45))

@@ -1,4 +1,4 @@
-"""Diversity and caps."""
+"""Re-ranking: diversity, category cap, tail share."""
 
 from collections import Counter
 
@@ -14,12 +14,12 @@ TEXTS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
 CATEGORIES = [["black"], ["black"], ["white"], ["black", "white"]]
 
 
-def test_by_score_alone_when_nothing_else_is_wished() -> None:
+def test_without_rules_candidates_are_ordered_by_score() -> None:
     assert rerank(SCORES, TEXTS, CATEGORIES, 3) == [0, 1, 2]
 
 
-def test_diversity_puts_a_twin_behind_something_else() -> None:
-    """By hand, weight 0.5: after 0, the twin has 0.45 - 0.5 = -0.05, item 2 has 0.25 - 0, item 3 has 0 - 0.3."""
+def test_diversity_demotes_a_duplicate() -> None:
+    """By hand, weight 0.5: after 0, the duplicate has 0.45 - 0.5 = -0.05, item 2 has 0.25 - 0, item 3 has 0 - 0.3."""
     assert rerank(SCORES, TEXTS, CATEGORIES, 4, diversity=0.5) == [0, 2, 1, 3]
 
 
@@ -31,8 +31,8 @@ def test_a_cap_holds_for_each_category_of_an_item() -> None:
     assert rerank(SCORES, TEXTS, CATEGORIES, 4, category_cap=1) == [0, 2]
 
 
-def test_a_list_that_was_too_short_goes_on_from_where_it_ended() -> None:
-    """Among the first two candidates one black square is all that may be; two more candidates fill the second place."""
+def test_a_short_list_continues_with_more_candidates() -> None:
+    """Of the first two candidates the cap allows one black square; two more candidates fill the second position."""
     short = rerank(SCORES[:2], TEXTS[:2], CATEGORIES[:2], 2, category_cap=1)
     assert short == [0]
     assert rerank(SCORES, TEXTS, CATEGORIES, 2, category_cap=1, above=short) == [0, 2]
@@ -43,8 +43,8 @@ def test_nothing_to_rank() -> None:
     assert rerank(np.zeros(0), np.zeros((0, 2)), [], 3, diversity=0.5) == []
 
 
-def test_the_tail_gets_its_share_of_every_beginning_of_the_list() -> None:
-    """Half of the first 2 and of the first 4 places: the best of the tail comes second, the next one fourth."""
+def test_the_tail_gets_its_share_of_every_prefix() -> None:
+    """Half of the first 2 and of the first 4 positions: the best tail item is second, the next one fourth."""
     tail = np.array([False, False, True, True])
     assert rerank(SCORES, TEXTS, CATEGORIES, 4, tail=tail, tail_share=0.5) == [0, 2, 1, 3]
     assert rerank(SCORES, TEXTS, CATEGORIES, 4, tail=tail, tail_share=1.0) == [2, 3]
@@ -52,7 +52,7 @@ def test_the_tail_gets_its_share_of_every_beginning_of_the_list() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=30), st.floats(0, 1), st.integers(1, 30))
-def test_no_beginning_of_a_list_holds_less_of_the_tail_than_its_share(tail: list[bool], share: float, k: int) -> None:
+def test_no_prefix_holds_less_than_the_tail_share(tail: list[bool], share: float, k: int) -> None:
     scores, mask = np.arange(len(tail), 0.0, -1.0), np.array(tail, dtype=bool)
     chosen = rerank(scores, np.zeros((len(tail), 2)), [[]] * len(tail), k, tail=mask, tail_share=share)
     shown = np.cumsum(mask[chosen])

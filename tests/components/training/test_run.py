@@ -38,7 +38,7 @@ from tests.support.toy_data import as_scipy
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 20, 12, 12
 BEFORE_TWIN, AFTER_TWIN, AFTER_CUT = "walrus", "pelican", "narwhal"
-"""Words that only one item bears: of an event long ago, of those from the twin's cut on, of those from the cut on."""
+"""Words unique to one item each: with events before both cuts, from the twin's cut on, and from the cut on."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Trained:
     bundles: dict[Part, Bundle]
 
 
-def shop() -> Dataset:
-    """Everybody's visits, one an hour and all before the cut; then the events that must not be learned from.
+def toy_dataset() -> Dataset:
+    """Hourly visits of all users before the cut, then events that must not be used for training.
 
-    The last visit of everybody is of the pelican, at the same moment: as the 0.9 quantile of all times falls on it, it
-    is exactly the cut of the twin. The narwhal comes at the very microsecond of the cut and after it.
+    The last visit of every user is of the pelican, at the same time. The 0.9 quantile of all times is there, so it is
+    exactly the twin's cut. The narwhal has events at the microsecond of the cut and after it.
     """
     last = CUT - timedelta(hours=1)
     rows = [
@@ -77,8 +77,8 @@ def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     settings = Settings(home=folder, cache=folder / "cache", database_url=database)
     settings.fusion = settings.fusion.model_copy(update={"epochs": 2, "width": 16, "window": 8})
     engine = make_engine(database)
-    report = ingest(engine, shop(), settings, source="shop", now=CUT + timedelta(days=1))
-    assert (report.rejected, report.accepted) == ({}, len(shop().events))
+    report = ingest(engine, toy_dataset(), settings, source="shop", now=CUT + timedelta(days=1))
+    assert (report.rejected, report.accepted) == ({}, len(toy_dataset().events))
     snapshot = take_snapshot(engine, CUT, folder / "snapshots")
     engine.dispose()
     return TrainingRun.open(snapshot.path, settings)
@@ -98,12 +98,12 @@ def trained(run: TrainingRun, interests: pd.DataFrame) -> Trained:
     return Trained(run, {part: Bundle.read(train(run, part, embedded.encoder)) for part in PARTS})
 
 
-def everything(row: "pd.Series") -> str:
-    """All that an interests row says."""
+def as_text(row: "pd.Series") -> str:
+    """All values of an interests row as one text."""
     return " ".join(str(value) for value in row.tolist())
 
 
-def test_the_world_has_events_on_both_sides_of_both_cuts(run: TrainingRun) -> None:
+def test_the_data_have_events_on_both_sides_of_both_cuts(run: TrainingRun) -> None:
     assert run.cut("model") == CUT
     assert run.cut("twin") == CUT - timedelta(hours=1)
     kept = run.events("model")[Columns.ITEM].value_counts()
@@ -121,14 +121,14 @@ def test_no_event_at_or_after_the_cut_is_in_the_training_events(run: TrainingRun
     assert BEFORE_TWIN in set(events[Columns.ITEM])
 
 
-def test_no_interest_knows_of_an_event_at_or_after_its_moment(run: TrainingRun, interests: pd.DataFrame) -> None:
-    told = interests.apply(everything, axis=1)
+def test_interests_contain_no_event_at_or_after_their_anchor(run: TrainingRun, interests: pd.DataFrame) -> None:
+    texts = interests.apply(as_text, axis=1)
     assert (interests[Columns.AS_OF] <= CUT).all()
-    assert not told.str.contains(AFTER_CUT).any()
+    assert not texts.str.contains(AFTER_CUT).any()
     early = interests[Columns.AS_OF] <= run.cut("twin")
-    assert not told[early].str.contains(AFTER_TWIN).any()
-    assert told[~early].str.contains(AFTER_TWIN).all()
-    assert told[early].str.contains(BEFORE_TWIN).any()
+    assert not texts[early].str.contains(AFTER_TWIN).any()
+    assert texts[~early].str.contains(AFTER_TWIN).all()
+    assert texts[early].str.contains(BEFORE_TWIN).any()
 
 
 def test_the_texts_to_embed_are_those_of_the_catalogue_and_the_documents(
@@ -150,13 +150,13 @@ def test_documents_are_as_of_the_cut_at_the_latest(trained: Trained, part: Part)
     sequences = build_sequences(run.events(part), rows, run.settings.events, documents)
     assert sequences.times.max() < run.cut(part).timestamp()
     assert rows[AFTER_CUT] not in sequences.items
-    known = sequences.anchors >= 0
-    assert known.any()
-    assert (documents.as_of[sequences.anchors[known]] < sequences.times[known]).all()
+    has_document = sequences.anchors >= 0
+    assert has_document.any()
+    assert (documents.as_of[sequences.anchors[has_document]] < sequences.times[has_document]).all()
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_bundle_has_learned_nothing_of_later_events(trained: Trained, part: Part) -> None:
+def test_a_bundle_contains_no_later_events(trained: Trained, part: Part) -> None:
     bundle = trained.bundles[part]
     assert datetime.fromisoformat(bundle.manifest["cut"]) == trained.run.cut(part)
     items = bundle.items.to_pandas().set_index(Columns.ITEM)
@@ -168,7 +168,7 @@ def test_a_bundle_has_learned_nothing_of_later_events(trained: Trained, part: Pa
     assert neighbours[rows].nnz == neighbours[:, rows].nnz == 0
 
 
-def test_the_snapshot_is_that_of_a_store_that_never_saw_later_events(run: TrainingRun) -> None:
+def test_later_events_do_not_change_the_snapshot(run: TrainingRun) -> None:
     engine = make_engine(run.settings.database_url or "")
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM events WHERE occurred_at >= :cut"), {"cut": CUT})
@@ -188,12 +188,12 @@ READERS: dict[str, Callable[[TrainingRun], object]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_of_a_run_is_named_with_the_remedy(trained: Trained, name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_with_the_remedy(trained: Trained, name: str, tmp_path: Path) -> None:
     run = replace(trained.run, folder=Path(shutil.copytree(trained.run.folder, tmp_path / "run")))
-    sound, read = (run.folder / name).read_bytes(), READERS[name]
-    flipped = bytearray(sound)
-    flipped[len(sound) // 2] ^= 0x80
-    for damaged in (bytes(flipped), sound[:-9], sound[: len(sound) // 2], b""):
+    intact, read = (run.folder / name).read_bytes(), READERS[name]
+    flipped = bytearray(intact)
+    flipped[len(intact) // 2] ^= 0x80
+    for damaged in (bytes(flipped), intact[:-9], intact[: len(intact) // 2], b""):
         (run.folder / name).write_bytes(damaged)
         with pytest.raises(DuotempoError, match=rf"{name}.*(remove the folder|again)"):
             read(run)
@@ -202,15 +202,15 @@ def test_a_damaged_file_of_a_run_is_named_with_the_remedy(trained: Trained, name
         read(run)
 
 
-def test_sound_data_pass_and_their_features_too(trained: Trained) -> None:
+def test_valid_data_and_features_pass(trained: Trained) -> None:
     for report in (validate_snapshot(trained.run), validate_features(trained.run)):
         assert report.success
         assert report.docs.is_file()
 
 
 @pytest.fixture
-def stranger(run: TrainingRun, tmp_path: Path) -> Iterator[TrainingRun]:
-    """A run on a snapshot with a value that no door takes."""
+def run_with_invalid_value(run: TrainingRun, tmp_path: Path) -> Iterator[TrainingRun]:
+    """A run on a snapshot with a value that every endpoint would reject."""
     engine = make_engine(run.settings.database_url or "")
     with engine.begin() as connection:
         connection.execute(
@@ -227,12 +227,16 @@ def stranger(run: TrainingRun, tmp_path: Path) -> Iterator[TrainingRun]:
     engine.dispose()
 
 
-def test_a_failed_critical_expectation_counts_the_rows_and_names_the_report(stranger: TrainingRun) -> None:
+def test_a_failed_critical_expectation_counts_the_rows_and_names_the_report(
+    run_with_invalid_value: TrainingRun,
+) -> None:
     with pytest.raises(CriticalExpectationFailed) as raised:
-        validate_snapshot(stranger)
+        validate_snapshot(run_with_invalid_value)
     message = str(raised.value)
     assert "events: A value is finite. 1 of " in message
-    docs = stranger.folder / "validation" / "snapshot" / "index.html"
+    docs = run_with_invalid_value.folder / "validation" / "snapshot" / "index.html"
     assert docs.as_uri() in message
     assert "1e+300" in docs.read_text(encoding="utf-8")
-    assert not np.any([(stranger.folder / name).exists() for name in ("interests.parquet", "twin", "model")])
+    assert not np.any(
+        [(run_with_invalid_value.folder / name).exists() for name in ("interests.parquet", "twin", "model")]
+    )
