@@ -140,9 +140,7 @@ class ItemKnn(Peer):
 
         model = TFIDFRecommender(K=self.neighbours)
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Method expects CSR input"
-            )  # raised by the library's own COO matrix
+            warnings.filterwarnings("ignore", message="Method expects CSR input")  # of implicit's own COO matrix
             model.fit(interactions, show_progress=False)
         self._similarity: sparse.csr_matrix = model.similarity
 

@@ -116,7 +116,7 @@ def exposure_bars(exposure: dict[str, dict[str, Any]]) -> Figure:
     axes.set_yticks(positions, list(map(label, exposure)))
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    _style(axes, "Share of the events, and of what is shown", grid="x")
+    _style(axes, "Share of the training events, and of the exposure", grid="x")
     if series:
         axes.legend(frameon=False, loc="lower right")
     return figure
@@ -139,8 +139,8 @@ def long_share_histogram(long_share: NDArray[np.floating]) -> Figure:
     axes.set_ylim(0, max(counts.max() * 1.15, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("share of the long-term interest  (left: mostly short-term, right: mostly long-term)")
-    axes.set_ylabel("answers")
-    _style(axes, "Long and short in the answers", grid="y")
+    axes.set_ylabel("lists")
+    _style(axes, "Share of the long-term interest", grid="y")
     return figure
 
 
@@ -160,7 +160,7 @@ def long_tail(popularity: NDArray[np.number], results: Sequence[ModelResult]) ->
         axis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("items, the most popular first")
     axes.set_ylabel("share of all")
-    _style(axes, "How far down the tail the recommendations reach", grid="both")
+    _style(axes, "Popularity of the recommended items", grid="both")
     axes.legend(frameon=False, loc="lower right")
     return figure
 

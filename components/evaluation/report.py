@@ -11,9 +11,9 @@ from components.evaluation.results import Summary
 _PLOTS = {
     "metrics": "Metrics with 95 % intervals",
     "slices": "Slices",
-    "exposure": "Who is shown",
-    "long_tail": "Popularity of what is recommended",
-    "long_share": "Long and short in the answers",
+    "exposure": "Exposure of item groups",
+    "long_tail": "Popularity of the recommended items",
+    "long_share": "Share of the long-term interest",
 }
 
 
@@ -89,9 +89,7 @@ def _exposure(exposure: dict[str, dict[str, Any]]) -> str:
         [name, *(f"{share:.1%}" for share in (content["items"], content["events"], *content["models"].values()))]
         for name, content in exposure.items()
     ]
-    note = (
-        "Shares of the items, of the training events, and of what each model shows, a place worth 1 / log2(rank + 1)."
-    )
+    note = "Shares of the items, of the training events, and of each model's exposure, 1 / log2(rank + 1) per position."
     return f"## Exposure\n\n{note}\n\n" + table(["items", "of all items", "of the events", *models], rows)
 
 
@@ -102,7 +100,7 @@ def _exposure_by_users(exposure: dict[str, dict[str, dict[str, float]]]) -> str:
         for group, models in groups.items()
     ]
     models = list(next(iter(next(iter(exposure.values())).values()))) if exposure else []
-    note = "Shares of what each slice of the users is shown, weighed as above."
+    note = "Shares of the exposure within each slice of users, weighted as above."
     return f"## Exposure by user\n\n{note}\n\n" + table(["users", "items", *models], rows)
 
 

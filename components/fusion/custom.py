@@ -131,7 +131,7 @@ def export_fusion(kind: str, fusion: Fusion, width: int) -> bytes:
                 dynamo=False,
                 input_names=list(INPUTS),
                 output_names=list(OUTPUTS),
-                dynamic_axes={name: {0: "people", 1: "events"} for name in (*INPUTS, *OUTPUTS)},
+                dynamic_axes={name: {0: "users", 1: "events"} for name in (*INPUTS, *OUTPUTS)},
             )
         return graph.read_bytes()
 

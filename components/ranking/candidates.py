@@ -96,7 +96,7 @@ class Candidates:
     def batches(
         self, question: Question, mask: NDArray[np.bool_], size: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yields (rows, scores) in descending order of score, ties by row, until no row is left.
+        """Yields batches of (rows, scores), each in descending order, ties by row, until no item is left.
 
         Args:
             mask: Items that may be returned (items,).

@@ -91,7 +91,7 @@ def test_a_fusion_in_an_installed_package_is_loaded() -> None:
     assert type(make_fusion("components.fusion.fusions:Gated", 8)) is type(make_fusion("gated", 8))
 
 
-@pytest.mark.parametrize(("name", "said"), UNUSABLE.items(), ids=UNUSABLE)
+@pytest.mark.parametrize(("name", "message"), UNUSABLE.items(), ids=UNUSABLE)
 def test_an_unusable_fusion_is_refused_with_the_reason(own: Path, name: str, message: str) -> None:
     with pytest.raises(UnknownFusion, match=message):
         make_fusion(f"own:{name}", 8)

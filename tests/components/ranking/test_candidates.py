@@ -109,7 +109,7 @@ def test_scores_are_those_of_the_whole_catalogue(scorer: Scorer, states: list[Us
     np.testing.assert_allclose(scores, whole.total[0, returned], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("left", [0, 3, EXACT_BELOW - 1, EXACT_BELOW, 20_000])
+@pytest.mark.parametrize("count", [0, 3, EXACT_BELOW - 1, EXACT_BELOW, 20_000])
 @pytest.mark.parametrize("strategy", PARTS)
 def test_every_allowed_item_is_returned_once(
     scorer: Scorer, states: list[UserState], count: int, strategy: Strategy
