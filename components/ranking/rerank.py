@@ -58,12 +58,12 @@ class Exploration:
         """Picks a candidate by its value (candidates,), -inf for those not allowed at this position."""
         best = int(np.argmax(values))
         candidates = np.flatnonzero(values > -np.inf)
-        picked = best
+        chosen = best
         if self._random.random() < self._share:
-            picked = int(self._random.choice(candidates))
+            chosen = int(self._random.choice(candidates))
         drawn = self._share / len(candidates)
-        self.places.append(Placed(drawn + (1.0 - self._share if picked == best else 0.0), picked == best))
-        return picked
+        self.places.append(Placed(drawn + (1.0 - self._share if chosen == best else 0.0), chosen == best))
+        return chosen
 
 
 def rerank(
@@ -107,21 +107,21 @@ def rerank(
     chosen: list[int] = []
     while len(chosen) < k and free.any():
         if len(chosen) < len(above):
-            picked = above[len(chosen)]
+            position = above[len(chosen)]
         else:
             allowed = free
             if tail is not None and tail[chosen].sum() < math.floor(tail_share * (len(chosen) + 1)):
                 allowed = free & tail
                 if not allowed.any():
                     break
-            picked = int(pick(np.where(allowed, relevance - diversity * similarity, -np.inf)))
-        chosen.append(picked)
-        free[picked] = False
-        used.update(set(categories[picked]))
-        if category_cap and (full := {name for name in categories[picked] if used[name] >= category_cap}):
+            position = int(pick(np.where(allowed, relevance - diversity * similarity, -np.inf)))
+        chosen.append(position)
+        free[position] = False
+        used.update(set(categories[position]))
+        if category_cap and (full := {name for name in categories[position] if used[name] >= category_cap}):
             free &= [full.isdisjoint(names) for names in categories]
         if diversity:
-            similarity = np.maximum(similarity, texts @ texts[picked])
+            similarity = np.maximum(similarity, texts @ texts[position])
     return chosen
 
 

@@ -26,13 +26,13 @@ ROWS = st.lists(
 )
 
 
-def only_row(frame: pd.DataFrame) -> pd.Series:
+def only(frame: pd.DataFrame) -> pd.Series:
     assert len(frame) == 1
     return frame.iloc[0]
 
 
 def test_long_holds_the_lasting_interest_and_short_the_burst() -> None:
-    row = only_row(interests(history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE)))
+    row = only(interests(history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE)))
     assert row["long_categories"] == ["drama", "space"]
     assert row["long_keywords"][0] == "harvest"
     assert not {"drama", "space"} & set(row["long_keywords"])
@@ -46,7 +46,7 @@ def test_long_holds_the_lasting_interest_and_short_the_burst() -> None:
 
 def test_the_old_interest_is_back_once_the_burst_has_left_the_window() -> None:
     events = history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE, event("ann", "d1", -20))
-    row = only_row(interests(events, as_of=CUT + pd.Timedelta(days=21)))
+    row = only(interests(events, as_of=CUT + pd.Timedelta(days=21)))
     assert row["short_items"] == ["d1"]
     assert "harvest" in row["short_keywords"] and "galaxy" not in row["short_keywords"]
 
@@ -54,8 +54,8 @@ def test_the_old_interest_is_back_once_the_burst_has_left_the_window() -> None:
 def test_recent_thrillers_raise_thriller() -> None:
     before = history(*(event("ann", f"d{n}", 200) for n in (1, 2, 3)), event("ann", "t1", 210))
     more = history(event("ann", "t2", 5), event("ann", "t3", 4))
-    assert only_row(interests(before))["long_categories"] == ["drama", "thriller"]
-    row = only_row(interests(pd.concat([before, more])))
+    assert only(interests(before))["long_categories"] == ["drama", "thriller"]
+    row = only(interests(pd.concat([before, more])))
     assert row["long_categories"] == ["thriller", "drama"]
     assert row["long_keywords"][0] == "detective"
 
@@ -63,23 +63,17 @@ def test_recent_thrillers_raise_thriller() -> None:
 def test_an_event_counts_half_after_the_half_life() -> None:
     old, new = [event("ann", "d1", 61)], [event("ann", "t1", 1)]
     twice, thrice = [event("ann", "d2", 61)], [event("ann", "d2", 61), event("ann", "d3", 61)]
-    assert only_row(interests(history(*old, *new)))["long_categories"] == ["thriller", "drama"]
-    assert only_row(interests(history(*old, *twice, *new)))["long_categories"] == [
-        "drama",
-        "thriller",
-    ]  # equal: by name
-    assert only_row(interests(history(*old, *thrice, *new)))["long_categories"] == ["drama", "thriller"]
-    assert only_row(interests(history(*old, *thrice, *new), half_life_days=20))["long_categories"] == [
-        "thriller",
-        "drama",
-    ]
+    assert only(interests(history(*old, *new)))["long_categories"] == ["thriller", "drama"]
+    assert only(interests(history(*old, *twice, *new)))["long_categories"] == ["drama", "thriller"]  # equal: by name
+    assert only(interests(history(*old, *thrice, *new)))["long_categories"] == ["drama", "thriller"]
+    assert only(interests(history(*old, *thrice, *new), half_life_days=20))["long_categories"] == ["thriller", "drama"]
 
 
 @pytest.mark.parametrize("kind", ["dislike", "hide"])
 def test_a_dislike_lowers(kind: str) -> None:
     liked = [event("ann", "d1", 9), event("ann", "d2", 9), event("ann", "t1", 9)]
-    before = only_row(interests(history(*liked)))
-    after = only_row(interests(history(*liked, event("ann", "d2", 8, kind), event("ann", "d3", 8, kind))))
+    before = only(interests(history(*liked)))
+    after = only(interests(history(*liked, event("ann", "d2", 8, kind), event("ann", "d3", 8, kind))))
     assert before["long_categories"] == ["drama", "thriller"]
     assert after["long_categories"] == ["thriller"]
     assert after["long_items"] == ["t1", "d1"] and "d2" not in after["short_items"]
@@ -91,21 +85,19 @@ def test_favourites_are_the_items_rated_highest() -> None:
     rated = [event("ann", "d1", 3, "rating", 5), event("ann", "t1", 3, "rating", 2), event("ann", "s1", 3, "rating", 4)]
     assert (
         "Favourites: Quiet Harvest; Galaxy Patrol; Night Detective."
-        in only_row(interests(history(*rated)))["document_long"]
+        in only(interests(history(*rated)))["document_long"]
     )
 
 
 def test_the_window_is_by_days_and_by_count() -> None:
     rows = [event("ann", "d1", 15), event("ann", "d2", 14), event("ann", "t1", 2), event("ann", "s1", 1)]
-    assert only_row(interests(history(*rows), short_days=14))["short_items"] == ["d2", "t1", "s1"]
-    assert only_row(interests(history(*rows), short_items=2))["short_items"] == ["t1", "s1"]
-    assert only_row(interests(history(*rows), long_items=2))["long_items"] == ["s1", "t1"]
+    assert only(interests(history(*rows), short_days=14))["short_items"] == ["d2", "t1", "s1"]
+    assert only(interests(history(*rows), short_items=2))["short_items"] == ["t1", "s1"]
+    assert only(interests(history(*rows), long_items=2))["long_items"] == ["s1", "t1"]
 
 
 def test_a_repeated_item_occurs_once_at_its_last_position() -> None:
-    row = only_row(
-        interests(history(event("ann", "d1", 3, "view"), event("ann", "t1", 2), event("ann", "d1", 1, "cart")))
-    )
+    row = only(interests(history(event("ann", "d1", 3, "view"), event("ann", "t1", 2), event("ann", "d1", 1, "cart"))))
     assert row["short_items"] == ["t1", "d1"]
     assert row["long_items"] == ["d1", "t1"]
 
@@ -113,13 +105,13 @@ def test_a_repeated_item_occurs_once_at_its_last_position() -> None:
 def test_a_users_texts_are_in_the_documents_while_in_the_window() -> None:
     old = event("ann", "d1", 90, "review", 5, "slow and lovely")
     new = event("ann", "t1", 2, "comment", None, "what a chase")
-    row = only_row(interests(history(old, new)))
+    row = only(interests(history(old, new)))
     assert row["document_long"].endswith("In their words: what a chase; slow and lovely.")
     assert row["document_short"].endswith("In their words: what a chase.")
 
 
 def test_chinese_titles_and_words_stay_as_they_are() -> None:
-    row = only_row(interests(history(event("ann", "c1", 2), event("ann", "c2", 1))))
+    row = only(interests(history(event("ann", "c1", 2), event("ann", "c2", 1))))
     assert row["long_categories"] == ["茶叶"]
     assert "礼盒" in row["long_keywords"]
     assert "Recently: 红茶礼盒; 绿茶礼盒" in row["document_short"]
@@ -136,9 +128,7 @@ def test_without_positive_events_documents_are_empty() -> None:
 
 def test_an_inactive_user_keeps_the_same_long_document() -> None:
     events = history(*DRAMA_FOR_YEARS, *BURST_OF_SPACE)
-    later = [
-        only_row(interests(events, as_of=CUT + pd.Timedelta(days=days)))["document_long"] for days in (0, 30, 3000)
-    ]
+    later = [only(interests(events, as_of=CUT + pd.Timedelta(days=days)))["document_long"] for days in (0, 30, 3000)]
     assert later[0] == later[1] == later[2]
 
 

@@ -60,15 +60,15 @@ def test_every_user_gets_k_items_ranked_from_one() -> None:
 def test_each_list_follows_the_scorer() -> None:
     sequences = histories()
     scorer = Scorer(BUNDLE, PastTrend(sequences.items, sequences.times, BUNDLE.items.num_rows))
-    frame = table(sequences, 5).groupby(Columns.USER)
+    lists = table(sequences, 5).groupby(Columns.USER)
     for number in (0, 3, CHUNK - 1, CHUNK, USERS - 1):
         user = sequences.users[number]
         state = sequences.states(np.array([number]), np.array([NOW.timestamp()]), DOCUMENTS)[0]
         total = scorer.score([state]).total[0]
         total[[*state.items, *UNAVAILABLE]] = -np.inf
         best = np.argsort(-total, kind="stable")[:5]
-        assert frame.get_group(user)[Columns.ITEM].tolist() == [f"i{row}" for row in best]
-        np.testing.assert_allclose(frame.get_group(user)[Columns.SCORE], total[best], rtol=1e-4)
+        assert lists.get_group(user)[Columns.ITEM].tolist() == [f"i{row}" for row in best]
+        np.testing.assert_allclose(lists.get_group(user)[Columns.SCORE], total[best], rtol=1e-4)
 
 
 def test_seen_and_unavailable_items_are_left_out() -> None:
