@@ -1,4 +1,4 @@
-"""backup, restore: a platform as a folder, and back."""
+"""Commands `backup` and `restore`: write a platform to a folder and rebuild it from there."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A new folder, outside of the platform's own.")],
-    snapshots: Annotated[bool, typer.Option("--snapshots", help="Also the snapshots of events and items.")] = False,
+    folder: Annotated[Path, typer.Argument(help="A new folder, outside the platform's own.")],
+    snapshots: Annotated[bool, typer.Option("--snapshots", help="Include the snapshots of events and items.")] = False,
 ) -> None:
     """Writes databases, artefacts, Bentos and secrets of the running platform into a folder.
 
@@ -30,19 +30,19 @@ def backup(
         made = make(Platform(settings), folder, snapshots=snapshots, progress=lambda stage: out.print(f"  {stage}"))
     holds = f"{', '.join(made.manifest.databases)} and {len(made.manifest.files)} files"
     out.print(f"{folder} holds {holds}; it holds secrets too: keep it safe")
-    out.print(f"its checksum, to be kept elsewhere, for restore --checksum: {made.checksum}", soft_wrap=True)
+    out.print(f"its checksum, for restore --checksum (keep it elsewhere): {made.checksum}", soft_wrap=True)
     if settings.platform.mlflow_url:
-        out.print("the artefacts lie with the outside MLflow, and are not in it: back them up there")
+        out.print("the artefacts are stored by the external MLflow and are not in this backup: back them up there")
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="What `duotempo backup` wrote.")],
-    force: Annotated[bool, typer.Option("--force", help="Remove what the platform holds first.")] = False,
+    folder: Annotated[Path, typer.Argument(help="A folder written by `duotempo backup`.")],
+    force: Annotated[bool, typer.Option("--force", help="Remove the platform's existing data first.")] = False,
     checksum: Annotated[
-        str | None, typer.Option(help="What `duotempo backup` printed: no other backup is taken.")
+        str | None, typer.Option(help="As printed by `duotempo backup`; any other backup is refused.")
     ] = None,
 ) -> None:
-    """Makes the platform of a backup, after verifying each file; `duotempo up` then starts it.
+    """Restores a platform from a backup after verifying each file; `duotempo up` then starts it.
 
     \b
     duotempo restore /backups/2026-01-01

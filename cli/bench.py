@@ -1,4 +1,4 @@
-"""bench: the figures of benchmarks/."""
+"""Command `bench`: runs the benchmarks of benchmarks/."""
 
 from typing import Annotated
 
@@ -12,20 +12,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str | None, typer.Argument(help="Which one; without a name they are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The benchmark to run; without a name, lists them.")] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "--only", help="quality, ablation: this dataset alone, a name of `data list`."),
+        typer.Option("--dataset", "--only", help="quality, ablation: only this dataset, a name from `data list`."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="ablation: this split alone, loo, temporal or rolling.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="ablation: how many seeds; 1 if not told.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="ablation: a custom fusion beside the others.")] = None,
+    split: Annotated[str | None, typer.Option(help="ablation: only this split: loo, temporal or rolling.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="ablation: number of seeds, 1 by default.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="ablation: also evaluate this custom fusion.")] = None,
     beauty: Annotated[
         bool | None, typer.Option("--beauty", help="train: memory and ranking on Amazon Beauty too; takes minutes.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")] = False,
 ) -> None:
-    """Measures one thing, writes its table into docs/, and prints the figures.
+    """Runs one benchmark, writes its table into docs/ and prints the figures.
 
     \b
     duotempo bench

@@ -1,4 +1,4 @@
-"""chaos: what it costs when processes are killed."""
+"""Command `chaos`: measures what killed processes cost."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def chaos(
-    rounds: Annotated[int, typer.Option(min=1, help="How many kills.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of who is killed when.")] = 0,
-    write: Annotated[bool, typer.Option("--write", help="Put the tables into docs/reliability.md.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of kills.")] = 200,
+    seed: Annotated[int, typer.Option(help="Random seed for which process is killed, and when.")] = 0,
+    write: Annotated[bool, typer.Option("--write", help="Write the tables into docs/reliability.md.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")] = False,
 ) -> None:
-    """Kills services, supervisor and sentinel under load, freezes Postgres, and counts what that cost.
+    """Kills services, supervisor and sentinel under load, freezes Postgres, and counts failed requests and lost rows.
 
-    On a platform of its own, with a made-up shop. Some ten seconds a round.
+    Runs on its own platform with synthetic data. A round takes about ten seconds.
 
     \b
     duotempo chaos --rounds 20

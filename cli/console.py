@@ -1,4 +1,4 @@
-"""What every command prints with."""
+"""Terminal output, error reporting and settings shared by all commands."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Terminal(Console):
-    """Prints text as it is: nothing in it is markup, and a control character in it is written out."""
+    """A console that prints text literally: no markup, and control characters are escaped."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible(text), **options)
@@ -41,7 +41,7 @@ err = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def load_settings(**changes: Any) -> Settings:
-    """The settings, with `changes`; logging is set up by them. Exits with 2 when one of them is wrong."""
+    """Reads the settings, with `changes` applied, and configures logging. Exits with 2 if a setting is invalid."""
     try:
         settings = Settings(**changes)
     except TOMLDecodeError as error:
@@ -64,7 +64,7 @@ def _wrong_setting(error: "ErrorDetails") -> str:
 
 
 def enter_platform(settings: Settings) -> "Platform":
-    """The platform of the settings; this process and what it starts then know where its servers are."""
+    """Returns the platform of the settings and puts its variables into this process's environment."""
     from infra.local.platform import Platform
 
     platform = Platform(settings)
@@ -73,19 +73,19 @@ def enter_platform(settings: Settings) -> "Platform":
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
-    """Prints an error and ends the command."""
+    """Prints an error and exits the command with `code`."""
     err.print(led_by("error:", "bold red", message), soft_wrap=True)
     raise typer.Exit(code)
 
 
 def led_by(word: str, style: str, text: str) -> Text:
-    """The text after a word in a style of its own."""
+    """Prefixes the text with a styled word, such as a red `error:`."""
     return Text.assemble((word, style), " ", visible(text))
 
 
 @contextmanager
 def busy(message: str) -> Iterator[Status]:
-    """A spinner while something goes on; a line on stderr where nobody could see it turn."""
+    """Shows a spinner; without a terminal, prints one line on stderr instead."""
     if not out.is_terminal:
         err.print(f"{message} …")
     with out.status(message) as spinner:
@@ -94,7 +94,7 @@ def busy(message: str) -> Iterator[Status]:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turns the errors that a person can fix into a message and exit code 1."""
+    """Turns errors that the user can fix (`DuotempoError`) into a message and exit code 1."""
     try:
         yield
     except DuotempoError as error:
@@ -103,7 +103,7 @@ def reported() -> Iterator[None]:
 
 @contextmanager
 def opened_store(settings: Settings) -> Iterator["Engine"]:
-    """The platform's own database, or that of DUOTEMPO_DATABASE_URL; `reported` is in it."""
+    """Opens the platform's own database, or that of DUOTEMPO_DATABASE_URL. Errors are handled as by `reported`."""
     from components.store.engine import make_engine
     from infra.local.platform import Platform
 
@@ -119,14 +119,17 @@ NUMBERS = {"seconds", "count", "score", "rank", "pid"}
 
 
 FEWEST = 2
-"""Columns of a table that stay, however narrow the terminal."""
+"""Columns that are always shown, however narrow the terminal."""
 NARROW = 20
-"""Cells to which a column of sentences may shrink, which are broken between words; nothing else is broken."""
+"""Minimum width of a prose column, in cells; prose wraps between words, other columns never wrap."""
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Prints a table; figures are aligned to the right. Where the terminal is too narrow for all columns the last ones
-    are left out, and named below. What is not printed on a terminal is as wide as it is."""
+    """Prints a table with right-aligned figures.
+
+    On a terminal too narrow for all columns, the last ones are dropped and named below the table. Without a terminal
+    the table is as wide as its content.
+    """
     width = out.width if out.is_terminal or os.environ.get("COLUMNS") else None
     shown = fitting(columns, rows, width)
     drawn = Table(title=title, title_justify="left")
@@ -144,7 +147,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def fitting(columns: list[str], rows: list[list[str]], width: int | None) -> list[int]:
-    """The places of the columns that fit into so many cells (None: any), the first ones first."""
+    """Returns the indices of the leading columns that fit into `width` cells (None: unlimited)."""
     shown = list(range(len(columns)))
     while width is not None and len(shown) > FEWEST and sum(_widths(columns, rows, shown)) > width:
         shown.pop()
@@ -152,7 +155,7 @@ def fitting(columns: list[str], rows: list[list[str]], width: int | None) -> lis
 
 
 def _widths(columns: list[str], rows: list[list[str]], shown: list[int], *, whole: bool = False) -> list[int]:
-    """The least that each column needs, its border and padding with it. whole: that breaks no line."""
+    """Minimum width of each column, with border and padding. whole: without wrapping any line."""
     edge, beside = 1, 3
     needed = [max(cell_len(cell) for cell in (columns[at], *(row[at] for row in rows))) for at in shown]
     if not whole:
@@ -161,11 +164,11 @@ def _widths(columns: list[str], rows: list[list[str]], shown: list[int], *, whol
 
 
 def _is_prose(rows: list[list[str]], at: int) -> bool:
-    """Whether a column holds sentences, or words of other scripts: no figures, names or addresses."""
+    """Whether a column holds sentences or non-ASCII text, as opposed to figures, names or addresses."""
     return any(" " in row[at].partition(" [")[0] or not row[at].isascii() for row in rows)
 
 
 def print_json(value: Any) -> None:
-    """Prints JSON and nothing else, for other programs to read."""
+    """Prints a value as JSON for other programs to read."""
     json.dump(value, sys.stdout, indent=1, ensure_ascii=False, default=str)
     sys.stdout.write("\n")

@@ -1,4 +1,4 @@
-"""data and ingest: from files to Postgres."""
+"""Commands `data`, `ingest` and `quarantine`: load files into Postgres."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 @datasets.command("list")
 def list_datasets() -> None:
-    """Names the datasets that `data get` knows.
+    """Lists the datasets that `data get` can fetch.
 
     \b
     duotempo data list
@@ -30,10 +30,10 @@ def list_datasets() -> None:
 
 
 @datasets.command("get")
-def get_dataset(name: Annotated[str, typer.Argument(help="A name of `duotempo data list`.")]) -> None:
+def get_dataset(name: Annotated[str, typer.Argument(help="A name from `duotempo data list`.")]) -> None:
     """Fetches a dataset and prints its folder as the last line.
 
-    It is looked for in DUOTEMPO_DATA_DIR, in the cache, at its official address and in the package that ships it.
+    Searches DUOTEMPO_DATA_DIR, the cache, the dataset's official address and the package that ships it, in this order.
 
     \b
     duotempo data get ml-100k
@@ -52,9 +52,10 @@ def ingest(
     events: Annotated[Path | None, typer.Option(help="A file of events: CSV, TSV, Parquet or JSONL.")] = None,
     items: Annotated[Path | None, typer.Option(help="A file of items.")] = None,
     columns: Annotated[
-        str, typer.Option("--map", help="Our names for the file's columns: user_id=uid,item_id=sku,event=rating")
+        str,
+        typer.Option("--map", help="Duotempo's names for the file's columns: user_id=uid,item_id=sku,event=rating"),
     ] = "",
-    source: Annotated[str, typer.Option(help="Where the rows come from; part of a derived event_id.")] = "",
+    source: Annotated[str, typer.Option(help="Name of the rows' origin; part of a derived event_id.")] = "",
 ) -> None:
     """Loads events and items into Postgres. Loading the same file twice adds nothing; bad rows go to quarantine.
 
@@ -87,15 +88,17 @@ def ingest(
     table(dataset.name, ["rows", "count"], rows)
     if report.unknown_events:
         words = ", ".join(f"{word!r} ({count:,})" for word, count in report.unknown_events.items())
-        out.print(f"unknown event words: {words}; known ones: {', '.join(EVENTS)}")
+        out.print(f"unknown event types: {words}; known ones: {', '.join(EVENTS)}")
     if report.rejected:
         out.print("rejected rows are kept, with their reason, in the table quarantine")
 
 
 def quarantine(
-    validation: Annotated[Path, typer.Option(help="The folder of a report, as the failed retraining has named it.")],
+    validation: Annotated[
+        Path, typer.Option(help="The folder of a validation report, as named by a failed retraining.")
+    ],
 ) -> None:
-    """Puts the few events aside that fail a critical expectation, so that the next retraining can go on.
+    """Quarantines the events that fail a critical expectation, so that the next retraining can pass validation.
 
     \b
     duotempo quarantine --validation ~/.duotempo/runs/RUN/validation/snapshot
@@ -112,7 +115,7 @@ def quarantine(
 
 
 def mapping(text: str) -> dict[str, str]:
-    """`user_id=uid,timestamp=time` as a dictionary. Exits with 2 when it is anything else."""
+    """Parses `user_id=uid,timestamp=time` into a dictionary. Exits with 2 on any other format."""
     pairs = [pair.split("=", 1) for pair in text.split(",") if pair]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         fail(f"--map {text!r}: expected our_name=their_name, joined by commas", code=2)

@@ -1,4 +1,4 @@
-"""`duotempo demo`: every stage once, as a user would run it, and a table of what came of each."""
+"""Implements `duotempo demo`: runs every stage once, as a user would, and prints a table of the results."""
 
 import json
 import os
@@ -36,7 +36,7 @@ RETRAIN_SECONDS = 3600
 
 
 def run_demo(folder: Path | None) -> None:
-    """Runs the demo on ml-100k or on a dataset folder; exits with 1, naming the stage, when one fails."""
+    """Runs the demo on ml-100k, or on a dataset folder. Exits with 1 and names the stage if one fails."""
     os.environ.setdefault("DUOTEMPO_PRESET", "demo")
     os.environ.setdefault("DUOTEMPO_PLATFORM__SCHEDULES", "false")
     base = load_settings()
@@ -63,13 +63,13 @@ def run_demo(folder: Path | None) -> None:
 
 
 def _end(number: int, _frame: object) -> NoReturn:
-    """Ends the process as the signal would, but after what is left to do; a hung up terminal shows nothing of it."""
+    """Signal handler: exits with the signal's code after cleaning up; prints nothing after a hang-up."""
     out.quiet = err.quiet = number == signal.SIGHUP
     sys.exit(128 + number)
 
 
 class Demo:
-    """The stages in their order, and what is known so far."""
+    """Runs the stages in order and collects their results."""
 
     def __init__(self, settings: Settings, folder: Path | None, report: Path, outside: Databases | None) -> None:
         self.settings = settings
@@ -86,7 +86,7 @@ class Demo:
         self.memory = PeakMemory(self.platform.home.id)
 
     def run(self) -> None:
-        """All stages; each leaves a row of the table."""
+        """Runs all stages; each adds a row to the table."""
         self._measured("set-up", self._set_up)
         self._measured("data", self._data)
         self._measured("ingest", self._ingest)
@@ -102,7 +102,7 @@ class Demo:
         self._show()
 
     def linger(self) -> None:
-        """Leaves the platform up for a person who looks at it."""
+        """Keeps the platform up until Ctrl-C, if there is a terminal."""
         if self.stay:
             out.print("the platform is up until Ctrl-C")
             try:
@@ -111,7 +111,7 @@ class Demo:
                 out.print()
 
     def stop(self) -> None:
-        """Stops all that this demo started, and nothing that another one did."""
+        """Stops everything that this demo started, and nothing else."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self.memory.stop()
@@ -120,7 +120,7 @@ class Demo:
                 self.platform.down()
 
     def explain(self, error: Exception) -> str:
-        """What to tell of an error; the traceback of one that nobody foresaw is kept in a file that it names."""
+        """Returns the message of an error; writes the traceback of an unexpected one to a log file and names it."""
         if isinstance(error, DuotempoError):
             return str(error)
         log = self.report_file.with_suffix(".log")
@@ -169,14 +169,14 @@ class Demo:
         return f"{report.accepted:,} events accepted, {report.duplicates} duplicates, {rejected} in quarantine"
 
     def _retrain(self, prefix: str) -> dict[str, Any]:
-        """One run of the retraining deployment; a row for each of its tasks."""
+        """Runs the retraining deployment and adds a row for each of its tasks."""
         began: dict[str, float] = {}
 
         def note(name: str, state: str) -> None:
             if state == "Running" and "/" not in name:
                 self.stage = prefix + name
                 began.setdefault(name, time.monotonic())
-            elif state == "Completed" and "/" not in name:  # one that was never seen running took less than a poll
+            elif state == "Completed" and "/" not in name:  # never seen running: shorter than the polling interval
                 now = time.monotonic()
                 self._note(prefix + name, now - began.pop(name, now), "")
 
@@ -194,13 +194,13 @@ class Demo:
         return result
 
     def _explain_tasks(self, prefix: str, result: dict[str, Any]) -> None:
-        """What came of the tasks, known once the flow has returned."""
+        """Fills in the results of the tasks, which are only available once the flow has returned."""
         embedded, ours = result["embedding"], result["metrics"]["duotempo"]
         results = {f"validate {check['stage']}": f"{len(check['warnings'])} warnings" for check in result["validation"]}
         results |= {
             "snapshot": Path(result["snapshot"]).name,
             "embed": f"{embedded['encoder']}: {embedded['computed']} computed, {embedded['reused']} from the cache",
-            "earlier": "nothing like it was trained before",
+            "earlier": "no earlier run with the same inputs",
             "fuse": f"on {result['training']['device']}, by {result['training']['worker']}",
             "evaluate": f"HR@10 {ours['hr@10']:.3f}, MRR {ours['mrr@10']:.3f}, {ours['coverage@10']} items covered",
             "register": f"version {result['version']}",
@@ -209,7 +209,7 @@ class Demo:
             row["result"] = row["result"] or results.get(row["stage"].removeprefix(prefix), "")
 
     def _promote(self, trained: dict[str, Any]) -> str:
-        """Promotes the first version; where the gate failed it (little data), by force, and says so."""
+        """Promotes the first version; forces it, and says so, if the gate failed (too little data)."""
         forced = not trained["gate"]["passed"]
         why = "the gate failed, forced: the demo shows every stage" if forced else "the first version"
         promote(trained["version"], actor="demo", reason=why, force=forced, settings=self.settings)
@@ -250,7 +250,7 @@ class Demo:
         return f"{answer['accepted']} accepted and in Postgres; {changed} of 10 items differ {seconds:.2f} s later"
 
     def _show(self) -> None:
-        """The table, the addresses and demo.json."""
+        """Prints the table and the addresses, and writes demo.json."""
         peak = self.memory.stop()
         total = time.monotonic() - self.began
         report = {**self.found, "stages": self.rows, "seconds": round(total, 1), "peak_memory_mb": round(peak / 2**20)}

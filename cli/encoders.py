@@ -1,4 +1,4 @@
-"""adapt: a custom encoder."""
+"""Command `adapt`: fine-tunes the text encoder."""
 
 from typing import Annotated, Any
 
@@ -13,9 +13,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def adapt(
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the encoder is registered.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the encoder is registered.")] = False,
 ) -> None:
-    """Fine-tunes the encoder on the latest snapshot, judges it against its base and registers it.
+    """Fine-tunes the encoder on the latest snapshot, evaluates it against its base and registers it.
 
     \b
     duotempo adapt --wait
@@ -33,7 +33,7 @@ def adapt(
 
 
 def show_encoder(result: dict[str, Any]) -> None:
-    """Prints what the adaptation is worth, all in all and by slice, the gate's word, and how to use the encoder."""
+    """Prints the adaptation's metrics, overall and by slice, the gate's verdict, and how to use the encoder."""
     metric = next(name for name in result["metrics"]["base"] if name.startswith("ndcg@"))
     places = {"all targets": result["metrics"]}
     places |= {name: part["models"] for name, part in result["slices"].items()}

@@ -1,4 +1,4 @@
-"""keys: who may ask the service for what; open: a page of it, signed in."""
+"""Commands `keys` (API keys of the service) and `open` (a page of the service, signed in)."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import typer
 from cli.console import err, load_settings, opened_store, out, table
 
 keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
-KEY_ID = Annotated[str, typer.Argument(help="The public part of a key, as `duotempo keys list` shows it.")]
+KEY_ID = Annotated[str, typer.Argument(help="The public part of a key, as shown by `duotempo keys list`.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 def open_page(
     page: Annotated[Literal["store"], typer.Argument(help="store: recommendations and their reasons.")],
 ) -> None:
-    """Opens a page in the browser, signed in by a link that works once. Without a terminal it only prints the link.
+    """Opens a page in the browser, signed in by a single-use link. Without a terminal, only prints the link.
 
     \b
     duotempo open store
@@ -33,7 +33,7 @@ def open_page(
         token = create_link(connection)
     link = f"{Platform(settings).service_url}/#sign-in={token}"
     minutes, hours = (int(time.total_seconds()) for time in (LINK_LIFETIME / 60, SESSION_LIFETIME / 3600))
-    err.print(f"this link signs one browser in, once, within {minutes} minutes, for {hours} hours; show it to nobody:")
+    err.print(f"this link signs in one browser, once, within {minutes} minutes, for {hours} hours; keep it secret:")
     typer.echo(link)
     if sys.stdout.isatty():
         typer.launch(link)
@@ -41,11 +41,11 @@ def open_page(
 
 @keys.command("create")
 def create(
-    scope: Annotated[list[str], typer.Option(help="recommend, feedback or admin; may be given several times.")],
+    scope: Annotated[list[str], typer.Option(help="recommend, feedback or admin; can be repeated.")],
     name: Annotated[str, typer.Option(help="Who uses it.")],
-    days: Annotated[int, typer.Option(min=0, max=36_500, help="Days after which it ends; 0: none.")] = 0,
+    days: Annotated[int, typer.Option(min=0, max=36_500, help="Days until the key expires; 0: never.")] = 0,
 ) -> None:
-    """Makes a key and prints it, this once: the store keeps a digest only.
+    """Creates a key and prints it once: the database stores only a digest.
 
     \b
     duotempo keys create --scope recommend --scope feedback --name shop
@@ -58,7 +58,7 @@ def create(
 
 @keys.command("list")
 def list_keys() -> None:
-    """Lists all keys; none of them can be read here.
+    """Lists all keys by their ids, without the secret part.
 
     \b
     duotempo keys list
@@ -77,9 +77,9 @@ def list_keys() -> None:
 @keys.command("rotate")
 def rotate(
     key_id: KEY_ID,
-    grace: Annotated[float, typer.Option(min=0, max=876_000, help="Hours for which the old key goes on.")] = 24.0,
+    grace: Annotated[float, typer.Option(min=0, max=876_000, help="Hours for which the old key stays valid.")] = 24.0,
 ) -> None:
-    """Makes a key in place of another one, which goes on for a while.
+    """Replaces a key by a new one; the old key stays valid for a grace period.
 
     \b
     duotempo keys rotate 1f0c9a7b2e44 --grace 2
@@ -91,7 +91,7 @@ def rotate(
 
 @keys.command("revoke")
 def revoke(key_id: KEY_ID) -> None:
-    """Ends a key: every service knows within a few seconds.
+    """Revokes a key: every service rejects it within a few seconds.
 
     \b
     duotempo keys revoke 1f0c9a7b2e44
@@ -103,13 +103,13 @@ def revoke(key_id: KEY_ID) -> None:
 
 
 def _in_store(action: Any) -> Any:
-    """What the action does in a transaction."""
+    """Runs the action in a transaction and returns its result."""
     with opened_store(load_settings()) as engine, engine.begin() as connection:
         return action(connection)
 
 
 def _print(made: tuple[str, str]) -> None:
-    """The key alone on stdout, for other programs to read."""
+    """Prints the key alone on stdout, for other programs to read."""
     key_id, key = made
-    err.print(f"key {key_id}; it is shown this once. Send it as `Authorization: Bearer KEY`")
+    err.print(f"key {key_id}; it is shown only once. Send it as `Authorization: Bearer KEY`")
     typer.echo(key)

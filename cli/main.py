@@ -1,4 +1,4 @@
-"""duotempo: the command of the platform."""
+"""The command-line interface `duotempo`."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -43,7 +43,7 @@ app = typer.Typer(
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say the version and end.")
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

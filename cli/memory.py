@@ -1,4 +1,4 @@
-"""The most memory that a platform's processes and this one used together."""
+"""Peak memory of a platform's processes and this one together."""
 
 import threading
 
@@ -10,7 +10,7 @@ PAUSE_SECONDS = 1.0
 
 
 class PeakMemory:
-    """Samples in a thread, once a second; proportional set size where the system tells it, else resident size."""
+    """Samples memory in a thread, once a second: proportional set size where the system reports it, else RSS."""
 
     def __init__(self, home_id: str) -> None:
         self._home_id = home_id
@@ -20,7 +20,7 @@ class PeakMemory:
         self._thread.start()
 
     def stop(self) -> int:
-        """Ends the sampling: the peak in bytes."""
+        """Stops sampling and returns the peak in bytes."""
         self._stopped.set()
         self._thread.join()
         return self._peak
@@ -31,7 +31,7 @@ class PeakMemory:
 
 
 def memory_of(process: psutil.Process) -> int:
-    """Bytes of a process, shared pages divided among those that share them; 0 when it has just ended."""
+    """Memory of a process in bytes, shared pages divided among their users; 0 if it has just ended."""
     try:
         full = process.memory_full_info()
         return int(getattr(full, "pss", full.rss))

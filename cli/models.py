@@ -1,4 +1,4 @@
-"""retrain, promote, rollback, evaluate: models and their figures."""
+"""Commands `retrain`, `promote`, `rollback` and `evaluate`."""
 
 import json
 import time
@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def retrain(
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the version is registered.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the version is registered.")] = False,
 ) -> None:
     """Trains a new version on all events so far and registers it as the challenger.
 
@@ -38,7 +38,7 @@ def retrain(
 
 
 def stages(spinner: Status) -> Callable[[str, str], None]:
-    """Shows on the spinner what runs, and prints a line for each stage that is done."""
+    """Returns a callback that shows the running stage on the spinner and prints a line for each completed one."""
     began: dict[str, float] = {}
 
     def note(stage: str, state: str) -> None:
@@ -52,7 +52,7 @@ def stages(spinner: Status) -> Callable[[str, str], None]:
 
 
 def show_version(result: dict[str, Any]) -> None:
-    """Prints what a retraining came to: its metrics, what speaks against the data, and the gate's word."""
+    """Prints the result of a retraining: metrics, data warnings and the gate's verdict."""
     if result["unchanged"]:
         out.print(f"nothing has changed since version {result['version']}: no new one was registered")
     names = [name for name in next(iter(result["metrics"].values())) if not name.endswith("_interval")]
@@ -67,15 +67,15 @@ def show_version(result: dict[str, Any]) -> None:
         out.print(f"serve it with: duotempo promote {result['version']}")
     else:
         force = f'duotempo promote {result["version"]} --force --why "TEXT"'
-        out.print(f"the gate advises against it; to serve it all the same: {force}")
+        out.print(f"the gate advises against it; to serve it anyway: {force}")
 
 
 def promote(
     version: Annotated[str, typer.Argument(help="A registered version, such as 3.")],
-    force: Annotated[bool, typer.Option("--force", help="Also when the gate failed; needs --why.")] = False,
-    why: Annotated[str, typer.Option(help="The reason, kept with the promotion.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Promote even if the gate failed; needs --why.")] = False,
+    why: Annotated[str, typer.Option(help="The reason, recorded with the promotion.")] = "",
 ) -> None:
-    """Makes a version the champion: builds its Bento, tests it, and serves it, first to some as a canary.
+    """Makes a version the champion: builds and tests its Bento, then serves it, first to some users as a canary.
 
     \b
     duotempo promote 3
@@ -92,7 +92,7 @@ def promote(
 
 
 def rollback() -> None:
-    """Serves the previous champion again, within seconds; while a canary runs, it ends that.
+    """Serves the previous champion again, within seconds; while a canary runs, ends the canary instead.
 
     \b
     duotempo rollback
@@ -115,21 +115,21 @@ def show_served(served: dict[str, str] | None) -> None:
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A dataset folder: interactions.parquet and items.parquet.")],
     split: Annotated[str, typer.Option(help="loo, temporal or rolling.")] = "loo",
-    file: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as JSON.")] = None,
+    file: Annotated[Path | None, typer.Option("--out", help="Write the figures to this file, as JSON.")] = None,
     model: Annotated[
         str,
         typer.Option(
             metavar="NAME,…",
-            help="What to rank: duotempo (the settings as they are); the product with another fusion (weighted, "
+            help="Models to evaluate: duotempo (with the current settings); duotempo with another fusion (weighted, "
             "concat, attention, gated, long, short, or a custom module:Class); pop, pop7, itemknn, ease, als.",
         ),
     ] = "duotempo,pop,pop7",
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the training, instead of the settings' own.")
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of the training, overriding the settings.")
     ] = None,
-    peers: Annotated[bool, typer.Option("--peers", help="Rank item-kNN, EASE and ALS beside it.")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="Also evaluate item-kNN, EASE and ALS.")] = False,
 ) -> None:
-    """Trains and ranks on a dataset folder, with no server running.
+    """Trains and evaluates models on a dataset folder, without a running server.
 
     \b
     duotempo evaluate $(duotempo data get ml-100k | tail -1) --split loo --out figures.json
@@ -152,8 +152,10 @@ def evaluate(
 
 
 def show_figures(figures: dict[str, Any]) -> None:
-    """Prints the figures of an evaluation, NDCG with its 95 % interval, and NDCG on cold items; the file of --out has
-    all of them."""
+    """Prints the metrics of an evaluation, NDCG with its 95 % interval, and NDCG on cold items.
+
+    The file of --out holds all metrics.
+    """
     models = figures["models"]
     names = [name for name in next(iter(models.values())) if not name.endswith("_interval")]
     rows = [[model, *(cell(values, name) for name in names)] for model, values in models.items()]
@@ -162,7 +164,7 @@ def show_figures(figures: dict[str, Any]) -> None:
 
 
 def cold_items(slices: dict[str, Any]) -> str:
-    """NDCG of the targets whose item has no training event, one line for all models."""
+    """One line with each model's NDCG on targets whose item has no training event."""
     if "cold items" not in slices:
         return "cold items: every target has a training event"
     cold = slices["cold items"]
@@ -172,7 +174,7 @@ def cold_items(slices: dict[str, Any]) -> str:
 
 
 def cell(values: dict[str, Any], name: str) -> str:
-    """A figure as text, a dash where it cannot be measured."""
+    """Formats a metric; a dash if it cannot be measured."""
     if (value := values.get(name)) is None:
         return "-"
     low, high = values.get(f"{name}_interval") or (None, None)

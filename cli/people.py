@@ -1,4 +1,4 @@
-"""forget, export: what a person may ask for."""
+"""Commands `forget` and `export`: erasure and export of a person's data (GDPR)."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from components.core.ids import PersonId, sound_id
 
 
 def user_id(given: str) -> PersonId:
-    """The id as every other door reads it."""
+    """Normalises a user id as all other endpoints do. Raises typer.BadParameter if it is invalid."""
     try:
         return PersonId(sound_id(given), given)
     except ValueError as error:
@@ -19,7 +19,7 @@ def user_id(given: str) -> PersonId:
 
 
 OWN_FILES = ("snapshot_events", "interests", "cached_vectors")
-"""What an erasure counts of the person alone."""
+"""Counts of an erasure report that cover only this person's data."""
 USER = Annotated[str, typer.Argument(help="A user id.")]
 
 
@@ -29,10 +29,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def forget(user: USER, as_json: JSON = False) -> None:
-    """Erases a person: out of the tables at once, out of snapshots, training runs and caches by a flow.
+    """Erases a person: from the tables at once, from snapshots, training runs and caches by a flow.
 
-    A tombstone, which holds no id, keeps late events out. Says which registered models were trained on the person.
-    Ends with 1 where nothing was held of anybody by this id.
+    A tombstone, which holds no id, rejects late events. Lists the registered models that were trained on the person.
+    Exits with 1 if there was no data for this id.
 
     \b
     duotempo forget 42
@@ -50,7 +50,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
         with engine.begin() as connection:
             forgotten = forget_all(connection, privacy, names)
         removed = {**forgotten.removed, "spool": sum(map(open_spool(settings).forget, names))}
-        why = "a training that began before is under way"
+        why = "a training that started earlier is still running"
         try:
             with busy("erasing snapshots, training runs and caches"):
                 run_deployment("erase/waiting", {})
@@ -64,26 +64,26 @@ def forget(user: USER, as_json: JSON = False) -> None:
     else:
         show(removed, files, why)
     if not found:
-        fail(f"nobody is known as {str(person)!r}: nothing was erased; a tombstone keeps later events out")
+        fail(f"nobody is known as {str(person)!r}: nothing was erased; a tombstone rejects later events")
 
 
 def show(removed: dict[str, int], files: dict[str, Any] | None, why: str) -> None:
-    """Prints what went, and what is left."""
+    """Prints what was erased and what remains."""
     rows = [[name.replace("_", " "), str(count)] for name, count in removed.items()]
     rows += [[name.replace("_", " "), str(count)] for name, count in (files or {}).get("erased", {}).items()]
     table("erased", ["what", "count"], rows)
     if files is None:
-        out.print(f"the files follow within a quarter of an hour once they can: {why}")
+        out.print(f"the files are erased later, by a flow that runs every quarter of an hour: {why}")
         return
     for model in files["models"]:
         names = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
-        out.print(f"version {model['version']}{names} was trained on this person: it holds until it is deleted")
+        out.print(f"version {model['version']}{names} was trained on this person's data, until it is deleted")
 
 
 def export(
     user: USER, file: Annotated[Path, typer.Option("--out", help="JSON file to write; only its owner may read it.")]
 ) -> None:
-    """Writes everything that the store holds of a person as JSON.
+    """Writes all stored data of a person as JSON.
 
     \b
     duotempo export 42 --out 42.json

@@ -1,4 +1,4 @@
-"""demo, up, down, status: the platform on this machine; worker: a part of it on another."""
+"""Commands `demo`, `up`, `down`, `status` (the platform on this machine) and `worker` (on another one)."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from infra.local.platform import Platform
 
 EXITS = {"healthy": 0, "unwell": 1, "down": 3}
-"""What `duotempo status` ends with."""
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+"""Exit codes of `duotempo status`."""
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,12 +26,12 @@ def demo(
         Path | None, typer.Option(help="A dataset folder (interactions.parquet, items.parquet) instead of ml-100k.")
     ] = None,
 ) -> None:
-    """Runs every stage once, on a platform of its own folder, and says what came of each.
+    """Runs every stage once, on a separate platform with its own folder, and prints the results.
 
     \b
     duotempo demo
     duotempo demo --data $(duotempo data get chinese-sample | tail -1)
-    DEMO_EXIT=1 duotempo demo      # stops everything at the end, also without a terminal
+    DEMO_EXIT=1 duotempo demo      # stops everything at the end, even on a terminal
     """
     from cli.demo import run_demo
 
@@ -55,7 +55,7 @@ def up() -> None:
 
 
 def down() -> None:
-    """Stops everything that `up` started. Nothing is lost.
+    """Stops everything that `up` started. Data stays on disk.
 
     \b
     duotempo down
@@ -68,14 +68,14 @@ def down() -> None:
 
 
 def status(as_json: JSON = False) -> None:
-    """Says which services run, where, which version answers, and what is wrong and how to heal it.
+    """Shows the services and their addresses, the version that is served, and problems with how to fix them.
 
-    Ends with 0 when all is well, with 1 when something is not, with 3 when the platform is down.
+    Exits with 0 if the platform is healthy, 1 if there is a problem, 3 if it is down.
 
     \b
     duotempo status
     duotempo status --json
-    duotempo status || echo "something is wrong"      # for cron, or another watcher outside of the platform
+    duotempo status || echo "something is wrong"      # for cron or other external monitoring
     """
     from infra.local.platform import Platform
 
@@ -89,7 +89,7 @@ def status(as_json: JSON = False) -> None:
 
 
 def looked_at(platform: "Platform") -> dict[str, Any]:
-    """The status and the problems of a platform, `down` if it was never started."""
+    """Returns the status and problems of a platform; `down` if it was never started."""
     from infra.watch.problems import examine
 
     if platform.runs:
@@ -98,10 +98,10 @@ def looked_at(platform: "Platform") -> dict[str, Any]:
 
 
 def worker(
-    pool: Annotated[Literal["gpu", "cpu"], typer.Argument(help="The pool whose runs it takes.")] = "gpu",
-    name: Annotated[str, typer.Option(help="Tells it from other workers of this machine.")] = "",
+    pool: Annotated[Literal["gpu", "cpu"], typer.Argument(help="The work pool to take runs from.")] = "gpu",
+    name: Annotated[str, typer.Option(help="Distinguishes this worker from others on the machine.")] = "",
 ) -> None:
-    """Serves a pool from this machine, beside the workers that `up` has started, until it is stopped.
+    """Runs a worker of a pool on this machine, beside those that `up` started, until it is stopped.
 
     \b
     PREFECT_API_URL=http://127.0.0.1:4200/api DUOTEMPO_HOME=/shared/duotempo duotempo worker gpu
@@ -117,7 +117,7 @@ def worker(
 
 
 def show(status: dict[str, Any]) -> None:
-    """Prints a status: a table, what serves, and what is wrong."""
+    """Prints a status: the services, the problems and the served versions."""
     from components.store.variants import CHAMPION
 
     rows = [
@@ -126,7 +126,7 @@ def show(status: dict[str, Any]) -> None:
     ]
     table("services", ["service", "state", "address", "pid"], rows)
     for problem in status["problems"] if status["state"] != "down" else []:
-        out.print(led_by("problem:", "red", f"{problem['what']}; to heal it: {problem['remedy']}"))
+        out.print(led_by("problem:", "red", f"{problem['what']}; to fix it: {problem['remedy']}"))
     out.print(serves(status))
     for part in status["variants"]:
         if part["variant"] != CHAMPION:
@@ -134,7 +134,7 @@ def show(status: dict[str, Any]) -> None:
 
 
 def serves(status: dict[str, Any]) -> str:
-    """Which version answers, or why none does."""
+    """One line that names the served version, or why there is none."""
     served = status["served"]
     if status["state"] == "down":
         last = f" and version {served['model_version']} does not answer" if served else ""

@@ -1,4 +1,4 @@
-"""recommend and batch: answers for one user and for all."""
+"""Commands `recommend` (one user) and `batch` (all users)."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +15,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def recommend(
-    user: Annotated[str, typer.Argument(help="A user id; an unknown one gets what a new user gets.", callback=user_id)],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why for each item.")] = False,
+    user: Annotated[str, typer.Argument(help="A user id; an unknown one gets a new user's list.", callback=user_id)],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the reason for each item.")] = False,
 ) -> None:
-    """Asks the running service for recommendations.
+    """Requests recommendations from the running service.
 
     \b
     duotempo recommend 42
@@ -35,7 +35,7 @@ def recommend(
 
 
 def show_answer(answer: dict[str, Any], explain: bool) -> None:
-    """Prints an answer of /recommend."""
+    """Prints a response of /recommend."""
     interest = answer["interest"]
     columns = ["rank", "item", "title", "score"] + (["why"] if explain else [])
     rows = [
@@ -56,7 +56,7 @@ def batch(
     file: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id, rank, item_id, score.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 100,
 ) -> None:
-    """Recommendations of the champion for all users, as Parquet and into the table batch_recommendations.
+    """Writes the champion's recommendations for all users to Parquet and to the table batch_recommendations.
 
     \b
     duotempo batch --out recommendations.parquet -k 100

@@ -1,4 +1,4 @@
-"""report online and report drift: what the answers brought, and how far things have moved."""
+"""Commands `report online` (metrics of the served variants) and `report drift`."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Days = Annotated[
     int | None, typer.Option(min=1, max=36_500, help="Days back from now.", show_default="monitoring.window_days")
 ]
-reports = typer.Typer(help="What the answers brought, and how far things have moved.", no_args_is_help=True)
+reports = typer.Typer(help="Online metrics of the served variants, and drift.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,9 +24,9 @@ def add_to(app: typer.Typer) -> None:
 
 @reports.command("online")
 def report_online(days: Days = None, as_json: JSON = False) -> None:
-    """Compares the variants that answered: clicks, ranks, satisfaction, with 95 % intervals by bootstrap over users.
+    """Compares the served variants: clicks, ranks, satisfaction, with 95 % intervals by bootstrap over users.
 
-    Needs Postgres only. What the flow monitor measured in the same days is the history of the JSON.
+    Needs only Postgres. The JSON includes, as `history`, what the flow monitor measured in the same days.
 
     \b
     duotempo report online
@@ -57,16 +57,16 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
         print_json({**bounds(report.window), **told})
         return
     if not report.online.variants:
-        out.print(f"nothing was answered {shown(report.window)}: try more --days, or see duotempo status")
+        out.print(f"no recommendations were served {shown(report.window)}: try more --days, or see duotempo status")
         return
     table(f"variants {shown(report.window)}", *online_table(report.online))
     if certain := [one.name for one in report.online.variants if one.figures["ips"].mean is None]:
         out.print(
             f"no exploration in the answers of {', '.join(certain)} (setting ranking.exploration): "
-            "nothing was left to chance, so ips, snips and ess cannot be estimated"
+            "no item was randomised, so ips, snips and ess cannot be estimated"
         )
     if report.online.unmatched:
-        out.print(f"{report.online.unmatched} events name no shown item of these answers and do not count")
+        out.print(f"{report.online.unmatched} events refer to no shown item of these answers and do not count")
     for shadow in report.shadows:
         overlap = "-" if shadow.overlap is None else f"{shadow.overlap:.2f}"
         out.print(
@@ -77,9 +77,9 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
 
 @reports.command("drift")
 def report_drift(days: Days = None, as_json: JSON = False) -> None:
-    """Compares what people do, and the scores, with the weeks before: below 0.1 stable, above 0.25 much has changed.
+    """Compares user behaviour and scores with the weeks before: below 0.1 stable, above 0.25 strong drift.
 
-    Needs Postgres only. What the flow monitor measured in the same days is the history of the JSON.
+    Needs only Postgres. The JSON includes, as `history`, what the flow monitor measured in the same days.
 
     \b
     duotempo report drift

@@ -1,4 +1,4 @@
-"""search: hyper-parameters, tried out and kept as a preset."""
+"""Command `search`: hyper-parameter search; the best trial becomes a preset."""
 
 from typing import Annotated, Any
 
@@ -13,11 +13,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def search(
-    trials: Annotated[int, typer.Option(min=1, help="Sets of values to try; the first is the settings in force.")] = 20,
-    name: Annotated[str, typer.Option(help="What the preset of the best set is called.")] = "searched",
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the preset is written.")] = False,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials; the first uses the current settings.")] = 20,
+    name: Annotated[str, typer.Option(help="Name of the preset for the best trial.")] = "searched",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the preset is written.")] = False,
 ) -> None:
-    """Searches hyper-parameters on held-out events of the training side and keeps the best set as a preset.
+    """Searches hyper-parameters on a validation split of the training events and saves the best as a preset.
 
     \b
     duotempo search --trials 30 --name our-shop --wait
@@ -40,7 +40,7 @@ def search(
 
 
 def show_search(result: dict[str, Any]) -> None:
-    """Prints the trials of a search, what keeps its preset from counting, and where the preset lies."""
+    """Prints the trials of a search, the settings that override its preset, and the preset's file."""
     columns = list(result["trials"][0])
     searched = [name for name in columns if "." in name]
     told = ["trial", *(name for name in columns if name not in ("trial", *searched))]
@@ -49,7 +49,7 @@ def show_search(result: dict[str, Any]) -> None:
         rows = [[_cell(trial[name]) for name in names] for trial in result["trials"]]
         table(title, [name.rpartition(".")[2].replace("_", " ") for name in names], rows)
     if result["best"] == result["trials"][0]["trial"]:
-        out.print("no trial was better than the settings in force: the preset holds those")
+        out.print("no trial was better than the current settings: the preset holds those")
     for setting in result["shadowed"]:
         why = "is set in the settings file or a variable, which wins over the preset: remove it there"
         out.print(led_by("warning:", "yellow", f"{setting} {why}"))

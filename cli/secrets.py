@@ -1,4 +1,4 @@
-"""secrets: the logins of the platform's own servers."""
+"""Command `secrets`: the logins of the platform's Prefect and MLflow servers."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ import typer
 
 from cli.console import load_settings, reported
 
-secrets = typer.Typer(help="Logins of Prefect's and MLflow's pages.", no_args_is_help=True)
+secrets = typer.Typer(help="Logins for the pages of Prefect and MLflow.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,8 +14,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 @secrets.command("show")
-def show(service: Annotated[Literal["prefect", "mlflow"], typer.Argument(help="Whose page asks.")]) -> None:
-    """Prints USER:PASSWORD. Prefect's page takes it as one text, MLflow's as two.
+def show(service: Annotated[Literal["prefect", "mlflow"], typer.Argument(help="The server to log in to.")]) -> None:
+    """Prints USER:PASSWORD. Prefect's page takes it as one string, MLflow's as two fields.
 
     \b
     duotempo secrets show prefect

@@ -1,4 +1,4 @@
-"""service: the platform as a service of this system."""
+"""Command `service`: installs the platform as a systemd or launchd service."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from cli.console import load_settings, out, reported
 
-service = typer.Typer(help="Lets the system start the platform, and bring it back.", no_args_is_help=True)
+service = typer.Typer(help="Let the system start and restart the platform.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,10 +17,10 @@ def add_to(app: typer.Typer) -> None:
 def install(
     only_print: Annotated[bool, typer.Option("--print", help="Print the unit and change nothing.")] = False,
 ) -> None:
-    """Makes the platform a service of this user: systemd's on Linux, launchd's on macOS.
+    """Installs the platform as a user service: systemd on Linux, launchd on macOS.
 
-    It starts with the machine (on Linux after `loginctl enable-linger`), with the variables and the folder of now, and
-    is brought back when even supervisor and sentinel were killed.
+    It starts at boot (on Linux after `loginctl enable-linger`), with the current environment variables and working
+    directory, and restarts even if both supervisor and sentinel were killed.
 
     \b
     duotempo service install --print
@@ -36,12 +36,12 @@ def install(
             typer.echo(f"# {wanted.file}\n{wanted.text}", nl=False)
             return
         file = units.install(platform)
-    out.print(f"{file} is in force: see duotempo status")
+    out.print(f"{file} is active: see duotempo status")
 
 
 @service.command("remove")
 def remove() -> None:
-    """Stops the platform and takes the service away. Nothing is lost.
+    """Stops the platform and removes the service. Data stays on disk.
 
     \b
     duotempo service remove
@@ -51,4 +51,4 @@ def remove() -> None:
 
     with reported():
         file = units.remove(Platform(load_settings()))
-    out.print(f"{file} is gone, and the platform is down")
+    out.print(f"{file} is removed, and the platform is down")

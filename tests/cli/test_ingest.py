@@ -211,7 +211,7 @@ def test_words_that_are_no_event_are_told_with_their_counts(
 ) -> None:
     rows = [("u", "x", 1e9, "wishlist")] * 2 + [("u", "x", 1e9, "pay"), ("u", "x", 1e9, "view")]
     answer = duotempo("ingest", "--events", str(write_csv(tmp_path, events(*rows))), DUOTEMPO_DATABASE_URL=database)
-    assert "unknown event words: 'wishlist' (2), 'pay' (1); known ones: view, click" in " ".join(answer.out.split())
+    assert "unknown event types: 'wishlist' (2), 'pay' (1); known ones: view, click" in " ".join(answer.out.split())
 
 
 def test_an_export_of_nobody_writes_nothing_and_says_so(duotempo: Run, database: str, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_variants_are_shown_beside_each_other(duotempo: Run, database: str) -> N
     assert rows["ess"][0] == "-" and float(rows["ess"][1]) == pytest.approx(8)
     assert "canary - champion" in answer.out
     assert "no exploration in the answers of champion (setting ranking.exploration)" in answer.text
-    assert "1 events name no shown item" in answer.text
+    assert "1 events refer to no shown item" in answer.text
 
 
 @pytest.mark.usefixtures("answered")
@@ -94,7 +94,7 @@ def test_drift_says_where_there_is_too_little(duotempo: Run, database: str) -> N
 def test_without_an_answer_the_next_step_is_named(duotempo: Run, database: str) -> None:
     answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0
-    assert "nothing was answered" in answer.text and "duotempo status" in answer.text
+    assert "no recommendations were served" in answer.text and "duotempo status" in answer.text
 
 
 @pytest.mark.parametrize("what", ["online", "drift"])
