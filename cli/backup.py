@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import load_settings, out, reported
+from cli.console import load_settings, out, report_errors
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,12 +25,12 @@ def backup(
     from infra.local.backup import backup as make
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         settings = load_settings()
-        made = make(Platform(settings), folder, snapshots=snapshots, progress=lambda stage: out.print(f"  {stage}"))
-    holds = f"{', '.join(made.manifest.databases)} and {len(made.manifest.files)} files"
-    out.print(f"{folder} holds {holds}; it holds secrets too: keep it safe")
-    out.print(f"its checksum, for restore --checksum (keep it elsewhere): {made.checksum}", soft_wrap=True)
+        written = make(Platform(settings), folder, snapshots=snapshots, progress=lambda stage: out.print(f"  {stage}"))
+    contents = f"{', '.join(written.manifest.databases)} and {len(written.manifest.files)} files"
+    out.print(f"{folder} holds {contents}; it holds secrets too: keep it safe")
+    out.print(f"its checksum, for restore --checksum (keep it elsewhere): {written.checksum}", soft_wrap=True)
     if settings.platform.mlflow_url:
         out.print("the artefacts are stored by the external MLflow and are not in this backup: back them up there")
 
@@ -51,10 +51,10 @@ def restore(
     from infra.local.platform import Platform
     from infra.local.restore import restore as load
 
-    with reported():
+    with report_errors():
         platform = Platform(load_settings())
-        found = load(
+        manifest = load(
             platform, folder, force=force, checksum=checksum, progress=lambda stage: out.print(f"  {stage}")
         ).manifest
-    serves = f", which serves version {found.served.model_version}" if found.served else ""
-    out.print(f"restored the platform of {found.made}{serves}: duotempo up starts it")
+    serving_note = f", which serves version {manifest.served.model_version}" if manifest.served else ""
+    out.print(f"restored the platform of {manifest.made}{serving_note}: duotempo up starts it")

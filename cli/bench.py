@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import load_settings, out, print_json, reported, table
+from cli.console import load_settings, out, print_json, report_errors, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def bench(
         table("duotempo bench NAME", ["name", "measures"], [[key, each.measures] for key, each in BENCHES.items()])
         return
     given = {"dataset": dataset, "split": split, "seeds": seeds, "fusion": fusion, "beauty": beauty}
-    with reported():
+    with report_errors():
         options = {option: value for option, value in given.items() if value is not None}
         result = run(name, load_settings(), **options)
     if as_json:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import load_settings, out, print_json, reported, table
+from cli.console import load_settings, out, print_json, report_errors, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def chaos(
     """
     from benchmarks import chaos as bench
 
-    with reported():
+    with report_errors():
         result = bench.run(load_settings(), rounds, seed)
         if write:
             bench.write(result["figures"], rounds)

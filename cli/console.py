@@ -93,7 +93,7 @@ def busy(message: str) -> Iterator[Status]:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turns errors that the user can fix (`DuotempoError`) into a message and exit code 1."""
     try:
         yield
@@ -102,12 +102,12 @@ def reported() -> Iterator[None]:
 
 
 @contextmanager
-def opened_store(settings: Settings) -> Iterator["Engine"]:
-    """Opens the platform's own database, or that of DUOTEMPO_DATABASE_URL. Errors are handled as by `reported`."""
+def open_store(settings: Settings) -> Iterator["Engine"]:
+    """Opens the platform's own database, or that of DUOTEMPO_DATABASE_URL. Errors are handled as by `report_errors`."""
     from components.store.engine import make_engine
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         engine = make_engine(Platform(settings).database_url)
         try:
             yield engine
@@ -115,12 +115,12 @@ def opened_store(settings: Settings) -> Iterator["Engine"]:
             engine.dispose()
 
 
-NUMBERS = {"seconds", "count", "score", "rank", "pid"}
+RIGHT_ALIGNED = {"seconds", "count", "score", "rank", "pid"}
 
 
-FEWEST = 2
+MIN_COLUMNS = 2
 """Columns that are always shown, however narrow the terminal."""
-NARROW = 20
+MIN_PROSE_WIDTH = 20
 """Minimum width of a prose column, in cells; prose wraps between words, other columns never wrap."""
 
 
@@ -131,41 +131,44 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     the table is as wide as its content.
     """
     width = out.width if out.is_terminal or os.environ.get("COLUMNS") else None
-    shown = fitting(columns, rows, width)
-    drawn = Table(title=title, title_justify="left")
-    for at in shown:
-        name = columns[at]
-        right, prose = name in NUMBERS or "@" in name, _is_prose(rows, at) or len(shown) <= FEWEST
-        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=not prose)
+    shown = fitting_columns(columns, rows, width)
+    rendered = Table(title=title, title_justify="left")
+    for index in shown:
+        name = columns[index]
+        right, prose = name in RIGHT_ALIGNED or "@" in name, _is_prose(rows, index) or len(shown) <= MIN_COLUMNS
+        rendered.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=not prose)
     for row in rows:
-        drawn.add_row(*(row[at] for at in shown))
+        rendered.add_row(*(row[index] for index in shown))
     if width is None:
-        out.width = max(out.width, sum(_widths(columns, rows, shown, whole=True)))
-    out.print(drawn)
-    if left_out := [name for at, name in enumerate(columns) if at not in shown]:
+        out.width = max(out.width, sum(_widths(columns, rows, shown, unwrapped=True)))
+    out.print(rendered)
+    if left_out := [name for index, name in enumerate(columns) if index not in shown]:
         out.print(f"left out, as {out.width} columns are too few: {', '.join(left_out)}")
 
 
-def fitting(columns: list[str], rows: list[list[str]], width: int | None) -> list[int]:
+def fitting_columns(columns: list[str], rows: list[list[str]], width: int | None) -> list[int]:
     """Returns the indices of the leading columns that fit into `width` cells (None: unlimited)."""
     shown = list(range(len(columns)))
-    while width is not None and len(shown) > FEWEST and sum(_widths(columns, rows, shown)) > width:
+    while width is not None and len(shown) > MIN_COLUMNS and sum(_widths(columns, rows, shown)) > width:
         shown.pop()
     return shown
 
 
-def _widths(columns: list[str], rows: list[list[str]], shown: list[int], *, whole: bool = False) -> list[int]:
-    """Minimum width of each column, with border and padding. whole: without wrapping any line."""
+def _widths(columns: list[str], rows: list[list[str]], shown: list[int], *, unwrapped: bool = False) -> list[int]:
+    """Minimum width of each column, with border and padding; `unwrapped`: the width that wraps no line."""
     edge, beside = 1, 3
-    needed = [max(cell_len(cell) for cell in (columns[at], *(row[at] for row in rows))) for at in shown]
-    if not whole:
-        needed = [min(need, NARROW) if _is_prose(rows, at) else need for at, need in zip(shown, needed, strict=True)]
-    return [edge, *(need + beside for need in needed)]
+    widths = [max(cell_len(cell) for cell in (columns[index], *(row[index] for row in rows))) for index in shown]
+    if not unwrapped:
+        widths = [
+            min(width, MIN_PROSE_WIDTH) if _is_prose(rows, index) else width
+            for index, width in zip(shown, widths, strict=True)
+        ]
+    return [edge, *(width + beside for width in widths)]
 
 
-def _is_prose(rows: list[list[str]], at: int) -> bool:
+def _is_prose(rows: list[list[str]], index: int) -> bool:
     """Whether a column holds sentences or non-ASCII text, as opposed to figures, names or addresses."""
-    return any(" " in row[at].partition(" [")[0] or not row[at].isascii() for row in rows)
+    return any(" " in row[index].partition(" [")[0] or not row[index].isascii() for row in rows)
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import fail, load_settings, opened_store, out, reported, table
+from cli.console import fail, load_settings, open_store, out, report_errors, table
 
 datasets = typer.Typer(help="Named public datasets.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def get_dataset(name: Annotated[str, typer.Argument(help="A name from `duotempo 
     """
     from components.datasets.named import get
 
-    with reported():
+    with report_errors():
         typer.echo(get(name, load_settings()))
 
 
@@ -74,13 +74,13 @@ def ingest(
     if folder is not None and (items or columns):
         fail("--items and --map go with --events; a dataset folder has its own items and names", code=2)
     settings = load_settings()
-    with reported():
+    with report_errors():
         if folder is not None:
             dataset = read_folder(folder)
         else:
             assert events is not None
             dataset = read_files(events, items, mapping(columns))
-    with opened_store(settings) as engine:
+    with open_store(settings) as engine:
         report = load(engine, dataset, settings, source=source or dataset.name, now=datetime.now(UTC))
     rows = [["accepted", str(report.accepted)], ["duplicates", str(report.duplicates)]]
     rows += [["items added", str(report.items_added)], ["items updated", str(report.items_updated)]]
@@ -107,9 +107,9 @@ def quarantine(
     from components.validation.results import failing_events
 
     settings = load_settings()
-    with reported():
+    with report_errors():
         reasons = failing_events(validation)
-    with opened_store(settings) as engine, engine.begin() as connection:
+    with open_store(settings) as engine, engine.begin() as connection:
         count = put_aside(connection, reasons)
     out.print(f"{count} events put into the table quarantine, with the expectation that they fail")
 

@@ -47,11 +47,11 @@ def run_demo(folder: Path | None) -> None:
         outside = replace(outside, duotempo=outside.duotempo.set(database=f"duotempo_demo_{home.id}"))
     settings = load_settings(home=home.path, database_url=outside.url if outside else None)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        signal.signal(number, _exit_on_signal)
     demo = Demo(settings, folder, base.home / "demo.json", outside)
     try:
         demo.run()
-        demo.linger()
+        demo.wait_for_user()
     except KeyboardInterrupt as interrupt:
         err.print(f"interrupted in the stage {demo.stage}")
         raise typer.Exit(130) from interrupt
@@ -62,7 +62,7 @@ def run_demo(folder: Path | None) -> None:
         demo.stop()
 
 
-def _end(number: int, _frame: object) -> NoReturn:
+def _exit_on_signal(number: int, _frame: object) -> NoReturn:
     """Signal handler: exits with the signal's code after cleaning up; prints nothing after a hang-up."""
     out.quiet = err.quiet = number == signal.SIGHUP
     sys.exit(128 + number)
@@ -79,8 +79,8 @@ class Demo:
         self.platform = Platform(settings)
         self.stage = "set-up"
         self.rows: list[dict[str, Any]] = []
-        self.found: dict[str, Any] = {}
-        self.stay = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("DEMO_EXIT") != "1"
+        self.results: dict[str, Any] = {}
+        self.interactive = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("DEMO_EXIT") != "1"
         self.started = False
         self.began = time.monotonic()
         self.memory = PeakMemory(self.platform.home.id)
@@ -90,20 +90,20 @@ class Demo:
         self._measured("set-up", self._set_up)
         self._measured("data", self._data)
         self._measured("ingest", self._ingest)
-        first = self._retrain("")
-        self.found.update({name: first[name] for name in ("snapshot", "validation", "metrics")})
-        self.found["versions"] = [first["version"]]
-        self._measured("promote and package", lambda: self._promote(first))
+        first_run = self._retrain("")
+        self.results.update({name: first_run[name] for name in ("snapshot", "validation", "metrics")})
+        self.results["versions"] = [first_run["version"]]
+        self._measured("promote and package", lambda: self._promote(first_run))
         self._measured("recommend", self._recommend)
         self._measured("feedback", self._feedback)
-        second = self._retrain("again: ")
-        self.found["second_version"] = second["version"]
-        self.found["versions"].append(second["version"])
+        second_run = self._retrain("again: ")
+        self.results["second_version"] = second_run["version"]
+        self.results["versions"].append(second_run["version"])
         self._show()
 
-    def linger(self) -> None:
+    def wait_for_user(self) -> None:
         """Keeps the platform up until Ctrl-C, if there is a terminal."""
-        if self.stay:
+        if self.interactive:
             out.print("the platform is up until Ctrl-C")
             try:
                 signal.pause()
@@ -133,9 +133,9 @@ class Demo:
         began = time.monotonic()
         with busy(stage):
             result = step()
-        self._note(stage, time.monotonic() - began, result)
+        self._add_row(stage, time.monotonic() - began, result)
 
-    def _note(self, stage: str, seconds: float, result: str) -> None:
+    def _add_row(self, stage: str, seconds: float, result: str) -> None:
         self.rows.append({"stage": stage, "seconds": round(seconds, 1), "result": result})
         out.print(f"{stage:<28} {seconds:6.1f} s  {result}", soft_wrap=True)
 
@@ -156,7 +156,7 @@ class Demo:
         self.folder = self.folder or named.get(DATASET, self.settings)
         dataset, shift = sources.shift_to(sources.read_folder(self.folder), datetime.now(UTC) - timedelta(hours=1))
         self.dataset = dataset
-        self.found["dataset"] = dataset.name
+        self.results["dataset"] = dataset.name
         return (
             f"{dataset.name}: {len(dataset.events):,} events, {len(dataset.items):,} items; all timestamps shifted by "
             f"{shift / 86_400:,.0f} days, so that the last event is an hour ago"
@@ -172,21 +172,21 @@ class Demo:
         """Runs the retraining deployment and adds a row for each of its tasks."""
         began: dict[str, float] = {}
 
-        def note(name: str, state: str) -> None:
+        def track(name: str, state: str) -> None:
             if state == "Running" and "/" not in name:
                 self.stage = prefix + name
                 began.setdefault(name, time.monotonic())
             elif state == "Completed" and "/" not in name:  # never seen running: shorter than the polling interval
                 now = time.monotonic()
-                self._note(prefix + name, now - began.pop(name, now), "")
+                self._add_row(prefix + name, now - began.pop(name, now), "")
 
         start = time.monotonic()
         self.stage = f"{prefix}retrain"
-        result = run_deployment("retrain/nightly", {}, timeout=RETRAIN_SECONDS, on_update=note)
+        result = run_deployment("retrain/nightly", {}, timeout=RETRAIN_SECONDS, on_update=track)
         self._explain_tasks(prefix, result)
         gate = "passed" if result["gate"]["passed"] else "failed"
         ours = result["metrics"]["duotempo"]
-        self._note(
+        self._add_row(
             f"{prefix}retrain, all of it",
             time.monotonic() - start,
             f"version {result['version']}, NDCG@10 {ours['ndcg@10']:.4f}, gate {gate}: {result['gate']['reasons'][0]}",
@@ -214,22 +214,22 @@ class Demo:
         why = "the gate failed, forced: the demo shows every stage" if forced else "the first version"
         promote(trained["version"], actor="demo", reason=why, force=forced, settings=self.settings)
         served = self.platform.served() or {}
-        self.found["bento_tag"] = served["bento_tag"]
+        self.results["bento_tag"] = served["bento_tag"]
         return f"{served['bento_tag']} at {self.platform.addresses.serving_url} ({why})"
 
-    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return ask_service(self.platform.service_url, path, body)
 
     def _recommend(self) -> str:
         events = self.dataset.events
         self.user = str(events[Columns.USER].iloc[int(events[Columns.TIMESTAMP].argmax())])
-        answer = self._ask("/recommend", {"user_id": self.user, "k": 10, "explain": True})
-        self.found["recommend"] = answer
+        answer = self._post("/recommend", {"user_id": self.user, "k": 10, "explain": True})
+        self.results["recommend"] = answer
         best, share = answer["items"][0], answer["interest"]["long_weight"]
         return f"user {self.user}, {share:.0%} long-term: {best['title']} ({best['why']['text']})"
 
     def _feedback(self) -> str:
-        before = self.found["recommend"]
+        before = self.results["recommend"]
         shown = [item["item_id"] for item in before["items"]]
         kinds = ["like", "like", "dislike", "click", "hide"]
         events = [
@@ -237,23 +237,28 @@ class Demo:
             for item, kind in zip(shown, kinds, strict=False)
         ]
         began = time.monotonic()
-        answer = self._ask("/feedback", {"events": events})
+        answer = self._post("/feedback", {"events": events})
         stored = count_answers(make_engine(self.platform.addresses.database_url), before["request_id"])
-        after = self._ask("/recommend", {"user_id": self.user, "k": 10})
+        after = self._post("/recommend", {"user_id": self.user, "k": 10})
         seconds = time.monotonic() - began
         changed = len(set(shown) - {item["item_id"] for item in after["items"]})
         if stored != answer["accepted"] or not changed:
             raise DuotempoError(
                 f"{answer['accepted']} accepted, {stored} in Postgres, {changed} items changed: look at the log"
             )
-        self.found["feedback"] = {"accepted": answer["accepted"], "seconds_to_effect": round(seconds, 3)}
+        self.results["feedback"] = {"accepted": answer["accepted"], "seconds_to_effect": round(seconds, 3)}
         return f"{answer['accepted']} accepted and in Postgres; {changed} of 10 items differ {seconds:.2f} s later"
 
     def _show(self) -> None:
         """Prints the table and the addresses, and writes demo.json."""
         peak = self.memory.stop()
         total = time.monotonic() - self.began
-        report = {**self.found, "stages": self.rows, "seconds": round(total, 1), "peak_memory_mb": round(peak / 2**20)}
+        report = {
+            **self.results,
+            "stages": self.rows,
+            "seconds": round(total, 1),
+            "peak_memory_mb": round(peak / 2**20),
+        }
         self.report_file.write_text(json.dumps(report, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
         rows = [[row["stage"], f"{row['seconds']:.1f}", row["result"]] for row in self.rows]
         rows.append(["peak memory", "", f"{peak / 2**30:.1f} GB, of all processes together"])

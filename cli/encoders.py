@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, load_settings, out, reported, table
+from cli.console import busy, enter_platform, load_settings, out, report_errors, table
 from cli.models import stages
 
 
@@ -22,7 +22,7 @@ def adapt(
     """
     from infra.orchestration.client import run_deployment, start_deployment
 
-    with reported():
+    with report_errors():
         enter_platform(load_settings())
         if not wait:
             out.print(f"started: {start_deployment('adapt/gpu', {}).page}")
@@ -35,11 +35,11 @@ def adapt(
 def show_encoder(result: dict[str, Any]) -> None:
     """Prints the adaptation's metrics, overall and by slice, the gate's verdict, and how to use the encoder."""
     metric = next(name for name in result["metrics"]["base"] if name.startswith("ndcg@"))
-    places = {"all targets": result["metrics"]}
-    places |= {name: part["models"] for name, part in result["slices"].items()}
+    groups = {"all targets": result["metrics"]}
+    groups |= {name: part["models"] for name, part in result["slices"].items()}
     rows = [
-        [place, *(f"{models[model][metric]:.4f}" for model in ("base", "adapted")), interval(result, place)]
-        for place, models in places.items()
+        [group, *(f"{models[model][metric]:.4f}" for model in ("base", "adapted")), interval(result, group)]
+        for group, models in groups.items()
     ]
     title = f"duotempo-encoder version {result['version']}, {metric} on rolling"
     table(title, ["targets", "base", "adapted", "difference, 95 %"], rows)
@@ -52,6 +52,6 @@ def show_encoder(result: dict[str, Any]) -> None:
     out.print(result["encoder"], soft_wrap=True)
 
 
-def interval(result: dict[str, Any], place: str) -> str:
-    mean, low, high = result["differences"][place]
+def interval(result: dict[str, Any], group: str) -> str:
+    mean, low, high = result["differences"][group]
     return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]".replace("[", r"\[")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.console import err, load_settings, opened_store, out, table
+from cli.console import err, load_settings, open_store, out, table
 
 keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 KEY_ID = Annotated[str, typer.Argument(help="The public part of a key, as shown by `duotempo keys list`.")]
@@ -29,7 +29,7 @@ def open_page(
     from infra.local.platform import Platform
 
     settings = load_settings()
-    with opened_store(settings) as engine, engine.begin() as connection:
+    with open_store(settings) as engine, engine.begin() as connection:
         token = create_link(connection)
     link = f"{Platform(settings).service_url}/#sign-in={token}"
     minutes, hours = (int(time.total_seconds()) for time in (LINK_LIFETIME / 60, SESSION_LIFETIME / 3600))
@@ -104,7 +104,7 @@ def revoke(key_id: KEY_ID) -> None:
 
 def _in_store(action: Any) -> Any:
     """Runs the action in a transaction and returns its result."""
-    with opened_store(load_settings()) as engine, engine.begin() as connection:
+    with open_store(load_settings()) as engine, engine.begin() as connection:
         return action(connection)
 
 

@@ -27,10 +27,10 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._stopped.wait(PAUSE_SECONDS):
-            self._peak = max(self._peak, sum(map(memory_of, [psutil.Process(), *tagged(self._home_id)])))
+            self._peak = max(self._peak, sum(map(memory_bytes, [psutil.Process(), *tagged(self._home_id)])))
 
 
-def memory_of(process: psutil.Process) -> int:
+def memory_bytes(process: psutil.Process) -> int:
     """Memory of a process in bytes, shared pages divided among their users; 0 if it has just ended."""
     try:
         full = process.memory_full_info()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.status import Status
 
-from cli.console import busy, enter_platform, fail, led_by, load_settings, out, reported, table
+from cli.console import busy, enter_platform, fail, led_by, load_settings, out, report_errors, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def retrain(
     """
     from infra.orchestration.client import run_deployment, start_deployment
 
-    with reported():
+    with report_errors():
         enter_platform(load_settings())
         if not wait:
             out.print(f"started: {start_deployment('retrain/nightly', {}).page}")
@@ -41,14 +41,14 @@ def stages(spinner: Status) -> Callable[[str, str], None]:
     """Returns a callback that shows the running stage on the spinner and prints a line for each completed one."""
     began: dict[str, float] = {}
 
-    def note(stage: str, state: str) -> None:
+    def track(stage: str, state: str) -> None:
         if state == "Running":
             spinner.update(stage)
             began.setdefault(stage, time.monotonic())
         elif state == "Completed" and stage in began:
             out.print(f"  {stage:<24} {time.monotonic() - began.pop(stage):6.1f} s")
 
-    return note
+    return track
 
 
 def show_version(result: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def promote(
     from infra.deploy import promotion
 
     settings = load_settings()
-    with reported():
+    with report_errors():
         platform = enter_platform(settings)
         with busy(f"deploying version {version}"):
             promotion.promote(version, actor="command line", reason=why, force=force, settings=settings)
@@ -100,7 +100,7 @@ def rollback() -> None:
     from infra.deploy import promotion
 
     settings = load_settings()
-    with reported():
+    with report_errors():
         platform = enter_platform(settings)
         with busy("rolling back"):
             promotion.rollback(actor="command line", settings=settings)
@@ -140,7 +140,7 @@ def evaluate(
 
     if file and not file.parent.is_dir():
         fail(f"--out {file}: there is no folder {file.parent}", code=2)
-    with reported():
+    with report_errors():
         settings = load_settings()
         if seed is not None:
             settings.fusion.seed = seed
@@ -169,8 +169,8 @@ def cold_items(slices: dict[str, Any]) -> str:
         return "cold items: every target has a training event"
     cold = slices["cold items"]
     metric = next(name for name in next(iter(cold["models"].values())) if name.startswith("ndcg"))
-    reached = ", ".join(f"{model} {cell(values, metric)}" for model, values in cold["models"].items())
-    return f"cold items, {cold['targets']} targets: {metric} {reached}"
+    ndcg_by_model = ", ".join(f"{model} {cell(values, metric)}" for model, values in cold["models"].items())
+    return f"cold items, {cold['targets']} targets: {metric} {ndcg_by_model}"
 
 
 def cell(values: dict[str, Any], name: str) -> str:

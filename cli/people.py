@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, fail, load_settings, opened_store, out, print_json, table
+from cli.console import busy, enter_platform, fail, load_settings, open_store, out, print_json, table
 from cli.platform import JSON
 from components.core.ids import PersonId, sound_id
 
@@ -43,7 +43,7 @@ def forget(user: USER, as_json: JSON = False) -> None:
     from serving.storage.spool import open_spool
 
     person, settings = user_id(user), load_settings()
-    with opened_store(settings) as engine:
+    with open_store(settings) as engine:
         enter_platform(settings)
         privacy = Privacy(settings)
         names = privacy.names(person)
@@ -96,7 +96,7 @@ def export(
     from serving.storage.spool import open_spool
 
     person, settings = user_id(user), load_settings()
-    with opened_store(settings) as engine:
+    with open_store(settings) as engine:
         privacy = Privacy(settings)
         names, spool = privacy.names(person), open_spool(settings)
         with engine.connect() as connection:

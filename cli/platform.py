@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.console import enter_platform, led_by, load_settings, out, print_json, reported, table
+from cli.console import enter_platform, led_by, load_settings, out, print_json, report_errors, table
 
 if TYPE_CHECKING:
     from infra.local.platform import Platform
 
-EXITS = {"healthy": 0, "unwell": 1, "down": 3}
+EXIT_CODES = {"healthy": 0, "unwell": 1, "down": 3}
 """Exit codes of `duotempo status`."""
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -35,7 +35,7 @@ def demo(
     """
     from cli.demo import run_demo
 
-    with reported():
+    with report_errors():
         run_demo(data)
 
 
@@ -48,10 +48,10 @@ def up() -> None:
     """
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         platform = Platform(load_settings())
         platform.up(lambda stage: out.print(f"  {stage}"))
-        show(looked_at(platform))
+        show(examined(platform))
 
 
 def down() -> None:
@@ -62,7 +62,7 @@ def down() -> None:
     """
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         Platform(load_settings()).down()
     out.print("the platform is down")
 
@@ -79,16 +79,16 @@ def status(as_json: JSON = False) -> None:
     """
     from infra.local.platform import Platform
 
-    with reported():
-        found = looked_at(Platform(load_settings()))
+    with report_errors():
+        report = examined(Platform(load_settings()))
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
-        show(found)
-    raise typer.Exit(EXITS[found["state"]])
+        show(report)
+    raise typer.Exit(EXIT_CODES[report["state"]])
 
 
-def looked_at(platform: "Platform") -> dict[str, Any]:
+def examined(platform: "Platform") -> dict[str, Any]:
     """Returns the status and problems of a platform; `down` if it was never started."""
     from infra.watch.problems import examine
 
@@ -109,7 +109,7 @@ def worker(
     """
     from infra.orchestration.worker import serve
 
-    with reported():
+    with report_errors():
         settings = load_settings()
         if "PREFECT_API_URL" not in os.environ:
             enter_platform(settings)
@@ -127,13 +127,13 @@ def show(status: dict[str, Any]) -> None:
     table("services", ["service", "state", "address", "pid"], rows)
     for problem in status["problems"] if status["state"] != "down" else []:
         out.print(led_by("problem:", "red", f"{problem['what']}; to fix it: {problem['remedy']}"))
-    out.print(serves(status))
+    out.print(served_line(status))
     for part in status["variants"]:
         if part["variant"] != CHAMPION:
             out.print(f"  {part['variant']}: version {part['model_version']}, share {part['share']:g}")
 
 
-def serves(status: dict[str, Any]) -> str:
+def served_line(status: dict[str, Any]) -> str:
     """One line that names the served version, or why there is none."""
     served = status["served"]
     if status["state"] == "down":

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, led_by, load_settings, out, reported, table
+from cli.console import busy, enter_platform, led_by, load_settings, out, report_errors, table
 from cli.people import user_id
 
 
@@ -28,7 +28,7 @@ def recommend(
     from infra.deploy.service import ask_service
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         url = Platform(load_settings()).service_url
         answer = ask_service(url, "/recommend", {"user_id": user, "k": k, "explain": explain})
     show_answer(answer, explain)
@@ -63,7 +63,7 @@ def batch(
     """
     from infra.orchestration.client import run_deployment
 
-    with reported():
+    with report_errors():
         enter_platform(load_settings())
         with busy("scoring all users"):
             result = run_deployment("batch/daily", {"file": str(file.absolute()), "k": k})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import load_settings, opened_store, out, print_json, table
+from cli.console import load_settings, open_store, out, print_json, table
 from cli.platform import JSON
 
 if TYPE_CHECKING:
@@ -37,32 +37,32 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     from components.store.observed import online_history
 
     settings = load_settings()
-    with opened_store(settings) as engine:
+    with open_store(settings) as engine:
         report = measure_online(engine, settings, datetime.now(UTC), days or settings.monitoring.window_days)
         history = online_history(engine, report.window.since) if as_json else []
     if as_json:
         variants = {
-            one.name: {
-                "model_version": one.model_version,
-                "impressions": one.impressions,
-                "users": one.users,
-                "metrics": {name: figure._asdict() for name, figure in one.figures.items()},
-                "against_champion": {name: figure._asdict() for name, figure in one.against_champion.items()},
+            variant.name: {
+                "model_version": variant.model_version,
+                "impressions": variant.impressions,
+                "users": variant.users,
+                "metrics": {name: figure._asdict() for name, figure in variant.figures.items()},
+                "against_champion": {name: figure._asdict() for name, figure in variant.against_champion.items()},
             }
-            for one in report.online.variants
+            for variant in report.online.variants
         }
         unmatched = report.online.unmatched
         shadows = [asdict(shadow) for shadow in report.shadows]
-        told = {"variants": variants, "unmatched": unmatched, "shadows": shadows, "history": history}
-        print_json({**bounds(report.window), **told})
+        payload = {"variants": variants, "unmatched": unmatched, "shadows": shadows, "history": history}
+        print_json({**bounds(report.window), **payload})
         return
     if not report.online.variants:
         out.print(f"no recommendations were served {shown(report.window)}: try more --days, or see duotempo status")
         return
     table(f"variants {shown(report.window)}", *online_table(report.online))
-    if certain := [one.name for one in report.online.variants if one.figures["ips"].mean is None]:
+    if unexplored := [variant.name for variant in report.online.variants if variant.figures["ips"].mean is None]:
         out.print(
-            f"no exploration in the answers of {', '.join(certain)} (setting ranking.exploration): "
+            f"no exploration in the answers of {', '.join(unexplored)} (setting ranking.exploration): "
             "no item was randomised, so ips, snips and ess cannot be estimated"
         )
     if report.online.unmatched:
@@ -90,11 +90,11 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
     from components.store.observed import drift_history
 
     settings = load_settings()
-    with opened_store(settings) as engine:
+    with open_store(settings) as engine:
         report = measure_drift(engine, settings, datetime.now(UTC), days or settings.monitoring.window_days)
         history = drift_history(engine, report.window.since) if as_json else []
     if as_json:
-        features = {one.feature: {"value": one.value, "reading": one.note} for one in report.drifts}
+        features = {drift.feature: {"value": drift.value, "reading": drift.note} for drift in report.drifts}
         windows = {**bounds(report.window), "reference": bounds(report.reference)}
         print_json({**windows, "features": features, "history": history})
         return

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, led_by, load_settings, out, reported, table
+from cli.console import busy, enter_platform, led_by, load_settings, out, report_errors, table
 from cli.models import stages
 
 
@@ -26,7 +26,7 @@ def search(
     from infra.orchestration.client import run_deployment, start_deployment
 
     settings = load_settings()
-    with reported():
+    with report_errors():
         own_preset(settings.home, name)
         enter_platform(settings)
         parameters = {"trials": trials, "name": name}
@@ -43,9 +43,9 @@ def show_search(result: dict[str, Any]) -> None:
     """Prints the trials of a search, the settings that override its preset, and the preset's file."""
     columns = list(result["trials"][0])
     searched = [name for name in columns if "." in name]
-    told = ["trial", *(name for name in columns if name not in ("trial", *searched))]
+    summary_columns = ["trial", *(name for name in columns if name not in ("trial", *searched))]
     summary = f"search for preset {result['preset']}, the best is trial {result['best']}"
-    for title, names in ((summary, told), ("what was tried", ["trial", *searched])):
+    for title, names in ((summary, summary_columns), ("what was tried", ["trial", *searched])):
         rows = [[_cell(trial[name]) for name in names] for trial in result["trials"]]
         table(title, [name.rpartition(".")[2].replace("_", " ") for name in names], rows)
     if result["best"] == result["trials"][0]["trial"]:

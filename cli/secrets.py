@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.console import load_settings, reported
+from cli.console import load_settings, report_errors
 
 secrets = typer.Typer(help="Logins for the pages of Prefect and MLflow.", no_args_is_help=True)
 
@@ -24,6 +24,6 @@ def show(service: Annotated[Literal["prefect", "mlflow"], typer.Argument(help="T
     from infra.home import logins
     from infra.home.home import Home
 
-    with reported():
+    with report_errors():
         settings = load_settings()
         typer.echo(logins.shown(service, Home(settings.home), settings))

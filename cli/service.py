@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import load_settings, out, reported
+from cli.console import load_settings, out, report_errors
 
 service = typer.Typer(help="Let the system start and restart the platform.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def install(
     from infra.local import units
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         platform = Platform(load_settings())
         if only_print:
             wanted = units.unit(platform)
@@ -49,6 +49,6 @@ def remove() -> None:
     from infra.local import units
     from infra.local.platform import Platform
 
-    with reported():
+    with report_errors():
         file = units.remove(Platform(load_settings()))
     out.print(f"{file} is removed, and the platform is down")

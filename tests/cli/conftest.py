@@ -1,4 +1,4 @@
-"""The command line as a person meets it: real commands, an environment of their own."""
+"""Fixtures for command-line tests: real commands in a clean environment."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def duotempo(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in an empty folder; further keywords are environment variables. No traceback ever comes out."""
+    """Runs a command in an empty folder; keywords are environment variables. Asserts that it prints no traceback."""
     monkeypatch.chdir(tmp_path)
     for console in (out, err):
         monkeypatch.setattr(console, "width", 400)

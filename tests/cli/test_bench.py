@@ -1,4 +1,4 @@
-"""duotempo bench: a list, one bench, its JSON, and what it refuses."""
+"""`duotempo bench`: the list, one benchmark, its JSON output, and invalid arguments."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ QUICK = {
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page that is written instead of the project's own, with one seed a model."""
+    """A page written instead of docs/quality.md, for a plan with one dataset."""
     file = tmp_path / "quality.md"
     file.write_text("<!-- results -->\n<!-- /results -->\n")
     run = quality.run
@@ -27,13 +27,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_without_a_name_they_are_listed(duotempo: Run) -> None:
+def test_bench_without_a_name_lists_all(duotempo: Run) -> None:
     answer = duotempo("bench")
     assert answer.code == 0
     assert all(name in answer.out for name in BENCHES)
 
 
-def test_the_json_is_all_that_is_printed(duotempo: Run, tmp_path: Path, page: Path) -> None:
+def test_bench_json_is_the_only_output(duotempo: Run, tmp_path: Path, page: Path) -> None:
     write_dataset(tmp_path / "shelf" / "ml-100k", world())
     shelf = {"DUOTEMPO_DATA_DIR": str(tmp_path / "shelf")}
     answer = duotempo("bench", "quality", "--only", "ml-100k", "--json", **QUICK, **shelf)
@@ -58,7 +58,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("arguments", "needed"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_run_is_named(duotempo: Run, arguments: tuple[str, ...], needed: str) -> None:
+def test_bench_rejects_invalid_arguments(duotempo: Run, arguments: tuple[str, ...], needed: str) -> None:
     answer = duotempo("bench", *arguments)
     assert answer.code == 1
     assert needed in answer.text

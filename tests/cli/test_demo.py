@@ -1,4 +1,4 @@
-"""The demo beside what runs already, and what it leaves when a stage fails."""
+"""`duotempo demo`: beside a running demo, after a failed stage, and when interrupted."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def demo_platform(tmp_path: Path) -> Iterator[Platform]:
-    """That of the demo of this test's home."""
+    """The platform that a demo in this test's home starts."""
     settings = Settings(home=tmp_path / "home" / "demo", database_url=None, platform=free_ports())
     platform = Platform(settings, make_project(tmp_path / "project"))
     yield platform
@@ -39,12 +39,12 @@ def start_demo(home: Path, database_url: str, *words: str | Path) -> subprocess.
     return subprocess.Popen(
         [sys.executable, "-m", "cli.main", "demo", *map(str, words)],
         env={**kept, **ports, **places}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=_heed_interrupts,
+        preexec_fn=_restore_sigint,
     )  # fmt: skip
 
 
-def _heed_interrupts() -> None:
-    """What a shell runs in the background ignores SIGINT, and so would all that it starts."""
+def _restore_sigint() -> None:
+    """Restores SIGINT, which background jobs of a shell ignore, and so would their children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -53,7 +53,7 @@ def names(url: str) -> set[str]:
         return {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
 
 
-def test_a_second_demo_leaves_the_first_alone(shared_platform: SharedPlatform, database: str) -> None:
+def test_second_demo_does_not_touch_the_running_one(shared_platform: SharedPlatform, database: str) -> None:
     shared_platform.renew()
     home = shared_platform.platform.home.path.parent
     out, err = start_demo(home, database).communicate(timeout=100)
@@ -89,7 +89,7 @@ def test_a_failed_demo_on_an_outside_server_leaves_nothing_running_and_the_users
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_a_demo_that_is_told_to_end_takes_its_platform_down(
+def test_interrupted_demo_stops_its_platform(
     demo_platform: Platform, database: str, number: signal.Signals, code: int
 ) -> None:
     demo = start_demo(demo_platform.home.path.parent, database)

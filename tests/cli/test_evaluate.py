@@ -1,4 +1,4 @@
-"""evaluate on small and on odd dataset folders: figures, or one sentence that says what is missing."""
+"""`duotempo evaluate` on small and unusual dataset folders: metrics, or one sentence that says what is missing."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
 
 
 @pytest.mark.parametrize("split", ["temporal", "rolling"])
-def test_the_figures_are_written(duotempo: Run, tmp_path: Path, split: str) -> None:
+def test_metrics_are_written_to_file(duotempo: Run, tmp_path: Path, split: str) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     answer = duotempo("evaluate", folder, "--split", split, "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
@@ -48,7 +48,7 @@ def test_the_figures_are_written(duotempo: Run, tmp_path: Path, split: str) -> N
     check(json.loads((tmp_path / "figures.json").read_text()), split, {"duotempo", "pop", "pop7"})
 
 
-def test_the_peers_stand_beside_it(duotempo: Run, tmp_path: Path) -> None:
+def test_peers_are_evaluated_too(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     answer = duotempo("evaluate", folder, "--split", "loo", "--peers", "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
@@ -57,7 +57,7 @@ def test_the_peers_stand_beside_it(duotempo: Run, tmp_path: Path) -> None:
     assert figures["test_users"] == world()["user_id"].nunique()
 
 
-def test_the_seed_decides(duotempo: Run, tmp_path: Path) -> None:
+def test_same_seed_gives_same_metrics(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     figures = []
     for number in range(2):
@@ -68,7 +68,7 @@ def test_the_seed_decides(duotempo: Run, tmp_path: Path) -> None:
     assert figures[0] == figures[1]
 
 
-OWN = """
+CUSTOM_FUSION = """
 from components.fusion.fusions import Fusion
 
 class Halves(Fusion):
@@ -77,9 +77,9 @@ class Halves(Fusion):
 """
 
 
-def test_the_models_that_are_named_are_ranked(duotempo: Run, tmp_path: Path) -> None:
+def test_named_models_are_evaluated(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
-    (tmp_path / "halves_of_a_test.py").write_text(OWN)
+    (tmp_path / "halves_of_a_test.py").write_text(CUSTOM_FUSION)
     names = "duotempo,gated, short,halves_of_a_test:Halves,ease"
     answer = duotempo("evaluate", folder, "--model", names, "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
@@ -91,49 +91,49 @@ def test_the_models_that_are_named_are_ranked(duotempo: Run, tmp_path: Path) -> 
     assert any(models["short"][name] != models["duotempo"][name] for name in same)
 
 
-def test_cold_items_have_their_figure(duotempo: Run, tmp_path: Path) -> None:
+def test_cold_items_are_reported(duotempo: Run, tmp_path: Path) -> None:
     events = pd.concat([world(), rows(("u0", "stranger", LAST + 1), ("u1", "novelty", LAST + 1))])
     folder = write_dataset(tmp_path / "shop", events)
     answer = duotempo("evaluate", folder, "--model", "duotempo,pop", "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
     cold = json.loads((tmp_path / "figures.json").read_text())["slices"]["cold items"]
     assert cold["targets"] == 2
-    assert cold["models"]["pop"]["ndcg@10"] == 0  # nobody has them: popularity cannot rank them
+    assert cold["models"]["pop"]["ndcg@10"] == 0  # without events popularity cannot rank them
     assert "cold items, 2 targets: ndcg@10 duotempo" in answer.text
 
 
 @pytest.mark.parametrize("names", ["duotempo,sasrec", "pop,", "no_such_module:Mine"])
-def test_an_unknown_model_is_named_with_the_known_ones(duotempo: Run, tmp_path: Path, names: str) -> None:
+def test_unknown_model_error_lists_known_models(duotempo: Run, tmp_path: Path, names: str) -> None:
     answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--model", names, **QUICK)
     assert answer.code == 1
     assert f"{names.split(',')[-1]!r} is none of duotempo, weighted, concat" in answer.text
     assert "pop7, itemknn, ease, als" in answer.text
 
 
-def test_a_peer_in_rolling_is_refused_by_its_name(duotempo: Run, tmp_path: Path) -> None:
+def test_rolling_rejects_peer_model_by_name(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     answer = duotempo("evaluate", folder, "--split", "rolling", "--model", "pop,ease", **QUICK)
     assert answer.code == 1
     assert "ease: the peers are ranked on loo and temporal" in answer.text
 
 
-ODD = {
+UNUSUAL = {
     "one user": world(users=1),
     "all ties": world().assign(timestamp=LAST),
     "long ids": world().assign(user_id=lambda frame: frame["user_id"].str.ljust(200, "x")),
-    "an item that nobody described": pd.concat([world(), rows(("u1", "stranger", LAST + 1))]),
+    "an item without metadata": pd.concat([world(), rows(("u1", "stranger", LAST + 1))]),
 }
 
 
-@pytest.mark.parametrize("events", ODD.values(), ids=ODD)
-def test_odd_events_are_no_obstacle(duotempo: Run, tmp_path: Path, events: pd.DataFrame) -> None:
+@pytest.mark.parametrize("events", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_events_are_evaluated(duotempo: Run, tmp_path: Path, events: pd.DataFrame) -> None:
     answer = duotempo("evaluate", write_dataset(tmp_path / "shop", events), "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
     assert set(json.loads((tmp_path / "figures.json").read_text())["models"]) == {"duotempo", "pop", "pop7"}
 
 
 @pytest.mark.parametrize("split", ["loo", "rolling"])
-def test_items_without_text_are_ranked_by_their_events(duotempo: Run, tmp_path: Path, split: str) -> None:
+def test_items_without_text_are_ranked_by_events(duotempo: Run, tmp_path: Path, split: str) -> None:
     bare = catalogue().assign(title="", category="")
     folder = write_dataset(tmp_path / "shop", world(), bare)
     answer = duotempo("evaluate", folder, "--split", split, "--out", "figures.json", **QUICK)
@@ -143,7 +143,7 @@ def test_items_without_text_are_ranked_by_their_events(duotempo: Run, tmp_path: 
     assert ours["hr@10"] >= 0
 
 
-def test_text_that_may_not_be_read_is_not(duotempo: Run, tmp_path: Path) -> None:
+def test_undeclared_text_columns_are_ignored(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world(), text=[])
     answer = duotempo("evaluate", folder, "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
@@ -164,7 +164,7 @@ NEEDS = {
 
 
 @pytest.mark.parametrize(("events", "needed"), NEEDS.values(), ids=[" ".join(key) for key in NEEDS])
-def test_what_cannot_be_judged_says_what_it_needs(
+def test_insufficient_data_error_says_what_is_needed(
     duotempo: Run, tmp_path: Path, events: pd.DataFrame, needed: str, request: pytest.FixtureRequest
 ) -> None:
     split = request.node.callspec.id.split()[-1]
@@ -173,33 +173,33 @@ def test_what_cannot_be_judged_says_what_it_needs(
     assert needed in answer.text
 
 
-def test_one_item_for_everybody_has_figures_or_a_reason(duotempo: Run, tmp_path: Path) -> None:
+def test_single_item_dataset_is_evaluated(duotempo: Run, tmp_path: Path) -> None:
     events = rows(*((f"u{user}", "i1", LAST + user + 10 * step) for user in range(5) for step in range(3)))
     folder = write_dataset(tmp_path / "shop", events, catalogue().iloc[1:2])
     answer = duotempo("evaluate", folder, **QUICK)
     assert answer.code == 0, answer.err
 
 
-def test_a_wrong_split_is_named_with_the_right_ones(duotempo: Run, tmp_path: Path) -> None:
+def test_unknown_split_error_lists_known_splits(duotempo: Run, tmp_path: Path) -> None:
     answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--split", "random")
     assert answer.code == 1
     assert "'random' is none of loo, temporal, rolling" in answer.text
 
 
-def test_peers_in_rolling_are_refused_before_anything_is_trained(duotempo: Run, tmp_path: Path) -> None:
+def test_rolling_rejects_peers_option_before_training(duotempo: Run, tmp_path: Path) -> None:
     answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--split", "rolling", "--peers", **QUICK)
     assert answer.code == 1
     assert "leave out --peers for rolling" in answer.text
 
 
-def test_an_output_that_cannot_be_written_is_named_before_anything_is_trained(duotempo: Run, tmp_path: Path) -> None:
+def test_unwritable_output_fails_before_training(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     answer = duotempo("evaluate", folder, "--out", "no/such/folder/figures.json", **QUICK)
     assert answer.code != 0
     assert "no/such/folder" in answer.text
 
 
-def test_a_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
     answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world().drop(columns="timestamp")), **QUICK)
     assert answer.code == 1
     assert "no column timestamp" in answer.text

@@ -1,4 +1,4 @@
-"""ingest through the command line: what is loaded, what lands in quarantine, and what stops it."""
+"""`duotempo ingest`: loaded rows, quarantined rows, and errors."""
 
 import time
 from collections.abc import Iterator
@@ -42,12 +42,12 @@ def reasons(engine: Engine) -> list[str]:
 
 
 def cell(answer: Answer, name: str) -> int:
-    """The count in the row `name` of the printed table."""
+    """Reads the count in the row `name` of the printed table."""
     (line,) = [line for line in answer.out.splitlines() if f" {name} " in line]
     return int(line.split("│")[-2])
 
 
-def test_a_folder_is_loaded_once(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+def test_ingesting_a_folder_twice_adds_nothing(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     first = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
     assert first.code == 0, first.err
@@ -58,9 +58,7 @@ def test_a_folder_is_loaded_once(duotempo: Run, engine: Engine, database: str, t
     assert count(engine, Event) == len(world())
 
 
-def test_bad_rows_go_to_quarantine_with_their_reasons(
-    duotempo: Run, engine: Engine, database: str, tmp_path: Path
-) -> None:
+def test_bad_rows_are_quarantined_with_reasons(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     rows = events(
         ("u1", "i1", LAST, "view"),
         ("u1", "i1", LAST, "view"),
@@ -86,7 +84,7 @@ def test_bad_rows_go_to_quarantine_with_their_reasons(
     assert any("divide by 1,000" in reason for reason in kept)
 
 
-def test_one_id_for_two_items_keeps_the_first(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+def test_duplicate_item_id_keeps_the_first(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     twice = pd.concat([catalogue(), catalogue().head(1).assign(title="another")], ignore_index=True)
     answer = duotempo("ingest", write_dataset(tmp_path / "shop", world(), twice), DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0, answer.err
@@ -95,15 +93,13 @@ def test_one_id_for_two_items_keeps_the_first(duotempo: Run, engine: Engine, dat
         assert connection.scalar(select(Item.title).where(Item.item_id == "i0")) == "garden tool 0"
 
 
-def test_an_event_id_that_comes_twice_is_one_event(
-    duotempo: Run, engine: Engine, database: str, tmp_path: Path
-) -> None:
+def test_duplicate_event_id_is_stored_once(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     rows = events(("u1", "i1", LAST, "view"), ("u2", "i2", LAST, "view")).assign(event_id="e1")
     answer = duotempo("ingest", "--events", write_csv(tmp_path, rows), DUOTEMPO_DATABASE_URL=database)
     assert (cell(answer, "accepted"), cell(answer, "duplicates")) == (1, 1)
 
 
-def test_an_item_without_text_is_accepted(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+def test_item_without_text_is_accepted(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     bare = pd.DataFrame({"item_id": ["i1", "i2"], "title": ["", None]})
     folder = write_dataset(tmp_path / "shop", events(("u1", "i1", LAST, "view")), bare)
     answer = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
@@ -111,7 +107,7 @@ def test_an_item_without_text_is_accepted(duotempo: Run, engine: Engine, databas
     assert cell(answer, "items added") == 2
 
 
-def test_own_column_names_are_mapped(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+def test_custom_column_names_are_mapped(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     rows = pd.DataFrame({"uid": ["u1"], "sku": ["i1"], "when": [LAST], "value": [4.0]})
     mapped = "user_id=uid,item_id=sku,timestamp=when,event=rating"
     answer = duotempo("ingest", "--events", write_csv(tmp_path, rows), "--map", mapped, DUOTEMPO_DATABASE_URL=database)
@@ -120,7 +116,7 @@ def test_own_column_names_are_mapped(duotempo: Run, engine: Engine, database: st
         assert connection.execute(select(Event.user_id, Event.event, Event.value)).all() == [("u1", "rating", 4.0)]
 
 
-def test_a_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
     file = write_csv(tmp_path, world().drop(columns="item_id"))
     answer = duotempo("ingest", "--events", file)
     assert answer.code == 1
@@ -128,13 +124,13 @@ def test_a_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
     assert "--map item_id=COLUMN" in answer.text
 
 
-def test_a_wrong_type_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_wrong_column_type_is_named(duotempo: Run, tmp_path: Path) -> None:
     answer = duotempo("ingest", write_dataset(tmp_path / "shop", world().assign(value="five")))
     assert answer.code == 1
     assert "column value holds str, it needs one of int, float" in answer.text
 
 
-def test_an_empty_file_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_empty_file_is_rejected(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "nothing.csv").write_text("")
     answer = duotempo("ingest", "--events", "nothing.csv")
     assert answer.code == 1
@@ -145,7 +141,7 @@ def test_an_empty_file_is_named(duotempo: Run, tmp_path: Path) -> None:
     assert "header.csv holds no rows" in answer.text
 
 
-def test_an_unreadable_parquet_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_unreadable_parquet_is_rejected(duotempo: Run, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", world())
     file = folder / "interactions.parquet"
     file.write_bytes(file.read_bytes()[:500])
@@ -154,7 +150,7 @@ def test_an_unreadable_parquet_is_named(duotempo: Run, tmp_path: Path) -> None:
     assert f"{file} cannot be read as parquet" in answer.text
 
 
-def test_a_folder_that_is_none_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_missing_or_empty_folder_is_rejected(duotempo: Run, tmp_path: Path) -> None:
     assert "no-such-shop is no folder" in duotempo("ingest", "no-such-shop").text
     (tmp_path / "empty").mkdir()
     answer = duotempo("ingest", "empty")
@@ -170,13 +166,13 @@ def test_a_folder_that_is_none_is_named(duotempo: Run, tmp_path: Path) -> None:
         (("--events", "events.csv", "--map", "user_id"), "expected our_name=their_name"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(duotempo: Run, arguments: tuple[str, ...], message: str) -> None:
+def test_conflicting_arguments_are_rejected(duotempo: Run, arguments: tuple[str, ...], message: str) -> None:
     answer = duotempo("ingest", *arguments)
     assert answer.code == 2
     assert message in answer.text
 
 
-def test_a_database_that_is_down_is_named_without_its_password(duotempo: Run, tmp_path: Path) -> None:
+def test_database_down_error_hides_password(duotempo: Run, tmp_path: Path) -> None:
     port = free_port()
     url = f"postgresql://me:s3cret@127.0.0.1:{port}/shop"
     answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()), DUOTEMPO_DATABASE_URL=url)
@@ -185,28 +181,26 @@ def test_a_database_that_is_down_is_named_without_its_password(duotempo: Run, tm
     assert "s3cret" not in answer.text
 
 
-def test_a_database_without_the_schema_says_what_makes_it(
-    duotempo: Run, database: str, postgres_url: str, tmp_path: Path
-) -> None:
+def test_missing_schema_error_suggests_up(duotempo: Run, database: str, postgres_url: str, tmp_path: Path) -> None:
     answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()), DUOTEMPO_DATABASE_URL=postgres_url)
     assert answer.code == 1
     assert "duotempo up" in answer.text
 
 
-def test_without_a_platform_it_says_how_to_start_one(duotempo: Run, tmp_path: Path) -> None:
+def test_ingest_without_platform_suggests_up(duotempo: Run, tmp_path: Path) -> None:
     answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()))
     assert answer.code == 1
     assert "duotempo up" in answer.text
 
 
 @pytest.mark.parametrize("words", [("--items", "items.csv"), ("--map", "user_id=uid")], ids=" ".join)
-def test_options_of_files_beside_a_folder_are_refused(duotempo: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_file_options_with_a_folder_are_rejected(duotempo: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
     answer = duotempo("ingest", tmp_path, *words)
     assert answer.code == 2
     assert "go with --events" in answer.text
 
 
-def test_words_that_are_no_event_are_told_with_their_counts(
+def test_unknown_event_types_are_reported_with_counts(
     duotempo: Run, engine: Engine, database: str, tmp_path: Path
 ) -> None:
     rows = [("u", "x", 1e9, "wishlist")] * 2 + [("u", "x", 1e9, "pay"), ("u", "x", 1e9, "view")]
@@ -214,7 +208,7 @@ def test_words_that_are_no_event_are_told_with_their_counts(
     assert "unknown event types: 'wishlist' (2), 'pay' (1); known ones: view, click" in " ".join(answer.out.split())
 
 
-def test_an_export_of_nobody_writes_nothing_and_says_so(duotempo: Run, database: str, tmp_path: Path) -> None:
+def test_export_of_unknown_user_writes_nothing(duotempo: Run, database: str, tmp_path: Path) -> None:
     file = tmp_path / "nobody.json"
     answer = duotempo("export", "nobody", "--out", str(file), DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 1

@@ -1,4 +1,4 @@
-"""Commands that need the platform, where there is none."""
+"""Commands that need a platform, without one."""
 
 import json
 import sys
@@ -16,13 +16,13 @@ from tests.support.ports import free_port
      ("batch", "--out", "all.parquet"), ("secrets", "show", "mlflow")],
     ids=" ".join,
 )  # fmt: skip
-def test_without_a_platform_a_command_says_how_to_start_one(duotempo: Run, words: tuple[str, ...]) -> None:
+def test_commands_without_platform_suggest_up(duotempo: Run, words: tuple[str, ...]) -> None:
     answer = duotempo(*words)
     assert answer.code == 1
     assert "duotempo up" in answer.text
 
 
-def test_the_login_of_somebody_elses_server_is_that_of_the_environment(duotempo: Run) -> None:
+def test_login_of_external_server_comes_from_the_environment(duotempo: Run) -> None:
     outside = {"DUOTEMPO_PLATFORM__PREFECT_API_URL": "http://prefect:4200/api"}
     answer = duotempo("secrets", "show", "prefect", **outside)
     assert answer.code == 1
@@ -31,7 +31,7 @@ def test_the_login_of_somebody_elses_server_is_that_of_the_environment(duotempo:
     assert known.out.strip() == "ann:of the cluster"
 
 
-def test_the_systems_unit_is_shown_and_what_is_not_there_is_told(duotempo: Run, tmp_path: Path) -> None:
+def test_service_unit_is_printed_and_missing_unit_is_reported(duotempo: Run, tmp_path: Path) -> None:
     home = tmp_path / "a 100% home"
     variables = {"DUOTEMPO_HOME": str(home), "XDG_CONFIG_HOME": str(tmp_path), "DUOTEMPO_API_KEY": "hush"}
     shown = duotempo("service", "install", "--print", **variables)
@@ -45,10 +45,10 @@ def test_the_systems_unit_is_shown_and_what_is_not_there_is_told(duotempo: Run, 
     assert "duotempo service install" in missing.text
 
 
-def test_status_tells_programs_and_people_that_nothing_runs(duotempo: Run) -> None:
-    said = duotempo("status")
-    assert said.code == 3
-    assert "the platform is down: duotempo up starts it" in said.text
+def test_status_of_a_stopped_platform_as_text_and_json(duotempo: Run) -> None:
+    text = duotempo("status")
+    assert text.code == 3
+    assert "the platform is down: duotempo up starts it" in text.text
     answer = duotempo("status", "--json")
     assert answer.code == 3
     status = json.loads(answer.out)
@@ -58,11 +58,11 @@ def test_status_tells_programs_and_people_that_nothing_runs(duotempo: Run) -> No
     assert status["served"] is None
 
 
-def test_down_without_a_platform_is_no_error(duotempo: Run) -> None:
+def test_down_without_a_platform_succeeds(duotempo: Run) -> None:
     assert duotempo("down").code == 0
 
 
-def test_up_with_a_database_that_is_down_names_it_without_its_password(duotempo: Run) -> None:
+def test_up_with_database_down_hides_password(duotempo: Run) -> None:
     port = free_port()
     answer = duotempo("up", DUOTEMPO_DATABASE_URL=f"postgresql://me:s3cret@127.0.0.1:{port}/shop")
     assert answer.code == 1
@@ -71,14 +71,14 @@ def test_up_with_a_database_that_is_down_names_it_without_its_password(duotempo:
     assert "s3cret" not in answer.text
 
 
-def test_an_address_of_another_database_is_refused_without_its_password(duotempo: Run) -> None:
+def test_non_postgres_url_error_hides_password(duotempo: Run) -> None:
     answer = duotempo("up", DUOTEMPO_DATABASE_URL="mysql://me:s3cret@db/shop")
     assert answer.code == 1
     assert "postgresql://user:password@host:port/name" in answer.text
     assert "s3cret" not in answer.text
 
 
-def test_datasets_are_listed_and_the_generated_one_is_made(duotempo: Run, cache: Path) -> None:
+def test_datasets_are_listed_and_chinese_sample_is_generated(duotempo: Run, cache: Path) -> None:
     assert duotempo("data", "list").out.split() == ["ml-100k", "movielens-latest-small", "chinese-sample"]
     answer = duotempo("data", "get", "chinese-sample")
     assert answer.code == 0, answer.err
@@ -87,7 +87,7 @@ def test_datasets_are_listed_and_the_generated_one_is_made(duotempo: Run, cache:
     assert cache in folder.parents
 
 
-def test_an_unknown_dataset_is_named_with_the_known_ones(duotempo: Run) -> None:
+def test_unknown_dataset_error_lists_known_datasets(duotempo: Run) -> None:
     answer = duotempo("data", "get", "ml-100m")
     assert answer.code == 1
     assert "ml-100m" in answer.text

@@ -1,4 +1,4 @@
-"""report online and report drift: what they print, for persons and for programs, and what they say without data."""
+"""`duotempo report online` and `report drift`: tables, JSON, and messages without data."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def answered(engine: Engine) -> None:
-    """Four answers of the champion and four of a canary, of which one each was liked."""
+    """Stores four answers each of the champion and a canary, with one like each."""
     now = datetime.now(UTC)
     for number in range(4):
         show(engine, f"r{number}", f"u{number}", [("i0", 1.0), ("i1", 1.0)], now=now)
@@ -34,7 +34,7 @@ def answered(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("answered")
-def test_variants_are_shown_beside_each_other(duotempo: Run, database: str) -> None:
+def test_online_report_compares_variants(duotempo: Run, database: str) -> None:
     answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0, answer.err
     lines = {cells[0]: cells for line in answer.out.splitlines() if len(cells := line.strip("│").split("│")) == 4}
@@ -50,7 +50,7 @@ def test_variants_are_shown_beside_each_other(duotempo: Run, database: str) -> N
 
 
 @pytest.mark.usefixtures("answered")
-def test_a_shadow_is_told_of(duotempo: Run, engine: Engine, database: str) -> None:
+def test_online_report_includes_shadow(duotempo: Run, engine: Engine, database: str) -> None:
     now = datetime.now(UTC)
     for number, overlap in enumerate((0.5, 1.0, None)):
         with engine.begin() as connection:
@@ -60,45 +60,45 @@ def test_a_shadow_is_told_of(duotempo: Run, engine: Engine, database: str) -> No
             )  # fmt: skip
     answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
     assert "shadow, version 3: 3 answers, 1 failed, 0.75 of the shown list, 95 % within 20 ms" in answer.text
-    told = json.loads(duotempo("report", "online", "--json", DUOTEMPO_DATABASE_URL=database).out)
-    assert told["shadows"] == [
+    payload = json.loads(duotempo("report", "online", "--json", DUOTEMPO_DATABASE_URL=database).out)
+    assert payload["shadows"] == [
         {"model_version": "3", "answers": 3, "failed": 1, "overlap": 0.75, "seconds": pytest.approx(0.02)}
     ]
 
 
 @pytest.mark.usefixtures("answered")
-def test_programs_get_json(duotempo: Run, database: str) -> None:
+def test_online_report_as_json(duotempo: Run, database: str) -> None:
     answer = duotempo("report", "online", "--days", "3", "--json", DUOTEMPO_DATABASE_URL=database)
-    told = json.loads(answer.out)
-    assert set(told["variants"]) == {"champion", "canary"}
-    assert told["variants"]["champion"]["metrics"]["ctr@10"]["mean"] == 0.25
-    assert told["variants"]["champion"]["metrics"]["rating"] == {"mean": None, "low": None, "high": None}
-    assert told["variants"]["canary"]["against_champion"]["ctr@10"]["mean"] == 0
-    assert (told["unmatched"], told["history"]) == (1, [])
-    assert told["shadows"] == []
-    since, until = (datetime.fromisoformat(told[end]) for end in ("from", "to"))
+    payload = json.loads(answer.out)
+    assert set(payload["variants"]) == {"champion", "canary"}
+    assert payload["variants"]["champion"]["metrics"]["ctr@10"]["mean"] == 0.25
+    assert payload["variants"]["champion"]["metrics"]["rating"] == {"mean": None, "low": None, "high": None}
+    assert payload["variants"]["canary"]["against_champion"]["ctr@10"]["mean"] == 0
+    assert (payload["unmatched"], payload["history"]) == (1, [])
+    assert payload["shadows"] == []
+    since, until = (datetime.fromisoformat(payload[end]) for end in ("from", "to"))
     assert (until - since).days == 3
 
 
 @pytest.mark.usefixtures("answered")
-def test_drift_says_where_there_is_too_little(duotempo: Run, database: str) -> None:
+def test_drift_report_with_too_few_events(duotempo: Run, database: str) -> None:
     answer = duotempo("report", "drift", DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0, answer.err
     assert "too few events: 0 before and 3 in the window, 500 are needed in each" in answer.text
-    told = json.loads(duotempo("report", "drift", "--json", DUOTEMPO_DATABASE_URL=database).out)
-    assert set(told["features"]) == {"events", "categories", "popularity", "hours", "scores", "texts"}
-    assert told["features"]["hours"]["value"] is None and told["reference"]["to"] == told["from"]
+    payload = json.loads(duotempo("report", "drift", "--json", DUOTEMPO_DATABASE_URL=database).out)
+    assert set(payload["features"]) == {"events", "categories", "popularity", "hours", "scores", "texts"}
+    assert payload["features"]["hours"]["value"] is None and payload["reference"]["to"] == payload["from"]
 
 
 @pytest.mark.usefixtures("engine")
-def test_without_an_answer_the_next_step_is_named(duotempo: Run, database: str) -> None:
+def test_online_report_without_answers_suggests_next_step(duotempo: Run, database: str) -> None:
     answer = duotempo("report", "online", DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0
     assert "no recommendations were served" in answer.text and "duotempo status" in answer.text
 
 
 @pytest.mark.parametrize("what", ["online", "drift"])
-def test_what_keeps_it_from_reading_is_named(duotempo: Run, what: str) -> None:
+def test_report_without_database_names_the_cause(duotempo: Run, what: str) -> None:
     answer = duotempo("report", what)
     assert answer.code == 1 and "duotempo up" in answer.text
     port = free_port()

@@ -1,4 +1,4 @@
-"""Settings that are wrong: the message names the variable and says how to fix it, and nothing is started."""
+"""Invalid settings: the message names the variable and how to fix it, and nothing starts."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ from tests.support.command_line import Run
         ("DUOTEMPO_SETTINGS_FILE", "absent.toml", "there is no file absent.toml"),
     ],
 )
-def test_a_wrong_setting_is_named(duotempo: Run, variable: str, value: str, named: str) -> None:
+def test_invalid_setting_is_named(duotempo: Run, variable: str, value: str, named: str) -> None:
     answer = duotempo("status", **{variable: value})
     assert answer.code == 2
     assert answer.err.startswith("error: settings: ")
@@ -55,7 +55,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**30, -(10**30), True, "many", ""])
-def test_no_number_of_the_settings_takes_a_senseless_value(value: object) -> None:
+def test_numeric_settings_reject_senseless_values(value: object) -> None:
     for section, name in NUMBERS:
         with pytest.raises(ValidationError, match=name):
             Settings.model_validate({section: {name: value}})
@@ -75,27 +75,27 @@ def test_no_number_of_the_settings_takes_a_senseless_value(value: object) -> Non
         ("bench", "ablation", "--seeds", "0"),
     ],
 )
-def test_an_option_with_a_senseless_number_is_refused_by_its_name(duotempo: Run, words: tuple[str, ...]) -> None:
+def test_numeric_options_reject_senseless_values(duotempo: Run, words: tuple[str, ...]) -> None:
     answer = duotempo(*words)
     assert answer.code == 2
     assert words[-2] in answer.text
 
 
-def test_a_wrong_line_of_the_file_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_unknown_key_in_settings_file_is_named(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "duotempo.toml").write_text("[fusion]\nepoch = 3\n")
     answer = duotempo("status")
     assert answer.code == 2
     assert "fusion.epoch" in answer.text
 
 
-def test_a_file_that_is_no_toml_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_invalid_toml_file_is_named(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "duotempo.toml").write_text("[fusion\n")
     answer = duotempo("status")
     assert answer.code == 2
     assert "duotempo.toml" in answer.text
 
 
-def test_the_named_file_is_read_instead_of_the_one_in_the_folder(duotempo: Run, tmp_path: Path) -> None:
+def test_named_settings_file_replaces_the_default(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "duotempo.toml").write_text("[fusion\n")
     (tmp_path / "other.toml").write_text("[fusion]\nepoch = 3\n")
     answer = duotempo("status", DUOTEMPO_SETTINGS_FILE=str(tmp_path / "other.toml"))
@@ -103,18 +103,18 @@ def test_the_named_file_is_read_instead_of_the_one_in_the_folder(duotempo: Run, 
     assert "fusion.epoch" in answer.text
 
 
-def test_a_preset_in_the_file_is_an_error_not_ignored(duotempo: Run, tmp_path: Path) -> None:
+def test_preset_in_settings_file_is_rejected(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "duotempo.toml").write_text('preset = "demo"\n')
     answer = duotempo("status")
     assert answer.code == 2
     assert "set DUOTEMPO_PRESET instead" in answer.text
 
 
-def test_the_preset_told_is_the_one_in_force() -> None:
+def test_preset_argument_is_applied() -> None:
     assert (Settings(preset="demo").fusion.width, Settings().fusion.width) == (48, 64)
 
 
-def test_no_secret_is_shown(duotempo: Run) -> None:
+def test_settings_errors_hide_secrets(duotempo: Run) -> None:
     answer = duotempo("status", DUOTEMPO_DATABASE_URL="postgresql://me:s3cret@db/x", DUOTEMPO_LOG_LEVEL="LOUD")
     assert answer.code == 2
     assert "s3cret" not in answer.text

@@ -1,4 +1,4 @@
-"""Tables in a terminal of 80 columns: no name, figure or address is broken, and what does not fit is named."""
+"""Tables on an 80-column terminal: no name, figure or address wraps, and dropped columns are named."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,11 +36,11 @@ ANSWER = {
 
 
 def show_online() -> None:
-    """Two variants, with intervals."""
+    """Prints a table of two variants with intervals."""
     answers = [(f"r{n}", f"u{n % 5}", [("a", 1.0), ("b", 1.0)]) for n in range(20)]
     shown = pd.concat([exposures(answers[:10]), exposures(answers[10:], "challenger", "2")])
-    told = feedback(*((f"r{n}", "a", "click", None) for n in range(0, 20, 3)))
-    table = online_table(compare(shown, told, Settings().events, k=10, resamples=20))
+    feedback_rows = feedback(*((f"r{n}", "a", "click", None) for n in range(0, 20, 3)))
+    table = online_table(compare(shown, feedback_rows, Settings().events, k=10, resamples=20))
     console.table("online", *table)
 
 
@@ -61,32 +61,30 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["evaluate", "status", "recommend", "report online"],
 )
 @pytest.mark.usefixtures("narrow")
-def test_a_table_fits_and_breaks_no_word(
+def test_table_fits_terminal_without_wrapping_names(
     capsys: pytest.CaptureFixture[str], show: Callable[[], Any], whole: list[str], left_out: str
 ) -> None:
     show()
-    said = capsys.readouterr().out
-    assert all(cell_len(line) <= WIDTH for line in said.splitlines()), said
-    assert all(text in said for text in whole), said
-    assert left_out in said.partition("left out, as 80 columns are too few")[2]
+    output = capsys.readouterr().out
+    assert all(cell_len(line) <= WIDTH for line in output.splitlines()), output
+    assert all(text in output for text in whole), output
+    assert left_out in output.partition("left out, as 80 columns are too few")[2]
 
 
-def test_what_is_not_printed_on_a_terminal_loses_nothing(
+def test_table_without_terminal_keeps_all_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(console.out, "width", WIDTH)
     models.show_figures(EVALUATED)
-    said = capsys.readouterr().out
-    assert "diversity@10" in said and "rank_s" in said and "left out" not in said
+    output = capsys.readouterr().out
+    assert "diversity@10" in output and "rank_s" in output and "left out" not in output
 
 
 @pytest.mark.parametrize(
     ("passed", "advice"), [(True, "serve it with: duotempo promote 3"), (False, "duotempo promote 3 --force --why")]
 )
-def test_what_the_gate_failed_is_not_offered_as_if_it_had_passed(
-    capsys: pytest.CaptureFixture[str], passed: bool, advice: str
-) -> None:
+def test_failed_gate_suggests_force_only(capsys: pytest.CaptureFixture[str], passed: bool, advice: str) -> None:
     models.show_version(
         {
             "version": "3", "unchanged": False, "metrics": {"duotempo": FIGURES}, "validation": [],
@@ -94,6 +92,6 @@ def test_what_the_gate_failed_is_not_offered_as_if_it_had_passed(
             "gate": {"passed": passed, "reasons": ["below popularity"]},
         }
     )  # fmt: skip
-    said = " ".join(capsys.readouterr().out.split())
-    assert advice in said
-    assert ("serve it with" in said) is passed
+    output = " ".join(capsys.readouterr().out.split())
+    assert advice in output
+    assert ("serve it with" in output) is passed
