@@ -1,4 +1,4 @@
-"""Recommendations of the champion for all users, as Parquet and into Postgres."""
+"""Flow `batch`: the champion's recommendations for all users, to Parquet and to Postgres."""
 
 import os
 from datetime import UTC, datetime
@@ -25,16 +25,16 @@ from components.store.engine import make_engine
 from components.store.history import read_all_documents
 from components.store.impressions import replace_recommendations
 from components.store.snapshot import latest_snapshot, take_snapshot
-from flows.policies import PATIENT, by_time
+from flows.policies import RETRY, named_by_time
 
 
 class NoChampion(DuotempoError):
-    """No version was promoted yet."""
+    """No version has been promoted yet."""
 
 
-@task(task_run_name="fetch", timeout_seconds=600, cache_policy=NO_CACHE, **PATIENT)
+@task(task_run_name="fetch", timeout_seconds=600, cache_policy=NO_CACHE, **RETRY)
 def fetch(settings: Settings) -> tuple[str, Path] | None:
-    """The champion's version and bundle, None where there is no champion."""
+    """Downloads the champion's bundle; returns its version and folder, or None if there is no champion."""
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     champion = registry.champion(tracking_uri)
     if champion is None:
@@ -43,14 +43,14 @@ def fetch(settings: Settings) -> tuple[str, Path] | None:
     return champion.version, registry.download_bundle(tracking_uri, champion.version, folder)
 
 
-@task(task_run_name="recommend", timeout_seconds=6 * 3600, cache_policy=NO_CACHE, **PATIENT)
+@task(task_run_name="recommend", timeout_seconds=6 * 3600, cache_policy=NO_CACHE, **RETRY)
 def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int) -> int:
-    """Scores everybody's history as of now."""
+    """Scores all users as of now, writes the lists to `file` and to Postgres, and returns the number of users."""
     engine = make_engine(settings.database_url or "")
     loaded, now = Bundle.read(bundle), datetime.now(UTC)
     folder = settings.home / "snapshots"
-    before = latest_snapshot(folder)
-    snapshot = take_snapshot(engine, now, folder, previous=before.path if before else None)
+    previous = latest_snapshot(folder)
+    snapshot = take_snapshot(engine, now, folder, previous=previous.path if previous else None)
     documents = Documents(*read_all_documents(engine, loaded.manifest["encoder"], loaded.manifest["dimension"]))
     rows = {item: row for row, item in enumerate(loaded.items["item_id"].to_pylist())}
     events = snapshot.events()
@@ -70,24 +70,29 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
 
 @flow(
     name="batch",
-    flow_run_name=by_time("batch"),
+    flow_run_name=named_by_time("batch"),
     persist_result=True,
     result_serializer="json",
     timeout_seconds=8 * 3600,
 )
 def batch(file: str | None = None, k: Annotated[int, Field(ge=1)] = 100) -> dict[str, Any] | State:
-    """Writes the k best items of every user to a Parquet file and to the table batch_recommendations.
+    """Writes the top k items of every user to a Parquet file and to the table batch_recommendations.
 
-    Without a file, as the schedule runs it, that is HOME/recommendations.parquet, and there need be no champion yet.
-    Raises NoChampion.
+    Args:
+        file: Absolute path of the Parquet file. Without it, as in scheduled runs, HOME/recommendations.parquet, and a
+            missing champion is no error.
+        k: Items per user.
+
+    Raises:
+        NoChampion: A file was requested and no version is the champion.
     """
     settings = Settings()
-    found = fetch(settings)
-    if found is None and file is None:
+    champion = fetch(settings)
+    if champion is None and file is None:
         return Completed(message="there is no champion yet, and nothing to recommend")
-    if found is None:
+    if champion is None:
         raise NoChampion("there is no champion yet: duotempo retrain --wait, then duotempo promote VERSION")
-    version, bundle = found
+    version, bundle = champion
     target = Path(file) if file else settings.home.absolute() / "recommendations.parquet"
     users = recommend(settings, bundle, version, target, k)
     return {"users": users, "version": version, "file": str(target)}

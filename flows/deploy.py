@@ -1,4 +1,4 @@
-"""promoted version > gate > Bento > smoke test > canary > serving. A refusal leaves the old version serving."""
+"""promoted version > gate > Bento > smoke test > canary > serving. After a refusal the old version keeps serving."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,51 +42,53 @@ from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
 
 REFUSALS = (PromotionRefused, RegistryError, BundleError, bento.BentoBuildError, PlatformError, CanaryWorse)
-"""What speaks against the version, which is then tagged. After all else (a server is down) it may be tried again."""
-AWAY = (RegistryUnavailable, StoreError)
+"""Errors that mean the version is unfit: it is tagged as refused. After any other (a server is down) it is retried."""
+UNAVAILABLE = (RegistryUnavailable, StoreError)
 
 
-class Unfit(Exception):
-    """A challenger or shadow that fails its smoke test; the promoted version is not to suffer for it."""
+class VariantRejected(Exception):
+    """A challenger or shadow failed its smoke test; it is dropped, and the promotion continues without it."""
 
     def __init__(self, part: Part, error: SmokeTestFailed) -> None:
         super().__init__(str(error))
         self.part = part
 
 
-def is_away(_task: Any, _run: Any, state: State) -> bool:
-    """Whether a task failed because a server was down, which may pass."""
-    return isinstance(state.data, AWAY)
+def is_unavailable(_task: Any, _run: Any, state: State) -> bool:
+    """Whether a task failed because a server was down, so that a retry may help."""
+    return isinstance(state.data, UNAVAILABLE)
 
 
-PATIENT: dict[str, Any] = {
+RETRY: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": [2, 5, 15],
-    "retry_condition_fn": is_away,
+    "retry_condition_fn": is_unavailable,
     "timeout_seconds": 120,
 }
 
 
-@task(**PATIENT)
-def find(platform: Platform, version: str) -> Version:
-    """The version as the registry knows it, with its tags."""
+@task(**RETRY)
+def find_version(platform: Platform, version: str) -> Version:
+    """Returns the version and its tags from the registry."""
     return registry.version(platform.addresses.mlflow_url, version)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def find_serving(platform: Platform) -> str | None:
-    """The version that answers now. A canary that an earlier deployment left behind ends."""
+    """Returns the version that serves now, and ends a canary that an earlier deployment left behind."""
     with store(platform) as engine:
         if canary := parts(engine).get(CANARY):
             end_canary(engine, canary.model_version)
         return promotion.serving_version(platform, engine)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def check_wanted(platform: Platform, version: str, before: str | None, named: bool = False) -> None:
-    """Raises Superseded when another version has become the champion since this deployment was asked for.
+    """Raises Superseded if another version has become the champion since this deployment was requested.
 
-    named: the alias must have come by now, which `duotempo promote` sets just after it has started this run.
+    Args:
+        before: The version that serves.
+        named: Whether the version must have the alias by now; `duotempo promote` sets it just after starting this run.
     """
     champion = registry.champion_number(platform.addresses.mlflow_url)
     if champion != version and (named or champion not in (None, before)):
@@ -94,35 +96,38 @@ def check_wanted(platform: Platform, version: str, before: str | None, named: bo
 
 
 @task
-def check_gate(found: Version, reason: str, force: bool) -> None:
-    """Refuses what the gate failed, unless it is forced with a reason."""
-    promotion.check_gate(found, force=force, reason=reason)
+def check_gate(registered: Version, reason: str, force: bool) -> None:
+    """Raises PromotionRefused if the version failed the gate, unless it is forced with a reason."""
+    promotion.check_gate(registered, force=force, reason=reason)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def fetch(platform: Platform, version: str) -> Path:
-    """The bundle of the version, out of the registry. What this code cannot read is refused here."""
+    """Downloads the bundle of the version. Raises BundleError if this code cannot read it."""
     folder = registry.download_bundle(platform.addresses.mlflow_url, version, platform.home.path / "bundles" / version)
     Bundle.read(folder)
     return folder
 
 
-@task(**PATIENT)
-def find_beside(platform: Platform, deploy: DeploySettings, taken: set[str | None]) -> list[Part]:
-    """The challenger and the shadow that the settings ask for; a challenger must have passed the gate."""
+@task(**RETRY)
+def find_side_variants(platform: Platform, deploy: DeploySettings, taken: set[str | None]) -> list[Part]:
+    """Returns the challenger and the shadow that the settings enable; a challenger must have passed the gate."""
     address = platform.addresses.mlflow_url
     shares = {CHALLENGER: deploy.challenger_share, SHADOW: deploy.shadow_share}
     wanted = {alias: registry.bearer(address, alias) for alias, share in shares.items() if share}
     return [
-        Part(alias, found.version, shares[alias])
-        for alias, found in wanted.items()
-        if found and found.version not in taken and (alias == SHADOW or found.gate_passed)
+        Part(alias, registered.version, shares[alias])
+        for alias, registered in wanted.items()
+        if registered and registered.version not in taken and (alias == SHADOW or registered.gate_passed)
     ]
 
 
 @task(timeout_seconds=360)
 def build(platform: Platform, bundles: dict[str, Path], version: str, champion: str) -> str:
-    """The Bento that serves; or one of the versions, built once for each state of the code, where that lacks some."""
+    """Returns the tag of a Bento that holds all versions: the served one if it does, else a new one.
+
+    A Bento is built once for the same versions, bundles and code.
+    """
     home, served = platform.home.bentoml, platform.served()
     tag = served["bento_tag"] if served else ""
     holds_all = bundles.keys() <= bento.versions_of(tag, home)
@@ -132,10 +137,13 @@ def build(platform: Platform, bundles: dict[str, Path], version: str, champion: 
 
 
 @task(timeout_seconds=360)
-def serve(platform: Platform, tag: str, version: str, before: str | None, beside: list[Part]) -> None:
-    """Puts the Bento at the address that callers keep, once each of its versions has answered real requests.
+def serve(platform: Platform, tag: str, version: str, before: str | None, side_variants: list[Part]) -> None:
+    """Serves the Bento at the platform's fixed address, after each of its versions has passed the smoke test.
 
-    Raises SmokeTestFailed, of those `beside` as Unfit; the old Bento goes on then.
+    Raises:
+        SmokeTestFailed: The version or the champion failed; the old Bento keeps serving.
+        VariantRejected: A version in `side_variants` failed; the old Bento keeps serving.
+        Superseded: Another version has become the champion meanwhile.
     """
     home = platform.home.bentoml
     if tag == (platform.served() or {}).get("bento_tag"):
@@ -146,11 +154,11 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, beside
 
         def check(client: httpx.Client) -> None:
             smoke.smoke_test(client, sorted({version, champion}), users)
-            for part in beside:
+            for part in side_variants:
                 try:
                     smoke.smoke_test(client, [part.model_version], users)
                 except SmokeTestFailed as error:
-                    raise Unfit(part, error) from error
+                    raise VariantRejected(part, error) from error
             if (now := promotion.serving_version(platform, engine)) != before:
                 raise Superseded(f"version {now} became the champion meanwhile")
 
@@ -158,16 +166,16 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, beside
     bento.mark_tested(tag, home)
 
 
-@task(**PATIENT)
-def serve_beside(platform: Platform, beside: list[Part]) -> None:
-    """The challenger and the shadow, and no others."""
+@task(**RETRY)
+def serve_side_variants(platform: Platform, side_variants: list[Part]) -> None:
+    """Makes these the only challenger and shadow."""
     with store(platform) as engine:
-        put_beside(engine, beside)
+        put_beside(engine, side_variants)
 
 
 @task
-def try_out(platform: Platform, version: str, before: str, share: float) -> str:
-    """The version answers some of the users, and is compared with the champion."""
+def run_canary(platform: Platform, version: str, before: str, share: float) -> str:
+    """Serves the version to a share of the users as a canary and compares it with the champion."""
     with store(platform) as engine:
         pair = Pair(version, before, datetime.now(UTC))
         begin_canary(engine, before, version, share)
@@ -175,9 +183,9 @@ def try_out(platform: Platform, version: str, before: str, share: float) -> str:
         return watch(platform.service_url, engine, pair, Settings, wanted)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
-    """The version answers everybody. Raises Superseded when a rollback has taken it back meanwhile."""
+    """Serves the version to all users. Raises Superseded if a rollback has ended its canary meanwhile."""
     with store(platform) as engine:
         if not was_canary:
             put_champion(engine, version)
@@ -187,27 +195,27 @@ def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
     promotion.await_champion(platform, version)
 
 
-@task(**PATIENT)
-def take_back(platform: Platform, version: str) -> None:
-    """The champion answers alone."""
+@task(**RETRY)
+def withdraw_canary(platform: Platform, version: str) -> None:
+    """Ends the canary: the champion serves all users."""
     with store(platform) as engine:
         end_canary(engine, version)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def record(platform: Platform, version: str, before: str | None, actor: str, reason: str, state: str) -> None:
-    """A line in the promotions table, and on the version's page in the registry."""
+    """Records the state in the table `promotions` and on the version's page in the registry."""
     with store(platform) as engine:
         promotion.record(platform, engine, version, before, actor, reason, state)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def give_back(platform: Platform, version: str, before: str | None) -> None:
-    """Gives the alias back to the version that serves."""
+    """Returns the alias to the version that serves."""
     promotion.give_back(platform.addresses.mlflow_url, version, before)
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def tag_refused(platform: Platform, version: str, why: str) -> None:
     """Tags the refused version with the reason."""
     registry.tag_refused(platform.addresses.mlflow_url, version, why)
@@ -217,69 +225,72 @@ def tag_refused(platform: Platform, version: str, why: str) -> None:
 def deploy(version: str, actor: str = "registry", reason: str = "", force: bool = False) -> str | State:
     """Serves a registered version, and returns the tag of its Bento.
 
-    A version that is refused (by the gate, the build, the smoke test, the platform or its canary) fails the run with
-    the reason, as does whatever else goes wrong; the old version goes on serving and gets the alias back. When another
-    version becomes the champion before the end, the run is cancelled.
+    If the version is refused (by the gate, the build, the smoke test, the platform or its canary), or on any other
+    error, the run fails with the reason; the old version keeps serving and gets the alias back. If another version
+    becomes the champion meanwhile, the run is cancelled.
     """
     settings = Settings()
     platform = Platform(settings)
     before = find_serving(platform)
-    found = find(platform, version)
+    registered = find_version(platform, version)
     try:
         check_wanted(platform, version, before)
-        check_gate(found, reason, force)
+        check_gate(registered, reason, force)
         tag, has_canary = prepare(platform, version, before, settings.deploy)
         check_wanted(platform, version, before, named=True)
         if before and has_canary:
             record(platform, version, before, actor, reason, CANARY_STATE)
-            get_run_logger().info(try_out(platform, version, before, settings.deploy.canary_share))
+            get_run_logger().info(run_canary(platform, version, before, settings.deploy.canary_share))
         serve_all(platform, version, has_canary)
     except Superseded as error:
-        take_back(platform, version)
+        withdraw_canary(platform, version)
         record(platform, version, before, actor, str(error), SUPERSEDED)
-        tell(version, before, actor, reason, f"{SUPERSEDED}: {error}")
+        publish_result(version, before, actor, reason, f"{SUPERSEDED}: {error}")
         return Cancelled(message=str(error))
     except Exception as error:
-        refused = isinstance(error, REFUSALS) and not isinstance(error, AWAY)
+        refused = isinstance(error, REFUSALS) and not isinstance(error, UNAVAILABLE)
         state, why = REFUSED if refused else FAILED, platform.home.named(str(error))
-        take_back(platform, version)
+        withdraw_canary(platform, version)
         give_back(platform, version, before)
         if refused:
             tag_refused(platform, version, why)
         record(platform, version, before, actor, why, state)
-        tell(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {why}")
+        publish_result(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {why}")
         raise
     record(platform, version, before, actor, reason, SERVING)
-    tell(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")
+    publish_result(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")
     return tag
 
 
 def prepare(platform: Platform, version: str, before: str | None, deploy: DeploySettings) -> tuple[str, bool]:
-    """The tag of a Bento at the address that holds the version, and whether the version is to be tried out first.
+    """Serves a Bento that holds the version beside the champion.
 
-    The champion stays the champion inside it, unless this code cannot read it any more: then the version takes over.
+    The champion stays champion inside it; if this code can no longer read its bundle, the version replaces it.
+
+    Returns:
+        The tag of the Bento, and whether the version is to run as a canary first.
     """
     bundles = {version: fetch(platform, version)}
-    beside = find_beside(platform, deploy, {version, before})
-    for other in {before or version, *(part.model_version for part in beside)} - {version}:
+    side_variants = find_side_variants(platform, deploy, {version, before})
+    for other in {before or version, *(part.model_version for part in side_variants)} - {version}:
         try:
             bundles[other] = fetch(platform, other)
         except (BundleError, RegistryError) as error:
-            if isinstance(error, AWAY):
+            if isinstance(error, UNAVAILABLE):
                 raise
             get_run_logger().warning("version %s cannot be served beside it: %s", other, error)
     champion = before if before in bundles else None
-    beside = [part for part in beside if part.model_version in bundles]
+    side_variants = [part for part in side_variants if part.model_version in bundles]
     while True:
         tag = build(platform, bundles, version, champion or version)
         try:
-            serve(platform, tag, version, before, beside)
+            serve(platform, tag, version, before, side_variants)
             break
-        except Unfit as error:
+        except VariantRejected as error:
             get_run_logger().warning("there is no %s: %s", error.part.variant, error)
-            beside.remove(error.part)
+            side_variants.remove(error.part)
             del bundles[error.part.model_version]
-    serve_beside(platform, beside)
+    serve_side_variants(platform, side_variants)
     return tag, champion not in (None, version) and bool(deploy.canary_share and deploy.canary_seconds)
 
 
@@ -292,8 +303,8 @@ def store(platform: Platform) -> Iterator[Engine]:
         engine.dispose()
 
 
-def tell(version: str, before: str | None, actor: str, reason: str, result: str) -> None:
-    """What happened, on the page of the flow run."""
+def publish_result(version: str, before: str | None, actor: str, reason: str, result: str) -> None:
+    """Logs the result and publishes it as an artifact of the flow run."""
     get_run_logger().info("version %s: %s", version, result)
     lines = {"Version": version, "Before": before or "none", "Asked by": actor, "Why": reason or "not said"}
     page = [f"# Deployment of version {escaped(version)}", table(["", ""], list(lines.items())), escaped(result)]

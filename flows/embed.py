@@ -1,4 +1,4 @@
-"""What a GPU worker runs: texts of a Parquet file to vectors in another, by the cache. Deployment `embed/gpu`."""
+"""Deployment `embed/gpu`: embeds the texts of a Parquet file into another one, with a cache, on a GPU worker."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,21 +17,29 @@ from components.embedding.embed import Embeddings
 from components.embedding.embed import embed as embed_cached
 from components.embedding.vectors import text_hash, write_vectors
 from components.settings import EmbeddingSettings, Settings
-from flows.policies import COSTLY
+from flows.policies import RETRY_LONG_RUNNING
 from infra.orchestration.client import worker
 
 
 class TextsError(DuotempoError):
-    """The file of texts cannot be used; the message names it and what to do."""
+    """The file of texts cannot be read; the message names it and how to fix it."""
 
 
 @flow(name="embed", persist_result=True, result_serializer="json", timeout_seconds=24 * 3600)
 def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Embeds the `text` column of a Parquet file; `components.embedding.vectors.read_vectors` reads the result.
 
-    settings: names of EmbeddingSettings that differ from this machine's. A retry computes only what is not cached yet.
-    Returns plain JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, worker, device and
-    vectors, the path written. Raises TextsError, EncoderError or VectorsError.
+    A retry computes only what is not cached yet.
+
+    Args:
+        settings: Fields of EmbeddingSettings that override this machine's.
+
+    Returns:
+        JSON: encoder, revision, dimension, computed, reused, unknown_share, warnings, worker, device and vectors (the
+        path written).
+
+    Raises:
+        TextsError, EncoderError, VectorsError: The texts, the encoder or the vectors cannot be used.
     """
     logger = get_run_logger()
     machine = Settings()
@@ -55,21 +63,21 @@ def embed(texts_file: str, out_file: str, settings: dict[str, Any] | None = None
     }
 
 
-@task(task_run_name="vectors", persist_result=False, **COSTLY)
+@task(task_run_name="vectors", persist_result=False, **RETRY_LONG_RUNNING)
 def vectors(
     texts_file: Path, out_file: Path, settings: EmbeddingSettings, cache: Path, ray_address: str | None
 ) -> Embeddings:
-    """`embed_file`, tried again where that may help; what is computed stays in the cache."""
+    """Runs `embed_file` with retries; computed vectors stay in the cache."""
     shown = 0
     bar = cast(UUID, create_progress_artifact(0.0, key="embedding", description="Texts that the cache did not hold"))
 
-    def show(share: float) -> None:
+    def report_progress(share: float) -> None:
         nonlocal shown
         if (percent := int(100 * share)) > shown:
             shown = percent
             update_progress_artifact(bar, float(percent))
 
-    result = embed_file(texts_file, out_file, settings, cache, ray_address, show)
+    result = embed_file(texts_file, out_file, settings, cache, ray_address, report_progress)
     update_progress_artifact(bar, 100.0)
     return result
 
@@ -82,9 +90,12 @@ def embed_file(
     ray_address: str | None = None,
     on_batch: Callable[[float], None] | None = None,
 ) -> Embeddings:
-    """Writes content_hash and vector to `out_file`, a row a distinct non-empty text; whole or not at all.
+    """Writes `content_hash` and `vector` of each distinct non-empty text to `out_file`, atomically.
 
-    ray_address: of the cluster that computes; absent, this process does. on_batch: is told what share is done.
+    Args:
+        cache: Folder of the vector cache.
+        ray_address: Ray cluster to compute on; without it, this process computes.
+        on_batch: Called with the share done, 0 to 1, after each batch.
     """
     texts = read_texts(texts_file)
     if ray_address:
@@ -97,7 +108,7 @@ def embed_file(
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a Parquet file, a null as an empty text. Raises TextsError when they cannot be read."""
+    """Reads the texts of a Parquet file; a null becomes an empty text. Raises TextsError."""
     try:
         return [text or "" for text in pq.read_table(path, columns=[C.TEXT])[C.TEXT].cast(pa.string()).to_pylist()]
     except (OSError, KeyError, pa.ArrowException) as error:

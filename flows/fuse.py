@@ -1,4 +1,4 @@
-"""What a GPU worker trains: the evaluation twin and the model of one retraining. Deployment `fuse/gpu`."""
+"""Deployment `fuse/gpu`: trains the evaluation twin and the model of one retraining on a GPU worker."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -14,41 +14,46 @@ from components.training.fingerprint import settings_of
 from components.training.on_ray import train_together
 from components.training.run import PARTS, Part, TrainingRun
 from components.training.train import train as train_alone
-from flows.policies import COSTLY, by_inputs
+from flows.policies import RETRY_LONG_RUNNING, by_inputs
 from infra.orchestration.client import worker
 
 
-@task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **COSTLY)
+@task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **RETRY_LONG_RUNNING)
 def train(run: TrainingRun, part: Part, encoder: str) -> Path:
-    """Trains U = f(U_l, U_s), on Ray if the settings say so; a retry goes on from the last checkpoint."""
+    """Trains U = f(U_l, U_s), on Ray if configured; a retry resumes from the last checkpoint."""
     epochs = run.settings.fusion.epochs
     bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}"))
 
-    def show(progress: Progress) -> None:
+    def report_progress(progress: Progress) -> None:
         update_progress_artifact(bar, 100 * progress.epoch / epochs)
 
     if run.settings.ray_address or run.settings.fusion.workers > 1:
-        return train_together(run, part, encoder, show)
-    return train_alone(run, part, encoder, show)
+        return train_together(run, part, encoder, report_progress)
+    return train_alone(run, part, encoder, report_progress)
 
 
 @flow(name="fuse", persist_result=True, result_serializer="json", timeout_seconds=13 * 3600)
 def fuse(snapshot: str, folder: str, encoder: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Trains both parts in the folder of a training run, by the sections of the settings that shape a version.
+    """Trains both parts in the folder of a training run.
 
-    A part that an earlier run has trained, with all the same, is not trained again.
-    Returns plain JSON: worker and device.
+    A part that an earlier run trained with the same inputs is reused.
+
+    Args:
+        settings: The sections of the settings that determine a version (`components.training.fingerprint.shaping`).
+
+    Returns:
+        JSON: worker and device.
     """
     chosen = settings_of(settings).model_copy(update={"ray_address": Settings().ray_address})
     run = TrainingRun(Path(snapshot), Path(folder), chosen)
-    told = {"worker": worker(), "device": device()}
-    get_run_logger().info("training on %s", told)
+    placement = {"worker": worker(), "device": device()}
+    get_run_logger().info("training on %s", placement)
     for part in PARTS:
         train(run, part, encoder)
-    create_table_artifact(table=[told], key="fusion", description="Where the fusion was trained")
-    return told
+    create_table_artifact(table=[placement], key="fusion", description="Where the fusion was trained")
+    return placement
 
 
 def device() -> str:
-    """What the training runs on."""
+    """Name of the GPU, or `cpu`."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""online metrics > drift > record > plots > an early retraining, if much has changed or much is new."""
+"""online metrics > drift > record > plots > early retraining, after strong drift or many new events."""
 
 import os
 from datetime import UTC, datetime
@@ -26,49 +26,49 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.observed import count_events_since, record_drift, record_online
 from flows import policies
-from flows.policies import by_time
+from flows.policies import named_by_time
 from infra.orchestration.client import start_deployment
 
 RETRAIN = "retrain/nightly"
-KNOWN_RUNS = 50
-"""Retrainings that are looked at, the latest ones."""
-PATIENT: dict[str, Any] = {**policies.PATIENT, "persist_result": False, "timeout_seconds": 600}
+MAX_RUNS = 50
+"""Number of latest retrainings that are examined."""
+RETRY: dict[str, Any] = {**policies.RETRY, "persist_result": False, "timeout_seconds": 600}
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def measure_online(settings: Settings, now: datetime) -> OnlineReport:
-    """What the answers of each variant brought."""
+    """Measures the online metrics of each variant."""
     engine = make_engine(settings.database_url or "")
     report = steps.measure_online(engine, settings, now, settings.monitoring.window_days)
     engine.dispose()
     return report
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def measure_drift(settings: Settings, now: datetime) -> DriftReport:
-    """How far the window is from the reference before it."""
+    """Measures the drift of the window against the reference before it."""
     engine = make_engine(settings.database_url or "")
     report = steps.measure_drift(engine, settings, now, settings.monitoring.window_days)
     engine.dispose()
     return report
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def record(settings: Settings, online: OnlineReport, drift: DriftReport) -> None:
-    """Keeps both in the tables online_metrics and drift."""
+    """Writes both reports to the tables online_metrics and drift."""
     engine = make_engine(settings.database_url or "")
     record_online(engine, online.rows())
     record_drift(engine, drift.rows())
     engine.dispose()
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def trainings(settings: Settings) -> Trainings:
-    """What the registry, Postgres and Prefect know of the trainings so far."""
-    known = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
-    if not known:
+    """Collects the state of past trainings from the registry, Postgres and Prefect."""
+    versions = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
+    if not versions:
         return Trainings(None, 0, False, None)
-    cut = datetime.fromisoformat(known[0].tags["cut"])
+    cut = datetime.fromisoformat(versions[0].tags["cut"])
     engine = make_engine(settings.database_url or "")
     new_events = count_events_since(engine, cut)
     engine.dispose()
@@ -78,29 +78,29 @@ def trainings(settings: Settings) -> Trainings:
             flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])),
             flow_run_filter=FlowRunFilter(expected_start_time=due),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=KNOWN_RUNS,
+            limit=MAX_RUNS,
         )
     running = any(run.state is None or not run.state.is_final() for run in runs)
     return Trainings(cut, new_events, running, max((run.start_time for run in runs if run.start_time), default=None))
 
 
-@task(**PATIENT)
+@task(**RETRY)
 def start_retraining(now: datetime) -> str:
-    """The page of the retraining's run; asked again as of the same time, it starts no second one."""
+    """Starts a retraining and returns its run's page; idempotent for the same `now`."""
     return start_deployment(RETRAIN, {}, key=f"monitor {now.isoformat()}").page
 
 
 @flow(
     name="monitor",
-    flow_run_name=by_time("monitor"),
+    flow_run_name=named_by_time("monitor"),
     persist_result=True,
     result_serializer="json",
     timeout_seconds=1800,
 )
 def monitor() -> dict[str, Any]:
-    """Measures the window that ends at the time the run was due, and starts a retraining early where it is called for.
+    """Measures the window that ends at the run's scheduled time, and starts an early retraining if needed.
 
-    A run that is retried measures the same window, and keeps it once.
+    A retried run measures the same window and records it once.
     """
     settings = Settings()
     now = flow_run.scheduled_start_time
@@ -113,17 +113,19 @@ def monitor() -> dict[str, Any]:
     ]
     decision = decide(drift.drifts, trainings(settings), now, settings.monitoring)
     page = start_retraining(now) if decision.retrain else None
-    tell(online, drift, decision, page, plots)
+    publish_artifacts(online, drift, decision, page, plots)
     return {
-        "drift": {one.feature: one.value for one in drift.drifts},
+        "drift": {entry.feature: entry.value for entry in drift.drifts},
         "decision": decision.reason,
         "retraining": page,
         "plots": [str(plot) for plot in plots],
     }
 
 
-def tell(online: OnlineReport, drift: DriftReport, decision: Decision, page: str | None, plots: list[Path]) -> None:
-    """The artifacts of the run, and a line in its log."""
+def publish_artifacts(
+    online: OnlineReport, drift: DriftReport, decision: Decision, page: str | None, plots: list[Path]
+) -> None:
+    """Publishes the run's artifacts and logs the decision."""
     verdict = f"[Retraining]({page}) started." if page else "No retraining started."
     get_run_logger().info("%s %s", f"Retraining started: {page}." if page else verdict, decision.reason)
     table = drift_table(drift.drifts)

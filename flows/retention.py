@@ -1,5 +1,4 @@
-"""months that come > in use > remove what is old and not in use. What was removed, and how much, stands on the run's
-page."""
+"""partitions ahead > versions in use > remove old, unused files. The removed files are an artifact of the run."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -16,33 +15,38 @@ from components.store.engine import make_engine
 from components.store.item_vectors import forget_vectors
 from components.store.partitions import make_ahead
 from components.store.promotions import SERVING, list_promotions
-from flows.policies import PATIENT, by_time
+from flows.policies import RETRY, named_by_time
 from infra.local.platform import Platform
 
 
-@task(timeout_seconds=300, persist_result=False, **PATIENT)
+@task(timeout_seconds=300, persist_result=False, **RETRY)
 def in_use(settings: Settings) -> InUse:
-    """The versions that bear an alias, serve, served before (a rollback needs them) or are new; and their snapshots."""
-    known = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
+    """Returns the versions to keep, and their snapshots: those with an alias, serving, serving before, or recent.
+
+    A rollback needs the version that served before.
+    """
+    versions = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
     engine = make_engine(settings.database_url or "")
     served = [line.version for line in list_promotions(engine) if line.state == SERVING]
     engine.dispose()
     now = (Platform(settings).served() or {}).get("model_version")
     before = next((version for version in reversed(served) if version != now), None)
-    kept = {one.version for one in known[: settings.retention.keep_versions]}
-    kept |= {one.version for one in known if one.aliases} | {version for version in (now, before) if version}
-    return InUse(kept, {one.tags["snapshot_id"] for one in known if one.version in kept and "snapshot_id" in one.tags})
+    kept = {entry.version for entry in versions[: settings.retention.keep_versions]}
+    kept |= {entry.version for entry in versions if entry.aliases} | {version for version in (now, before) if version}
+    return InUse(
+        kept, {entry.tags["snapshot_id"] for entry in versions if entry.version in kept and "snapshot_id" in entry.tags}
+    )
 
 
 @task(timeout_seconds=1800, persist_result=False)
 def remove(settings: Settings, used: InUse, before: datetime) -> list[Removed]:
-    """Removes what is older and not in use."""
+    """Removes files older than `before` that are not in use."""
     return remove_old(settings.home, used, before)
 
 
-@task(timeout_seconds=300, persist_result=False, **PATIENT)
-def forget_item_vectors(settings: Settings, before: datetime) -> int:
-    """Removes the text vectors that were asked for before that moment: a service that needs one asks again."""
+@task(timeout_seconds=300, persist_result=False, **RETRY)
+def remove_item_vectors(settings: Settings, before: datetime) -> int:
+    """Removes item vectors requested before that time; a service that still needs one requests it again."""
     engine = make_engine(settings.database_url or "")
     with engine.begin() as connection:
         count = forget_vectors(connection, before)
@@ -50,9 +54,9 @@ def forget_item_vectors(settings: Settings, before: datetime) -> int:
     return count
 
 
-@task(timeout_seconds=300, persist_result=False, **PATIENT)
-def make_room(settings: Settings) -> int:
-    """Makes the monthly partitions that come next, so that no request waits for one."""
+@task(timeout_seconds=300, persist_result=False, **RETRY)
+def make_partitions(settings: Settings) -> int:
+    """Creates the next monthly partitions ahead of time, so that no request waits for one."""
     engine = make_engine(settings.database_url or "")
     count = make_ahead(engine.begin, datetime.now(UTC))
     engine.dispose()
@@ -61,24 +65,23 @@ def make_room(settings: Settings) -> int:
 
 @flow(
     name="retention",
-    flow_run_name=by_time("retention"),
+    flow_run_name=named_by_time("retention"),
     persist_result=True,
     result_serializer="json",
     timeout_seconds=3600,
 )
 def retention() -> dict[str, Any]:
-    """Removes what the settings of `retention` let go, as of the time the run was due; makes the months that come."""
+    """Creates the next partitions, and removes data past its retention as of the run's scheduled time."""
     settings = Settings()
-    get_run_logger().info("%d partitions made ahead", make_room(settings))
+    get_run_logger().info("%d partitions created ahead", make_partitions(settings))
     before = flow_run.scheduled_start_time - timedelta(days=settings.retention.days)
     used = in_use(settings)
-    gone = remove(settings, used, before)
-    get_run_logger().info("%d vectors of items removed", forget_item_vectors(settings, before))
-    freed = sum(one.bytes for one in gone)
-    said = (
-        f"{len(gone)} removed, {freed:,} bytes; versions in use: {', '.join(sorted(used.versions, key=int)) or 'none'}"
-    )
-    get_run_logger().info(said)
-    rows = [{"kind": one.kind, "name": one.name, "bytes": one.bytes} for one in gone]
-    create_table_artifact(table=rows, key="retention", description=said)
+    removed = remove(settings, used, before)
+    get_run_logger().info("%d vectors of items removed", remove_item_vectors(settings, before))
+    freed = sum(entry.bytes for entry in removed)
+    kept = ", ".join(sorted(used.versions, key=int)) or "none"
+    summary = f"{len(removed)} removed, {freed:,} bytes; versions in use: {kept}"
+    get_run_logger().info(summary)
+    rows = [{"kind": entry.kind, "name": entry.name, "bytes": entry.bytes} for entry in removed]
+    create_table_artifact(table=rows, key="retention", description=summary)
     return {"removed": rows, "bytes": freed}

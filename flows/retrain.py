@@ -20,16 +20,16 @@ from components.training import run as steps
 from components.training.fingerprint import custom_fusion, shaping
 from components.training.run import TrainingRun
 from components.validation import ValidationReport
-from flows.policies import COSTLY, PATIENT, by_flow_run, by_inputs, by_inputs_and_champion, by_time
+from flows.policies import RETRY, RETRY_LONG_RUNNING, by_flow_run, by_inputs, by_inputs_and_champion, named_by_time
 from infra.orchestration.client import run_deployment
 
 EMBED_SECONDS = 7200.0
 FUSE_SECONDS = 14 * 3600.0
 
 
-@task(task_run_name="snapshot", timeout_seconds=900, **PATIENT)
+@task(task_run_name="snapshot", timeout_seconds=900, **RETRY)
 def snapshot(settings: Settings, cut: datetime) -> Path:
-    """An immutable Parquet snapshot of all events before the cut: the last one, when nothing has come since."""
+    """Takes an immutable Parquet snapshot of all events before the cut; reuses the last one if nothing is new."""
     folder = settings.home / "snapshots"
     before = latest_snapshot(folder)
     engine = make_engine(database_url(settings))
@@ -40,43 +40,43 @@ def snapshot(settings: Settings, cut: datetime) -> Path:
     return taken.path
 
 
-@task(task_run_name="earlier", timeout_seconds=120, **PATIENT)
+@task(task_run_name="earlier", timeout_seconds=120, **RETRY)
 def earlier(run: TrainingRun) -> dict[str, Any] | None:
-    """What a retraining with nothing different has said."""
+    """Returns the result of an earlier retraining with the same inputs, or None."""
     return outcome.earlier_result(run, os.environ["MLFLOW_TRACKING_URI"])
 
 
 @task(task_run_name="validate {stage}", timeout_seconds=900, cache_key_fn=by_inputs)
 def validate(run: TrainingRun, stage: str, check: Callable[[TrainingRun], ValidationReport]) -> dict[str, Any]:
-    """Runs the expectations of a stage; a failed critical one stops the flow here, a warning goes on record."""
+    """Runs the expectations of a stage; a failed critical one stops the flow, a warning is recorded."""
     report = check(run)
     warnings = [f"{failure.suite}: {failure.message}" for failure in report.warnings]
     rows = [[suite, *(f"{figure:,.6g}" for figure in figures.values())] for suite, figures in report.statistics.items()]
     header = ["suite", *next(iter(report.statistics.values()), {})]
-    told = [f"**warning** {escaped(warning)}" for warning in warnings] or ["No expectation failed."]
-    told.append(f"MLflow keeps the whole report with the version, under `validation/{stage}`.")
-    page = "\n\n".join([table(header, rows), *told])
+    notes = [f"**warning** {escaped(warning)}" for warning in warnings] or ["No expectation failed."]
+    notes.append(f"MLflow keeps the whole report with the version, under `validation/{stage}`.")
+    page = "\n\n".join([table(header, rows), *notes])
     create_markdown_artifact(page, key=f"validation-{stage}", description=f"Expectations of the {stage}")
     return {"stage": stage, "statistics": report.statistics, "warnings": warnings, "docs": str(report.docs)}
 
 
-@task(task_run_name="interests", timeout_seconds=3600, cache_key_fn=by_inputs, **COSTLY)
+@task(task_run_name="interests", timeout_seconds=3600, cache_key_fn=by_inputs, **RETRY_LONG_RUNNING)
 def interests(run: TrainingRun) -> Path:
-    """Long-term and short-term interests as of the anchors, and the texts to embed."""
+    """Extracts long-term and short-term interests as of the anchors; returns the file of texts to embed."""
     return steps.extract_interests(run)
 
 
-@task(task_run_name="embed", timeout_seconds=EMBED_SECONDS + 60, cache_key_fn=by_inputs, **PATIENT)
+@task(task_run_name="embed", timeout_seconds=EMBED_SECONDS + 60, cache_key_fn=by_inputs, **RETRY)
 def embed(run: TrainingRun, texts: Path) -> dict[str, Any]:
-    """U_l = LLM(D_l), U_s = LLM(D_s) and the item texts, by a worker of the gpu pool."""
+    """Embeds the documents, U_l = LLM(D_l) and U_s = LLM(D_s), and the item texts, on the gpu pool."""
     chosen = run.settings.embedding.model_dump(mode="json")
     parameters = {"texts_file": str(texts), "out_file": str(run.vectors_file), "settings": chosen}
     return _on_the_gpu_pool("embed", parameters, run, EMBED_SECONDS)
 
 
-@task(task_run_name="fuse", timeout_seconds=FUSE_SECONDS + 60, cache_key_fn=by_inputs, **PATIENT)
+@task(task_run_name="fuse", timeout_seconds=FUSE_SECONDS + 60, cache_key_fn=by_inputs, **RETRY)
 def fuse(run: TrainingRun, encoder: str) -> dict[str, Any]:
-    """Trains the evaluation twin and the model, by a worker of the gpu pool; a retry goes on from the checkpoints."""
+    """Trains the evaluation twin and the model, on the gpu pool; a retry resumes from the checkpoints."""
     parameters = {
         "snapshot": str(run.snapshot_path),
         "folder": str(run.folder),
@@ -87,23 +87,23 @@ def fuse(run: TrainingRun, encoder: str) -> dict[str, Any]:
 
 
 def _on_the_gpu_pool(flow_name: str, parameters: dict[str, Any], run: TrainingRun, seconds: float) -> dict[str, Any]:
-    """A run of that flow, named after this one and linked under it; a retry follows what goes on."""
+    """Runs a flow on the gpu pool as a child of this one; a retry follows the run that is still going."""
     key, name = f"{flow_name} {run.key}", f"{flow_name} for {flow_run.name}"
     return dict(run_deployment(f"{flow_name}/gpu", parameters, key=key, run_name=name, again=True, timeout=seconds))
 
 
-@task(task_run_name="evaluate", timeout_seconds=3600, cache_key_fn=by_inputs_and_champion, **PATIENT)
+@task(task_run_name="evaluate", timeout_seconds=3600, cache_key_fn=by_inputs_and_champion, **RETRY)
 def evaluate(run: TrainingRun) -> Judgement:
-    """The evaluation twin against popularity and the champion's twin, and the gate's word."""
+    """Evaluates the twin against popularity and the champion's twin, with the gate's verdict."""
     judgement = outcome.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
     page = with_pictures(judgement.report, judgement.folder)
     create_markdown_artifact(page, key="evaluation", description="Evaluation on rolling")
     return judgement
 
 
-@task(task_run_name="register", timeout_seconds=900, cache_key_fn=by_flow_run, **PATIENT)
+@task(task_run_name="register", timeout_seconds=900, cache_key_fn=by_flow_run, **RETRY)
 def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
-    """The users' document vectors in Postgres, and the version in MLflow, as challenger."""
+    """Stores the users' document vectors in Postgres and registers the version in MLflow, as challenger."""
     engine = make_engine(database_url(run.settings))
     outcome.store_user_vectors(run, encoder, engine)
     engine.dispose()
@@ -112,24 +112,27 @@ def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
 
 @flow(
     name="retrain",
-    flow_run_name=by_time("retrain"),
+    flow_run_name=named_by_time("retrain"),
     persist_result=True,
     result_serializer="json",
     timeout_seconds=24 * 3600,
 )
 def retrain(cut: datetime | None = None) -> dict[str, Any]:
-    """Trains a new version on all events before `cut` (when absent, the time it was due) and registers it.
+    """Trains a new version on all events before `cut` and registers it.
 
-    So a run that was killed and is retried has the same cut: it finds its snapshot, its vectors and its checkpoints.
-    What another run has done with the same snapshot, settings and code is taken from there; when that run has come to
-    its end, its result is returned (`unchanged`), and nothing is registered.
+    Steps that another run completed with the same snapshot, settings and code are reused. If that run has finished,
+    its result is returned (`unchanged`) and nothing is registered.
+
+    Args:
+        cut: Exclusive end of the events; by default the run's scheduled time. A retried run therefore has the same cut
+            and finds its snapshot, vectors and checkpoints.
     """
     settings = Settings()
-    custom_fusion(settings)  # one that does not work fails here, before all the work
+    custom_fusion(settings)  # fails early if it cannot be loaded
     run = TrainingRun.open(snapshot(settings, cut or flow_run.scheduled_start_time), settings)
-    if (found := earlier(run)) is not None:
-        get_run_logger().info("nothing has changed since version %s", found["version"])
-        return {**found, "unchanged": True}
+    if (earlier_result := earlier(run)) is not None:
+        get_run_logger().info("nothing has changed since version %s", earlier_result["version"])
+        return {**earlier_result, "unchanged": True}
     checks = [validate(run, "snapshot", steps.validate_snapshot)]
     embedded = embed(run, interests(run))
     checks.append(validate(run, "features", steps.validate_features))
@@ -152,7 +155,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
 
 
 def database_url(settings: Settings) -> str:
-    """Where Postgres is: the platform tells its workers. Raises ValueError outside of one."""
+    """URL of Postgres, which the platform passes to its workers. Raises ValueError without a platform."""
     if settings.database_url is None:
         raise ValueError("DUOTEMPO_DATABASE_URL is not set: flows run on the workers that `duotempo up` starts")
     return settings.database_url

@@ -26,9 +26,9 @@ MLFLOW_RUN = "mlflow_run"
 
 @flow(name="search", flow_run_name="search for preset {name}", persist_result=True, result_serializer="json")
 def search(trials: Annotated[int, Field(ge=1)], name: str) -> dict[str, Any]:
-    """Tries `trials` sets of hyper-parameters, the settings in force first, and keeps the best one as preset `name`.
+    """Runs `trials` trials of hyper-parameters, the current settings first, and saves the best as preset `name`.
 
-    A run that was killed and is retried has the same snapshot, finds its study there and does only what is left.
+    A retried run has the same snapshot, finds its study and runs only the remaining trials.
     """
     settings = Settings()
     file = preset.own_preset(settings.home, name)
@@ -36,49 +36,51 @@ def search(trials: Annotated[int, Field(ge=1)], name: str) -> dict[str, Any]:
     validate(run, "snapshot", steps.validate_snapshot)
     base = study.trial_run(run, in_force(settings))
     encoder = embed(base, interests(base))["encoder"]
-    opened = study.open_study(run)
-    parent = mlflow_run(opened, run, name)
-    for number in range(len(study.ended(opened)), trials):
-        trial(run, opened, parent, encoder, number)
-    return keep(settings, run, opened, parent, file)
+    optuna_study = study.open_study(run)
+    parent = open_mlflow_run(optuna_study, run, name)
+    for number in range(len(study.ended(optuna_study)), trials):
+        trial(run, optuna_study, parent, encoder, number)
+    return save_results(settings, run, optuna_study, parent, file)
 
 
-def mlflow_run(opened: optuna.Study, run: TrainingRun, name: str) -> str:
-    """The MLflow run that the study's trials are nested in; a study that goes on keeps its own."""
-    if MLFLOW_RUN not in opened.user_attrs:
+def open_mlflow_run(optuna_study: optuna.Study, run: TrainingRun, name: str) -> str:
+    """Returns the MLflow parent run of the study's trials; a resumed study keeps its own."""
+    if MLFLOW_RUN not in optuna_study.user_attrs:
         manifest = run.snapshot.manifest
-        tags = {"snapshot_id": manifest["id"], "cut": manifest["cut"], "study": opened.study_name}
+        tags = {"snapshot_id": manifest["id"], "cut": manifest["cut"], "study": optuna_study.study_name}
         settings = run.settings.model_dump(mode="json")
         uri = os.environ["MLFLOW_TRACKING_URI"]
-        opened.set_user_attr(MLFLOW_RUN, registry.open_search(uri, name, settings, tags))
-    return str(opened.user_attrs[MLFLOW_RUN])
+        optuna_study.set_user_attr(MLFLOW_RUN, registry.open_search(uri, name, settings, tags))
+    return str(optuna_study.user_attrs[MLFLOW_RUN])
 
 
 @task(task_run_name="trial {number}", timeout_seconds=6 * 3600, cache_policy=NO_CACHE)
-def trial(run: TrainingRun, opened: optuna.Study, parent: str, encoder: str, number: int) -> None:
-    """Trains the twin by the next set of values; the documents are written and embedded when its interests are new."""
-    asked = study.ask(opened, run)
+def trial(run: TrainingRun, optuna_study: optuna.Study, parent: str, encoder: str, number: int) -> None:
+    """Trains the twin with the next set of values; embeds the documents first if the interests' settings are new."""
+    new_trial = study.ask(optuna_study, run)
     try:
-        tried = study.trial_run(run, asked.params)
+        candidate = study.trial_run(run, new_trial.params)
     except ImpossibleValues as error:
-        return log(parent, study.fail(opened, asked, error))
-    if not tried.vectors_file.is_file():
-        embed(tried, interests(tried))
-    log(parent, study.measure(opened, asked, tried, encoder))
+        return log(parent, study.fail(optuna_study, new_trial, error))
+    if not candidate.vectors_file.is_file():
+        embed(candidate, interests(candidate))
+    log(parent, study.measure(optuna_study, new_trial, candidate, encoder))
 
 
-def keep(settings: Settings, run: TrainingRun, opened: optuna.Study, parent: str, file: Path) -> dict[str, Any]:
-    """Writes the best set as a preset, the table of the trials, and the end of the run in MLflow."""
-    ended, best = study.ended(opened), study.best(opened)
+def save_results(
+    settings: Settings, run: TrainingRun, optuna_study: optuna.Study, parent: str, file: Path
+) -> dict[str, Any]:
+    """Writes the best set as a preset and the table of trials as an artifact, and closes the MLflow run."""
+    ended, best = study.ended(optuna_study), study.best(optuna_study)
     wanted, first = changed(settings, best.params), ended[0].value
     notes = {
         f"Preset {file.stem!r}, by duotempo search": datetime.now(UTC).date().isoformat(),
-        "study": f"{opened.study_name}, {len(ended)} trials, the best is number {best.number}",
+        "study": f"{optuna_study.study_name}, {len(ended)} trials, the best is number {best.number}",
         "validation gain": f"{best.value}, with the settings in force {first}",
         "snapshot": run.snapshot_path.name,
     }
     preset.write_preset(file, wanted, notes)
-    rows = [row(one) for one in ended]
+    rows = [row(finished) for finished in ended]
     create_table_artifact(table=rows, key="search", description=f"Trials of the search for preset {file.stem}")
     metrics = {what: value for what, value in {"best": best.value, "in_force": first}.items() if value is not None}
     registry.close_search(os.environ["MLFLOW_TRACKING_URI"], parent, metrics, file)
@@ -93,7 +95,7 @@ def keep(settings: Settings, run: TrainingRun, opened: optuna.Study, parent: str
 
 
 def log(parent: str, ended: FrozenTrial) -> None:
-    """A trial's nested run in MLflow."""
+    """Logs a trial as a nested run in MLflow."""
     assert ended.datetime_start and ended.datetime_complete
     registry.log_trial(
         os.environ["MLFLOW_TRACKING_URI"],
@@ -110,7 +112,7 @@ def log(parent: str, ended: FrozenTrial) -> None:
 
 
 def row(ended: FrozenTrial) -> dict[str, Any]:
-    """A trial as a line of a table."""
+    """One table row of a trial."""
     return {
         "trial": ended.number,
         "state": ended.state.name.lower(),
