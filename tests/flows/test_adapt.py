@@ -33,11 +33,11 @@ pytestmark = pytest.mark.timeout(280)
 NOW = datetime.now(UTC).replace(microsecond=0)
 TASTES, PEOPLE, ITEMS, VISITS = 3, 24, 30, 10
 LATE = "narwhal"
-"""A word that only items bear which nobody met before the cut of `rolling`."""
+"""A word that only occurs in items without events before the cut of `rolling`."""
 
 
 def shop() -> Dataset:
-    """People who keep to items of their taste; the last visits are of new items, which nobody met before."""
+    """Synthetic data: users stay with items of one taste; the last events are on new items."""
     random = np.random.default_rng(0)
     rows = []
     for person in range(PEOPLE):
@@ -64,7 +64,7 @@ class Adapted:
 def adapted(
     shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Adapted]:
-    """What the flow did, with a snapshot taken on its way."""
+    """Result of the flow, which takes the snapshot itself."""
     home = tmp_path_factory.mktemp("home")
     base = tiny_models.llama(home / "base")
     variables = {
@@ -85,23 +85,23 @@ def adapted(
         yield Adapted(adapt(), settings, os.environ["MLFLOW_TRACKING_URI"])
 
 
-def test_the_encoder_is_judged_on_rolling_and_on_cold_items(adapted: Adapted) -> None:
+def test_encoder_is_evaluated_on_rolling_and_cold_items(adapted: Adapted) -> None:
     result = adapted.result
     assert set(result["metrics"]) == {"base", "adapted"}
     assert result["slices"]["cold items"]["targets"] > 0
-    for place in ("all targets", *result["slices"]):
-        models = result["metrics"] if place == "all targets" else result["slices"][place]["models"]
-        mean, low, high = result["differences"][place]
+    for group in ("all targets", *result["slices"]):
+        models = result["metrics"] if group == "all targets" else result["slices"][group]["models"]
+        mean, low, high = result["differences"][group]
         assert mean == pytest.approx(models["adapted"]["ndcg@10"] - models["base"]["ndcg@10"])
         assert low <= mean <= high
-    gain = max(result["differences"][place][1] for place in ("all targets", "cold items"))
+    gain = max(result["differences"][group][1] for group in ("all targets", "cold items"))
     if result["gate"]["passed"]:
         assert gain > 0
     else:
         assert any(reason.startswith(("gain", "no loss")) for reason in result["gate"]["reasons"])
 
 
-def test_the_folder_is_an_encoder_by_its_path(adapted: Adapted) -> None:
+def test_encoder_folder_can_be_used_as_model(adapted: Adapted) -> None:
     folder = Path(adapted.result["encoder"])
     assert folder.parent == adapted.settings.home / "encoders"
     base = adapted.settings.embedding
@@ -111,7 +111,7 @@ def test_the_folder_is_an_encoder_by_its_path(adapted: Adapted) -> None:
     assert np.abs(difference).max() > 1e-3
 
 
-def test_it_is_registered_as_a_model_of_its_own(adapted: Adapted, tmp_path: Path) -> None:
+def test_encoder_is_registered_as_a_separate_model(adapted: Adapted, tmp_path: Path) -> None:
     client = MlflowClient(adapted.mlflow_url)
     version = client.get_model_version("duotempo-encoder", adapted.result["version"])
     assert version.tags["gate"] == ("passed" if adapted.result["gate"]["passed"] else "failed")
@@ -136,13 +136,13 @@ def test_it_is_registered_as_a_model_of_its_own(adapted: Adapted, tmp_path: Path
     np.testing.assert_array_equal(registered, here)
 
 
-def test_its_page_shows_both_encoders(adapted: Adapted) -> None:
+def test_artifact_compares_both_encoders(adapted: Adapted) -> None:
     page = Artifact.get("adaptation")
     assert isinstance(page, Kept) and isinstance(page.data, str)
     assert all(word in page.data for word in ("Gate", "| base |", "| adapted |", "cold items", "mrr base"))
 
 
-def test_pairs_come_from_before_the_cut_of_rolling(adapted: Adapted) -> None:
+def test_pairs_precede_the_cut_of_rolling(adapted: Adapted) -> None:
     snapshot = latest_snapshot(adapted.settings.home / "snapshots")
     assert snapshot is not None
     assert snapshot.events()["item_id"].str.startswith("new").any()
@@ -152,7 +152,7 @@ def test_pairs_come_from_before_the_cut_of_rolling(adapted: Adapted) -> None:
     assert not any(LATE in text for text in used)
 
 
-def test_without_a_server_the_same_figures_come_out(adapted: Adapted) -> None:
+def test_local_adaptation_gives_the_same_metrics(adapted: Adapted) -> None:
     snapshot = latest_snapshot(adapted.settings.home / "snapshots")
     assert snapshot is not None
     settings = adapted.settings.model_copy(update={"home": adapted.settings.home / "again", "database_url": None})
@@ -160,11 +160,11 @@ def test_without_a_server_the_same_figures_come_out(adapted: Adapted) -> None:
     assert folder.name == Path(adapted.result["encoder"]).name
     assert adaptation.mrr == adapted.result["held_out"]["mrr"]
     assert comparison.metrics["adapted"]["ndcg@10"] == adapted.result["metrics"]["adapted"]["ndcg@10"]
-    again, told, _ = adapt_encoder(snapshot.path, settings, show_progress=False)
-    assert (again, told) == (folder, adaptation), "a finished encoder is kept"
+    again, repeated, _ = adapt_encoder(snapshot.path, settings, show_progress=False)
+    assert (again, repeated) == (folder, adaptation), "a finished encoder is reused"
 
 
-def test_other_settings_make_another_encoder(adapted: Adapted) -> None:
+def test_other_settings_give_another_encoder_folder(adapted: Adapted) -> None:
     snapshot = latest_snapshot(adapted.settings.home / "snapshots")
     assert snapshot is not None
     other = adapted.settings.model_copy(deep=True)
@@ -173,9 +173,12 @@ def test_other_settings_make_another_encoder(adapted: Adapted) -> None:
     assert AdaptationRun.open(snapshot.path, other).encoder != Path(adapted.result["encoder"])
 
 
-def test_its_deployment_runs_this_flow_on_the_gpu_pool() -> None:
+def test_adapt_deployment_runs_on_the_gpu_pool() -> None:
     deployments = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    found = next(one for one in deployments if one["entrypoint"].startswith("flows/adapt.py:"))
-    module, name = found["entrypoint"].removesuffix(":adapt").removesuffix(".py").replace("/", "."), found["name"]
+    deployment = next(one for one in deployments if one["entrypoint"].startswith("flows/adapt.py:"))
+    module, name = (
+        deployment["entrypoint"].removesuffix(":adapt").removesuffix(".py").replace("/", "."),
+        deployment["name"],
+    )
     assert (importlib.import_module(module).adapt.name, name) == ("adapt", "gpu")
-    assert found["work_pool"] == {"name": "gpu", "work_queue_name": "training"}
+    assert deployment["work_pool"] == {"name": "gpu", "work_queue_name": "training"}

@@ -17,7 +17,7 @@ def texts_file(folder: Path, texts: list[str | None]) -> Path:
     return folder / "texts.parquet"
 
 
-def test_texts_go_in_and_vectors_come_out(tmp_path: Path) -> None:
+def test_embed_file_writes_vectors(tmp_path: Path) -> None:
     file = texts_file(tmp_path, ["a comfortable sofa", "", None, "tax law", "a comfortable sofa"])
     result = embed_file(file, tmp_path / "out" / "vectors.parquet", EmbeddingSettings(), tmp_path / "cache")
     assert (result.computed, result.reused) == (2, 0)
@@ -27,21 +27,21 @@ def test_texts_go_in_and_vectors_come_out(tmp_path: Path) -> None:
     assert pq.read_metadata(tmp_path / "out" / "vectors.parquet").num_rows == 2
 
 
-def test_a_failed_run_leaves_no_vectors(tmp_path: Path) -> None:
+def test_failed_embedding_writes_no_vectors(tmp_path: Path) -> None:
     file = texts_file(tmp_path, ["a sofa"])
     with pytest.raises(EncoderError, match="packaged:klingon"):
         embed_file(file, tmp_path / "vectors.parquet", EmbeddingSettings(model="packaged:klingon"), tmp_path / "cache")
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_cluster_that_is_gone_leaves_no_vectors(tmp_path: Path) -> None:
+def test_unreachable_cluster_writes_no_vectors(tmp_path: Path) -> None:
     file = texts_file(tmp_path, ["a sofa"])
     with pytest.raises(RayClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
         embed_file(file, tmp_path / "vectors.parquet", EmbeddingSettings(), tmp_path / "cache", "127.0.0.1:1")
     assert not (tmp_path / "vectors.parquet").exists()
 
 
-def test_a_file_without_texts_is_named(tmp_path: Path) -> None:
+def test_unreadable_texts_file_is_named(tmp_path: Path) -> None:
     for broken in ("missing.parquet", "empty.parquet", "other.parquet"):
         (tmp_path / "empty.parquet").touch()
         pq.write_table(pa.table({"title": ["a sofa"]}), tmp_path / "other.parquet")

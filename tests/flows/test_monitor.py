@@ -1,4 +1,4 @@
-"""The monitor flow on a real Prefect, Postgres and MLflow: what it measures, keeps, shows and starts."""
+"""The monitor flow on a real Prefect, Postgres and MLflow: metrics, stored rows, artifacts and early retrainings."""
 
 import json
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ from tests.support.toy_data import tiny_bundle
 pytestmark = pytest.mark.timeout(280)
 NOW = datetime.now(UTC)
 EVENTS = 150
-"""Of each kind, and so many answers: above `monitoring.min_events`."""
+"""Number of events of each type, and of answers; above `monitoring.min_events`."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A shop that turned from likes of even items to views of odd ones a week ago."""
+    """Synthetic data that changed from likes of even items to views of odd ones a week ago."""
 
     engine: Engine
     settings: Settings
@@ -44,7 +44,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """With a Prefect of its own, which has no worker: a retraining is asked for and never begins."""
+    """Uses a separate Prefect server without workers: a retraining is scheduled and never starts."""
     folder = tmp_path_factory.mktemp("monitor")
     shared_platform.renew()
     address = shared_platform.platform.addresses.mlflow_url
@@ -69,7 +69,7 @@ def retrainings() -> list[FlowRun]:
 
 
 def register(world: World) -> None:
-    """A version whose snapshot ends ten days ago."""
+    """Registers a version whose snapshot ends ten days ago."""
     bundle = tiny_bundle(cut=(NOW - timedelta(days=10)).isoformat()).write(world.folder / "bundle")
     snapshot = world.folder / "snapshot"
     snapshot.mkdir()
@@ -80,7 +80,7 @@ def register(world: World) -> None:
     )  # fmt: skip
 
 
-def test_an_empty_shop_is_measured_and_starts_nothing(world: World) -> None:
+def test_empty_store_is_measured_without_retraining(world: World) -> None:
     result = monitor()
     assert set(result["drift"].values()) == {None}
     assert "there is no version yet" in result["decision"]
@@ -89,7 +89,7 @@ def test_an_empty_shop_is_measured_and_starts_nothing(world: World) -> None:
     assert retrainings() == []
 
 
-def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
+def test_drift_starts_one_retraining(world: World) -> None:
     register(world)
     even = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + 20 * n / EVENTS, None, None) for n in range(EVENTS)]
     odd = [(f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + 5 * n / EVENTS, f"r{n}", None) for n in range(EVENTS)]
@@ -103,8 +103,8 @@ def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     (run,) = retrainings()
     assert result["retraining"].endswith(f"/runs/flow-run/{run.id}")
 
-    kept = {row["metric"]: row["mean"] for row in online_history(world.engine, began)}
-    assert kept["impressions"] == EVENTS
+    metrics = {row["metric"]: row["mean"] for row in online_history(world.engine, began)}
+    assert metrics["impressions"] == EVENTS
     assert {row["feature"]: row["value"] for row in drift_history(world.engine, began)} == result["drift"]
     page, table = Artifact.get("monitoring"), Artifact.get("drift")
     assert isinstance(page, Kept) and isinstance(page.data, str)
@@ -124,7 +124,7 @@ def test_a_shop_that_turned_is_retrained_once(world: World) -> None:
     assert again["retraining"] is None and len(retrainings()) == 1
 
 
-def test_a_retraining_that_failed_is_not_repeated_at_once(world: World) -> None:
+def test_failed_retraining_is_not_restarted_at_once(world: World) -> None:
     from prefect.states import Failed, Running
 
     (run,) = retrainings()
@@ -135,9 +135,9 @@ def test_a_retraining_that_failed_is_not_repeated_at_once(world: World) -> None:
     assert len(retrainings()) == 1
 
 
-def test_its_deployment_runs_one_at_a_time_and_hourly() -> None:
+def test_monitor_deployment_is_hourly_and_never_concurrent() -> None:
     deployments = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    found = next(one for one in deployments if one["entrypoint"] == "flows/monitor.py:monitor")
-    assert (monitor.name, found["name"], found["work_pool"]) == ("monitor", "hourly", {"name": "cpu"})
-    assert found["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-    assert found["schedules"][0]["cron"] == "0 * * * *"
+    deployment = next(one for one in deployments if one["entrypoint"] == "flows/monitor.py:monitor")
+    assert (monitor.name, deployment["name"], deployment["work_pool"]) == ("monitor", "hourly", {"name": "cpu"})
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert deployment["schedules"][0]["cron"] == "0 * * * *"

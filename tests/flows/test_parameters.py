@@ -1,4 +1,4 @@
-"""What a flow is asked for is checked before it begins, whoever asks."""
+"""Flow parameters are validated before a run starts."""
 
 import pytest
 from prefect.exceptions import ParameterTypeError
@@ -8,7 +8,7 @@ from flows.search import search
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "many", None])
-def test_a_run_for_nothing_is_refused(count: object) -> None:
+def test_non_positive_counts_are_rejected(count: object) -> None:
     with pytest.raises(ParameterTypeError, match="trials"):
         search.validate_parameters({"trials": count, "name": "shop"})
     with pytest.raises(ParameterTypeError, match="k"):

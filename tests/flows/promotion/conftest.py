@@ -1,4 +1,4 @@
-"""One platform for the tests of promotion: Postgres, Prefect and its workers, MLflow, the hook, and seven versions."""
+"""One platform for the promotion tests: Postgres, Prefect and its workers, MLflow, the webhook, and seven versions."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ from tests.support.toy_data import fill_store, tiny_bundle
 
 @pytest.fixture(scope="package")
 def platform(shared_platform: SharedPlatform) -> Iterator[Platform]:
-    """With hardly a canary, but where a test wants one."""
+    """A platform whose canaries are very short, unless a test makes them longer."""
     shared_platform.renew(canary_settings(HARDLY))
     with shared_platform.shell.inside():
         yield shared_platform.platform
@@ -43,7 +43,7 @@ def settings(platform: Platform) -> Settings:
 
 @pytest.fixture
 def canary(shared_platform: SharedPlatform) -> Iterator[Canary]:
-    """Sets how long the canaries are, also one that runs."""
+    """Sets the duration of canaries in seconds, including a running one."""
     yield lambda seconds: shared_platform.write_settings(canary_settings(seconds))
     shared_platform.write_settings(canary_settings(HARDLY))
 
@@ -58,7 +58,7 @@ def engine(platform: Platform) -> Iterator[Engine]:
 
 @pytest.fixture(scope="package")
 def mlflow(settings: Settings, platform: Platform, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The registry with seven versions, of which the first serves."""
+    """URL of a registry with seven versions, the first of which serves."""
     address = platform.addresses.mlflow_url
     folder = tmp_path_factory.mktemp("versions")
     register(address, folder / SOUND)

@@ -29,7 +29,7 @@ def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound(platform, mlflow, engine)
 
 
-def test_a_promoted_version_serves_at_the_address_that_stays(platform: Platform, mlflow: str, engine: Engine) -> None:
+def test_promoted_version_serves_at_the_fixed_address(platform: Platform, mlflow: str, engine: Engine) -> None:
     assert served_version(platform) == SOUND
     assert champion(mlflow) == SOUND
     assert [line.state for line in list_promotions(engine)[:2]] == ["requested", "serving"]
@@ -39,7 +39,7 @@ def test_a_promoted_version_serves_at_the_address_that_stays(platform: Platform,
     assert served is not None and SOUND in versions_of(served["bento_tag"], platform.home.bentoml)
 
 
-def test_the_gate_refuses_before_anything_changes(settings: Settings, mlflow: str, engine: Engine) -> None:
+def test_failed_gate_refuses_before_any_change(settings: Settings, mlflow: str, engine: Engine) -> None:
     before = last_line(engine)
     with pytest.raises(PromotionRefused, match=r"version 2 did not pass the gate: below popularity.*--force --why"):
         promote(FAILED_GATE, settings=settings, actor="bob")
@@ -49,7 +49,7 @@ def test_the_gate_refuses_before_anything_changes(settings: Settings, mlflow: st
     assert champion(mlflow) == SOUND
 
 
-def test_a_failed_smoke_test_leaves_the_old_version_serving(
+def test_failed_smoke_test_leaves_old_version_serving(
     settings: Settings, platform: Platform, mlflow: str, engine: Engine
 ) -> None:
     with pytest.raises(DeploymentError, match="failed its smoke test: /recommend"):
@@ -59,7 +59,7 @@ def test_a_failed_smoke_test_leaves_the_old_version_serving(
     assert champion(mlflow) == SOUND == served_version(platform)
 
 
-def test_a_forced_version_is_recorded_with_its_why_and_rolled_back(
+def test_forced_promotion_is_recorded_and_rolled_back(
     settings: Settings, platform: Platform, mlflow: str, engine: Engine
 ) -> None:
     promote(FAILED_GATE, settings=settings, actor="bob", reason="popularity is broken", force=True)
@@ -74,7 +74,7 @@ def test_a_forced_version_is_recorded_with_its_why_and_rolled_back(
     assert last_line(engine) == (SOUND, FAILED_GATE, "ann", "rollback", "serving")
 
 
-def test_a_rollback_starts_the_kept_bento_where_the_running_one_lacks_the_version(
+def test_rollback_starts_kept_bento_if_the_running_one_lacks_the_version(
     settings: Settings, platform: Platform, mlflow: str
 ) -> None:
     home = platform.home.bentoml
@@ -89,6 +89,6 @@ def test_a_rollback_starts_the_kept_bento_where_the_running_one_lacks_the_versio
     assert champion(mlflow) == SOUND == served_version(platform)
 
 
-def test_an_unknown_version_is_told_at_once(settings: Settings, mlflow: str) -> None:
+def test_unknown_version_fails_at_once(settings: Settings, mlflow: str) -> None:
     with pytest.raises(registry.RegistryError, match="known versions: 7, 6, 5, 4, 3, 2, 1"):
         promote("99", settings=settings, actor="bob")

@@ -1,4 +1,4 @@
-"""A server dies under a deployment: the old version answers on, and the alias ends in a service of the new one."""
+"""A server crashes during a deployment: the old version keeps answering, and the promoted version serves in the end."""
 
 import os
 import signal
@@ -43,18 +43,18 @@ def test_a_server_that_dies_costs_no_answer_and_no_promotion(
         eventually(lambda: len(list_promotions(engine)) > count, seconds=60)
         os.kill(platform.status()["services"][server]["pid"], signal.SIGKILL)
 
-        def over() -> bool:
+        def ended() -> bool:
             try:
                 return last_line(engine)[4] in ("serving", "failed", "refused")
             except StoreError:
                 return False
 
-        eventually(over, seconds=DEPLOY_SECONDS)
+        eventually(ended, seconds=DEPLOY_SECONDS)
         if last_line(engine)[4] == "failed":
             eventually(lambda: champion(mlflow) is not None, seconds=DEPLOY_SECONDS)
             set_alias(mlflow, wanted)
         ends(engine, wanted, "serving")
-        asked = seen.total()
-        eventually(lambda: seen.total() > asked + 50 and seen[wanted], seconds=60)
-    assert set(seen) == {before, wanted}, "an answer to each question"
+        answered = seen.total()
+        eventually(lambda: seen.total() > answered + 50 and seen[wanted], seconds=60)
+    assert set(seen) == {before, wanted}, "every request is answered"
     assert champion(mlflow) == wanted

@@ -1,4 +1,4 @@
-"""The alias in the registry is the wish: it ends in a service of that version, or in a refusal that says why."""
+"""Setting the alias `champion` in the registry deploys that version, or refuses it with a reason."""
 
 import os
 import signal
@@ -41,26 +41,26 @@ def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
 
 
 def answers_from(platform: Platform, address: str, version: str) -> None:
-    """The service follows the table within about a second."""
+    """Asserts that the version has the alias and serves."""
     assert champion(address) == version
     eventually(lambda: served_version(platform) == version, seconds=30)
 
 
-def test_an_alias_set_in_the_registry_ends_in_a_service_of_that_version(
-    platform: Platform, mlflow: str, engine: Engine
-) -> None:
+def test_alias_set_in_the_registry_deploys_the_version(platform: Platform, mlflow: str, engine: Engine) -> None:
     count = len(list_promotions(engine))
     set_alias(mlflow, NEXT)
     ends(engine, NEXT, "serving")
     answers_from(platform, mlflow, NEXT)
     expected = [(NEXT, "registry", state) for state in ("requested", "canary", "serving")]
-    assert [line for line in lines_since(engine, count) if line[0] == NEXT] == expected  # others may end late
+    assert [
+        line for line in lines_since(engine, count) if line[0] == NEXT
+    ] == expected  # older deployments may still end
     assert deliver(platform, told(NEXT)) == 200
     lines = [line for line in lines_since(engine, count) if line[0] == NEXT]
-    assert len(lines) == len(expected), "what serves is not deployed again"
+    assert len(lines) == len(expected), "the serving version is not deployed again"
 
 
-def test_an_alias_on_a_version_that_failed_the_gate_goes_back(platform: Platform, mlflow: str, engine: Engine) -> None:
+def test_alias_on_version_with_failed_gate_is_reverted(platform: Platform, mlflow: str, engine: Engine) -> None:
     serving = served_version(platform)
     set_alias(mlflow, FAILED_GATE)
     ends(engine, FAILED_GATE, "refused")
@@ -75,19 +75,19 @@ def test_an_alias_on_a_version_that_failed_the_gate_goes_back(platform: Platform
     ("version", "why"),
     [(OF_OTHER_CODE, "schema version 99, this code reads"), (WITHOUT_BUNDLE, "lacks what was asked for")],
 )
-def test_a_version_without_a_bundle_that_this_code_reads_is_refused(
+def test_version_without_readable_bundle_is_refused(
     platform: Platform, mlflow: str, engine: Engine, version: str, why: str
 ) -> None:
     serving = served_version(platform)
     set_alias(mlflow, version)
     ends(engine, version, "refused")
     assert why in last_line(engine)[3]
-    told_there = registry.version(mlflow, version).tags["refused"]
-    assert why in told_there and str(platform.home.path) not in told_there
+    refusal = registry.version(mlflow, version).tags["refused"]
+    assert why in refusal and str(platform.home.path) not in refusal
     assert champion(mlflow) == serving == served_version(platform)
 
 
-def test_what_is_not_the_registrys_is_refused(platform: Platform, mlflow: str, engine: Engine) -> None:
+def test_webhook_rejects_forged_stale_and_malformed_deliveries(platform: Platform, mlflow: str, engine: Engine) -> None:
     before = lines_since(engine, 0)
     body = told(FAILED_GATE)
     assert deliver(platform, body, secret="somebody else's") == 401
@@ -102,12 +102,12 @@ def test_what_is_not_the_registrys_is_refused(platform: Platform, mlflow: str, e
     assert deliver(platform, b"x" * 100_000) == 413
     assert deliver(platform, told("1", alias="challenger"), key="a") == 200
     assert deliver(platform, told("1", alias="challenger"), key="a") == 409, "a replay"
-    assert deliver(platform, body) == 200, "well signed, but the registry says otherwise: it is only a hint"
+    assert deliver(platform, body) == 200, "correctly signed, but only a hint: the registry decides"
     assert lines_since(engine, 0) == before
     assert champion(mlflow) == served_version(platform)
 
 
-def test_an_alias_set_while_the_hook_was_down_is_found(platform: Platform, mlflow: str, engine: Engine) -> None:
+def test_alias_set_while_the_webhook_was_down_is_deployed(platform: Platform, mlflow: str, engine: Engine) -> None:
     pid = platform.status()["services"]["hook"]["pid"]
     os.kill(pid, signal.SIGKILL)
     set_alias(mlflow, SOUND)
@@ -117,9 +117,7 @@ def test_an_alias_set_while_the_hook_was_down_is_found(platform: Platform, mlflo
     answers_from(platform, mlflow, SOUND)
 
 
-def test_a_refused_version_that_somebody_gives_the_alias_again_keeps_it_until_the_webhook_can_say_so(
-    platform: Platform, mlflow: str, engine: Engine
-) -> None:
+def test_alias_on_refused_version_is_kept_for_one_check(platform: Platform, mlflow: str, engine: Engine) -> None:
     registry.tag_refused(mlflow, FAILED_GATE, "it was worse")
     pid = platform.status()["services"]["hook"]["pid"]
     os.kill(pid, signal.SIGSTOP)
@@ -135,7 +133,7 @@ def test_a_refused_version_that_somebody_gives_the_alias_again_keeps_it_until_th
     answers_from(platform, mlflow, SOUND)
 
 
-def test_of_two_promotions_within_a_second_the_last_one_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def test_last_of_two_quick_promotions_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     count = len(list_promotions(engine))
     with ThreadPoolExecutor(4) as pool:
         set_alias(mlflow, FAILED_GATE)

@@ -1,4 +1,4 @@
-"""The registry's own page: its button promotes, and each version says there what became of it."""
+"""MLflow's page: its button promotes, and each version shows its state there."""
 
 import pytest
 from mlflow import MlflowClient
@@ -20,13 +20,13 @@ def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound(platform, mlflow, engine)
 
 
-def said(mlflow: str, version: str, model: str = registry.NAME) -> tuple[str, str]:
-    """The tag and the description of a version."""
-    found = MlflowClient(mlflow).get_model_version(model, version)
-    return found.tags.get("status", ""), found.description or ""
+def status_and_description(mlflow: str, version: str, model: str = registry.NAME) -> tuple[str, str]:
+    """Returns the status tag and the description of a version."""
+    registered = MlflowClient(mlflow).get_model_version(model, version)
+    return registered.tags.get("status", ""), registered.description or ""
 
 
-def test_the_button_promotes_and_the_versions_say_so(
+def test_mlflow_button_promotes_and_versions_show_their_state(
     shared_platform: SharedPlatform, mlflow: str, engine: Engine
 ) -> None:
     user, _, password = shared_platform.shell.run("secrets", "show", "mlflow").out.strip().partition(":")
@@ -43,20 +43,20 @@ def test_the_button_promotes_and_the_versions_say_so(
         ends(engine, NEXT, "serving")
         assert champion(mlflow) == NEXT
         assert f"copy {copy} of version {NEXT} was made in {registry.PRODUCTION}" in last_line(engine)[3]
-        eventually(lambda: said(mlflow, copy, registry.PRODUCTION)[0].startswith("serving since"), 60)
+        eventually(lambda: status_and_description(mlflow, copy, registry.PRODUCTION)[0].startswith("serving since"), 60)
         page.goto(f"{mlflow}/#/models/{registry.NAME}")
         expect(page.get_by_text("duotempo promote VERSION").first).to_be_visible()
         expect(page.get_by_text("serving since").first).to_be_visible()
-    assert said(mlflow, NEXT)[0].startswith("serving since")
-    assert said(mlflow, SOUND)[0].startswith("served until")
+    assert status_and_description(mlflow, NEXT)[0].startswith("serving since")
+    assert status_and_description(mlflow, SOUND)[0].startswith("served until")
 
 
-def test_a_refusal_says_why_and_a_person_keeps_their_words(mlflow: str, engine: Engine) -> None:
+def test_refusal_reason_is_shown_beside_the_users_description(mlflow: str, engine: Engine) -> None:
     MlflowClient(mlflow).update_model_version(registry.NAME, FAILED_GATE, "tried by ann")
     set_alias(mlflow, FAILED_GATE)
     ends(engine, FAILED_GATE, "refused")
-    eventually(lambda: said(mlflow, FAILED_GATE)[1].startswith("**Duotempo:** refused"), 60)
-    status, text = said(mlflow, FAILED_GATE)
+    eventually(lambda: status_and_description(mlflow, FAILED_GATE)[1].startswith("**Duotempo:** refused"), 60)
+    status, text = status_and_description(mlflow, FAILED_GATE)
     ours, persons = text.split("\n\n")
     assert status.startswith("refused") and "below popularity" in ours
     assert persons == "tried by ann"

@@ -1,4 +1,4 @@
-"""What somebody takes away in the registry is told: by `status`, in `promotions`, in the metrics, to a person."""
+"""Damage in the registry is reported: by `status`, in `promotions`, in the metrics and as a notification."""
 
 import json
 
@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(900)
 
 ALIAS_GONE = json.dumps({"action": "deleted", "data": {"name": registry.NAME, "alias": "champion"}}).encode()
-"""Makes the hook look now; it promotes nothing."""
+"""A delivery that makes the webhook receiver check now, without a promotion."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,46 +37,49 @@ def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
 
 
 def problems(mlflow: str, version: str = SOUND) -> dict[str, str]:
-    """The remedies by the names of the problems, where that version serves."""
-    found = registry.find_problems(mlflow, {"champion": version})
-    return {problem.name: f"{problem.what}. {problem.remedy}" for problem in found}
+    """Returns the text of each problem by its name, if that version serves."""
+    problems_found = registry.find_problems(mlflow, {"champion": version})
+    return {problem.name: f"{problem.what}. {problem.remedy}" for problem in problems_found}
 
 
-def notes(engine: Engine) -> list[tuple[str, str]]:
+def problem_rows(engine: Engine) -> list[tuple[str, str]]:
     return [(line.version, line.state) for line in list_promotions(engine) if line.state in ("problem", "healed")]
 
 
-def test_a_deleted_alias_reaches_a_person_and_so_does_its_return(
+def test_deleted_alias_and_its_return_are_notified(
     shared_platform: SharedPlatform, platform: Platform, mlflow: str, engine: Engine
 ) -> None:
-    shell, count = shared_platform.shell, len(notes(engine))
+    shell, count = shared_platform.shell, len(problem_rows(engine))
 
-    def looks() -> None:
+    def check_repeatedly() -> None:
         for _ in range(LOOKS):
             assert deliver(platform, ALIAS_GONE) == 200
 
-    with webhook() as heard:
-        shared_platform.write_settings({**canary_settings(HARDLY), "monitoring": {"notify": heard.url}})
+    with webhook() as receiver:
+        shared_platform.write_settings({**canary_settings(HARDLY), "monitoring": {"notify": receiver.url}})
         assert shell.status()["exit"] == 0
         MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, "champion")
-        said = shell.run("status", fails=1).text
-        assert f"version {SOUND} serves, but no version bears the alias" in said
-        assert f"duotempo promote {SOUND}" in said
-        looks()
-        eventually(lambda: heard.got, seconds=60)
-        assert notes(engine)[count:] == [(SOUND, "problem")]
+        output = shell.run("status", fails=1).text
+        assert f"version {SOUND} serves, but no version bears the alias" in output
+        assert f"duotempo promote {SOUND}" in output
+        check_repeatedly()
+        eventually(lambda: receiver.got, seconds=60)
+        assert problem_rows(engine)[count:] == [(SOUND, "problem")]
         assert 'duotempo_problem{problem="no_champion"} 1.0' in httpx.get(f"{platform.addresses.hook_url}/metrics").text
         set_alias(mlflow, SOUND)
-        looks()
-        eventually(lambda: len(heard.got) == 2, seconds=60)
+        check_repeatedly()
+        eventually(lambda: len(receiver.got) == 2, seconds=60)
         shared_platform.write_settings(canary_settings(HARDLY))
-    assert [(one["state"], one["name"]) for one in heard.got] == [("problem", "no_champion"), ("over", "no_champion")]
-    assert f"duotempo promote {SOUND}" in heard.got[0]["remedy"]
-    assert notes(engine)[count:] == [(SOUND, "problem"), (SOUND, "healed")]
+    assert [(message["state"], message["name"]) for message in receiver.got] == [
+        ("problem", "no_champion"),
+        ("over", "no_champion"),
+    ]
+    assert f"duotempo promote {SOUND}" in receiver.got[0]["remedy"]
+    assert problem_rows(engine)[count:] == [(SOUND, "problem"), (SOUND, "healed")]
     assert shell.status()["exit"] == 0
 
 
-def test_a_renamed_model_is_named_with_its_new_name(platform: Platform, mlflow: str, engine: Engine) -> None:
+def test_renamed_model_is_reported_with_its_new_name(platform: Platform, mlflow: str, engine: Engine) -> None:
     client = MlflowClient(mlflow)
     client.rename_registered_model(registry.NAME, "shop's best")
     try:
@@ -87,7 +90,7 @@ def test_a_renamed_model_is_named_with_its_new_name(platform: Platform, mlflow: 
     assert champion(mlflow) == SOUND
 
 
-def test_a_deleted_version_and_a_deleted_experiment_are_named(mlflow: str) -> None:
+def test_deleted_version_and_experiment_are_reported(mlflow: str) -> None:
     assert "version 99 serves as champion, but it was deleted" in problems(mlflow, "99")["no_version"]
     client = MlflowClient(mlflow)
     experiment = client.get_experiment_by_name(registry.NAME)
@@ -100,7 +103,7 @@ def test_a_deleted_version_and_a_deleted_experiment_are_named(mlflow: str) -> No
     assert problems(mlflow) == {}
 
 
-def test_a_registry_without_a_champion_is_told_before_the_first_one_serves(
+def test_status_suggests_promotion_before_the_first_champion(
     shared_platform: SharedPlatform, platform: Platform, mlflow: str
 ) -> None:
     served = platform.served()
@@ -108,10 +111,10 @@ def test_a_registry_without_a_champion_is_told_before_the_first_one_serves(
     client.delete_registered_model_alias(registry.NAME, "champion")
     platform._put(served=None)
     try:
-        said = shared_platform.shell.run("status").text
+        output = shared_platform.shell.run("status").text
         newest = json.loads(shared_platform.shell.run("status", "--json").out)["unserved"]
         assert int(newest) >= int(NEXT)
-        assert f"no version is the champion: duotempo promote {newest}" in said
+        assert f"no version is the champion: duotempo promote {newest}" in output
     finally:
         platform._put(served=served)
         set_alias(mlflow, SOUND)

@@ -1,4 +1,4 @@
-"""A version answers a share of the users first: it serves everybody, goes back by itself, or is called off."""
+"""Canary, challenger and shadow: a canary is promoted, rolled back by itself, or cancelled."""
 
 import json
 import os
@@ -46,34 +46,34 @@ from tests.support.promotion import (
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
-LONG = 600.0
+LONG_SECONDS = 600.0
 USERS = [f"canary user {number}" for number in range(120)]
-Tell = Callable[[dict[str, Any]], str]
+Feedback = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture(autouse=True)
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
-    """Each test begins with the first version as the champion."""
+    """Makes the first version the champion before each test."""
     serve_sound(platform, mlflow, engine)
 
 
-def ask(platform: Platform, users: list[str], tell: Tell | None = None) -> dict[str, tuple[str, str]]:
-    """Variant and version of each user's answer; `tell` says what they do with the first item."""
+def ask(platform: Platform, users: list[str], feedback: Feedback | None = None) -> dict[str, tuple[str, str]]:
+    """Returns variant and version of each user's answer; `feedback` chooses their feedback on the first item."""
     with httpx.Client(base_url=platform.addresses.serving_url, timeout=60) as client, ThreadPoolExecutor(4) as pool:
 
-        def one(user: str) -> tuple[str, str]:
+        def request_and_respond(user: str) -> tuple[str, str]:
             answer = client.post("/recommend", json={"user_id": user, "k": 3}).raise_for_status().json()
-            if tell:
-                event = {"user_id": user, "item_id": answer["items"][0]["item_id"], "event": tell(answer)}
+            if feedback:
+                event = {"user_id": user, "item_id": answer["items"][0]["item_id"], "event": feedback(answer)}
                 event["request_id"] = answer["request_id"]
                 client.post("/feedback", json={"events": [event]}).raise_for_status()
             return answer["variant"], answer["model_version"]
 
-        return dict(zip(users, pool.map(one, users), strict=True))
+        return dict(zip(users, pool.map(request_and_respond, users), strict=True))
 
 
-def kept(engine: Engine, table: type[Impression | Event], users: list[str]) -> dict[str, tuple[str, str]]:
-    """Variant and version of each user's rows."""
+def stored_variants(engine: Engine, table: type[Impression | Event], users: list[str]) -> dict[str, tuple[str, str]]:
+    """Returns variant and version of each user's stored rows."""
     columns = select(table.user_id, table.variant, table.model_version).where(table.user_id.in_(users))
     with Session(engine) as session:
         return {row.user_id: (row.variant, row.model_version) for row in session.execute(columns)}
@@ -84,53 +84,53 @@ def canary_of(engine: Engine) -> str | None:
     return canary.model_version if canary else None
 
 
-def begun(platform: Platform, engine: Engine, version: str) -> None:
-    """Waits until the service answers somebody by the canary."""
+def await_canary(platform: Platform, engine: Engine, version: str) -> None:
+    """Waits until the service uses the canary."""
     eventually(lambda: canary_of(engine) == version, seconds=DEPLOY_SECONDS)
-    eventually(lambda: version in in_force(platform).values())
+    eventually(lambda: version in served_versions(platform).values())
 
 
-def in_force(platform: Platform) -> dict[str, str]:
-    """The versions by which the service answers, by variant."""
+def served_versions(platform: Platform) -> dict[str, str]:
+    """Returns the versions that the service uses, by variant."""
     answer = httpx.get(f"{platform.addresses.serving_url}/readyz", timeout=20)
-    return {one["variant"]: one["model_version"] for one in answer.json()["variants"]}
+    return {variant["variant"]: variant["model_version"] for variant in answer.json()["variants"]}
 
 
 def test_a_canary_that_holds_out_serves_everybody(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     count = len(list_promotions(engine))
-    canary(LONG)
+    canary(LONG_SECONDS)
     set_alias(mlflow, NEXT)
-    begun(platform, engine, NEXT)
-    given = ask(platform, USERS, lambda answer: "like")
-    assert set(given.values()) == {("champion", SOUND), ("canary", NEXT)}
-    chosen = [user for user, by in given.items() if by == ("canary", NEXT)]
+    await_canary(platform, engine, NEXT)
+    assigned = ask(platform, USERS, lambda answer: "like")
+    assert set(assigned.values()) == {("champion", SOUND), ("canary", NEXT)}
+    chosen = [user for user, by in assigned.items() if by == ("canary", NEXT)]
     assert 18 <= len(chosen) <= 58, "about 30 % of 120"
-    assert ask(platform, USERS) == given, "each stays with their variant"
+    assert ask(platform, USERS) == assigned, "users keep their variant"
     served = platform.status()
     assert served["served"]["model_version"] == SOUND
-    assert {one["variant"] for one in served["variants"]} == {"champion", "canary"}
-    assert kept(engine, Impression, USERS) == kept(engine, Event, USERS) == given
+    assert {variant["variant"] for variant in served["variants"]} == {"champion", "canary"}
+    assert stored_variants(engine, Impression, USERS) == stored_variants(engine, Event, USERS) == assigned
     canary(HARDLY)
     ends(engine, NEXT, "serving")
     eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
     assert champion(mlflow) == NEXT
-    told = [state for version, _, state in lines_since(engine, count) if version == NEXT]  # others may end late
-    assert told == ["requested", "canary", "serving"]
+    states = [
+        state for version, _, state in lines_since(engine, count) if version == NEXT
+    ]  # older deployments may still end
+    assert states == ["requested", "canary", "serving"]
 
 
-def test_a_canary_that_fails_goes_back_before_its_time(
-    platform: Platform, mlflow: str, engine: Engine, canary: Canary
-) -> None:
+def test_failing_canary_is_rolled_back_early(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
     users = [f"disliking {user}" for user in USERS[:40]]
     events = [{"user_id": user, "item_id": "i3", "event": "dislike"} for user in users]
     url = platform.addresses.serving_url
     httpx.post(f"{url}/feedback", json={"events": events}, timeout=60).raise_for_status()
-    canary(LONG)
+    canary(LONG_SECONDS)
     set_alias(mlflow, FRAGILE)
-    begun(platform, engine, FRAGILE)
-    assert set(ask(platform, users).values()) == {("champion", SOUND)}, "the champion answers where the canary fails"
+    await_canary(platform, engine, FRAGILE)
+    assert set(ask(platform, users).values()) == {("champion", SOUND)}, "the champion is the fallback"
     ends(engine, FRAGILE, "refused")
     assert "answers failed, the champion's 0 of" in last_line(engine)[3]
     assert "answers failed" in registry.version(mlflow, FRAGILE).tags["refused"]
@@ -140,9 +140,9 @@ def test_a_canary_that_fails_goes_back_before_its_time(
 def test_a_canary_that_people_like_less_goes_back(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
-    canary(LONG)
+    canary(LONG_SECONDS)
     set_alias(mlflow, NEXT)
-    begun(platform, engine, NEXT)
+    await_canary(platform, engine, NEXT)
     users = [f"judging {number}" for number in range(160)]
     ask(platform, users, lambda answer: "hide" if answer["variant"] == "canary" else "like")
     canary(HARDLY)
@@ -154,23 +154,23 @@ def test_a_canary_that_people_like_less_goes_back(
 @pytest.mark.long
 def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
     count = len(list_promotions(engine))
-    canary(LONG)
+    canary(LONG_SECONDS)
     set_alias(mlflow, FRAGILE)
-    begun(platform, engine, FRAGILE)
+    await_canary(platform, engine, FRAGILE)
     set_alias(mlflow, NEXT)
     eventually(lambda: (FRAGILE, "registry", "superseded") in lines_since(engine, count), seconds=60)
     canary(HARDLY)
     ends(engine, NEXT, "serving")
     assert champion(mlflow) == NEXT
-    assert "refused" not in registry.version(mlflow, FRAGILE).tags, "nothing spoke against it this time"
+    assert "refused" not in registry.version(mlflow, FRAGILE).tags, "it was superseded, not refused"
 
 
-def test_a_rollback_ends_a_canary(
+def test_rollback_ends_canary(
     settings: Settings, platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
-    canary(LONG)
+    canary(LONG_SECONDS)
     set_alias(mlflow, FRAGILE)
-    begun(platform, engine, FRAGILE)
+    await_canary(platform, engine, FRAGILE)
     assert rollback(settings=settings, actor="ann") == SOUND
     assert (champion(mlflow), canary_of(engine)) == (SOUND, None)
     ends(engine, FRAGILE, "superseded")
@@ -182,9 +182,9 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     count = len(list_promotions(engine))
-    canary(LONG)
+    canary(LONG_SECONDS)
     set_alias(mlflow, NEXT)
-    begun(platform, engine, NEXT)
+    await_canary(platform, engine, NEXT)
     flows = [process for process in tagged(platform.home.id) if "PREFECT__FLOW_RUN_ID" in environment_of(process)]
     worker = platform.status()["services"]["worker-cpu"]["pid"]
     for pid in (worker, *(process.pid for process in flows)):
@@ -197,7 +197,7 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
 
 @pytest.fixture
 def challenger(shared_platform: SharedPlatform, mlflow: str, tmp_path: Path) -> Iterator[str]:
-    """A version for four users in ten, and a shadow of all requests, from the next deployment on."""
+    """A challenger for 40 % of the users and a shadow of all requests, from the next deployment on."""
     shared_platform.write_settings(canary_settings(HARDLY, challenger_share=0.4, shadow_share=1.0))
     version = register(mlflow, tmp_path / "8")
     set_alias(mlflow, version, "challenger")
@@ -208,33 +208,36 @@ def challenger(shared_platform: SharedPlatform, mlflow: str, tmp_path: Path) -> 
     shared_platform.write_settings(canary_settings(HARDLY))
 
 
-def test_challenger_and_shadow_stand_beside_the_champion_and_are_reported(
+def test_challenger_and_shadow_run_beside_the_champion_and_are_reported(
     settings: Settings, platform: Platform, mlflow: str, engine: Engine, challenger: str
 ) -> None:
     set_alias(mlflow, NEXT)
     ends(engine, NEXT, "serving")
     versions = {"champion": NEXT, "challenger": challenger, "shadow": FAILED_GATE}
-    eventually(lambda: in_force(platform) == versions, seconds=30)
-    assert {one["variant"]: one["model_version"] for one in platform.status()["variants"]} == versions
+    eventually(lambda: served_versions(platform) == versions, seconds=30)
+    assert {variant["variant"]: variant["model_version"] for variant in platform.status()["variants"]} == versions
     users = [f"of two champions {number}" for number in range(120)]
-    given = ask(platform, users, lambda answer: "hide" if answer["variant"] == "challenger" else "like")
-    assert set(given.values()) == {("champion", NEXT), ("challenger", challenger)}
-    assert 30 <= list(given.values()).count(("challenger", challenger)) <= 66, "about 40 % of 120"
-    assert ask(platform, users) == given, "each stays with their variant"
-    assert kept(engine, Event, users) == given
-    eventually(lambda: kept(engine, Impression, users) == given, seconds=30)
+    assigned = ask(platform, users, lambda answer: "hide" if answer["variant"] == "challenger" else "like")
+    assert set(assigned.values()) == {("champion", NEXT), ("challenger", challenger)}
+    assert 30 <= list(assigned.values()).count(("challenger", challenger)) <= 66, "about 40 % of 120"
+    assert ask(platform, users) == assigned, "users keep their variant"
+    assert stored_variants(engine, Event, users) == assigned
+    eventually(lambda: stored_variants(engine, Impression, users) == assigned, seconds=30)
 
     def report() -> dict[str, Any]:
         answer = CliRunner(env={"DUOTEMPO_HOME": str(settings.home)}).invoke(app, ["report", "online", "--json"])
         return dict(json.loads(answer.stdout))
 
-    eventually(lambda: [one["model_version"] for one in report()["shadows"]] == [FAILED_GATE], seconds=30)
-    told = report()
-    measured = told["variants"]["challenger"]
+    eventually(
+        lambda: [variant["model_version"] for variant in report()["shadows"]] == [FAILED_GATE],
+        seconds=30,
+    )
+    payload = report()
+    measured = payload["variants"]["challenger"]
     assert measured["model_version"] == challenger
-    assert measured["impressions"] == 2 * list(given.values()).count(("challenger", challenger))
+    assert measured["impressions"] == 2 * list(assigned.values()).count(("challenger", challenger))
     assert measured["metrics"]["liked"]["mean"] == 0.0
     difference = measured["against_champion"]["liked"]
     assert difference["low"] <= difference["mean"] <= difference["high"] < 0
-    (shadow,) = told["shadows"]
+    (shadow,) = payload["shadows"]
     assert shadow["failed"] == 0 < shadow["answers"] and 0 < shadow["overlap"] <= 1

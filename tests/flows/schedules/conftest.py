@@ -1,4 +1,4 @@
-"""The platform of the session, renewed for each module, its retrainings quick."""
+"""The session's platform, reset for each module, with quick retrainings."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A retraining repeats only what is not done yet; with nothing changed, it registers nothing."""
+"""A repeated retraining reuses completed steps; without any change, it registers nothing."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -21,13 +21,13 @@ STEPS = ("validate snapshot", "interests", "embed", "validate features", "fuse",
 
 @pytest.fixture(scope="module")
 def first(world: World) -> dict[str, Any]:
-    """The first retraining of the shop, by the workers."""
+    """Result of the first retraining, run by the workers."""
     fill(world)
     return dict(run_deployment("retrain/nightly", {}, timeout=400))
 
 
 def states(world: World) -> dict[str, str]:
-    """The states of the latest retraining's tasks."""
+    """Returns the task states of the latest retraining."""
     run_id = world.prefect.runs("retrain")[0]["id"]
     return {name: task["state_name"] for name, task in world.prefect.tasks(run_id).items()}
 
@@ -36,7 +36,7 @@ def numbers(world: World) -> list[str]:
     return [one.version for one in registry.versions(world.platform.addresses.mlflow_url)]
 
 
-def test_the_training_asks_for_the_gpu_pool_and_tells_its_device(world: World, first: dict[str, Any]) -> None:
+def test_training_runs_on_the_gpu_pool_and_reports_its_device(world: World, first: dict[str, Any]) -> None:
     for flow, key in (("embed", "embeddings"), ("fuse", "fusion")):
         (run,) = [one for one in world.prefect.runs(flow) if one["state_type"] == "COMPLETED"]
         assert run["work_pool_name"] == "gpu"
@@ -47,7 +47,7 @@ def test_the_training_asks_for_the_gpu_pool_and_tells_its_device(world: World, f
         assert row["device"] in ("cpu", "cuda", torch_device())
 
 
-def test_runs_are_named_by_what_they_do_and_stand_under_their_retraining(world: World, first: dict[str, Any]) -> None:
+def test_child_runs_are_named_after_and_linked_to_their_retraining(world: World, first: dict[str, Any]) -> None:
     (retraining,) = world.prefect.runs("retrain")
     due = datetime.fromisoformat(retraining["expected_start_time"])
     assert retraining["name"] == f"retrain {due:%Y-%m-%d %H:%M}"
@@ -58,7 +58,7 @@ def test_runs_are_named_by_what_they_do_and_stand_under_their_retraining(world: 
         assert [task["flow_run_id"] for task in tasks] == [retraining["id"]]
 
 
-def test_artifacts_are_tables_and_pictures(world: World, first: dict[str, Any]) -> None:
+def test_artifacts_are_tables_and_images(world: World, first: dict[str, Any]) -> None:
     (retraining,) = world.prefect.runs("retrain")
     runs = [retraining, *world.prefect.runs("embed"), *world.prefect.runs("fuse")]
     artifacts = [one for run in runs for key, one in world.prefect.artifacts(run["id"]).items() if key]
@@ -71,7 +71,7 @@ def test_artifacts_are_tables_and_pictures(world: World, first: dict[str, Any]) 
         assert float(by_key[progress]) == 100.0
 
 
-def test_with_nothing_changed_it_names_the_version_that_is_there(world: World, first: dict[str, Any]) -> None:
+def test_unchanged_retraining_returns_the_existing_version(world: World, first: dict[str, Any]) -> None:
     again = retrain()
     assert (first["unchanged"], again["unchanged"]) == (False, True)
     assert again == {**first, "unchanged": True}
@@ -79,28 +79,28 @@ def test_with_nothing_changed_it_names_the_version_that_is_there(world: World, f
     assert set(states(world)) == {"snapshot", "earlier"}
 
 
-def test_a_rerun_repeats_only_what_is_missing(world: World, first: dict[str, Any]) -> None:
-    """The version is gone, so that it must be registered again; all that leads to it is still there."""
+def test_rerun_repeats_only_missing_steps(world: World, first: dict[str, Any]) -> None:
+    """The version was deleted and must be registered again; all earlier steps are cached."""
     MlflowClient(world.platform.addresses.mlflow_url).delete_model_version(registry.NAME, "1")
     again = retrain()
     assert again["version"] == "2"
     assert again["metrics"] == first["metrics"]
     assert numbers(world) == ["2"]
-    found = states(world)
-    assert [name for name in STEPS if found[name] != "Cached"] == []
-    assert found["register"] == "Completed"
+    task_states = states(world)
+    assert [name for name in STEPS if task_states[name] != "Cached"] == []
+    assert task_states["register"] == "Completed"
 
 
 @pytest.mark.long
 def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[str, Any]) -> None:
-    known, before = numbers(world), len(world.prefect.runs("retrain"))
+    versions_before, before = numbers(world), len(world.prefect.runs("retrain"))
     assert monitor()["retraining"] is None
     new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1), after=ITEMS - VISITS)
     assert new >= MANY
-    found = run_deployment("monitor/hourly", {}, timeout=300)
-    assert f"{new} events that the newest version does not know" in found["decision"]
-    run_id = found["retraining"].rpartition("/")[2]
+    task_states = run_deployment("monitor/hourly", {}, timeout=300)
+    assert f"{new} events that the newest version does not know" in task_states["decision"]
+    run_id = task_states["retraining"].rpartition("/")[2]
     eventually(lambda: world.prefect.run(run_id)["state_type"] in ("COMPLETED", "FAILED"), 400)
-    assert numbers(world) == [str(int(known[0]) + 1), *known]
+    assert numbers(world) == [str(int(versions_before[0]) + 1), *versions_before]
     assert len(world.prefect.runs("retrain")) == before + 1
     assert monitor()["retraining"] is None

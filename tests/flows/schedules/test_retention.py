@@ -1,4 +1,4 @@
-"""The retention flow on a real platform: what it removes, and what it tells."""
+"""The retention flow on a real platform: what it removes and reports."""
 
 import json
 import os

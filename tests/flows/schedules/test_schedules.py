@@ -1,4 +1,4 @@
-"""What runs by itself, and when; and what is not tried again."""
+"""Schedules, their concurrency, and errors that are not retried."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ CRONS = {
 
 
 def schedules(world: World) -> dict[str, dict[str, Any]]:
-    """The only schedule of each flow that has one."""
+    """Returns the single schedule of each scheduled flow."""
     flows = {flow["id"]: flow["name"] for flow in world.prefect.ask("/flows/filter", {})}
     deployments = world.prefect.ask("/deployments/filter", {})
     return {flows[one["flow_id"]]: one["schedules"][0] for one in deployments if one["schedules"]}
@@ -35,15 +35,15 @@ def test_one_setting_makes_every_schedule_active(world: World) -> None:
     assert deployments.fingerprint() != Deployments(PROJECT, schedules=False, seconds=600).fingerprint()
     deployments.deploy(dict(os.environ))
     try:
-        found = schedules(world)
-        assert {flow: one["schedule"]["cron"] for flow, one in found.items()} == CRONS
-        assert all(one["active"] and one["schedule"]["timezone"] == "UTC" for one in found.values())
+        active = schedules(world)
+        assert {flow: one["schedule"]["cron"] for flow, one in active.items()} == CRONS
+        assert all(one["active"] and one["schedule"]["timezone"] == "UTC" for one in active.values())
     finally:
         Deployments(PROJECT, schedules=False, seconds=600).deploy(dict(os.environ))
     assert not any(one["active"] for one in schedules(world).values())
 
 
-def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
+def test_scheduled_flows_run_one_at_a_time(world: World) -> None:
     flows = {flow["id"]: flow["name"] for flow in world.prefect.ask("/flows/filter", {})}
     limits = {
         flows[one["flow_id"]]: (one["global_concurrency_limit"]["limit"], one["concurrency_options"])
@@ -51,17 +51,17 @@ def test_no_scheduled_flow_runs_beside_itself(world: World) -> None:
         if one["schedules"]
     }
     collisions = {flow: options["collision_strategy"] for flow, (limit, options) in limits.items() if limit == 1}
-    waiting, dropped = "ENQUEUE", "CANCEL_NEW"
+    enqueue, cancel_new = "ENQUEUE", "CANCEL_NEW"
     assert collisions == {
-        "retrain": waiting,
-        "batch": waiting,
-        "retention": dropped,
-        "monitor": dropped,
-        "erase": waiting,
+        "retrain": enqueue,
+        "batch": enqueue,
+        "retention": cancel_new,
+        "monitor": cancel_new,
+        "erase": enqueue,
     }
 
 
-def test_the_daily_batch_waits_for_a_champion(world: World) -> None:
+def test_daily_batch_does_nothing_without_a_champion(world: World) -> None:
     assert run_deployment("batch/daily", {}, timeout=200) is None
     (run,) = world.prefect.runs("batch")
     assert "no champion yet" in run["state"]["message"]
@@ -69,7 +69,7 @@ def test_the_daily_batch_waits_for_a_champion(world: World) -> None:
         batch("somewhere.parquet")
 
 
-def test_what_is_wrong_with_the_input_is_not_tried_again(world: World, tmp_path: Path) -> None:
+def test_input_errors_are_not_retried(world: World, tmp_path: Path) -> None:
     with pytest.raises(TextsError, match=r"missing\.parquet"):
         embed(str(tmp_path / "missing.parquet"), str(tmp_path / "vectors.parquet"))
     run = world.prefect.runs("embed")[0]

@@ -1,4 +1,4 @@
-"""Workers on one queue, and what becomes of a run whose worker dies."""
+"""Workers that share a queue, and runs whose worker dies."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ SECOND = f"second ({device()})"
 
 @pytest.fixture
 def second(world: World) -> Iterator[subprocess.Popen[bytes]]:
-    """Another worker of the gpu pool, as a second machine would have it: nobody starts it anew."""
+    """A second worker of the gpu pool, as on another machine: nothing restarts it."""
     command = [sys.executable, "-m", "cli.main", "worker", "gpu", "--name", "second"]
     with (world.platform.home.logs / "second.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
@@ -52,7 +52,7 @@ def platforms_worker(world: World) -> psutil.Process:
 
 
 def texts_file(folder: Path, count: int, word: str) -> dict[str, Any]:
-    """The parameters of an embedding of so many distinct texts."""
+    """Returns the parameters of an embedding of `count` distinct texts."""
     file = folder / f"{word}.parquet"
     pq.write_table(pa.table({"text": [f"{word} number {number} of the shop" for number in range(count)]}), file)
     vectors = file.with_name(f"{word}-vectors.parquet")
@@ -60,12 +60,12 @@ def texts_file(folder: Path, count: int, word: str) -> dict[str, Any]:
 
 
 def processes(run_id: str) -> list[psutil.Process]:
-    """The processes that work on a flow run, the worker itself not among them."""
+    """Returns the processes of a flow run, without the worker itself."""
     return [p for p in psutil.process_iter() if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
 
 
 def cached(world: World) -> int:
-    """Vectors in the cache."""
+    """Counts the vectors in the cache."""
     files = (world.platform.settings.cache / "embeddings").rglob("*.parquet")
     return sum(pq.read_metadata(file).num_rows for file in files)
 
@@ -75,23 +75,23 @@ def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[byte
     first = platforms_worker(world)
     first.send_signal(signal.SIGSTOP)
     try:
-        taken = run_deployment("embed/gpu", texts_file(tmp_path, 20, "lamp"), timeout=200)
+        result = run_deployment("embed/gpu", texts_file(tmp_path, 20, "lamp"), timeout=200)
     finally:
         first.send_signal(signal.SIGCONT)
-    assert taken["worker"] == SECOND
+    assert result["worker"] == SECOND
     second.send_signal(signal.SIGSTOP)
     try:
-        taken = run_deployment("embed/gpu", texts_file(tmp_path, 20, "chair"), timeout=200)
+        result = run_deployment("embed/gpu", texts_file(tmp_path, 20, "chair"), timeout=200)
     finally:
         second.send_signal(signal.SIGCONT)
-    assert taken["worker"] == f"{usual_name('gpu')} ({device()})"
+    assert result["worker"] == f"{usual_name('gpu')} ({device()})"
 
 
-@pytest.mark.long  # Prefect misses a run after two minutes of silence
+@pytest.mark.long  # Prefect reports a crash after two minutes without a heartbeat
 def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
     world: World, second: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    """The second worker and its run are killed as if its machine had lost power, and nobody is left to tell."""
+    """The second worker and its run are killed as in a power failure, so that no process reports the crash."""
     parameters, before = texts_file(tmp_path, TEXTS, "kettle"), cached(world)
     first = platforms_worker(world)
     first.send_signal(signal.SIGSTOP)
@@ -106,7 +106,7 @@ def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
     finally:
         first.send_signal(signal.SIGCONT)
     report_lost_runs(os.environ["PREFECT_API_URL"], f"{usual_name('gpu')} ({device()})")
-    assert world.prefect.run(run_id)["state_type"] == "RUNNING", "another machine's run is none of its business"
+    assert world.prefect.run(run_id)["state_type"] == "RUNNING", "a worker reports only its own runs"
 
     ended = eventually(
         lambda: (run := world.prefect.run(run_id))["state_type"] == "COMPLETED" and run, SILENCE_SECONDS + 400
@@ -124,16 +124,16 @@ def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
 
 @pytest.mark.long
 def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
-    """The retraining dies with its worker while the other worker trains: the rerun follows that run."""
+    """The retraining dies with its worker while the gpu worker trains: the rerun follows that training."""
     fill(world)
     with world.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
-    fused = len(world.prefect.runs("fuse"))
+    fuse_runs = len(world.prefect.runs("fuse"))
     run_id = start_deployment("retrain/nightly", {}).page.rpartition("/")[2]
-    eventually(lambda: len(world.prefect.runs("fuse")) > fused)
+    eventually(lambda: len(world.prefect.runs("fuse")) > fuse_runs)
     worker = psutil.Process(world.platform.status()["services"]["worker-cpu"]["pid"])
     for process in [worker, *processes(run_id)]:
         process.kill()
     ended = eventually(lambda: (run := world.prefect.run(run_id))["state_type"] in ("COMPLETED", "FAILED") and run, 500)
     assert (ended["state_type"], ended["run_count"]) == ("COMPLETED", 2)
-    assert len(world.prefect.runs("fuse")) == fused + 1
+    assert len(world.prefect.runs("fuse")) == fuse_runs + 1
