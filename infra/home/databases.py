@@ -1,6 +1,6 @@
-"""The databases of a Postgres: Duotempo's own, and beside it those of Prefect and MLflow.
+"""The databases on a Postgres server: Duotempo's own, Prefect's and MLflow's.
 
-`python -m infra.home.databases` makes the other two, and the extensions, on the server of DUOTEMPO_DATABASE_URL.
+`python -m infra.home.databases` creates the missing ones, and the extensions, on the server of DUOTEMPO_DATABASE_URL.
 """
 
 import os
@@ -18,9 +18,12 @@ EXTENSIONS = ("vector", "pg_trgm")
 
 @dataclass(frozen=True)
 class Databases:
-    """Where the databases are: on somebody else's server, Prefect's and MLflow's are called after Duotempo's.
+    """Addresses of the databases; on an external server Prefect's and MLflow's are named after Duotempo's.
 
-    `maintenance` is the one that exists at first.
+    Attributes:
+        duotempo: URL of Duotempo's own database.
+        maintenance: Name of a database that always exists, to connect to before the others are created.
+        embedded: Whether the platform runs the server.
     """
 
     duotempo: URL
@@ -33,7 +36,7 @@ class Databases:
 
     @property
     def shown(self) -> str:
-        """The address, without its password."""
+        """URL without the password, for messages."""
         return self.duotempo.render_as_string(hide_password=True)
 
     @property
@@ -42,13 +45,13 @@ class Databases:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """Of Duotempo's database, Prefect's and MLflow's."""
+        """Names of the databases of Duotempo, Prefect and MLflow."""
         own = str(self.duotempo.database)
         return (own, "prefect", "mlflow") if self.embedded else (own, f"{own}_prefect", f"{own}_mlflow")
 
     @property
     def prefect(self) -> str:
-        """For asyncpg, which knows libpq's `sslmode` as `ssl` and none of its other options."""
+        """Prefect's URL, for asyncpg, which calls libpq's `sslmode` `ssl` and knows none of its other options."""
         ssl = {"ssl": self.duotempo.query["sslmode"]} if "sslmode" in self.duotempo.query else {}
         url = self.duotempo.set(drivername="postgresql+asyncpg", database=self.names[1], query=ssl)
         return url.render_as_string(hide_password=False)
@@ -67,7 +70,7 @@ class Databases:
         return True
 
     def create(self) -> None:
-        """Makes the databases and extensions that are missing. Raises PlatformError naming what the server refuses."""
+        """Creates missing databases and extensions. Raises PlatformError with what the server refuses."""
         own, prefect, mlflow = self.names
         try:
             with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
@@ -86,34 +89,36 @@ class Databases:
             ) from error
 
     def tables(self) -> int:
-        """How many there are in Duotempo's own database."""
+        """Number of tables in Duotempo's own database."""
         with psycopg.connect(self.url, connect_timeout=10) as connection:
             found = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
         return int(found[0]) if found else 0
 
     def empty(self) -> None:
-        """Drops all that they hold. Raises PlatformError with what the server refuses."""
+        """Drops all content of the databases. Raises PlatformError with what the server refuses."""
         for name in self.names:
             try:
                 with psycopg.connect(self.url, dbname=name, autocommit=True, connect_timeout=10) as connection:
                     connection.execute("DROP SCHEMA public CASCADE")
                     connection.execute("CREATE SCHEMA public")
             except psycopg.Error as error:
-                raise PlatformError(f"the database {name} cannot be emptied: {error}. Let its user own it") from error
+                raise PlatformError(
+                    f"the database {name} cannot be emptied: {error}. Make its user the owner"
+                ) from error
 
     def renew(self) -> None:
-        """Drops what there is of them, and makes Duotempo's own, empty. Raises PlatformError as `create` does."""
+        """Drops all three databases and creates Duotempo's own, empty. Raises PlatformError as `create` does."""
         try:
             with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
                 for name in self.names:
                     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.names[0])))
         except psycopg.Error as error:
-            raise PlatformError(f"{self.shown} cannot be made: {error}. Let its user create databases") from error
+            raise PlatformError(f"{self.shown} cannot be created: {error}. Let its user create databases") from error
 
 
 def outside(database_url: str) -> Databases:
-    """The databases on a server that somebody else runs. Raises PlatformError when the address is not one."""
+    """Returns the databases on an external server. Raises PlatformError if the URL is not a Postgres URL."""
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
@@ -124,7 +129,7 @@ def outside(database_url: str) -> Databases:
 
 
 def embedded(port: int, password: str) -> Databases:
-    """The databases on the platform's own server."""
+    """Returns the databases on the platform's own server."""
     url = URL.create("postgresql", "duotempo", password, "127.0.0.1", port, "duotempo")
     return Databases(url, "postgres", embedded=True)
 

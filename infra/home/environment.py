@@ -1,4 +1,4 @@
-"""What the platform's processes find in their environment."""
+"""Environment variables of the platform's processes."""
 
 import base64
 import hashlib
@@ -24,12 +24,12 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""No tool tells its makers anything."""
+"""Turns off the telemetry of all tools."""
 SETTINGS_FILE = "DUOTEMPO_SETTINGS_FILE"
 
 
 def settings_file() -> Path | None:
-    """The settings file of this process, wherever the platform's processes run; None when there is none."""
+    """Absolute path of this process's settings file; None if there is none."""
     file = Path(os.environ.get(SETTINGS_FILE) or "duotempo.toml").expanduser().resolve()
     return file if file.is_file() else None
 
@@ -37,7 +37,7 @@ def settings_file() -> Path | None:
 def clients(
     settings: Settings, home: Home, databases: Databases, prefect_api_url: str, mlflow_url: str
 ) -> dict[str, str]:
-    """For everything that uses the platform: where it is, what lets it in, and silence."""
+    """Variables for all clients of the platform: addresses, logins, and telemetry off."""
     places = {
         "DUOTEMPO_HOME": str(home.path),
         "DUOTEMPO_CACHE": str(settings.cache.expanduser().resolve()),
@@ -61,7 +61,7 @@ def clients(
 
 @contextmanager
 def entered(variables: Mapping[str, str]) -> Iterator[None]:
-    """This process has the variables as long as the context lasts."""
+    """Sets the variables in this process for the duration of the context."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -72,8 +72,10 @@ def entered(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def servers(home: Home, databases: Databases, project: Path, prefect_url: str) -> dict[str, str]:
-    """For the supervisor's programs, beside what clients have: their databases, who may ask them, the tag that finds
-    them again."""
+    """Variables for the supervisor's programs beyond those of clients: databases, CORS, and the platform's tag.
+
+    The tag finds the platform's processes again after their parent died.
+    """
     login = home.secret("prefect")
     return {
         TAG: home.id,
@@ -93,12 +95,15 @@ def servers(home: Home, databases: Databases, project: Path, prefect_url: str) -
 
 
 def encryption_key(secret: str) -> str:
-    """A Fernet key made of a secret: with it MLflow keeps the webhook's secret in its database."""
+    """Derives the Fernet key with which MLflow encrypts the webhook's secret in its database."""
     return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
 def fingerprint(environment: dict[str, str]) -> str:
-    """Changes with the settings of an environment and of the file: running programs keep those of their start."""
+    """Hash of the settings in an environment and in the settings file.
+
+    Running programs keep the settings of their start; a changed hash means that they must be restarted.
+    """
     told = ("DUOTEMPO_", "HF_", logins.PREFECT, logins.MLFLOW_PASSWORD)
     settings = sorted((name, value) for name, value in environment.items() if name.startswith(told))
     file = settings_file()

@@ -1,4 +1,4 @@
-"""What goes wrong with the platform, said so that a person can fix it."""
+"""Errors of the platform, with how to fix them."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from components.core.errors import DuotempoError
 
 TAIL = 12
-"""Lines of a log that an error shows."""
+"""Lines of a log shown in an error."""
 
 REMEDIES = (
     (r"address already in use|port \d+ is already in use", "its port was taken meanwhile: `duotempo down`, then `up`"),
@@ -15,24 +15,30 @@ REMEDIES = (
     (r"password authentication failed", "the password in the folder `secrets` is not the database's: restore it"),
     (
         r"incompatible with server",
-        "another version of Postgres made these data: dump them with that one, load them here",
+        "the data are of another Postgres version: dump them with that version, load them here",
     ),
     (r"flask-wtf|no module named", "the environment is older than the code: `make setup`, then `duotempo up` again"),
-    (r"out of memory|cannot allocate memory", "memory is short: close something, then `duotempo up` again"),
+    (r"out of memory|cannot allocate memory", "out of memory: free some, then `duotempo up` again"),
 )
-"""What a log says, and what to do about it; the first that fits counts."""
+"""Patterns in a log, and how to fix their cause; the first match counts."""
 
 
 class PlatformError(DuotempoError):
-    """The platform cannot do what was asked; the message names the log and says how to fix it."""
+    """An operation of the platform failed; the message names the log and how to fix it."""
 
 
 class SmokeTestFailed(PlatformError):
-    """A Bento does not do what callers rely on; the message says what, with the end of its log."""
+    """A Bento failed its smoke test; the message says how, with the end of its log."""
 
 
 def failure(name: str, problem: str, log: Path, secrets: list[str], remedy: str = "") -> PlatformError:
-    """The error of a program, with the last lines of its `log` (`secrets` blotted out) and the remedy they suggest."""
+    """Builds the error of a program, with the end of its log and how to fix it.
+
+    Args:
+        problem: What the program does, such as "does not start".
+        secrets: Strings to mask in the log.
+        remedy: How to fix it, if the log matches none of REMEDIES.
+    """
     tail = log_tail(log, secrets)
     known = next((text for pattern, text in REMEDIES if re.search(pattern, tail, re.IGNORECASE)), "")
     advice = known or remedy or "read the log, fix what it names, then `duotempo up` again"
@@ -40,7 +46,7 @@ def failure(name: str, problem: str, log: Path, secrets: list[str], remedy: str 
 
 
 def log_tail(log: Path, secrets: list[str]) -> str:
-    """The last lines of a log, `secrets` blotted out."""
+    """Returns the last lines of a log, with `secrets` masked."""
     lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else ["(empty)"]
     tail = "\n".join(f"  | {line}" for line in lines)
     for secret in secrets:

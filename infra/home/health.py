@@ -1,4 +1,4 @@
-"""Whether a service answers."""
+"""Health checks of services over HTTP."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 def http(url: str, headers: Mapping[str, str] | None = None) -> bool:
-    """Whether the address answers 200."""
+    """Whether the URL answers 200."""
     request = urllib.request.Request(url, headers=dict(headers or {}))
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -24,7 +24,7 @@ def http(url: str, headers: Mapping[str, str] | None = None) -> bool:
 
 
 def platform(service_url: str) -> str | None:
-    """The id of the platform whose service answers at the address; None where none does that says so."""
+    """Id of the platform whose service answers at the URL; None if no Duotempo service does."""
     try:
         with urllib.request.urlopen(f"{service_url}/livez", timeout=TIMEOUT_SECONDS) as answer:
             told = json.load(answer)
@@ -34,9 +34,11 @@ def platform(service_url: str) -> str | None:
 
 
 def worker(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:
-    """Whether this machine's worker `name` of the pool has reported since it was started (epoch seconds).
+    """Whether a worker on this machine has sent Prefect a heartbeat since it was started.
 
-    environment: that of Prefect's clients.
+    Args:
+        environment: The environment of Prefect's clients.
+        since: Start of the worker, epoch seconds.
     """
     headers = {"Content-Type": "application/json", **authorization(environment)}
     url = f"{environment['PREFECT_API_URL']}/work_pools/{pool}/workers/filter"

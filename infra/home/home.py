@@ -1,4 +1,4 @@
-"""The folder of one platform: where its files lie, its secrets and its state."""
+"""The home folder of one platform: its files, secrets and state."""
 
 import fcntl
 import hashlib
@@ -16,30 +16,30 @@ from components.core.files import replacing
 from infra.home.errors import PlatformError
 
 SOCKET_PATH_LIMIT = 80
-"""Bytes of a Unix socket's path that every system takes, less what supervisord adds to it while it starts."""
+"""Maximum bytes of a Unix socket's path on every system, less what supervisord appends while it starts."""
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-"""What a file's mode allows to anybody but its owner."""
+"""Mode bits of all users but the owner."""
 
 
 @dataclass
 class State:
-    """What a platform remembers from one start to the next."""
+    """State of a platform that persists between starts, in platform.json."""
 
     ports: dict[str, int] = field(default_factory=dict)
-    """The port that each service was given."""
+    """Assigned port of each service."""
     usual: dict[str, int] = field(default_factory=dict)
-    """The port that the settings asked for when it was given."""
+    """Port that the settings requested when it was assigned."""
     served: dict[str, str] | None = None
-    """`bento_tag` and `model_version` of what is served."""
+    """`bento_tag` and `model_version` of the served Bento."""
     coming: str | None = None
-    """The tag of a Bento that is about to take over..."""
+    """Tag of a Bento that is about to take over."""
     on_trial: str | None = None
-    """...and of one that is to be asked first."""
+    """Tag of a Bento that must pass the smoke test first."""
     environment: str = ""
     """Fingerprint of the settings that the running programs were started with."""
     deployed: str = ""
-    """Fingerprint of the deployments that Prefect knows."""
+    """Fingerprint of the deployments registered with Prefect."""
 
 
 class Home:
@@ -58,8 +58,11 @@ class Home:
         self._state = self.path / "platform.json"
 
     def make(self) -> None:
-        """Makes the folders, which nobody but their owner may enter. Raises PlatformError when the place does not allow
-        it, or holds what others made."""
+        """Creates the folders with access for their owner only.
+
+        Raises:
+            PlatformError: The folders cannot be created, or the place holds other files or belongs to another user.
+        """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._refuse_others()
@@ -67,16 +70,18 @@ class Home:
                 folder.mkdir(mode=0o700, exist_ok=True)
             self.socket.parent.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise PlatformError(f"DUOTEMPO_HOME {self.path} cannot be made ({error}): name another place") from error
+            raise PlatformError(
+                f"DUOTEMPO_HOME {self.path} cannot be created ({error}): name another folder"
+            ) from error
         if self.socket.parent.stat().st_uid != os.getuid():
             raise PlatformError(
                 f"{self.socket.parent} belongs to another user: remove it, or name another DUOTEMPO_HOME"
             )
 
     def close(self) -> None:
-        """Shuts the home, and the folders in it that an earlier release left open, to everybody but their owner.
+        """Restricts the home and its folders, which an earlier release left open, to their owner.
 
-        Raises PlatformError when they are somebody else's.
+        Raises PlatformError if they belong to another user.
         """
         own = [one for one in self.path.iterdir() if one.is_dir() and not one.is_symlink()]
         try:
@@ -87,17 +92,17 @@ class Home:
             raise PlatformError(f"{error.filename} belongs to another user: name another DUOTEMPO_HOME") from error
 
     def _refuse_others(self) -> None:
-        """A folder in which other things lie is not shut to those who use them."""
+        """Raises PlatformError if others may use the folder and it holds files that no platform made."""
         ours = self._state.exists() or self.secrets.exists() or not any(self.path.iterdir())
         if self.path.stat().st_mode & OTHERS and not ours:
             raise PlatformError(
                 f"{self.path} is open to others and holds what no platform made: name a folder of its own as "
-                f"DUOTEMPO_HOME, or shut it yourself (chmod 700 {self.path})"
+                f"DUOTEMPO_HOME, or restrict it yourself (chmod 700 {self.path})"
             )
 
     @property
     def socket(self) -> Path:
-        """Supervisord's Unix socket; in /tmp when the path here is too long for one."""
+        """Supervisord's Unix socket; in /tmp if the path in the home is too long."""
         usual = self.supervisor / "supervisor.sock"
         return (
             usual if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT else Path(f"/tmp/duotempo-{self.id}/supervisor.sock")
@@ -105,31 +110,34 @@ class Home:
 
     @property
     def door(self) -> Path:
-        """The Unix socket at which the keeper of the service's address hands it over."""
+        """Unix socket over which the address process passes the service's listening socket to Bentos."""
         return self.socket.with_name("address.sock")
 
     @property
     def trial(self) -> Path:
-        """The Unix socket of a Bento that is on trial, before it takes over."""
+        """Unix socket of a Bento under smoke test, before it takes over."""
         return self.socket.with_name("trial.sock")
 
     def ready_file(self, pid: int) -> Path:
-        """What a Bento or the hook, the process of that id, writes once it does its work."""
+        """File that the Bento or webhook receiver with this process id writes once it is ready."""
         return self.supervisor / f"{pid}.ready"
 
     def own_ready_file(self) -> Path:
-        """That of this process, which is not there yet."""
+        """Ready file of this process; removes one left by an earlier process with the same id."""
         file = self.ready_file(os.getpid())
         file.unlink(missing_ok=True)
         return file
 
     def life(self, program: str) -> Path:
-        """Where the id of the process is that works as the program."""
+        """File with the id of the process that runs the program."""
         return self.supervisor / f"{program}.pid"
 
     def forget_processes(self, going_on: Collection[int] = ()) -> None:
-        """What a stopped platform remembers of processes that were ready, but for those that go on, and of a Bento that
-        was about to take over, unless somebody waits for it."""
+        """Clears a stopped platform's state about processes.
+
+        Removes ready files, except those of the process ids in `going_on`, and forgets a Bento that was about to take
+        over, unless a deployment is waiting for it.
+        """
         for file in self.supervisor.glob("*.ready"):
             if int(file.stem) not in going_on:
                 file.unlink()
@@ -137,23 +145,23 @@ class Home:
             self.save(replace(self.state, coming=None, on_trial=None))
 
     def named(self, text: str) -> str:
-        """A text for people elsewhere, in which this folder is HOME."""
+        """Replaces this folder's path in a text with HOME."""
         return text.replace(str(self.path), "HOME")
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
     def secret(self, name: str) -> str | None:
-        """A secret that was made before, or None."""
+        """Returns an existing secret, or None."""
         file = self.secrets / name
         return file.read_text() if file.is_file() else None
 
     def kept_secret(self, name: str) -> str:
-        """The secret of that name, made when it is missing."""
+        """Returns the secret of that name; creates it if it is missing."""
         return self.secret(name) or self.make_secret(name)
 
     def make_secret(self, name: str) -> str:
-        """A new random secret, in a file that only its owner reads."""
+        """Creates a random secret, in a file that only its owner may read."""
         value = secrets.token_hex(24)
         with open(self.secrets / name, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(value)
@@ -183,7 +191,7 @@ class Home:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[IO[str]]:
-        """Holds the lock `name` against all processes of this platform, as long as the context lasts."""
+        """Holds the lock `name`, exclusive among this platform's processes, for the duration of the context."""
         with (self.supervisor / f"{name}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file

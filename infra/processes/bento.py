@@ -1,6 +1,6 @@
-"""`python -m infra.processes.bento TAG`: becomes a worker of BentoML that serves a Bento at the platform's address.
+"""`python -m infra.processes.bento TAG`: execs a BentoML worker that serves a Bento at the platform's address.
 
-The same worker that `bentoml serve` starts, without the parent process which would open a socket of its own.
+It is the worker that `bentoml serve` starts, without the parent process, which would open its own socket.
 """
 
 import os
@@ -28,7 +28,7 @@ def main(home: Home, tag: str) -> None:
 
 
 def program_name(tag: str) -> str:
-    """What supervisord calls the program that serves a Bento."""
+    """Supervisord's name of the program that serves a Bento."""
     return f"bento-{tag.partition(':')[2]}"
 
 

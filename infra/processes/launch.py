@@ -1,9 +1,9 @@
-"""`python -m infra.processes.launch [DATABASE…] -- PROGRAM [ARGUMENT…]`: makes way for a program, then becomes it.
+"""`python -m infra.processes.launch [DATABASE…] -- PROGRAM [ARGUMENT…]`: prepares for a program, then execs it.
 
-It writes to the program's log itself, so that the program outlives its supervisor. Where an earlier life of the program
-goes on since its supervisor has died, of the same settings, it waits for its end and passes on what it is told. Else it
-ends what that has left behind (children that hold its port), and waits until its database answers, so that everything
-may be started at once and a server outlives a pause of its database.
+It redirects output to the program's log itself, so that the program outlives its supervisor. If the program still runs
+with the same settings since an earlier supervisor died, it waits for that process to end and forwards signals to it.
+Otherwise it ends orphans of the program (children that hold its port) and waits until its database answers, so that all
+programs can be started at once and a server survives a restart of its database.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace, command: list[str]) -> None:
     log_to(logging.StreamHandler())
     fingerprint = hashlib.sha256(repr((home.state.environment, command)).encode()).hexdigest()
     if predecessor := living(home, program, fingerprint):
-        LOG.info("%s goes on as process %d", program, predecessor.pid)
+        LOG.info("%s still runs as process %d", program, predecessor.pid)
         follow(home, predecessor, arguments.grace, whole_group=arguments.group)
     sweep(os.environ[TAG], program)
     for database in arguments.databases:
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace, command: list[str]) -> None:
 
 
 def write_to(log: Path) -> None:
-    """Sends what this process says, and the program that it becomes, to the end of the file."""
+    """Appends stdout and stderr of this process, and of the program that it execs, to the file."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -57,9 +57,13 @@ def write_to(log: Path) -> None:
 
 
 def follow(home: Home, process: psutil.Process, grace: float, *, whole_group: bool) -> None:
-    """Returns when the process has ended by itself; ends together with it when told to, after `grace` seconds by force.
+    """Waits for an adopted process to end by itself; forwards SIGTERM and SIGINT to it, and then exits with it.
 
-    When the supervisor dies meanwhile the process is left to the launcher of the next one.
+    If the supervisor dies meanwhile, this launcher exits and leaves the process to the next supervisor's launcher.
+
+    Args:
+        grace: Seconds between a forwarded signal and SIGKILL.
+        whole_group: Whether to signal the whole process group.
     """
     supervisor, deadline = int(home.pid_file.read_text()), 0.0
 
@@ -86,7 +90,7 @@ def follow(home: Home, process: psutil.Process, grace: float, *, whole_group: bo
 def tell(process: psutil.Process, number: int, *, whole_group: bool) -> None:
     try:
         if whole_group:
-            os.killpg(process.pid, number)  # supervisord has made it the first of its group
+            os.killpg(process.pid, number)  # supervisord made it the leader of its process group
         else:
             process.send_signal(number)
     except (ProcessLookupError, psutil.NoSuchProcess):
@@ -94,14 +98,14 @@ def tell(process: psutil.Process, number: int, *, whole_group: bool) -> None:
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """Gives up root for another user."""
+    """Drops root privileges for another user."""
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
 
 
 def answers(database: str) -> bool:
-    import psycopg  # takes time, and not every program waits for one
+    import psycopg  # slow import, not needed by every program
 
     try:
         psycopg.connect(os.environ["DUOTEMPO_DATABASE_URL"], dbname=database, connect_timeout=2).close()
@@ -113,9 +117,9 @@ def answers(database: str) -> bool:
 def parsed(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("databases", nargs="*")
-    parser.add_argument("--user", help="who runs the program")
-    parser.add_argument("--grace", type=float, default=8.0, help="seconds in which it ends when it is told to")
-    parser.add_argument("--group", action="store_true", help="whether its children are told, too")
+    parser.add_argument("--user", help="user that runs the program")
+    parser.add_argument("--grace", type=float, default=8.0, help="seconds from a stop signal to SIGKILL")
+    parser.add_argument("--group", action="store_true", help="signal its whole process group")
     return parser.parse_args(words)
 
 

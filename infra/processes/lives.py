@@ -1,4 +1,4 @@
-"""Which process does the work of a program, known also to a supervisor that has not started it; and its end."""
+"""Finds the process that runs a program, even if an earlier supervisor started it, and waits for its end."""
 
 import logging
 import os
@@ -15,13 +15,13 @@ from infra.processes.orphans import PROGRAM, TAG, environment_of, runs
 
 LOG = logging.getLogger(__name__)
 LIFE = "DUOTEMPO_LIFE"
-"""Process id and fingerprint with which a program was begun; what the program starts has another process id."""
+"""Variable with the process id and fingerprint of a program's start; its children have other process ids."""
 DIGITS = 10
-"""Of a process id, at most."""
+"""Maximum digits of a process id."""
 
 
 def await_an_end(pids: Iterable[int], seconds: float) -> None:
-    """Returns when one of these processes has ended, or after that time; only then where the system tells of no end."""
+    """Waits until one of the processes ends, at most `seconds`; without pidfd support, always that long."""
     if not _system_notifies():
         time.sleep(seconds)
         return
@@ -39,30 +39,30 @@ def await_an_end(pids: Iterable[int], seconds: float) -> None:
 
 @cache
 def _system_notifies() -> bool:
-    """There are systems that do not tell, and sandboxes that forbid it."""
+    """Whether pidfd works here: some systems lack it, and some sandboxes forbid it."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError) as error:
-        LOG.warning("ends are seen by a look now and then, as this system does not tell of them: %s", error)
+        LOG.warning("pidfd is not available, so ended processes are detected by polling: %s", error)
         return False
     return True
 
 
 def begin(home: Home, program: str, fingerprint: str) -> None:
-    """Notes that this process is about to become the program."""
+    """Records that this process is about to exec the program."""
     os.environ[LIFE] = f"{os.getpid()} {fingerprint}"
     try:
         note = os.open(home.life(program), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.pwrite(note, b"%*d" % (DIGITS, os.getpid()), 0)  # over the old one: a full disk has room for that
+            os.pwrite(note, b"%*d" % (DIGITS, os.getpid()), 0)  # overwrites in place, which works on a full disk
         finally:
             os.close(note)
     except OSError as error:
-        LOG.warning("%s begins without a note, so that another supervisor will begin it anew: %s", program, error)
+        LOG.warning("%s begins without a note of its pid, so a new supervisor will restart it: %s", program, error)
 
 
 def living(home: Home, program: str, fingerprint: str | None = None) -> psutil.Process | None:
-    """The process that works as the program, of the given fingerprint only, if there is one."""
+    """Returns the running process of the program, or None; with a fingerprint, only if started with the same."""
     if not (noted := _noted(home, program)):
         return None
     try:
@@ -76,7 +76,7 @@ def living(home: Home, program: str, fingerprint: str | None = None) -> psutil.P
 
 
 def worker_of(home: Home, program: str, pid: int) -> psutil.Process | None:
-    """The process that works as the program while `pid` only waits for its end; None when it is that one itself."""
+    """Returns the program's real process if `pid` is only a launcher waiting for it; None if `pid` is the program."""
     return None if _noted(home, program) == pid else living(home, program)
 
 

@@ -1,4 +1,7 @@
-"""Ends what a platform left running: whatever its supervisor starts inherits TAG, and keeps it when its parent dies."""
+"""Orphan reaper: ends processes that a platform left running.
+
+Everything that its supervisor starts inherits the variable TAG, and keeps it after its parent dies.
+"""
 
 import logging
 import signal
@@ -11,15 +14,15 @@ from serving.process.identity import PLATFORM as TAG
 
 LOG = logging.getLogger(__name__)
 PROGRAM = "SUPERVISOR_PROCESS_NAME"
-"""Where supervisord tells a process, and what that starts, which of its programs it is."""
+"""Variable in which supervisord puts a program's name, inherited by its children."""
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
-"""Where Prefect tells a process which flow run it works on."""
+"""Variable in which Prefect puts the id of the flow run that a process executes."""
 GRACE_SECONDS = 5.0
-"""What a process is given to end by itself; Postgres twice as long."""
+"""Time for a process to end after a signal before it is killed; Postgres gets twice as long."""
 
 
 def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
-    """The processes of a platform, or of one of its programs, but for the caller and its ancestors."""
+    """Returns the processes of a platform, or of one of its programs, without the caller and its ancestors."""
     own = psutil.Process()
     spared = {own.pid, *(parent.pid for parent in own.parents())}
     wanted = {TAG: home_id, PROGRAM: program} if program else {TAG: home_id}
@@ -27,9 +30,12 @@ def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
 
 
 def sweep(home_id: str, program: str | None = None, keep: Collection[psutil.Process] = ()) -> None:
-    """Ends these processes: the others first, then Postgres, which is asked for a fast shutdown.
+    """Ends the processes of a platform, or of one program; Postgres last, with a fast shutdown.
 
-    Not those to `keep` and what they have started. Flow runs, which outlive their worker, end with the whole alone.
+    Flow runs outlive their worker: they are ended only with the whole platform.
+
+    Args:
+        keep: Processes to spare, with their children.
     """
     kept = {*keep, *(child for process in keep for child in _children(process))}
     whole = program is None and not keep
@@ -44,7 +50,7 @@ def sweep(home_id: str, program: str | None = None, keep: Collection[psutil.Proc
 
 def _end(processes: list[psutil.Process], gently: signal.Signals, grace: float) -> None:
     for process in processes:
-        LOG.info("ending what was left of the platform: %s", process)
+        LOG.info("ending an orphan of the platform: %s", process)
         _signal(process, gently)
     deadline = time.monotonic() + grace
     while any(runs(p) for p in processes) and time.monotonic() < deadline:
@@ -61,7 +67,7 @@ def _await_end(process: psutil.Process) -> None:
 
 
 def environment_of(process: psutil.Process) -> dict[str, str]:
-    """Empty for a process that has ended or is another user's."""
+    """Environment of a process; empty if it has ended or belongs to another user."""
     try:
         return process.environ()
     except (psutil.Error, OSError):

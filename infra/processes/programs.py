@@ -22,25 +22,25 @@ class Program:
     command: list[str]
     directory: Path
     databases: tuple[str, ...] = ()
-    """Those that it waits for."""
+    """Databases that must answer before it starts."""
     user: str | None = None
-    """Who runs it; None: whoever runs the platform."""
+    """User that runs it; None: the platform's own."""
     stop_signal: str = "TERM"
     stop_seconds: int = 8
     start_seconds: int = 20
-    """An end sooner than this is a failed start, tried again with growing pauses: longer than its imports take."""
+    """Ending sooner counts as a failed start, retried with growing pauses; must exceed the time of its imports."""
     start_retries: int = 3
-    """0: the sentinel tries it again, at once if it was well before."""
+    """0: the sentinel retries instead, at once if the program was healthy before."""
     stop_group: bool = False
-    """Whether its children are told to stop too, as it does not tell them itself."""
+    """Whether to signal its children too, because it does not stop them itself."""
     outlives: bool = True
-    """Whether it goes on when the supervisor dies, and the next one takes it over."""
+    """Whether it survives the supervisor's death and the next supervisor adopts it."""
 
     def launched(self) -> list[str]:
-        """The command by which the supervisor starts it."""
+        """The command with which supervisord starts it: the launcher, if it outlives the supervisor."""
         if not self.outlives:
             return self.command
-        options = [f"--grace={self.stop_seconds - 1}"]  # before the supervisor ends the launcher that waits for it
+        options = [f"--grace={self.stop_seconds - 1}"]  # before supervisord kills the launcher that waits for it
         options += [f"--user={self.user}"] if self.user else []
         options += ["--group"] if self.stop_group else []
         return [sys.executable, "-m", "infra.processes.launch", *options, *self.databases, "--", *self.command]
@@ -49,9 +49,13 @@ class Program:
 def programs(
     home: Home, state: State, cluster: Cluster | None, databases: Databases, project: Path, *, encoder: bool
 ) -> list[Program]:
-    """What runs, in the order it is started. `cluster` is None when the database is somebody else's.
+    """Lists the platform's programs in start order.
 
-    A server without a port is somebody else's, too; beside an outside Prefect only deployments run here.
+    Args:
+        state: Ports and Bentos; a server without a port is external. With an external Prefect, only the worker for
+            deployments runs here.
+        cluster: The embedded Postgres; None if the database is external.
+        encoder: Whether to run the resident encoder.
     """
     own, prefects, mlflows = databases.names
     python = sys.executable
@@ -91,7 +95,10 @@ def programs(
 
 
 def configuration(home: Home, listed: list[Program]) -> str:
-    """The text of supervisord.conf, for a supervisord that runs in the home: in a log's path it expands `%` twice."""
+    """Returns the text of supervisord.conf.
+
+    Log paths are relative to the home, where supervisord runs, because it expands `%` in them twice.
+    """
     user = [f"user={pwd.getpwuid(os.getuid()).pw_name}"] if os.geteuid() == 0 else []
     head = [
         "[supervisord]",
@@ -131,5 +138,5 @@ def _section(home: Home, program: Program) -> list[str]:
 
 
 def _plain(text: object) -> str:
-    """Text that supervisord takes as it is: it would expand a `%`."""
+    """Escapes `%`, which supervisord would expand."""
     return str(text).replace("%", "%%")

@@ -1,8 +1,8 @@
 """`python -m infra.processes.sentinel HOME`: watches the supervisor that runs it, which in turn restarts the sentinel.
 
-When the supervisor dies it starts it again, while the programs go on; a program that the supervisor has given up
-is tried again, at once and then less and less often, so that neither a second kill nor a disk that was full needs a
-hand. It asks the supervisor as soon as a program ends: by itself that looks once a second.
+If the supervisor dies, the sentinel restarts it while the programs keep running. A program that the supervisor has
+given up is retried at once, then with growing pauses, so that a repeated kill or a full disk needs no manual restart.
+The sentinel polls the supervisor as soon as a program ends; by itself supervisord checks only once a second.
 """
 
 import logging
@@ -21,23 +21,28 @@ from infra.processes.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
 WATCH_SECONDS, CLOSE_SECONDS = 0.5, 0.02
-"""Between two looks at most, and while the supervisor is about to give a program up."""
+"""Polling intervals: the longest, and while a program is in back-off."""
 FIRST_SECONDS, LONGEST_SECONDS = 0.25, 30.0
-"""Between a program's end and its next try: twice as long each time, until it is well for once."""
+"""Pause between a program's end and its retry: doubles each time, until the program is healthy once."""
 LOGS_SECONDS, LONG_BYTES = 60.0, 10 * 2**20
-"""Between two looks at the logs, and what one may hold."""
+"""Interval of log truncation, and the maximum size of a log."""
 
 
 class Retries:
-    """When to try the programs again that were given up."""
+    """Schedules retries of programs that the supervisor has given up, with exponential back-off."""
 
     def __init__(self) -> None:
         self._pauses: dict[str, float] = {}
         self._due: dict[str, float] = {}
 
     def due(self, processes: Mapping[str, Process], well: Container[str], now: float) -> list[str]:
-        """Those whose pause is over, by what is known of all programs at `now`, in seconds. well: what has started as
-        it should, and so is tried again at once when it ends."""
+        """Returns the programs to retry now.
+
+        Args:
+            processes: All programs and their states.
+            well: Programs that have started successfully; they are retried at once when they end.
+            now: Monotonic time in seconds.
+        """
         for name, process in processes.items():
             if name in well:
                 self._pauses[name] = 0.0
@@ -54,13 +59,13 @@ class Retries:
         return found
 
     def wait(self, processes: Mapping[str, Process], now: float) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next poll."""
         longest = CLOSE_SECONDS if any(one.wavers for one in processes.values()) else WATCH_SECONDS
         return max(min([longest, *(at - now for at in self._due.values())]), 0.0)
 
 
 def main(home: Home) -> None:
-    log_to(logging.FileHandler(home.log("sentinel")))  # the pipe to the supervisor breaks with it
+    log_to(logging.FileHandler(home.log("sentinel")))  # not to the pipe, which breaks when the supervisor dies
     supervisor, retries, look_at_logs = Supervisor(home), Retries(), 0.0
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)
@@ -77,7 +82,7 @@ def main(home: Home) -> None:
             keep_short(home.logs)
             look_at_logs = time.monotonic() + LOGS_SECONDS
         await_an_end([parent, *(one.pid for one in processes.values() if one.pid)], seconds)
-    LOG.warning("the supervisor is gone: starting it again")
+    LOG.warning("the supervisor died: starting it again")
     for pause in pauses():
         try:
             with home.locked("start"):
@@ -85,12 +90,12 @@ def main(home: Home) -> None:
                     supervisor.start(dict(os.environ))
             return
         except (PlatformError, OSError) as error:
-            LOG.warning("again in %.0f s: %s", pause, error)
+            LOG.warning("retrying in %.0f s: %s", pause, error)
             time.sleep(pause)
 
 
 def pauses() -> Iterator[float]:
-    """Seconds until the next try."""
+    """Yields the pauses between retries, in seconds."""
     pause = FIRST_SECONDS
     while True:
         yield pause
@@ -98,8 +103,10 @@ def pauses() -> Iterator[float]:
 
 
 def keep_short(logs: Path) -> None:
-    """Moves what a log holds to a file beside it, which that replaces, when it grows long; a line or two may be lost,
-    as the programs go on writing to the end of the same file."""
+    """Rotates logs over LONG_BYTES to `.log.1` by copying and truncating; a line or two may be lost.
+
+    Programs keep appending to the same file, so it cannot be renamed.
+    """
     for log in logs.glob("*.log"):
         if log.stat().st_size > LONG_BYTES:
             shutil.copyfile(log, log.with_suffix(".log.1"))

@@ -1,4 +1,4 @@
-"""supervisord, which owns every long-lived process: started, asked and stopped over its Unix socket."""
+"""Starts, queries and stops supervisord, which owns every long-lived process, over its Unix socket."""
 
 import configparser
 import http.client
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 PAUSE_SECONDS = 0.1
 GONE = (OSError, http.client.HTTPException, ProtocolError)
-"""What a call meets when supervisord is not there."""
+"""Errors of a call while supervisord does not run."""
 ENDED = {ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.FATAL}
 
 
@@ -45,18 +45,18 @@ class Process:
 
     @property
     def wavers(self) -> bool:
-        """Whether it ended too soon, and the supervisor is about to start it again or to give it up."""
+        """Whether its start failed and the supervisor will retry it or give it up."""
         return self.state == ProcessStates.BACKOFF
 
     @property
     def settled(self) -> bool:
-        """Whether it has run longer than a failed start takes."""
+        """Whether it has run longer than `start_seconds`."""
         return self.state == ProcessStates.RUNNING
 
 
 class Supervisor:
     def __init__(self, home: Home, start_seconds: float = START_SECONDS) -> None:
-        """start_seconds: what supervisord may take until it answers."""
+        """start_seconds: time limit for supervisord to answer."""
         self._home = home
         self._start_seconds = start_seconds
 
@@ -68,7 +68,7 @@ class Supervisor:
         return True
 
     def processes(self) -> dict[str, Process]:
-        """The programs by name; none when supervisord is not there."""
+        """Returns the programs by name; empty if supervisord does not run."""
         try:
             listed = self._call("getAllProcessInfo")
         except GONE:
@@ -76,22 +76,21 @@ class Supervisor:
         return {one["name"]: self._process(one) for one in listed}
 
     def outlived_by(self) -> dict[str, Process]:
-        """The programs that go on without supervisord, by name."""
+        """Returns the programs that still run without supervisord, by name."""
         return {
             name: Process(ProcessStates.RUNNING, process.pid, process.create_time())
             for name, process in self.left_running().items()
         }
 
     def left_running(self) -> dict[str, psutil.Process]:
-        """What works as the programs of the configuration, whoever has started it."""
+        """Returns the running processes of the configured programs, whichever supervisor started them."""
         configured = configparser.RawConfigParser(strict=False)
         configured.read(self._home.config)
         names = [name for kind, _, name in (section.partition(":") for section in configured.sections()) if name]
         return {name: process for name in names if (process := living(self._home, name))}
 
     def start(self, environment: dict[str, str]) -> None:
-        """Starts supervisord and with it all programs. Those that an earlier one left running go on, and whatever else
-        it left is swept."""
+        """Starts supervisord and all programs; adopts those that still run, and ends all other orphans."""
         sweep(self._home.id, keep=list(self.left_running().values()))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._home.config)]
         done = subprocess.run(
@@ -110,7 +109,7 @@ class Supervisor:
             time.sleep(PAUSE_SECONDS)
 
     def apply(self) -> None:
-        """Makes what runs what the configuration says: stops what left it or changed in it, starts what is new."""
+        """Applies the configuration: stops removed programs, restarts changed ones, starts new ones."""
         [[added, changed, removed]] = self._call("reloadConfig")
         for name in (*removed, *changed):
             self._call("stopProcessGroup", name)
@@ -125,7 +124,7 @@ class Supervisor:
                 self.start_program(name)
 
     def stop_program(self, name: str) -> None:
-        """Ends it in good order; returns when it has ended."""
+        """Stops a program gracefully and waits for its end."""
         self._stop([name])
 
     def start_program(self, name: str) -> None:
@@ -133,7 +132,7 @@ class Supervisor:
         self._try("startProcess", name, False)
 
     def stop(self) -> None:
-        """Stops the sentinel, then all together, Postgres last, then supervisord; and sweeps what outlives it."""
+        """Stops the sentinel, then all programs, Postgres last, then supervisord, and ends the orphans."""
         self._stop(["sentinel"])
         self._stop([name for name in self.processes() if name != "postgres"])
         self._stop(["postgres"])
@@ -145,7 +144,7 @@ class Supervisor:
         sweep(self._home.id)
 
     def _process(self, told: dict[str, Any]) -> Process:
-        """Of a process that goes on since an earlier supervisor, itself, not the launcher that waits for its end."""
+        """Converts supervisord's process info; for an adopted process, with its own pid, not the launcher's."""
         pid, started = told["pid"] or None, told["start"]
         if pid and (life := worker_of(self._home, told["name"], pid)):
             with suppress(psutil.NoSuchProcess):
@@ -153,14 +152,14 @@ class Supervisor:
         return Process(told["state"], pid, started)
 
     def _stop(self, names: list[str]) -> None:
-        """Asks again until they have ended: one that was between two lives at the first time begins another."""
+        """Repeats the stop request until all have ended: a program that was restarting ignores the first one."""
         while running := [n for n, one in self.processes().items() if n in names and not one.ended]:
             for name in running:
                 self._try("stopProcess", name, False)
             time.sleep(PAUSE_SECONDS)
 
     def _try(self, method: str, *arguments: object) -> None:
-        """A call whose refusal is of no matter: the program already is as it was asked to be."""
+        """Makes a call and ignores its failure: the program is already in the requested state."""
         try:
             self._call(method, *arguments)
         except Fault as fault:

@@ -1,7 +1,7 @@
-"""`python -m infra.services.encoder`: keeps the encoder loaded and gives new items their text vectors.
+"""`python -m infra.services.encoder`: keeps the encoder loaded and computes text vectors of new items.
 
-The service asks for them in the table item_vectors; each hears of the other by NOTIFY. While Postgres is away, or this
-process is, the items wait.
+The service requests them in the table item_vectors; both sides are notified by NOTIFY. While Postgres or this process
+is down, the requests stay queued in the table.
 """
 
 import logging
@@ -23,15 +23,19 @@ from components.store.item_vectors import LISTENER, strange_encoders, wanted_ite
 
 BATCH = 256
 GATHER_SECONDS = 0.5
-"""Between two looks, so that items that come one by one are embedded, and taken up by the service, together."""
+"""Delay after a notification, so that single items are embedded, and loaded by the service, in batches."""
 LOOK_SECONDS = 30.0
-"""A look without having been told."""
+"""Polling interval without notifications."""
 AGAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
 class ResidentEncoder:
-    """encoders: by their keys, those that the versions that are served may have been trained with."""
+    """Computes the requested vectors until the process is stopped.
+
+    Args:
+        encoders: By key, the encoders that served versions may have been trained with.
+    """
 
     def __init__(self, url: str, engine: Engine, encoders: Mapping[str, Encoder]) -> None:
         self._url = url
@@ -44,7 +48,7 @@ class ResidentEncoder:
             try:
                 self._listen()
             except (psycopg.Error, StoreError) as error:
-                log.warning("new items wait: %s", str(error).partition("\n")[0])
+                log.warning("new items are not embedded: %s", str(error).partition("\n")[0])
             time.sleep(AGAIN_SECONDS)
 
     def _listen(self) -> NoReturn:
@@ -59,7 +63,7 @@ class ResidentEncoder:
                     list(connection.notifies(timeout=0))
 
     def _encode_some(self) -> bool:
-        """Whether there were any."""
+        """Embeds one batch of requested items; returns whether there were any."""
         with self._engine.begin() as connection:
             wanted = wanted_items(connection, self._encoders.keys(), BATCH)
             for key, items in pd.DataFrame(wanted).groupby("encoder") if wanted else ():
@@ -75,8 +79,8 @@ class ResidentEncoder:
         if strange != self._strange:
             for key, count in strange.items():
                 log.warning(
-                    "items that wait for %s: %d; the settings `embedding` do not give it any more: retrain with these "
-                    "settings, or start the encoder with those of the training",
+                    "items that wait for %s: %d; the settings `embedding` no longer select that encoder: retrain with "
+                    "these settings, or start the encoder with those of the training",
                     key,
                     count,
                 )

@@ -1,7 +1,7 @@
-"""`python -m infra.services.tracking_server [OPTION…]`: becomes MLflow's server, which asks everybody for a login.
+"""`python -m infra.services.tracking_server [OPTION…]`: execs MLflow's server with authentication.
 
-The login of its clients, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, is that of the administrator, who may
-make others. Users lie in the database of MLFLOW_BACKEND_STORE_URI; the file MLFLOW_AUTH_CONFIG_PATH is written here.
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are the login of its clients and of the administrator, who may add
+users. Users are stored in the database of MLFLOW_BACKEND_STORE_URI; the file MLFLOW_AUTH_CONFIG_PATH is written here.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from infra.home.logins import MLFLOW_PASSWORD, MLFLOW_USER
 
 REMEMBERED_SECONDS = 60
-"""For which a password that was right is not hashed again, which takes a twentieth of a second."""
+"""Lifetime of the cache of verified passwords; hashing one takes 50 ms."""
 
 
 def main(options: list[str]) -> None:
@@ -42,12 +42,12 @@ def main(options: list[str]) -> None:
 
 
 def _become(cmd: Any, extra_env: Any = None, **_: Any) -> Any:
-    """MLflow's command starts its server and waits beside it, with as much memory again; here it becomes the server."""
+    """Replaces MLflow's subprocess call by exec: its parent process would only wait, with as much memory again."""
     os.execvpe(cmd[0], cmd, os.environ | extra_env)
 
 
 def write_configuration(file: Path, database: str) -> None:
-    """For its owner alone: the address holds a password."""
+    """Writes the auth configuration, readable only by its owner: the database URL holds a password."""
     parser = ConfigParser()
     parser["mlflow"] = {
         "default_permission": "READ",
@@ -61,8 +61,10 @@ def write_configuration(file: Path, database: str) -> None:
 
 
 def renew_password(database: str, user: str, password: str) -> None:
-    """MLflow takes it when it makes the user, and never again: that of an earlier home ends here, or one that was
-    changed."""
+    """Updates the administrator's password in MLflow's database if it differs.
+
+    MLflow sets it only when it creates the user; the database may be from an earlier home.
+    """
     url = make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, connect_timeout=10) as connection:
         if connection.execute("SELECT to_regclass('users')").fetchone() == (None,):
@@ -74,10 +76,9 @@ def renew_password(database: str, user: str, password: str) -> None:
 
 
 def authenticate() -> Authorization | Response:
-    """What MLflow asks of each request: who it is from, and first whether a page of another origin has made it.
+    """Authenticates a request to MLflow; rejects cross-origin requests first.
 
-    A browser sends a login that it has taken along with requests of other pages, and MLflow lets all pages of this
-    machine in, whoever serves them.
+    A browser also attaches a stored login to requests of other pages, and MLflow accepts all origins on this machine.
     """
     from mlflow.server.auth import authenticate_request_basic_auth
 

@@ -1,6 +1,6 @@
-"""`python -m infra.services.webhook`: hears from the registry of aliases and copies, and looks by itself, too.
+"""`python -m infra.services.webhook`: receives the registry's webhooks, and also polls the registry.
 
-POST /alias takes MLflow's webhook. The one platform it belongs to is that of the settings.
+POST /alias takes MLflow's webhook for aliases and new versions. It serves the platform of the settings.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class Deliveries:
-    """The deliveries that were taken, as long as an equal one would still be fresh."""
+    """Ids of accepted deliveries, kept as long as a replay would still count as fresh."""
 
     def __init__(self) -> None:
         self._taken: dict[str, float] = {}
@@ -58,10 +58,10 @@ class Deliveries:
 
 
 class Hook:
-    """The routes and the look-out of one platform."""
+    """Routes and polling loop of one platform."""
 
     def __init__(self, platform: Platform, engine: Engine, secret: str, ready: Path) -> None:
-        """ready: made once a look has passed, whatever it found."""
+        """ready: file that is created after the first check, whatever its result."""
         self._platform = platform
         self._engine = engine
         self._reconciler = Reconciler(platform, engine)
@@ -96,11 +96,15 @@ class Hook:
         return Response(generate_latest(self._registry), media_type="text/plain")
 
     async def alias(self, request: Request) -> Response:
-        """400: not MLflow's shape; 401: not signed by it, or not now; 409: a replay; 503: it may send it again."""
+        """Handles a webhook delivery.
+
+        Status codes: 400 malformed; 401 wrong signature or stale; 409 replay; 413 too large; 503 a server is down,
+        MLflow may retry.
+        """
         try:
             body = await _read(request)
         except ClientDisconnect:
-            return _answer(400, "the caller hung up in the middle of the body")
+            return _answer(400, "the client disconnected in the middle of the body")
         if body is None:
             return _answer(413, "the body is too large for a webhook of MLflow")
         try:
@@ -109,7 +113,7 @@ class Hook:
             log.warning("a webhook was refused: %s", error)
             return _answer(401, str(error))
         if delivery in self._deliveries:
-            return _answer(409, f"the delivery {delivery} was taken before")
+            return _answer(409, f"the delivery {delivery} was accepted before")
         try:
             hint = heard(json.loads(body))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -121,8 +125,8 @@ class Hook:
             try:
                 found = await self._look(hint)
             except DuotempoError as error:
-                log.warning("the webhook %s cannot be followed now: %s", delivery, error)
-                return _answer(503, "a server is down: the look-out finds it once that is back", RETRY_AFTER)
+                log.warning("the webhook %s cannot be processed now: %s", delivery, error)
+                return _answer(503, "a server is down: polling finds the change once it is back", RETRY_AFTER)
         self._deliveries.add(delivery, asyncio.get_running_loop().time())
         return _answer(200, found)
 
@@ -150,13 +154,13 @@ class Hook:
             self._problems.labels(problem.name).set(1)
 
     async def _look_out(self) -> None:
-        """Looks again and again; what is down now is asked again at the next look."""
+        """Polls the registry and the flow runs forever; a server that is down is retried at the next poll."""
         while True:
             for look in (self._look, self._look_after_runs):
                 try:
                     await look()
                 except DuotempoError as error:
-                    log.warning("look-out: %s", error)
+                    log.warning("polling: %s", error)
             self._ready.touch()
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -172,8 +176,15 @@ class Hook:
 
 
 def heard(event: Any) -> str | None:
-    """Why to look at the registry, by what a webhook says: an alias was set (the hint of `reconcile`), or something
-    else has changed (no hint); None: nothing of ours. Raises KeyError, TypeError, AttributeError for another shape."""
+    """Interprets a webhook's event.
+
+    Returns:
+        A hint for the reconciler if the champion's alias was set, an empty hint for another relevant change, None for
+        events that do not concern Duotempo.
+
+    Raises:
+        KeyError, TypeError, AttributeError: The event is malformed.
+    """
     told = event["data"]
     name, alias = told["name"], told.get("alias")
     if alias is None:
@@ -184,14 +195,14 @@ def heard(event: Any) -> str | None:
 
 
 def _end_on_error(task: "asyncio.Task[None]") -> None:
-    """An error that nobody foresaw ends the process, so that the supervisor starts it anew."""
+    """Exits the process on an unexpected error, so that the supervisor restarts it."""
     if not task.cancelled() and (error := task.exception()):
-        log.error("the look-out failed", exc_info=error)
+        log.error("polling failed", exc_info=error)
         raise SystemExit(1)
 
 
 async def _read(request: Request) -> bytes | None:
-    """The body; None when it is too large."""
+    """Reads the body; None if it exceeds MAX_BODY."""
     body = b""
     async for chunk in request.stream():
         body += chunk
