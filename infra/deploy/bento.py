@@ -1,4 +1,4 @@
-"""Builds the Bento of registered versions: the service, the components that it needs, and a bundle for each."""
+"""Builds the Bento of registered versions: the service, the components it imports, and a bundle for each version."""
 
 import ast
 import hashlib
@@ -25,23 +25,28 @@ NAME = "duotempo"
 SERVICE = "serving.service:Duotempo"
 REQUIREMENTS = "serving/requirements.txt"
 DATA = ("components/presets",)
-"""Folders that the code reads beside its modules."""
+"""Data folders that the code reads."""
 TESTED = "tested"
 BUILD_SECONDS = 300
 TAIL = 15
-"""Lines of a log that an error shows."""
+"""Lines of a log shown in an error."""
 log = logging.getLogger(__name__)
 
 
 class BentoBuildError(DuotempoError):
-    """The Bento could not be built; the message holds the end of BentoML's own words."""
+    """The Bento could not be built; the message holds the end of BentoML's output."""
 
 
 def build_bento(bundles: Mapping[str, Path], *, newest: str, champion: str, bentoml_home: Path) -> str:
     """Builds `duotempo:v<newest>-<hash>` into the store of `bentoml_home` and returns this tag.
 
-    bundles: by the version that they are served as, `newest` and `champion` among them. The hash is of everything
-    inside, so a Bento of the same versions, bundles and code is built once. Raises BentoBuildError.
+    The hash covers the whole content, so a Bento of the same versions, bundles and code is built once.
+
+    Args:
+        bundles: Folder of each version's bundle, including `newest` and `champion`.
+
+    Raises:
+        BentoBuildError: The build failed or timed out.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="duotempo-bento-") as scratch:
@@ -50,9 +55,9 @@ def build_bento(bundles: Mapping[str, Path], *, newest: str, champion: str, bent
         tag = f"{NAME}:v{newest}-{fingerprint(context)}"
         stored = bento_folder(tag, bentoml_home)
         if is_whole(tag, bentoml_home):
-            log.info("%s was built before", tag)
+            log.info("%s exists already", tag)
             return tag
-        shutil.rmtree(stored, ignore_errors=True)  # a damaged one; a process that serves it goes on with what it read
+        shutil.rmtree(stored, ignore_errors=True)  # damaged; a process that serves it has read its files
         _build(context, tag, bentoml_home)
     size = sum(file.stat().st_size for file in stored.rglob("*") if file.is_file())
     log.info("built %s in %.1f s, %.1f MB", tag, time.monotonic() - started, size / 1e6)
@@ -64,19 +69,19 @@ def bento_folder(tag: str, bentoml_home: Path) -> Path:
 
 
 def versions_of(tag: str, bentoml_home: Path) -> frozenset[str]:
-    """The versions that a built Bento holds; none when it is not there or was built otherwise."""
+    """Versions in a built Bento; empty if it does not exist or was not built by Duotempo."""
     return frozenset(_labels(tag, bentoml_home).get("versions", "").split()) - {""}
 
 
 def is_of_this_code(tag: str, bentoml_home: Path) -> bool:
-    """Whether a built Bento is of the code as it is now, whatever its bundles."""
+    """Whether a built Bento holds the current code, whatever its bundles."""
     with tempfile.TemporaryDirectory(prefix="duotempo-code-") as scratch:
         _lay_out_code(Path(scratch))
         return _labels(tag, bentoml_home).get("code") == fingerprint(Path(scratch))
 
 
 def is_whole(tag: str, bentoml_home: Path) -> bool:
-    """Whether a built Bento is there and holds what it was built of."""
+    """Whether a built Bento exists and its files match the hash in its tag."""
     stored = bento_folder(tag, bentoml_home)
     try:
         return bool(_labels(tag, bentoml_home)) and tag.endswith(f"-{fingerprint(stored / 'src')}")
@@ -86,12 +91,12 @@ def is_whole(tag: str, bentoml_home: Path) -> bool:
 
 
 def mark_tested(tag: str, bentoml_home: Path) -> None:
-    """Notes that each version inside a Bento has passed the smoke test."""
+    """Marks a Bento whose versions have all passed the smoke test."""
     (bento_folder(tag, bentoml_home) / TESTED).touch()
 
 
 def kept_bento(version: str, bentoml_home: Path) -> str | None:
-    """The Bento that was built last of those that hold a version and have passed the smoke test."""
+    """Tag of the latest undamaged Bento that holds a version and has passed the smoke test, or None."""
     folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob(f"*/{TESTED}")]
     folders.sort(key=lambda folder: (folder / "bento.yaml").stat().st_mtime, reverse=True)
     tags = (tag for folder in folders if version in versions_of(tag := f"{NAME}:{folder.name}", bentoml_home))
@@ -99,7 +104,7 @@ def kept_bento(version: str, bentoml_home: Path) -> str | None:
 
 
 def lay_out(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
-    """Fills the folder `context` with everything that a Bento of these versions holds."""
+    """Fills the folder `context` with all files of a Bento of these versions."""
     _lay_out_code(context)
     code = fingerprint(context)
     for version, bundle in bundles.items():
@@ -129,7 +134,7 @@ def _lay_out_code(context: Path) -> None:
 
 
 def _labels(tag: str, bentoml_home: Path) -> dict[str, str]:
-    """None of a Bento that is not there, or cannot be read."""
+    """Labels of a Bento; empty if it does not exist or cannot be read."""
     file = bento_folder(tag, bentoml_home) / "bento.yaml"
     try:
         return dict(yaml.safe_load(file.read_text(encoding="utf-8"))["labels"])
@@ -141,7 +146,7 @@ def _labels(tag: str, bentoml_home: Path) -> dict[str, str]:
 
 
 def needed_components(project: Path) -> set[Path]:
-    """The files of components that serving imports, at any depth, with the __init__.py of their packages."""
+    """Files of components that serving imports, directly or indirectly, with the __init__.py of their packages."""
     waiting = sorted((project / "serving").rglob("*.py"))
     found: set[Path] = set()
     while waiting:
@@ -156,7 +161,7 @@ def needed_components(project: Path) -> set[Path]:
 
 
 def _imported(file: Path, project: Path) -> Iterator[Path]:
-    """The modules of components that a file imports: `from a.b import c` may name the module a.b or a.b.c."""
+    """Yields the modules of components that a file imports; `from a.b import c` may name the module a.b or a.b.c."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -170,7 +175,7 @@ def _imported(file: Path, project: Path) -> Iterator[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """Twelve hex digits that change with any file's name or content."""
+    """Hash of all file names and contents in a folder, twelve hex digits."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__"):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
@@ -179,17 +184,17 @@ def fingerprint(folder: Path) -> str:
 
 
 def tail(text: str) -> str:
-    """The last lines of a log, for an error's message."""
+    """Returns the last lines of a log, indented for an error message."""
     return "\n".join(f"  | {line}" for line in text.strip().splitlines()[-TAIL:])
 
 
 def environment(bentoml_home: Path) -> dict[str, str]:
-    """For BentoML's own programs: their store, and silence."""
+    """Environment of BentoML's programs: the store, and telemetry off."""
     return {**os.environ, "BENTOML_HOME": str(bentoml_home), "BENTOML_DO_NOT_TRACK": "True"}
 
 
 def _build(context: Path, tag: str, bentoml_home: Path) -> None:
-    """In a process of its own, as BentoML imports the service out of the context."""
+    """Runs `bentoml build` in a separate process, because it imports the service from the context."""
     command = [sys.executable, "-m", "bentoml", "build", str(context), "--version", tag.partition(":")[2]]
     variables = {**environment(bentoml_home), "PYTHONDONTWRITEBYTECODE": "1"}
     bentoml_home.mkdir(parents=True, exist_ok=True)

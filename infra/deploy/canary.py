@@ -1,4 +1,4 @@
-"""Looks at a canary as long as it runs: what the service counts of it, and what people tell of its answers."""
+"""Monitors a running canary: errors and latency from the service's metrics, and the users' feedback."""
 
 import logging
 import time
@@ -27,16 +27,16 @@ LOOK_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
 log = logging.getLogger(__name__)
 Labels = tuple[str, str, str]
-"""Variant, version, and the outcome or the upper bound."""
+"""Variant, version, and the outcome or the histogram bucket's upper bound."""
 
 
 class CanaryWorse(DuotempoError):
-    """The canary does worse than the champion; the message says by what."""
+    """The canary is worse than the champion; the message names the metrics."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The versions that are compared, and since when."""
+    """The compared versions, and the start of the comparison."""
 
     canary: str
     champion: str
@@ -45,14 +45,14 @@ class Pair:
 
 @dataclass
 class Meter:
-    """Counts what a service that may be started anew has answered since the first look."""
+    """Sums up the growth of a service's counters since the first poll, across its restarts."""
 
     url: str
     _last: dict[Labels, float] | None = None
     _grown: Counter[Labels] = field(default_factory=Counter)
 
     def look(self) -> None:
-        """Raises httpx.HTTPError when the service does not answer; nothing is lost, the next look counts all."""
+        """Polls the service's metrics. Raises httpx.HTTPError; the next successful poll counts everything since."""
         answer = httpx.get(f"{self.url}/metrics", timeout=TIMEOUT_SECONDS).raise_for_status()
         now = _counted(answer.text)
         for labels, value in now.items():
@@ -69,11 +69,21 @@ class Meter:
 def watch(
     url: str, engine: Engine, pair: Pair, read_settings: Callable[[], Settings], called_off: Callable[[], None]
 ) -> str:
-    """Returns what was seen of a canary that held out. called_off: raises what ends it before its time.
+    """Watches a canary for `deploy.canary_seconds` and compares it with the champion.
 
-    The settings are read at each look, so that a canary that runs can be made shorter or longer. A look at a service
-    or a server that is down is left out. Raises CanaryWorse: at once for errors, at the end for all else; and
-    StoreError when Postgres is down at the end.
+    Polls that fail because the service or a server is down are skipped.
+
+    Args:
+        url: Base URL of the service.
+        read_settings: Called at each poll, so that a running canary can be made shorter or longer.
+        called_off: Called at each poll; raises an error to end the canary early.
+
+    Returns:
+        A summary of both versions' answers, if the canary is no worse.
+
+    Raises:
+        CanaryWorse: At once for errors; at the end for latency and feedback.
+        StoreError: Postgres is down at the end.
     """
     meter = Meter(url)
     began, settings = time.monotonic(), read_settings()
@@ -90,7 +100,7 @@ def watch(
         try:
             settings = read_settings()
         except ValueError as error:
-            log.warning("the canary goes on by the settings that it had: %s", error)
+            log.warning("the settings are invalid, the canary keeps its previous ones: %s", error)
     called_off()
     with suppress(httpx.HTTPError):
         meter.look()
@@ -106,7 +116,7 @@ def watch(
 
 
 def told(engine: Engine, pair: Pair, settings: Settings) -> Online:
-    """What people told of the answers of both. Raises StoreError."""
+    """Compares the feedback on both versions' answers. Raises StoreError."""
     window = Window(pair.since, datetime.now(UTC))
     shown = read_exposures(engine, window)
     variants, versions = shown[Columns.VARIANT], shown[Columns.MODEL_VERSION]

@@ -1,4 +1,4 @@
-"""Promotion and rollback: what a person asks for. The deploy flow does the one, the other is a switch."""
+"""Promotion and rollback as requested by a person. A promotion runs the deploy flow, a rollback switches directly."""
 
 import logging
 import time
@@ -20,28 +20,35 @@ from infra.orchestration.client import DeploymentError, run_deployment, start_de
 
 DEPLOYMENT = "deploy/promoted"
 DEPLOY_SECONDS = 1500.0
-"""What a deployment may take beside its canary."""
+"""Time limit of a deployment without its canary."""
 FOLLOW_SECONDS = 10.0
 PAUSE_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
 class Superseded(DuotempoError):
-    """Somebody wants another champion meanwhile; the message says which."""
+    """Another version was made champion meanwhile; the message names it."""
 
 
 class PromotionRefused(DuotempoError):
-    """The version may not be promoted; the message says why, and what would help."""
+    """The version may not be promoted; the message says why and how to proceed."""
 
 
 def promote(
     version: str, *, actor: str, reason: str = "", force: bool = False, settings: Settings | None = None
 ) -> None:
-    """Makes a version the champion and returns once it serves.
+    """Makes a version the champion and returns once it serves. PREFECT_API_URL must be set.
 
-    A version that the gate failed needs `force` and a `reason`, which is recorded. The platform is that of `settings`,
-    by default this process' own; PREFECT_API_URL must be set.
-    Raises PromotionRefused, RegistryError (no such version), DeploymentError (the old version goes on serving).
+    Args:
+        actor: Who promotes; recorded.
+        reason: Recorded; required to force a version that failed the gate.
+        force: Whether to promote a version that failed the gate.
+        settings: Settings of the platform, by default this process's.
+
+    Raises:
+        PromotionRefused: The version failed the gate and is not forced.
+        RegistryError: There is no such version.
+        DeploymentError: The deployment failed; the old version keeps serving.
     """
     platform = Platform(settings or Settings())
     check_gate(registry.version(platform.addresses.mlflow_url, version), force=force, reason=reason)
@@ -49,11 +56,14 @@ def promote(
 
 
 def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None = None) -> str:
-    """Serves the version that served before the present one, and returns it; a second rollback undoes the first.
+    """Serves the previous version again and returns it; a second rollback undoes the first.
 
-    While a canary runs, that ends it: the champion goes on alone. Else, where the running Bento holds the version, it
-    is a switch inside it; where not, a Bento that was kept takes over. It served once, so neither the gate nor a smoke
-    test nor a canary is asked. Raises PromotionRefused without an earlier one, StoreError, PlatformError.
+    While a canary runs, a rollback only ends the canary. Otherwise it switches inside the running Bento, or, if that
+    lacks the version, to a kept Bento. The version has served before, so gate, smoke test and canary are skipped.
+
+    Raises:
+        PromotionRefused: There is no previous version.
+        StoreError, PlatformError: A server is down, or the Bento does not start.
     """
     platform = Platform(settings or Settings())
     engine = make_engine(platform.database_url)
@@ -70,12 +80,12 @@ def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None 
 
 
 def switch(platform: Platform, engine: Engine, version: str, before: str | None) -> None:
-    """Makes a version that served once the champion, in the running Bento if it is there, else in one that was kept.
+    """Makes a version that has served before the champion, in the running Bento if it holds it, else in a kept one.
 
-    Raises PlatformError, BentoBuildError: the old one goes on serving.
+    Raises PlatformError or BentoBuildError; the old version keeps serving.
     """
     home = platform.home.bentoml
-    put_champion(engine, version)  # a Bento that lacks it goes on with what it has, a deployment gives up
+    put_champion(engine, version)  # a Bento without it keeps serving its own version; a running deployment gives up
     try:
         served = platform.settled()
         if served is None or version not in versions_of(served["bento_tag"], home):
@@ -89,7 +99,7 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
 
 
 def serving_version(platform: Platform, engine: Engine) -> str | None:
-    """The champion that answers: the table `variants` knows, or what was served before there was one."""
+    """Version that serves as champion, from the table `variants`, or from the platform's state if that is empty."""
     if (served := platform.served()) is None:
         return None
     champion = parts(engine).get(CHAMPION)
@@ -97,7 +107,7 @@ def serving_version(platform: Platform, engine: Engine) -> str | None:
 
 
 def await_champion(platform: Platform, version: str) -> None:
-    """Returns once the service answers by its new champion, which it does within about a second."""
+    """Waits until the service uses its new champion, normally within a second; logs a warning on timeout."""
     deadline, url = time.monotonic() + FOLLOW_SECONDS, f"{platform.service_url}/readyz"
     while time.monotonic() < deadline:
         try:
@@ -106,7 +116,7 @@ def await_champion(platform: Platform, version: str) -> None:
         except httpx.HTTPError as error:
             log.debug("the service does not answer: %s", error)
         time.sleep(PAUSE_SECONDS)
-    log.warning("the service does not follow the table `variants` to version %s: see its /readyz", version)
+    log.warning("the service does not switch to version %s of the table `variants`: see its /readyz", version)
 
 
 def _built(platform: Platform, version: str) -> str:
@@ -115,18 +125,20 @@ def _built(platform: Platform, version: str) -> str:
 
 
 def _name(platform: Platform, version: str) -> None:
-    """Moves the alias to a version that serves already; `reconcile` does it later when the registry is down, and
-    `duotempo status` tells of a version that the registry does not have any more."""
+    """Moves the alias to a version that serves already.
+
+    If the registry is down, the reconciler does it later; if the version was deleted, `duotempo status` reports it.
+    """
     try:
         registry.set_champion(platform.addresses.mlflow_url, version)
     except RegistryUnavailable as error:
-        log.warning("the alias stays behind until the registry is back: %s", error)
+        log.warning("the alias is not updated until the registry is back: %s", error)
     except RegistryError as error:
         log.warning("version %s serves without the alias: %s", version, error)
 
 
 def check_gate(found: Version, *, force: bool, reason: str) -> None:
-    """Raises PromotionRefused when the gate failed the version, unless it is forced with a reason."""
+    """Raises PromotionRefused if the version failed the gate, unless it is forced with a reason."""
     if found.gate_passed:
         return
     override = f"`duotempo promote {found.version} --force --why TEXT`"
@@ -139,7 +151,7 @@ def check_gate(found: Version, *, force: bool, reason: str) -> None:
 
 
 def previous_champion(engine: Engine) -> str:
-    """The version that served before the present one. Raises PromotionRefused when there is none."""
+    """Returns the version that served before the current one. Raises PromotionRefused if there is none."""
     served = [line.version for line in list_promotions(engine) if line.state == SERVING]
     earlier = [version for version in served if version != served[-1]]
     if not earlier:
@@ -148,9 +160,12 @@ def previous_champion(engine: Engine) -> str:
 
 
 def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
-    """Gives the alias of a version that does not serve back to the one that does; whether it had it.
+    """Moves the alias from a version that does not serve back to the serving one.
 
-    No version has it then, if none serves, or if the one that does was deleted.
+    If none serves, or the serving one was deleted, the alias is removed.
+
+    Returns:
+        Whether `version` had the alias.
     """
     champion = registry.champion(tracking_uri)
     if champion is None or champion.version != version or version == serving:
@@ -165,39 +180,39 @@ def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
 def record(
     platform: Platform, engine: Engine, version: str, before: str | None, actor: str, reason: str, state: str
 ) -> None:
-    """Adds a line to `promotions`, and shows in the registry what became of the version. Raises StoreError."""
+    """Adds a row to `promotions` and updates the version's state in the registry. Raises StoreError."""
     record_promotion(engine, version, before, actor, reason, state)
     show_standings(platform, engine)
 
 
 def show_standings(platform: Platform, engine: Engine) -> None:
-    """Makes the registry's pages say what `promotions` says of each version. Raises StoreError.
+    """Writes each version's state from `promotions` to its page in the registry. Raises StoreError.
 
-    The hook does so at each look, so that a registry that is down, or a page that somebody changed, is right again.
+    The webhook receiver repeats this at each poll, so that pages are corrected after an outage or a manual change.
     """
     deploy = current_settings(platform).deploy
     try:
         registry.show_standings(platform.addresses.mlflow_url, registry.standings(list_promotions(engine), deploy))
     except RegistryError as error:
-        log.warning("the registry's pages stay behind: %s", error)
+        log.warning("the registry's pages are not updated: %s", error)
 
 
 def current_settings(platform: Platform) -> Settings:
-    """Those of now; the platform's own, where somebody has just spoilt the file."""
+    """Reads the current settings; falls back to the platform's if the file is invalid now."""
     try:
         return Settings()
     except ValueError as error:
-        log.warning("the settings of the start hold on: %s", error)
+        log.warning("the settings are invalid, those of the start are used: %s", error)
         return platform.settings
 
 
 def deployment_key(request: Promotion) -> str:
-    """What tells Prefect that a deployment of this request was started before."""
+    """Idempotency key of a request's deployment in Prefect."""
     return f"promotion-{request.promotion_id}-{request.at.isoformat()}"
 
 
 def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, reason: str, force: bool) -> None:
-    """Starts the deployment, sets the alias and follows: the hook, which hears of the alias, finds the same run."""
+    """Starts the deployment, sets the alias and waits; the webhook for the alias finds the same run."""
     tracking_uri = platform.addresses.mlflow_url
     champion = registry.champion(tracking_uri)
     before = champion.version if champion else None
@@ -208,7 +223,10 @@ def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, rea
         registry.set_champion(tracking_uri, version)
         canary_seconds = platform.settings.deploy.canary_seconds
         run_deployment(DEPLOYMENT, parameters, key=key, timeout=DEPLOY_SECONDS + canary_seconds)
-    except (RegistryError, DeploymentError) as error:  # the flow may not have begun, or not have come to its own end
+    except (
+        RegistryError,
+        DeploymentError,
+    ) as error:  # the flow may not have started, or crashed before recording its end
         if is_open(engine, request):
             record(platform, engine, version, before, actor, str(error), FAILED)
             give_back(tracking_uri, version, serving_version(platform, engine))

@@ -1,6 +1,6 @@
-"""Makes what is served what the registry says: the alias `champion` is the wish, the table `variants` the fact.
+"""Reconciles the served version with the registry: the alias `champion` is the desired state, `variants` the actual.
 
-A webhook is only a hint to look, so that a lost, doubled, late or forged one can do no harm.
+A webhook is only a hint to check, so lost, duplicate, late or forged ones do no harm.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -27,13 +27,13 @@ from infra.orchestration.client import Run, start_deployment
 
 ACTOR = "registry"
 SETTLED = timedelta(minutes=1)
-"""Age of a request whose maker has started its deployment and set the alias, or is gone."""
+"""Age after which a request's client must have started its deployment and set the alias, or has died."""
 TRIES = 3
-"""Deployments of a version that fail one after the other before it is refused."""
+"""Consecutive failed deployments of a version before it is refused."""
 
 
 class Reconciler:
-    """Looks again and again, one look at a time."""
+    """Compares the registry with the platform at each call of `look`; calls must not overlap."""
 
     def __init__(self, platform: Platform, engine: Engine) -> None:
         self._platform = platform
@@ -41,12 +41,16 @@ class Reconciler:
         self._doubted: str | None = None
 
     def look(self, hint: str = "") -> str:
-        """Starts the deployment of a champion that does not serve, once, and says what was found.
+        """Deploys the champion if it does not serve, once, and returns a sentence on what was done.
 
-        hint: why somebody thinks that the alias has just been set; such a one overrules an earlier refusal. Without it
-        a refused version only loses the alias, and that at the second look: at the first the webhook may still be on
-        its way. A deployment that ended without a word, as its worker died, is recorded as failed and tried again.
-        Raises RegistryError, StoreError, DeploymentError: nothing is lost then, the next look finds the same.
+        Without a hint, a refused version loses the alias, but only at the second check: at the first its webhook may
+        still be on the way. A deployment whose worker died is recorded as failed and retried.
+
+        Args:
+            hint: Why the alias is known to have been set just now; it overrides an earlier refusal.
+
+        Raises:
+            RegistryError, StoreError, DeploymentError: A server is down; the next check finds the same state.
         """
         platform, engine = self._platform, self._engine
         doubted, self._doubted = self._doubted, None
@@ -84,7 +88,7 @@ class Reconciler:
 
 
 def _spoken_against(tracking_uri: str, engine: Engine, version: str, serving: str | None) -> str | None:
-    """Why a version that bears the alias, and that nobody has just given it to, is not to be deployed."""
+    """Returns why a version with the alias must not be deployed unless the alias was just set, or None."""
     if open_request(engine, version):
         return None
     if "refused" in registry.version(tracking_uri, version).tags:
@@ -96,13 +100,13 @@ def _spoken_against(tracking_uri: str, engine: Engine, version: str, serving: st
 
 
 def _run_of(request: Promotion) -> Run:
-    """The run of the deployment, which this starts if there is none."""
+    """Returns the run of the request's deployment; starts it if there is none."""
     parameters = {"version": request.version, "actor": request.actor, "reason": request.reason}
     return start_deployment(DEPLOYMENT, parameters, key=deployment_key(request))
 
 
 def _serves(engine: Engine, version: str) -> str:
-    """Closes the request of a deployment that died after the switch and before it could say so."""
+    """Closes the request of a deployment that died after the switch, before it recorded its end."""
     request = open_request(engine, version)
     if request and request.from_version != version and (run := _run_of(request)).over and is_open(engine, request):
         why = f"its deployment ended as {run.state} after the switch, see {run.page}"
@@ -111,8 +115,10 @@ def _serves(engine: Engine, version: str) -> str:
 
 
 def _close_left(engine: Engine, champion: str | None, serving: str | None) -> None:
-    """Takes up the requests of versions that do not bear the alias, as whoever asked died before setting it: their
-    deployment finds that they are not wanted, and where it ended without a word this says so."""
+    """Closes requests of versions without the alias, whose client died before setting it.
+
+    Their deployment ends itself as superseded; if it crashed instead, it is recorded as failed.
+    """
     for request in open_requests(engine):
         if request.version != champion and datetime.now(UTC) - request.at > SETTLED:
             run = _run_of(request)
@@ -122,7 +128,7 @@ def _close_left(engine: Engine, champion: str | None, serving: str | None) -> No
 
 
 def _end_orphan(engine: Engine, version: str, serving: str | None) -> None:
-    """Ends a canary that is not wanted any more, and whose deployment is not there to do it."""
+    """Ends a canary that is no longer the champion-to-be and whose deployment is gone."""
     request = open_request(engine, version)
     if request is None:
         end_canary(engine, version)
@@ -134,11 +140,11 @@ def _end_orphan(engine: Engine, version: str, serving: str | None) -> None:
 
 
 def _lost(platform: Platform, engine: Engine, version: str, serving: str | None, why: str) -> str:
-    """Records the end of a deployment that could not do it itself; the last of several costs the version its alias."""
+    """Records the failure of a crashed deployment; after TRIES failures the version is refused and loses the alias."""
     end_canary(engine, version)
     record_promotion(engine, version, serving, ACTOR, why, FAILED)
     if failures_in_a_row(engine, version) < TRIES:
-        return f"version {version}: {why}; it is tried again"
+        return f"version {version}: {why}; it is retried"
     registry.tag_refused(platform.addresses.mlflow_url, version, f"{TRIES} deployments failed, the last one: {why}")
     give_back(platform.addresses.mlflow_url, version, serving)
     return f"version {version} is given up: {why}"

@@ -1,4 +1,4 @@
-"""Asks the running Bento over HTTP, with the key of `DUOTEMPO_API_KEY` where there is one."""
+"""HTTP client of the running service; uses the key in `DUOTEMPO_API_KEY`, if set."""
 
 import os
 from typing import Any
@@ -11,18 +11,18 @@ TIMEOUT_SECONDS = 30.0
 
 
 class ServiceError(DuotempoError):
-    """The service does not answer, or refused the request with the message it gave."""
+    """The service does not answer, or rejected the request; the message is its own."""
 
 
 def ask_service(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The JSON answer of a POST. Raises ServiceError."""
+    """Posts `body` to the service and returns the JSON response. Raises ServiceError."""
     try:
         key = os.environ.get("DUOTEMPO_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         answer = httpx.post(f"{url}{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS)
     except httpx.HTTPError as error:
         raise ServiceError(
-            f"no service answers at {url} ({error}): see duotempo status; there is none before a champion"
+            f"no service answers at {url} ({error}): see duotempo status; it starts with the first champion"
         ) from error
     if answer.is_error:
         raise ServiceError(f"{path} answered {answer.status_code}: {_message(answer)}")

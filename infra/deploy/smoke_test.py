@@ -1,4 +1,4 @@
-"""Asks a Bento on trial what callers ask, of each of its versions, and says what is wrong with the answers."""
+"""Smoke test of a Bento before it takes over: sends real requests to each of its versions and checks the answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,12 @@ NEW_USER = "duotempo-smoke-test"
 
 
 def smoke_test(client: httpx.Client, versions: Sequence[str], users: Sequence[str]) -> None:
-    """Asks each version for `users`, for a new one, and for similar items. Raises SmokeTestFailed, httpx.HTTPError."""
+    """Requests recommendations for `users` and a new user, and similar items, from each version.
+
+    Raises:
+        SmokeTestFailed: An answer is an error, incomplete, degraded or of another version.
+        httpx.HTTPError: The Bento does not answer.
+    """
     for version in versions:
         for user in (*users, NEW_USER):
             answer = _post(client, "/recommend", version, {"user_id": user, "k": K, "explain": True})
@@ -27,7 +32,7 @@ def smoke_test(client: httpx.Client, versions: Sequence[str], users: Sequence[st
 
 
 def known_users(engine: Engine, count: int = KNOWN_USERS) -> list[str]:
-    """Users of the latest events, the busiest first, of those who have met less than half of the catalogue."""
+    """Returns users of the latest events with less than half of the catalogue in their history, most active first."""
     latest = select(Event.user_id).order_by(Event.occurred_at.desc()).limit(RECENT_EVENTS).subquery()
     half = select(func.count() / 2).select_from(Item).scalar_subquery()
     busiest = (
@@ -50,7 +55,7 @@ def _post(client: httpx.Client, path: str, version: str, body: dict[str, Any]) -
 
 
 def check_answer(answer: dict[str, Any], k: int, model_version: str) -> None:
-    """Raises SmokeTestFailed unless the answer is whole: k different items, ranked, of this model, not degraded."""
+    """Raises SmokeTestFailed unless the answer has k distinct ranked items of this version and is not degraded."""
     items = answer["items"]
     if answer["model_version"] != model_version:
         raise SmokeTestFailed(f"the answer is of model version {answer['model_version']!r}, not of {model_version!r}")

@@ -1,7 +1,7 @@
-"""A backup of a platform: a folder with dumps of its databases, what its home keeps, and a manifest of all files.
+"""Backup of a platform: a folder with dumps of its databases, files of its home, and a manifest of all files.
 
-The databases are dumped one after the other, each as of one moment, MLflow's before its artefacts are copied: so every
-version in the dump has its artefacts, as a registry only adds to them.
+The databases are dumped one after the other, each consistently. MLflow's is dumped before its artefacts are copied, so
+every version in the dump has its artefacts: a registry only adds to them.
 """
 
 import os
@@ -31,24 +31,24 @@ FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 64 * 2**20
 KEPT = ("mlflow", "bentoml", "presets", "encoders")
-"""Folders of the home that cannot be made again, or not soon: artefacts, Bentos, presets, adapted encoders."""
+"""Folders of the home that cannot be rebuilt, or not quickly: artefacts, Bentos, presets, adapted encoders."""
 SNAPSHOTS = "snapshots"
 NOT_KEPT = "postgres"
-"""The secret that is not kept: after a restore the database has a new one. The others go with it: without the webhook's
+"""The secret that is left out: a restored database gets a new one. All others are kept: without the webhook's secret
 MLflow cannot read its own database."""
 Role = Literal["duotempo", "prefect", "mlflow"]
 ROLES: tuple[Role, Role, Role] = ("duotempo", "prefect", "mlflow")
-"""What the databases are for, in the order of `Databases.names`."""
+"""Roles of the databases, in the order of `Databases.names`."""
 _PLACE = re.compile(
     rf"({'|'.join(ROLES)})\.dump|home/({'|'.join((*KEPT, SNAPSHOTS))})/.+|home/secrets/(?!{NOT_KEPT}$)[^/]+", re.DOTALL
 )
-"""Where a file of a backup may lie."""
+"""Allowed paths of files in a backup."""
 _SHOWN = 5
 Short = Annotated[str, StringConstraints(max_length=100, pattern=r"^[ -~]*$")]
 
 
 class Served(BaseModel):
-    """What the platform served; the tag becomes the name of a program."""
+    """The served Bento; its tag becomes the name of a program, hence the strict pattern."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -57,13 +57,13 @@ class Served(BaseModel):
 
 
 class Format(BaseModel):
-    """What each release's manifest says."""
+    """The part of a manifest that every release can read."""
 
     format: int
 
 
 class Manifest(BaseModel):
-    """`files` has the SHA-256 of each file by its path."""
+    """Content of a backup; `files` maps each path to the file's SHA-256."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -77,7 +77,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Backup:
-    """A folder and what its manifest says; `checksum` is the manifest's SHA-256."""
+    """A backup folder and its manifest; `checksum` is the manifest's SHA-256."""
 
     folder: Path
     manifest: Manifest
@@ -85,7 +85,7 @@ class Backup:
 
     @classmethod
     def open(cls, folder: Path) -> "Backup":
-        """Reads the manifest alone. Raises PlatformError when it is none."""
+        """Reads only the manifest. Raises PlatformError if it is missing, invalid or of another format."""
         file = folder / MANIFEST
         try:
             if not file.is_file() or file.is_symlink() or file.stat().st_size > LARGEST_MANIFEST:
@@ -102,14 +102,16 @@ class Backup:
 
     @classmethod
     def read(cls, folder: Path) -> "Backup":
-        """As `open` and `check`."""
+        """Reads the manifest and verifies all files. Raises PlatformError."""
         found = cls.open(folder)
         found.check()
         return found
 
     def size(self) -> int:
-        """Bytes of its files. Raises PlatformError when there is a link, a device or the like among them, or a file
-        that no backup has."""
+        """Total size of the files in bytes.
+
+        Raises PlatformError if the folder holds a link, a device or the like, or a file that no backup has.
+        """
         sizes = dict(_files(self.folder))
         strange = [name for name in sizes if not _PLACE.fullmatch(name)]
         if strange:
@@ -117,7 +119,7 @@ class Backup:
         return sum(sizes.values())
 
     def check(self) -> None:
-        """Raises PlatformError when a file is missing, added or changed."""
+        """Verifies all files. Raises PlatformError if one is missing, added or changed."""
         self.size()
         told, now = self.manifest.files, digests(self.folder)
         wrong = {name for name in told.keys() | now.keys() if told.get(name) != now.get(name)}
@@ -130,12 +132,12 @@ class Backup:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file in a folder but its manifest."""
+    """SHA-256 of each file in a folder except its manifest, by path."""
     return {name: sha256(folder / name) for name, _ in _files(folder)}
 
 
 def _files(folder: Path, within: str = "") -> Iterator[tuple[str, int]]:
-    """Path and size of each file but the manifest; no link is followed. Raises PlatformError at anything else."""
+    """Yields path and size of each file except the manifest. Raises PlatformError for links, devices and pipes."""
     with os.scandir(folder / within) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             name, found = f"{within}{entry.name}", entry.stat(follow_symlinks=False)
@@ -160,9 +162,13 @@ def _first(error: Exception) -> str:
 
 
 def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progress: Progress) -> Backup:
-    """Writes a backup of a platform whose Postgres answers into a new folder that only its owner reads.
+    """Writes a backup of a running platform into a new folder that only its owner can read.
 
-    Raises PlatformError when the folder holds something, Postgres does not answer, or the disk is full.
+    Args:
+        snapshots: Whether to include the snapshots of events and items.
+
+    Raises:
+        PlatformError: The folder is not empty or inside the home, Postgres does not answer, or the disk is full.
     """
     apart(platform, folder)
     if folder.exists() and any(folder.iterdir()):
@@ -191,18 +197,21 @@ def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progres
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise PlatformError(
-            f"the backup in {folder} is not whole ({error}): remove it, and name a better place"
+            f"the backup in {folder} is incomplete ({error}): remove it, and name another place"
         ) from error
     return Backup.open(folder)
 
 
 def dump(databases: Databases, name: str, file: Path) -> None:
-    """Raises PlatformError with pg_dump's words."""
+    """Dumps a database to a file. Raises PlatformError with pg_dump's message."""
     run_tool(databases, name, ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={file}"])
 
 
 def run_tool(databases: Databases, name: str, command: list[str]) -> None:
-    """Runs one of Postgres' programs on a database; the password stays out of its command line."""
+    """Runs a Postgres program on a database, with the password in the environment, not on the command line.
+
+    Raises PlatformError with the program's message.
+    """
     url = databases.duotempo
     place = URL.create("postgresql", url.username, None, url.host, url.port, name, url.query)
     where = f"--dbname={place.render_as_string()}"
@@ -217,15 +226,13 @@ def run_tool(databases: Databases, name: str, command: list[str]) -> None:
 
 
 def apart(platform: Platform, folder: Path) -> None:
-    """Raises PlatformError when the backup would lie in the home, which a restore removes."""
+    """Raises PlatformError if the backup folder is inside the home, which a restore removes."""
     if folder.resolve().is_relative_to(platform.home.path):
-        raise PlatformError(
-            f"{folder} lies in the platform's own home {platform.home.path}: name a place outside of it"
-        )
+        raise PlatformError(f"{folder} is inside the platform's home {platform.home.path}: name a place outside of it")
 
 
 def _exists(databases: Databases, name: str) -> bool:
-    """Whether the server has the database: Prefect and MLflow may have theirs somewhere else."""
+    """Whether the server has the database; those of an external Prefect or MLflow may be elsewhere."""
     with psycopg.connect(databases.url, dbname=databases.maintenance, connect_timeout=10) as connection:
         return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 

@@ -1,4 +1,4 @@
-"""The platform on one machine: Postgres, Prefect's server and workers, MLflow, encoder, and the Bento once served."""
+"""The platform on one machine: Postgres, Prefect's server and workers, MLflow, the encoder, and the served Bento."""
 
 import logging
 import os
@@ -38,7 +38,11 @@ Answer = TypeVar("Answer")
 
 
 class Platform:
-    """The platform whose state lies in `settings.home`. Flows run in the folder `project`, which holds prefect.yaml."""
+    """A platform whose state is in `settings.home`.
+
+    Args:
+        project: Folder with prefect.yaml, in which flows run.
+    """
 
     def __init__(self, settings: Settings, project: Path = PROJECT) -> None:
         self.settings = settings
@@ -49,41 +53,45 @@ class Platform:
 
     @property
     def addresses(self) -> Addresses:
-        """Raises PlatformError before the first start."""
+        """URLs of the services. Raises PlatformError before the first start."""
         return self._places.addresses
 
     @property
     def databases(self) -> Databases:
-        """Raises PlatformError before the first start, unless somebody else runs them."""
+        """The databases. Raises PlatformError before the first start, unless they are external."""
         return self._places.databases(self.home.state)
 
     @property
     def outside(self) -> Databases | None:
-        """The databases, if somebody else runs them."""
+        """The databases, if they are external."""
         return self._places.outside
 
     @property
     def database_url(self) -> str:
-        """Of Duotempo's own database. Raises PlatformError before the first start, unless somebody else runs it."""
+        """URL of Duotempo's own database. Raises PlatformError before the first start, unless it is external."""
         return self.databases.url
 
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to use the platform. Raises PlatformError before the first start."""
+        """Environment variables for clients of the platform. Raises PlatformError before the first start."""
         at, databases = self.addresses, self.databases
         return environment.clients(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
     def enter(self) -> None:
-        """Gives this process the environment of the platform. Raises PlatformError before the first start."""
+        """Sets the platform's variables in this process's environment. Raises PlatformError before the first start."""
         os.environ.update(self.environment())
 
     def entered(self) -> AbstractContextManager[None]:
-        """As `enter`, as long as the context lasts."""
+        """Like `enter`, for the duration of the context."""
         return environment.entered(self.environment())
 
     def up(self, progress: Progress = LOG.info) -> None:
-        """Starts what does not run, and returns when all is ready; `progress` is told each stage.
+        """Starts all services that do not run, and returns when they are ready.
 
-        Raises PlatformError naming the log of what does not start and how to fix it.
+        Args:
+            progress: Called with a message at each stage.
+
+        Raises:
+            PlatformError: A service does not start; the message names its log and how to fix it.
         """
         self.home.make()
         deployments = Deployments(
@@ -121,30 +129,34 @@ class Platform:
 
     @property
     def is_up(self) -> bool:
-        """Whether its supervisor runs, however well its services are."""
+        """Whether the supervisor runs, whatever the state of the services."""
         return self._supervisor.alive()
 
     @property
     def runs(self) -> bool:
-        """Whether its supervisor runs, or programs go on without it."""
+        """Whether the supervisor runs, or programs still run without it."""
         return self.is_up or bool(self._supervisor.left_running())
 
     def remove(self) -> None:
-        """Removes the home and the data that lie elsewhere, of a platform that is down."""
+        """Removes the home and the data outside of it; the platform must be down."""
         shutil.rmtree(self.home.path, ignore_errors=True)
         shutil.rmtree(postgres.ELSEWHERE / self.home.id, ignore_errors=True)
 
     def down(self) -> None:
-        """Stops everything, and leaves no process behind. What it holds stays on disk."""
+        """Stops everything and leaves no process behind. Data stays on disk."""
         if not self.home.supervisor.is_dir():
             return
         with self.home.locked("start"):
             self._supervisor.stop()
 
     def status(self) -> dict[str, Any]:
-        """`{"services": {name: {"url", "healthy", "pid", "login"}}, "served": {"model_version", "bento_tag"} | None,
-        "variants": [{"variant", "model_version", "share"}]}`, no variants while Postgres is down.
-        login: the command that shows it, or None where there is none."""
+        """Checks all services.
+
+        Returns:
+            `{"services": {name: {"url", "healthy", "pid", "login"}}, "served": {"model_version", "bento_tag"} | None,
+            "variants": [{"variant", "model_version", "share"}]}`. `login` is the command that shows it, or None;
+            `variants` is empty while Postgres is down.
+        """
         state = self.home.state
         processes = self._supervisor.processes() or self._supervisor.outlived_by()
         names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
@@ -170,25 +182,31 @@ class Platform:
 
     @property
     def service_url(self) -> str:
-        """Where the service answers, if it does. Raises PlatformError when that of another platform answers there."""
+        """URL of the service. Raises PlatformError if another platform's service answers there."""
         url = self.addresses.serving_url
         if (other := health.platform(url)) not in (None, self.home.id):
             raise PlatformError(
                 f"{url} is answered by another platform ({other}), this one is {self.home.id}, of {self.home.path}: "
-                "`duotempo up` gives it a port of its own"
+                "`duotempo up` assigns it a separate port"
             )
         return url
 
     def served(self) -> dict[str, str] | None:
-        """`bento_tag` and `model_version` of what is served, or None."""
+        """`bento_tag` and `model_version` of the served Bento, or None."""
         return self.home.state.served
 
     def serve(self, bento_tag: str, model_version: str, check: Check | None = None) -> None:
-        """Serves a Bento at the address that stays: it starts beside the old one, which then hands over and ends.
+        """Serves a Bento at the fixed address: it starts beside the old one, which then hands over and ends.
 
-        model_version: of its champion. check: is asked before it takes over; what it raises is raised here.
-        Raises PlatformError when it does not become ready, SmokeTestFailed when it does not answer as it should; the
-        old one has answered all the time and goes on.
+        On any error the old Bento keeps serving without interruption.
+
+        Args:
+            model_version: Version of its champion.
+            check: Smoke test, called with a client of the new Bento before it takes over; its errors are re-raised.
+
+        Raises:
+            PlatformError: The platform is down, or the Bento does not become ready.
+            SmokeTestFailed: The Bento failed `check`.
         """
         if not self.is_up:
             raise PlatformError("the platform is not up: `duotempo up` starts it")
@@ -204,12 +222,12 @@ class Platform:
                 self._put(coming=None, on_trial=None)
 
     def settled(self) -> dict[str, str] | None:
-        """As `served`, once no Bento is about to take over."""
+        """Like `served`, after waiting for a Bento that is about to take over."""
         with self.home.locked("serve"):
             return self.served()
 
     def name_champion(self, model_version: str) -> None:
-        """Notes another champion inside the served Bento."""
+        """Records a different champion inside the served Bento."""
         with self.home.locked("serve"), self.home.locked("start"):
             state = self.home.state
             if state.served:
@@ -223,12 +241,12 @@ class Platform:
             progress("the platform is already up")
             return self._reconcile()
         if (alive or left) and not unchanged:
-            progress("the settings have changed: starting the platform anew")
+            progress("the settings have changed: restarting the platform")
         if alive:
             self._supervisor.stop()
         left = {} if alive or not unchanged or postgres.has_to_leave(self.home) else left
         if left:
-            progress(f"the supervisor has died; {', '.join(left)} went on without it")
+            progress(f"the supervisor has died; {', '.join(left)} kept running without it")
         sweep(self.home.id, keep=list(left.values()))
         postgres.leave(self.home)
         self.home.close()
@@ -242,19 +260,23 @@ class Platform:
         self._supervisor.start(variables)
 
     def _unchanged(self) -> bool:
-        """Whether what runs was started with the settings of now."""
+        """Whether the running programs were started with the current settings."""
         state = self.home.state
         return "hook" in state.ports and environment.fingerprint(self._servers_environment()) == state.environment
 
     def _reconcile(self) -> None:
-        """Makes a running supervisor run what it should."""
+        """Applies the current configuration to a running supervisor and starts stopped programs."""
         self._configure()
         self._supervisor.apply()
         self._supervisor.start_stopped()
 
     def _assign_ports(self, progress: Progress, claims: ExitStack, left: Collection[str]) -> None:
-        """claims: keeps other platforms of this machine off the ports until the programs listen. left: programs that
-        listen already."""
+        """Chooses a port for each service and saves them.
+
+        Args:
+            claims: Holds the ports against other platforms of this machine until the programs listen.
+            left: Programs that run, and listen, already.
+        """
         state, usual = self.home.state, self._places.usual_ports()
         listening = {"bento" if name == "address" or name.startswith("bento-") else name for name in left}
         chosen: dict[str, int] = {}
@@ -267,7 +289,7 @@ class Platform:
         self.home.save(replace(state, ports=chosen, usual=usual))
 
     def _may_have(self, claims: ExitStack, own: int | None, port: int) -> bool:
-        """Whether the port is this platform's, which holds it as long as `claims` last. own: one where it listens."""
+        """Whether the port is free for the platform; claims it while `claims` is open. own: a port it listens on."""
         if (held := claim_port(port, self.home.id)) is None:
             return False
         claims.enter_context(held)
@@ -280,7 +302,7 @@ class Platform:
             return
         cluster = postgres.locate(self.home)
         if not cluster.exists:
-            progress(f"making the database in {cluster.data}")
+            progress(f"creating the database in {cluster.data}")
             cluster.initialise(self.home.kept_secret("postgres"))
 
     def _configure(self) -> None:
@@ -311,7 +333,10 @@ class Platform:
             self._reconcile()
 
     def _await(self, name: str, program: str | None = None) -> None:
-        """program: of that service, if it is not the one in force."""
+        """Waits until a service is healthy. Raises PlatformError if it does not start in time.
+
+        program: supervisord's program of the service, if it is not the current one.
+        """
         program = program or self._program(name)
         limit = self.settings.platform.start_timeout_seconds
         deadline = time.monotonic() + limit
@@ -324,11 +349,11 @@ class Platform:
             time.sleep(PAUSE_SECONDS)
 
     def _await_encoder(self, progress: Progress) -> None:
-        """Without it all goes on but for new items, which the next model version knows."""
+        """Waits for the encoder; if it fails, only new items are affected, until the next model version."""
         try:
             self._await("encoder")
         except PlatformError as error:
-            progress(f"new items wait: {error}")
+            progress(f"new items are not embedded: {error}")
         else:
             progress("the encoder is loaded: new items are recommended within seconds")
 
@@ -361,7 +386,7 @@ class Platform:
         return health.http(paths[name])
 
     def _program(self, name: str) -> str:
-        """What supervisord calls the program of a service."""
+        """Supervisord's name of a service's program."""
         served = self.served()
         return program_name(served["bento_tag"]) if name == "bento" and served else name
 
@@ -371,7 +396,7 @@ class Platform:
         return [asdict(part) for part in self._ask(read_parts, otherwise=dict[str, Part]()).values()]
 
     def _ask(self, question: Callable[[Connection], Answer], otherwise: Answer) -> Answer:
-        """What Duotempo's database answers, or `otherwise` when it is away."""
+        """Runs a query on Duotempo's database; returns `otherwise` if it is down."""
         engine = make_engine(self.database_url)
         try:
             with engine.connect() as connection:

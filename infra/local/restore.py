@@ -1,4 +1,4 @@
-"""A platform out of a backup: verified first, then made anew; `duotempo up` starts it."""
+"""Restores a platform from a backup, which is verified first; `duotempo up` then starts it."""
 
 import shutil
 import signal
@@ -25,12 +25,16 @@ PAUSE_SECONDS = 0.1
 def restore(
     platform: Platform, folder: Path, *, force: bool = False, checksum: str | None = None, progress: Progress
 ) -> Backup:
-    """Makes the platform what it was when the backup was made; it is down before and after.
+    """Restores the platform's state at the time of the backup. The platform is down before and after.
 
-    With `force` what the platform holds is removed first: its home, and of an outside server its databases.
-    checksum: what `duotempo backup` said; without it anybody who can write into the folder may have made the backup.
-    Raises PlatformError: the backup is not whole, or another one, or there is no room for it, the platform is up, or
-    holds something and there is no `force`.
+    Args:
+        force: Removes the platform's existing data first: its home, and its databases on an external server.
+        checksum: As printed by `duotempo backup`; without it, the backup may be forged by anyone who can write to
+            the folder.
+
+    Raises:
+        PlatformError: The backup is damaged or has another checksum, the disk is too small, the platform is up, or it
+            has data and `force` is not set.
     """
     apart(platform, folder)
     progress(f"verifying {folder}")
@@ -75,7 +79,7 @@ def _check_room(home: Path, needed: int) -> None:
 
 
 def _check_dump(file: Path) -> None:
-    """Raises PlatformError when Postgres' own program finds no list of contents in it."""
+    """Raises PlatformError if pg_restore cannot list the file's contents."""
     program = postgres.package() / "pginstall" / "bin" / "pg_restore"
     done = subprocess.run([str(program), "--list", str(file)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -83,7 +87,7 @@ def _check_dump(file: Path) -> None:
 
 
 def _holds_something(platform: Platform) -> bool:
-    """Whether a platform was ever started there, or its outside database has tables."""
+    """Whether the home is not empty or the external database has tables."""
     databases = platform.outside
     if databases and not databases.answers():
         raise PlatformError(f"{databases.shown} does not answer: check DUOTEMPO_DATABASE_URL and that server")
@@ -93,7 +97,7 @@ def _holds_something(platform: Platform) -> bool:
 
 @contextmanager
 def _databases(platform: Platform) -> Iterator[Databases]:
-    """The platform's databases: on the outside server, or on a new one of its own that runs meanwhile."""
+    """Yields the platform's databases, on the external server or on a new embedded one that runs meanwhile."""
     if databases := platform.outside:
         yield databases
         return

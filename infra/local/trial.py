@@ -1,4 +1,4 @@
-"""Asks a Bento on trial, which is loaded and does not accept at the address yet, and admits it."""
+"""Smoke-tests a Bento that is loaded but does not yet accept at the fixed address, then admits it."""
 
 import time
 from collections.abc import Callable
@@ -12,14 +12,21 @@ from infra.processes.supervisor import Supervisor
 from serving.process.smoke_test import ADMIT
 
 Check = Callable[[httpx.Client], None]
-"""Raises what speaks against the Bento that answers the client."""
+"""Smoke test: sends requests with the client, and raises an error if the Bento fails."""
 ANSWER_SECONDS = 15.0
 PAUSE_SECONDS = 0.1
 
 
 def try_out(tag: str, check: Check, home: Home, supervisor: Supervisor, secrets: list[str], seconds: float) -> None:
-    """Asks the Bento `check` and admits it. Raises SmokeTestFailed, also when it is not loaded within `seconds`; and
-    whatever else `check` raises."""
+    """Runs the smoke test `check` on a Bento and admits it.
+
+    Args:
+        secrets: Strings to mask in the log that an error quotes.
+        seconds: Time limit for loading the Bento.
+
+    Raises:
+        SmokeTestFailed: The Bento was not loaded in time, or failed. Other errors of `check` pass through.
+    """
     program = program_name(tag)
 
     def given_up() -> bool:

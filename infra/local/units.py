@@ -1,5 +1,7 @@
-"""What lets the system start the platform, and bring it back when supervisor and sentinel are killed at once: a unit of
-systemd's for this user, or an agent of launchd's. Both run `up`, which takes over what outlived its supervisor."""
+"""User units of systemd and agents of launchd that start the platform.
+
+They also restart it if supervisor and sentinel are killed at once. Both run `up`, which adopts running programs.
+"""
 
 import os
 import plistlib
@@ -14,14 +16,14 @@ from infra.home.errors import PlatformError
 from infra.local.platform import Platform
 
 INHERITED = ("DUOTEMPO_", "HF_", "PREFECT_", "MLFLOW_", "OTEL_")
-"""Beginnings of the variables that the platform is started with, now and by the unit."""
+"""Prefixes of the environment variables that the unit passes on."""
 AGAIN_SECONDS = 60
-"""Between two looks of launchd's; systemd sees the end itself."""
+"""Interval of launchd's restarts; systemd notices the end itself."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A file, its text, and the commands that make the system heed and forget it."""
+    """A unit file, its text, and the commands that load and unload it."""
 
     file: Path
     text: str
@@ -30,7 +32,7 @@ class Unit:
 
 
 def unit(platform: Platform) -> Unit:
-    """That of the platform on this system. Raises PlatformError where there is neither systemd nor launchd."""
+    """Returns the platform's unit for this system. Raises PlatformError without systemd or launchd."""
     name = f"duotempo-{platform.home.id}"
     if sys.platform == "darwin":
         domain = f"gui/{os.getuid()}"
@@ -38,7 +40,7 @@ def unit(platform: Platform) -> Unit:
         load = [["launchctl", "bootstrap", domain, str(file)]]
         return Unit(file, _agent(platform, name), load, [["launchctl", "bootout", f"{domain}/{name}"]])
     if sys.platform != "linux":
-        raise PlatformError("this system has neither systemd nor launchd: let what it has run `duotempo up`")
+        raise PlatformError("this system has neither systemd nor launchd: run `duotempo up` from its own init system")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     systemctl = ["systemctl", "--user"]
     return Unit(
@@ -50,24 +52,24 @@ def unit(platform: Platform) -> Unit:
 
 
 def install(platform: Platform) -> Path:
-    """Writes the unit and has the system start it: its file. Raises PlatformError, also when the platform is up."""
+    """Writes and loads the unit, and returns its file. Raises PlatformError, also if the platform is up."""
     if platform.runs:
-        raise PlatformError("the platform is up, and the system must start it to see it end: `duotempo down` first")
+        raise PlatformError("the platform is up, but the system must start it to monitor it: `duotempo down` first")
     wanted = unit(platform)
     platform.home.make()
     write_script(platform, os.environ)
     wanted.file.parent.mkdir(parents=True, exist_ok=True)
     wanted.file.write_text(wanted.text)
     for command in wanted.load:
-        _run(command, f"{wanted.file} is written, but nothing heeds it")
+        _run(command, f"{wanted.file} is written, but could not be loaded")
     return wanted.file
 
 
 def remove(platform: Platform) -> Path:
-    """Stops the platform and takes the unit away: its file. Raises PlatformError."""
+    """Stops the platform, removes the unit and returns its file. Raises PlatformError."""
     wanted = unit(platform)
     if not wanted.file.exists():
-        raise PlatformError(f"there is no {wanted.file}: `duotempo service install` makes it")
+        raise PlatformError(f"there is no {wanted.file}: `duotempo service install` creates it")
     for command in wanted.unload:
         _run(command, f"{wanted.file} is still there")
     wanted.file.unlink()
@@ -76,12 +78,12 @@ def remove(platform: Platform) -> Path:
 
 
 def script(platform: Platform) -> Path:
-    """What the unit runs with `up` or `down`: among the secrets, as variables may hold passwords."""
+    """Script that the unit runs with `up` or `down`; stored with the secrets, as its variables may hold passwords."""
     return platform.home.secrets / "service.sh"
 
 
 def write_script(platform: Platform, variables: Mapping[str, str]) -> None:
-    """The command `duotempo` in this folder, with these variables and this home."""
+    """Writes a script that runs `duotempo` in the current folder with these variables and this home."""
     kept = {name: value for name, value in variables.items() if name.startswith(INHERITED)}
     kept["DUOTEMPO_HOME"] = str(platform.home.path)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(kept.items())]
@@ -94,7 +96,7 @@ def write_script(platform: Platform, variables: Mapping[str, str]) -> None:
 
 
 def _service(platform: Platform) -> str:
-    """`KillMode=process`: what outlives the supervisor is taken over, not killed."""
+    """Text of the systemd unit. `KillMode=process`: programs that outlive the supervisor are adopted, not killed."""
     run, pid_file = _quoted(script(platform)), str(platform.home.pid_file).replace("%", "%%")
     return "\n".join(
         [
@@ -109,7 +111,7 @@ def _service(platform: Platform) -> str:
             "Restart=on-failure",
             "RestartSec=2",
             "KillMode=process",
-            "TimeoutStartSec=infinity",  # each wait of `up` has its own end
+            "TimeoutStartSec=infinity",  # each step of `up` has its own timeout
             "",
             "[Install]",
             "WantedBy=default.target",
@@ -119,7 +121,7 @@ def _service(platform: Platform) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """As systemd reads an argument."""
+    """Quotes a path as an argument of a systemd unit."""
     text = str(path)
     for mark, plain in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
         text = text.replace(mark, plain)
@@ -127,7 +129,10 @@ def _quoted(path: Path) -> str:
 
 
 def _agent(platform: Platform, label: str) -> str:
-    """launchd runs `up` every minute as long as supervisord's pid file is there: `down` removes it, a kill does not."""
+    """Text of the launchd agent, which runs `up` each minute while supervisord's pid file exists.
+
+    `down` removes the pid file, a kill does not.
+    """
     return plistlib.dumps(
         {
             "Label": label,

@@ -1,6 +1,6 @@
-"""Which problems there are, since when, and whether somebody was told of them, by a webhook or by mail.
+"""Tracks problems and notifies by webhook or mail, once per problem and once when it is over.
 
-It needs neither Prometheus nor Prefect.
+Needs neither Prometheus nor Prefect.
 """
 
 import json
@@ -23,31 +23,36 @@ from components.settings import MonitoringSettings
 
 TIMEOUT_SECONDS = 10.0
 LOOKS = 4
-"""In a row that find a problem, before it is told: what a restart fixes in a moment wakes nobody."""
+"""Consecutive checks that must find a problem before a notification, so that a quick restart triggers none."""
 log = logging.getLogger(__name__)
 
 
 class NotTold(DuotempoError):
-    """Nobody was reached; the message names the server and no secret of the address."""
+    """The notification failed; the message names the server without secrets of its URL."""
 
 
 def notify(settings: MonitoringSettings, subject: str, facts: dict[str, Any]) -> None:
-    """Sends a message to where `monitoring.notify` says, if it says anything.
+    """Sends a notification to `monitoring.notify`, if it is set.
 
-    facts: JSON values; the webhook gets them beside `text`, the subject, which chats show. Raises NotTold.
+    Args:
+        subject: Subject of a mail; the field `text` of a webhook, which chats display.
+        facts: JSON values for the body.
+
+    Raises:
+        NotTold: The server does not answer or rejects the notification.
     """
     if settings.notify is None:
         return
     to = settings.notify.get_secret_value()
     if to.startswith("mailto:"):
-        assert settings.smtp is not None, "the settings see to it"
+        assert settings.smtp is not None, "validated by the settings"
         _mail(to.removeprefix("mailto:"), settings.smtp.get_secret_value(), subject, facts)
     else:
         _post(to, {"text": subject, **facts})
 
 
 def _post(url: str, body: dict[str, Any]) -> None:
-    """A redirect is no answer: it could lead the message anywhere."""
+    """Posts JSON without following redirects, which could lead the message anywhere."""
     try:
         httpx.post(url, json=body, timeout=TIMEOUT_SECONDS, trust_env=False).raise_for_status()
     except httpx.HTTPStatusError as error:
@@ -79,7 +84,13 @@ def _mail(to: str, server: str, subject: str, facts: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Alert:
-    """A problem that is there. since: ISO 8601. looks: that have found it. told: whether somebody knows."""
+    """A current problem, as stored in alerts.json.
+
+    Attributes:
+        since: Time of the first check that found it, ISO 8601.
+        looks: Number of consecutive checks that found it, at most LOOKS.
+        told: Whether a notification was sent.
+    """
 
     problem: Problem
     since: str
@@ -88,19 +99,24 @@ class Alert:
 
 
 class Alerts:
-    """Tells of each problem once, and once when it is over; what was told is kept in a file over restarts.
+    """Notifies once of each problem and once of its end; the state is kept in a file across restarts.
 
-    Whom nobody could reach is told at the next look.
+    A failed notification is retried at the next check.
     """
 
     def __init__(self, file: Path, platform: str) -> None:
-        """platform: the name by which a message tells this one from others."""
+        """platform: name of the platform in messages."""
         self._file = file
         self._platform = platform
         self._alerts = _read(file)
 
     def look(self, problems: Iterable[Problem], settings: MonitoringSettings, unknown: Collection[str] = ()) -> None:
-        """problems: all that there are now. unknown: names of which nobody can say now; they stay as they were."""
+        """Compares the current problems with the stored ones and sends the notifications.
+
+        Args:
+            problems: All current problems.
+            unknown: Names of problems that cannot be checked now; they keep their state.
+        """
         before, now = self._alerts, datetime.now(UTC).isoformat(timespec="seconds")
         found = {problem.name: problem for problem in problems}
         alerts = {name: alert for name, alert in before.items() if name in unknown and name not in found}
@@ -125,25 +141,25 @@ class Alerts:
         try:
             notify(settings, subject, facts)
         except NotTold as error:
-            log.warning("nobody was told: %s", error)
+            log.warning("the notification failed: %s", error)
             return False
         return True
 
 
 def _read(file: Path) -> dict[str, Alert]:
-    """What was kept; a file that cannot be read tells of nothing, and problems are told again."""
+    """Reads the stored alerts; none if the file is damaged, so that problems are notified again."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         return {name: Alert(Problem(**alert.pop("problem")), **alert) for name, alert in kept.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        log.warning("%s is damaged and made anew: %s", file, error)
+        log.warning("%s is damaged and will be rewritten: %s", file, error)
         return {}
 
 
 def _write(file: Path, alerts: dict[str, Alert]) -> None:
-    """A disk that is full costs no more than that a restart tells of the same problems again."""
+    """Writes the alerts; on a full disk only logs: after a restart the same problems are notified again."""
     try:
         with replacing(file) as part:
             part.write_text(json.dumps({name: asdict(alert) for name, alert in alerts.items()}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is not well on a platform, in words: its services, and what the registry knows of the version that serves."""
+"""Finds a platform's problems: services, disks, feedback, and the served version's state in the registry."""
 
 import logging
 import os
@@ -22,10 +22,10 @@ from serving.storage.spool import SpoolError, dead_letters, spool_folder
 ACTOR = "registry"
 HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"
 LEAST_ROOM, LEAST_SHARE = 2**30, 0.05
-"""Bytes, and of the whole disk, that must be free: the smaller counts. Of the files that it can hold, the share."""
+"""Minimum free space, as bytes and as a share of the disk: the smaller applies. The share also applies to inodes."""
 KEEPERS_DOWN = Problem(
     "supervisor_down",
-    "supervisor and sentinel are gone: the programs go on, and nothing starts them again",
+    "supervisor and sentinel are gone: the programs still run, but nothing restarts them",
     "duotempo up takes them over",
 )
 log = logging.getLogger(__name__)
@@ -33,16 +33,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found of a platform."""
+    """Result of examining a platform."""
 
     status: dict[str, Any]
     """`Platform.status()`."""
     runs: bool
     services: list[Problem]
     registry: list[Problem] | None
-    """None: it cannot be asked."""
+    """None if the registry cannot be queried."""
     unserved: str | None = None
-    """The newest registered version, where none serves and none is the champion."""
+    """The newest registered version, if none serves and none is the champion."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -54,13 +54,13 @@ class Findings:
         return (UNWELL if self.problems else HEALTHY) if self.runs else DOWN
 
     def json(self) -> dict[str, Any]:
-        """The status with `state`, `problems` ({name, what, remedy} each) and `unserved` beside it."""
+        """The status plus `state`, `problems` (each {name, what, remedy}) and `unserved`."""
         problems = [asdict(problem) for problem in self.problems]
         return {**self.status, "state": self.state, "problems": problems, "unserved": self.unserved}
 
 
 def examine(platform: Platform) -> Findings:
-    """Asks all services and the registry. This process must have the platform's environment, if that is up."""
+    """Checks all services and the registry. If the platform is up, this process must have its environment."""
     status = platform.status()
     services = [_down(name) for name, service in status["services"].items() if not service["healthy"]]
     services += [*_refused(platform.settings), *_full_disks(platform)]
@@ -79,22 +79,22 @@ def examine(platform: Platform) -> Findings:
 
 
 def watch(platform: Platform, engine: Engine, alerts: Alerts) -> list[Problem]:
-    """Looks at the platform, notes in `promotions` what is wrong with the registry, and tells of all problems."""
+    """Examines the platform, records the registry's problems in `promotions`, and sends notifications."""
     found = examine(platform)
     if found.registry is not None and (served := _served(found.status)):
         texts = [f"{problem.what}; {problem.remedy}" for problem in found.registry]
         try:
             if note_problem(engine, served[CHAMPION], ACTOR, ". ".join(texts)):
-                log.warning("registry: %s", ". ".join(texts) or "what was wrong is over")
+                log.warning("registry: %s", ". ".join(texts) or "the problems are over")
         except StoreError as error:
-            log.warning("the registry's problems are not noted: %s", error)
+            log.warning("the registry's problems are not recorded: %s", error)
     unknown = REGISTRY_PROBLEMS if found.registry is None else ()
     alerts.look(found.problems, current_settings(platform).monitoring, unknown)
     return found.problems
 
 
 def _down(name: str) -> Problem:
-    remedy = f"it is started again by itself; where that does not help, its log in HOME/logs ({name}*.log) says why"
+    remedy = f"it is restarted automatically; if that does not help, see its log in HOME/logs ({name}*.log)"
     return Problem(f"{name}_down", f"{name} is down", remedy)
 
 
@@ -102,14 +102,14 @@ def _refused(settings: Settings) -> list[Problem]:
     try:
         count = dead_letters(settings)
     except SpoolError as error:
-        return [Problem("spool", str(error), "docs/reliability.md says how to read what is left")]
+        return [Problem("spool", str(error), "docs/reliability.md says how to recover what is left")]
     what = f"rows of feedback that Postgres refuses, even for the table quarantine: {count}"
-    remedy = "docs/reliability.md says how to read them; they hold up no others"
+    remedy = "docs/reliability.md says how to read them; they block no others"
     return [Problem("dead_letters", what, remedy)] if count else []
 
 
 def _full_disks(platform: Platform) -> list[Problem]:
-    """Each disk once that has hardly room for more."""
+    """Returns a problem for each disk that is nearly full."""
     folders = {"home": platform.home.path, "spool": spool_folder(platform.settings)}
     folders |= {"postgres": postgres.data_folder(platform.home)} if platform.outside is None else {}
     disks = {folder.stat().st_dev: (role, folder) for role, folder in reversed(folders.items()) if folder.is_dir()}
@@ -126,11 +126,11 @@ def _full(role: str, folder: Path) -> Problem | None:
     else:
         return None
     what = f"the disk of {folder} has room for {left}"
-    return Problem(f"{role}_full", what, "free some space, or give the platform a larger disk; what serves goes on")
+    return Problem(f"{role}_full", what, "free some space, or give the platform a larger disk; serving continues")
 
 
 def _served(status: dict[str, Any]) -> dict[str, str]:
-    """The version of each variant that answers; of the champion alone while Postgres cannot tell."""
+    """Version of each served variant; only the champion's while Postgres is down."""
     if not status["served"]:
         return {}
     parts = {part["variant"]: part["model_version"] for part in status["variants"]}

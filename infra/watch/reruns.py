@@ -1,6 +1,6 @@
-"""Looks for flow runs whose worker has died, and runs those again that are tagged for it.
+"""Finds flow runs whose worker has died, and reruns those that are tagged for it.
 
-A look, as Prefect's events are lost together with its server: an automation would hear of a crash late or never.
+This polls, because Prefect's events are lost with its server: an automation might miss a crash.
 """
 
 import logging
@@ -19,22 +19,27 @@ from infra.orchestration.worker import NAME_LABEL
 
 LOG = logging.getLogger(__name__)
 SINCE = timedelta(days=1)
-"""How old a crash may be whose run is run again."""
+"""Maximum age of a crash whose run is rerun."""
 TIMEOUT_SECONDS = 30.0
 
 
 def look_after_runs(now: datetime) -> list[str]:
-    """Names of the runs that were begun again: those that crashed, are tagged RERUN, and were not run again before.
+    """Reruns crashed runs that are tagged RERUN and were not rerun before. PREFECT_API_URL must be set.
 
-    A run that a worker took and never began, as it died before the run could give a sign of life, has crashed, too.
-    PREFECT_API_URL must be set. Raises DeploymentLost when no server answers there.
+    A run whose worker took it and died before starting it counts as crashed, too.
+
+    Returns:
+        Names of the rerun runs.
+
+    Raises:
+        DeploymentLost: No Prefect server answers.
     """
     try:
         with _prefect() as client:
             _report_never_begun(client, now)
             return [run["name"] for run in _crashed(client, now) if _run_again(client, run)]
     except httpx.HTTPError as error:
-        raise DeploymentLost(f"Prefect cannot be asked for its runs ({error}): see `duotempo status`") from error
+        raise DeploymentLost(f"Prefect's runs cannot be queried ({error}): see `duotempo status`") from error
 
 
 @contextmanager
@@ -50,11 +55,11 @@ def _ask(client: httpx.Client, path: str, body: dict[str, Any]) -> list[dict[str
 
 
 def _report_never_begun(client: httpx.Client, now: datetime) -> None:
-    """A worker that is there reports its own, once it has started."""
+    """Sets pending runs whose worker is gone to Crashed; a running worker reports its own runs at its start."""
     long_ago = now - timedelta(seconds=SILENCE_SECONDS)
     for run in _ask(client, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["PENDING"]}}}}):
         if _at(run["state"]) < long_ago and not _is_online(client, run["work_pool_name"], run["labels"]):
-            LOG.warning("the run %s was taken by a worker that is gone, and never began", run["name"])
+            LOG.warning("the run %s was taken by a worker that is gone, and never started", run["name"])
             message = f"It has waited {SILENCE_SECONDS} s for its worker, which is gone."
             _set(client, run, {"type": "CRASHED", "name": "Crashed", "message": message})
 
@@ -74,11 +79,11 @@ def _crashed(client: httpx.Client, now: datetime) -> list[dict[str, Any]]:
 
 
 def _run_again(client: httpx.Client, run: dict[str, Any]) -> bool:
-    """Whether it was not before."""
+    """Reruns a crashed run unless it was rerun before; returns whether it did."""
     states = client.get("/flow_run_states/", params={"flow_run_id": run["id"]}).raise_for_status().json()
     if run["run_count"] > 1 or any(state["name"] == "AwaitingRetry" for state in states):
         return False
-    LOG.warning("the run %s has crashed: it is run again", run["name"])
+    LOG.warning("the run %s has crashed: it is rerun", run["name"])
     _set(client, run, {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Run again, as its worker had died."})
     return True
 

@@ -44,7 +44,7 @@ def test_whom_nobody_could_reach_is_told_later_and_no_log_has_the_address(
         settings = MonitoringSettings(notify=SecretStr(heard.url))
         heard.refuses = True
         look(alerts, settings, PROBLEM)
-        assert "nobody was told: monitoring.notify: 127.0.0.1 answers 503" in caplog.text
+        assert "the notification failed: monitoring.notify: 127.0.0.1 answers 503" in caplog.text
         heard.refuses = False
         look(alerts, settings, PROBLEM, times=1)
         heard.refuses = True

@@ -223,7 +223,7 @@ def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlat
     bare = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     command = ["/bin/sh", str(units.script(platform)), "up"]
     done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True)
-    assert "went on without it" in done.stdout
+    assert "kept running without it" in done.stdout
     assert (platform.addresses, pids(platform)) == (addresses, before)
     assert healthy(platform)
 
