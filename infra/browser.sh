@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to a Chromium for the page's tests: an installed one, else Debian's, else playwright's. $1: the Python.
+# Ensures a Chromium for the page's tests: an installed one, else Debian's, else playwright's. $1: the Python.
 set -eu
 for name in chromium chromium-browser google-chrome google-chrome-stable; do
     if command -v "$name" >/dev/null; then exit 0; fi
@@ -11,6 +11,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 fi
 echo "Installing playwright's Chromium"
 "$1" -m playwright install chromium || {
-    echo "No Chromium could be installed: install chromium or Google Chrome by hand, then try again." >&2
+    echo "Chromium could not be installed: install chromium or Google Chrome by hand, then try again." >&2
     exit 1
 }

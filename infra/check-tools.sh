@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the environment in the folder $1 that holds the checkers of infra/: `make infra-check`.
+# Creates the environment in the folder $1 with the tools that check infra/: `make infra-check`.
 set -eu
 venv=$1
 [ -x "$venv/bin/python" ] || "$(sh infra/python.sh)" -m venv "$venv"
@@ -8,7 +8,7 @@ if [ ! -x "$venv/bin/promtool" ]; then
     if found=$(command -v promtool); then
         ln -s "$found" "$venv/bin/promtool"
     elif command -v apt-get > /dev/null; then
-        # Debian's package, unpacked here, as its server is not wanted; with lists of its own nobody need be root
+        # Debian's package, only unpacked: the server is not needed; separate apt lists avoid the need for root
         scratch=$(mktemp -d)
         trap 'rm -rf "$scratch"' EXIT
         mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
@@ -17,6 +17,6 @@ if [ ! -x "$venv/bin/promtool" ]; then
         (cd "$scratch" && apt-get $own download prometheus && dpkg -x prometheus_*.deb .)
         cp "$scratch/usr/bin/promtool" "$venv/bin/promtool"
     else
-        echo "promtool is not here and apt-get neither: install prometheus, then rm -r $venv; its checks fail until then" >&2
+        echo "neither promtool nor apt-get found: install prometheus, then rm -r $venv; its checks fail until then" >&2
     fi
 fi

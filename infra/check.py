@@ -1,6 +1,6 @@
-"""`.venv-infra/bin/python infra/check.py [NAME…]`: lints and renders what infra/ holds for containers and clusters.
+"""`.venv-infra/bin/python infra/check.py [NAME…]`: checks the files for containers, clusters and Prometheus.
 
-Runs in an environment of its own (infra/check-tools.sh), so it imports nothing of the project.
+Runs in a separate environment (infra/check-tools.sh), so it imports nothing from the project.
 """
 
 import json
@@ -19,7 +19,7 @@ INFRA = Path(__file__).resolve().parent
 PROGRAMS = Path(sys.prefix) / "bin"
 KUBERNETES = "1.37"
 OFF = ("line-length", "document-start", "braces", "brackets", "comments-indentation")
-"""Rules of yamllint against the short style of these files."""
+"""Rules of yamllint that the compact style of these files breaks."""
 YAMLLINT = json.dumps(
     {
         "extends": "default",
@@ -59,7 +59,7 @@ def check(holds: bool, message: str) -> None:
 def run(
     *command: str | Path, folder: Path = INFRA, refused: bool = False, environment: dict[str, str] | None = None
 ) -> str:
-    """What a program prints; ends the check when it fails, or when it should have (`refused`) and has not."""
+    """Runs a program and returns its output. Exits if it fails, or, with `refused`, if it succeeds."""
     clean = {name: value for name, value in os.environ.items() if name not in SECRETS}
     done = subprocess.run(
         [str(PROGRAMS / command[0]), *map(str, command[1:])], cwd=folder, env={**clean, **(environment or {})},
@@ -70,7 +70,7 @@ def run(
 
 
 def texts() -> None:
-    """YAML and JSON are well formed."""
+    """YAML and JSON files are well formed."""
     files = [path for path in INFRA.rglob("*.y*ml") if "templates" not in path.parts]
     run("yamllint", "-s", "-d", YAMLLINT, *files)
     for file in INFRA.rglob("*.json"):
@@ -78,7 +78,7 @@ def texts() -> None:
 
 
 def compose() -> None:
-    """The compose file is valid, starts with no secret missing, and no container has more than it needs."""
+    """The compose file is valid, requires every secret, and every container is restricted."""
     command = ("docker-compose", "--env-file", os.devnull, "--profile", "*", "-f", "compose.yaml", "config")
     secrets = dict.fromkeys(SECRETS, "x")
     for name in SECRETS:
@@ -87,7 +87,7 @@ def compose() -> None:
     found = json.loads(run(*command, "--format", "json", environment=secrets))
     for name, service in found["services"].items():
         check(service.get("user", "10001") not in ("0", "root", ""), f"{name} runs as root")
-        check(service["read_only"] and service["cap_drop"] == ["ALL"], f"{name} is not locked")
+        check(service["read_only"] and service["cap_drop"] == ["ALL"], f"{name} is not locked down")
         check("no-new-privileges:true" in service["security_opt"], f"{name} may gain privileges")
         limits = service["deploy"]["resources"]["limits"]
         check({"cpus", "memory"} <= limits.keys(), f"{name} has no limits")
@@ -102,12 +102,12 @@ def compose() -> None:
 
 
 def dockerfile() -> None:
-    """hadolint finds nothing."""
+    """hadolint reports nothing."""
     run("hadolint", "--failure-threshold", "style", "docker/Dockerfile")
 
 
 def chart() -> None:
-    """The chart lints, refuses values of another shape, and each installation is valid for Kubernetes."""
+    """The chart passes lint, rejects invalid values, and each installation is valid for Kubernetes."""
     folder = str(INFRA / "helm" / "duotempo")
     for name, values in INSTALLATIONS.items():
         linted = helm.lint(folder, values, strict=True)
@@ -122,7 +122,7 @@ def chart() -> None:
                 loaded.render(wrong, name="duotempo")
             except helm.HelmError:
                 continue
-        raise SystemExit(f"the chart takes {wrong}")
+        raise SystemExit(f"the chart accepts {wrong}")
 
 
 def manifests(folder: str, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -138,18 +138,23 @@ def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def locked(name: str, pod: dict[str, Any]) -> None:
-    """No root, no rights, limits and probes."""
-    check(pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"], f"{name} is not locked")
+    """The pod runs without root and privileges, with limits and probes."""
+    check(
+        pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"], f"{name} is not locked down"
+    )
     for container in (*pod["containers"], *pod.get("initContainers", [])):
         context = container["securityContext"]
-        check(context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]}, f"{name} is open")
+        check(
+            context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]},
+            f"{name} is not read-only",
+        )
         check({"cpu", "memory"} <= container["resources"]["limits"].keys(), f"{name} has no limits")
     for container in pod["containers"]:
         check({"livenessProbe", "startupProbe"} <= container.keys(), f"{name} has no probes")
 
 
 def rules() -> None:
-    """Prometheus takes its configuration, and each alert fires when it should and not else."""
+    """Prometheus accepts its configuration, and every alert has a test and passes it."""
     folder = INFRA / "prometheus"
     run("promtool", "check", "config", "prometheus.yml", folder=folder)
     tests = sorted(file.name for file in folder.glob("*_test.yml"))
@@ -167,4 +172,4 @@ CHECKS: dict[str, Callable[[], None]] = {
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or CHECKS:
         CHECKS[chosen]()
-        sys.stdout.write(f"{chosen}: well\n")
+        sys.stdout.write(f"{chosen}: ok\n")

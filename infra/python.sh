@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the path of a Python, 3.11 or later, that can make environments: that of PYTHON, if it is set.
+# Prints the path of a Python, 3.11 or later, that can create environments; PYTHON overrides the choice.
 set -eu
 for name in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
     if found=$(command -v "$name") &&

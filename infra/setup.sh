@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the environment in the folder $1 and installs the project into it: `make setup`.
+# Creates the environment in the folder $1 and installs the project into it: `make setup`.
 # uv installs in seconds what it has cached; where it cannot be had, pip installs the same files with the same hashes.
 set -eu
 venv=$1
@@ -7,7 +7,7 @@ python=$venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_NO_CONFIG=1
 if [ ! -x "$python" ]; then
     made_with=$(sh infra/python.sh)
-    echo "Making $venv with $made_with"
+    echo "Creating $venv with $made_with"
     "$made_with" -m venv "$venv"
 fi
 

@@ -1,4 +1,4 @@
-"""`python infra/docker/bucket.py NAME`: makes the bucket of the artefacts, if it is not there."""
+"""`python infra/docker/bucket.py NAME`: creates the S3 bucket for artefacts if it is missing."""
 
 import os
 import sys

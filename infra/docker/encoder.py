@@ -1,4 +1,4 @@
-"""`python infra/docker/encoder.py`: exits with 0 when a resident encoder listens for new items."""
+"""`python infra/docker/encoder.py`: health check; exits with 0 if a resident encoder listens for new items."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""`python infra/docker/health.py URL`: exits with 0 when the address answers 200. Images without curl need it."""
+"""`python infra/docker/health.py URL`: health check for images without curl; exits with 0 if the URL answers 200."""
 
 import sys
 import urllib.request

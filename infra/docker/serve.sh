@@ -1,5 +1,5 @@
 #!/bin/sh
-# The serving host of a container: the hook, the worker of deployments and the Bento, until the container is told to end.
+# Runs the serving host in a container (webhook receiver, deploy worker and Bento) until the container is stopped.
 set -eu
 end() {
     duotempo down

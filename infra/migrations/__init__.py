@@ -1,4 +1,4 @@
-"""Alembic's migrations of Duotempo's own database."""
+"""Alembic migrations of Duotempo's own database."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from sqlalchemy import text
 from components.store.engine import make_engine
 
 LOCK = 0x64756F74
-"""The advisory lock that lets one migrate at a time."""
+"""Advisory lock that serialises migrations."""
 
 
 def migrate(database_url: str) -> None:
-    """Brings the schema up to date. Idempotent, and safe when two do it at once.
+    """Migrates the schema to the latest revision. Idempotent, and safe to run concurrently.
 
-    Raises components.store.engine.StoreError when the database is down.
+    Raises components.store.engine.StoreError if the database is down.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

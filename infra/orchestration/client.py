@@ -1,4 +1,4 @@
-"""Starts a deployment by its name, from any process that knows PREFECT_API_URL and its login, and follows its run."""
+"""Prefect client: starts a deployment by name and follows its run. Needs PREFECT_API_URL and its login."""
 
 import math
 import os
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 PATIENCE = 20
-"""Polls in a row that may fail, while the server is started again."""
+"""Consecutive polls that may fail, while the server restarts."""
 SETTLING_POLLS = 10
-"""Polls after a run's end in which its tasks and their states, which Prefect stores a little later, may come in."""
+"""Polls after a run's end to wait for its task states, which Prefect stores a little later."""
 
 Update = Callable[[str, str], None]
 
 
 class DeploymentError(DuotempoError):
-    """A deployment is not there, or its run did not complete; the message names the run's page."""
+    """A deployment does not exist, or its run did not complete; the message names the run's page."""
 
 
 class DeploymentLost(DeploymentError):
-    """The run crashed, has not ended in time, or cannot be asked for: another try may help."""
+    """The run crashed, timed out, or the server does not answer: a retry may help."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A started run: the address of its page, the name of its state, and whether that is a final one."""
+    """A started run: URL of its page, name of its state, and whether that state is final."""
 
     page: str
     state: str
@@ -43,9 +43,10 @@ class Run:
 
 
 def start_deployment(name: str, parameters: dict[str, Any], key: str | None = None) -> Run:
-    """Starts the deployment `FLOW/NAME`, or finds the run that was started with the same `key`.
+    """Starts the deployment `FLOW/NAME`, or returns the run that was started with the same `key`.
 
-    Raises DeploymentError when there is no server or no such deployment.
+    Raises:
+        DeploymentError: There is no such deployment, or (DeploymentLost) no server answers.
     """
     with _client() as client:
         run = _start(client, name, parameters, key)
@@ -62,14 +63,22 @@ def run_deployment(
     timeout: float = math.inf,
     on_update: Update | None = None,
 ) -> Any:
-    """Runs the deployment `FLOW/NAME` and returns what its flow returned (None when the flow does not persist it).
+    """Runs the deployment `FLOW/NAME` and waits for its end.
 
-    Of calls with the same `key` the first one starts the run, and the others follow it; `again`: and retry it when it
-    has failed or crashed. run_name: what Prefect's page calls it; so named inside a flow, it stands under that one.
-    `on_update` is told each new state of the flow run (as `FLOW/NAME`) and of its tasks: `("interests", "Completed")`.
-    Raises DeploymentError when there is no such deployment, when the run ends in any other state than Completed (with
-    that state's message); DeploymentLost when there is no server, when the run crashed, and when it has not ended after
-    `timeout` seconds; it then runs on.
+    Args:
+        key: Idempotency key: the first call with it starts the run, later ones follow the same run.
+        run_name: Name of the run on Prefect's page; inside a flow it also becomes a child of that flow's run.
+        again: Whether to retry the run of `key` if it has failed or crashed.
+        timeout: Seconds to wait; the run continues after a timeout.
+        on_update: Called with each new state of the flow run (as `FLOW/NAME`) and of its tasks, such as
+            `("interests", "Completed")`.
+
+    Returns:
+        The flow's result; None if the flow does not persist it.
+
+    Raises:
+        DeploymentError: There is no such deployment, or the run ended in another state than Completed.
+        DeploymentLost: No server answers, the run crashed, or it timed out.
     """
     with _client() as client:
         started = _start(client, name, parameters, key, run_name)
@@ -84,14 +93,14 @@ def run_deployment(
 
 
 def worker() -> str:
-    """The worker that runs this process' flow, `none` outside of one."""
+    """Name of the worker that runs this process's flow; `none` outside of a flow."""
     return os.environ.get("PREFECT__WORKER_NAME", "none")
 
 
 def _follow(
     client: "SyncPrefectClient", run_id: UUID, name: str, timeout: float, on_update: Update | None
 ) -> "FlowRun":
-    """The run in its final state; who is told of its tasks waits a moment for them."""
+    """Polls a run until its final state; with `on_update` also waits a moment for its task states."""
     from httpx import HTTPError
 
     deadline, failures, settling, seen = time.monotonic() + timeout, 0, 0, dict[str, str]()
@@ -119,14 +128,16 @@ def _follow(
         if ends:
             return run
         if time.monotonic() > deadline:
-            raise DeploymentLost(f"{name} is {run.state_name} after {timeout:.0f} s; it runs on, see {_page(run_id)}")
+            raise DeploymentLost(
+                f"{name} is {run.state_name} after {timeout:.0f} s; it keeps running, see {_page(run_id)}"
+            )
         time.sleep(POLL_SECONDS)
 
 
 def _start(
     client: "SyncPrefectClient", name: str, parameters: dict[str, Any], key: str | None, run_name: str | None = None
 ) -> "FlowRun":
-    """The run of that key, which this starts if there is none."""
+    """Returns the run of that key; starts it if there is none."""
     from httpx import HTTPError
     from prefect.exceptions import ObjectNotFound
 
@@ -148,7 +159,7 @@ def _start(
 
 
 def _find(client: "SyncPrefectClient", key: str | None) -> "FlowRun | None":
-    """The run that was started with that key."""
+    """Returns the run that was started with that key, or None."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 
     if key is None:
@@ -158,8 +169,10 @@ def _find(client: "SyncPrefectClient", key: str | None) -> "FlowRun | None":
 
 
 def _parent(client: "SyncPrefectClient", name: str) -> UUID | None:
-    """Of the flow run that this process is in: a task that stands for the run of the deployment, as Prefect makes it
-    for a subflow. None outside of a flow."""
+    """Creates a task run in the current flow run, as the parent of the deployment's run, as Prefect does for subflows.
+
+    Returns its id; None outside of a flow.
+    """
     from prefect import Task
     from prefect.runtime import flow_run
 
@@ -194,7 +207,7 @@ def _page(run_id: UUID) -> str:
 
 
 def _tasks(client: "SyncPrefectClient", run_id: UUID) -> list["TaskRun"]:
-    """Without those that stand for the run of another flow: the task that waits for it tells as much."""
+    """Reads the task runs of a flow run, without those that represent child flow runs."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import TaskRunSort
 
@@ -204,5 +217,5 @@ def _tasks(client: "SyncPrefectClient", run_id: UUID) -> list["TaskRun"]:
 
 
 def _task_name(task: "TaskRun") -> str:
-    """Without the ending that Prefect gives to each run of a task."""
+    """Name of a task run without the suffix that Prefect appends."""
     return task.name.removesuffix(f"-{task.dynamic_key[:3]}")

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml and the automations, made known to Prefect's server when they are new or changed."""
+"""Registers the deployments of prefect.yaml and the automations with Prefect's server when they are new or changed."""
 
 import hashlib
 import json
@@ -17,20 +17,20 @@ from infra.home.logins import authorization
 from infra.pools import PROCESS
 
 HEARTBEAT_SECONDS = 30
-"""Between two signs of life of a flow run; Prefect takes no less."""
+"""Heartbeat interval of flow runs; Prefect's minimum."""
 SILENCE_SECONDS = 120
-"""After which a run counts as dead."""
+"""Time without a heartbeat after which a run counts as crashed."""
 RERUN = "rerun"
-"""Tag of the deployments whose runs are run again, once, after a crash."""
+"""Tag of deployments whose runs are rerun, once, after a crash."""
 GONE = ("duotempo: a crashed run is run again",)
-"""Automations of earlier releases: infra/watch/reruns.py does it."""
+"""Automations of earlier releases, to be deleted; replaced by infra/watch/reruns.py."""
 ENDS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
 WAITS = [f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Paused", "Suspended")]
 ANY_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 AUTOMATIONS: list[dict[str, Any]] = [
     {
         "name": "duotempo: a silent run has crashed",
-        "description": f"No sign of life for {SILENCE_SECONDS} s: its worker, or the worker's machine, is gone.",
+        "description": f"No heartbeat for {SILENCE_SECONDS} s: its worker, or the worker's machine, is gone.",
         "trigger": {
             "type": "event",
             "posture": "Proactive",
@@ -46,7 +46,7 @@ AUTOMATIONS: list[dict[str, Any]] = [
                 "type": "change-flow-run-state",
                 "state": "CRASHED",
                 "name": "Crashed",
-                "message": f"No sign of life for {SILENCE_SECONDS} s: its worker is gone.",
+                "message": f"No heartbeat for {SILENCE_SECONDS} s: its worker is gone.",
             }
         ],
     },
@@ -56,8 +56,15 @@ OURS = "duotempo"
 
 
 def make_automations(environment: Mapping[str, str], seconds: float) -> None:
-    """Makes them, or brings them up to date, on the server of its clients' `environment`, and removes what earlier
-    releases made. Raises httpx.HTTPError."""
+    """Creates or updates the automations on Prefect's server, and deletes those of earlier releases.
+
+    Args:
+        environment: The environment of Prefect's clients.
+        seconds: Timeout of each request.
+
+    Raises:
+        httpx.HTTPError: The server does not answer or rejects them.
+    """
     url, headers = environment["PREFECT_API_URL"], authorization(environment)
     with httpx.Client(base_url=url, headers=headers, timeout=seconds) as client:
         wanted = {"automations": {"name": {"any_": [*GONE, *(one["name"] for one in AUTOMATIONS)]}}}
@@ -73,9 +80,15 @@ def make_automations(environment: Mapping[str, str], seconds: float) -> None:
 
 
 class Deployments:
-    """The deployments of the project in a folder, with their schedules active or not, made within so many seconds.
+    """The deployments of a project.
 
-    Raises PlatformError when its prefect.yaml cannot be read.
+    Args:
+        project: Folder with prefect.yaml.
+        schedules: Whether their schedules are active.
+        seconds: Time limit for deploying.
+
+    Raises:
+        PlatformError: prefect.yaml cannot be read, or names missing flows.
     """
 
     def __init__(self, project: Path, *, schedules: bool = True, seconds: float) -> None:
@@ -93,24 +106,20 @@ class Deployments:
             raise PlatformError(f"{file} names flows that are not there: {', '.join(missing)}")
 
     def fingerprint(self) -> str:
-        """Changes with the project's place, its prefect.yaml, its flows' files, which hold their parameters, whether
-        schedules are active, and the automations."""
+        """Hash of all inputs: the project's path, prefect.yaml, the flows' files, the schedules and the automations."""
         digest = hashlib.sha256(f"{self._project} {self._schedules}".encode())
         for file in (self._project / "prefect.yaml", *self._flows, Path(__file__)):
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
     def known(self, environment: Mapping[str, str]) -> bool:
-        """Whether the server of its clients' `environment` has them all. A flow bears the name of its function."""
+        """Whether Prefect's server has all deployments. A flow must have the name of its function."""
         names = (f"{str(one['entrypoint']).split(':')[1]}/{one['name']}" for one in self._listed)
         api, headers = environment["PREFECT_API_URL"], authorization(environment)
         return all(http(f"{api}/deployments/name/{name}", headers) for name in names)
 
     def deploy(self, environment: dict[str, str]) -> None:
-        """Makes the pools that are missing, the deployments, and the automations.
-
-        Raises PlatformError with Prefect's words when it refuses.
-        """
+        """Creates missing pools, the deployments and the automations. Raises PlatformError with Prefect's message."""
         self._make_pools(environment)
         told = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
@@ -126,15 +135,15 @@ class Deployments:
             ) from error
         if done.returncode:
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
-            raise PlatformError(f"Prefect does not take the deployments of {self._project / 'prefect.yaml'}:\n{said}")
+            raise PlatformError(f"Prefect rejects the deployments of {self._project / 'prefect.yaml'}:\n{said}")
         self._remove_old(environment)
         try:
             make_automations(environment, self._seconds)
         except httpx.HTTPError as error:
-            raise PlatformError(f"Prefect does not take the automations ({error}): see the log of `prefect`") from error
+            raise PlatformError(f"Prefect rejects the automations ({error}): see the log of `prefect`") from error
 
     def _remove_old(self, environment: Mapping[str, str]) -> None:
-        """Those of our flows that had another name in an earlier release: they would run beside the new ones."""
+        """Deletes deployments of earlier releases with other names, which would run beside the new ones."""
         url, headers = environment["PREFECT_API_URL"], authorization(environment)
         listed = {(str(one["entrypoint"]).split(":")[1], one["name"]) for one in self._listed}
         flows = {flow for flow, _ in listed}
@@ -146,10 +155,12 @@ class Deployments:
                     if flow in flows and (flow, one["name"]) not in listed:
                         client.delete(f"/deployments/{one['id']}").raise_for_status()
             except httpx.HTTPError as error:
-                raise PlatformError(f"Prefect keeps old deployments ({error}): see the log of `prefect`") from error
+                raise PlatformError(
+                    f"old deployments cannot be deleted in Prefect ({error}): see the log of `prefect`"
+                ) from error
 
     def _make_pools(self, environment: Mapping[str, str]) -> None:
-        """Process pools where there are none; one that is there stays as it is."""
+        """Creates missing work pools as process pools; existing ones stay unchanged."""
         url, headers = environment["PREFECT_API_URL"], authorization(environment)
         with httpx.Client(base_url=url, headers=headers, timeout=self._seconds) as client:
             for pool in sorted({one["work_pool"]["name"] for one in self._listed}):
@@ -158,4 +169,4 @@ class Deployments:
                     wanted = {"name": pool, "type": "process", "base_job_template": template}
                     made = client.post("/work_pools/", json=wanted)
                     if made.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):
-                        raise PlatformError(f"Prefect does not make the work pool {pool}: {made.text}")
+                        raise PlatformError(f"Prefect cannot create the work pool {pool}: {made.text}")

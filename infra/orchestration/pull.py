@@ -4,5 +4,5 @@ import os
 
 
 def project() -> dict[str, str]:
-    """The folder of the project on the machine of this worker, which may be another than that of the platform."""
+    """Returns the project's folder on this worker's machine, which may differ from the platform's."""
     return {"directory": os.environ["DUOTEMPO_PROJECT"]}

@@ -1,7 +1,7 @@
-"""`python -m infra.orchestration.runner POOL NAME [QUEUE]`: takes the runs of a pool; worker.py becomes it.
+"""`python -m infra.orchestration.runner POOL NAME [QUEUE]`: executes the runs of a pool; worker.py execs it.
 
-It asks for runs when the server's event stream says that one is scheduled, and every ten seconds in case the stream is
-silent. It imports little besides Prefect: a worker is idle for most of its life.
+It requests runs when the server's event stream reports a scheduled one, and every ten seconds in case an event is lost.
+It imports little besides Prefect, to save memory: a worker is idle most of the time.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ RECONNECT_SECONDS = 2.0
 
 
 async def take_runs(pool: str, name: str, queue: str | None = None) -> None:
-    """Works on the runs of a pool, or of one queue of it, until SIGTERM or SIGINT; what it has started then goes on."""
+    """Executes runs of a pool, or of one of its queues, until SIGTERM or SIGINT; started runs then continue."""
     setup_signal_handlers_worker(os.getpid(), f"the worker {name}", LOG.info)
     template = json.loads(PROCESS.read_text(encoding="utf-8"))
     worker = ProcessWorker(pool, [queue] if queue else None, name, base_job_template=template)
@@ -42,8 +42,7 @@ async def take_runs(pool: str, name: str, queue: str | None = None) -> None:
 
 
 async def listen(scheduled: asyncio.Event) -> None:
-    """Sets the event when the server says that a run is scheduled, and after each connection, as one may have been
-    meanwhile."""
+    """Sets the event when the server reports a scheduled run, and after each reconnection, in case one was missed."""
     while True:
         try:
             async with get_events_subscriber(EventFilter(event=EventNameFilter(name=[SCHEDULED]))) as events:
@@ -51,19 +50,19 @@ async def listen(scheduled: asyncio.Event) -> None:
                 async for _ in events:
                     scheduled.set()
         except (OSError, WebSocketException, httpx.HTTPError) as error:
-            LOG.warning("Prefect's event stream is away, runs are asked for every ten seconds: %r", error)
+            LOG.warning("Prefect's event stream is down, polling for runs every ten seconds: %r", error)
         await asyncio.sleep(RECONNECT_SECONDS)
 
 
 async def take_when(scheduled: asyncio.Event, worker: ProcessWorker) -> None:
-    """Asks for runs each time that the event is set."""
+    """Requests runs each time the event is set."""
     while True:
         await scheduled.wait()
         scheduled.clear()
         try:
             await worker.get_and_submit_flow_runs()
         except httpx.HTTPError as error:
-            LOG.warning("Prefect's server does not say which runs are scheduled, asked again soon: %r", error)
+            LOG.warning("Prefect's server does not return the scheduled runs, retrying soon: %r", error)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m infra.orchestration.worker POOL [QUEUE]`: a process worker of a pool, once Prefect's server answers.
+"""`python -m infra.orchestration.worker POOL [QUEUE]`: waits for Prefect's server, then execs a worker of a pool.
 
-The same on the platform's machine, where supervisord keeps it, and on any other (`duotempo worker POOL`). With a queue
-it takes this one's runs only.
+It runs the same way on the platform's machine, under supervisord, and on any other (`duotempo worker POOL`). With a
+queue it takes only that queue's runs.
 """
 
 import logging
@@ -32,18 +32,24 @@ LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 NAME_LABEL = "prefect.worker.name"
-"""Where Prefect keeps which worker took a run."""
+"""Label in which Prefect stores the worker that took a run."""
 
 
 def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
-    """Turns this process into a worker of the pool at PREFECT_API_URL, or of one queue of it; `name` tells it from
-    others of this machine. Raises PlatformError when Prefect's server does not take its login."""
+    """Execs a worker of a pool at PREFECT_API_URL, or of one of its queues.
+
+    Args:
+        name: Distinguishes the worker from others on this machine; by default named after queue or pool.
+
+    Raises:
+        PlatformError: Prefect's server rejects the login.
+    """
     log_to(logging.StreamHandler())
     full = f"{name or usual_name(queue or pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
     os.environ.update(environment(Settings()) | dict(os.environ))
-    os.umask(0o077)  # what runs write is about people
-    programs = str(Path(sys.executable).parent)  # `python` of a run is then the worker's own
+    os.umask(0o077)  # runs write personal data
+    programs = str(Path(sys.executable).parent)  # runs use the worker's Python
     os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
     api = os.environ["PREFECT_API_URL"]
     while not http(f"{api}/health"):
@@ -54,9 +60,9 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What a worker and its flows need and find already on the platform's machine, but for the servers' addresses.
+    """Environment of a worker and its flows on another machine, without the servers' addresses.
 
-    The logins are those of the home, where it is shared.
+    The logins are read from the home, if that is shared.
     """
     home = Home(settings.home)
     return {
@@ -71,15 +77,15 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def usual_name(place: str) -> str:
-    """Of the worker of a pool or a queue on this machine, before the device."""
+    """Default name of the worker of a pool or queue on this machine, without the device."""
     return f"{place}@{socket.gethostname()}"
 
 
 def report_lost_runs(api: str, worker: str) -> None:
-    """Tells Prefect which runs of this worker ended together with its process, which could not tell it any more.
+    """Reports runs of an earlier process of this worker that died with it as crashed.
 
-    The server would find out by itself, later: they send no sign of life. Runs of other workers are left alone.
-    Raises PlatformError when the server does not take the login.
+    Otherwise the server would notice later, by the missing heartbeat. Runs of other workers are ignored.
+    Raises PlatformError if the server rejects the login.
     """
     alive = {environment_of(process).get(FLOW_RUN) for process in psutil.process_iter()}
     wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}}
@@ -88,7 +94,7 @@ def report_lost_runs(api: str, worker: str) -> None:
         answer = client.post("/flow_runs/filter", json=wanted)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise PlatformError(
-                f"Prefect at {api} does not take this worker's login: set {logins.PREFECT} to what "
+                f"Prefect at {api} rejects this worker's login: set {logins.PREFECT} to what "
                 "`duotempo secrets show prefect` prints on the platform's machine"
             )
         for run in answer.raise_for_status().json():
@@ -98,7 +104,7 @@ def report_lost_runs(api: str, worker: str) -> None:
 
 
 def device() -> str:
-    """The GPUs that the driver lists, or `cpu`; asked without torch, which would take seconds and memory."""
+    """Names of the GPUs by `nvidia-smi`, or `cpu`; without torch, which takes seconds and memory to import."""
     if shutil.which("nvidia-smi"):
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
         if listed.returncode == 0 and listed.stdout.strip():

@@ -1,9 +1,9 @@
-"""Prefect's work pools, and their base job templates: what a flow run of each kind of worker is started with."""
+"""Prefect's work pools and their base job templates."""
 
 from pathlib import Path
 
 POOLS = ("cpu", "gpu")
 DEPLOY_QUEUE = "deploy"
-"""The queue of the cpu pool whose runs need the machine that serves."""
+"""Queue of the cpu pool for runs that need the serving machine."""
 PROCESS = Path(__file__).with_name("process.json")
-"""Of the pools that `duotempo up` and `duotempo worker` make."""
+"""Job template of the pools that `duotempo up` creates."""

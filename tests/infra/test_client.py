@@ -91,7 +91,7 @@ def test_a_run_that_its_worker_never_began_is_run_again_once(started: SharedPlat
 
 @pytest.mark.usefixtures("_at_the_platform")
 def test_a_run_that_takes_too_long_runs_on() -> None:
-    with pytest.raises(DeploymentError, match=r"it runs on, see .*/runs/flow-run/"):
+    with pytest.raises(DeploymentError, match=r"it keeps running, see .*/runs/flow-run/"):
         run_deployment("hello/local", {}, timeout=0)
 
 

@@ -1,4 +1,4 @@
-"""The first schema: users, items, events, impressions, vectors, promotions, quarantine."""
+"""Initial schema: users, items, events, impressions, vectors, promotions, quarantine."""
 
 import sqlalchemy as sa
 from alembic import op

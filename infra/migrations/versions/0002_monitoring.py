@@ -1,4 +1,4 @@
-"""What the flow `monitor` measures: drift and online metrics."""
+"""Tables of the flow `monitor`: drift and online metrics."""
 
 import sqlalchemy as sa
 from alembic import op

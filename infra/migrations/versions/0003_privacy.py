@@ -1,4 +1,4 @@
-"""Who may ask the service, and what is left of who was forgotten."""
+"""API keys, tombstones and erasure requests."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which version plays which part in the service, and what shadows would have answered."""
+"""The versions of each variant, and the shadow's answers."""
 
 import sqlalchemy as sa
 from alembic import op

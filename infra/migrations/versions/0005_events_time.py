@@ -1,4 +1,4 @@
-"""What happened lately is found without a walk through its month."""
+"""BRIN index on the time of events, so that recent ones are found without a scan of the month."""
 
 from alembic import op
 

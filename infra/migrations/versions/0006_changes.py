@@ -1,6 +1,7 @@
-"""Who keeps users or items in memory is told of every change, at its commit (NOTIFY).
+"""NOTIFY on every change of users and items at its commit, for services that cache them in memory.
 
-A channel a kind of change, the id as payload; an empty payload stands for more than a hundred at once: all of them.
+One channel per kind of change, with the id as payload; an empty payload means more than a hundred changes at once: all
+cached rows are stale.
 """
 
 from alembic import op
@@ -35,7 +36,7 @@ TRIGGERS = [
     ("items", "UPDATE", "items", "duotempo_items"),
     ("items", "DELETE", "items", "duotempo_items"),
 ]
-"""Table, what happened, ids of what, channel."""
+"""Table, operation, kind of id, channel."""
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""Text vectors of items that came after the training of what is served; every change is told, as those of 0006 are."""
+"""Text vectors of items that are newer than the served version's training, with NOTIFY on changes as in 0006."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,6 @@
-"""What changes together is told together: one notification a statement, its payload a JSON array of the ids.
+"""One notification per statement, with a JSON array of the changed ids as payload.
 
-An empty payload stands for more ids than one notification holds: all of them.
+An empty payload means more ids than one notification can hold: all cached rows are stale.
 """
 
 from alembic import op

@@ -1,4 +1,4 @@
-"""Who may come in, asked once the users are locked, in one go."""
+"""Function `admission`: locks users, then checks consent, the privacy key and unknown items in one query."""
 
 from alembic import op
 

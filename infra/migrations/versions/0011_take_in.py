@@ -1,5 +1,7 @@
-"""Feedback is stored by one statement, which is its own transaction: who may come in is asked and the events appended
-in one go."""
+"""Function `take_in`: stores feedback in one statement and transaction.
+
+It checks consent, privacy key, tombstones and items, and appends the events if no check finds anything.
+"""
 
 from alembic import op
 

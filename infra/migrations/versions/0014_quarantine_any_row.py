@@ -1,4 +1,4 @@
-"""Quarantine takes any row: no index holds a value of whatever length, and what came before is found by a digest."""
+"""Quarantine accepts rows of any size: indexes use a prefix of the user id, and a digest to find duplicates."""
 
 from alembic import op
 

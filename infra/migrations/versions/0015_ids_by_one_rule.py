@@ -1,7 +1,7 @@
-"""Ids that were stored by other rules become what every door now makes of them, so that each person is found.
+"""Normalises ids that earlier releases stored by other rules, as all endpoints do now, so that each user is found.
 
-Of two spellings of one person the stricter consent holds, and who was forgotten by the one is forgotten by the other.
-What is made of the events (vectors, batch recommendations) goes, and is made again. Reads `events` once.
+If two spellings of a user are merged, the stricter consent holds, and if one was erased, the other is erased too.
+Derived data (vectors, batch recommendations) are deleted and recomputed later. Scans `events` once.
 """
 
 from alembic import op
@@ -67,7 +67,12 @@ def upgrade() -> None:
 
 
 def merge(connection: Connection, places: dict[str, str], statements: tuple[str, ...]) -> set[str]:
-    """What such ids have become. places: where each table holds them."""
+    """Replaces ids that are not normalised and returns the new ones.
+
+    Args:
+        places: The id's column or expression, by table.
+        statements: SQL that renames the id `:stored` to `:clean`.
+    """
     merged = set()
     found = " UNION ".join(
         f"SELECT DISTINCT {id} AS id FROM {table} WHERE {SUSPECT.format(id=id)}" for table, id in places.items()
@@ -82,8 +87,7 @@ def merge(connection: Connection, places: dict[str, str], statements: tuple[str,
 
 
 def forget(connection: Connection, users: set[str]) -> None:
-    """Takes out those of the users who are forgotten, or have asked for it. Raises PrivacyError where the key that
-    tells them is another one."""
+    """Deletes users that were erased or have requested it. Raises PrivacyError if the privacy key does not match."""
     key = connection.scalar(text("SELECT key_id FROM privacy_key"))
     if key is None or not users:
         return
