@@ -36,7 +36,7 @@ from components.store.variants import (
 )
 from infra.deploy import bento, promotion
 from infra.deploy import smoke_test as smoke
-from infra.deploy.canary import CanaryWorse, Pair, watch
+from infra.deploy.canary import CanaryWorse, VersionPair, watch
 from infra.deploy.promotion import PromotionRefused, Superseded
 from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.local.platform import Platform
@@ -131,7 +131,7 @@ def build(platform: Platform, bundles: dict[str, Path], version: str, champion: 
     home, served = platform.home.bentoml, platform.served()
     tag = served["bento_tag"] if served else ""
     holds_all = bundles.keys() <= bento.versions_of(tag, home)
-    if holds_all and bento.is_of_this_code(tag, home) and bento.is_whole(tag, home):
+    if holds_all and bento.has_current_code(tag, home) and bento.is_intact(tag, home):
         return tag
     return bento.build_bento(bundles, newest=version, champion=champion, bentoml_home=home)
 
@@ -150,7 +150,7 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, side_v
         return
     champion = before if before and before in bento.versions_of(tag, home) else version
     with store(platform) as engine:
-        users = smoke.known_users(engine)
+        users = smoke.active_users(engine)
 
         def check(client: httpx.Client) -> None:
             smoke.smoke_test(client, sorted({version, champion}), users)
@@ -177,7 +177,7 @@ def serve_side_variants(platform: Platform, side_variants: list[Part]) -> None:
 def run_canary(platform: Platform, version: str, before: str, share: float) -> str:
     """Serves the version to a share of the users as a canary and compares it with the champion."""
     with store(platform) as engine:
-        pair = Pair(version, before, datetime.now(UTC))
+        pair = VersionPair(version, before, datetime.now(UTC))
         begin_canary(engine, before, version, share)
         wanted = partial(check_wanted.fn, platform, version, before, named=True)
         return watch(platform.service_url, engine, pair, Settings, wanted)
@@ -191,7 +191,7 @@ def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
             put_champion(engine, version)
         elif not promote_canary(engine, version):
             raise Superseded("the canary was taken back meanwhile")
-    platform.name_champion(version)
+    platform.record_champion(version)
     promotion.await_champion(platform, version)
 
 
@@ -210,9 +210,9 @@ def record(platform: Platform, version: str, before: str | None, actor: str, rea
 
 
 @task(**RETRY)
-def give_back(platform: Platform, version: str, before: str | None) -> None:
+def return_alias(platform: Platform, version: str, before: str | None) -> None:
     """Returns the alias to the version that serves."""
-    promotion.give_back(platform.addresses.mlflow_url, version, before)
+    promotion.return_alias(platform.addresses.mlflow_url, version, before)
 
 
 @task(**RETRY)
@@ -249,9 +249,9 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
         return Cancelled(message=str(error))
     except Exception as error:
         refused = isinstance(error, REFUSALS) and not isinstance(error, UNAVAILABLE)
-        state, why = REFUSED if refused else FAILED, platform.home.named(str(error))
+        state, why = REFUSED if refused else FAILED, platform.home.mask_path(str(error))
         withdraw_canary(platform, version)
-        give_back(platform, version, before)
+        return_alias(platform, version, before)
         if refused:
             tag_refused(platform, version, why)
         record(platform, version, before, actor, why, state)

@@ -82,10 +82,10 @@ def compose() -> None:
     command = ("docker-compose", "--env-file", os.devnull, "--profile", "*", "-f", "compose.yaml", "config")
     secrets = dict.fromkeys(SECRETS, "x")
     for name in SECRETS:
-        said = run(*command, refused=True, environment={key: value for key, value in secrets.items() if key != name})
-        check(name in said, f"compose does not name the missing {name}")
-    found = json.loads(run(*command, "--format", "json", environment=secrets))
-    for name, service in found["services"].items():
+        output = run(*command, refused=True, environment={key: value for key, value in secrets.items() if key != name})
+        check(name in output, f"compose does not name the missing {name}")
+    config = json.loads(run(*command, "--format", "json", environment=secrets))
+    for name, service in config["services"].items():
         check(service.get("user", "10001") not in ("0", "root", ""), f"{name} runs as root")
         check(service["read_only"] and service["cap_drop"] == ["ALL"], f"{name} is not locked down")
         check("no-new-privileges:true" in service["security_opt"], f"{name} may gain privileges")
@@ -94,11 +94,13 @@ def compose() -> None:
         image = service["image"]
         check(":" in image and not image.endswith(":latest"), f"{name} has no pinned image")
         check("healthcheck" in service or name == "serving", f"{name} has no health check")  # serving: the image's own
-    used = json.dumps(found["services"])
+    services = json.dumps(config["services"])
     for name in yaml.safe_load((INFRA / "compose.yaml").read_text())["volumes"]:
-        check(f'"source": "{name}"' in used, f"the volume {name} is mounted nowhere")
-    told = dict(line.split("=", 1) for line in (INFRA / ".env.example").read_text().splitlines() if line[:1].isalpha())
-    check(not any(told[name] for name in SECRETS), ".env.example holds a secret")
+        check(f'"source": "{name}"' in services, f"the volume {name} is mounted nowhere")
+    example = dict(
+        line.split("=", 1) for line in (INFRA / ".env.example").read_text().splitlines() if line[:1].isalpha()
+    )
+    check(not any(example[name] for name in SECRETS), ".env.example holds a secret")
 
 
 def dockerfile() -> None:
@@ -115,7 +117,7 @@ def chart() -> None:
         for manifest in manifests(folder, values):
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
             for pod in pods(manifest):
-                locked(f"{name}: {manifest['kind']} {manifest['metadata']['name']}", pod)
+                check_pod(f"{name}: {manifest['kind']} {manifest['metadata']['name']}", pod)
     for wrong in ({}, {"existingSecret": "s", "bento": {"enabled": True}}, {"existingSecret": "s", "imge": {}}):
         with helm.Chart.load(folder) as loaded:
             try:
@@ -129,7 +131,7 @@ def manifests(folder: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     with helm.Chart.load(folder) as loaded:
         rendered = loaded.render(values, name="duotempo", namespace="shop")
     texts = [text for name, text in rendered.items() if name.endswith(".yaml")]
-    return [one for text in texts for one in yaml.safe_load_all(text) if one]
+    return [value for text in texts for value in yaml.safe_load_all(text) if value]
 
 
 def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -137,7 +139,7 @@ def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [template["spec"]] if template else []
 
 
-def locked(name: str, pod: dict[str, Any]) -> None:
+def check_pod(name: str, pod: dict[str, Any]) -> None:
     """The pod runs without root and privileges, with limits and probes."""
     check(
         pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"], f"{name} is not locked down"
@@ -166,7 +168,7 @@ def rules() -> None:
 
 
 CHECKS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (texts, compose, dockerfile, chart, rules)
+    value.__name__: value for value in (texts, compose, dockerfile, chart, rules)
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 NAME = "duotempo"
 SERVICE = "serving.service:Duotempo"
 REQUIREMENTS = "serving/requirements.txt"
-DATA = ("components/presets",)
+DATA_FOLDERS = ("components/presets",)
 """Data folders that the code reads."""
-TESTED = "tested"
+TESTED_MARKER = "tested"
 BUILD_SECONDS = 300
 TAIL = 15
 """Lines of a log shown in an error."""
@@ -51,10 +51,10 @@ def build_bento(bundles: Mapping[str, Path], *, newest: str, champion: str, bent
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="duotempo-bento-") as scratch:
         context = Path(scratch)
-        lay_out(context, bundles, champion)
+        write_context(context, bundles, champion)
         tag = f"{NAME}:v{newest}-{fingerprint(context)}"
         stored = bento_folder(tag, bentoml_home)
-        if is_whole(tag, bentoml_home):
+        if is_intact(tag, bentoml_home):
             log.info("%s exists already", tag)
             return tag
         shutil.rmtree(stored, ignore_errors=True)  # damaged; a process that serves it has read its files
@@ -73,14 +73,14 @@ def versions_of(tag: str, bentoml_home: Path) -> frozenset[str]:
     return frozenset(_labels(tag, bentoml_home).get("versions", "").split()) - {""}
 
 
-def is_of_this_code(tag: str, bentoml_home: Path) -> bool:
+def has_current_code(tag: str, bentoml_home: Path) -> bool:
     """Whether a built Bento holds the current code, whatever its bundles."""
     with tempfile.TemporaryDirectory(prefix="duotempo-code-") as scratch:
-        _lay_out_code(Path(scratch))
+        _copy_code(Path(scratch))
         return _labels(tag, bentoml_home).get("code") == fingerprint(Path(scratch))
 
 
-def is_whole(tag: str, bentoml_home: Path) -> bool:
+def is_intact(tag: str, bentoml_home: Path) -> bool:
     """Whether a built Bento exists and its files match the hash in its tag."""
     stored = bento_folder(tag, bentoml_home)
     try:
@@ -92,20 +92,20 @@ def is_whole(tag: str, bentoml_home: Path) -> bool:
 
 def mark_tested(tag: str, bentoml_home: Path) -> None:
     """Marks a Bento whose versions have all passed the smoke test."""
-    (bento_folder(tag, bentoml_home) / TESTED).touch()
+    (bento_folder(tag, bentoml_home) / TESTED_MARKER).touch()
 
 
-def kept_bento(version: str, bentoml_home: Path) -> str | None:
+def latest_tested_bento(version: str, bentoml_home: Path) -> str | None:
     """Tag of the latest undamaged Bento that holds a version and has passed the smoke test, or None."""
-    folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob(f"*/{TESTED}")]
+    folders = [file.parent for file in (bentoml_home / "bentos" / NAME).glob(f"*/{TESTED_MARKER}")]
     folders.sort(key=lambda folder: (folder / "bento.yaml").stat().st_mtime, reverse=True)
     tags = (tag for folder in folders if version in versions_of(tag := f"{NAME}:{folder.name}", bentoml_home))
-    return next((tag for tag in tags if is_whole(tag, bentoml_home)), None)
+    return next((tag for tag in tags if is_intact(tag, bentoml_home)), None)
 
 
-def lay_out(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
+def write_context(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
     """Fills the folder `context` with all files of a Bento of these versions."""
-    _lay_out_code(context)
+    _copy_code(context)
     code = fingerprint(context)
     for version, bundle in bundles.items():
         shutil.copytree(bundle, context / "bundles" / version)
@@ -123,9 +123,9 @@ def lay_out(context: Path, bundles: Mapping[str, Path], champion: str) -> None:
     (context / "bentofile.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
 
 
-def _lay_out_code(context: Path) -> None:
+def _copy_code(context: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for folder in ("serving", *DATA):
+    for folder in ("serving", *DATA_FOLDERS):
         shutil.copytree(PROJECT / folder, context / folder, ignore=ignore)
     for module in needed_components(PROJECT):
         target = context / module.relative_to(PROJECT)
@@ -147,16 +147,16 @@ def _labels(tag: str, bentoml_home: Path) -> dict[str, str]:
 
 def needed_components(project: Path) -> set[Path]:
     """Files of components that serving imports, directly or indirectly, with the __init__.py of their packages."""
-    waiting = sorted((project / "serving").rglob("*.py"))
+    queue = sorted((project / "serving").rglob("*.py"))
     found: set[Path] = set()
-    while waiting:
-        for module in _imported(waiting.pop(), project):
+    while queue:
+        for module in _imported(queue.pop(), project):
             packages = {
                 folder / "__init__.py" for folder in module.parents if folder.is_relative_to(project / "components")
             }
             new = ({module} | packages) - found
             found |= new
-            waiting += new
+            queue += new
     return found
 
 
@@ -169,9 +169,11 @@ def _imported(file: Path, project: Path) -> Iterator[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
-            place = project.joinpath(*name.split("."))
+            path_base = project.joinpath(*name.split("."))
             if name.split(".")[0] == "components":
-                yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+                yield from (
+                    path for path in (path_base.with_suffix(".py"), path_base / "__init__.py") if path.is_file()
+                )
 
 
 def fingerprint(folder: Path) -> str:

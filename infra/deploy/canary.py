@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.monitoring.canary import ENOUGH_ERRORS as ENOUGH
+from components.monitoring.canary import ENOUGH_ERRORS as MIN_ERRORS
 from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against
 from components.monitoring.online import CHAMPION, Online, compare
 from components.registry import RegistryUnavailable
@@ -23,7 +23,7 @@ from components.store.engine import StoreError
 from components.store.observed import Window, read_exposures, read_feedback
 from components.store.variants import CANARY
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
 log = logging.getLogger(__name__)
 Labels = tuple[str, str, str]
@@ -35,7 +35,7 @@ class CanaryWorse(DuotempoError):
 
 
 @dataclass(frozen=True)
-class Pair:
+class VersionPair:
     """The compared versions, and the start of the comparison."""
 
     canary: str
@@ -44,30 +44,34 @@ class Pair:
 
 
 @dataclass
-class Meter:
+class AnswerCounter:
     """Sums up the growth of a service's counters since the first poll, across its restarts."""
 
     url: str
     _last: dict[Labels, float] | None = None
-    _grown: Counter[Labels] = field(default_factory=Counter)
+    _growth: Counter[Labels] = field(default_factory=Counter)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Polls the service's metrics. Raises httpx.HTTPError; the next successful poll counts everything since."""
         answer = httpx.get(f"{self.url}/metrics", timeout=TIMEOUT_SECONDS).raise_for_status()
-        now = _counted(answer.text)
+        now = _parse_counters(answer.text)
         for labels, value in now.items():
             before = value if self._last is None else self._last.get(labels, 0.0)
-            self._grown[labels] += value - before if value >= before else value  # type: ignore[assignment]
+            self._growth[labels] += value - before if value >= before else value  # type: ignore[assignment]
         self._last = now
 
     def answered(self, variant: str, version: str) -> Answered:
-        own = {last: n for (name, number, last), n in self._grown.items() if (name, number) == (variant, version)}
+        own = {last: n for (name, number, last), n in self._growth.items() if (name, number) == (variant, version)}
         seconds = {float(bound): n for bound, n in own.items() if bound not in ("ok", "error")}
         return Answered(own.get("ok", 0.0), own.get("error", 0.0), seconds)
 
 
 def watch(
-    url: str, engine: Engine, pair: Pair, read_settings: Callable[[], Settings], called_off: Callable[[], None]
+    url: str,
+    engine: Engine,
+    pair: VersionPair,
+    read_settings: Callable[[], Settings],
+    check_cancelled: Callable[[], None],
 ) -> str:
     """Watches a canary for `deploy.canary_seconds` and compares it with the champion.
 
@@ -85,54 +89,60 @@ def watch(
         CanaryWorse: At once for errors; at the end for latency and feedback.
         StoreError: Postgres is down at the end.
     """
-    meter = Meter(url)
+    meter = AnswerCounter(url)
     began, settings = time.monotonic(), read_settings()
     while (left := began + settings.deploy.canary_seconds - time.monotonic()) > 0:
         try:
-            called_off()
-            meter.look()
+            check_cancelled()
+            meter.poll()
         except (httpx.HTTPError, RegistryUnavailable, StoreError):
             pass
         else:
-            if why := errors_against(*_both(meter, pair), settings.deploy, enough=ENOUGH):
+            if why := errors_against(*_answered_by_both(meter, pair), settings.deploy, enough=MIN_ERRORS):
                 raise CanaryWorse(why)
-        time.sleep(min(LOOK_SECONDS, left))
+        time.sleep(min(POLL_SECONDS, left))
         try:
             settings = read_settings()
         except ValueError as error:
             log.warning("the settings are invalid, the canary keeps its previous ones: %s", error)
-    called_off()
+    check_cancelled()
     with suppress(httpx.HTTPError):
-        meter.look()
-    canary, champion = _both(meter, pair)
+        meter.poll()
+    canary, champion = _answered_by_both(meter, pair)
     reasons = (
         errors_against(canary, champion, settings.deploy),
         latency_against(canary, champion, settings.deploy),
-        feedback_against(told(engine, pair, settings), settings.deploy),
+        feedback_against(compare_feedback(engine, pair, settings), settings.deploy),
     )
     if any(reasons):
         raise CanaryWorse("; ".join(reason for reason in reasons if reason))
     return f"canary: {canary}; champion: {champion}"
 
 
-def told(engine: Engine, pair: Pair, settings: Settings) -> Online:
+def compare_feedback(engine: Engine, pair: VersionPair, settings: Settings) -> Online:
     """Compares the feedback on both versions' answers. Raises StoreError."""
     window = Window(pair.since, datetime.now(UTC))
-    shown = read_exposures(engine, window)
-    variants, versions = shown[Columns.VARIANT], shown[Columns.MODEL_VERSION]
-    ours = ((variants == CANARY) & (versions == pair.canary)) | ((variants == CHAMPION) & (versions == pair.champion))
+    exposures = read_exposures(engine, window)
+    variants, versions = exposures[Columns.VARIANT], exposures[Columns.MODEL_VERSION]
+    compared = ((variants == CANARY) & (versions == pair.canary)) | (
+        (variants == CHAMPION) & (versions == pair.champion)
+    )
     evaluation = settings.evaluation
     return compare(
-        shown[ours], read_feedback(engine, window), settings.events, k=evaluation.k, resamples=evaluation.bootstrap
+        exposures[compared],
+        read_feedback(engine, window),
+        settings.events,
+        k=evaluation.k,
+        resamples=evaluation.bootstrap,
     )
 
 
-def _both(meter: Meter, pair: Pair) -> tuple[Answered, Answered]:
+def _answered_by_both(meter: AnswerCounter, pair: VersionPair) -> tuple[Answered, Answered]:
     return meter.answered(CANARY, pair.canary), meter.answered(CHAMPION, pair.champion)
 
 
-def _counted(text: str) -> dict[Labels, float]:
-    found: dict[Labels, float] = {}
+def _parse_counters(text: str) -> dict[Labels, float]:
+    counters: dict[Labels, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "duotempo_answers_total":
@@ -141,5 +151,5 @@ def _counted(text: str) -> dict[Labels, float]:
                 last = sample.labels["le"]
             else:
                 continue
-            found[sample.labels["variant"], sample.labels["model_version"], last] = sample.value
-    return found
+            counters[sample.labels["variant"], sample.labels["model_version"], last] = sample.value
+    return counters

@@ -14,14 +14,14 @@ from components.store.engine import make_engine
 from components.store.promotions import FAILED, SERVING, is_open, list_promotions, record_promotion, request_promotion
 from components.store.schema import Promotion
 from components.store.variants import CANARY, CHAMPION, end_canary, parts, put_champion
-from infra.deploy.bento import build_bento, kept_bento, versions_of
+from infra.deploy.bento import build_bento, latest_tested_bento, versions_of
 from infra.local.platform import Platform
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
 
 DEPLOYMENT = "deploy/promoted"
 DEPLOY_SECONDS = 1500.0
 """Time limit of a deployment without its canary."""
-FOLLOW_SECONDS = 10.0
+SWITCH_TIMEOUT_SECONDS = 10.0
 PAUSE_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
@@ -70,12 +70,12 @@ def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None 
     serving = serving_version(platform, engine)
     if (canary := parts(engine).get(CANARY)) and serving:
         end_canary(engine, canary.model_version)
-        _name(platform, serving)
+        _set_alias(platform, serving)
         return serving
     version = previous_champion(engine)
     switch(platform, engine, version, serving)
     record(platform, engine, version, serving, actor, reason, SERVING)
-    _name(platform, version)
+    _set_alias(platform, version)
     return version
 
 
@@ -89,8 +89,8 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
     try:
         served = platform.settled()
         if served is None or version not in versions_of(served["bento_tag"], home):
-            platform.serve(kept_bento(version, home) or _built(platform, version), version)
-        platform.name_champion(version)
+            platform.serve(latest_tested_bento(version, home) or _build_version(platform, version), version)
+        platform.record_champion(version)
     except DuotempoError:
         if before:
             put_champion(engine, before)
@@ -108,10 +108,10 @@ def serving_version(platform: Platform, engine: Engine) -> str | None:
 
 def await_champion(platform: Platform, version: str) -> None:
     """Waits until the service uses its new champion, normally within a second; logs a warning on timeout."""
-    deadline, url = time.monotonic() + FOLLOW_SECONDS, f"{platform.service_url}/readyz"
+    deadline, url = time.monotonic() + SWITCH_TIMEOUT_SECONDS, f"{platform.service_url}/readyz"
     while time.monotonic() < deadline:
         try:
-            if httpx.get(url, timeout=FOLLOW_SECONDS).json()["model_version"] == version:
+            if httpx.get(url, timeout=SWITCH_TIMEOUT_SECONDS).json()["model_version"] == version:
                 return
         except httpx.HTTPError as error:
             log.debug("the service does not answer: %s", error)
@@ -119,12 +119,12 @@ def await_champion(platform: Platform, version: str) -> None:
     log.warning("the service does not switch to version %s of the table `variants`: see its /readyz", version)
 
 
-def _built(platform: Platform, version: str) -> str:
+def _build_version(platform: Platform, version: str) -> str:
     folder = registry.download_bundle(platform.addresses.mlflow_url, version, platform.home.path / "bundles" / version)
     return build_bento({version: folder}, newest=version, champion=version, bentoml_home=platform.home.bentoml)
 
 
-def _name(platform: Platform, version: str) -> None:
+def _set_alias(platform: Platform, version: str) -> None:
     """Moves the alias to a version that serves already.
 
     If the registry is down, the reconciler does it later; if the version was deleted, `duotempo status` reports it.
@@ -137,29 +137,32 @@ def _name(platform: Platform, version: str) -> None:
         log.warning("version %s serves without the alias: %s", version, error)
 
 
-def check_gate(found: Version, *, force: bool, reason: str) -> None:
+def check_gate(registered: Version, *, force: bool, reason: str) -> None:
     """Raises PromotionRefused if the version failed the gate, unless it is forced with a reason."""
-    if found.gate_passed:
+    if registered.gate_passed:
         return
-    override = f"`duotempo promote {found.version} --force --why TEXT`"
+    override = f"`duotempo promote {registered.version} --force --why TEXT`"
     if not force:
         raise PromotionRefused(
-            f"version {found.version} did not pass the gate: {found.gate_reason}. Retrain, or override it: {override}"
+            f"version {registered.version} did not pass the gate: {registered.gate_reason}. Retrain, or override it: "
+            f"{override}"
         )
     if not reason:
-        raise PromotionRefused(f"version {found.version} did not pass the gate; forcing it needs a why: {override}")
+        raise PromotionRefused(
+            f"version {registered.version} did not pass the gate; forcing it needs a why: {override}"
+        )
 
 
 def previous_champion(engine: Engine) -> str:
     """Returns the version that served before the current one. Raises PromotionRefused if there is none."""
     served = [line.version for line in list_promotions(engine) if line.state == SERVING]
-    earlier = [version for version in served if version != served[-1]]
-    if not earlier:
+    previous = [version for version in served if version != served[-1]]
+    if not previous:
         raise PromotionRefused("no version served before the present one: promote one with `duotempo promote VERSION`")
-    return earlier[-1]
+    return previous[-1]
 
 
-def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
+def return_alias(tracking_uri: str, version: str, serving: str | None) -> bool:
     """Moves the alias from a version that does not serve back to the serving one.
 
     If none serves, or the serving one was deleted, the alias is removed.
@@ -170,7 +173,7 @@ def give_back(tracking_uri: str, version: str, serving: str | None) -> bool:
     champion = registry.champion(tracking_uri)
     if champion is None or champion.version != version or version == serving:
         return False
-    if serving and any(known.version == serving for known in registry.versions(tracking_uri)):
+    if serving and any(candidate.version == serving for candidate in registry.versions(tracking_uri)):
         registry.set_champion(tracking_uri, serving)
     else:
         registry.clear_champion(tracking_uri)
@@ -229,5 +232,5 @@ def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, rea
     ) as error:  # the flow may not have started, or crashed before recording its end
         if is_open(engine, request):
             record(platform, engine, version, before, actor, str(error), FAILED)
-            give_back(tracking_uri, version, serving_version(platform, engine))
+            return_alias(tracking_uri, version, serving_version(platform, engine))
         raise

@@ -21,26 +21,26 @@ from components.store.promotions import (
 )
 from components.store.schema import Promotion
 from components.store.variants import CANARY, end_canary, parts
-from infra.deploy.promotion import DEPLOYMENT, deployment_key, give_back, serving_version
+from infra.deploy.promotion import DEPLOYMENT, deployment_key, return_alias, serving_version
 from infra.local.platform import Platform
 from infra.orchestration.client import Run, start_deployment
 
 ACTOR = "registry"
-SETTLED = timedelta(minutes=1)
+GRACE_PERIOD = timedelta(minutes=1)
 """Age after which a request's client must have started its deployment and set the alias, or has died."""
-TRIES = 3
+MAX_FAILURES = 3
 """Consecutive failed deployments of a version before it is refused."""
 
 
 class Reconciler:
-    """Compares the registry with the platform at each call of `look`; calls must not overlap."""
+    """Compares the registry with the platform at each call of `check`; calls must not overlap."""
 
     def __init__(self, platform: Platform, engine: Engine) -> None:
         self._platform = platform
         self._engine = engine
-        self._doubted: str | None = None
+        self._to_revert: str | None = None
 
-    def look(self, hint: str = "") -> str:
+    def check(self, hint: str = "") -> str:
         """Deploys the champion if it does not serve, once, and returns a sentence on what was done.
 
         Without a hint, a refused version loses the alias, but only at the second check: at the first its webhook may
@@ -53,41 +53,43 @@ class Reconciler:
             RegistryError, StoreError, DeploymentError: A server is down; the next check finds the same state.
         """
         platform, engine = self._platform, self._engine
-        doubted, self._doubted = self._doubted, None
+        to_revert, self._to_revert = self._to_revert, None
         tracking_uri = platform.addresses.mlflow_url
         hint = registry.follow_copy(tracking_uri) or hint
         version = registry.champion_number(tracking_uri)
         serving = serving_version(platform, engine)
         if serving and serving != (platform.served() or {}).get("model_version"):
-            platform.name_champion(serving)
+            platform.record_champion(serving)
         if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
-            _end_orphan(engine, canary.model_version, serving)
-        _close_left(engine, version, serving)
+            _end_orphaned_canary(engine, canary.model_version, serving)
+        _close_abandoned(engine, version, serving)
         if version is None:
             return "no version is the champion"
         if version == serving:
-            return _serves(engine, version)
-        if not hint and (why := _spoken_against(tracking_uri, engine, version, serving)):
-            if version != doubted:
-                self._doubted = version
+            return _confirm_serving(engine, version)
+        if not hint and (why := _rejection(tracking_uri, engine, version, serving)):
+            if version != to_revert:
+                self._to_revert = version
                 return f"version {version} {why}: it loses the alias, unless somebody has just given it that"
-            give_back(tracking_uri, version, serving)
+            return_alias(tracking_uri, version, serving)
             return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
         if hint:
             registry.forget_refusal(tracking_uri, registry.version(tracking_uri, version))
         why = (
             hint
-            or registry.copied(tracking_uri, version, datetime.now(UTC) - SETTLED)
+            or registry.copied(tracking_uri, version, datetime.now(UTC) - GRACE_PERIOD)
             or "the registry's champion does not serve"
         )
         request, new = request_promotion(engine, version, serving, ACTOR, why)
         run = _run_of(request)
-        if run.over and is_open(engine, request):
-            return _lost(platform, engine, version, serving, f"its deployment ended as {run.state}, see {run.page}")
+        if run.is_final and is_open(engine, request):
+            return _record_crash(
+                platform, engine, version, serving, f"its deployment ended as {run.state}, see {run.page}"
+            )
         return f"version {version} is {'to be ' if new else 'being '}deployed, see {run.page}"
 
 
-def _spoken_against(tracking_uri: str, engine: Engine, version: str, serving: str | None) -> str | None:
+def _rejection(tracking_uri: str, engine: Engine, version: str, serving: str | None) -> str | None:
     """Returns why a version with the alias must not be deployed unless the alias was just set, or None."""
     if open_request(engine, version):
         return None
@@ -105,46 +107,48 @@ def _run_of(request: Promotion) -> Run:
     return start_deployment(DEPLOYMENT, parameters, key=deployment_key(request))
 
 
-def _serves(engine: Engine, version: str) -> str:
+def _confirm_serving(engine: Engine, version: str) -> str:
     """Closes the request of a deployment that died after the switch, before it recorded its end."""
     request = open_request(engine, version)
-    if request and request.from_version != version and (run := _run_of(request)).over and is_open(engine, request):
+    if request and request.from_version != version and (run := _run_of(request)).is_final and is_open(engine, request):
         why = f"its deployment ended as {run.state} after the switch, see {run.page}"
         record_promotion(engine, version, request.from_version, ACTOR, why, SERVING)
     return f"version {version} is the champion and serves"
 
 
-def _close_left(engine: Engine, champion: str | None, serving: str | None) -> None:
+def _close_abandoned(engine: Engine, champion: str | None, serving: str | None) -> None:
     """Closes requests of versions without the alias, whose client died before setting it.
 
     Their deployment ends itself as superseded; if it crashed instead, it is recorded as failed.
     """
     for request in open_requests(engine):
-        if request.version != champion and datetime.now(UTC) - request.at > SETTLED:
+        if request.version != champion and datetime.now(UTC) - request.at > GRACE_PERIOD:
             run = _run_of(request)
-            if run.over and is_open(engine, request):
+            if run.is_final and is_open(engine, request):
                 why = f"its deployment ended as {run.state}, see {run.page}"
                 record_promotion(engine, request.version, serving, ACTOR, why, FAILED)
 
 
-def _end_orphan(engine: Engine, version: str, serving: str | None) -> None:
+def _end_orphaned_canary(engine: Engine, version: str, serving: str | None) -> None:
     """Ends a canary that is no longer the champion-to-be and whose deployment is gone."""
     request = open_request(engine, version)
     if request is None:
         end_canary(engine, version)
-    elif (run := _run_of(request)).over and is_open(engine, request):
+    elif (run := _run_of(request)).is_final and is_open(engine, request):
         end_canary(engine, version)
         record_promotion(
             engine, version, serving, ACTOR, f"its deployment ended as {run.state}, see {run.page}", FAILED
         )
 
 
-def _lost(platform: Platform, engine: Engine, version: str, serving: str | None, why: str) -> str:
+def _record_crash(platform: Platform, engine: Engine, version: str, serving: str | None, why: str) -> str:
     """Records the failure of a crashed deployment; after TRIES failures the version is refused and loses the alias."""
     end_canary(engine, version)
     record_promotion(engine, version, serving, ACTOR, why, FAILED)
-    if failures_in_a_row(engine, version) < TRIES:
+    if failures_in_a_row(engine, version) < MAX_FAILURES:
         return f"version {version}: {why}; it is retried"
-    registry.tag_refused(platform.addresses.mlflow_url, version, f"{TRIES} deployments failed, the last one: {why}")
-    give_back(platform.addresses.mlflow_url, version, serving)
+    registry.tag_refused(
+        platform.addresses.mlflow_url, version, f"{MAX_FAILURES} deployments failed, the last one: {why}"
+    )
+    return_alias(platform.addresses.mlflow_url, version, serving)
     return f"version {version} is given up: {why}"

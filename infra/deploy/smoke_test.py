@@ -31,7 +31,7 @@ def smoke_test(client: httpx.Client, versions: Sequence[str], users: Sequence[st
         check_answer(_post(client, "/similar", version, {"item_id": item, "k": K}), K, version)
 
 
-def known_users(engine: Engine, count: int = KNOWN_USERS) -> list[str]:
+def active_users(engine: Engine, count: int = KNOWN_USERS) -> list[str]:
     """Returns users of the latest events with less than half of the catalogue in their history, most active first."""
     latest = select(Event.user_id).order_by(Event.occurred_at.desc()).limit(RECENT_EVENTS).subquery()
     half = select(func.count() / 2).select_from(Item).scalar_subquery()

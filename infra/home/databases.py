@@ -74,9 +74,9 @@ class Databases:
         own, prefect, mlflow = self.names
         try:
             with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
-                there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+                existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
                 for name in self.names:
-                    if name not in there:
+                    if name not in existing:
                         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             for name in (own, prefect):
                 with psycopg.connect(self.url, dbname=name, autocommit=True, connect_timeout=10) as connection:
@@ -91,8 +91,8 @@ class Databases:
     def tables(self) -> int:
         """Number of tables in Duotempo's own database."""
         with psycopg.connect(self.url, connect_timeout=10) as connection:
-            found = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
-        return int(found[0]) if found else 0
+            row = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+        return int(row[0]) if row else 0
 
     def empty(self) -> None:
         """Drops all content of the databases. Raises PlatformError with what the server refuses."""

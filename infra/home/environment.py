@@ -14,7 +14,7 @@ from infra.home.databases import Databases
 from infra.home.home import Home
 from serving.process.identity import PLATFORM as TAG
 
-QUIET = {
+TELEMETRY_OFF = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,7 +38,7 @@ def clients(
     settings: Settings, home: Home, databases: Databases, prefect_api_url: str, mlflow_url: str
 ) -> dict[str, str]:
     """Variables for all clients of the platform: addresses, logins, and telemetry off."""
-    places = {
+    addresses = {
         "DUOTEMPO_HOME": str(home.path),
         "DUOTEMPO_CACHE": str(settings.cache.expanduser().resolve()),
         "DUOTEMPO_DATABASE_URL": databases.url,
@@ -51,23 +51,23 @@ def clients(
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
     if file := settings_file():
-        places[SETTINGS_FILE] = str(file)
+        addresses[SETTINGS_FILE] = str(file)
     if settings.data_dir:
-        places["DUOTEMPO_DATA_DIR"] = str(settings.data_dir.expanduser().resolve())
+        addresses["DUOTEMPO_DATA_DIR"] = str(settings.data_dir.expanduser().resolve())
     if settings.embedding.model.startswith("packaged:") and "HF_HUB_OFFLINE" not in os.environ:
-        places["HF_HUB_OFFLINE"] = "1"
-    return {**QUIET, **places}
+        addresses["HF_HUB_OFFLINE"] = "1"
+    return {**TELEMETRY_OFF, **addresses}
 
 
 @contextmanager
 def entered(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets the variables in this process for the duration of the context."""
-    before = {name: os.environ.get(name) for name in variables}
+    previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
@@ -104,7 +104,7 @@ def fingerprint(environment: dict[str, str]) -> str:
 
     Running programs keep the settings of their start; a changed hash means that they must be restarted.
     """
-    told = ("DUOTEMPO_", "HF_", logins.PREFECT, logins.MLFLOW_PASSWORD)
-    settings = sorted((name, value) for name, value in environment.items() if name.startswith(told))
+    prefixes = ("DUOTEMPO_", "HF_", logins.PREFECT, logins.MLFLOW_PASSWORD)
+    settings = sorted((name, value) for name, value in environment.items() if name.startswith(prefixes))
     file = settings_file()
     return hashlib.sha256(repr((settings, file.read_bytes() if file else b"")).encode()).hexdigest()

@@ -40,8 +40,8 @@ def failure(name: str, problem: str, log: Path, secrets: list[str], remedy: str 
         remedy: How to fix it, if the log matches none of REMEDIES.
     """
     tail = log_tail(log, secrets)
-    known = next((text for pattern, text in REMEDIES if re.search(pattern, tail, re.IGNORECASE)), "")
-    advice = known or remedy or "read the log, fix what it names, then `duotempo up` again"
+    matched = next((text for pattern, text in REMEDIES if re.search(pattern, tail, re.IGNORECASE)), "")
+    advice = matched or remedy or "read the log, fix what it names, then `duotempo up` again"
     return PlatformError(f"{name} {problem}. Its log {log} ends with\n{tail}\n{advice}")
 
 

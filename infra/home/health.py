@@ -27,10 +27,10 @@ def platform(service_url: str) -> str | None:
     """Id of the platform whose service answers at the URL; None if no Duotempo service does."""
     try:
         with urllib.request.urlopen(f"{service_url}/livez", timeout=TIMEOUT_SECONDS) as answer:
-            told = json.load(answer)
+            body = json.load(answer)
     except (urllib.error.URLError, OSError, ValueError):
         return None
-    return told.get("platform") if isinstance(told, dict) else None
+    return body.get("platform") if isinstance(body, dict) else None
 
 
 def worker(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:
@@ -48,10 +48,12 @@ def worker(environment: Mapping[str, str], pool: str, name: str, since: float) -
             listed: list[dict[str, Any]] = json.load(answer)
     except (urllib.error.URLError, OSError):
         return False
-    here = f"{name}@{socket.gethostname()} "
+    prefix = f"{name}@{socket.gethostname()} "
     return any(
-        one["name"].startswith(here) and one["status"] == "ONLINE" and _seconds(one["last_heartbeat_time"]) >= since
-        for one in listed
+        worker_info["name"].startswith(prefix)
+        and worker_info["status"] == "ONLINE"
+        and _seconds(worker_info["last_heartbeat_time"]) >= since
+        for worker_info in listed
     )
 
 

@@ -18,7 +18,7 @@ from infra.home.errors import PlatformError
 SOCKET_PATH_LIMIT = 80
 """Maximum bytes of a Unix socket's path on every system, less what supervisord appends while it starts."""
 
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
+NON_OWNER_BITS = stat.S_IRWXG | stat.S_IRWXO
 """Mode bits of all users but the owner."""
 
 
@@ -65,7 +65,7 @@ class Home:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._refuse_others()
+            self._check_shared_folder()
             for folder in (self.logs, self.supervisor, self.mlflow, self.prefect, self.bentoml, self.secrets):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self.socket.parent.mkdir(mode=0o700, exist_ok=True)
@@ -83,18 +83,18 @@ class Home:
 
         Raises PlatformError if they belong to another user.
         """
-        own = [one for one in self.path.iterdir() if one.is_dir() and not one.is_symlink()]
+        own_folders = [one for one in self.path.iterdir() if one.is_dir() and not one.is_symlink()]
         try:
-            for folder in (self.path, *own):
-                if folder.stat().st_mode & OTHERS:
+            for folder in (self.path, *own_folders):
+                if folder.stat().st_mode & NON_OWNER_BITS:
                     folder.chmod(stat.S_IRWXU)
         except PermissionError as error:
             raise PlatformError(f"{error.filename} belongs to another user: name another DUOTEMPO_HOME") from error
 
-    def _refuse_others(self) -> None:
+    def _check_shared_folder(self) -> None:
         """Raises PlatformError if others may use the folder and it holds files that no platform made."""
-        ours = self._state.exists() or self.secrets.exists() or not any(self.path.iterdir())
-        if self.path.stat().st_mode & OTHERS and not ours:
+        is_platform_home = self._state.exists() or self.secrets.exists() or not any(self.path.iterdir())
+        if self.path.stat().st_mode & NON_OWNER_BITS and not is_platform_home:
             raise PlatformError(
                 f"{self.path} is open to others and holds what no platform made: name a folder of its own as "
                 f"DUOTEMPO_HOME, or restrict it yourself (chmod 700 {self.path})"
@@ -103,18 +103,20 @@ class Home:
     @property
     def socket(self) -> Path:
         """Supervisord's Unix socket; in /tmp if the path in the home is too long."""
-        usual = self.supervisor / "supervisor.sock"
+        default_path = self.supervisor / "supervisor.sock"
         return (
-            usual if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT else Path(f"/tmp/duotempo-{self.id}/supervisor.sock")
+            default_path
+            if len(os.fsencode(default_path)) <= SOCKET_PATH_LIMIT
+            else Path(f"/tmp/duotempo-{self.id}/supervisor.sock")
         )
 
     @property
-    def door(self) -> Path:
+    def address_socket(self) -> Path:
         """Unix socket over which the address process passes the service's listening socket to Bentos."""
         return self.socket.with_name("address.sock")
 
     @property
-    def trial(self) -> Path:
+    def smoke_test_socket(self) -> Path:
         """Unix socket of a Bento under smoke test, before it takes over."""
         return self.socket.with_name("trial.sock")
 
@@ -122,7 +124,7 @@ class Home:
         """File that the Bento or webhook receiver with this process id writes once it is ready."""
         return self.supervisor / f"{pid}.ready"
 
-    def own_ready_file(self) -> Path:
+    def new_ready_file(self) -> Path:
         """Ready file of this process; removes one left by an earlier process with the same id."""
         file = self.ready_file(os.getpid())
         file.unlink(missing_ok=True)
@@ -132,19 +134,19 @@ class Home:
         """File with the id of the process that runs the program."""
         return self.supervisor / f"{program}.pid"
 
-    def forget_processes(self, going_on: Collection[int] = ()) -> None:
+    def clear_process_state(self, running_pids: Collection[int] = ()) -> None:
         """Clears a stopped platform's state about processes.
 
-        Removes ready files, except those of the process ids in `going_on`, and forgets a Bento that was about to take
-        over, unless a deployment is waiting for it.
+        Removes ready files, except those of `running_pids`, and forgets a Bento that was about to take over, unless a
+        deployment is waiting for it.
         """
         for file in self.supervisor.glob("*.ready"):
-            if int(file.stem) not in going_on:
+            if int(file.stem) not in running_pids:
                 file.unlink()
         if not self.is_locked("serve"):
             self.save(replace(self.state, coming=None, on_trial=None))
 
-    def named(self, text: str) -> str:
+    def mask_path(self, text: str) -> str:
         """Replaces this folder's path in a text with HOME."""
         return text.replace(str(self.path), "HOME")
 

@@ -37,21 +37,21 @@ def make(home: Home, settings: "Settings") -> None:
 def variables(home: Home, settings: "Settings") -> dict[str, str]:
     """Environment variables for clients of the platform's own servers; empty before `make`."""
     passwords = {name: home.secret(name) for name in own(settings)}
-    found = {}
+    variables_found = {}
     if password := passwords.get("prefect"):
-        found[PREFECT] = f"{USER}:{password}"
+        variables_found[PREFECT] = f"{USER}:{password}"
     if password := passwords.get("mlflow"):
-        found |= {MLFLOW_USER: USER, MLFLOW_PASSWORD: password}
-    return found
+        variables_found |= {MLFLOW_USER: USER, MLFLOW_PASSWORD: password}
+    return variables_found
 
 
 def shown(service: str, home: Home, settings: "Settings") -> str:
     """Returns USER:PASSWORD of `prefect` or `mlflow`. Raises PlatformError if the login is unknown."""
-    known = {**os.environ, **variables(home, settings)}
-    if service == "prefect" and (login := known.get(PREFECT)):
+    environment = {**os.environ, **variables(home, settings)}
+    if service == "prefect" and (login := environment.get(PREFECT)):
         return login
-    if service == "mlflow" and (password := known.get(MLFLOW_PASSWORD)):
-        return f"{known.get(MLFLOW_USER, '')}:{password}"
+    if service == "mlflow" and (password := environment.get(MLFLOW_PASSWORD)):
+        return f"{environment.get(MLFLOW_USER, '')}:{password}"
     if service in own(settings):
         raise PlatformError(f"there is no login in {home.secrets} yet: `duotempo up` makes it")
     wanted = PREFECT if service == "prefect" else f"{MLFLOW_USER} and {MLFLOW_PASSWORD}"

@@ -156,7 +156,7 @@ class Places:
         others = {"postgres": self.outside, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
         return bool(others.get(name))
 
-    def usual_ports(self) -> dict[str, int]:
+    def configured_ports(self) -> dict[str, int]:
         """Configured ports of the services that run here."""
         wanted = self._settings.platform
         usual = {

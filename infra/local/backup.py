@@ -29,21 +29,23 @@ from infra.local.platform import Platform, Progress
 
 FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"
-LARGEST_MANIFEST = 64 * 2**20
-KEPT = ("mlflow", "bentoml", "presets", "encoders")
+MAX_MANIFEST_BYTES = 64 * 2**20
+BACKUP_FOLDERS = ("mlflow", "bentoml", "presets", "encoders")
 """Folders of the home that cannot be rebuilt, or not quickly: artefacts, Bentos, presets, adapted encoders."""
 SNAPSHOTS = "snapshots"
-NOT_KEPT = "postgres"
+EXCLUDED_SECRET = "postgres"
 """The secret that is left out: a restored database gets a new one. All others are kept: without the webhook's secret
 MLflow cannot read its own database."""
 Role = Literal["duotempo", "prefect", "mlflow"]
 ROLES: tuple[Role, Role, Role] = ("duotempo", "prefect", "mlflow")
 """Roles of the databases, in the order of `Databases.names`."""
-_PLACE = re.compile(
-    rf"({'|'.join(ROLES)})\.dump|home/({'|'.join((*KEPT, SNAPSHOTS))})/.+|home/secrets/(?!{NOT_KEPT}$)[^/]+", re.DOTALL
+ALLOWED_PATH = re.compile(
+    rf"({'|'.join(ROLES)})\.dump|home/({'|'.join((*BACKUP_FOLDERS, SNAPSHOTS))})/.+"
+    rf"|home/secrets/(?!{EXCLUDED_SECRET}$)[^/]+",
+    re.DOTALL,
 )
 """Allowed paths of files in a backup."""
-_SHOWN = 5
+MAX_LISTED = 5
 Short = Annotated[str, StringConstraints(max_length=100, pattern=r"^[ -~]*$")]
 
 
@@ -88,7 +90,7 @@ class Backup:
         """Reads only the manifest. Raises PlatformError if it is missing, invalid or of another format."""
         file = folder / MANIFEST
         try:
-            if not file.is_file() or file.is_symlink() or file.stat().st_size > LARGEST_MANIFEST:
+            if not file.is_file() or file.is_symlink() or file.stat().st_size > MAX_MANIFEST_BYTES:
                 raise ValueError(f"{MANIFEST} is missing, a link or too large")
             written = file.read_bytes()
             if (other := Format.model_validate_json(written).format) != FORMAT:
@@ -96,16 +98,16 @@ class Backup:
             manifest = Manifest.model_validate_json(written)
         except (OSError, ValueError) as error:
             raise PlatformError(
-                f"{folder} is no backup ({_first(error)}): name a folder that `duotempo backup` made"
+                f"{folder} is no backup ({_first_error(error)}): name a folder that `duotempo backup` made"
             ) from error
         return cls(folder, manifest, sha256(file))
 
     @classmethod
     def read(cls, folder: Path) -> "Backup":
         """Reads the manifest and verifies all files. Raises PlatformError."""
-        found = cls.open(folder)
-        found.check()
-        return found
+        file_stat = cls.open(folder)
+        file_stat.check()
+        return file_stat
 
     def size(self) -> int:
         """Total size of the files in bytes.
@@ -113,20 +115,20 @@ class Backup:
         Raises PlatformError if the folder holds a link, a device or the like, or a file that no backup has.
         """
         sizes = dict(_files(self.folder))
-        strange = [name for name in sizes if not _PLACE.fullmatch(name)]
-        if strange:
-            raise PlatformError(f"{self.folder} holds what no backup holds: {_shown(strange)}. Take another one")
+        unexpected = [name for name in sizes if not ALLOWED_PATH.fullmatch(name)]
+        if unexpected:
+            raise PlatformError(f"{self.folder} holds what no backup holds: {_listed(unexpected)}. Take another one")
         return sum(sizes.values())
 
     def check(self) -> None:
         """Verifies all files. Raises PlatformError if one is missing, added or changed."""
         self.size()
-        told, now = self.manifest.files, digests(self.folder)
-        wrong = {name for name in told.keys() | now.keys() if told.get(name) != now.get(name)}
+        expected, now = self.manifest.files, digests(self.folder)
+        wrong = {name for name in expected.keys() | now.keys() if expected.get(name) != now.get(name)}
         wrong |= {name for role in self.manifest.databases if (name := f"{role}.dump") not in now}
         if wrong or not (self.folder / "home").is_dir():
             raise PlatformError(
-                f"{self.folder} is damaged, these files are not what was backed up: {_shown(wrong or {'home'})}. "
+                f"{self.folder} is damaged, these files are not what was backed up: {_listed(wrong or {'home'})}. "
                 "Take another one"
             )
 
@@ -140,21 +142,23 @@ def _files(folder: Path, within: str = "") -> Iterator[tuple[str, int]]:
     """Yields path and size of each file except the manifest. Raises PlatformError for links, devices and pipes."""
     with os.scandir(folder / within) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
-            name, found = f"{within}{entry.name}", entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
+            name, file_stat = f"{within}{entry.name}", entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(file_stat.st_mode):
                 yield from _files(folder, f"{name}/")
-            elif not stat.S_ISREG(found.st_mode):
+            elif not stat.S_ISREG(file_stat.st_mode):
                 raise PlatformError(f"{folder} holds a link, device or pipe, which no backup does: {one_line(name)}")
             elif name != MANIFEST:
-                yield name, found.st_size
+                yield name, file_stat.st_size
 
 
-def _shown(names: set[str] | list[str]) -> str:
+def _listed(names: set[str] | list[str]) -> str:
     listed = [one_line(name) for name in sorted(names)]
-    return ", ".join(listed[:_SHOWN]) + (f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else "")
+    return ", ".join(listed[:MAX_LISTED]) + (
+        f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+    )
 
 
-def _first(error: Exception) -> str:
+def _first_error(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return one_line(f"{'.'.join(map(str, first['loc'])) or MANIFEST}: {first['msg']}")
@@ -170,7 +174,7 @@ def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progres
     Raises:
         PlatformError: The folder is not empty or inside the home, Postgres does not answer, or the disk is full.
     """
-    apart(platform, folder)
+    check_outside_home(platform, folder)
     if folder.exists() and any(folder.iterdir()):
         raise PlatformError(f"{folder} is not empty: name a new folder")
     databases = platform.databases
@@ -179,8 +183,8 @@ def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progres
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         served = platform.served()
-        there = {role: name for role, name in zip(ROLES, databases.names, strict=True) if _exists(databases, name)}
-        for role, name in there.items():
+        existing = {role: name for role, name in zip(ROLES, databases.names, strict=True) if _exists(databases, name)}
+        for role, name in existing.items():
             progress(f"dumping the database {name}")
             dump(databases, name, folder / f"{role}.dump")
         _copy(platform, folder / "home", snapshots, progress)
@@ -189,7 +193,7 @@ def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progres
             {
                 "made": made,
                 "duotempo": version("duotempo"),
-                "databases": list(there),
+                "databases": list(existing),
                 "served": served,
                 "files": digests(folder),
             }
@@ -225,7 +229,7 @@ def run_tool(databases: Databases, name: str, command: list[str]) -> None:
         raise PlatformError(f"{program} of the database {name} failed: {done.stderr.strip()[-2000:]}")
 
 
-def apart(platform: Platform, folder: Path) -> None:
+def check_outside_home(platform: Platform, folder: Path) -> None:
     """Raises PlatformError if the backup folder is inside the home, which a restore removes."""
     if folder.resolve().is_relative_to(platform.home.path):
         raise PlatformError(f"{folder} is inside the platform's home {platform.home.path}: name a place outside of it")
@@ -239,11 +243,11 @@ def _exists(databases: Databases, name: str) -> bool:
 
 def _copy(platform: Platform, target: Path, snapshots: bool, progress: Progress) -> None:
     target.mkdir(mode=0o700)
-    for name in (*KEPT, *([SNAPSHOTS] if snapshots else [])):
+    for name in (*BACKUP_FOLDERS, *([SNAPSHOTS] if snapshots else [])):
         if (source := platform.home.path / name).is_dir():
             progress(f"copying {name}")
             shutil.copytree(source, target / name)
     (target / "secrets").mkdir(mode=0o700)
     for secret in platform.home.secrets.glob("*"):
-        if secret.name != NOT_KEPT:
+        if secret.name != EXCLUDED_SECRET:
             shutil.copy2(secret, target / "secrets" / secret.name)

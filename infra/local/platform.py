@@ -24,10 +24,10 @@ from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
 from infra.home.places import WORKERS, Addresses, Places, choose_port, claim_port, is_port_free
-from infra.local.trial import Check, try_out
+from infra.local.trial import Check, run_smoke_test
 from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
-from infra.processes.orphans import sweep
+from infra.processes.orphans import end_orphans
 from infra.processes.programs import PROJECT, configuration, programs
 from infra.processes.supervisor import Process, Supervisor
 
@@ -135,7 +135,7 @@ class Platform:
     @property
     def runs(self) -> bool:
         """Whether the supervisor runs, or programs still run without it."""
-        return self.is_up or bool(self._supervisor.left_running())
+        return self.is_up or bool(self._supervisor.surviving_processes())
 
     def remove(self) -> None:
         """Removes the home and the data outside of it; the platform must be down."""
@@ -158,7 +158,7 @@ class Platform:
             `variants` is empty while Postgres is down.
         """
         state = self.home.state
-        processes = self._supervisor.processes() or self._supervisor.outlived_by()
+        processes = self._supervisor.processes() or self._supervisor.surviving_programs()
         names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
         names += ["encoder"] if self.settings.platform.encoder else []
         names += ["bento"] if state.served else []
@@ -168,11 +168,11 @@ class Platform:
         services = {
             name: {
                 "url": self._places.shown(name, state),
-                "healthy": well,
+                "healthy": is_healthy,
                 "pid": process.pid if (process := running[name]) else None,
                 "login": f"duotempo secrets show {name}" if name in logins.SERVICES else None,
             }
-            for name, well in zip(names, healthy, strict=True)
+            for name, is_healthy in zip(names, healthy, strict=True)
         }
         return {
             "services": services,
@@ -215,7 +215,7 @@ class Platform:
                 self._put(coming=bento_tag, on_trial=bento_tag if check else None)
                 if check:
                     secrets, limit = self._secrets, self.settings.platform.start_timeout_seconds
-                    try_out(bento_tag, check, self.home, self._supervisor, secrets, limit)
+                    run_smoke_test(bento_tag, check, self.home, self._supervisor, secrets, limit)
                 self._await("bento", program_name(bento_tag))
                 self._put(served={"bento_tag": bento_tag, "model_version": model_version})
             finally:
@@ -226,7 +226,7 @@ class Platform:
         with self.home.locked("serve"):
             return self.served()
 
-    def name_champion(self, model_version: str) -> None:
+    def record_champion(self, model_version: str) -> None:
         """Records a different champion inside the served Bento."""
         with self.home.locked("serve"), self.home.locked("start"):
             state = self.home.state
@@ -235,23 +235,23 @@ class Platform:
 
     def _start(self, progress: Progress, claims: ExitStack) -> None:
         logins.make(self.home, self.settings)
-        alive, left = self._supervisor.alive(), self._supervisor.left_running()
-        unchanged = bool(alive or left) and self._unchanged()
+        alive, surviving = self._supervisor.alive(), self._supervisor.surviving_processes()
+        unchanged = bool(alive or surviving) and self._unchanged()
         if alive and unchanged:
             progress("the platform is already up")
             return self._reconcile()
-        if (alive or left) and not unchanged:
+        if (alive or surviving) and not unchanged:
             progress("the settings have changed: restarting the platform")
         if alive:
             self._supervisor.stop()
-        left = {} if alive or not unchanged or postgres.has_to_leave(self.home) else left
-        if left:
-            progress(f"the supervisor has died; {', '.join(left)} kept running without it")
-        sweep(self.home.id, keep=list(left.values()))
+        surviving = {} if alive or not unchanged or postgres.is_still_in_home(self.home) else surviving
+        if surviving:
+            progress(f"the supervisor has died; {', '.join(surviving)} kept running without it")
+        end_orphans(self.home.id, keep=list(surviving.values()))
         postgres.leave(self.home)
         self.home.close()
-        self.home.forget_processes([process.pid for process in left.values()])
-        self._assign_ports(progress, claims, left)
+        self.home.clear_process_state([process.pid for process in surviving.values()])
+        self._assign_ports(progress, claims, surviving)
         self._prepare_database(progress)
         variables = self._servers_environment()
         self.home.save(replace(self.home.state, environment=environment.fingerprint(variables)))
@@ -270,30 +270,30 @@ class Platform:
         self._supervisor.apply()
         self._supervisor.start_stopped()
 
-    def _assign_ports(self, progress: Progress, claims: ExitStack, left: Collection[str]) -> None:
+    def _assign_ports(self, progress: Progress, claims: ExitStack, surviving: Collection[str]) -> None:
         """Chooses a port for each service and saves them.
 
         Args:
             claims: Holds the ports against other platforms of this machine until the programs listen.
-            left: Programs that run, and listen, already.
+            surviving: Programs that run, and listen, already.
         """
-        state, usual = self.home.state, self._places.usual_ports()
-        listening = {"bento" if name == "address" or name.startswith("bento-") else name for name in left}
+        state, configured = self.home.state, self._places.configured_ports()
+        listening = {"bento" if name == "address" or name.startswith("bento-") else name for name in surviving}
         chosen: dict[str, int] = {}
-        for name, port in usual.items():
+        for name, port in configured.items():
             last = state.ports[name] if state.usual.get(name) == port else port
-            own = last if name in listening else None
-            chosen[name] = choose_port(last, chosen.values(), partial(self._may_have, claims, own))
+            own_port = last if name in listening else None
+            chosen[name] = choose_port(last, chosen.values(), partial(self._claim, claims, own_port))
             if chosen[name] != last:
                 progress(f"port {last} is taken: {name} gets {chosen[name]}")
-        self.home.save(replace(state, ports=chosen, usual=usual))
+        self.home.save(replace(state, ports=chosen, usual=configured))
 
-    def _may_have(self, claims: ExitStack, own: int | None, port: int) -> bool:
-        """Whether the port is free for the platform; claims it while `claims` is open. own: a port it listens on."""
+    def _claim(self, claims: ExitStack, own_port: int | None, port: int) -> bool:
+        """Whether the port is free or the platform listens on it (`own_port`); claims it while `claims` is open."""
         if (held := claim_port(port, self.home.id)) is None:
             return False
         claims.enter_context(held)
-        return port == own or is_port_free(port)
+        return port == own_port or is_port_free(port)
 
     def _prepare_database(self, progress: Progress) -> None:
         if databases := self.outside:
@@ -307,8 +307,8 @@ class Platform:
 
     def _configure(self) -> None:
         state, cluster = self.home.state, None if self.outside else postgres.locate(self.home)
-        own = self._places.databases(state)
-        listed = programs(self.home, state, cluster, own, self._project, encoder=self.settings.platform.encoder)
+        databases = self._places.databases(state)
+        listed = programs(self.home, state, cluster, databases, self._project, encoder=self.settings.platform.encoder)
         self.home.config.write_text(configuration(self.home, listed))
 
     def _migrate(self, databases: Databases) -> None:
@@ -319,11 +319,11 @@ class Platform:
 
     def _deploy(self, deployments: Deployments, progress: Progress) -> None:
         state, now = self.home.state, deployments.fingerprint()
-        told = {**os.environ, **self.environment()}
-        if state.deployed == now and deployments.known(told):
+        variables = {**os.environ, **self.environment()}
+        if state.deployed == now and deployments.are_registered(variables):
             return
         progress("deploying the flows")
-        deployments.deploy(told)
+        deployments.deploy(variables)
         with self.home.locked("start"):
             self.home.save(replace(self.home.state, deployed=now))
 
@@ -374,11 +374,11 @@ class Platform:
         if name == "bento" and health.platform(self.addresses.serving_url) not in (None, self.home.id):
             return False
         if name == "encoder":
-            return self._ask(encoder_listens, otherwise=False)
+            return self._query(encoder_listens, default=False)
         at = self.addresses
         if name in WORKERS:
-            told = {**os.environ, **self.environment()}
-            return process is not None and health.worker(told, *WORKERS[name], process.started)
+            variables = {**os.environ, **self.environment()}
+            return process is not None and health.worker(variables, *WORKERS[name], process.started)
         paths = {
             "prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health",
             "hook": f"http://127.0.0.1:{self.home.state.ports['hook']}/livez", "bento": f"{at.serving_url}/readyz",
@@ -393,16 +393,16 @@ class Platform:
     def _variants(self, state: State) -> list[dict[str, Any]]:
         if state.served is None:
             return []
-        return [asdict(part) for part in self._ask(read_parts, otherwise=dict[str, Part]()).values()]
+        return [asdict(part) for part in self._query(read_parts, default=dict[str, Part]()).values()]
 
-    def _ask(self, question: Callable[[Connection], Answer], otherwise: Answer) -> Answer:
-        """Runs a query on Duotempo's database; returns `otherwise` if it is down."""
+    def _query(self, query_function: Callable[[Connection], Answer], default: Answer) -> Answer:
+        """Runs a query on Duotempo's database; returns `default` if it is down."""
         engine = make_engine(self.database_url)
         try:
             with engine.connect() as connection:
-                return question(connection)
+                return query_function(connection)
         except StoreError:
-            return otherwise
+            return default
         finally:
             engine.dispose()
 

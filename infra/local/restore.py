@@ -15,7 +15,7 @@ from infra.home.errors import PlatformError, failure
 from infra.home.home import State
 from infra.home.places import choose_port
 from infra.home.postgres import Cluster
-from infra.local.backup import ROLES, Backup, apart, run_tool
+from infra.local.backup import ROLES, Backup, check_outside_home, run_tool
 from infra.local.platform import Platform, Progress
 
 STOP_SECONDS = 60.0
@@ -36,14 +36,14 @@ def restore(
         PlatformError: The backup is damaged or has another checksum, the disk is too small, the platform is up, or it
             has data and `force` is not set.
     """
-    apart(platform, folder)
+    check_outside_home(platform, folder)
     progress(f"verifying {folder}")
-    found = Backup.open(folder)
-    if checksum is not None and checksum.strip().lower() != found.checksum:
-        raise PlatformError(f"{folder} is another backup than the one of that checksum; its own is {found.checksum}")
-    _check_room(platform.home.path, found.size())
-    found.check()
-    for role in found.manifest.databases:
+    source = Backup.open(folder)
+    if checksum is not None and checksum.strip().lower() != source.checksum:
+        raise PlatformError(f"{folder} is another backup than the one of that checksum; its own is {source.checksum}")
+    _check_room(platform.home.path, source.size())
+    source.check()
+    for role in source.manifest.databases:
         _check_dump(folder / f"{role}.dump")
     if platform.runs:
         raise PlatformError(f"the platform in {platform.home.path} is up: `duotempo down` first")
@@ -59,13 +59,13 @@ def restore(
         databases.create()
         databases.empty()
         for role, name in zip(ROLES, databases.names, strict=True):
-            if role in found.manifest.databases:
+            if role in source.manifest.databases:
                 progress(f"loading the database {name}")
                 options = ["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error"]
                 run_tool(databases, name, ["pg_restore", *options, str(folder / f"{role}.dump")])
-    served = found.manifest.served
+    served = source.manifest.served
     platform.home.save(State(served=served.model_dump() if served else None))
-    return found
+    return source
 
 
 def _check_room(home: Path, needed: int) -> None:

@@ -17,7 +17,9 @@ ANSWER_SECONDS = 15.0
 PAUSE_SECONDS = 0.1
 
 
-def try_out(tag: str, check: Check, home: Home, supervisor: Supervisor, secrets: list[str], seconds: float) -> None:
+def run_smoke_test(
+    tag: str, check: Check, home: Home, supervisor: Supervisor, secrets: list[str], seconds: float
+) -> None:
     """Runs the smoke test `check` on a Bento and admits it.
 
     Args:
@@ -33,10 +35,10 @@ def try_out(tag: str, check: Check, home: Home, supervisor: Supervisor, secrets:
         process = supervisor.processes().get(program)
         return process is not None and process.given_up
 
-    transport = httpx.HTTPTransport(uds=str(home.trial))
+    transport = httpx.HTTPTransport(uds=str(home.smoke_test_socket))
     with httpx.Client(transport=transport, base_url="http://trial", timeout=ANSWER_SECONDS) as client:
         try:
-            _await_loaded(client, given_up, seconds)
+            _wait_until_loaded(client, given_up, seconds)
             check(client)
             client.post(ADMIT).raise_for_status()
         except (SmokeTestFailed, httpx.HTTPError) as error:
@@ -44,7 +46,7 @@ def try_out(tag: str, check: Check, home: Home, supervisor: Supervisor, secrets:
             raise SmokeTestFailed(f"{tag} failed its smoke test: {error}. Its log ends with\n{log}") from error
 
 
-def _await_loaded(client: httpx.Client, given_up: Callable[[], bool], seconds: float) -> None:
+def _wait_until_loaded(client: httpx.Client, given_up: Callable[[], bool], seconds: float) -> None:
     deadline, said = time.monotonic() + seconds, "no answer"
     while time.monotonic() < deadline:
         if given_up():

@@ -15,9 +15,9 @@ from pathlib import Path
 from infra.home.errors import PlatformError
 from infra.local.platform import Platform
 
-INHERITED = ("DUOTEMPO_", "HF_", "PREFECT_", "MLFLOW_", "OTEL_")
+INHERITED_PREFIXES = ("DUOTEMPO_", "HF_", "PREFECT_", "MLFLOW_", "OTEL_")
 """Prefixes of the environment variables that the unit passes on."""
-AGAIN_SECONDS = 60
+RESTART_SECONDS = 60
 """Interval of launchd's restarts; systemd notices the end itself."""
 
 
@@ -55,26 +55,26 @@ def install(platform: Platform) -> Path:
     """Writes and loads the unit, and returns its file. Raises PlatformError, also if the platform is up."""
     if platform.runs:
         raise PlatformError("the platform is up, but the system must start it to monitor it: `duotempo down` first")
-    wanted = unit(platform)
+    definition = unit(platform)
     platform.home.make()
     write_script(platform, os.environ)
-    wanted.file.parent.mkdir(parents=True, exist_ok=True)
-    wanted.file.write_text(wanted.text)
-    for command in wanted.load:
-        _run(command, f"{wanted.file} is written, but could not be loaded")
-    return wanted.file
+    definition.file.parent.mkdir(parents=True, exist_ok=True)
+    definition.file.write_text(definition.text)
+    for command in definition.load:
+        _run(command, f"{definition.file} is written, but could not be loaded")
+    return definition.file
 
 
 def remove(platform: Platform) -> Path:
     """Stops the platform, removes the unit and returns its file. Raises PlatformError."""
-    wanted = unit(platform)
-    if not wanted.file.exists():
-        raise PlatformError(f"there is no {wanted.file}: `duotempo service install` creates it")
-    for command in wanted.unload:
-        _run(command, f"{wanted.file} is still there")
-    wanted.file.unlink()
+    definition = unit(platform)
+    if not definition.file.exists():
+        raise PlatformError(f"there is no {definition.file}: `duotempo service install` creates it")
+    for command in definition.unload:
+        _run(command, f"{definition.file} is still there")
+    definition.file.unlink()
     script(platform).unlink(missing_ok=True)
-    return wanted.file
+    return definition.file
 
 
 def script(platform: Platform) -> Path:
@@ -84,7 +84,7 @@ def script(platform: Platform) -> Path:
 
 def write_script(platform: Platform, variables: Mapping[str, str]) -> None:
     """Writes a script that runs `duotempo` in the current folder with these variables and this home."""
-    kept = {name: value for name, value in variables.items() if name.startswith(INHERITED)}
+    kept = {name: value for name, value in variables.items() if name.startswith(INHERITED_PREFIXES)}
     kept["DUOTEMPO_HOME"] = str(platform.home.path)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(kept.items())]
     command = f'exec {shlex.quote(sys.executable)} -m cli.main "$@"'
@@ -123,8 +123,8 @@ def _service(platform: Platform) -> str:
 def _quoted(path: Path) -> str:
     """Quotes a path as an argument of a systemd unit."""
     text = str(path)
-    for mark, plain in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
-        text = text.replace(mark, plain)
+    for character, escaped_text in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+        text = text.replace(character, escaped_text)
     return f'"{text}"'
 
 
@@ -139,7 +139,7 @@ def _agent(platform: Platform, label: str) -> str:
             "ProgramArguments": ["/bin/sh", str(script(platform)), "up"],
             "RunAtLoad": True,
             "KeepAlive": {"PathState": {str(platform.home.pid_file): True}},
-            "ThrottleInterval": AGAIN_SECONDS,
+            "ThrottleInterval": RESTART_SECONDS,
             "AbandonProcessGroup": True,
         }
     ).decode()

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
 POLL_SECONDS = 0.5
-PATIENCE = 20
+MAX_FAILED_POLLS = 20
 """Consecutive polls that may fail, while the server restarts."""
-SETTLING_POLLS = 10
+TASK_STATE_POLLS = 10
 """Polls after a run's end to wait for its task states, which Prefect stores a little later."""
 
 Update = Callable[[str, str], None]
@@ -39,7 +39,7 @@ class Run:
 
     page: str
     state: str
-    over: bool
+    is_final: bool
 
 
 def start_deployment(name: str, parameters: dict[str, Any], key: str | None = None) -> Run:
@@ -110,16 +110,16 @@ def _follow(
             failures = 0
         except HTTPError as error:
             failures += 1
-            if failures > PATIENCE:
+            if failures > MAX_FAILED_POLLS:
                 raise DeploymentLost(f"Prefect's server went away during {name}, see {_page(run_id)}") from error
             time.sleep(POLL_SECONDS)
             continue
-        over = run.state is not None and run.state.is_final()
-        settling += over
+        is_final = run.state is not None and run.state.is_final()
+        settling += is_final
         settled = bool(tasks) and all(task.state and task.state.is_final() for task in tasks)
-        ends = over and (settled or on_update is None or settling > SETTLING_POLLS)
+        ends = is_final and (settled or on_update is None or settling > TASK_STATE_POLLS)
         states = {_task_name(task): task.state_name or "Pending" for task in tasks}
-        if ends or not over:
+        if ends or not is_final:
             states[name] = run.state_name or "Scheduled"
         for what, state in states.items():
             if on_update and seen.get(what) != state:
@@ -212,8 +212,8 @@ def _tasks(client: "SyncPrefectClient", run_id: UUID) -> list["TaskRun"]:
     from prefect.client.schemas.sorting import TaskRunSort
 
     these = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-    found = client.read_task_runs(flow_run_filter=these, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
-    return [task for task in found if task.state is None or not task.state.state_details.child_flow_run_id]
+    task_runs = client.read_task_runs(flow_run_filter=these, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+    return [task for task in task_runs if task.state is None or not task.state.state_details.child_flow_run_id]
 
 
 def _task_name(task: "TaskRun") -> str:

@@ -22,10 +22,10 @@ SILENCE_SECONDS = 120
 """Time without a heartbeat after which a run counts as crashed."""
 RERUN = "rerun"
 """Tag of deployments whose runs are rerun, once, after a crash."""
-GONE = ("duotempo: a crashed run is run again",)
+OBSOLETE_AUTOMATIONS = ("duotempo: a crashed run is run again",)
 """Automations of earlier releases, to be deleted; replaced by infra/watch/reruns.py."""
-ENDS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
-WAITS = [f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Paused", "Suspended")]
+END_EVENTS = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
+WAIT_EVENTS = [f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Paused", "Suspended")]
 ANY_RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 AUTOMATIONS: list[dict[str, Any]] = [
     {
@@ -37,7 +37,7 @@ AUTOMATIONS: list[dict[str, Any]] = [
             "match": ANY_RUN,
             "for_each": ["prefect.resource.id"],
             "after": ["prefect.flow-run.heartbeat"],
-            "expect": ["prefect.flow-run.heartbeat", *ENDS, *WAITS],
+            "expect": ["prefect.flow-run.heartbeat", *END_EVENTS, *WAIT_EVENTS],
             "threshold": 1,
             "within": SILENCE_SECONDS,
         },
@@ -51,7 +51,7 @@ AUTOMATIONS: list[dict[str, Any]] = [
         ],
     },
 ]
-OURS = "duotempo"
+TAG = "duotempo"
 """Tag of all deployments of prefect.yaml."""
 
 
@@ -67,14 +67,14 @@ def make_automations(environment: Mapping[str, str], seconds: float) -> None:
     """
     url, headers = environment["PREFECT_API_URL"], authorization(environment)
     with httpx.Client(base_url=url, headers=headers, timeout=seconds) as client:
-        wanted = {"automations": {"name": {"any_": [*GONE, *(one["name"] for one in AUTOMATIONS)]}}}
+        wanted = {"automations": {"name": {"any_": [*OBSOLETE_AUTOMATIONS, *(one["name"] for one in AUTOMATIONS)]}}}
         listed = client.post("/automations/filter", json=wanted).raise_for_status().json()
-        known = {one["name"]: one["id"] for one in listed}
-        for name in known.keys() & GONE:
-            client.delete(f"/automations/{known[name]}").raise_for_status()
+        existing = {one["name"]: one["id"] for one in listed}
+        for name in existing.keys() & OBSOLETE_AUTOMATIONS:
+            client.delete(f"/automations/{existing[name]}").raise_for_status()
         for one in AUTOMATIONS:
-            if one["name"] in known:
-                client.put(f"/automations/{known[one['name']]}", json=one).raise_for_status()
+            if one["name"] in existing:
+                client.put(f"/automations/{existing[one['name']]}", json=one).raise_for_status()
             else:
                 client.post("/automations/", json=one).raise_for_status()
 
@@ -112,7 +112,7 @@ class Deployments:
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
-    def known(self, environment: Mapping[str, str]) -> bool:
+    def are_registered(self, environment: Mapping[str, str]) -> bool:
         """Whether Prefect's server has all deployments. A flow must have the name of its function."""
         names = (f"{str(one['entrypoint']).split(':')[1]}/{one['name']}" for one in self._listed)
         api, headers = environment["PREFECT_API_URL"], authorization(environment)
@@ -121,11 +121,11 @@ class Deployments:
     def deploy(self, environment: dict[str, str]) -> None:
         """Creates missing pools, the deployments and the automations. Raises PlatformError with Prefect's message."""
         self._make_pools(environment)
-        told = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
+        variables = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         try:
             done = subprocess.run(
-                command, env={**environment, **told}, cwd=self._project,
+                command, env={**environment, **variables}, cwd=self._project,
                 capture_output=True, text=True, timeout=self._seconds, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -134,8 +134,8 @@ class Deployments:
                 "if the machine is slow, raise DUOTEMPO_PLATFORM__START_TIMEOUT_SECONDS"
             ) from error
         if done.returncode:
-            said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
-            raise PlatformError(f"Prefect rejects the deployments of {self._project / 'prefect.yaml'}:\n{said}")
+            output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+            raise PlatformError(f"Prefect rejects the deployments of {self._project / 'prefect.yaml'}:\n{output}")
         self._remove_old(environment)
         try:
             make_automations(environment, self._seconds)
@@ -148,7 +148,7 @@ class Deployments:
         listed = {(str(one["entrypoint"]).split(":")[1], one["name"]) for one in self._listed}
         flows = {flow for flow, _ in listed}
         with httpx.Client(base_url=url, headers=headers, timeout=self._seconds) as client:
-            ours = {"deployments": {"tags": {"all_": [OURS]}}}
+            ours = {"deployments": {"tags": {"all_": [TAG]}}}
             try:
                 for one in client.post("/deployments/filter", json=ours).raise_for_status().json():
                     flow = client.get(f"/flows/{one['flow_id']}").raise_for_status().json()["name"]

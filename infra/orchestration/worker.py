@@ -20,7 +20,7 @@ import psutil
 from components.core.logs import log_to
 from components.settings import Settings
 from infra.home import logins
-from infra.home.environment import QUIET
+from infra.home.environment import TELEMETRY_OFF
 from infra.home.errors import PlatformError
 from infra.home.health import http
 from infra.home.home import Home
@@ -66,7 +66,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """
     home = Home(settings.home)
     return {
-        **QUIET,
+        **TELEMETRY_OFF,
         **logins.variables(home, settings),
         "DUOTEMPO_HOME": str(home.path),
         "DUOTEMPO_PROJECT": str(PROJECT),

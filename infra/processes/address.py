@@ -19,15 +19,15 @@ PAUSE_SECONDS = 0.1
 
 def main(home: Home, host: str) -> None:
     port = home.state.ports["bento"]
-    with claimed(home, port), bound(host, port) as listener, socket.socket(socket.AF_UNIX) as door:
-        home.door.unlink(missing_ok=True)
-        door.bind(str(home.door))
-        home.door.chmod(0o600)
-        door.listen()
+    with claimed(home, port), bound(host, port) as listener, socket.socket(socket.AF_UNIX) as address_socket:
+        home.address_socket.unlink(missing_ok=True)
+        address_socket.bind(str(home.address_socket))
+        home.address_socket.chmod(0o600)
+        address_socket.listen()
         while True:
-            caller, _ = door.accept()
-            with caller, suppress(ConnectionError):  # a client that disconnected retries
-                socket.send_fds(caller, [b"address"], [listener.fileno()])
+            client, _ = address_socket.accept()
+            with client, suppress(ConnectionError):  # a client that disconnected retries
+                socket.send_fds(client, [b"address"], [listener.fileno()])
 
 
 def claimed(home: Home, port: int) -> IO[str]:
@@ -50,9 +50,9 @@ def take_socket(home: Home) -> int:
     """Returns the file descriptor of the service's socket; waits for the address process."""
     while True:
         try:
-            with socket.socket(socket.AF_UNIX) as door:
-                door.connect(str(home.door))
-                _, [descriptor], _, _ = socket.recv_fds(door, 16, 1)
+            with socket.socket(socket.AF_UNIX) as address_socket:
+                address_socket.connect(str(home.address_socket))
+                _, [descriptor], _, _ = socket.recv_fds(address_socket, 16, 1)
                 return descriptor
         except (FileNotFoundError, ConnectionError):
             time.sleep(PAUSE_SECONDS)

@@ -16,10 +16,10 @@ WORKER = "_bentoml_impl.worker.service"
 
 
 def main(home: Home, tag: str) -> None:
-    os.environ[READY_FILE] = str(home.own_ready_file())
+    os.environ[READY_FILE] = str(home.new_ready_file())
     if home.state.on_trial == tag:
-        home.trial.unlink(missing_ok=True)
-        os.environ[SOCKET] = str(home.trial)
+        home.smoke_test_socket.unlink(missing_ok=True)
+        os.environ[SOCKET] = str(home.smoke_test_socket)
     descriptor, held = take_socket(home), claimed(home, home.state.ports["bento"])
     for kept in (descriptor, held.fileno()):
         os.set_inheritable(kept, True)

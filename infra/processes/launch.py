@@ -21,34 +21,34 @@ import psutil
 
 from components.core.logs import log_to
 from infra.home.home import Home
-from infra.processes.lives import await_an_end, begin, living
-from infra.processes.orphans import PROGRAM, TAG, runs, sweep
+from infra.processes.lives import begin, living, wait_for_any_exit
+from infra.processes.orphans import PROGRAM, TAG, end_orphans, runs
 
 LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 def main(arguments: argparse.Namespace, command: list[str]) -> None:
     home, program = Home(Path(os.environ["DUOTEMPO_HOME"])), os.environ[PROGRAM]
-    write_to(home.log(program))
+    redirect_output(home.log(program))
     log_to(logging.StreamHandler())
     fingerprint = hashlib.sha256(repr((home.state.environment, command)).encode()).hexdigest()
     if predecessor := living(home, program, fingerprint):
         LOG.info("%s still runs as process %d", program, predecessor.pid)
-        follow(home, predecessor, arguments.grace, whole_group=arguments.group)
-    sweep(os.environ[TAG], program)
+        wait_for_predecessor(home, predecessor, arguments.grace, whole_group=arguments.group)
+    end_orphans(os.environ[TAG], program)
     for database in arguments.databases:
         LOG.info("waiting for the database %s", database)
-        while not answers(database):
+        while not database_answers(database):
             time.sleep(PAUSE_SECONDS)
     begin(home, program, fingerprint)
     if arguments.user:
-        become(pwd.getpwnam(arguments.user))
+        drop_privileges(pwd.getpwnam(arguments.user))
     os.execv(command[0], command)
 
 
-def write_to(log: Path) -> None:
+def redirect_output(log: Path) -> None:
     """Appends stdout and stderr of this process, and of the program that it execs, to the file."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):
@@ -56,7 +56,7 @@ def write_to(log: Path) -> None:
     os.close(file)
 
 
-def follow(home: Home, process: psutil.Process, grace: float, *, whole_group: bool) -> None:
+def wait_for_predecessor(home: Home, process: psutil.Process, grace: float, *, whole_group: bool) -> None:
     """Waits for an adopted process to end by itself; forwards SIGTERM and SIGINT to it, and then exits with it.
 
     If the supervisor dies meanwhile, this launcher exits and leaves the process to the next supervisor's launcher.
@@ -67,27 +67,27 @@ def follow(home: Home, process: psutil.Process, grace: float, *, whole_group: bo
     """
     supervisor, deadline = int(home.pid_file.read_text()), 0.0
 
-    def pass_on(number: int, _: FrameType | None) -> None:
+    def forward(number: int, _: FrameType | None) -> None:
         nonlocal deadline
         if os.getppid() == supervisor:
             deadline = time.monotonic() + grace
-            tell(process, number, whole_group=whole_group)
+            send_signal(process, number, whole_group=whole_group)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     while runs(process):
         if os.getppid() != supervisor:
             sys.exit()
         if deadline and time.monotonic() > deadline:
-            tell(process, signal.SIGKILL, whole_group=True)
-        await_an_end([process.pid, supervisor], LOOK_SECONDS)
+            send_signal(process, signal.SIGKILL, whole_group=True)
+        wait_for_any_exit([process.pid, supervisor], POLL_SECONDS)
     if deadline:
         sys.exit()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
-def tell(process: psutil.Process, number: int, *, whole_group: bool) -> None:
+def send_signal(process: psutil.Process, number: int, *, whole_group: bool) -> None:
     try:
         if whole_group:
             os.killpg(process.pid, number)  # supervisord made it the leader of its process group
@@ -97,14 +97,14 @@ def tell(process: psutil.Process, number: int, *, whole_group: bool) -> None:
         return
 
 
-def become(user: pwd.struct_passwd) -> None:
+def drop_privileges(user: pwd.struct_passwd) -> None:
     """Drops root privileges for another user."""
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
 
 
-def answers(database: str) -> bool:
+def database_answers(database: str) -> bool:
     import psycopg  # slow import, not needed by every program
 
     try:
@@ -114,7 +114,7 @@ def answers(database: str) -> bool:
     return True
 
 
-def parsed(words: list[str]) -> argparse.Namespace:
+def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("databases", nargs="*")
     parser.add_argument("--user", help="user that runs the program")
@@ -125,4 +125,4 @@ def parsed(words: list[str]) -> argparse.Namespace:
 
 if __name__ == "__main__":
     split = sys.argv.index("--")
-    main(parsed(sys.argv[1:split]), sys.argv[split + 1 :])
+    main(parse_arguments(sys.argv[1:split]), sys.argv[split + 1 :])

@@ -24,12 +24,12 @@ GRACE_SECONDS = 5.0
 def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
     """Returns the processes of a platform, or of one of its programs, without the caller and its ancestors."""
     own = psutil.Process()
-    spared = {own.pid, *(parent.pid for parent in own.parents())}
+    excluded = {own.pid, *(parent.pid for parent in own.parents())}
     wanted = {TAG: home_id, PROGRAM: program} if program else {TAG: home_id}
-    return [p for p in psutil.process_iter() if p.pid not in spared and wanted.items() <= environment_of(p).items()]
+    return [p for p in psutil.process_iter() if p.pid not in excluded and wanted.items() <= environment_of(p).items()]
 
 
-def sweep(home_id: str, program: str | None = None, keep: Collection[psutil.Process] = ()) -> None:
+def end_orphans(home_id: str, program: str | None = None, keep: Collection[psutil.Process] = ()) -> None:
     """Ends the processes of a platform, or of one program; Postgres last, with a fast shutdown.
 
     Flow runs outlive their worker: they are ended only with the whole platform.
@@ -38,20 +38,20 @@ def sweep(home_id: str, program: str | None = None, keep: Collection[psutil.Proc
         keep: Processes to spare, with their children.
     """
     kept = {*keep, *(child for process in keep for child in _children(process))}
-    whole = program is None and not keep
+    whole_platform = program is None and not keep
 
-    def left() -> list[psutil.Process]:
-        found = [p for p in tagged(home_id, program) if p not in kept]
-        return found if whole else [p for p in found if FLOW_RUN not in environment_of(p)]
+    def remaining() -> list[psutil.Process]:
+        processes_left = [p for p in tagged(home_id, program) if p not in kept]
+        return processes_left if whole_platform else [p for p in processes_left if FLOW_RUN not in environment_of(p)]
 
-    _end([p for p in left() if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)
-    _end(left(), signal.SIGINT, 2 * GRACE_SECONDS)
+    _end([p for p in remaining() if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)
+    _end(remaining(), signal.SIGINT, 2 * GRACE_SECONDS)
 
 
-def _end(processes: list[psutil.Process], gently: signal.Signals, grace: float) -> None:
+def _end(processes: list[psutil.Process], stop_signal: signal.Signals, grace: float) -> None:
     for process in processes:
         LOG.info("ending an orphan of the platform: %s", process)
-        _signal(process, gently)
+        _signal(process, stop_signal)
     deadline = time.monotonic() + grace
     while any(runs(p) for p in processes) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -16,15 +16,15 @@ from pathlib import Path
 from components.core.logs import log_to
 from infra.home.errors import PlatformError
 from infra.home.home import Home
-from infra.processes.lives import await_an_end
+from infra.processes.lives import wait_for_any_exit
 from infra.processes.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)
-WATCH_SECONDS, CLOSE_SECONDS = 0.5, 0.02
+POLL_SECONDS, BACKOFF_POLL_SECONDS = 0.5, 0.02
 """Polling intervals: the longest, and while a program is in back-off."""
-FIRST_SECONDS, LONGEST_SECONDS = 0.25, 30.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.25, 30.0
 """Pause between a program's end and its retry: doubles each time, until the program is healthy once."""
-LOGS_SECONDS, LONG_BYTES = 60.0, 10 * 2**20
+LOG_CHECK_SECONDS, MAX_LOG_BYTES = 60.0, 10 * 2**20
 """Interval of log truncation, and the maximum size of a log."""
 
 
@@ -35,55 +35,57 @@ class Retries:
         self._pauses: dict[str, float] = {}
         self._due: dict[str, float] = {}
 
-    def due(self, processes: Mapping[str, Process], well: Container[str], now: float) -> list[str]:
+    def due(self, processes: Mapping[str, Process], healthy: Container[str], now: float) -> list[str]:
         """Returns the programs to retry now.
 
         Args:
             processes: All programs and their states.
-            well: Programs that have started successfully; they are retried at once when they end.
+            healthy: Programs that have started successfully; they are retried at once when they end.
             now: Monotonic time in seconds.
         """
         for name, process in processes.items():
-            if name in well:
+            if name in healthy:
                 self._pauses[name] = 0.0
             if not process.given_up:
                 self._due.pop(name, None)
             elif name not in self._due:
-                pause = self._pauses.get(name, FIRST_SECONDS)
+                pause = self._pauses.get(name, FIRST_PAUSE_SECONDS)
                 self._due[name] = now + pause
-                self._pauses[name] = min(max(2 * pause, FIRST_SECONDS), LONGEST_SECONDS)
+                self._pauses[name] = min(max(2 * pause, FIRST_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
         self._due = {name: at for name, at in self._due.items() if name in processes}
-        found = [name for name, at in self._due.items() if now >= at]
-        for name in found:
+        due_now = [name for name, at in self._due.items() if now >= at]
+        for name in due_now:
             del self._due[name]
-        return found
+        return due_now
 
     def wait(self, processes: Mapping[str, Process], now: float) -> float:
         """Seconds until the next poll."""
-        longest = CLOSE_SECONDS if any(one.wavers for one in processes.values()) else WATCH_SECONDS
+        longest = BACKOFF_POLL_SECONDS if any(process.in_backoff for process in processes.values()) else POLL_SECONDS
         return max(min([longest, *(at - now for at in self._due.values())]), 0.0)
 
 
 def main(home: Home) -> None:
     log_to(logging.FileHandler(home.log("sentinel")))  # not to the pipe, which breaks when the supervisor dies
-    supervisor, retries, look_at_logs = Supervisor(home), Retries(), 0.0
+    supervisor, retries, next_log_check = Supervisor(home), Retries(), 0.0
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)
     while os.getppid() == parent:
         processes = supervisor.processes()
-        well = {
-            name for name, one in processes.items() if one.settled or (one.pid and home.ready_file(one.pid).is_file())
+        healthy = {
+            name
+            for name, process in processes.items()
+            if process.settled or (process.pid and home.ready_file(process.pid).is_file())
         }
-        for name in retries.due(processes, well, time.monotonic()):
+        for name in retries.due(processes, healthy, time.monotonic()):
             with home.locked("start"):
                 supervisor.start_program(name)
         seconds = retries.wait(processes, time.monotonic())
-        if time.monotonic() > look_at_logs:
-            keep_short(home.logs)
-            look_at_logs = time.monotonic() + LOGS_SECONDS
-        await_an_end([parent, *(one.pid for one in processes.values() if one.pid)], seconds)
+        if time.monotonic() > next_log_check:
+            rotate_logs(home.logs)
+            next_log_check = time.monotonic() + LOG_CHECK_SECONDS
+        wait_for_any_exit([parent, *(process.pid for process in processes.values() if process.pid)], seconds)
     LOG.warning("the supervisor died: starting it again")
-    for pause in pauses():
+    for pause in backoff_pauses():
         try:
             with home.locked("start"):
                 if not supervisor.alive():
@@ -94,21 +96,21 @@ def main(home: Home) -> None:
             time.sleep(pause)
 
 
-def pauses() -> Iterator[float]:
+def backoff_pauses() -> Iterator[float]:
     """Yields the pauses between retries, in seconds."""
-    pause = FIRST_SECONDS
+    pause = FIRST_PAUSE_SECONDS
     while True:
         yield pause
-        pause = min(2 * pause, LONGEST_SECONDS)
+        pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
-def keep_short(logs: Path) -> None:
-    """Rotates logs over LONG_BYTES to `.log.1` by copying and truncating; a line or two may be lost.
+def rotate_logs(logs: Path) -> None:
+    """Rotates logs over MAX_LOG_BYTES to `.log.1` by copying and truncating; a line or two may be lost.
 
     Programs keep appending to the same file, so it cannot be renamed.
     """
     for log in logs.glob("*.log"):
-        if log.stat().st_size > LONG_BYTES:
+        if log.stat().st_size > MAX_LOG_BYTES:
             shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)
 

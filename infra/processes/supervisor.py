@@ -17,13 +17,13 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.home.errors import failure
 from infra.home.home import Home
-from infra.processes.lives import living, worker_of
-from infra.processes.orphans import sweep
+from infra.processes.lives import adopted_process, living
+from infra.processes.orphans import end_orphans
 
 LOG = logging.getLogger(__name__)
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 PAUSE_SECONDS = 0.1
-GONE = (OSError, http.client.HTTPException, ProtocolError)
+UNREACHABLE = (OSError, http.client.HTTPException, ProtocolError)
 """Errors of a call while supervisord does not run."""
 ENDED = {ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.FATAL}
 
@@ -44,7 +44,7 @@ class Process:
         return self.state in ENDED
 
     @property
-    def wavers(self) -> bool:
+    def in_backoff(self) -> bool:
         """Whether its start failed and the supervisor will retry it or give it up."""
         return self.state == ProcessStates.BACKOFF
 
@@ -63,7 +63,7 @@ class Supervisor:
     def alive(self) -> bool:
         try:
             self._call("getState")
-        except GONE:
+        except UNREACHABLE:
             return False
         return True
 
@@ -71,18 +71,18 @@ class Supervisor:
         """Returns the programs by name; empty if supervisord does not run."""
         try:
             listed = self._call("getAllProcessInfo")
-        except GONE:
+        except UNREACHABLE:
             return {}
-        return {one["name"]: self._process(one) for one in listed}
+        return {info_row["name"]: self._process(info_row) for info_row in listed}
 
-    def outlived_by(self) -> dict[str, Process]:
+    def surviving_programs(self) -> dict[str, Process]:
         """Returns the programs that still run without supervisord, by name."""
         return {
             name: Process(ProcessStates.RUNNING, process.pid, process.create_time())
-            for name, process in self.left_running().items()
+            for name, process in self.surviving_processes().items()
         }
 
-    def left_running(self) -> dict[str, psutil.Process]:
+    def surviving_processes(self) -> dict[str, psutil.Process]:
         """Returns the running processes of the configured programs, whichever supervisor started them."""
         configured = configparser.RawConfigParser(strict=False)
         configured.read(self._home.config)
@@ -91,7 +91,7 @@ class Supervisor:
 
     def start(self, environment: dict[str, str]) -> None:
         """Starts supervisord and all programs; adopts those that still run, and ends all other orphans."""
-        sweep(self._home.id, keep=list(self.left_running().values()))
+        end_orphans(self._home.id, keep=list(self.surviving_processes().values()))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._home.config)]
         done = subprocess.run(
             command,
@@ -141,19 +141,19 @@ class Supervisor:
         deadline = time.monotonic() + STOP_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
-        sweep(self._home.id)
+        end_orphans(self._home.id)
 
-    def _process(self, told: dict[str, Any]) -> Process:
+    def _process(self, info: dict[str, Any]) -> Process:
         """Converts supervisord's process info; for an adopted process, with its own pid, not the launcher's."""
-        pid, started = told["pid"] or None, told["start"]
-        if pid and (life := worker_of(self._home, told["name"], pid)):
+        pid, started = info["pid"] or None, info["start"]
+        if pid and (adopted := adopted_process(self._home, info["name"], pid)):
             with suppress(psutil.NoSuchProcess):
-                pid, started = life.pid, life.create_time()
-        return Process(told["state"], pid, started)
+                pid, started = adopted.pid, adopted.create_time()
+        return Process(info["state"], pid, started)
 
     def _stop(self, names: list[str]) -> None:
         """Repeats the stop request until all have ended: a program that was restarting ignores the first one."""
-        while running := [n for n, one in self.processes().items() if n in names and not one.ended]:
+        while running := [n for n, info_row in self.processes().items() if n in names and not info_row.ended]:
             for name in running:
                 self._try("stopProcess", name, False)
             time.sleep(PAUSE_SECONDS)
@@ -164,7 +164,7 @@ class Supervisor:
             self._call(method, *arguments)
         except Fault as fault:
             LOG.debug("supervisord: %s%s: %s", method, arguments, fault.faultString)
-        except GONE as error:
+        except UNREACHABLE as error:
             LOG.debug("supervisord is gone: %s", error)
 
     def _call(self, method: str, *arguments: object) -> Any:

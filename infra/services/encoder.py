@@ -21,12 +21,12 @@ from components.settings import Settings
 from components.store.engine import ITEMS, VECTORS, StoreError, listen, make_engine
 from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors
 
-BATCH = 256
-GATHER_SECONDS = 0.5
+BATCH_SIZE = 256
+BATCH_DELAY_SECONDS = 0.5
 """Delay after a notification, so that single items are embedded, and loaded by the service, in batches."""
-LOOK_SECONDS = 30.0
+POLL_SECONDS = 30.0
 """Polling interval without notifications."""
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,7 @@ class ResidentEncoder:
         self._url = url
         self._engine = engine
         self._encoders = encoders
-        self._strange: dict[str, int] = {}
+        self._unknown_counts: dict[str, int] = {}
 
     def run(self) -> NoReturn:
         while True:
@@ -49,23 +49,23 @@ class ResidentEncoder:
                 self._listen()
             except (psycopg.Error, StoreError) as error:
                 log.warning("new items are not embedded: %s", str(error).partition("\n")[0])
-            time.sleep(AGAIN_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
     def _listen(self) -> NoReturn:
         with listen(self._url, [ITEMS, VECTORS], LISTENER) as connection:
             log.info("ready: new items get vectors of %s", " or ".join(self._encoders))
             while True:
-                while self._encode_some():
+                while self._encode_batch():
                     pass
-                self._tell_strange()
-                if list(connection.notifies(timeout=LOOK_SECONDS, stop_after=1)):
-                    time.sleep(GATHER_SECONDS)
+                self._warn_unknown_encoders()
+                if list(connection.notifies(timeout=POLL_SECONDS, stop_after=1)):
+                    time.sleep(BATCH_DELAY_SECONDS)
                     list(connection.notifies(timeout=0))
 
-    def _encode_some(self) -> bool:
+    def _encode_batch(self) -> bool:
         """Embeds one batch of requested items; returns whether there were any."""
         with self._engine.begin() as connection:
-            wanted = wanted_items(connection, self._encoders.keys(), BATCH)
+            wanted = wanted_items(connection, self._encoders.keys(), BATCH_SIZE)
             for key, items in pd.DataFrame(wanted).groupby("encoder") if wanted else ():
                 vectors = self._encoders[str(key)].encode(item_texts(items))
                 write_vectors(connection, str(key), items["item_id"].tolist(), items["content_hash"].tolist(), vectors)
@@ -73,18 +73,18 @@ class ResidentEncoder:
             log.info("%d items embedded", len(wanted))
         return bool(len(wanted))
 
-    def _tell_strange(self) -> None:
+    def _warn_unknown_encoders(self) -> None:
         with self._engine.begin() as connection:
-            strange = strange_encoders(connection, self._encoders.keys())
-        if strange != self._strange:
-            for key, count in strange.items():
+            unknown = strange_encoders(connection, self._encoders.keys())
+        if unknown != self._unknown_counts:
+            for key, count in unknown.items():
                 log.warning(
                     "items that wait for %s: %d; the settings `embedding` no longer select that encoder: retrain with "
                     "these settings, or start the encoder with those of the training",
                     key,
                     count,
                 )
-        self._strange = strange
+        self._unknown_counts = unknown
 
 
 def main() -> None:
@@ -94,8 +94,8 @@ def main() -> None:
     if not settings.database_url:
         raise SystemExit("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds the items")
     encoders = {encoder.key: encoder for encoder in candidates(settings.embedding)}
-    usual = next(iter(encoders.values()))
-    usual.encode(["An item's text, so that the weights are loaded before one is asked for."])
+    default_encoder = next(iter(encoders.values()))
+    default_encoder.encode(["An item's text, so that the weights are loaded before one is asked for."])
     ResidentEncoder(settings.database_url, make_engine(settings.database_url), encoders).run()
 
 

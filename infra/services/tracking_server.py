@@ -21,14 +21,14 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from infra.home.logins import MLFLOW_PASSWORD, MLFLOW_USER
 
-REMEMBERED_SECONDS = 60
+AUTH_CACHE_SECONDS = 60
 """Lifetime of the cache of verified passwords; hashing one takes 50 ms."""
 
 
 def main(options: list[str]) -> None:
     database, user, password = (os.environ[name] for name in ("MLFLOW_BACKEND_STORE_URI", MLFLOW_USER, MLFLOW_PASSWORD))
     write_configuration(Path(os.environ["MLFLOW_AUTH_CONFIG_PATH"]), database)
-    renew_password(database, user, password)
+    update_password(database, user, password)
     os.environ |= {
         "MLFLOW_AUTH_ADMIN_USERNAME": user,
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,
@@ -37,11 +37,11 @@ def main(options: list[str]) -> None:
     import mlflow.cli
     import mlflow.server
 
-    mlflow.server._exec_cmd = _become
+    mlflow.server._exec_cmd = _exec_server
     mlflow.cli.cli(["server", "--app-name", "basic-auth", *options])
 
 
-def _become(cmd: Any, extra_env: Any = None, **_: Any) -> Any:
+def _exec_server(cmd: Any, extra_env: Any = None, **_: Any) -> Any:
     """Replaces MLflow's subprocess call by exec: its parent process would only wait, with as much memory again."""
     os.execvpe(cmd[0], cmd, os.environ | extra_env)
 
@@ -53,14 +53,14 @@ def write_configuration(file: Path, database: str) -> None:
         "default_permission": "READ",
         "authorization_function": "infra.services.tracking_server:authenticate",
         "database_uri": database.replace("%", "%%"),
-        "auth_cache_ttl_seconds": str(REMEMBERED_SECONDS),
+        "auth_cache_ttl_seconds": str(AUTH_CACHE_SECONDS),
     }
     file.unlink(missing_ok=True)
     with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         parser.write(stream)
 
 
-def renew_password(database: str, user: str, password: str) -> None:
+def update_password(database: str, user: str, password: str) -> None:
     """Updates the administrator's password in MLflow's database if it differs.
 
     MLflow sets it only when it creates the user; the database may be from an earlier home.
@@ -69,8 +69,8 @@ def renew_password(database: str, user: str, password: str) -> None:
     with psycopg.connect(url, connect_timeout=10) as connection:
         if connection.execute("SELECT to_regclass('users')").fetchone() == (None,):
             return
-        kept = connection.execute("SELECT password_hash FROM users WHERE username = %s", (user,)).fetchone()
-        if kept and not check_password_hash(kept[0], password):
+        stored = connection.execute("SELECT password_hash FROM users WHERE username = %s", (user,)).fetchone()
+        if stored and not check_password_hash(stored[0], password):
             renewed = (generate_password_hash(password), user)
             connection.execute("UPDATE users SET password_hash = %s, is_admin = true WHERE username = %s", renewed)
 

@@ -34,16 +34,16 @@ from infra.deploy.reconciler import Reconciler
 from infra.local.platform import Platform
 from infra.watch.alerts import Alerts
 from infra.watch.problems import watch
-from infra.watch.reruns import look_after_runs
+from infra.watch.reruns import rerun_crashed_runs
 from serving.http.connections import Connections
 
 MAX_BODY = 1 << 16
-LOOK_SECONDS = 15.0
+POLL_SECONDS = 15.0
 RETRY_AFTER = {"Retry-After": "5"}
 log = logging.getLogger(__name__)
 
 
-class Deliveries:
+class RecentDeliveries:
     """Ids of accepted deliveries, kept as long as a replay would still count as fresh."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Deliveries:
         self._taken[delivery] = now
 
 
-class Hook:
+class WebhookReceiver:
     """Routes and polling loop of one platform."""
 
     def __init__(self, platform: Platform, engine: Engine, secret: str, ready: Path) -> None:
@@ -68,10 +68,10 @@ class Hook:
         self._alerts = Alerts(platform.home.alerts, f"{socket.gethostname()} {platform.home.id}")
         self._secret = secret
         self._ready = ready
-        self._deliveries = Deliveries()
-        self._one_at_a_time = asyncio.Lock()
+        self._deliveries = RecentDeliveries()
+        self._lock = asyncio.Lock()
         self._registry = CollectorRegistry()
-        self._looked = Gauge(
+        self._last_check = Gauge(
             "duotempo_hook_looked_timestamp_seconds", "When registry and platform were last compared.",
             registry=self._registry,
         )  # fmt: skip
@@ -115,67 +115,67 @@ class Hook:
         if delivery in self._deliveries:
             return _answer(409, f"the delivery {delivery} was accepted before")
         try:
-            hint = heard(json.loads(body))
+            hint = parse_event(json.loads(body))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _answer(
                 400, "the body is not what MLflow sends of an alias or a version: data with name, alias, version"
             )
-        found = "neither the champion's alias nor a copy of a version: nothing to do"
+        outcome = "neither the champion's alias nor a copy of a version: nothing to do"
         if hint is not None:
             try:
-                found = await self._look(hint)
+                outcome = await self._check(hint)
             except DuotempoError as error:
                 log.warning("the webhook %s cannot be processed now: %s", delivery, error)
                 return _answer(503, "a server is down: polling finds the change once it is back", RETRY_AFTER)
         self._deliveries.add(delivery, asyncio.get_running_loop().time())
-        return _answer(200, found)
+        return _answer(200, outcome)
 
-    async def _look(self, hint: str = "") -> str:
-        async with self._one_at_a_time:
+    async def _check(self, hint: str = "") -> str:
+        async with self._lock:
             try:
-                found = await run_in_threadpool(lambda: self._reconcile(hint))
+                outcome = await run_in_threadpool(lambda: self._reconcile(hint))
             finally:
                 self._show(await run_in_threadpool(lambda: watch(self._platform, self._engine, self._alerts)))
-        self._looked.set_to_current_time()
-        log.log(logging.INFO if hint else logging.DEBUG, "%s: %s", hint or "look-out", found)
-        return found
+        self._last_check.set_to_current_time()
+        log.log(logging.INFO if hint else logging.DEBUG, "%s: %s", hint or "polling", outcome)
+        return outcome
 
-    async def _look_after_runs(self) -> None:
-        await run_in_threadpool(look_after_runs, datetime.now(UTC))
+    async def _rerun_crashed(self) -> None:
+        await run_in_threadpool(rerun_crashed_runs, datetime.now(UTC))
 
     def _reconcile(self, hint: str) -> str:
-        found = self._reconciler.look(hint)
+        outcome = self._reconciler.check(hint)
         show_standings(self._platform, self._engine)
-        return found
+        return outcome
 
     def _show(self, problems: list[Problem]) -> None:
         self._problems.clear()
         for problem in problems:
             self._problems.labels(problem.name).set(1)
 
-    async def _look_out(self) -> None:
+    async def _poll_forever(self) -> None:
         """Polls the registry and the flow runs forever; a server that is down is retried at the next poll."""
         while True:
-            for look in (self._look, self._look_after_runs):
+            for step in (self._check, self._rerun_crashed):
                 try:
-                    await look()
+                    await step()
                 except DuotempoError as error:
                     log.warning("polling: %s", error)
             self._ready.touch()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        looking = asyncio.create_task(self._look_out())
-        looking.add_done_callback(_end_on_error)
+        polling = asyncio.create_task(self._poll_forever())
+        polling.add_done_callback(_exit_on_error)
         yield
-        looking.cancel()
+        polling.cancel()
         with suppress(asyncio.CancelledError):
-            await looking
+            await polling
         self._engine.dispose()
 
 
-def heard(event: Any) -> str | None:
+def parse_event(event: Any) -> str | None:
     """Interprets a webhook's event.
 
     Returns:
@@ -185,16 +185,16 @@ def heard(event: Any) -> str | None:
     Raises:
         KeyError, TypeError, AttributeError: The event is malformed.
     """
-    told = event["data"]
-    name, alias = told["name"], told.get("alias")
+    data = event["data"]
+    name, alias = data["name"], data.get("alias")
     if alias is None:
-        return "" if told["version"] and name == PRODUCTION else None
+        return "" if data["version"] and name == PRODUCTION else None
     if (name, alias) != (NAME, CHAMPION):
         return None
-    return "" if event.get("action") == "deleted" else f"alias {alias} set on version {told['version']}"
+    return "" if event.get("action") == "deleted" else f"alias {alias} set on version {data['version']}"
 
 
-def _end_on_error(task: "asyncio.Task[None]") -> None:
+def _exit_on_error(task: "asyncio.Task[None]") -> None:
     """Exits the process on an unexpected error, so that the supervisor restarts it."""
     if not task.cancelled() and (error := task.exception()):
         log.error("polling failed", exc_info=error)
@@ -220,9 +220,11 @@ def main() -> None:
     settings = Settings()
     platform = Platform(settings)
     home = platform.home
-    hook = Hook(platform, make_engine(platform.database_url), home.kept_secret("webhook"), home.own_ready_file())
+    receiver = WebhookReceiver(
+        platform, make_engine(platform.database_url), home.kept_secret("webhook"), home.new_ready_file()
+    )
     port = home.state.ports["hook"]
-    config = uvicorn.Config(hook.app(), host=settings.platform.host, port=port, log_level="warning")
+    config = uvicorn.Config(receiver.app(), host=settings.platform.host, port=port, log_level="warning")
     config.load()
     server = uvicorn.Server(config)
     Connections(settings.security).watch(server)

@@ -22,12 +22,12 @@ from components.registry import Problem
 from components.settings import MonitoringSettings
 
 TIMEOUT_SECONDS = 10.0
-LOOKS = 4
+MIN_CHECKS = 4
 """Consecutive checks that must find a problem before a notification, so that a quick restart triggers none."""
 log = logging.getLogger(__name__)
 
 
-class NotTold(DuotempoError):
+class NotificationError(DuotempoError):
     """The notification failed; the message names the server without secrets of its URL."""
 
 
@@ -56,30 +56,34 @@ def _post(url: str, body: dict[str, Any]) -> None:
     try:
         httpx.post(url, json=body, timeout=TIMEOUT_SECONDS, trust_env=False).raise_for_status()
     except httpx.HTTPStatusError as error:
-        raise NotTold(f"monitoring.notify: {urlsplit(url).hostname} answers {error.response.status_code}") from None
+        raise NotificationError(
+            f"monitoring.notify: {urlsplit(url).hostname} answers {error.response.status_code}"
+        ) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NotTold(f"monitoring.notify: {urlsplit(url).hostname}: {type(error).__name__}") from None
+        raise NotificationError(f"monitoring.notify: {urlsplit(url).hostname}: {type(error).__name__}") from None
 
 
 def _mail(to: str, server: str, subject: str, facts: dict[str, Any]) -> None:
-    at = urlsplit(server)
+    server_url = urlsplit(server)
     message = EmailMessage()
-    user = unquote(at.username or "")
-    message["From"] = user if "@" in user else f"duotempo@{at.hostname}"
+    user = unquote(server_url.username or "")
+    message["From"] = user if "@" in user else f"duotempo@{server_url.hostname}"
     message["To"], message["Subject"] = to, " ".join(subject.split())
     message.set_content("\n".join(f"{name}: {value}" for name, value in facts.items()))
-    secure = at.scheme == "smtps"
+    secure = server_url.scheme == "smtps"
     connect = smtplib.SMTP_SSL if secure else smtplib.SMTP
     try:
-        with connect(at.hostname or "", at.port or (465 if secure else 587), timeout=TIMEOUT_SECONDS) as talk:
-            talk.ehlo()
-            if not secure and talk.has_extn("starttls"):
-                talk.starttls()
+        with connect(
+            server_url.hostname or "", server_url.port or (465 if secure else 587), timeout=TIMEOUT_SECONDS
+        ) as connection:
+            connection.ehlo()
+            if not secure and connection.has_extn("starttls"):
+                connection.starttls()
             if user:
-                talk.login(user, unquote(at.password or ""))
-            talk.send_message(message)
+                connection.login(user, unquote(server_url.password or ""))
+            connection.send_message(message)
     except (OSError, smtplib.SMTPException) as error:
-        raise NotTold(f"monitoring.smtp: {at.hostname}: {type(error).__name__}") from None
+        raise NotificationError(f"monitoring.smtp: {server_url.hostname}: {type(error).__name__}") from None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Alerts:
         self._platform = platform
         self._alerts = _read(file)
 
-    def look(self, problems: Iterable[Problem], settings: MonitoringSettings, unknown: Collection[str] = ()) -> None:
+    def update(self, problems: Iterable[Problem], settings: MonitoringSettings, unknown: Collection[str] = ()) -> None:
         """Compares the current problems with the stored ones and sends the notifications.
 
         Args:
@@ -118,29 +122,29 @@ class Alerts:
             unknown: Names of problems that cannot be checked now; they keep their state.
         """
         before, now = self._alerts, datetime.now(UTC).isoformat(timespec="seconds")
-        found = {problem.name: problem for problem in problems}
-        alerts = {name: alert for name, alert in before.items() if name in unknown and name not in found}
-        for name, problem in found.items():
+        current = {problem.name: problem for problem in problems}
+        alerts = {name: alert for name, alert in before.items() if name in unknown and name not in current}
+        for name, problem in current.items():
             alert = before.get(name, Alert(problem, now))
-            alert = replace(alert, problem=problem, looks=min(alert.looks + 1, LOOKS))
-            if alert.looks >= LOOKS and not alert.told:
-                alert = replace(alert, told=self._tell(alert, "problem", settings))
+            alert = replace(alert, problem=problem, looks=min(alert.looks + 1, MIN_CHECKS))
+            if alert.looks >= MIN_CHECKS and not alert.told:
+                alert = replace(alert, told=self._notify(alert, "problem", settings))
             alerts[name] = alert
         for name in before.keys() - alerts.keys():
-            if before[name].told and not self._tell(before[name], "over", settings):
+            if before[name].told and not self._notify(before[name], "over", settings):
                 alerts[name] = before[name]
         if alerts != before:
             self._alerts = alerts
             _write(self._file, alerts)
 
-    def _tell(self, alert: Alert, state: str, settings: MonitoringSettings) -> bool:
+    def _notify(self, alert: Alert, state: str, settings: MonitoringSettings) -> bool:
         problem = alert.problem
         subject = f"duotempo: {'over: ' if state == 'over' else ''}{problem.what}"
         log.warning("%s%s", subject, f"; {problem.remedy}" if state == "problem" else "")
         facts = {"state": state, **asdict(problem), "since": alert.since, "platform": self._platform}
         try:
             notify(settings, subject, facts)
-        except NotTold as error:
+        except NotificationError as error:
             log.warning("the notification failed: %s", error)
             return False
         return True
@@ -149,8 +153,8 @@ class Alerts:
 def _read(file: Path) -> dict[str, Alert]:
     """Reads the stored alerts; none if the file is damaged, so that problems are notified again."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return {name: Alert(Problem(**alert.pop("problem")), **alert) for name, alert in kept.items()}
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return {name: Alert(Problem(**alert.pop("problem")), **alert) for name, alert in stored.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError, KeyError) as error:

@@ -21,9 +21,9 @@ from serving.storage.spool import SpoolError, dead_letters, spool_folder
 
 ACTOR = "registry"
 HEALTHY, UNWELL, DOWN = "healthy", "unwell", "down"
-LEAST_ROOM, LEAST_SHARE = 2**30, 0.05
+MIN_FREE_BYTES, MIN_FREE_SHARE = 2**30, 0.05
 """Minimum free space, as bytes and as a share of the disk: the smaller applies. The share also applies to inodes."""
-KEEPERS_DOWN = Problem(
+SUPERVISOR_DOWN = Problem(
     "supervisor_down",
     "supervisor and sentinel are gone: the programs still run, but nothing restarts them",
     "duotempo up takes them over",
@@ -62,11 +62,11 @@ class Findings:
 def examine(platform: Platform) -> Findings:
     """Checks all services and the registry. If the platform is up, this process must have its environment."""
     status = platform.status()
-    services = [_down(name) for name, service in status["services"].items() if not service["healthy"]]
-    services += [*_refused(platform.settings), *_full_disks(platform)]
+    services = [_service_down(name) for name, service in status["services"].items() if not service["healthy"]]
+    services += [*_dead_letter_problems(platform.settings), *_full_disks(platform)]
     if not platform.runs:
         return Findings(status, False, services, None)
-    services += [] if platform.is_up else [KEEPERS_DOWN]
+    services += [] if platform.is_up else [SUPERVISOR_DOWN]
     if not status["services"]["mlflow"]["healthy"]:
         return Findings(status, True, services, None)
     tracking_uri, served = platform.addresses.mlflow_url, _served(status)
@@ -75,30 +75,30 @@ def examine(platform: Platform) -> Findings:
         return Findings(status, True, services, find_problems(tracking_uri, served), unserved)
     except RegistryError as error:
         log.warning("the registry cannot be compared with what serves: %s", error)
-        return Findings(status, True, [*services, _down("mlflow")], None)
+        return Findings(status, True, [*services, _service_down("mlflow")], None)
 
 
 def watch(platform: Platform, engine: Engine, alerts: Alerts) -> list[Problem]:
     """Examines the platform, records the registry's problems in `promotions`, and sends notifications."""
-    found = examine(platform)
-    if found.registry is not None and (served := _served(found.status)):
-        texts = [f"{problem.what}; {problem.remedy}" for problem in found.registry]
+    findings = examine(platform)
+    if findings.registry is not None and (served := _served(findings.status)):
+        texts = [f"{problem.what}; {problem.remedy}" for problem in findings.registry]
         try:
             if note_problem(engine, served[CHAMPION], ACTOR, ". ".join(texts)):
                 log.warning("registry: %s", ". ".join(texts) or "the problems are over")
         except StoreError as error:
             log.warning("the registry's problems are not recorded: %s", error)
-    unknown = REGISTRY_PROBLEMS if found.registry is None else ()
-    alerts.look(found.problems, current_settings(platform).monitoring, unknown)
-    return found.problems
+    unknown = REGISTRY_PROBLEMS if findings.registry is None else ()
+    alerts.update(findings.problems, current_settings(platform).monitoring, unknown)
+    return findings.problems
 
 
-def _down(name: str) -> Problem:
+def _service_down(name: str) -> Problem:
     remedy = f"it is restarted automatically; if that does not help, see its log in HOME/logs ({name}*.log)"
     return Problem(f"{name}_down", f"{name} is down", remedy)
 
 
-def _refused(settings: Settings) -> list[Problem]:
+def _dead_letter_problems(settings: Settings) -> list[Problem]:
     try:
         count = dead_letters(settings)
     except SpoolError as error:
@@ -118,10 +118,13 @@ def _full_disks(platform: Platform) -> list[Problem]:
 
 def _full(role: str, folder: Path) -> Problem | None:
     disk = os.statvfs(folder)
-    room, least = disk.f_bavail * disk.f_frsize, min(LEAST_ROOM, LEAST_SHARE * disk.f_blocks * disk.f_frsize)
-    if room < least:
-        left = f"{room / 2**20:,.0f} MiB"
-    elif disk.f_favail < LEAST_SHARE * disk.f_files:
+    free_bytes, minimum = (
+        disk.f_bavail * disk.f_frsize,
+        min(MIN_FREE_BYTES, MIN_FREE_SHARE * disk.f_blocks * disk.f_frsize),
+    )
+    if free_bytes < minimum:
+        left = f"{free_bytes / 2**20:,.0f} MiB"
+    elif disk.f_favail < MIN_FREE_SHARE * disk.f_files:
         left = f"{disk.f_favail:,} more files"
     else:
         return None

@@ -18,12 +18,12 @@ from infra.orchestration.deployments import RERUN, SILENCE_SECONDS
 from infra.orchestration.worker import NAME_LABEL
 
 LOG = logging.getLogger(__name__)
-SINCE = timedelta(days=1)
+MAX_CRASH_AGE = timedelta(days=1)
 """Maximum age of a crash whose run is rerun."""
 TIMEOUT_SECONDS = 30.0
 
 
-def look_after_runs(now: datetime) -> list[str]:
+def rerun_crashed_runs(now: datetime) -> list[str]:
     """Reruns crashed runs that are tagged RERUN and were not rerun before. PREFECT_API_URL must be set.
 
     A run whose worker took it and died before starting it counts as crashed, too.
@@ -36,7 +36,7 @@ def look_after_runs(now: datetime) -> list[str]:
     """
     try:
         with _prefect() as client:
-            _report_never_begun(client, now)
+            _report_never_started(client, now)
             return [run["name"] for run in _crashed(client, now) if _run_again(client, run)]
     except httpx.HTTPError as error:
         raise DeploymentLost(f"Prefect's runs cannot be queried ({error}): see `duotempo status`") from error
@@ -49,23 +49,23 @@ def _prefect() -> Iterator[httpx.Client]:
         yield client
 
 
-def _ask(client: httpx.Client, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+def _query(client: httpx.Client, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = client.post(path, json=body).raise_for_status().json()
     return found
 
 
-def _report_never_begun(client: httpx.Client, now: datetime) -> None:
+def _report_never_started(client: httpx.Client, now: datetime) -> None:
     """Sets pending runs whose worker is gone to Crashed; a running worker reports its own runs at its start."""
-    long_ago = now - timedelta(seconds=SILENCE_SECONDS)
-    for run in _ask(client, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["PENDING"]}}}}):
-        if _at(run["state"]) < long_ago and not _is_online(client, run["work_pool_name"], run["labels"]):
+    deadline = now - timedelta(seconds=SILENCE_SECONDS)
+    for run in _query(client, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["PENDING"]}}}}):
+        if _timestamp(run["state"]) < deadline and not _is_online(client, run["work_pool_name"], run["labels"]):
             LOG.warning("the run %s was taken by a worker that is gone, and never started", run["name"])
             message = f"It has waited {SILENCE_SECONDS} s for its worker, which is gone."
             _set(client, run, {"type": "CRASHED", "name": "Crashed", "message": message})
 
 
 def _is_online(client: httpx.Client, pool: str | None, labels: dict[str, Any]) -> bool:
-    workers = _ask(client, f"/work_pools/{pool}/workers/filter", {}) if pool else []
+    workers = _query(client, f"/work_pools/{pool}/workers/filter", {}) if pool else []
     return any(one["name"] == labels.get(NAME_LABEL) and one["status"] == "ONLINE" for one in workers)
 
 
@@ -73,9 +73,9 @@ def _crashed(client: httpx.Client, now: datetime) -> list[dict[str, Any]]:
     wanted = {
         "state": {"type": {"any_": ["CRASHED"]}},
         "tags": {"all_": [RERUN]},
-        "end_time": {"after_": (now - SINCE).isoformat()},
+        "end_time": {"after_": (now - MAX_CRASH_AGE).isoformat()},
     }
-    return _ask(client, "/flow_runs/filter", {"flow_runs": wanted})
+    return _query(client, "/flow_runs/filter", {"flow_runs": wanted})
 
 
 def _run_again(client: httpx.Client, run: dict[str, Any]) -> bool:
@@ -92,5 +92,5 @@ def _set(client: httpx.Client, run: dict[str, Any], state: dict[str, Any]) -> No
     client.post(f"/flow_runs/{run['id']}/set_state", json={"state": state}).raise_for_status()
 
 
-def _at(state: dict[str, Any]) -> datetime:
+def _timestamp(state: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(state["timestamp"]).astimezone(UTC)

@@ -8,26 +8,26 @@ from pydantic import SecretStr, ValidationError
 
 from components.registry import Problem
 from components.settings import MonitoringSettings
-from infra.watch.alerts import LOOKS, Alerts
+from infra.watch.alerts import MIN_CHECKS, Alerts
 from tests.support.listeners import mail_server, webhook
 
 PROBLEM = Problem("no_champion", "version 3 serves, but no version bears the alias", "duotempo promote 3")
 OTHER = Problem("prefect_down", "prefect is down", "see its log")
 
 
-def look(alerts: Alerts, settings: MonitoringSettings, *problems: Problem, times: int = LOOKS) -> None:
+def look(alerts: Alerts, settings: MonitoringSettings, *problems: Problem, times: int = MIN_CHECKS) -> None:
     for _ in range(times):
-        alerts.look(problems, settings)
+        alerts.update(problems, settings)
 
 
 def test_a_problem_is_told_once_and_its_end_once_also_over_restarts(tmp_path: Path) -> None:
     file = tmp_path / "alerts.json"
     with webhook() as heard:
         settings = MonitoringSettings(notify=SecretStr(heard.url))
-        look(Alerts(file, "here"), settings, PROBLEM, times=LOOKS - 1)
+        look(Alerts(file, "here"), settings, PROBLEM, times=MIN_CHECKS - 1)
         assert heard.got == [], "what a restart fixes in a moment wakes nobody"
         look(Alerts(file, "here"), settings, PROBLEM)
-        look(Alerts(file, "here"), settings, PROBLEM, OTHER, times=LOOKS - 1)
+        look(Alerts(file, "here"), settings, PROBLEM, OTHER, times=MIN_CHECKS - 1)
         look(Alerts(file, "here"), settings)
     begun, over = heard.got
     assert (begun["state"], begun["name"], begun["remedy"]) == ("problem", "no_champion", "duotempo promote 3")
@@ -62,9 +62,9 @@ def test_what_cannot_be_judged_is_neither_new_nor_over(tmp_path: Path) -> None:
     with webhook() as heard:
         settings = MonitoringSettings(notify=SecretStr(heard.url))
         look(alerts, settings, PROBLEM)
-        alerts.look([], settings, unknown=[PROBLEM.name])
+        alerts.update([], settings, unknown=[PROBLEM.name])
         assert [one["state"] for one in heard.got] == ["problem"]
-        alerts.look([], settings)
+        alerts.update([], settings)
     assert [one["state"] for one in heard.got] == ["problem", "over"]
 
 

@@ -10,13 +10,13 @@ from infra.deploy.bento import (
     bento_folder,
     build_bento,
     fingerprint,
-    is_of_this_code,
-    is_whole,
-    kept_bento,
-    lay_out,
+    has_current_code,
+    is_intact,
+    latest_tested_bento,
     mark_tested,
     needed_components,
     versions_of,
+    write_context,
 )
 from tests.support.toy_data import tiny_bundle
 
@@ -57,10 +57,10 @@ def test_a_damaged_one_is_built_again(tag: str, bundle: Path, home: Path, damage
     sound = file.read_bytes()
     mark_tested(tag, home)
     file.write_bytes(sound[: len(sound) // 2] + b"\xff: {")
-    assert not is_whole(tag, home)
-    assert kept_bento("7", home) is None
+    assert not is_intact(tag, home)
+    assert latest_tested_bento("7", home) is None
     assert build_bento({"7": bundle}, newest="7", champion="7", bentoml_home=home) == tag
-    assert is_whole(tag, home)
+    assert is_intact(tag, home)
     assert versions_of(tag, home) == {"7"}
 
 
@@ -93,7 +93,7 @@ def test_the_code_that_is_laid_out_imports_nothing_from_outside(tmp_path: Path) 
 
 def test_another_version_bundle_or_code_is_another_bento(bundle: Path, tmp_path: Path) -> None:
     for name, version in (("one", "1"), ("same", "1"), ("other", "2")):
-        lay_out(tmp_path / name, {version: bundle}, version)
+        write_context(tmp_path / name, {version: bundle}, version)
     one = fingerprint(tmp_path / "one")
     assert fingerprint(tmp_path / "same") == one
     assert fingerprint(tmp_path / "other") != one
@@ -112,10 +112,10 @@ def test_a_bento_holds_several_versions_and_says_so(bundle: Path, home: Path) ->
     }
     assert (inside / "champion").read_text() == "7"
     assert versions_of(tag, home) == {"7", "12"}
-    assert is_of_this_code(tag, home)
-    assert kept_bento("12", home) is None, "it has not been tested yet"
+    assert has_current_code(tag, home)
+    assert latest_tested_bento("12", home) is None, "it has not been tested yet"
     mark_tested(tag, home)
-    assert kept_bento("12", home) == tag
-    assert kept_bento("13", home) is None
+    assert latest_tested_bento("12", home) == tag
+    assert latest_tested_bento("13", home) is None
     assert versions_of("duotempo:nothing", home) == frozenset()
-    assert not is_of_this_code("duotempo:nothing", home)
+    assert not has_current_code("duotempo:nothing", home)

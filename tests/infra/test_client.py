@@ -12,7 +12,7 @@ from prefect.states import Crashed, Pending
 
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
 from infra.orchestration.deployments import RERUN, SILENCE_SECONDS
-from infra.watch.reruns import look_after_runs
+from infra.watch.reruns import rerun_crashed_runs
 from tests.support.platforms import SharedPlatform
 from tests.support.waiting import eventually
 
@@ -80,12 +80,12 @@ def test_a_run_that_its_worker_never_began_is_run_again_once(started: SharedPlat
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name("hello/local")
         run = client.create_flow_run_from_deployment(deployment.id, state=Pending(), tags=[RERUN])
-        assert run.name not in look_after_runs(now), "it may begin yet"
-        assert run.name in look_after_runs(now + timedelta(seconds=2 * SILENCE_SECONDS))
+        assert run.name not in rerun_crashed_runs(now), "it may begin yet"
+        assert run.name in rerun_crashed_runs(now + timedelta(seconds=2 * SILENCE_SECONDS))
         eventually(lambda: prefect.run(str(run.id))["state_type"] == "COMPLETED")
         assert prefect.states(str(run.id))[:3] == ["Pending", "Crashed", "AwaitingRetry"]
         client.set_flow_run_state(run.id, Crashed(), force=True)
-        assert run.name not in look_after_runs(now)
+        assert run.name not in rerun_crashed_runs(now)
         assert prefect.run(str(run.id))["state_type"] == "CRASHED"
 
 

@@ -20,7 +20,7 @@ from components.store.engine import make_engine
 from components.store.schema import AssignedVariant, Impression
 from components.store.variants import put_champion
 from infra.deploy.bento import bento_folder, build_bento
-from infra.deploy.smoke_test import NEW_USER, known_users, smoke_test
+from infra.deploy.smoke_test import NEW_USER, active_users, smoke_test
 from infra.home.errors import PlatformError, SmokeTestFailed
 from infra.home.home import State
 from infra.local.platform import Platform
@@ -107,7 +107,7 @@ def test_a_bento_that_does_not_start_costs_no_request(started: SharedPlatform, t
 
 def test_a_bento_is_asked_before_it_takes_over(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
     platform = started.platform
-    users = known_users(engine)
+    users = active_users(engine)
     assert {"u0", "u1", "u2"} >= set(users)
     with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)

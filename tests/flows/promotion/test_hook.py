@@ -124,9 +124,9 @@ def test_alias_on_refused_version_is_kept_for_one_check(platform: Platform, mlfl
     try:
         set_alias(mlflow, FAILED_GATE)
         reconciler = Reconciler(platform, engine)
-        assert "unless somebody has just given it" in reconciler.look()
+        assert "unless somebody has just given it" in reconciler.check()
         assert registry.champion_number(mlflow) == FAILED_GATE
-        assert reconciler.look() == f"version {FAILED_GATE} was refused: {SOUND} keeps the alias"
+        assert reconciler.check() == f"version {FAILED_GATE} was refused: {SOUND} keeps the alias"
         assert registry.champion_number(mlflow) == SOUND
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from components import registry
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
-from infra.watch.alerts import LOOKS
+from infra.watch.alerts import MIN_CHECKS
 from tests.support.listeners import webhook
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
@@ -52,7 +52,7 @@ def test_deleted_alias_and_its_return_are_notified(
     shell, count = shared_platform.shell, len(problem_rows(engine))
 
     def check_repeatedly() -> None:
-        for _ in range(LOOKS):
+        for _ in range(MIN_CHECKS):
             assert deliver(platform, ALIAS_GONE) == 200
 
     with webhook() as receiver:

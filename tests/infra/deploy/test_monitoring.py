@@ -13,7 +13,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from infra.local.platform import Platform
 from infra.processes.programs import PROJECT
-from infra.services.webhook import Hook
+from infra.services.webhook import WebhookReceiver
 from serving.http.app import make_app
 from serving.runtime import Runtime
 
@@ -29,7 +29,9 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     runtime.metrics.follow_spool(lambda: (0, 0, 0, 0))
     runtime.metrics.follow_database(lambda: False)
     home = tmp_path_factory.mktemp("home")
-    hook = Hook(Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready")
+    hook = WebhookReceiver(
+        Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready"
+    )
     texts = [TestClient(app).get("/metrics").text for app in (make_app(runtime), hook.app())]
     labels: dict[str, set[str]] = defaultdict(set)
     metrics = [*vars(runtime.metrics).values(), *vars(hook).values()]
