@@ -42,13 +42,13 @@ def run_demo(folder: Path | None) -> None:
     base = load_settings()
     base.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(base.home / "demo")
-    outside = Platform(base).outside
-    if outside:
-        outside = replace(outside, duotempo=outside.duotempo.set(database=f"duotempo_demo_{home.id}"))
-    settings = load_settings(home=home.path, database_url=outside.url if outside else None)
+    external = Platform(base).external
+    if external:
+        external = replace(external, duotempo=external.duotempo.set(database=f"duotempo_demo_{home.id}"))
+    settings = load_settings(home=home.path, database_url=external.url if external else None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_on_signal)
-    demo = Demo(settings, folder, base.home / "demo.json", outside)
+    demo = Demo(settings, folder, base.home / "demo.json", external)
     try:
         demo.run()
         demo.wait_for_user()
@@ -71,9 +71,9 @@ def _exit_on_signal(number: int, _frame: object) -> NoReturn:
 class Demo:
     """Runs the stages in order and collects their results."""
 
-    def __init__(self, settings: Settings, folder: Path | None, report: Path, outside: Databases | None) -> None:
+    def __init__(self, settings: Settings, folder: Path | None, report: Path, external: Databases | None) -> None:
         self.settings = settings
-        self.outside = outside
+        self.external = external
         self.folder = folder
         self.report_file = report
         self.platform = Platform(settings)
@@ -146,8 +146,8 @@ class Demo:
             raise DuotempoError(f"a demo is running in {home}: {remedy}")
         self.started = True
         self.platform.remove()
-        if self.outside:
-            self.outside.renew()
+        if self.external:
+            self.external.recreate()
         self.platform.up(lambda stage: out.print(f"  {stage}", soft_wrap=True))
         os.environ.update(self.platform.environment())
         return f"Postgres, Prefect, MLflow and two workers in {self.settings.home}"

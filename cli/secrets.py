@@ -26,4 +26,4 @@ def show(service: Annotated[Literal["prefect", "mlflow"], typer.Argument(help="T
 
     with report_errors():
         settings = load_settings()
-        typer.echo(logins.shown(service, Home(settings.home), settings))
+        typer.echo(logins.login_text(service, Home(settings.home), settings))

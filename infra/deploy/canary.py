@@ -80,7 +80,7 @@ def watch(
     Args:
         url: Base URL of the service.
         read_settings: Called at each poll, so that a running canary can be made shorter or longer.
-        called_off: Called at each poll; raises an error to end the canary early.
+        check_cancelled: Called at each poll; raises an error to end the canary early.
 
     Returns:
         A summary of both versions' answers, if the canary is no worse.

@@ -142,7 +142,7 @@ def _end_orphaned_canary(engine: Engine, version: str, serving: str | None) -> N
 
 
 def _record_crash(platform: Platform, engine: Engine, version: str, serving: str | None, why: str) -> str:
-    """Records the failure of a crashed deployment; after TRIES failures the version is refused and loses the alias."""
+    """Records the failure of a crashed deployment; after MAX_FAILURES the version is refused and loses the alias."""
     end_canary(engine, version)
     record_promotion(engine, version, serving, ACTOR, why, FAILED)
     if failures_in_a_row(engine, version) < MAX_FAILURES:

@@ -35,7 +35,7 @@ class Databases:
         return self.duotempo.render_as_string(hide_password=False)
 
     @property
-    def shown(self) -> str:
+    def masked_url(self) -> str:
         """URL without the password, for messages."""
         return self.duotempo.render_as_string(hide_password=True)
 
@@ -84,17 +84,17 @@ class Databases:
                         connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}".encode())
         except psycopg.Error as error:
             raise PlatformError(
-                f"{self.shown} refuses what the platform needs: {error}. Let its user create the databases {prefect} "
-                f"and {mlflow} and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
+                f"{self.masked_url} refuses what the platform needs: {error}. Let its user create the databases "
+                f"{prefect} and {mlflow} and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
             ) from error
 
-    def tables(self) -> int:
+    def count_tables(self) -> int:
         """Number of tables in Duotempo's own database."""
         with psycopg.connect(self.url, connect_timeout=10) as connection:
             row = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
         return int(row[0]) if row else 0
 
-    def empty(self) -> None:
+    def clear(self) -> None:
         """Drops all content of the databases. Raises PlatformError with what the server refuses."""
         for name in self.names:
             try:
@@ -106,7 +106,7 @@ class Databases:
                     f"the database {name} cannot be emptied: {error}. Make its user the owner"
                 ) from error
 
-    def renew(self) -> None:
+    def recreate(self) -> None:
         """Drops all three databases and creates Duotempo's own, empty. Raises PlatformError as `create` does."""
         try:
             with psycopg.connect(self.url, dbname=self.maintenance, autocommit=True, connect_timeout=10) as connection:
@@ -114,10 +114,12 @@ class Databases:
                     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.names[0])))
         except psycopg.Error as error:
-            raise PlatformError(f"{self.shown} cannot be created: {error}. Let its user create databases") from error
+            raise PlatformError(
+                f"{self.masked_url} cannot be created: {error}. Let its user create databases"
+            ) from error
 
 
-def outside(database_url: str) -> Databases:
+def external(database_url: str) -> Databases:
     """Returns the databases on an external server. Raises PlatformError if the URL is not a Postgres URL."""
     try:
         url = make_url(database_url)
@@ -135,4 +137,4 @@ def embedded(port: int, password: str) -> Databases:
 
 
 if __name__ == "__main__":
-    outside(os.environ["DUOTEMPO_DATABASE_URL"]).create()
+    external(os.environ["DUOTEMPO_DATABASE_URL"]).create()

@@ -34,7 +34,7 @@ def settings_file() -> Path | None:
     return file if file.is_file() else None
 
 
-def clients(
+def client_variables(
     settings: Settings, home: Home, databases: Databases, prefect_api_url: str, mlflow_url: str
 ) -> dict[str, str]:
     """Variables for all clients of the platform: addresses, logins, and telemetry off."""
@@ -60,7 +60,7 @@ def clients(
 
 
 @contextmanager
-def entered(variables: Mapping[str, str]) -> Iterator[None]:
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets the variables in this process for the duration of the context."""
     previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -71,7 +71,7 @@ def entered(variables: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def servers(home: Home, databases: Databases, project: Path, prefect_url: str) -> dict[str, str]:
+def server_variables(home: Home, databases: Databases, project: Path, prefect_url: str) -> dict[str, str]:
     """Variables for the supervisor's programs beyond those of clients: databases, CORS, and the platform's tag.
 
     The tag finds the platform's processes again after their parent died.

@@ -23,7 +23,7 @@ def http(url: str, headers: Mapping[str, str] | None = None) -> bool:
         return False
 
 
-def platform(service_url: str) -> str | None:
+def platform_id(service_url: str) -> str | None:
     """Id of the platform whose service answers at the URL; None if no Duotempo service does."""
     try:
         with urllib.request.urlopen(f"{service_url}/livez", timeout=TIMEOUT_SECONDS) as answer:
@@ -33,7 +33,7 @@ def platform(service_url: str) -> str | None:
     return body.get("platform") if isinstance(body, dict) else None
 
 
-def worker(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:
+def worker_is_online(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:
     """Whether a worker on this machine has sent Prefect a heartbeat since it was started.
 
     Args:

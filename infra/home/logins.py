@@ -22,21 +22,21 @@ MLFLOW_PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"  # pragma: allowlist secret
 SERVICES: Final = ("prefect", "mlflow")
 
 
-def own(settings: "Settings") -> list[str]:
+def own_servers(settings: "Settings") -> list[str]:
     """Servers that the platform runs itself, whose logins are in its home."""
-    outside = {"prefect": settings.platform.prefect_api_url, "mlflow": settings.platform.mlflow_url}
-    return [name for name in SERVICES if not outside[name]]
+    external = {"prefect": settings.platform.prefect_api_url, "mlflow": settings.platform.mlflow_url}
+    return [name for name in SERVICES if not external[name]]
 
 
 def make(home: Home, settings: "Settings") -> None:
     """Creates missing logins."""
-    for name in own(settings):
+    for name in own_servers(settings):
         home.kept_secret(name)
 
 
 def variables(home: Home, settings: "Settings") -> dict[str, str]:
     """Environment variables for clients of the platform's own servers; empty before `make`."""
-    passwords = {name: home.secret(name) for name in own(settings)}
+    passwords = {name: home.secret(name) for name in own_servers(settings)}
     variables_found = {}
     if password := passwords.get("prefect"):
         variables_found[PREFECT] = f"{USER}:{password}"
@@ -45,14 +45,14 @@ def variables(home: Home, settings: "Settings") -> dict[str, str]:
     return variables_found
 
 
-def shown(service: str, home: Home, settings: "Settings") -> str:
+def login_text(service: str, home: Home, settings: "Settings") -> str:
     """Returns USER:PASSWORD of `prefect` or `mlflow`. Raises PlatformError if the login is unknown."""
     environment = {**os.environ, **variables(home, settings)}
     if service == "prefect" and (login := environment.get(PREFECT)):
         return login
     if service == "mlflow" and (password := environment.get(MLFLOW_PASSWORD)):
         return f"{environment.get(MLFLOW_USER, '')}:{password}"
-    if service in own(settings):
+    if service in own_servers(settings):
         raise PlatformError(f"there is no login in {home.secrets} yet: `duotempo up` makes it")
     wanted = PREFECT if service == "prefect" else f"{MLFLOW_USER} and {MLFLOW_PASSWORD}"
     raise PlatformError(f"{service} is an external server: its login is not known here, set {wanted}")

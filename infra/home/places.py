@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from components.settings import Settings
-from infra.home.databases import Databases, embedded, outside
+from infra.home.databases import Databases, embedded, external
 from infra.home.errors import PlatformError
 from infra.home.home import Home, State
 from infra.pools import DEPLOY_QUEUE, POOLS
@@ -103,7 +103,7 @@ class Addresses:
     serving_url: str
 
 
-class Places:
+class AddressResolver:
     """Resolves addresses from the settings and the home's state."""
 
     def __init__(self, settings: Settings, home: Home) -> None:
@@ -124,7 +124,7 @@ class Places:
 
     def databases(self, state: State) -> Databases:
         """The external or embedded databases. Raises PlatformError before the first start, unless they are external."""
-        if found := self.outside:
+        if found := self.external:
             return found
         password = self._home.secret("postgres")
         if password is None or not state.ports:
@@ -132,7 +132,7 @@ class Places:
         return embedded(state.ports["postgres"], password)
 
     @property
-    def outside(self) -> Databases | None:
+    def external(self) -> Databases | None:
         """The databases of the settings, if they are external.
 
         The platform's processes get the URL of its embedded database in the same variable, possibly with the port of
@@ -140,7 +140,7 @@ class Places:
         """
         if self._settings.database_url is None:
             return None
-        named, password = outside(self._settings.database_url), self._home.secret("postgres")
+        named, password = external(self._settings.database_url), self._home.secret("postgres")
         own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
         return None if named.duotempo == own else named
 
@@ -150,10 +150,10 @@ class Places:
         own = self._settings.platform.prefect_api_url is None
         return [f"worker-{name}" for name in (POOLS if own else (DEPLOY_QUEUE,))]
 
-    def elsewhere(self, name: str) -> bool:
+    def is_external(self, name: str) -> bool:
         """Whether the service is external."""
         given = self._settings.platform
-        others = {"postgres": self.outside, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
+        others = {"postgres": self.external, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
         return bool(others.get(name))
 
     def configured_ports(self) -> dict[str, int]:
@@ -163,12 +163,12 @@ class Places:
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
             "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
         }  # fmt: skip
-        return {name: port for name, port in usual.items() if name == "postgres" or not self.elsewhere(name)}
+        return {name: port for name, port in usual.items() if name == "postgres" or not self.is_external(name)}
 
-    def shown(self, name: str, state: State) -> str | None:
+    def display_url(self, name: str, state: State) -> str | None:
         """Address of a service for display, without a password."""
-        if name == "postgres" and (self.outside or state.ports):
-            return self.databases(state).shown
+        if name == "postgres" and (self.external or state.ports):
+            return self.databases(state).masked_url
         if not state.ports or name == "encoder":
             return None
         at = self.addresses

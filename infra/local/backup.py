@@ -179,7 +179,7 @@ def backup(platform: Platform, folder: Path, *, snapshots: bool = False, progres
         raise PlatformError(f"{folder} is not empty: name a new folder")
     databases = platform.databases
     if not databases.answers():
-        raise PlatformError(f"{databases.shown} does not answer: `duotempo up` first")
+        raise PlatformError(f"{databases.masked_url} does not answer: `duotempo up` first")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         served = platform.served()
@@ -222,7 +222,7 @@ def run_tool(databases: Databases, name: str, command: list[str]) -> None:
     secret = {"PGPASSWORD": str(url.password)} if url.password else {}
     program, *options = command
     done = subprocess.run(
-        [str(postgres.package() / "pginstall" / "bin" / program), *options, where],
+        [str(postgres.wheel_folder() / "pginstall" / "bin" / program), *options, where],
         env={**os.environ, **secret}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -23,7 +23,7 @@ from infra.home import environment, health, logins, postgres
 from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
-from infra.home.places import WORKERS, Addresses, Places, choose_port, claim_port, is_port_free
+from infra.home.places import WORKERS, Addresses, AddressResolver, choose_port, claim_port, is_port_free
 from infra.local.trial import Check, run_smoke_test
 from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
@@ -48,23 +48,23 @@ class Platform:
         self.settings = settings
         self._project = project.resolve()
         self.home = Home(settings.home)
-        self._places = Places(settings, self.home)
+        self._resolver = AddressResolver(settings, self.home)
         self._supervisor = Supervisor(self.home, settings.platform.start_timeout_seconds)
 
     @property
     def addresses(self) -> Addresses:
         """URLs of the services. Raises PlatformError before the first start."""
-        return self._places.addresses
+        return self._resolver.addresses
 
     @property
     def databases(self) -> Databases:
         """The databases. Raises PlatformError before the first start, unless they are external."""
-        return self._places.databases(self.home.state)
+        return self._resolver.databases(self.home.state)
 
     @property
-    def outside(self) -> Databases | None:
+    def external(self) -> Databases | None:
         """The databases, if they are external."""
-        return self._places.outside
+        return self._resolver.external
 
     @property
     def database_url(self) -> str:
@@ -74,7 +74,7 @@ class Platform:
     def environment(self) -> dict[str, str]:
         """Environment variables for clients of the platform. Raises PlatformError before the first start."""
         at, databases = self.addresses, self.databases
-        return environment.clients(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
+        return environment.client_variables(self.settings, self.home, databases, at.prefect_api_url, at.mlflow_url)
 
     def enter(self) -> None:
         """Sets the platform's variables in this process's environment. Raises PlatformError before the first start."""
@@ -82,7 +82,7 @@ class Platform:
 
     def entered(self) -> AbstractContextManager[None]:
         """Like `enter`, for the duration of the context."""
-        return environment.entered(self.environment())
+        return environment.variables_set(self.environment())
 
     def up(self, progress: Progress = LOG.info) -> None:
         """Starts all services that do not run, and returns when they are ready.
@@ -108,10 +108,10 @@ class Platform:
         databases = self.databases
         self._await("postgres")
         self._migrate(databases)
-        progress(f"postgres is ready at {databases.shown}")
-        for name in ("prefect", *self._places.workers):
+        progress(f"postgres is ready at {databases.masked_url}")
+        for name in ("prefect", *self._resolver.workers):
             self._await(name)
-        progress(f"prefect is ready at {self.addresses.prefect_url}, with {' and '.join(self._places.workers)}")
+        progress(f"prefect is ready at {self.addresses.prefect_url}, with {' and '.join(self._resolver.workers)}")
         self._deploy(deployments, progress)
         self._await("mlflow")
         self._await("hook")
@@ -159,7 +159,7 @@ class Platform:
         """
         state = self.home.state
         processes = self._supervisor.processes() or self._supervisor.surviving_programs()
-        names = ["postgres", "prefect", "mlflow", "hook", *self._places.workers]
+        names = ["postgres", "prefect", "mlflow", "hook", *self._resolver.workers]
         names += ["encoder"] if self.settings.platform.encoder else []
         names += ["bento"] if state.served else []
         running = {name: processes.get(self._program(name)) for name in names}
@@ -167,7 +167,7 @@ class Platform:
             healthy = list(pool.map(self._healthy, names, running.values()))
         services = {
             name: {
-                "url": self._places.shown(name, state),
+                "url": self._resolver.display_url(name, state),
                 "healthy": is_healthy,
                 "pid": process.pid if (process := running[name]) else None,
                 "login": f"duotempo secrets show {name}" if name in logins.SERVICES else None,
@@ -184,7 +184,7 @@ class Platform:
     def service_url(self) -> str:
         """URL of the service. Raises PlatformError if another platform's service answers there."""
         url = self.addresses.serving_url
-        if (other := health.platform(url)) not in (None, self.home.id):
+        if (other := health.platform_id(url)) not in (None, self.home.id):
             raise PlatformError(
                 f"{url} is answered by another platform ({other}), this one is {self.home.id}, of {self.home.path}: "
                 "`duotempo up` assigns it a separate port"
@@ -248,7 +248,7 @@ class Platform:
         if surviving:
             progress(f"the supervisor has died; {', '.join(surviving)} kept running without it")
         end_orphans(self.home.id, keep=list(surviving.values()))
-        postgres.leave(self.home)
+        postgres.move_out_of_home(self.home)
         self.home.close()
         self.home.clear_process_state([process.pid for process in surviving.values()])
         self._assign_ports(progress, claims, surviving)
@@ -277,7 +277,7 @@ class Platform:
             claims: Holds the ports against other platforms of this machine until the programs listen.
             surviving: Programs that run, and listen, already.
         """
-        state, configured = self.home.state, self._places.configured_ports()
+        state, configured = self.home.state, self._resolver.configured_ports()
         listening = {"bento" if name == "address" or name.startswith("bento-") else name for name in surviving}
         chosen: dict[str, int] = {}
         for name, port in configured.items():
@@ -296,9 +296,11 @@ class Platform:
         return port == own_port or is_port_free(port)
 
     def _prepare_database(self, progress: Progress) -> None:
-        if databases := self.outside:
+        if databases := self.external:
             if not databases.answers():
-                raise PlatformError(f"{databases.shown} does not answer: check DUOTEMPO_DATABASE_URL and that server")
+                raise PlatformError(
+                    f"{databases.masked_url} does not answer: check DUOTEMPO_DATABASE_URL and that server"
+                )
             return
         cluster = postgres.locate(self.home)
         if not cluster.exists:
@@ -306,8 +308,8 @@ class Platform:
             cluster.initialise(self.home.kept_secret("postgres"))
 
     def _configure(self) -> None:
-        state, cluster = self.home.state, None if self.outside else postgres.locate(self.home)
-        databases = self._places.databases(state)
+        state, cluster = self.home.state, None if self.external else postgres.locate(self.home)
+        databases = self._resolver.databases(state)
         listed = programs(self.home, state, cluster, databases, self._project, encoder=self.settings.platform.encoder)
         self.home.config.write_text(configuration(self.home, listed))
 
@@ -365,20 +367,20 @@ class Platform:
         return [*self.databases.secrets, *filter(None, map(self.home.secret, logins.SERVICES))]
 
     def _healthy(self, name: str, process: Process | None) -> bool:
-        if not self._places.elsewhere(name) and (process is None or process.pid is None):
+        if not self._resolver.is_external(name) and (process is None or process.pid is None):
             return False
         if name == "bento" and process and process.pid and not self.home.ready_file(process.pid).is_file():
             return False
         if name == "postgres":
             return self.databases.answers()
-        if name == "bento" and health.platform(self.addresses.serving_url) not in (None, self.home.id):
+        if name == "bento" and health.platform_id(self.addresses.serving_url) not in (None, self.home.id):
             return False
         if name == "encoder":
             return self._query(encoder_listens, default=False)
         at = self.addresses
         if name in WORKERS:
             variables = {**os.environ, **self.environment()}
-            return process is not None and health.worker(variables, *WORKERS[name], process.started)
+            return process is not None and health.worker_is_online(variables, *WORKERS[name], process.started)
         paths = {
             "prefect": f"{at.prefect_api_url}/health", "mlflow": f"{at.mlflow_url}/health",
             "hook": f"http://127.0.0.1:{self.home.state.ports['hook']}/livez", "bento": f"{at.serving_url}/readyz",
@@ -407,5 +409,5 @@ class Platform:
             engine.dispose()
 
     def _servers_environment(self) -> dict[str, str]:
-        servers = environment.servers(self.home, self.databases, self._project, self.addresses.prefect_url)
+        servers = environment.server_variables(self.home, self.databases, self._project, self.addresses.prefect_url)
         return {**os.environ, **self.environment(), **servers}

@@ -57,7 +57,7 @@ def restore(
     shutil.copytree(folder / "home", platform.home.path, dirs_exist_ok=True)
     with _databases(platform) as databases:
         databases.create()
-        databases.empty()
+        databases.clear()
         for role, name in zip(ROLES, databases.names, strict=True):
             if role in source.manifest.databases:
                 progress(f"loading the database {name}")
@@ -80,7 +80,7 @@ def _check_room(home: Path, needed: int) -> None:
 
 def _check_dump(file: Path) -> None:
     """Raises PlatformError if pg_restore cannot list the file's contents."""
-    program = postgres.package() / "pginstall" / "bin" / "pg_restore"
+    program = postgres.wheel_folder() / "pginstall" / "bin" / "pg_restore"
     done = subprocess.run([str(program), "--list", str(file)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise PlatformError(f"{file} is no dump of a database ({one_line(done.stderr.strip())}): take another backup")
@@ -88,17 +88,17 @@ def _check_dump(file: Path) -> None:
 
 def _holds_something(platform: Platform) -> bool:
     """Whether the home is not empty or the external database has tables."""
-    databases = platform.outside
+    databases = platform.external
     if databases and not databases.answers():
-        raise PlatformError(f"{databases.shown} does not answer: check DUOTEMPO_DATABASE_URL and that server")
+        raise PlatformError(f"{databases.masked_url} does not answer: check DUOTEMPO_DATABASE_URL and that server")
     home = platform.home.path
-    return (home.is_dir() and any(home.iterdir())) or bool(databases and databases.tables())
+    return (home.is_dir() and any(home.iterdir())) or bool(databases and databases.count_tables())
 
 
 @contextmanager
 def _databases(platform: Platform) -> Iterator[Databases]:
     """Yields the platform's databases, on the external server or on a new embedded one that runs meanwhile."""
-    if databases := platform.outside:
+    if databases := platform.external:
         yield databases
         return
     cluster, password = postgres.locate(platform.home), platform.home.kept_secret("postgres")

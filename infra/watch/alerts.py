@@ -39,7 +39,7 @@ def notify(settings: MonitoringSettings, subject: str, facts: dict[str, Any]) ->
         facts: JSON values for the body.
 
     Raises:
-        NotTold: The server does not answer or rejects the notification.
+        NotificationError: The server does not answer or rejects the notification.
     """
     if settings.notify is None:
         return
@@ -92,7 +92,7 @@ class Alert:
 
     Attributes:
         since: Time of the first check that found it, ISO 8601.
-        looks: Number of consecutive checks that found it, at most LOOKS.
+        looks: Number of consecutive checks that found it, at most MIN_CHECKS.
         told: Whether a notification was sent.
     """
 

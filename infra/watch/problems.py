@@ -111,7 +111,7 @@ def _dead_letter_problems(settings: Settings) -> list[Problem]:
 def _full_disks(platform: Platform) -> list[Problem]:
     """Returns a problem for each disk that is nearly full."""
     folders = {"home": platform.home.path, "spool": spool_folder(platform.settings)}
-    folders |= {"postgres": postgres.data_folder(platform.home)} if platform.outside is None else {}
+    folders |= {"postgres": postgres.data_folder(platform.home)} if platform.external is None else {}
     disks = {folder.stat().st_dev: (role, folder) for role, folder in reversed(folders.items()) if folder.is_dir()}
     return [problem for role, folder in disks.values() if (problem := _full(role, folder))]
 

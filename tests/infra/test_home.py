@@ -9,8 +9,8 @@ import pytest
 
 from components.settings import Settings
 from infra.home import postgres
-from infra.home.databases import outside
-from infra.home.environment import SETTINGS_FILE, clients, fingerprint, settings_file
+from infra.home.databases import external
+from infra.home.environment import SETTINGS_FILE, client_variables, fingerprint, settings_file
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
 from infra.home.places import choose_port, claim_port, is_port_free
@@ -86,7 +86,7 @@ def test_roots_database_leaves_the_home_that_its_user_may_not_enter(tmp_path: Pa
     (home.path / "postgres" / "PG_VERSION").write_text("18")
     home.make_secret("postgres")
     try:
-        postgres.leave(home)
+        postgres.move_out_of_home(home)
         cluster = postgres.locate(home)
         assert cluster.exists
         assert (cluster.data == home.path / "postgres") == (cluster.user is None)
@@ -121,14 +121,14 @@ def test_a_port_belongs_to_one_platform_as_long_as_any_of_its_processes_claims_i
 
 
 def test_an_outside_address_serves_all_three() -> None:
-    databases = outside("postgresql://me:p%40ss@db.example:6543/shop?sslmode=require")
+    databases = external("postgresql://me:p%40ss@db.example:6543/shop?sslmode=require")
     assert databases.prefect == "postgresql+asyncpg://me:p%40ss@db.example:6543/shop_prefect?ssl=require"
     assert databases.mlflow == "postgresql+psycopg://me:p%40ss@db.example:6543/shop_mlflow?sslmode=require"
-    assert databases.shown == "postgresql://me:***@db.example:6543/shop?sslmode=require"
+    assert databases.masked_url == "postgresql://me:***@db.example:6543/shop?sslmode=require"
 
 
 def test_an_outside_server_is_given_the_databases_that_it_lacks(database: str) -> None:
-    databases = outside(database)
+    databases = external(database)
     assert databases.answers()
     databases.create()
     databases.create()
@@ -141,13 +141,13 @@ def test_an_outside_server_is_given_the_databases_that_it_lacks(database: str) -
 @pytest.mark.parametrize("url", ["postgresql://me@db/shop", "postgresql://duotempo:other@127.0.0.1:5432/duotempo"])
 def test_an_address_that_is_not_the_platforms_own_is_outside(tmp_path: Path, url: str) -> None:
     platform = Platform(Settings(home=tmp_path, database_url=url))
-    assert platform.outside == outside(url)
+    assert platform.external == external(url)
     platform.home.make()
     platform.home.make_secret("postgres")
-    assert platform.outside == outside(url)
+    assert platform.external == external(url)
     assert platform.database_url == url
     own = f"postgresql://duotempo:{platform.home.secret('postgres')}@127.0.0.1:5432/duotempo"
-    assert Platform(Settings(home=tmp_path, database_url=own)).outside is None
+    assert Platform(Settings(home=tmp_path, database_url=own)).external is None
 
 
 def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +157,8 @@ def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: p
     before = fingerprint({})
     file = tmp_path / "duotempo.toml"
     file.write_text("[fusion]\nseed = 1\n")
-    databases = outside("postgresql://me@db/shop")
-    environment = clients(Settings(), Home(tmp_path / "home"), databases, "http://prefect", "http://mlflow")
+    databases = external("postgresql://me@db/shop")
+    environment = client_variables(Settings(), Home(tmp_path / "home"), databases, "http://prefect", "http://mlflow")
     assert environment[SETTINGS_FILE] == str(file)
     first = fingerprint({})
     file.write_text("[fusion]\nseed = 2\n")
@@ -172,7 +172,7 @@ def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("url", ["mysql://me@host/shop", "postgresql://host", "nonsense", "postgresql://host:port/x"])
 def test_an_address_of_no_postgres_is_refused(url: str) -> None:
     with pytest.raises(PlatformError, match="postgresql://user:password@host:port/name"):
-        outside(url)
+        external(url)
 
 
 def test_a_failure_shows_the_log_and_its_mend_but_no_secret(tmp_path: Path) -> None:
