@@ -148,7 +148,7 @@ def check_pod(name: str, pod: dict[str, Any]) -> None:
         context = container["securityContext"]
         check(
             context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]},
-            f"{name} is not read-only",
+            f"{name} has an open security context",
         )
         check({"cpu", "memory"} <= container["resources"]["limits"].keys(), f"{name} has no limits")
     for container in pod["containers"]:

@@ -85,7 +85,8 @@ class Databases:
         except psycopg.Error as error:
             raise PlatformError(
                 f"{self.masked_url} refuses what the platform needs: {error}. Let its user create the databases "
-                f"{prefect} and {mlflow} and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them yourself"
+                f"{prefect} and {mlflow} and the extensions {' and '.join(EXTENSIONS)} (pgvector), or create them "
+                "yourself"
             ) from error
 
     def count_tables(self) -> int:

@@ -1,4 +1,4 @@
-"""The platform of the session, with a project of one flow beside the real ones."""
+"""The session's platform, with an additional project of one flow."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.support.platforms import SharedPlatform, make_project
 
 @pytest.fixture(scope="session")
 def project(shared_platform: SharedPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The flow `hello` on both pools."""
+    """Folder of a project with the flow `hello`, deployed to both pools."""
     project = make_project(tmp_path_factory.mktemp("project"))
     shared_platform.deploy(project)
     return project
@@ -17,6 +17,6 @@ def project(shared_platform: SharedPlatform, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def started(shared_platform: SharedPlatform) -> SharedPlatform:
-    """Empty at the beginning of each module."""
+    """The session's platform, reset at the start of each module."""
     shared_platform.renew()
     return shared_platform

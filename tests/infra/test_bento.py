@@ -1,4 +1,4 @@
-"""A real Bento of tiny bundles: what it holds, and when another one is built."""
+"""A real Bento of tiny bundles: its content, and when it is rebuilt."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ def bentos(home: Path) -> list[Path]:
     return sorted((home / "bentos" / "duotempo").glob("v*"))
 
 
-def test_a_bento_bears_its_version_and_is_built_once(tag: str, bundle: Path, home: Path) -> None:
+def test_bento_tag_has_the_version_and_is_built_once(tag: str, bundle: Path, home: Path) -> None:
     assert re.fullmatch(r"duotempo:v7-[0-9a-f]{12}", tag)
     (stored,) = bentos(home)
     built_at = (stored / "bento.yaml").stat().st_mtime_ns
@@ -52,11 +52,11 @@ def test_a_bento_bears_its_version_and_is_built_once(tag: str, bundle: Path, hom
 
 
 @pytest.mark.parametrize("damaged", ["src/serving/http/app.py", "bento.yaml"])
-def test_a_damaged_one_is_built_again(tag: str, bundle: Path, home: Path, damaged: str) -> None:
+def test_damaged_bento_is_rebuilt(tag: str, bundle: Path, home: Path, damaged: str) -> None:
     file = bento_folder(tag, home) / damaged
-    sound = file.read_bytes()
+    original = file.read_bytes()
     mark_tested(tag, home)
-    file.write_bytes(sound[: len(sound) // 2] + b"\xff: {")
+    file.write_bytes(original[: len(original) // 2] + b"\xff: {")
     assert not is_intact(tag, home)
     assert latest_tested_bento("7", home) is None
     assert build_bento({"7": bundle}, newest="7", champion="7", bentoml_home=home) == tag
@@ -64,11 +64,11 @@ def test_a_damaged_one_is_built_again(tag: str, bundle: Path, home: Path, damage
     assert versions_of(tag, home) == {"7"}
 
 
-def test_it_holds_the_bundle_with_its_version_and_no_more_code_than_it_needs(tag: str, home: Path) -> None:
+def test_bento_holds_the_bundle_and_only_needed_code(tag: str, home: Path) -> None:
     (stored,) = bentos(home)
     assert Bundle.read(stored / "src" / "bundles" / "7").manifest["model_version"] == "7"
-    rooms = {path.name for path in (stored / "src").iterdir() if path.is_dir()}
-    assert rooms == {"bundles", "components", "serving"}
+    folders = {path.name for path in (stored / "src").iterdir() if path.is_dir()}
+    assert folders == {"bundles", "components", "serving"}
     components = {
         path.relative_to(stored / "src" / "components").parts[0] for path in (stored / "src").glob("components/**/*.py")
     }
@@ -79,7 +79,7 @@ def test_it_holds_the_bundle_with_its_version_and_no_more_code_than_it_needs(tag
     assert not any(name in requirements for name in ("prefect", "mlflow", "great_expectations", "torch", "ray=="))
 
 
-def test_the_code_that_is_laid_out_imports_nothing_from_outside(tmp_path: Path) -> None:
+def test_needed_components_are_complete(tmp_path: Path) -> None:
     (tmp_path / "serving").mkdir()
     (tmp_path / "serving" / "a.py").write_text("def later() -> None:\n    from components.store import engine\n")
     for module in ("__init__", "columns", "unused", "store/__init__", "store/engine", "store/schema"):
@@ -87,22 +87,22 @@ def test_the_code_that_is_laid_out_imports_nothing_from_outside(tmp_path: Path) 
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
     (tmp_path / "components" / "store" / "engine.py").write_text("import components.columns\nimport json\n")
-    found = {path.relative_to(tmp_path / "components").as_posix() for path in needed_components(tmp_path)}
-    assert found == {"__init__.py", "columns.py", "store/__init__.py", "store/engine.py"}
+    relative_paths = {path.relative_to(tmp_path / "components").as_posix() for path in needed_components(tmp_path)}
+    assert relative_paths == {"__init__.py", "columns.py", "store/__init__.py", "store/engine.py"}
 
 
-def test_another_version_bundle_or_code_is_another_bento(bundle: Path, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_version_and_code(bundle: Path, tmp_path: Path) -> None:
     for name, version in (("one", "1"), ("same", "1"), ("other", "2")):
         write_context(tmp_path / name, {version: bundle}, version)
-    one = fingerprint(tmp_path / "one")
-    assert fingerprint(tmp_path / "same") == one
-    assert fingerprint(tmp_path / "other") != one
+    first_fingerprint = fingerprint(tmp_path / "one")
+    assert fingerprint(tmp_path / "same") == first_fingerprint
+    assert fingerprint(tmp_path / "other") != first_fingerprint
     service = tmp_path / "same" / "serving" / "service.py"
     service.write_text(service.read_text() + "\n# changed\n")
-    assert fingerprint(tmp_path / "same") != one
+    assert fingerprint(tmp_path / "same") != first_fingerprint
 
 
-def test_a_bento_holds_several_versions_and_says_so(bundle: Path, home: Path) -> None:
+def test_bento_of_several_versions(bundle: Path, home: Path) -> None:
     tag = build_bento({"7": bundle, "12": bundle}, newest="12", champion="7", bentoml_home=home)
     assert tag.startswith("duotempo:v12-")
     inside = bento_folder(tag, home) / "src" / "bundles"
@@ -113,7 +113,7 @@ def test_a_bento_holds_several_versions_and_says_so(bundle: Path, home: Path) ->
     assert (inside / "champion").read_text() == "7"
     assert versions_of(tag, home) == {"7", "12"}
     assert has_current_code(tag, home)
-    assert latest_tested_bento("12", home) is None, "it has not been tested yet"
+    assert latest_tested_bento("12", home) is None, "not smoke-tested yet"
     mark_tested(tag, home)
     assert latest_tested_bento("12", home) == tag
     assert latest_tested_bento("13", home) is None

@@ -1,4 +1,4 @@
-"""Kills at random moments, under load: nothing that was acknowledged is lost, and everything comes back."""
+"""Random kills under load: no acknowledged event is lost, and every service recovers."""
 
 import json
 import random

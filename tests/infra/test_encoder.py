@@ -1,4 +1,4 @@
-"""The resident encoder, a process of its own beside a real Postgres."""
+"""The resident encoder as a separate process, with a real Postgres."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, delete, select, text
 
 from components.embedding.encoder import ENGLISH, MULTILINGUAL, make_encoder
@@ -35,8 +36,8 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def resident(database: str, folder: Path, model: str) -> Iterator[Path]:
-    """A running encoder; yields its log."""
+def running_encoder(database: str, folder: Path, model: str) -> Iterator[Path]:
+    """Runs an encoder process; yields its log file."""
     environment = os.environ | {"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_EMBEDDING__MODEL": model}
     log = folder / "encoder.log"
     with log.open("w") as file:
@@ -51,106 +52,104 @@ def resident(database: str, folder: Path, model: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def log(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The log of a running encoder that has both packaged models loaded."""
-    with resident(database, tmp_path_factory.mktemp("encoder"), ENGLISH) as log:
+    """Log file of a running encoder with both packaged models loaded."""
+    with running_encoder(database, tmp_path_factory.mktemp("encoder"), ENGLISH) as log:
         yield log
 
 
-def soon(engine: Engine, holds: Callable[[Connection], object]) -> None:
-    """Waits until it holds in the store."""
+def wait_until(engine: Engine, condition: Callable[[Connection], object]) -> None:
+    """Waits until a condition on the database holds."""
 
-    def ask() -> object:
+    def query() -> object:
         with engine.begin() as connection:
-            return holds(connection)
+            return condition(connection)
 
-    eventually(ask, 120)
+    eventually(query, 120)
 
 
-def put(connection: Connection, title: str, item_id: str = "new") -> str:
-    """Stores an item; its text."""
+def store_item(connection: Connection, title: str, item_id: str = "new") -> str:
+    """Stores an item and returns its text for embedding."""
     cleaned = clean_items([{"item_id": item_id, "title": title, "category": "kitchen"}], source="test")
     upsert_items(connection, cleaned.rows)
     return item_texts(pd.DataFrame([{"title": title, "category": ["kitchen"], "description": ""}]))[0]
 
 
-def is_near(expected: np.ndarray, connection: Connection) -> bool:
-    found = vector(connection)
-    return found is not None and np.allclose(found, expected, atol=1e-5)
+def is_near(expected: NDArray[np.float32], connection: Connection) -> bool:
+    stored = vector(connection)
+    return stored is not None and np.allclose(stored, expected, atol=1e-5)
 
 
-def vector(connection: Connection, encoder: str = KEY) -> np.ndarray | None:
-    found = connection.scalar(select(ItemVector.vector).where(ItemVector.encoder == encoder))
-    return None if found is None else np.asarray(found)
+def vector(connection: Connection, encoder: str = KEY) -> NDArray[np.float32] | None:
+    stored = connection.scalar(select(ItemVector.vector).where(ItemVector.encoder == encoder))
+    return None if stored is None else np.asarray(stored)
 
 
-def test_an_item_that_is_asked_for_gets_the_vector_of_its_text_and_a_new_one_with_a_new_text(
-    engine: Engine, log: Path
-) -> None:
+def test_requested_item_gets_its_vector_and_a_new_one_after_a_text_change(engine: Engine, log: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=MULTILINGUAL))
-    soon(engine, encoder_listens)
+    wait_until(engine, encoder_listens)
     for title in ("A kettle that boils water", "手冲咖啡壶"):
         with engine.begin() as connection:
-            written = put(connection, title)
+            written = store_item(connection, title)
             want_vectors(connection, KEY, ["new", "an item that is not there"])
         expected = encoder.encode([written])[0]
-        soon(engine, partial(is_near, expected))
+        wait_until(engine, partial(is_near, expected))
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 1
         connection.execute(delete(Item))
         assert connection.execute(text("SELECT count(*) FROM item_vectors")).scalar_one() == 0
 
 
-def test_items_wait_for_an_encoder_that_is_away(postgres_url: str, tmp_path: Path) -> None:
+def test_requests_are_served_after_the_encoder_starts(postgres_url: str, tmp_path: Path) -> None:
     with fresh_database(postgres_url) as database:
         engine = make_engine(database)
         with engine.begin() as connection:
             for number in range(300):
-                put(connection, f"Lamp {number}", f"lamp-{number}")
+                store_item(connection, f"Lamp {number}", f"lamp-{number}")
             want_vectors(connection, KEY, [f"lamp-{number}" for number in range(300)])
             assert not encoder_listens(connection)
-        with resident(database, tmp_path, MULTILINGUAL):
+        with running_encoder(database, tmp_path, MULTILINGUAL):
             missing = select(ItemVector.item_id).where(ItemVector.vector.is_(None))
-            soon(engine, lambda connection: connection.execute(missing).first() is None)
+            wait_until(engine, lambda connection: connection.execute(missing).first() is None)
         engine.dispose()
 
 
-def test_a_text_without_words_has_no_direction(engine: Engine, log: Path) -> None:
+def test_empty_text_gets_a_zero_vector(engine: Engine, log: Path) -> None:
     with engine.begin() as connection:
         upsert_items(connection, clean_items([{"item_id": "new"}], source="test").rows)
         want_vectors(connection, KEY, ["new"])
-    soon(engine, lambda connection: vector(connection) is not None)
+    wait_until(engine, lambda connection: vector(connection) is not None)
     with engine.begin() as connection:
         assert not np.any(vector(connection))
 
 
-def test_an_encoder_that_the_settings_do_not_give_is_named(engine: Engine, log: Path) -> None:
+def test_request_for_unknown_encoder_is_logged(engine: Engine, log: Path) -> None:
     with engine.begin() as connection:
-        put(connection, "A lamp")
+        store_item(connection, "A lamp")
         want_vectors(connection, "shop/another@0123456789ab", ["new"])
-    soon(engine, lambda _: "items that wait for shop/another@0123456789ab: 1;" in log.read_text())
+    wait_until(engine, lambda _: "items that wait for shop/another@0123456789ab: 1;" in log.read_text())
     with engine.begin() as connection:
         assert vector(connection, "shop/another@0123456789ab") is None
 
 
-def test_the_packaged_english_encoder_is_kept_loaded_too(engine: Engine, log: Path) -> None:
+def test_both_packaged_encoders_are_served(engine: Engine, log: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=ENGLISH))
     with engine.begin() as connection:
-        written = put(connection, "A kettle that boils water")
+        written = store_item(connection, "A kettle that boils water")
         want_vectors(connection, encoder.key, ["new"])
         want_vectors(connection, KEY, ["new"])
-    soon(engine, lambda connection: vector(connection, encoder.key) is not None)
-    soon(engine, lambda connection: vector(connection, KEY) is not None)
+    wait_until(engine, lambda connection: vector(connection, encoder.key) is not None)
+    wait_until(engine, lambda connection: vector(connection, KEY) is not None)
     with engine.begin() as connection:
         expected = encoder.encode([written])[0]
-        found = vector(connection, encoder.key)
-        assert found is not None
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+        stored = vector(connection, encoder.key)
+        assert stored is not None
+        np.testing.assert_allclose(stored, expected, atol=1e-4)
 
 
-def test_old_vectors_are_forgotten(engine: Engine) -> None:
+def test_old_vectors_are_removed(engine: Engine) -> None:
     with engine.begin() as connection:
-        put(connection, "A lamp")
+        store_item(connection, "A lamp")
         want_vectors(connection, KEY, ["new"])
-        asked = connection.execute(select(ItemVector.wanted_at)).scalar_one()
-        assert forget_vectors(connection, asked) == 0
+        requested_at = connection.execute(select(ItemVector.wanted_at)).scalar_one()
+        assert forget_vectors(connection, requested_at) == 0
         assert forget_vectors(connection, pd.Timestamp.now("UTC").to_pydatetime()) == 1

@@ -19,13 +19,13 @@ from tests.support.platforms import remove_data
 from tests.support.ports import free_port
 
 
-def test_the_socket_of_a_deep_home_is_short(tmp_path: Path) -> None:
+def test_socket_path_of_deep_home_is_short(tmp_path: Path) -> None:
     home = Home(tmp_path / ("deep" * 40))
     assert len(os.fsencode(home.socket)) < 80
     assert home.socket != Home(tmp_path / ("deeper" * 30)).socket
 
 
-def test_state_is_remembered_and_damage_is_named(tmp_path: Path) -> None:
+def test_state_persists_and_damage_is_reported(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert home.state == State()
     home.save(State(ports={"mlflow": 5001}, served={"bento_tag": "a:1", "model_version": "1"}))
@@ -35,7 +35,7 @@ def test_state_is_remembered_and_damage_is_named(tmp_path: Path) -> None:
         _ = home.state
 
 
-def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_home_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PlatformError, match="DUOTEMPO_HOME"):
         Home(tmp_path / "file" / "home").make()
@@ -45,7 +45,7 @@ def open_to_others(home: Home) -> list[Path]:
     return [path for path in (home.path, *home.path.rglob("*")) if path.stat().st_mode & 0o077]
 
 
-def test_nobody_else_enters_a_home_whatever_the_umask(tmp_path: Path) -> None:
+def test_home_is_private_whatever_the_umask(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     before = os.umask(0)
     try:
@@ -56,7 +56,7 @@ def test_nobody_else_enters_a_home_whatever_the_umask(tmp_path: Path) -> None:
     assert open_to_others(home) == []
 
 
-def test_a_home_of_an_earlier_release_is_shut(tmp_path: Path) -> None:
+def test_home_of_earlier_release_is_made_private(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.make()
     home.save(State())
@@ -68,7 +68,7 @@ def test_a_home_of_an_earlier_release_is_shut(tmp_path: Path) -> None:
     assert [path.name for path in open_to_others(home) if path.is_dir()] == []
 
 
-def test_a_folder_that_others_use_is_not_shut(tmp_path: Path) -> None:
+def test_shared_folder_is_rejected_as_home(tmp_path: Path) -> None:
     folder = tmp_path / "srv"
     (folder / "another service").mkdir(parents=True)
     folder.chmod(0o755)
@@ -79,7 +79,7 @@ def test_a_folder_that_others_use_is_not_shut(tmp_path: Path) -> None:
     Home(folder).make()
 
 
-def test_roots_database_leaves_the_home_that_its_user_may_not_enter(tmp_path: Path) -> None:
+def test_roots_database_is_moved_out_of_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.make()
     (home.path / "postgres").mkdir()
@@ -95,7 +95,7 @@ def test_roots_database_leaves_the_home_that_its_user_may_not_enter(tmp_path: Pa
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ""])
-def test_a_port_that_somebody_listens_on_is_not_free(address: str) -> None:
+def test_port_with_listener_is_not_free(address: str) -> None:
     with socket.create_server((address, 0)) as server:
         port = server.getsockname()[1]
         assert not is_port_free(port)
@@ -105,7 +105,7 @@ def test_a_port_that_somebody_listens_on_is_not_free(address: str) -> None:
     assert choose_port(chosen, [chosen]) != chosen
 
 
-def test_a_port_belongs_to_one_platform_as_long_as_any_of_its_processes_claims_it() -> None:
+def test_port_claim_lasts_while_any_process_holds_it() -> None:
     port = free_port()
     first, second = claim_port(port, "one"), claim_port(port, "one")
     assert first
@@ -114,20 +114,20 @@ def test_a_port_belongs_to_one_platform_as_long_as_any_of_its_processes_claims_i
     first.close()
     assert claim_port(port, "two") is None
     second.close()
-    taken = claim_port(port, "two")
-    assert taken
+    claimed = claim_port(port, "two")
+    assert claimed
     assert claim_port(port, "one") is None
-    taken.close()
+    claimed.close()
 
 
-def test_an_outside_address_serves_all_three() -> None:
+def test_external_url_gives_all_three_databases() -> None:
     databases = external("postgresql://me:p%40ss@db.example:6543/shop?sslmode=require")
     assert databases.prefect == "postgresql+asyncpg://me:p%40ss@db.example:6543/shop_prefect?ssl=require"
     assert databases.mlflow == "postgresql+psycopg://me:p%40ss@db.example:6543/shop_mlflow?sslmode=require"
     assert databases.masked_url == "postgresql://me:***@db.example:6543/shop?sslmode=require"
 
 
-def test_an_outside_server_is_given_the_databases_that_it_lacks(database: str) -> None:
+def test_missing_databases_are_created_on_external_server(database: str) -> None:
     databases = external(database)
     assert databases.answers()
     databases.create()
@@ -139,18 +139,18 @@ def test_an_outside_server_is_given_the_databases_that_it_lacks(database: str) -
 
 
 @pytest.mark.parametrize("url", ["postgresql://me@db/shop", "postgresql://duotempo:other@127.0.0.1:5432/duotempo"])
-def test_an_address_that_is_not_the_platforms_own_is_outside(tmp_path: Path, url: str) -> None:
+def test_url_of_another_database_is_external(tmp_path: Path, url: str) -> None:
     platform = Platform(Settings(home=tmp_path, database_url=url))
     assert platform.external == external(url)
     platform.home.make()
     platform.home.make_secret("postgres")
     assert platform.external == external(url)
     assert platform.database_url == url
-    own = f"postgresql://duotempo:{platform.home.secret('postgres')}@127.0.0.1:5432/duotempo"
-    assert Platform(Settings(home=tmp_path, database_url=own)).external is None
+    own_url = f"postgresql://duotempo:{platform.home.secret('postgres')}@127.0.0.1:5432/duotempo"
+    assert Platform(Settings(home=tmp_path, database_url=own_url)).external is None
 
 
-def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_file_is_passed_to_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SETTINGS_FILE, raising=False)
     monkeypatch.chdir(tmp_path)
     assert settings_file() is None
@@ -160,9 +160,9 @@ def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: p
     databases = external("postgresql://me@db/shop")
     environment = client_variables(Settings(), Home(tmp_path / "home"), databases, "http://prefect", "http://mlflow")
     assert environment[SETTINGS_FILE] == str(file)
-    first = fingerprint({})
+    first_fingerprint = fingerprint({})
     file.write_text("[fusion]\nseed = 2\n")
-    assert len({before, first, fingerprint({})}) == 3
+    assert len({before, first_fingerprint, fingerprint({})}) == 3
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv(SETTINGS_FILE, environment[SETTINGS_FILE])
@@ -170,12 +170,12 @@ def test_the_settings_file_goes_with_the_platform(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("url", ["mysql://me@host/shop", "postgresql://host", "nonsense", "postgresql://host:port/x"])
-def test_an_address_of_no_postgres_is_refused(url: str) -> None:
+def test_non_postgres_url_is_rejected(url: str) -> None:
     with pytest.raises(PlatformError, match="postgresql://user:password@host:port/name"):
         external(url)
 
 
-def test_a_failure_shows_the_log_and_its_mend_but_no_secret(tmp_path: Path) -> None:
+def test_failure_shows_log_and_remedy_without_secrets(tmp_path: Path) -> None:
     log = tmp_path / "mlflow.log"
     log.write_text("early\n" * 50 + "login with hush\n[Errno 98] Address already in use\n")
     text = str(failure("mlflow", "does not start", log, ["hush"]))
@@ -185,13 +185,13 @@ def test_a_failure_shows_the_log_and_its_mend_but_no_secret(tmp_path: Path) -> N
     assert text.count("early") < 50
 
 
-def test_a_full_disk_has_its_mend(tmp_path: Path) -> None:
+def test_full_disk_has_a_remedy(tmp_path: Path) -> None:
     log = tmp_path / "postgres.log"
     log.write_text("FATAL: could not write: No space left on device\n")
     assert "the disk is full" in str(failure("postgres", "does not start", log, []))
 
 
-def test_data_without_their_password_are_not_overwritten(tmp_path: Path) -> None:
+def test_data_without_password_are_not_overwritten(tmp_path: Path) -> None:
     home = Home(tmp_path)
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("18")
@@ -202,7 +202,7 @@ def test_data_without_their_password_are_not_overwritten(tmp_path: Path) -> None
         remove_data(home)
 
 
-def test_the_data_outlive_their_password(tmp_path: Path) -> None:
+def test_missing_password_does_not_delete_data(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     data = (home.path if os.geteuid() else postgres.ELSEWHERE / home.id) / "postgres"
     data.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the migrations make is what the models say."""
+"""The migrated schema matches the models; data migrations."""
 
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from tests.support.calls import SECRET
 from tests.support.postgres import fresh_database, stored
 
 
-def test_the_migrations_make_the_models(database: str) -> None:
+def test_migrations_match_the_models(database: str) -> None:
     migrate(database)
     engine = make_engine(database)
     with engine.connect() as connection:
@@ -33,7 +33,7 @@ def test_the_migrations_make_the_models(database: str) -> None:
 @pytest.mark.parametrize(
     "statement", ["UPDATE promotions SET actor = 'x'", "DELETE FROM promotions", "TRUNCATE promotions"]
 )
-def test_promotions_are_only_appended(database: str, statement: str) -> None:
+def test_promotions_are_append_only(database: str, statement: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO promotions (version, actor, reason, state) VALUES ('1', 'me', 'why', 'promoted')"
@@ -46,10 +46,10 @@ def test_promotions_are_only_appended(database: str, statement: str) -> None:
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SPELLINGS = {"josé": True, "jose\u0301": False, " kim ": False, "mi\u200bra": True}
-"""Ids of people as earlier versions stored them, and whether they consent."""
+"""User ids as earlier releases stored them, and their consent."""
 
 
-def test_ids_that_were_stored_by_other_rules_are_one_with_the_stricter_consent(postgres_url: str) -> None:
+def test_ids_are_normalised_and_merged_with_the_stricter_consent(postgres_url: str) -> None:
     with fresh_database(postgres_url) as url:
         engine = make_engine(url)
         ensure_partitions(engine.begin, [NOW])
@@ -85,9 +85,7 @@ def test_ids_that_were_stored_by_other_rules_are_one_with_the_stricter_consent(p
         assert {item for (item,) in stored(url, "SELECT item_id FROM items")} == {"a1", "b1"}
 
 
-def test_nobody_who_was_forgotten_comes_back_by_another_spelling(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_erased_users_stay_erased_under_another_spelling(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUOTEMPO_PRIVACY__KEY", SECRET)
     privacy = Privacy(Settings())
     with fresh_database(postgres_url) as url:
@@ -110,9 +108,7 @@ def test_nobody_who_was_forgotten_comes_back_by_another_spelling(
         assert hashes == {privacy.tombstone("kim"), privacy.tombstone("lea")}
 
 
-def test_a_migration_that_cannot_tell_who_was_forgotten_stops(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_migration_stops_with_another_privacy_key(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUOTEMPO_PRIVACY__KEY", SECRET)
     with fresh_database(postgres_url) as url:
         engine = make_engine(url)

@@ -1,4 +1,4 @@
-"""The platform as its callers meet it, killed and healed."""
+"""The platform from outside: services, recovery after kills, up and down."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
 SERVICES = {"postgres", "prefect", "mlflow", "hook", "encoder", "worker-cpu", "worker-gpu"}
-HEAL_SECONDS = 90.0
+RECOVERY_SECONDS = 90.0
 
 
 def healthy(platform: Platform) -> bool:
@@ -41,8 +41,8 @@ def pid(platform: Platform, name: str) -> int | None:
     return number
 
 
-def back(platform: Platform, name: str, before: int) -> bool:
-    """Whether a service has another process than before, and all is well."""
+def recovered(platform: Platform, name: str, before: int) -> bool:
+    """Whether a service has a new process and all services are healthy."""
     return pid(platform, name) not in (None, before) and healthy(platform)
 
 
@@ -50,7 +50,7 @@ def supervisor_pid(platform: Platform) -> int:
     return int(platform.home.pid_file.read_text())
 
 
-def gone(number: int) -> bool:
+def has_ended(number: int) -> bool:
     return not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
 
 
@@ -59,7 +59,7 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_every_service_is_healthy_and_no_password_is_shown(started: SharedPlatform) -> None:
+def test_services_are_healthy_and_status_hides_passwords(started: SharedPlatform) -> None:
     status = started.platform.status()
     assert set(status["services"]) == SERVICES
     assert healthy(started.platform)
@@ -73,7 +73,7 @@ def test_every_service_is_healthy_and_no_password_is_shown(started: SharedPlatfo
         assert (home.secrets / name).stat().st_mode & 0o077 == 0
 
 
-def test_only_the_owner_reads_what_the_platform_writes(started: SharedPlatform) -> None:
+def test_files_are_readable_only_by_the_owner(started: SharedPlatform) -> None:
     home = started.platform.home
     folders = [path for path in home.path.iterdir() if path.is_dir()]
     files = [home.log(name) for name in ("prefect", "mlflow", "hook", "worker-cpu")]
@@ -81,7 +81,7 @@ def test_only_the_owner_reads_what_the_platform_writes(started: SharedPlatform) 
 
 
 def command_lines(home_id: str) -> list[str]:
-    """Of the platform's processes, but for those that end meanwhile."""
+    """Command lines of the platform's processes, without those that end meanwhile."""
     lines = []
     for process in tagged(home_id):
         with suppress(psutil.NoSuchProcess):
@@ -97,12 +97,12 @@ def test_no_password_is_in_a_command_line(started: SharedPlatform) -> None:
     assert not any(str(password) in line for password in passwords for line in lines)
 
 
-def test_a_taken_port_is_left_to_its_owner(started: SharedPlatform) -> None:
+def test_taken_port_is_replaced(started: SharedPlatform) -> None:
     assert not started.platform.addresses.mlflow_url.endswith(f":{started.taken_port}")
     assert f"port {started.taken_port} is taken" in started.started.text
 
 
-def test_the_address_of_another_platform_is_left_to_it(started: SharedPlatform) -> None:
+def test_port_claimed_by_another_platform_is_replaced(started: SharedPlatform) -> None:
     assert not started.platform.addresses.serving_url.endswith(f":{started.others_port}")
     assert f"port {started.others_port} is taken: bento gets" in started.started.text
 
@@ -127,7 +127,7 @@ def test_telemetry_is_off(started: SharedPlatform) -> None:
         assert environment["HF_HUB_OFFLINE"] == "1"
 
 
-def test_a_second_up_leaves_what_runs_alone(started: SharedPlatform) -> None:
+def test_second_up_changes_nothing(started: SharedPlatform) -> None:
     before = started.platform.status()
     stages: list[str] = []
     with started.shell.inside():
@@ -137,14 +137,14 @@ def test_a_second_up_leaves_what_runs_alone(started: SharedPlatform) -> None:
     assert started.platform.status() == before
 
 
-def test_up_from_a_process_of_the_platform_knows_the_database_as_its_own(started: SharedPlatform) -> None:
+def test_platform_process_recognises_the_embedded_database(started: SharedPlatform) -> None:
     url = started.platform.environment()["DUOTEMPO_DATABASE_URL"]
     inside = Platform(started.settings.model_copy(update={"database_url": url}))
     assert inside.status() == started.platform.status()
     assert inside.addresses == started.platform.addresses
 
 
-def test_a_killed_postgres_comes_back_with_its_rows(started: SharedPlatform) -> None:
+def test_killed_postgres_recovers_with_its_rows(started: SharedPlatform) -> None:
     url = started.platform.addresses.database_url
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO users (user_id) VALUES ('ada') ON CONFLICT DO NOTHING")
@@ -162,7 +162,7 @@ def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: S
         before = pid(started.platform, "hook")
         assert before
         os.kill(before, signal.SIGKILL)
-        eventually(partial(back, started.platform, "hook", before))
+        eventually(partial(recovered, started.platform, "hook", before))
     now = pid(started.platform, "hook")
     assert now
     eventually(started.platform.home.ready_file(now).is_file)
@@ -170,24 +170,24 @@ def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: S
 
 @pytest.mark.long
 def test_a_killed_mlflow_comes_back_and_takes_its_own_password(started: SharedPlatform) -> None:
-    """Also where its database has another one, of an earlier home."""
+    """MLflow's database has the password of an earlier home, which is replaced."""
     with psycopg.connect(started.platform.databases.url, dbname="mlflow") as connection:
         connection.execute("UPDATE users SET password_hash = %s", (generate_password_hash("of an earlier home"),))
     before = pid(started.platform, "mlflow")
     assert before
     children = psutil.Process(before).children(recursive=True)
     os.kill(before, signal.SIGKILL)
-    eventually(lambda: all(gone(child.pid) for child in children) and healthy(started.platform))
+    eventually(lambda: all(has_ended(child.pid) for child in children) and healthy(started.platform))
     assert pid(started.platform, "mlflow") != before
     assert registry.versions(started.platform.addresses.mlflow_url) == []
 
 
 def pids(platform: Platform) -> dict[str, int | None]:
-    """Of all programs but the sentinel, the address' keeper among them."""
-    return {name: one.pid for name, one in Supervisor(platform.home).processes().items() if name != "sentinel"}
+    """Process ids of all programs except the sentinel, including the address process."""
+    return {name: process.pid for name, process in Supervisor(platform.home).processes().items() if name != "sentinel"}
 
 
-def test_the_programs_outlive_their_supervisor(started: SharedPlatform) -> None:
+def test_programs_survive_their_supervisor(started: SharedPlatform) -> None:
     platform, supervisor = started.platform, supervisor_pid(started.platform)
     before = pids(platform)
     os.kill(supervisor, signal.SIGKILL)
@@ -209,16 +209,16 @@ def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlat
     platform, supervisor, before = started.platform, supervisor_pid(started.platform), pids(started.platform)
     sentinel = Supervisor(platform.home).processes()["sentinel"].pid
     assert sentinel
-    for keeper in (sentinel, supervisor):
-        os.kill(keeper, signal.SIGSTOP)
-    for keeper in (sentinel, supervisor):
-        os.kill(keeper, signal.SIGKILL)
-    eventually(lambda: gone(sentinel) and gone(supervisor))
+    for process_id in (sentinel, supervisor):
+        os.kill(process_id, signal.SIGSTOP)
+    for process_id in (sentinel, supervisor):
+        os.kill(process_id, signal.SIGKILL)
+    eventually(lambda: has_ended(sentinel) and has_ended(supervisor))
     assert not platform.is_up
     addresses = platform.addresses
     with started.shell.inside():
-        found = examine(platform)
-        assert (found.state, [problem.name for problem in found.services]) == ("unwell", ["supervisor_down"])
+        findings = examine(platform)
+        assert (findings.state, [problem.name for problem in findings.services]) == ("unwell", ["supervisor_down"])
         units.write_script(platform, os.environ)
     bare = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     command = ["/bin/sh", str(units.script(platform)), "up"]
@@ -227,10 +227,10 @@ def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlat
     assert (platform.addresses, pids(platform)) == (addresses, before)
     assert healthy(platform)
 
-    taken_over = pid(platform, "hook")
-    assert taken_over
-    os.kill(taken_over, signal.SIGKILL)
-    eventually(partial(back, platform, "hook", taken_over))
+    adopted = pid(platform, "hook")
+    assert adopted
+    os.kill(adopted, signal.SIGKILL)
+    eventually(partial(recovered, platform, "hook", adopted))
 
 
 SERVICE = """
@@ -261,7 +261,7 @@ def build_bento(folder: Path, environment: dict[str, str]) -> str:
     return built.stdout.split("TAG ")[1].split()[0]
 
 
-def test_a_bento_is_served_and_a_broken_one_gives_way_to_it(started: SharedPlatform, tmp_path: Path) -> None:
+def test_broken_bento_does_not_replace_the_served_one(started: SharedPlatform, tmp_path: Path) -> None:
     platform = started.platform
     with pytest.raises(PlatformError, match="bento-1 does not start"):
         platform.serve("nothing:1", "1")
@@ -286,11 +286,11 @@ def test_down_leaves_no_process_and_no_port(started: SharedPlatform) -> None:
     status = started.shell.status()
     assert not any(service["healthy"] for service in status["services"].values())
     assert (status["exit"], status["state"]) == (3, "down")
-    said = started.shell.run("status", fails=3).out
-    assert "the platform is down" in said and "serving version" not in said
+    output = started.shell.run("status", fails=3).out
+    assert "the platform is down" in output and "serving version" not in output
 
 
-def test_down_leaves_nothing_and_up_finds_everything_again(started: SharedPlatform) -> None:
+def test_up_after_down_restores_addresses_and_data(started: SharedPlatform) -> None:
     platform, before = started.platform, started.platform.status()
     addresses = platform.addresses
     platform.down()
@@ -310,7 +310,7 @@ def test_down_leaves_nothing_and_up_finds_everything_again(started: SharedPlatfo
         assert connection.execute("SELECT to_regclass('promotions') IS NOT NULL").fetchone() == (True,)
 
 
-def test_before_the_first_start_nothing_is_there(tmp_path: Path) -> None:
+def test_platform_before_first_start(tmp_path: Path) -> None:
     platform = Platform(Settings(home=tmp_path / "home", database_url=None), make_project(tmp_path / "project"))
     services = platform.status()["services"]
     assert set(services) == SERVICES
@@ -323,7 +323,7 @@ def test_before_the_first_start_nothing_is_there(tmp_path: Path) -> None:
         platform.serve("tiny:1", "1")
 
 
-def test_an_outside_database_that_is_down_is_named(tmp_path: Path) -> None:
+def test_external_database_that_is_down_is_named(tmp_path: Path) -> None:
     ports = free_ports()
     url = f"postgresql://me:hush@127.0.0.1:{ports.postgres_port}/shop"
     settings = Settings(home=tmp_path / "home", database_url=url, platform=ports)

@@ -1,4 +1,4 @@
-"""When the sentinel tries a program again that the supervisor has given up."""
+"""When the sentinel retries a program that the supervisor has given up."""
 
 import subprocess
 import time
@@ -13,7 +13,7 @@ from infra.processes.supervisor import Process
 STARTING, FATAL = ({"bento": Process(state, None, 0.0)} for state in (ProcessStates.STARTING, ProcessStates.FATAL))
 
 
-def test_it_is_tried_soon_then_less_often_and_at_once_when_it_was_well() -> None:
+def test_retries_back_off_and_reset_when_healthy() -> None:
     retries, now, backoff_pauses = Retries(), 0.0, []
     for _ in range(9):
         ended = now
@@ -27,7 +27,7 @@ def test_it_is_tried_soon_then_less_often_and_at_once_when_it_was_well() -> None
     assert retries.due(FATAL, {}, now) == ["bento"]
 
 
-def test_one_that_was_well_but_ends_at_once_each_time_is_paused_too() -> None:
+def test_program_that_crashes_again_after_a_retry_backs_off() -> None:
     retries = Retries()
     retries.due(STARTING, {"bento"}, 0.0)
     assert retries.due(FATAL, {}, 1.0) == ["bento"]
@@ -36,7 +36,7 @@ def test_one_that_was_well_but_ends_at_once_each_time_is_paused_too() -> None:
     assert retries.due(FATAL, {}, 1.2 + FIRST_PAUSE_SECONDS) == ["bento"]
 
 
-def test_the_next_look_is_when_one_is_due_and_soon_while_one_is_about_to_be_given_up() -> None:
+def test_polling_interval_follows_due_retries_and_backoff() -> None:
     retries = Retries()
     assert retries.wait(STARTING, 0.0) == POLL_SECONDS
     assert retries.due(FATAL, {}, 0.0) == []
@@ -47,19 +47,19 @@ def test_the_next_look_is_when_one_is_due_and_soon_while_one_is_about_to_be_give
     )
 
 
-def test_one_whose_start_fails_at_once_is_paused_as_well() -> None:
-    retries, tries = Retries(), 0
+def test_failing_starts_back_off() -> None:
+    retries, attempts = Retries(), 0
     for tick in range(100):
-        tries += len(retries.due(FATAL, {}, tick / 10))
-    assert tries == 5
+        attempts += len(retries.due(FATAL, {}, tick / 10))
+    assert attempts == 5
 
 
-def test_the_end_of_a_process_is_noticed_at_once() -> None:
-    with subprocess.Popen(["sleep", "60"]) as lasting, subprocess.Popen(["sleep", "60"]) as killed:
+def test_process_exit_is_noticed_at_once() -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeping, subprocess.Popen(["sleep", "60"]) as killed:
         began = time.monotonic()
-        wait_for_any_exit([lasting.pid, killed.pid], 0.3)
+        wait_for_any_exit([sleeping.pid, killed.pid], 0.3)
         assert time.monotonic() - began >= 0.3
         killed.kill()
-        wait_for_any_exit([lasting.pid, killed.pid], 30)
-        lasting.kill()
+        wait_for_any_exit([sleeping.pid, killed.pid], 30)
+        sleeping.kill()
     assert time.monotonic() - began < 30

@@ -1,4 +1,4 @@
-"""A new Bento takes the address over from the old one: under load, no request is lost."""
+"""A new Bento takes over the fixed address from the old one without losing a request under load."""
 
 import os
 import signal
@@ -34,14 +34,17 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def tags(started: SharedPlatform, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The Bentos of two versions, the first of which serves."""
+    """Tags of Bentos of two versions; the first one serves."""
     platform = started.platform
     engine = make_engine(platform.addresses.database_url)
     fill_store(engine, tiny_bundle())
     engine.dispose()
     bundle = tiny_bundle().write(tmp_path_factory.mktemp("bundle"))
     home = platform.home.bentoml
-    tags = [build_bento({one: bundle}, newest=one, champion=one, bentoml_home=home) for one in ("1", "2")]
+    tags = [
+        build_bento({new_version: bundle}, newest=new_version, champion=new_version, bentoml_home=home)
+        for new_version in ("1", "2")
+    ]
     platform.serve(tags[0], "1")
     return tags
 
@@ -67,7 +70,7 @@ def version(platform: Platform) -> str:
     return str(httpx.get(f"{platform.addresses.serving_url}/readyz", timeout=20).json()["model_version"])
 
 
-def test_another_platform_at_the_address_is_refused(started: SharedPlatform, tags: list[str], tmp_path: Path) -> None:
+def test_service_of_another_platform_is_rejected(started: SharedPlatform, tags: list[str], tmp_path: Path) -> None:
     platform, database = started.platform, started.platform.addresses.database_url
     assert platform.service_url == platform.addresses.serving_url
     other = Platform(Settings(home=tmp_path / "home", database_url=database))
@@ -79,21 +82,21 @@ def test_another_platform_at_the_address_is_refused(started: SharedPlatform, tag
     assert f"another platform ({platform.home.id})" in " ".join(refused.stderr.split())
 
 
-def test_no_request_is_lost_at_a_switch(started: SharedPlatform, tags: list[str]) -> None:
+def test_bento_switch_loses_no_request(started: SharedPlatform, tags: list[str]) -> None:
     platform = started.platform
     with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)
         platform.serve(tags[1], "2")
-        asked = sum(seen.values())
-        eventually(lambda: sum(seen.values()) > asked + 50, seconds=60)
-        late = Counter(seen)
-        eventually(lambda: sum(seen.values()) > sum(late.values()) + 50, seconds=60)
+        answered_before = sum(seen.values())
+        eventually(lambda: sum(seen.values()) > answered_before + 50, seconds=60)
+        at_switch = Counter(seen)
+        eventually(lambda: sum(seen.values()) > sum(at_switch.values()) + 50, seconds=60)
         platform.serve(tags[0], "1")
     assert set(seen) == {"1", "2"}, seen
     assert version(platform) == "1"
 
 
-def test_a_bento_that_does_not_start_costs_no_request(started: SharedPlatform, tags: list[str]) -> None:
+def test_bento_that_does_not_start_loses_no_request(started: SharedPlatform, tags: list[str]) -> None:
     platform = started.platform
     with (
         load(platform) as seen,
@@ -105,7 +108,7 @@ def test_a_bento_that_does_not_start_costs_no_request(started: SharedPlatform, t
     assert platform.status()["services"]["bento"]["healthy"]
 
 
-def test_a_bento_is_asked_before_it_takes_over(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
+def test_bento_is_smoke_tested_before_takeover(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
     platform = started.platform
     users = active_users(engine)
     assert {"u0", "u1", "u2"} >= set(users)
@@ -113,21 +116,19 @@ def test_a_bento_is_asked_before_it_takes_over(started: SharedPlatform, tags: li
         eventually(lambda: seen["1"] > 20, seconds=60)
         with pytest.raises(SmokeTestFailed, match=rf"{tags[1]} failed its smoke test: /recommend.*version 3 cannot"):
             platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2", "3"], users))
-        asked = sum(seen.values())
-        eventually(lambda: sum(seen.values()) > asked + 50, seconds=60)
+        answered_before = sum(seen.values())
+        eventually(lambda: sum(seen.values()) > answered_before + 50, seconds=60)
     assert set(seen) == {"1"}, seen
     assert platform.served() == {"bento_tag": tags[0], "model_version": "1"}
     with engine.connect() as connection:
-        kept = select(func.count()).where(Impression.user_id == NEW_USER)
-        assert connection.scalar(kept) == 0, "what nobody saw is not kept"
+        impressions = select(func.count()).where(Impression.user_id == NEW_USER)
+        assert connection.scalar(impressions) == 0, "smoke tests store no impressions"
     platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2"], users))
     assert version(platform) == "2"
     platform.serve(tags[0], "1")
 
 
-def test_a_damaged_bundle_is_refused_with_the_services_own_words(
-    started: SharedPlatform, tags: list[str], tmp_path: Path
-) -> None:
+def test_damaged_bundle_error_quotes_the_service(started: SharedPlatform, tags: list[str], tmp_path: Path) -> None:
     platform = started.platform
     folder = tiny_bundle().write(tmp_path / "bundle")
     (folder / "user_tower.onnx").unlink()
@@ -137,32 +138,32 @@ def test_a_damaged_bundle_is_refused_with_the_services_own_words(
     assert version(platform) == "1"
 
 
-def test_a_switch_inside_a_bento_loses_no_request(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
+def test_switch_inside_a_bento_loses_no_request(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
     platform, home = started.platform, started.platform.home.bentoml
     bundles = dict.fromkeys(("1", "2"), bento_folder(tags[0], home) / "src" / "bundles" / "1")
     platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home), "1")
     with load(platform) as seen:
-        for one in ("2", "1"):
-            put_champion(engine, one)
-            before = seen[one]
-            eventually(partial(answered, seen, one, before + 50), seconds=60)
+        for new_version in ("2", "1"):
+            put_champion(engine, new_version)
+            before = seen[new_version]
+            eventually(partial(answered, seen, new_version, before + 50), seconds=60)
     assert set(seen) == {"1", "2"}, seen
     platform.serve(tags[0], "1")
 
 
-def test_the_keeper_of_the_address_may_die(started: SharedPlatform, tags: list[str]) -> None:
-    """The Bento goes on with its socket, and the next one takes over all the same."""
+def test_address_process_can_die_and_recover(started: SharedPlatform, tags: list[str]) -> None:
+    """The Bento keeps its socket, and the next one can still take over."""
     platform = started.platform
-    keeper = Supervisor(platform.home).processes()["address"].pid
-    assert keeper is not None
-    os.kill(keeper, signal.SIGKILL)
+    address_pid = Supervisor(platform.home).processes()["address"].pid
+    assert address_pid is not None
+    os.kill(address_pid, signal.SIGKILL)
     assert version(platform) == "1"
-    eventually(lambda: Supervisor(platform.home).processes()["address"].pid not in (None, keeper), seconds=60)
+    eventually(lambda: Supervisor(platform.home).processes()["address"].pid not in (None, address_pid), seconds=60)
     platform.serve(tags[1], "2")
     assert version(platform) == "2"
 
 
-def test_a_killed_bento_comes_back(started: SharedPlatform, tags: list[str]) -> None:
+def test_killed_bento_recovers(started: SharedPlatform, tags: list[str]) -> None:
     platform = started.platform
     pid = platform.status()["services"]["bento"]["pid"]
     os.kill(pid, signal.SIGKILL)

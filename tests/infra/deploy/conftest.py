@@ -1,4 +1,4 @@
-"""The checkers of infra/, in the environment that `make infra-check` and `make test` make."""
+"""The tools that check infra/, in the environment that `make infra-check` and `make test` create."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from infra.processes.programs import PROJECT
 
 @pytest.fixture(scope="session")
 def checkers() -> Path:
-    """The folder of their programs."""
+    """Folder of the tools' programs."""
     programs = PROJECT / ".venv-infra" / "bin"
-    assert (programs / "promtool").exists(), "the checkers are missing: `make infra-check` makes .venv-infra"
+    assert (programs / "promtool").exists(), "the tools are missing: `make infra-check` creates .venv-infra"
     return programs

@@ -1,4 +1,4 @@
-"""What infra/ holds for containers and clusters, by the tools of those who made the formats."""
+"""Files for containers, clusters and Prometheus pass infra/check.py, and broken ones fail."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from infra.processes.programs import PROJECT
 
 
 @pytest.mark.parametrize("name", ["texts", "compose", "dockerfile", "chart", "rules"])
-def test_it_is_well(checkers: Path, name: str) -> None:
+def test_check_passes(checkers: Path, name: str) -> None:
     done = subprocess.run(
         [checkers / "python", PROJECT / "infra" / "check.py", name], capture_output=True, text=True, check=False
     )
@@ -28,7 +28,7 @@ def test_it_is_well(checkers: Path, name: str) -> None:
         ("rules", ("prometheus/rules.yml", "> 0.01", "> 0.5"), "ErrorRate"),
     ],
 )
-def test_what_is_broken_is_found(
+def test_check_finds_broken_files(
     checkers: Path, tmp_path: Path, part: str, broken: tuple[str, str, str], named: str
 ) -> None:
     copy = tmp_path / "infra"

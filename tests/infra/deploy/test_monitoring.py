@@ -1,4 +1,4 @@
-"""The rules and the dashboard ask for metrics and labels that the service and the hook really have."""
+"""The rules and the dashboard use only metrics and labels that the service and the webhook receiver expose."""
 
 import json
 import re
@@ -18,23 +18,23 @@ from serving.http.app import make_app
 from serving.runtime import Runtime
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-ADDED = {"job", "instance", "le"}
-"""Labels that Prometheus, or a histogram, adds."""
+ADDED_LABELS = {"job", "instance", "le"}
+"""Labels added by Prometheus or by a histogram."""
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The labels of each metric that is exposed."""
+def labels_by_metric(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Labels of each exposed metric."""
     runtime = Runtime()
     runtime.metrics.follow_spool(lambda: (0, 0, 0, 0))
     runtime.metrics.follow_database(lambda: False)
     home = tmp_path_factory.mktemp("home")
-    hook = WebhookReceiver(
+    receiver = WebhookReceiver(
         Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready"
     )
-    texts = [TestClient(app).get("/metrics").text for app in (make_app(runtime), hook.app())]
+    texts = [TestClient(app).get("/metrics").text for app in (make_app(runtime), receiver.app())]
     labels: dict[str, set[str]] = defaultdict(set)
-    metrics = [*vars(runtime.metrics).values(), *vars(hook).values()]
+    metrics = [*vars(runtime.metrics).values(), *vars(receiver).values()]
     for metric in (one for one in metrics if hasattr(one, "_labelnames")):
         labels[metric._name] = set(metric._labelnames)
     return {
@@ -55,17 +55,19 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_metrics_and_labels_exist(known: dict[str, set[str]], expression: str) -> None:
+def test_metrics_and_labels_exist(labels_by_metric: dict[str, set[str]], expression: str) -> None:
     names = set(re.findall(r"\b(?:duotempo_\w+|up)\b", expression))
     assert names
-    assert names - {"up"} <= known.keys()
-    allowed = ADDED.union(*(known[name] for name in names - {"up"}))
-    asked = re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression)
-    asked += [label.strip() for group in re.findall(r"(?:by|on) \(([^)]*)\)", expression) for label in group.split(",")]
-    assert set(asked) <= allowed
+    assert names - {"up"} <= labels_by_metric.keys()
+    allowed = ADDED_LABELS.union(*(labels_by_metric[name] for name in names - {"up"}))
+    used_labels = re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression)
+    used_labels += [
+        label.strip() for group in re.findall(r"(?:by|on) \(([^)]*)\)", expression) for label in group.split(",")
+    ]
+    assert set(used_labels) <= allowed
 
 
-def test_every_metric_of_the_service_is_on_the_dashboard_or_in_a_rule(known: dict[str, set[str]]) -> None:
-    asked = " ".join(expressions())
-    families = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in known}
-    assert {name for name in families if name not in asked} == set()
+def test_every_metric_is_used_in_dashboard_or_rules(labels_by_metric: dict[str, set[str]]) -> None:
+    all_expressions = " ".join(expressions())
+    families = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in labels_by_metric}
+    assert {name for name in families if name not in all_expressions} == set()

@@ -1,4 +1,4 @@
-"""The serving host beside a Prefect and an MLflow that somebody else runs, as in compose and Kubernetes."""
+"""The serving host with an external Prefect and MLflow, as in compose and Kubernetes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 def platform(
     shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Platform]:
-    """A serving host; the servers are those of the session's platform, of which nothing else runs meanwhile."""
+    """A serving host that uses the servers of the session's platform, whose other programs are stopped."""
     shared_platform.renew()
     others = Supervisor(shared_platform.platform.home)
     for name in ("hook", "encoder", "worker-cpu", "worker-gpu"):
@@ -52,7 +52,7 @@ def platform(
             eventually(lambda: all(run["state_type"] == "COMPLETED" for run in prefect.runs("deploy")), 120)
             started.down()
             started.remove()
-    MlflowClient(at.mlflow_url).delete_registered_model(registry.NAME)  # the other hook would promote it, too
+    MlflowClient(at.mlflow_url).delete_registered_model(registry.NAME)  # else the other receiver promotes it
     with shared_platform.shell.inside():
         shared_platform.platform.up()
 

@@ -1,4 +1,4 @@
-"""The base job templates, rendered by Prefect as a worker does."""
+"""The base job templates, rendered by Prefect as in a worker."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ POOLS = PROJECT / "infra" / "pools"
 
 
 class Configuration(BaseJobConfiguration):
-    """What Prefect's workers of both kinds read, beside the base."""
+    """Fields that the Docker and Kubernetes workers read, in addition to the base."""
 
     image: str = ""
     networks: list[str] = Field(default_factory=list)
@@ -30,14 +30,14 @@ class Configuration(BaseJobConfiguration):
 
 
 def template(kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((POOLS / f"{kind}.json").read_text())
-    return found
+    loaded: dict[str, Any] = json.loads((POOLS / f"{kind}.json").read_text())
+    return loaded
 
 
 async def render(kind: str, variables: dict[str, Any]) -> Configuration:
     base = template(kind)
     validate(variables, base["variables"], raise_on_error=True)
-    client = PrefectClient("http://127.0.0.1:9/api")  # asked for blocks and variables only, of which there are none
+    client = PrefectClient("http://127.0.0.1:9/api")  # only used for blocks and variables; there are none
     rendered: Configuration = await Configuration.from_template_and_values(base, variables, client=client)
     return rendered
 
@@ -48,10 +48,10 @@ def deployments() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", ["docker", "kubernetes", "process"])
-def test_every_placeholder_is_a_variable_that_a_person_may_set(kind: str) -> None:
+def test_every_placeholder_is_a_declared_variable(kind: str) -> None:
     text = json.dumps(template(kind)["job_configuration"])
-    used = {part.split("}}")[0].strip() for part in text.split("{{")[1:]}
-    assert used == set(template(kind)["variables"]["properties"])
+    placeholders = {part.split("}}")[0].strip() for part in text.split("{{")[1:]}
+    assert placeholders == set(template(kind)["variables"]["properties"])
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_every_placeholder_is_a_variable_that_a_person_may_set(kind: str) -> Non
         ),
     ],
 )
-def test_the_job_is_valid_for_kubernetes(checkers: Path, tmp_path: Path, variables: dict[str, Any]) -> None:
+def test_job_is_valid_for_kubernetes(checkers: Path, tmp_path: Path, variables: dict[str, Any]) -> None:
     rendered = asyncio.run(render("kubernetes", {"name": "run", "command": "prefect flow-run execute", **variables}))
     job = rendered.job_manifest
     container = job["spec"]["template"]["spec"]["containers"][0]
-    # what Kubernetes makes of generateName, and Prefect's worker of the rest, see prefect_kubernetes.worker
+    # as Kubernetes resolves generateName, and Prefect's worker the rest, see prefect_kubernetes.worker
     job["metadata"]["name"] = "run-1"
     container["args"] = container["args"].split()
     container["env"] = [{"name": name, "value": value} for name, value in container["env"].items()]
@@ -84,7 +84,7 @@ def test_the_job_is_valid_for_kubernetes(checkers: Path, tmp_path: Path, variabl
     assert "{{" not in json.dumps(job)
 
 
-def test_docker_runs_it_on_a_gpu_unprivileged() -> None:
+def test_docker_job_has_a_gpu_and_no_privileges() -> None:
     rendered = asyncio.run(render("docker", {"env": {"A": "b"}, "mem_limit": "16g"}))
     assert (rendered.image, rendered.mem_limit, rendered.env) == ("duotempo:0.1.0", "16g", {"A": "b"})
     options = rendered.container_create_kwargs
@@ -98,6 +98,6 @@ def test_docker_runs_it_on_a_gpu_unprivileged() -> None:
     ("kind", "wrong"), [("kubernetes", {"gpus": -1}), ("kubernetes", {"image_pull_policy": "often"}),
                         ("docker", {"nano_cpus": "four"})],
 )  # fmt: skip
-def test_a_value_of_another_shape_is_refused(kind: str, wrong: dict[str, Any]) -> None:
+def test_invalid_job_variables_are_rejected(kind: str, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         asyncio.run(render(kind, wrong))
