@@ -190,7 +190,7 @@ def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
         if not was_canary:
             put_champion(engine, version)
         elif not promote_canary(engine, version):
-            raise Superseded("the canary was taken back meanwhile")
+            raise Superseded("the canary was withdrawn meanwhile")
     platform.record_champion(version)
     promotion.await_champion(platform, version)
 
@@ -255,7 +255,7 @@ def deploy(version: str, actor: str = "registry", reason: str = "", force: bool 
         if refused:
             tag_refused(platform, version, why)
         record(platform, version, before, actor, why, state)
-        publish_result(version, before, actor, reason, f"{state}, {before or 'nothing'} goes on serving: {why}")
+        publish_result(version, before, actor, reason, f"{state}, {before or 'nothing'} keeps serving: {why}")
         raise
     record(platform, version, before, actor, reason, SERVING)
     publish_result(version, before, actor, reason, f"`{tag}` serves at {platform.addresses.serving_url}")
@@ -306,6 +306,6 @@ def store(platform: Platform) -> Iterator[Engine]:
 def publish_result(version: str, before: str | None, actor: str, reason: str, result: str) -> None:
     """Logs the result and publishes it as an artifact of the flow run."""
     get_run_logger().info("version %s: %s", version, result)
-    lines = {"Version": version, "Before": before or "none", "Asked by": actor, "Why": reason or "not said"}
+    lines = {"Version": version, "Before": before or "none", "Requested by": actor, "Why": reason or "not given"}
     page = [f"# Deployment of version {escaped(version)}", table(["", ""], list(lines.items())), escaped(result)]
     create_markdown_artifact("\n\n".join(page), key="deployment")

@@ -70,7 +70,7 @@ class Reconciler:
         if not hint and (why := _rejection(tracking_uri, engine, version, serving)):
             if version != to_revert:
                 self._to_revert = version
-                return f"version {version} {why}: it loses the alias, unless somebody has just given it that"
+                return f"version {version} {why}: it loses the alias, unless that was set just now"
             return_alias(tracking_uri, version, serving)
             return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
         if hint:
