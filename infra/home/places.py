@@ -23,9 +23,9 @@ WORKERS = {**{f"worker-{pool}": (pool, pool) for pool in POOLS}, f"worker-{DEPLO
 
 def is_port_free(port: int) -> bool:
     """Whether no process listens on the port of 127.0.0.1 and it can be bound."""
-    with socket.socket() as caller:
-        caller.settimeout(0.5)
-        if caller.connect_ex(("127.0.0.1", port)) == 0:
+    with socket.socket() as client:
+        client.settimeout(0.5)
+        if client.connect_ex(("127.0.0.1", port)) == 0:
             return False
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,9 +36,9 @@ def is_port_free(port: int) -> bool:
     return True
 
 
-def choose_port(usual: int, taken: Collection[int], fits: Callable[[int], bool] = is_port_free) -> int:
-    """Returns `usual` if it fits and is not in `taken`, else a random port of the fallback range that does."""
-    candidates = (usual, *random.sample(ELSEWHERE, len(ELSEWHERE)))
+def choose_port(preferred: int, taken: Collection[int], fits: Callable[[int], bool] = is_port_free) -> int:
+    """Returns `preferred` if it fits and is not in `taken`, else a random port of the fallback range that does."""
+    candidates = (preferred, *random.sample(ELSEWHERE, len(ELSEWHERE)))
     return next(port for port in candidates if port not in taken and fits(port))
 
 
@@ -116,16 +116,19 @@ class AddressResolver:
         state = self._home.state
         if not state.ports:
             raise PlatformError(f"there is no platform in {self._home.path} yet: `duotempo up` makes it")
-        given = self._settings.platform
-        web = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
-        api = given.prefect_api_url or f"{web['prefect']}/api"
-        mlflow, hook = given.mlflow_url or web["mlflow"], given.hook_url or web["hook"]
-        return Addresses(self.databases(state).url, api.removesuffix("/api"), api, mlflow, hook, web["bento"])
+        platform_settings = self._settings.platform
+        local_urls = {name: f"http://127.0.0.1:{port}" for name, port in state.ports.items()}
+        api = platform_settings.prefect_api_url or f"{local_urls['prefect']}/api"
+        mlflow, hook = (
+            platform_settings.mlflow_url or local_urls["mlflow"],
+            platform_settings.hook_url or local_urls["hook"],
+        )
+        return Addresses(self.databases(state).url, api.removesuffix("/api"), api, mlflow, hook, local_urls["bento"])
 
     def databases(self, state: State) -> Databases:
         """The external or embedded databases. Raises PlatformError before the first start, unless they are external."""
-        if found := self.external:
-            return found
+        if databases := self.external:
+            return databases
         password = self._home.secret("postgres")
         if password is None or not state.ports:
             raise PlatformError(f"there is no database in {self._home.path} yet: `duotempo up` makes it")
@@ -140,9 +143,9 @@ class AddressResolver:
         """
         if self._settings.database_url is None:
             return None
-        named, password = external(self._settings.database_url), self._home.secret("postgres")
-        own = embedded(named.duotempo.port or 5432, password).duotempo if password else None
-        return None if named.duotempo == own else named
+        configured, password = external(self._settings.database_url), self._home.secret("postgres")
+        own = embedded(configured.duotempo.port or 5432, password).duotempo if password else None
+        return None if configured.duotempo == own else configured
 
     @property
     def workers(self) -> list[str]:
@@ -152,18 +155,22 @@ class AddressResolver:
 
     def is_external(self, name: str) -> bool:
         """Whether the service is external."""
-        given = self._settings.platform
-        others = {"postgres": self.external, "prefect": given.prefect_api_url, "mlflow": given.mlflow_url}
+        platform_settings = self._settings.platform
+        others = {
+            "postgres": self.external,
+            "prefect": platform_settings.prefect_api_url,
+            "mlflow": platform_settings.mlflow_url,
+        }
         return bool(others.get(name))
 
     def configured_ports(self) -> dict[str, int]:
         """Configured ports of the services that run here."""
         wanted = self._settings.platform
-        usual = {
+        ports = {
             "postgres": wanted.postgres_port, "prefect": wanted.prefect_port,
             "mlflow": wanted.mlflow_port, "hook": wanted.hook_port, "bento": wanted.serving_port,
         }  # fmt: skip
-        return {name: port for name, port in usual.items() if name == "postgres" or not self.is_external(name)}
+        return {name: port for name, port in ports.items() if name == "postgres" or not self.is_external(name)}
 
     def display_url(self, name: str, state: State) -> str | None:
         """Address of a service for display, without a password."""
@@ -171,7 +178,9 @@ class AddressResolver:
             return self.databases(state).masked_url
         if not state.ports or name == "encoder":
             return None
-        at = self.addresses
+        addresses = self.addresses
         if name in WORKERS:
-            return f"{at.prefect_url}/work-pools/work-pool/{WORKERS[name][0]}"
-        return {"prefect": at.prefect_url, "mlflow": at.mlflow_url, "hook": at.hook_url}.get(name, at.serving_url)
+            return f"{addresses.prefect_url}/work-pools/work-pool/{WORKERS[name][0]}"
+        return {"prefect": addresses.prefect_url, "mlflow": addresses.mlflow_url, "hook": addresses.hook_url}.get(
+            name, addresses.serving_url
+        )
