@@ -17,7 +17,7 @@ down_revision = "0014"
 branch_labels = None
 depends_on = None
 
-SUSPECT = "octet_length({id}) <> char_length({id}) OR btrim({id}) <> {id}"
+MAYBE_NOT_NORMALISED = "octet_length({id}) <> char_length({id}) OR btrim({id}) <> {id}"
 QUARANTINED = "\"row\" ->> 'user_id'"
 USERS = {
     "users": "user_id", "events": "user_id", "impressions": "user_id", "user_vectors": "user_id",
@@ -45,7 +45,7 @@ FORGET = (
     f"DELETE FROM quarantine WHERE {QUARANTINED} = :user",
     "DELETE FROM users WHERE user_id = :user",
 )
-ASKED = (
+MOVE_ERASURE_REQUESTS = (
     "WITH asked AS ("
     "UPDATE erasures SET user_hash = :hash WHERE user_id = :user AND done_at IS NULL RETURNING user_hash)"
     " INSERT INTO tombstones (user_hash) SELECT DISTINCT user_hash FROM asked ON CONFLICT DO NOTHING"
@@ -66,7 +66,7 @@ def upgrade() -> None:
     merge(connection, {"items": "item_id", "events": "item_id"}, MERGE_ITEM)
 
 
-def merge(connection: Connection, places: dict[str, str], statements: tuple[str, ...]) -> set[str]:
+def merge(connection: Connection, id_columns: dict[str, str], statements: tuple[str, ...]) -> set[str]:
     """Replaces ids that are not normalised and returns the new ones.
 
     Args:
@@ -75,7 +75,8 @@ def merge(connection: Connection, places: dict[str, str], statements: tuple[str,
     """
     merged = set()
     found = " UNION ".join(
-        f"SELECT DISTINCT {id} AS id FROM {table} WHERE {SUSPECT.format(id=id)}" for table, id in places.items()
+        f"SELECT DISTINCT {id} AS id FROM {table} WHERE {MAYBE_NOT_NORMALISED.format(id=id)}"
+        for table, id in id_columns.items()
     )
     for stored in connection.scalars(text(found)).all():
         clean = repaired_id(stored)
@@ -95,7 +96,7 @@ def forget(connection: Connection, users: set[str]) -> None:
     check_key(key, privacy)
     for user in users:
         row = {"user": user, "hash": privacy.tombstone(user)}
-        connection.execute(text(ASKED), row)
+        connection.execute(text(MOVE_ERASURE_REQUESTS), row)
         if connection.scalar(text("SELECT 1 FROM tombstones WHERE user_hash = :hash"), row):
             for statement in FORGET:
                 connection.execute(text(statement), row)
