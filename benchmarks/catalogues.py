@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from scipy import sparse
 
-from components.arrays.sparse import picked
+from components.arrays.sparse import select_rows
 from components.bundle.bundle import Bundle
 from components.histories.states import SECONDS_A_DAY, UserState
 from components.settings import EventSettings, InterestSettings
@@ -62,7 +62,7 @@ def clustered_bundle(size: int, width: int = 128, seed: int = 0) -> Bundle:
         terms=[f"word {number}" for number in range(WORDS)],
         text_mean=np.zeros(width, dtype=np.float32),
         text_matrix=np.eye(width, dtype=np.float32),
-        tower=adding_tower(width),
+        tower=summing_tower(width),
         manifest={
             "encoder": "none",
             "dimension": width,
@@ -85,7 +85,7 @@ def visitors(bundle: Bundle, count: int, seed: int = 1) -> list[UserState]:
     for _ in range(count):
         rows: list[int] = []
         for start in random.integers(0, bundle.items.num_rows, VISITS):
-            follow = picked(bundle.neighbours, np.array([start])).indices
+            follow = select_rows(bundle.neighbours, np.array([start])).indices
             rows += [start, *random.choice(follow, min(FOLLOWED - 1, len(follow)), replace=False)]
         items = np.array(rows, dtype=np.int64)
         times = now - SECONDS_A_DAY * np.sort(random.exponential(30, len(items)))[::-1]
@@ -93,7 +93,7 @@ def visitors(bundle: Bundle, count: int, seed: int = 1) -> list[UserState]:
     return states
 
 
-def adding_tower(width: int) -> bytes:
+def summing_tower(width: int) -> bytes:
     """ONNX user tower without weights: long = signal-weighted sum of the history, short = its last vector."""
     vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["B", "H", width])
     signals = helper.make_tensor_value_info("signals", TensorProto.FLOAT, ["B", "H"])

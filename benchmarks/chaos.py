@@ -82,14 +82,14 @@ def synthetic_platform(settings: Settings) -> Iterator[Platform]:
         platform = Platform(Settings(database_url=None))
         try:
             platform.up()
-            serve_shop(platform, Path(home))
+            serve_synthetic_data(platform, Path(home))
             yield platform
         finally:
             platform.down()
             platform.remove()
 
 
-def serve_shop(platform: Platform, folder: Path) -> None:
+def serve_synthetic_data(platform: Platform, folder: Path) -> None:
     """Serves synthetic data on a running platform; the bundle is written below `folder`."""
     engine = make_engine(platform.database_url)
     bundle = folder / "bundle"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.doc_tables import table, write_between
 from benchmarks.errors import BenchError
-from benchmarks.load_clients import CALLERS, REQUESTS_PER_SECOND, calling
+from benchmarks.load_clients import CALLERS, REQUESTS_PER_SECOND, run_clients
 from benchmarks.provenance import ROOT, provenance
 from components.registry import NAME
 from components.settings import Settings
@@ -78,7 +78,7 @@ def measure(platform: Platform, bar: "tqdm[None]") -> dict[str, float]:
     send_feedback(platform)
     timed_command("retrain", "--wait")
     pass_gate(platform, "2")
-    with calling(platform.addresses.serving_url, USERS) as seen:
+    with run_clients(platform.addresses.serving_url, USERS) as seen:
         timed_command("promote", "2")
         figures["rollback_s"] = seconds_until_answer("1", seen, lambda: duotempo("rollback"))
         bar.update()

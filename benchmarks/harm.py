@@ -10,10 +10,10 @@ import psutil
 
 from benchmarks.errors import BenchError
 from components.store.engine import StoreError, make_engine
-from components.store.item_vectors import encoder_listens
+from components.store.item_vectors import encoder_is_listening
 from infra.home import health
 from infra.local.platform import Platform
-from infra.processes.address import take_socket
+from infra.processes.address import receive_socket
 from infra.processes.bento import program_name
 from infra.processes.orphans import runs
 from infra.processes.supervisor import Supervisor
@@ -124,7 +124,7 @@ def encoder_answers(platform: Platform) -> bool:
     engine = make_engine(platform.database_url)
     try:
         with engine.connect() as connection:
-            return encoder_listens(connection)
+            return encoder_is_listening(connection)
     except StoreError:
         return False
     finally:
@@ -132,7 +132,7 @@ def encoder_answers(platform: Platform) -> bool:
 
 
 def hands_over_socket(platform: Platform) -> bool:
-    os.close(take_socket(platform.home))
+    os.close(receive_socket(platform.home))
     return True
 
 

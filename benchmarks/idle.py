@@ -15,7 +15,7 @@ from benchmarks.chaos import synthetic_platform
 from benchmarks.doc_tables import table, write_between
 from benchmarks.provenance import ROOT, provenance
 from components.settings import Settings
-from infra.processes.orphans import PROGRAM, environment_of, tagged
+from infra.processes.orphans import PROGRAM, environment_of, tagged_processes
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKER = "idle"
@@ -68,7 +68,7 @@ def usage(home_id: str) -> Usage:
 def platform_processes(home_id: str) -> dict[psutil.Process, str]:
     """The platform's processes and the program of each."""
     programs: dict[psutil.Process, str] = {}
-    for process in tagged(home_id):
+    for process in tagged_processes(home_id):
         program = environment_of(process).get(PROGRAM, SUPERVISOR)
         programs[process] = program.split("-")[0] if program.startswith("bento") else program
         if program == "postgres":  # the environment of its children cannot be read

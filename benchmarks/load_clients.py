@@ -13,7 +13,7 @@ CALLERS, REQUESTS_PER_SECOND = 5, 10
 
 
 @contextmanager
-def calling(url: str, users: Sequence[str]) -> Iterator[Counter[str]]:
+def run_clients(url: str, users: Sequence[str]) -> Iterator[Counter[str]]:
     """Runs the clients in threads until the end of the context. They keep connections alive and never retry.
 
     Args:

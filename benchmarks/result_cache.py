@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import components
-from components.core.files import replacing
+from components.core.files import atomic_write
 from components.datasets.sources import DESCRIPTION_FILE, EVENT_FILE, ITEM_FILE, read_folder
 from components.evaluation.bootstrap import Interval, difference_interval, interval
 from components.evaluation.offline import BASELINES, PEERS, PRODUCT, OfflineEvaluation
@@ -109,7 +109,7 @@ def write_result(file: Path, evaluation: OfflineEvaluation, result: ModelResult)
     file.parent.mkdir(parents=True, exist_ok=True)
     users = evaluation.users.astype(str)
     np.savez_compressed(file.with_suffix(".npz"), ndcg=result.ndcg, hr=result.hr, users=users)
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         part.write_text(json.dumps(evaluation.figures([result]), indent=1), encoding="utf-8")
 
 

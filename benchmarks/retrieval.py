@@ -20,7 +20,7 @@ from benchmarks.synthetic_data import user_ids
 from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import best_first
-from components.ranking.questions import MostWanted, UserQuestion
+from components.ranking.questions import PopularItems, UserRetrieval
 from components.ranking.scorer import PARTS, Scorer
 from components.settings import Settings
 
@@ -50,7 +50,7 @@ def run(settings: Settings, page: Path = PAGE) -> dict[str, float]:
 def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
     """recall@10 of the candidates against exact scoring, by strategy."""
     scorer = Scorer(bundle)
-    candidates, popular = Candidates(bundle, settings.ranking.exact_below), MostWanted(scorer)
+    candidates, popular = Candidates(bundle, settings.ranking.exact_below), PopularItems(scorer)
     recalls: dict[str, list[float]] = {strategy: [] for strategy in PARTS}
     for state in visitors(bundle, EVALUATED_USERS):
         unseen = np.ones(bundle.items.num_rows, dtype=bool)
@@ -59,7 +59,7 @@ def recall(bundle: Bundle, settings: Settings) -> dict[str, float]:
         for strategy in PARTS:
             query = scorer.query([state], strategy)
             best = rows[best_first(scorer.total(query)[0, rows], K)]
-            returned, _ = next(candidates.batches(UserQuestion(scorer, query, popular), unseen, K))
+            returned, _ = next(candidates.batches(UserRetrieval(scorer, query, popular), unseen, K))
             recalls[strategy].append(float(np.isin(best, returned).mean()))
     return {f"recall_{strategy}": float(np.mean(shares)) for strategy, shares in recalls.items()}
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.core.errors import DuotempoError
-from components.core.logs import LogLines, visible
+from components.core.logs import IndentedFormatter, visible
 from components.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load_settings(**changes: Any) -> Settings:
     except ValueError as error:
         fail(f"settings: {error}", code=2)
     handler = RichHandler(console=err, show_path=False, show_time=False)
-    handler.setFormatter(LogLines())
+    handler.setFormatter(IndentedFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in ("httpx", "alembic", "sqlalchemy", "prefect", "mlflow", "bentoml", "great_expectations"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
@@ -74,11 +74,11 @@ def enter_platform(settings: Settings) -> "Platform":
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
     """Prints an error and exits the command with `code`."""
-    err.print(led_by("error:", "bold red", message), soft_wrap=True)
+    err.print(styled_prefix("error:", "bold red", message), soft_wrap=True)
     raise typer.Exit(code)
 
 
-def led_by(word: str, style: str, text: str) -> Text:
+def styled_prefix(word: str, style: str, text: str) -> Text:
     """Prefixes the text with a styled word, such as a red `error:`."""
     return Text.assemble((word, style), " ", visible(text))
 

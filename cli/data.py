@@ -103,14 +103,14 @@ def quarantine(
     \b
     duotempo quarantine --validation ~/.duotempo/runs/RUN/validation/snapshot
     """
-    from components.store.load import put_aside
+    from components.store.load import quarantine_events
     from components.validation.results import failing_events
 
     settings = load_settings()
     with report_errors():
         reasons = failing_events(validation)
     with open_store(settings) as engine, engine.begin() as connection:
-        count = put_aside(connection, reasons)
+        count = quarantine_events(connection, reasons)
     out.print(f"{count} events put into the table quarantine, with the expectation that they fail")
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from cli.console import busy, err, led_by, load_settings, out, table
+from cli.console import busy, err, load_settings, out, styled_prefix, table
 from cli.memory import PeakMemory
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
@@ -23,7 +23,7 @@ from components.datasets import named, sources
 from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.history import count_answers
+from components.store.history import count_feedback
 from infra.deploy.promotion import promote
 from infra.deploy.service import ask_service
 from infra.home.databases import Databases
@@ -56,7 +56,7 @@ def run_demo(folder: Path | None) -> None:
         err.print(f"interrupted in the stage {demo.stage}")
         raise typer.Exit(130) from interrupt
     except Exception as error:
-        err.print(led_by(f"the stage {demo.stage} failed:", "bold red", demo.explain(error)), soft_wrap=True)
+        err.print(styled_prefix(f"the stage {demo.stage} failed:", "bold red", demo.explain(error)), soft_wrap=True)
         raise typer.Exit(1) from error
     finally:
         demo.stop()
@@ -238,7 +238,7 @@ class Demo:
         ]
         began = time.monotonic()
         answer = self._post("/feedback", {"events": events})
-        stored = count_answers(make_engine(self.platform.addresses.database_url), before["request_id"])
+        stored = count_feedback(make_engine(self.platform.addresses.database_url), before["request_id"])
         after = self._post("/recommend", {"user_id": self.user, "k": 10})
         seconds = time.monotonic() - began
         changed = len(set(shown) - {item["item_id"] for item in after["items"]})

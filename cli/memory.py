@@ -4,7 +4,7 @@ import threading
 
 import psutil
 
-from infra.processes.orphans import tagged
+from infra.processes.orphans import tagged_processes
 
 PAUSE_SECONDS = 1.0
 
@@ -27,7 +27,7 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._stopped.wait(PAUSE_SECONDS):
-            self._peak = max(self._peak, sum(map(memory_bytes, [psutil.Process(), *tagged(self._home_id)])))
+            self._peak = max(self._peak, sum(map(memory_bytes, [psutil.Process(), *tagged_processes(self._home_id)])))
 
 
 def memory_bytes(process: psutil.Process) -> int:

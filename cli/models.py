@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.status import Status
 
-from cli.console import busy, enter_platform, fail, led_by, load_settings, out, report_errors, table
+from cli.console import busy, enter_platform, fail, load_settings, out, report_errors, styled_prefix, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def show_version(result: dict[str, Any]) -> None:
     embedded, gate = result["embedding"], result["gate"]
     out.print(f"{embedded['encoder']}: {embedded['computed']} texts embedded, {embedded['reused']} from the cache")
     for warning in [*embedded["warnings"], *(text for check in result["validation"] for text in check["warnings"])]:
-        out.print(led_by("warning:", "yellow", warning))
+        out.print(styled_prefix("warning:", "yellow", warning))
     out.print(f"gate: {'passed' if gate['passed'] else 'failed'}: {'; '.join(gate['reasons'])}")
     if gate["passed"]:
         out.print(f"serve it with: duotempo promote {result['version']}")

@@ -7,13 +7,13 @@ import typer
 
 from cli.console import busy, enter_platform, fail, load_settings, open_store, out, print_json, table
 from cli.platform import JSON
-from components.core.ids import PersonId, sound_id
+from components.core.ids import PersonId, validated_id
 
 
 def user_id(given: str) -> PersonId:
     """Normalises a user id as all other endpoints do. Raises typer.BadParameter if it is invalid."""
     try:
-        return PersonId(sound_id(given), given)
+        return PersonId(validated_id(given), given)
     except ValueError as error:
         raise typer.BadParameter(f"the id {error}") from error
 
@@ -101,7 +101,7 @@ def export(
         names, spool = privacy.names(person), open_spool(settings)
         with engine.connect() as connection:
             found = export_user(connection, privacy, names)
-        found["spooled"] = [row.export() for name in names for row in spool.all_of(name)]
+        found["spooled"] = [row.export() for name in names for row in spool.pending_and_dead(name)]
     if not any(value for name, value in found.items() if name != "user_id"):
         fail(f"nobody is known as {str(person)!r}: {file} was not written")
     with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:

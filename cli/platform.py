@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.console import enter_platform, led_by, load_settings, out, print_json, report_errors, table
+from cli.console import enter_platform, load_settings, out, print_json, report_errors, styled_prefix, table
 
 if TYPE_CHECKING:
     from infra.local.platform import Platform
@@ -126,7 +126,7 @@ def show(status: dict[str, Any]) -> None:
     ]
     table("services", ["service", "state", "address", "pid"], rows)
     for problem in status["problems"] if status["state"] != "down" else []:
-        out.print(led_by("problem:", "red", f"{problem['what']}; to fix it: {problem['remedy']}"))
+        out.print(styled_prefix("problem:", "red", f"{problem['what']}; to fix it: {problem['remedy']}"))
     out.print(served_line(status))
     for part in status["variants"]:
         if part["variant"] != CHAMPION:

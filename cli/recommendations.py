@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, led_by, load_settings, out, report_errors, table
+from cli.console import busy, enter_platform, load_settings, out, report_errors, styled_prefix, table
 from cli.people import user_id
 
 
@@ -49,7 +49,7 @@ def show_answer(answer: dict[str, Any], explain: bool) -> None:
             words = ", ".join(interest[tempo]) or "no words for it"
             out.print(f"{tempo}-term {interest[f'{tempo}_weight']:.0%}: {words}")
     if answer["degraded"]:
-        out.print(led_by("degraded:", "yellow", "it may lack some of the history; see the service's log"))
+        out.print(styled_prefix("degraded:", "yellow", "it may lack some of the history; see the service's log"))
 
 
 def batch(

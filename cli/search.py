@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.console import busy, enter_platform, led_by, load_settings, out, report_errors, table
+from cli.console import busy, enter_platform, load_settings, out, report_errors, styled_prefix, table
 from cli.models import stages
 
 
@@ -22,12 +22,12 @@ def search(
     \b
     duotempo search --trials 30 --name our-shop --wait
     """
-    from components.search.preset import own_preset
+    from components.search.preset import custom_preset_file
     from infra.orchestration.client import run_deployment, start_deployment
 
     settings = load_settings()
     with report_errors():
-        own_preset(settings.home, name)
+        custom_preset_file(settings.home, name)
         enter_platform(settings)
         parameters = {"trials": trials, "name": name}
         if not wait:
@@ -52,7 +52,7 @@ def show_search(result: dict[str, Any]) -> None:
         out.print("no trial was better than the current settings: the preset holds those")
     for setting in result["shadowed"]:
         why = "is set in the settings file or a variable, which wins over the preset: remove it there"
-        out.print(led_by("warning:", "yellow", f"{setting} {why}"))
+        out.print(styled_prefix("warning:", "yellow", f"{setting} {why}"))
     out.print(f"preset: {result['file']}")
 
 

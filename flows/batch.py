@@ -16,7 +16,7 @@ from components import registry
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.core.files import replacing
+from components.core.files import atomic_write
 from components.histories.sequences import Documents, build_sequences
 from components.ranking.batch import recommend_all
 from components.ranking.filters import Exclusion
@@ -61,7 +61,7 @@ def recommend(settings: Settings, bundle: Path, version: str, file: Path, k: int
     table = recommend_all(
         loaded, sequences, documents, available, excluded, settings.ranking, now=now, k=k, show_progress=True
     )
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         pq.write_table(table, part)
     replace_recommendations(engine, table, version)
     engine.dispose()

@@ -27,12 +27,12 @@ from components.store.variants import (
     CHALLENGER,
     SHADOW,
     Part,
-    begin_canary,
     end_canary,
     parts,
     promote_canary,
-    put_beside,
-    put_champion,
+    set_challenger_and_shadow,
+    set_serving_champion,
+    start_canary,
 )
 from infra.deploy import bento, promotion
 from infra.deploy import smoke_test as smoke
@@ -170,7 +170,7 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, side_v
 def serve_side_variants(platform: Platform, side_variants: list[Part]) -> None:
     """Makes these the only challenger and shadow."""
     with store(platform) as engine:
-        put_beside(engine, side_variants)
+        set_challenger_and_shadow(engine, side_variants)
 
 
 @task
@@ -178,7 +178,7 @@ def run_canary(platform: Platform, version: str, before: str, share: float) -> s
     """Serves the version to a share of the users as a canary and compares it with the champion."""
     with store(platform) as engine:
         pair = VersionPair(version, before, datetime.now(UTC))
-        begin_canary(engine, before, version, share)
+        start_canary(engine, before, version, share)
         wanted = partial(check_wanted.fn, platform, version, before, named=True)
         return watch(platform.service_url, engine, pair, Settings, wanted)
 
@@ -188,7 +188,7 @@ def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
     """Serves the version to all users. Raises Superseded if a rollback has ended its canary meanwhile."""
     with store(platform) as engine:
         if not was_canary:
-            put_champion(engine, version)
+            set_serving_champion(engine, version)
         elif not promote_canary(engine, version):
             raise Superseded("the canary was withdrawn meanwhile")
     platform.record_champion(version)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
-from components.cluster.embedding import embed_together
+from components.cluster.embedding import embed_on_cluster
 from components.core.columns import Columns as C
 from components.core.errors import DuotempoError
 from components.embedding.embed import Embeddings
@@ -99,7 +99,7 @@ def embed_file(
     """
     texts = read_texts(texts_file)
     if ray_address:
-        result = embed_together(texts, settings, cache, ray_address, progress=True, on_batch=on_batch)
+        result = embed_on_cluster(texts, settings, cache, ray_address, progress=True, on_batch=on_batch)
     else:
         result = embed_cached(texts, settings, cache, progress=True, on_batch=on_batch)
     distinct = {text: row for row, text in enumerate(texts) if text.strip()}

@@ -19,7 +19,7 @@ from components import registry
 from components.housekeeping.erasure import erase_files, report
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.erasure import expire_tombstones, finish, first_events, open_erasures
+from components.store.erasure import expire_tombstones, finish, first_event_times, open_erasures
 from components.store.schema import Erasure
 from flows.policies import named_by_time
 
@@ -54,7 +54,7 @@ def erase_user(settings: Settings, erasure: Erasure) -> None:
     versions = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
     engine = make_engine(settings.database_url or "")
     with engine.begin() as connection:
-        finish(connection, erasure, report(erased, versions, *first_events(connection, erasure.user_hash)))
+        finish(connection, erasure, report(erased, versions, *first_event_times(connection, erasure.user_hash)))
     engine.dispose()
 
 

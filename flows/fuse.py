@@ -11,7 +11,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from components.fusion.training import Progress
 from components.settings import Settings
 from components.training.fingerprint import settings_of
-from components.training.on_ray import train_together
+from components.training.on_ray import train_distributed
 from components.training.run import PARTS, Part, TrainingRun
 from components.training.train import train as train_alone
 from flows.policies import RETRY_LONG_RUNNING, by_inputs
@@ -28,7 +28,7 @@ def train(run: TrainingRun, part: Part, encoder: str) -> Path:
         update_progress_artifact(bar, 100 * progress.epoch / epochs)
 
     if run.settings.ray_address or run.settings.fusion.workers > 1:
-        return train_together(run, part, encoder, report_progress)
+        return train_distributed(run, part, encoder, report_progress)
     return train_alone(run, part, encoder, report_progress)
 
 

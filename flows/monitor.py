@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 from components import registry
 from components.core.markdown import data_uri, escaped
 from components.monitoring import measure as steps
-from components.monitoring.canary import Decision, Trainings, decide
+from components.monitoring.canary import Decision, TrainingState, decide
 from components.monitoring.measure import DriftReport, OnlineReport
 from components.monitoring.report import drift_table, online_table, plot_drift, plot_variants
 from components.settings import Settings
@@ -63,11 +63,11 @@ def record(settings: Settings, online: OnlineReport, drift: DriftReport) -> None
 
 
 @task(**RETRY)
-def trainings(settings: Settings) -> Trainings:
+def trainings(settings: Settings) -> TrainingState:
     """Collects the state of past trainings from the registry, Postgres and Prefect."""
     versions = registry.versions(os.environ["MLFLOW_TRACKING_URI"])
     if not versions:
-        return Trainings(None, 0, False, None)
+        return TrainingState(None, 0, False, None)
     cut = datetime.fromisoformat(versions[0].tags["cut"])
     engine = make_engine(settings.database_url or "")
     new_events = count_events_since(engine, cut)
@@ -81,7 +81,9 @@ def trainings(settings: Settings) -> Trainings:
             limit=MAX_RUNS,
         )
     running = any(run.state is None or not run.state.is_final() for run in runs)
-    return Trainings(cut, new_events, running, max((run.start_time for run in runs if run.start_time), default=None))
+    return TrainingState(
+        cut, new_events, running, max((run.start_time for run in runs if run.start_time), default=None)
+    )
 
 
 @task(**RETRY)

@@ -12,8 +12,8 @@ from components import registry
 from components.housekeeping.retention import InUse, Removed, remove_old
 from components.settings import Settings
 from components.store.engine import make_engine
-from components.store.item_vectors import forget_vectors
-from components.store.partitions import make_ahead
+from components.store.item_vectors import delete_old_vectors
+from components.store.partitions import create_upcoming_partitions
 from components.store.promotions import SERVING, list_promotions
 from flows.policies import RETRY, named_by_time
 from infra.local.platform import Platform
@@ -49,7 +49,7 @@ def remove_item_vectors(settings: Settings, before: datetime) -> int:
     """Removes item vectors requested before that time; a service that still needs one requests it again."""
     engine = make_engine(settings.database_url or "")
     with engine.begin() as connection:
-        count = forget_vectors(connection, before)
+        count = delete_old_vectors(connection, before)
     engine.dispose()
     return count
 
@@ -58,7 +58,7 @@ def remove_item_vectors(settings: Settings, before: datetime) -> int:
 def make_partitions(settings: Settings) -> int:
     """Creates the next monthly partitions ahead of time, so that no request waits for one."""
     engine = make_engine(settings.database_url or "")
-    count = make_ahead(engine.begin, datetime.now(UTC))
+    count = create_upcoming_partitions(engine.begin, datetime.now(UTC))
     engine.dispose()
     return count
 

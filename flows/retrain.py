@@ -10,14 +10,14 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from components.core.markdown import escaped, table, with_pictures
-from components.evaluation.judgement import Judgement
+from components.core.markdown import escaped, inline_images, table
+from components.evaluation.judgement import TwinEvaluation
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot
 from components.training import evaluate as outcome
 from components.training import run as steps
-from components.training.fingerprint import custom_fusion, shaping
+from components.training.fingerprint import custom_fusion, version_settings
 from components.training.run import TrainingRun
 from components.validation import ValidationReport
 from flows.policies import RETRY, RETRY_LONG_RUNNING, by_flow_run, by_inputs, by_inputs_and_champion, named_by_time
@@ -43,7 +43,7 @@ def snapshot(settings: Settings, cut: datetime) -> Path:
 @task(task_run_name="earlier", timeout_seconds=120, **RETRY)
 def earlier(run: TrainingRun) -> dict[str, Any] | None:
     """Returns the result of an earlier retraining with the same inputs, or None."""
-    return outcome.earlier_result(run, os.environ["MLFLOW_TRACKING_URI"])
+    return outcome.find_saved_result(run, os.environ["MLFLOW_TRACKING_URI"])
 
 
 @task(task_run_name="validate {stage}", timeout_seconds=900, cache_key_fn=by_inputs)
@@ -81,7 +81,7 @@ def fuse(run: TrainingRun, encoder: str) -> dict[str, Any]:
         "snapshot": str(run.snapshot_path),
         "folder": str(run.folder),
         "encoder": encoder,
-        "settings": shaping(run.settings),
+        "settings": version_settings(run.settings),
     }
     return _on_the_gpu_pool("fuse", parameters, run, FUSE_SECONDS)
 
@@ -93,16 +93,16 @@ def _on_the_gpu_pool(flow_name: str, parameters: dict[str, Any], run: TrainingRu
 
 
 @task(task_run_name="evaluate", timeout_seconds=3600, cache_key_fn=by_inputs_and_champion, **RETRY)
-def evaluate(run: TrainingRun) -> Judgement:
+def evaluate(run: TrainingRun) -> TwinEvaluation:
     """Evaluates the twin against popularity and the champion's twin, with the gate's verdict."""
     judgement = outcome.evaluate(run, os.environ["MLFLOW_TRACKING_URI"])
-    page = with_pictures(judgement.report, judgement.folder)
+    page = inline_images(judgement.report, judgement.folder)
     create_markdown_artifact(page, key="evaluation", description="Evaluation on rolling")
     return judgement
 
 
 @task(task_run_name="register", timeout_seconds=900, cache_key_fn=by_flow_run, **RETRY)
-def register(run: TrainingRun, judgement: Judgement, encoder: str) -> str:
+def register(run: TrainingRun, judgement: TwinEvaluation, encoder: str) -> str:
     """Stores the users' document vectors in Postgres and registers the version in MLflow, as challenger."""
     engine = make_engine(database_url(run.settings))
     outcome.store_user_vectors(run, encoder, engine)
@@ -130,9 +130,9 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
     settings = Settings()
     custom_fusion(settings)  # fails early if it cannot be loaded
     run = TrainingRun.open(snapshot(settings, cut or flow_run.scheduled_start_time), settings)
-    if (earlier_result := earlier(run)) is not None:
-        get_run_logger().info("nothing has changed since version %s", earlier_result["version"])
-        return {**earlier_result, "unchanged": True}
+    if (find_saved_result := earlier(run)) is not None:
+        get_run_logger().info("nothing has changed since version %s", find_saved_result["version"])
+        return {**find_saved_result, "unchanged": True}
     checks = [validate(run, "snapshot", steps.validate_snapshot)]
     embedded = embed(run, interests(run))
     checks.append(validate(run, "features", steps.validate_features))
@@ -150,7 +150,7 @@ def retrain(cut: datetime | None = None) -> dict[str, Any]:
         "slices": judgement.slices,
         "gate": {"passed": judgement.passed, "reasons": judgement.reasons},
     }
-    outcome.keep_result(run, result)
+    outcome.save_result(run, result)
     return result
 
 

@@ -31,7 +31,7 @@ def search(trials: Annotated[int, Field(ge=1)], name: str) -> dict[str, Any]:
     A retried run has the same snapshot, finds its study and runs only the remaining trials.
     """
     settings = Settings()
-    file = preset.own_preset(settings.home, name)
+    file = preset.custom_preset_file(settings.home, name)
     run = TrainingRun.open(snapshot(settings, flow_run.scheduled_start_time), settings)
     validate(run, "snapshot", steps.validate_snapshot)
     base = study.trial_run(run, in_force(settings))

@@ -5,7 +5,7 @@ import sys
 import uvicorn
 
 from benchmarks.peers.constant import app
-from serving.process.transport import write_together
+from serving.process.transport import coalesce_writes
 
 
 def main(port: int) -> None:
@@ -14,7 +14,7 @@ def main(port: int) -> None:
     )
     config.load()
     server = uvicorn.Server(config)
-    write_together(server)
+    coalesce_writes(server)
     server.run()
 
 

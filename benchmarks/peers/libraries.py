@@ -9,8 +9,8 @@ from threading import RLock
 import cachetools
 import limits
 
-from serving.http.rate_limit import Buckets
-from serving.recommend.user_cache import Recent
+from serving.http.rate_limit import TokenBuckets
+from serving.recommend.user_cache import LruCache
 
 CALLS, ROUNDS = 20_000, 9
 NAMES = [f"user {number}" for number in range(1_000)]
@@ -31,14 +31,14 @@ def rate_limits() -> dict[str, float]:
     window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
     limit = limits.parse("100000/minute")
     return {
-        "own_limit_ns": nanoseconds(Buckets(rate=1e6, burst=1_000_000).wait),
+        "own_limit_ns": nanoseconds(TokenBuckets(rate=1e6, burst=1_000_000).wait),
         "limits_ns": nanoseconds(lambda name: window.hit(limit, name)),
     }
 
 
 def caches() -> dict[str, float]:
     """A thread-safe lookup in an LRU cache that holds all names."""
-    own: Recent[str, int] = Recent(len(NAMES))
+    own: LruCache[str, int] = LruCache(len(NAMES))
     library: cachetools.LRUCache[str, int] = cachetools.LRUCache(len(NAMES))
     lock = RLock()
     for name in NAMES:

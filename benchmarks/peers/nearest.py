@@ -23,7 +23,7 @@ from benchmarks.database import temporary_database
 from benchmarks.doc_tables import table, write_between
 from benchmarks.provenance import ROOT, sentence
 from components.arrays.ann import NearestItems
-from components.ranking.candidates import DEPTH
+from components.ranking.candidates import MIN_CANDIDATES
 from components.ranking.filters import best_first
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -48,7 +48,7 @@ def main() -> None:
     users = vectors[random.integers(0, items, (QUERIES, 5))].sum(axis=1)
     mask = random.random(items) < FILTERED_SHARE
     rows = []
-    for build, counts in ((faiss, (DEPTH,)), (usearch, GRAPH_CANDIDATES), (pgvector, GRAPH_CANDIDATES)):
+    for build, counts in ((faiss, (MIN_CANDIDATES,)), (usearch, GRAPH_CANDIDATES), (pgvector, GRAPH_CANDIDATES)):
         with temporary_database() as url:
             started = time.perf_counter()
             search, size = build(vectors, mask, url)

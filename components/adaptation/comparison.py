@@ -10,7 +10,7 @@ from components.bundle.bundle import Bundle
 from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval, difference_interval
 from components.evaluation.exposure import exposure, exposure_by_users, item_groups, item_slices, user_slices
-from components.evaluation.gate import WORST_LOSS, Clause, Verdict
+from components.evaluation.gate import MAX_NDCG_LOSS, Clause, Verdict
 from components.evaluation.judgement import item_share, live_scorer
 from components.evaluation.ranking import rank_bundle, target_rows, user_states
 from components.evaluation.report import report
@@ -99,14 +99,14 @@ def make_verdict(differences: Mapping[str, Interval], base: float) -> Verdict:
         if name in (ALL, "cold items")
     ]
     has_gain = any(differences[name].low > 0 for name in (ALL, "cold items") if name in differences)
-    no_loss = overall.high >= 0 and overall.mean >= -WORST_LOSS * base
+    no_loss = overall.high >= 0 and overall.mean >= -MAX_NDCG_LOSS * base
     clauses = [
         Clause("gain", has_gain, f"difference of NDCG: {', '.join(gains)}; one lower bound must be above zero"),
         Clause(
             "no loss",
             no_loss,
             f"difference of NDCG: {_format_difference(overall)}; the upper bound must reach zero and the mean lose at "
-            f"most {WORST_LOSS:.0%} ({WORST_LOSS * base:.4f})",
+            f"most {MAX_NDCG_LOSS:.0%} ({MAX_NDCG_LOSS * base:.4f})",
         ),
     ]
     failed = [clause for clause in clauses if not clause.passed]

@@ -89,7 +89,7 @@ def _concat_entries(
     return [array[positions] for array in arrays]
 
 
-def picked(matrix: Csr, rows: NDArray[np.int64]) -> Rows:
+def select_rows(matrix: Csr, rows: NDArray[np.int64]) -> Rows:
     """The rows (r,) of a matrix (m, n), as a sparse matrix (r, n)."""
     starts = matrix.indptr[rows]
     counts = matrix.indptr[rows + 1] - starts

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from components.arrays.ann import NearestItems
 from components.arrays.sparse import Csr, Rows
 from components.core.errors import DuotempoError
-from components.core.files import UNREADABLE, changed, sha256
+from components.core.files import READ_ERRORS, changed, sha256
 
 SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")
@@ -57,7 +57,7 @@ class BundleError(DuotempoError):
     """The folder is not a readable bundle; the message names the file and how to fix it."""
 
 
-class OtherSchema(BundleError):
+class SchemaMismatch(BundleError):
     """The bundle has a schema version that this code does not read."""
 
 
@@ -137,7 +137,7 @@ class Bundle:
         """
         manifest = check_files(folder)
         if manifest.get("schema_version") != SCHEMA_VERSION:
-            raise OtherSchema(
+            raise SchemaMismatch(
                 f"{folder} has schema version {manifest.get('schema_version')}, this code reads {SCHEMA_VERSION}: "
                 "retrain, or serve it with the code that wrote it"
             )
@@ -164,7 +164,7 @@ class Bundle:
                     if (folder / f"{name}.index").is_file()
                 },
             )
-        except UNREADABLE as error:
+        except READ_ERRORS as error:
             raise BundleError(f"{folder} is damaged ({error}). {REMEDY}") from error
 
 

@@ -14,7 +14,7 @@ from components.arrays.concat_rows import ConcatRows
 from components.arrays.sparse import Csr, Rows
 from components.bundle.bundle import Bundle, project
 from components.core.columns import Columns
-from components.store.item_vectors import VectorOfItem
+from components.store.item_vectors import EncodedItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class ExtendedBundle(Bundle):
         return cast(dict[str, int], ChainMap({item: first + n for n, item in enumerate(new_rows)}, self.own.row))
 
 
-def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
+def extend(bundle: Bundle, items: Sequence[EncodedItem]) -> ExtendedBundle:
     """Appends new items, none of which the bundle may contain, in the given order.
 
     They have no neighbours, no keywords and no popularity, because they have no events yet.
@@ -51,7 +51,7 @@ def extend(bundle: Bundle, items: Sequence[VectorOfItem]) -> ExtendedBundle:
     return ExtendedBundle(**parts, own=bundle)
 
 
-def _table(items: Sequence[VectorOfItem], schema: pa.Schema) -> pa.Table:
+def _table(items: Sequence[EncodedItem], schema: pa.Schema) -> pa.Table:
     columns = (Columns.ITEM, Columns.TITLE, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT)
     columns_by_name = {name: [getattr(item, name) for item in items] for name in columns}
     untrained = {"popularity": [0] * len(items), "recent": [0] * len(items), "trained": [False] * len(items)}

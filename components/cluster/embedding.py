@@ -27,7 +27,7 @@ BLOCK_SIZE = 1024
 logger = logging.getLogger(__name__)
 
 
-def embed_together(
+def embed_on_cluster(
     texts: Sequence[str],
     settings: EmbeddingSettings,
     cache_folder: Path,

@@ -13,7 +13,7 @@ GROUPS_PER_CPU = 4
 """Groups of users per CPU; several, so that load balances between nodes."""
 
 
-def build_interests_together(
+def build_interests_on_cluster(
     events: pd.DataFrame,
     items: pd.DataFrame,
     anchors: pd.DataFrame,

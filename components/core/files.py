@@ -15,7 +15,7 @@ import pyarrow as pa
 from components.core.errors import DuotempoError
 from components.core.logs import one_line
 
-UNREADABLE = (
+READ_ERRORS = (
     OSError,
     ValueError,
     LookupError,
@@ -32,7 +32,7 @@ UNREADABLE = (
 
 
 @contextmanager
-def replacing(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """Writes a file atomically: yields a temporary path that replaces `file` on success and is removed on error.
 
     Creates the folder. Supports one writer at a time. Raises OSError.
@@ -63,7 +63,7 @@ class DamagedFile(DuotempoError):
 
 
 @contextmanager
-def sealed(file: Path) -> Iterator[None]:
+def checksummed(file: Path) -> Iterator[None]:
     """Writes the checksum of `file` when the context ends without an error; the file is written inside it."""
     _checksum_file(file).unlink(missing_ok=True)
     yield
@@ -82,7 +82,7 @@ def reading(file: Path, remedy: str) -> Iterator[None]:
         if seal.is_file() and seal.read_text(encoding="ascii") != sha256(file):
             raise ValueError("it is not what was written")
         yield
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         why = one_line(str(error)) or type(error).__name__
         raise DamagedFile(f"{file} is {'damaged' if file.exists() else 'missing'} ({why}): {remedy}") from error
 

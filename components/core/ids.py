@@ -72,7 +72,7 @@ def id_error(cleaned: str, raw: object = "") -> str | None:
     return "holds control or invisible characters" if _FORBIDDEN.search(cleaned) else None
 
 
-def sound_id(raw: str | int) -> str:
+def validated_id(raw: str | int) -> str:
     """Like `clean_id`, but raises ValueError for an invalid id."""
     cleaned = clean_id(raw)
     if cleaned is None:

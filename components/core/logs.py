@@ -25,14 +25,14 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
-class LogLines(logging.Formatter):
+class IndentedFormatter(logging.Formatter):
     """Indents all lines of a record but the first, so that no text in it can pass for another record."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record)).replace("\n", "\n  ")
 
 
-def log_to(handler: logging.Handler) -> None:
+def configure_logging(handler: logging.Handler) -> None:
     """Sends the process's log from INFO on to a handler, each record with its time."""
-    handler.setFormatter(LogLines(LOG_FORMAT))
+    handler.setFormatter(IndentedFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -37,6 +37,6 @@ def data_uri(file: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
-def with_pictures(page: str, folder: Path) -> str:
+def inline_images(page: str, folder: Path) -> str:
     """Replaces links to PNG files in the folder by data URIs."""
     return _LINK.sub(lambda match: f"]({data_uri(folder / match[1])})", page)

@@ -15,7 +15,7 @@ import numpy as np
 UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates: invalid in ids, and partly refused by Postgres."""
 
-BEYOND_SECONDS = 1e11
+MAX_EPOCH_SECONDS = 1e11
 """The year 5138: numbers beyond it are not in seconds (milliseconds exceed it since 1973)."""
 
 MAX_FIELDS, MAX_NAME, MAX_TEXT, OTHER_FIELDS = 50, 150, 600, "…"

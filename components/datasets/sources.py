@@ -12,7 +12,7 @@ import pandas as pd
 
 from components.core.columns import EVENTS, Columns
 from components.core.ids import clean_id
-from components.core.normalize import BEYOND_SECONDS
+from components.core.normalize import MAX_EPOCH_SECONDS
 from components.core.timestamps import epoch_seconds
 from components.datasets.files import DatasetError, join_names, read_rows
 
@@ -105,7 +105,7 @@ def shift_to(dataset: Dataset, last: datetime) -> tuple[Dataset, int]:
     when no time can be parsed.
     """
     seconds = epoch_seconds(dataset.events[Columns.TIMESTAMP])
-    credible = seconds[(seconds >= 0) & (seconds < BEYOND_SECONDS)]
+    credible = seconds[(seconds >= 0) & (seconds < MAX_EPOCH_SECONDS)]
     if not len(credible):
         raise DatasetError(f"{dataset.name}: no timestamp can be read; epoch seconds or ISO 8601 are needed")
     shift = int(last.timestamp() - credible.max())

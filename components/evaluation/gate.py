@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from components.evaluation.bootstrap import Interval, difference_interval
 
-WORST_LOSS = 0.05
+MAX_NDCG_LOSS = 0.05
 """Maximum mean loss of NDCG against the champion, as a share of the champion's NDCG."""
 MIN_COVERAGE_SHARE = 0.5
 """Minimum coverage, as a share of the champion's."""
@@ -94,8 +94,10 @@ def _beats(name: str, ndcg: NDArray[np.float64], other: NDArray[np.float64], dif
 
 def _not_worse_than(champion: Champion, ndcg: NDArray[np.float64], difference: Interval) -> Clause:
     before = float(champion.ndcg.mean())
-    passed = difference.high >= 0 and difference.mean >= -WORST_LOSS * before
-    rule = f"the upper bound must reach zero and the mean lose at most {WORST_LOSS:.0%} ({WORST_LOSS * before:.4f})"
+    passed = difference.high >= 0 and difference.mean >= -MAX_NDCG_LOSS * before
+    rule = (
+        f"the upper bound must reach zero and the mean lose at most {MAX_NDCG_LOSS:.0%} ({MAX_NDCG_LOSS * before:.4f})"
+    )
     return Clause("champion", passed, f"{_figures(ndcg, champion.ndcg, difference)}; {rule}")
 
 

@@ -39,7 +39,7 @@ SERVED = "as served"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class TwinEvaluation:
     """The evaluation of a twin.
 
     Attributes:
@@ -68,7 +68,7 @@ def evaluate_twin(
     *,
     facts: dict[str, object],
     critical_failures: Sequence[str],
-) -> Judgement:
+) -> TwinEvaluation:
     """Ranks the targets of `rolling` with all models, applies the gate, and writes report.md and plots to `folder`.
 
     The gate compares on the targets after the cuts of both twins.
@@ -108,7 +108,7 @@ def evaluate_twin(
         "Evaluation on rolling", facts, metrics, slices, item_exposure, user_exposure, verdict, plots, k
     )
     (folder / "report.md").write_text(markdown, encoding="utf-8")
-    return Judgement(metrics, slices, verdict.passed, verdict.reasons, markdown, folder)
+    return TwinEvaluation(metrics, slices, verdict.passed, verdict.reasons, markdown, folder)
 
 
 def live_scorer(bundle: Bundle, rolling: Rolling, settings: Settings) -> Scorer:

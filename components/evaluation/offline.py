@@ -15,7 +15,7 @@ from scipy import sparse
 from components.bundle.bundle import Bundle
 from components.core.columns import EVENTS, Columns
 from components.core.ids import clean_id
-from components.core.normalize import BEYOND_SECONDS
+from components.core.normalize import MAX_EPOCH_SECONDS
 from components.core.timestamps import epoch_seconds, moments
 from components.datasets.sources import ITEM_TEXT, Dataset, read_folder
 from components.embedding.embed import embed
@@ -264,7 +264,9 @@ def as_events(raw: pd.DataFrame) -> pd.DataFrame:
     """
     seconds = epoch_seconds(raw[Columns.TIMESTAMP])
     reject_rows(raw[Columns.TIMESTAMP], ~np.isfinite(seconds), "neither epoch seconds nor an ISO 8601 time")
-    reject_rows(raw[Columns.TIMESTAMP], seconds >= BEYOND_SECONDS, "beyond all seconds: divide milliseconds by 1,000")
+    reject_rows(
+        raw[Columns.TIMESTAMP], seconds >= MAX_EPOCH_SECONDS, "beyond all seconds: divide milliseconds by 1,000"
+    )
     reject_rows(raw[Columns.EVENT], ~raw[Columns.EVENT].isin(EVENTS), f"none of {', '.join(EVENTS)}")
     events = raw.assign(
         **{name: clean_ids(raw[name]) for name in (Columns.USER, Columns.ITEM)},

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from components.core.errors import DuotempoError
-from components.core.files import replacing
+from components.core.files import atomic_write
 from components.fusion.distributed import average_gradients, broadcast_from_first, processes, rank, sum_over_processes
 from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
@@ -39,7 +39,7 @@ class CheckpointError(DuotempoError):
 def save_checkpoint(file: Path, fingerprint: str, state: dict[str, Any]) -> None:
     """Writes a checkpoint atomically (temporary file and rename). Raises CheckpointError."""
     try:
-        with replacing(file) as part:
+        with atomic_write(file) as part:
             torch.save({"fingerprint": fingerprint, **state}, part)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(

@@ -119,7 +119,7 @@ def standardise(values: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0).astype(np.float32)
 
 
-def with_least(scores: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def pad_with_minimum(scores: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Pads scores (rows, n) to (rows, size) with the minimum of each row."""
     least = scores.min(axis=1, keepdims=True)
     return np.hstack([scores, np.repeat(least, size - scores.shape[1], axis=1)])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from components.core.columns import Columns
-from components.core.files import DamagedFile, reading, replacing, sealed
+from components.core.files import DamagedFile, atomic_write, checksummed, reading
 from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
 from components.registry import Version
 from components.store.snapshot import SnapshotError, erase_user, is_user
@@ -167,5 +167,5 @@ def _erase_results(folder: Path, requested_at: datetime) -> int:
 
 
 def _replace(file: Path, table: pa.Table) -> None:
-    with sealed(file), replacing(file) as part:
+    with checksummed(file), atomic_write(file) as part:
         pq.write_table(table, part)

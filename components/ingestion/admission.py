@@ -32,7 +32,7 @@ class Admission:
 ADMIT_ALL = Admission({}, {})
 
 
-def identified(privacy: Privacy, user_ids: Iterable[object]) -> tuple[set[str], dict[str, str]]:
+def cleaned_ids(privacy: Privacy, user_ids: Iterable[object]) -> tuple[set[str], dict[str, str]]:
     """Cleans user ids.
 
     Returns:
@@ -60,7 +60,7 @@ def admit(
     Raises:
         PrivacyError: The store is tied to another privacy key.
     """
-    users, legacy = identified(privacy, user_ids)
+    users, legacy = cleaned_ids(privacy, user_ids)
     names = {user: privacy.pseudonym(user) for user in users} if privacy.pseudonyms else {}
     stored_ids = names.values() if privacy.pseudonyms else users
     refusals, unknown = lock_and_check(connection, privacy, {*stored_ids, *legacy}, item_ids)

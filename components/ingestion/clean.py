@@ -14,7 +14,7 @@ import numpy as np
 from components.core.columns import EVENTS, MAX_CATEGORIES, MAX_VALUE, VALUE_REQUIRED, Columns
 from components.core.ids import clean_id, id_error
 from components.core.normalize import (
-    BEYOND_SECONDS,
+    MAX_EPOCH_SECONDS,
     clean_categories,
     clean_text,
     epoch,
@@ -240,7 +240,7 @@ def _valid_time(raw: object, times: _TimeBounds) -> float:
     seconds = epoch(raw)
     if not math.isfinite(seconds):
         raise _InvalidRow(f"bad_timestamp: {_quoted(raw)} is neither epoch seconds nor an ISO 8601 time")
-    if seconds >= BEYOND_SECONDS:
+    if seconds >= MAX_EPOCH_SECONDS:
         unit, divisor = next((unit, divisor) for above, unit, divisor in _UNITS if seconds < above)
         raise _InvalidRow(f"timestamp_in_{unit}: {_quoted(raw)} looks like {unit}; divide by {divisor}")
     if seconds > times.latest:

@@ -15,7 +15,7 @@ from components.ingestion.admission import ADMIT_ALL, Admission, admit
 from components.ingestion.clean import clean_events, clean_items
 from components.settings import Settings
 from components.store.faults import rejected_row
-from components.store.load import append_valid_events, quarantine_all, upsert_sound_items
+from components.store.load import append_valid_events, quarantine_all, upsert_valid_items
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow
 from components.store.schema import Item
@@ -80,7 +80,7 @@ def ingest(engine: Engine, dataset: Dataset, settings: Settings, *, source: str,
     not_stored = [] if Columns.DESCRIPTION in dataset.text else [Columns.DESCRIPTION]
     items = clean_items(records(dataset.items.drop(columns=not_stored, errors="ignore")), source=source)
     with engine.begin() as connection:
-        added, updated, invalid_items = upsert_sound_items(connection, items.rows, replace=not derived)
+        added, updated, invalid_items = upsert_valid_items(connection, items.rows, replace=not derived)
         events = clean_events(
             records(dataset.events),
             source=source,

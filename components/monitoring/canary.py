@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from components.monitoring.drift import Drift
-from components.monitoring.online import CHAMPION, Online
+from components.monitoring.online import CHAMPION, VariantComparison
 from components.settings import DeploySettings, MonitoringSettings
 from components.store.variants import CANARY
 
@@ -70,7 +70,7 @@ def latency_against(canary: Answered, champion: Answered, settings: DeploySettin
     )
 
 
-def feedback_against(online: Online, settings: DeploySettings) -> str | None:
+def feedback_against(online: VariantComparison, settings: DeploySettings) -> str | None:
     """Explains why the canary's feedback is too bad; None if it is not, or with too few answers of either version.
 
     The 95 % interval of the difference, by bootstrap over users, must lie entirely below the allowed loss.
@@ -116,7 +116,7 @@ def quantile(seconds: Mapping[float, float], share: float) -> float:
 
 
 @dataclass(frozen=True)
-class Trainings:
+class TrainingState:
     """The state of training.
 
     Attributes:
@@ -140,7 +140,7 @@ class Decision:
     reason: str
 
 
-def decide(drifts: Sequence[Drift], trained: Trainings, now: datetime, settings: MonitoringSettings) -> Decision:
+def decide(drifts: Sequence[Drift], trained: TrainingState, now: datetime, settings: MonitoringSettings) -> Decision:
     """Decides whether to start a retraining early.
 
     Drift that the newest version has already learned does not count, or it would trigger a retraining at every check

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from components.bundle.bundle import Bundle, BundleError
 from components.core.columns import Columns
 from components.monitoring.drift import TEXTS, Drift, event_drift, score_drift, text_drift
-from components.monitoring.online import Estimate, Online, compare
+from components.monitoring.online import Estimate, VariantComparison, compare
 from components.settings import Settings
 from components.store.observed import (
     EventCounts,
@@ -34,7 +34,7 @@ class OnlineReport:
     """The comparison of variants in a window, and statistics of the shadows."""
 
     window: Window
-    online: Online
+    online: VariantComparison
     shadows: list[ShadowStats]
 
     def rows(self) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Online:
+class VariantComparison:
     """The comparison of variants.
 
     Attributes:
@@ -123,7 +123,7 @@ class Online:
 
 def compare(
     exposures: pd.DataFrame, feedback: pd.DataFrame, events: EventSettings, *, k: int, resamples: int, seed: int = 0
-) -> Online:
+) -> VariantComparison:
     """Compares the variants of a window.
 
     The bounds are by bootstrap over users. The users of a variant and of the champion are independent samples.
@@ -158,7 +158,7 @@ def compare(
         )
         if name == CHAMPION:
             champion = measured
-    return Online(variants, len(feedback) - len(matched))
+    return VariantComparison(variants, len(feedback) - len(matched))
 
 
 def _champion_first(names: Iterable[str]) -> list[str]:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from components.core import markdown
-from components.core.files import replacing
+from components.core.files import atomic_write
 from components.evaluation.plots import GREY, INK, LONG, SHORT
 from components.monitoring.drift import PSI_MODERATE, PSI_SIGNIFICANT, TEXTS, Drift
-from components.monitoring.online import CHAMPION, Estimate, Online
+from components.monitoring.online import CHAMPION, Estimate, VariantComparison
 
 DASH = "-"
 _DPI = 144
@@ -25,7 +25,7 @@ class Table(NamedTuple):
         return markdown.table(self.columns, self.rows)
 
 
-def online_table(online: Online) -> Table:
+def online_table(online: VariantComparison) -> Table:
     """A table with a row per metric and a column per variant, each followed by its difference to the champion."""
     metrics = list(online.variants[0].figures) if online.variants else []
     columns, cells = ["metric"], [["version", "impressions", "users", *metrics]]
@@ -77,7 +77,7 @@ def plot_drift(file: Path, drifts: Sequence[Drift]) -> Path:
     return _save(canvas, file)
 
 
-def plot_variants(file: Path, online: Online) -> Path:
+def plot_variants(file: Path, online: VariantComparison) -> Path:
     """Plots a panel per metric with bounds, showing every variant with its 95 % interval."""
     panels: dict[str, dict[str, Estimate]] = {}
     for variant in online.variants:
@@ -110,6 +110,6 @@ def _style(axes: Axes, title: str) -> None:
 
 def _save(canvas: Canvas, file: Path) -> Path:
     """Saves the plot atomically."""
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         canvas.savefig(part, format="png", dpi=_DPI, facecolor="white")
     return file

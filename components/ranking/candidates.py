@@ -22,7 +22,7 @@ from components.ranking.scorer import PRIORS
 
 PRIOR_SCALE = 0.5
 """Scale of the popularity dimension in the index, below 1 because user vectors are longer than 1."""
-DEPTH = 500
+MIN_CANDIDATES = 500
 """Minimum number of candidates requested from an index."""
 CANDIDATES_PER_RESULT = 10
 """Candidates requested from an index per item of the batch."""
@@ -105,7 +105,7 @@ class Candidates:
         remaining = mask.copy()
         if self._large and np.count_nonzero(remaining) >= self._exact_below:
             while size < MAX_INDEXED_SIZE:
-                rows = np.sort(question.near(remaining, max(DEPTH, CANDIDATES_PER_RESULT * size)))
+                rows = np.sort(question.near(remaining, max(MIN_CANDIDATES, CANDIDATES_PER_RESULT * size)))
                 rows = rows[remaining[rows] & (np.diff(rows, prepend=-1) > 0)]
                 if len(rows) < size:
                     break

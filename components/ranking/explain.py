@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.arrays.sparse import picked, row_entries, take_columns, weighted_rows
+from components.arrays.sparse import row_entries, select_rows, take_columns, weighted_rows
 from components.bundle.bundle import Bundle
 from components.histories.states import SECONDS_A_DAY, UserState
 from components.interests.profile import Keywords, listed_categories, strongest
@@ -174,7 +174,7 @@ class Explainer:
         strength = self._sums(state, self._decay(state))
         vectors = self._bundle.texts if strategy == "content" else self._bundle.vectors
         similarity = _cosines(vectors[items], vectors[rows])
-        similarity += take_columns(picked(self._bundle.neighbours, items), rows)
+        similarity += take_columns(select_rows(self._bundle.neighbours, items), rows)
         order = np.argsort(-(similarity * strength[:, None]).max(axis=1), kind="stable")
         return items[order[:MAX_EXAMINED]]
 

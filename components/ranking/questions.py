@@ -21,7 +21,7 @@ MAX_CACHED_POPULAR = 10_000
 """Popular items kept in the cache, enough for some to pass a filter."""
 
 
-class MostWanted:
+class PopularItems:
     """Cache of the most popular items, recomputed when the trend changes. Thread-safe."""
 
     def __init__(self, scorer: Scorer) -> None:
@@ -38,10 +38,10 @@ class MostWanted:
         return cached[1]
 
 
-class UserQuestion:
+class UserRetrieval:
     """Items for one user."""
 
-    def __init__(self, scorer: Scorer, query: Query, popular: MostWanted) -> None:
+    def __init__(self, scorer: Scorer, query: Query, popular: PopularItems) -> None:
         """
         Args:
             query: The scorer's query of this user alone.
@@ -70,7 +70,7 @@ class UserQuestion:
         return np.concatenate(candidates)
 
 
-class ItemQuestion:
+class ItemRetrieval:
     """Items similar to an item: the mean of the cosines of vectors and texts."""
 
     def __init__(self, bundle: Bundle, row: int) -> None:

@@ -20,7 +20,7 @@ def in_tail(popularity: NDArray[np.number]) -> NDArray[np.bool_]:
     return tail
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """How an item was selected for its position, given the positions above.
 
     Attributes:
@@ -32,7 +32,7 @@ class Placed(NamedTuple):
     greedy: bool
 
 
-CERTAIN = Placed(1.0, greedy=True)
+CERTAIN = Placement(1.0, greedy=True)
 
 
 class Exploration:
@@ -51,7 +51,7 @@ class Exploration:
         """
         self._share = share
         self._random = np.random.default_rng(int(request_id, 16))
-        self.places: list[Placed] = []
+        self.places: list[Placement] = []
         """Of the items picked so far, in order."""
 
     def pick(self, values: NDArray[np.float64]) -> int:
@@ -62,7 +62,7 @@ class Exploration:
         if self._random.random() < self._share:
             chosen = int(self._random.choice(candidates))
         drawn = self._share / len(candidates)
-        self.places.append(Placed(drawn + (1.0 - self._share if chosen == best else 0.0), chosen == best))
+        self.places.append(Placement(drawn + (1.0 - self._share if chosen == best else 0.0), chosen == best))
         return chosen
 
 

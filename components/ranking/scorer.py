@@ -16,7 +16,14 @@ from components.arrays.arrow import numbers
 from components.arrays.concat_rows import take_rows
 from components.arrays.sparse import Weights, add_columns, add_weights, scale, stack_rows, take_columns, weighted_rows
 from components.bundle.bundle import Bundle
-from components.histories.signals import FixedTrend, Trend, effective_length, recency_weights, standardise, with_least
+from components.histories.signals import (
+    FixedTrend,
+    Trend,
+    effective_length,
+    pad_with_minimum,
+    recency_weights,
+    standardise,
+)
 from components.histories.states import StateBatch, UserState, collate
 
 Strategy = Literal["content", "collaborative", "hybrid"]
@@ -102,7 +109,7 @@ class Scorer:
         """A copy for the bundle with added rows, whose popularity is the minimum of the others."""
         other = copy(self)
         other.bundle, other.row, other.trend = bundle, bundle.row, trend
-        other._popularity, other._priors = with_least(self._popularity, bundle.items.num_rows), {}
+        other._popularity, other._priors = pad_with_minimum(self._popularity, bundle.items.num_rows), {}
         return other
 
     def query(

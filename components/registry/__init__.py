@@ -1,7 +1,15 @@
 """The model registry (MLflow): registration after a retraining, and reads for promotion and deployment."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
-from components.registry.pages import PRODUCTION, Standing, copied, follow_copy, introduce, show_standings, standings
+from components.registry.pages import (
+    PRODUCTION,
+    VersionStatus,
+    copied,
+    introduce,
+    promote_newest_copy,
+    publish_statuses,
+    version_statuses,
+)
 from components.registry.problems import REGISTRY_PROBLEMS, Problem, find_problems
 from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
@@ -11,9 +19,9 @@ from components.registry.versions import (
     champion,
     champion_number,
     clear_champion,
+    clear_refusal,
     download_bundle,
     download_twin,
-    forget_refusal,
     set_champion,
     tag_refused,
     version,
@@ -29,30 +37,30 @@ __all__ = [
     "Registered",
     "RegistryError",
     "RegistryUnavailable",
-    "Standing",
     "Version",
+    "VersionStatus",
     "WebhookRefused",
     "bearer",
     "champion",
     "champion_number",
     "check_delivery",
     "clear_champion",
+    "clear_refusal",
     "close_search",
     "copied",
     "download_bundle",
     "download_twin",
     "ensure_webhook",
     "find_problems",
-    "follow_copy",
-    "forget_refusal",
     "introduce",
     "log_trial",
     "open_search",
+    "promote_newest_copy",
+    "publish_statuses",
     "register",
     "set_champion",
-    "show_standings",
-    "standings",
     "tag_refused",
     "version",
+    "version_statuses",
     "versions",
 ]

@@ -45,7 +45,7 @@ DESCRIPTIONS = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class VersionStatus:
     """The promotion status of a version.
 
     Attributes:
@@ -57,9 +57,9 @@ class Standing:
     why: str = ""
 
 
-def standings(entries: Sequence[Promotion], deploy: DeploySettings) -> dict[str, Standing]:
+def version_statuses(entries: Sequence[Promotion], deploy: DeploySettings) -> dict[str, VersionStatus]:
     """Derives the status of each version from all promotion entries, oldest first."""
-    statuses: dict[str, Standing] = {}
+    statuses: dict[str, VersionStatus] = {}
     last: dict[str, str] = {}
     serving: str | None = None
     for entry in entries:
@@ -70,29 +70,31 @@ def standings(entries: Sequence[Promotion], deploy: DeploySettings) -> dict[str,
                 rolled_back = last.get(entry.version) not in (None, *OPEN_STATES)
                 statuses[str(serving)] = _replaced_status(entry, rolled_back=rolled_back)
             serving = entry.version
-            statuses[entry.version] = Standing(f"serving since {_time(entry.at)}", _requested_by(entry))
+            statuses[entry.version] = VersionStatus(f"serving since {_time(entry.at)}", _requested_by(entry))
         elif entry.version != serving:
             statuses[entry.version] = _pending_status(entry, deploy)
         last[entry.version] = entry.state
     return statuses
 
 
-def _replaced_status(entry: Promotion, *, rolled_back: bool) -> Standing:
+def _replaced_status(entry: Promotion, *, rolled_back: bool) -> VersionStatus:
     """The status of the version that served before that of the entry."""
     if rolled_back:
-        return Standing(
+        return VersionStatus(
             f"rolled back {_time(entry.at)}", f"version {entry.version} serves again, {_requested_by(entry)}"
         )
-    return Standing(f"served until {_time(entry.at)}", f"version {entry.version} took over")
+    return VersionStatus(f"served until {_time(entry.at)}", f"version {entry.version} took over")
 
 
-def _pending_status(entry: Promotion, deploy: DeploySettings) -> Standing:
+def _pending_status(entry: Promotion, deploy: DeploySettings) -> VersionStatus:
     if entry.state == CANARY:
         until = entry.at + timedelta(seconds=deploy.canary_seconds)
-        return Standing(f"canary for {deploy.canary_share:.0%} of the users until {_time(until)}", _requested_by(entry))
+        return VersionStatus(
+            f"canary for {deploy.canary_share:.0%} of the users until {_time(until)}", _requested_by(entry)
+        )
     if entry.state == REQUESTED:
-        return Standing(f"requested {_time(entry.at)}", _requested_by(entry))
-    return Standing(f"{entry.state} {_time(entry.at)}", escaped(entry.reason))
+        return VersionStatus(f"requested {_time(entry.at)}", _requested_by(entry))
+    return VersionStatus(f"{entry.state} {_time(entry.at)}", escaped(entry.reason))
 
 
 def _requested_by(entry: Promotion) -> str:
@@ -116,7 +118,7 @@ def introduce(tracking_uri: str) -> None:
             client.update_registered_model(NAME, DESCRIPTIONS[NAME])
 
 
-def follow_copy(tracking_uri: str) -> str:
+def promote_newest_copy(tracking_uri: str) -> str:
     """Sets the alias `champion` on the version that the button copied last, unless that copy is processed already.
 
     Returns:
@@ -135,7 +137,7 @@ def follow_copy(tracking_uri: str) -> str:
         number = _source(newest)
         numbers = {str(entry.version) for entry in _versions(client, NAME)}
         if number not in numbers:
-            _write_status(client, newest, Standing("ignored", f"this is not a copy of a version of `{NAME}`"))
+            _write_status(client, newest, VersionStatus("ignored", f"this is not a copy of a version of `{NAME}`"))
         else:
             set_champion(tracking_uri, number)
         client.set_model_version_tag(PRODUCTION, newest.version, PROCESSED_TAG, str(newest.version))
@@ -143,23 +145,23 @@ def follow_copy(tracking_uri: str) -> str:
 
 
 def copied(tracking_uri: str, version: str, since: datetime) -> str:
-    """The message of `follow_copy` if a version was copied since a time; else empty. Raises RegistryError."""
+    """The message of `promote_newest_copy` if a version was copied since a time; else empty. Raises RegistryError."""
     with connect(tracking_uri) as client:
         copies = [entry for entry in _versions(client, PRODUCTION) if _source(entry) == version]
     newest = max(copies, key=lambda entry: int(entry.version), default=None)
     return _copy_message(newest, version) if newest and newest.creation_timestamp > 1000 * since.timestamp() else ""
 
 
-def show_standings(tracking_uri: str, standings: Mapping[str, Standing]) -> None:
+def publish_statuses(tracking_uri: str, version_statuses: Mapping[str, VersionStatus]) -> None:
     """Writes the statuses to the versions and their copies in MLflow, where they have changed. Raises RegistryError."""
     with connect(tracking_uri) as client:
         for entry in [*_versions(client, NAME), *_versions(client, PRODUCTION)]:
             number = str(entry.version) if entry.name == NAME else _source(entry)
-            if version_status := standings.get(number):
+            if version_status := version_statuses.get(number):
                 _write_status(client, entry, version_status)
 
 
-def _write_status(client: "MlflowClient", entry: "ModelVersion", version_status: Standing) -> None:
+def _write_status(client: "MlflowClient", entry: "ModelVersion", version_status: VersionStatus) -> None:
     if entry.tags.get(STATUS_TAG) != version_status.status:
         client.set_model_version_tag(entry.name, entry.version, STATUS_TAG, version_status.status)
     paragraph = f"{OUR_PARAGRAPH}{version_status.status}{f': {version_status.why}' if version_status.why else ''}"

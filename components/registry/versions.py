@@ -110,13 +110,13 @@ def champion_number(tracking_uri: str) -> str | None:
 def set_champion(tracking_uri: str, number: str) -> Version:
     """Sets the alias `champion` on a version and clears an earlier refusal of it."""
     target = version(tracking_uri, number)
-    forget_refusal(tracking_uri, target)
+    clear_refusal(tracking_uri, target)
     with connect(tracking_uri) as client:
         client.set_registered_model_alias(NAME, CHAMPION, target.version)
     return target
 
 
-def forget_refusal(tracking_uri: str, refused: Version) -> None:
+def clear_refusal(tracking_uri: str, refused: Version) -> None:
     """Removes the tag of an earlier refusal, so that the version can be promoted again."""
     if "refused" in refused.tags:
         with connect(tracking_uri) as client:

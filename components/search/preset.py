@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from components.core.files import replacing
+from components.core.files import atomic_write
 from components.search.space import SPACE, SearchError
 from components.settings import PRESETS, Settings, custom_presets
 
@@ -17,7 +17,7 @@ SECTIONS = ("events", "interests", "embedding", "adaptation", "fusion", "ranking
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def own_preset(home: Path, name: str) -> Path:
+def custom_preset_file(home: Path, name: str) -> Path:
     """The path of a custom preset.
 
     Raises SearchError for an invalid name, and for the name of a packaged preset, which is never overwritten.
@@ -36,7 +36,7 @@ def write_preset(file: Path, settings: Settings, notes: Mapping[str, object]) ->
     """
     head = "".join(f"# {name}: {note}\n" for name, note in notes.items())
     try:
-        with replacing(file) as part:
+        with atomic_write(file) as part:
             part.write_text(f"{head}\n{tomli_w.dumps(differences(settings))}", encoding="utf-8")
     except OSError as error:
         raise SearchError(f"the preset {file} cannot be written ({error}): free some space, then run again") from error

@@ -9,7 +9,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
 from components.core.errors import DuotempoError
-from components.store.faults import Fault, fault_of
+from components.store.faults import Fault, classify_error
 from components.store.timed import TimedConnection
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -76,7 +76,7 @@ def is_server_error(error: BaseException | None) -> TypeGuard[psycopg.Error]:
     """Whether the error is the server's (to be fixed by an operator), not that of the data."""
     if not isinstance(error, psycopg.OperationalError | psycopg.errors.UndefinedTable):
         return False
-    return fault_of(error) is not Fault.ROW
+    return classify_error(error) is not Fault.ROW
 
 
 def store_error(url: URL, error: psycopg.Error) -> StoreError:

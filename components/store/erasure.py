@@ -92,7 +92,7 @@ def open_erasures(connection: Connection) -> Sequence[Erasure]:
         return session.scalars(select(Erasure).where(Erasure.done_at.is_(None)).order_by(Erasure.erasure_id)).all()
 
 
-def first_events(connection: Connection, user_hash: str) -> tuple[datetime | None, datetime | None]:
+def first_event_times(connection: Connection, user_hash: str) -> tuple[datetime | None, datetime | None]:
     """The earliest occurred_at and received_at of a user's events over all their erasures."""
     first = select(func.min(Erasure.first_occurred_at), func.min(Erasure.first_received_at))
     occurred, received = connection.execute(first.where(Erasure.user_hash == user_hash)).one()

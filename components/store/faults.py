@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from components.core.errors import DuotempoError
 from components.store.rows import EventRow, ItemRow, Rejected
-from components.store.timed import TimeIsUp
+from components.store.timed import QueryTimeout
 
 Row = TypeVar("Row")
 STORE_ERRORS = (DBAPIError, DuotempoError, ValueError, OverflowError)
@@ -23,7 +23,7 @@ class Fault(Enum):
 
     AWAY = "away"
     """The server is unreachable, shutting down or out of connections: wait until it is back."""
-    PASSING = "passing"
+    TRANSIENT = "passing"
     """The server cannot do it now (timeout, conflict, disk full) or not yet (missing table): retry later, in smaller
     batches."""
     ROW = "row"
@@ -34,25 +34,25 @@ _STATES = {  # by SQLSTATE prefix, https://www.postgresql.org/docs/current/errco
     "08": Fault.AWAY,
     "57P": Fault.AWAY,
     "53300": Fault.AWAY,
-    "25": Fault.PASSING,
-    "40": Fault.PASSING,
-    "42": Fault.PASSING,  # a missing table or column affects all rows: the migrations have not run yet
-    "3F": Fault.PASSING,
-    "53": Fault.PASSING,
-    "55": Fault.PASSING,
-    "57014": Fault.PASSING,
-    "58": Fault.PASSING,
-    "XX": Fault.PASSING,
+    "25": Fault.TRANSIENT,
+    "40": Fault.TRANSIENT,
+    "42": Fault.TRANSIENT,  # a missing table or column affects all rows: the migrations have not run yet
+    "3F": Fault.TRANSIENT,
+    "53": Fault.TRANSIENT,
+    "55": Fault.TRANSIENT,
+    "57014": Fault.TRANSIENT,
+    "58": Fault.TRANSIENT,
+    "XX": Fault.TRANSIENT,
 }
 
 
-def fault_of(error: BaseException) -> Fault:
+def classify_error(error: BaseException) -> Fault:
     """Classifies an error by its psycopg cause. Errors without one are the row's: it could not be encoded."""
     cause = next((link for link in _chain(error) if isinstance(link, psycopg.Error | PoolTimeout)), None)
     if cause is None:
         return Fault.ROW
-    if isinstance(cause, TimeIsUp):
-        return Fault.PASSING
+    if isinstance(cause, QueryTimeout):
+        return Fault.TRANSIENT
     state = None if isinstance(cause, PoolTimeout) else cause.sqlstate
     if state is None:  # refused or lost connections have none, nor do errors that the driver itself raises
         lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
@@ -95,7 +95,7 @@ def store_bisecting(
             store(rows)
         return
     except STORE_ERRORS as error:
-        if fault_of(error) is not Fault.ROW:
+        if classify_error(error) is not Fault.ROW:
             raise
         if len(rows) == 1:
             refused(rows[0], error)

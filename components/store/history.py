@@ -33,7 +33,7 @@ _ACTIVE_USERS = text(
 )
 
 
-class Behaviour(NamedTuple):
+class Interaction(NamedTuple):
     """A user's interaction with an item; `at` in epoch seconds."""
 
     item_id: str
@@ -42,15 +42,15 @@ class Behaviour(NamedTuple):
     at: float
 
 
-def read_histories(connection: Connection, user_ids: Collection[str], limit: int) -> dict[str, list[Behaviour]]:
+def read_histories(connection: Connection, user_ids: Collection[str], limit: int) -> dict[str, list[Interaction]]:
     """Reads the last `limit` events of each user, oldest first."""
-    histories: dict[str, list[Behaviour]] = {user: [] for user in user_ids}
+    histories: dict[str, list[Interaction]] = {user: [] for user in user_ids}
     for user, *event in connection.execute(_HISTORIES, {"users": list(user_ids), "limit": limit}):
-        histories[user].append(Behaviour(*event))
+        histories[user].append(Interaction(*event))
     return histories
 
 
-def read_users_since(connection: Connection, since: datetime, limit: int) -> Sequence[str]:
+def read_active_users(connection: Connection, since: datetime, limit: int) -> Sequence[str]:
     """Reads up to `limit` users with events since a time, most recently active first."""
     return connection.scalars(_ACTIVE_USERS, {"since": since, "limit": limit}).all()
 
@@ -124,14 +124,14 @@ def read_all_documents(
     return users, as_of, np.asarray(vectors, dtype=np.float32).reshape(len(rows), 2, dimension)
 
 
-def count_answers(engine: Engine, request_id: str) -> int:
+def count_feedback(engine: Engine, request_id: str) -> int:
     """Counts the events that are feedback on a recommendation."""
     with engine.connect() as connection:
         query = select(func.count()).select_from(Event).where(Event.request_id == request_id)
         return connection.execute(query).scalar_one()
 
 
-def count_wanted(connection: Connection, since: datetime, settings: EventSettings) -> dict[str, int]:
+def count_positive_events(connection: Connection, since: datetime, settings: EventSettings) -> dict[str, int]:
     """Counts each item's positive events since a time; `components.histories.signals` defines which are positive."""
     positive = [kind for kind, weight in settings.weights.items() if weight * settings.signs[kind] > 0]
     disliked = and_(Event.event.in_(RATED), func.coalesce(Event.value, settings.dislike_below) < settings.dislike_below)

@@ -75,7 +75,7 @@ def _tombstones(privacy: Privacy, user_ids: Sequence[str]) -> dict[str, str | No
     return {"key": privacy.key_id, "hashes": text_array([privacy.tombstone(user) for user in user_ids])}
 
 
-def read_answerers(connection: Connection, request_ids: Collection[str]) -> dict[tuple[str, str], Part]:
+def read_serving_variants(connection: Connection, request_ids: Collection[str]) -> dict[tuple[str, str], Part]:
     """Reads which variant and version served each request, by (request_id, user_id); unstored requests are missing."""
     if not request_ids:
         return {}

@@ -25,7 +25,7 @@ _WRITE = text(
 
 
 @dataclass(frozen=True)
-class VectorOfItem:
+class EncodedItem:
     """An item with the unit vector of its text, (e,) float32, zero for an empty text."""
 
     item_id: str
@@ -44,7 +44,7 @@ def vector_hashes(connection: Connection, encoder: str, item_ids: Collection[str
     return {row.item_id: row.content_hash for row in rows}
 
 
-def read_item_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[VectorOfItem]:
+def read_item_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[EncodedItem]:
     """Reads the items whose vectors are computed, sorted by item_id."""
     of_item = (Item.item_id, Item.title, Item.category, Item.available, Item.published_at)
     columns = select(*of_item, ItemVector.content_hash, ItemVector.vector)
@@ -52,10 +52,10 @@ def read_item_vectors(connection: Connection, encoder: str, item_ids: Collection
         ItemVector.encoder == encoder, ItemVector.vector.is_not(None), Item.item_id == func.any(list(item_ids))
     )
     matches = connection.execute(rows.order_by(Item.item_id)).mappings()
-    return [VectorOfItem(**{**row, Columns.VECTOR: np.asarray(row[Columns.VECTOR], np.float32)}) for row in matches]
+    return [EncodedItem(**{**row, Columns.VECTOR: np.asarray(row[Columns.VECTOR], np.float32)}) for row in matches]
 
 
-def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[str]:
+def request_vectors(connection: Connection, encoder: str, item_ids: Collection[str]) -> list[str]:
     """Requests the vectors of items by an encoder; deleted items are skipped.
 
     Args:
@@ -69,7 +69,7 @@ def want_vectors(connection: Connection, encoder: str, item_ids: Collection[str]
     return list(connection.scalars(rows.on_conflict_do_nothing().returning(ItemVector.item_id)))
 
 
-def wanted_items(connection: Connection, encoders: Collection[str], limit: int) -> list[dict[str, object]]:
+def pending_items(connection: Connection, encoders: Collection[str], limit: int) -> list[dict[str, object]]:
     """Reads up to `limit` items whose vector is pending or outdated, oldest request first.
 
     The rows are locked until the end of the transaction; rows locked by others are skipped.
@@ -98,19 +98,19 @@ def write_vectors(
     connection.execute(_WRITE, parameters)
 
 
-def strange_encoders(connection: Connection, encoders: Collection[str]) -> dict[str, int]:
+def unknown_encoders(connection: Connection, encoders: Collection[str]) -> dict[str, int]:
     """Counts the pending vectors of each encoder that is not among these."""
     pending = select(ItemVector.encoder, func.count().label("items")).where(ItemVector.vector.is_(None))
     unknown = pending.where(ItemVector.encoder.not_in(encoders)).group_by(ItemVector.encoder)
     return {row.encoder: row.items for row in connection.execute(unknown)}
 
 
-def forget_vectors(connection: Connection, before: datetime) -> int:
+def delete_old_vectors(connection: Connection, before: datetime) -> int:
     """Deletes the vectors requested before that time and returns their number; a needed one is requested again."""
     return connection.execute(delete(ItemVector).where(ItemVector.wanted_at < before)).rowcount
 
 
-def encoder_listens(connection: Connection) -> bool:
+def encoder_is_listening(connection: Connection) -> bool:
     """Whether a resident encoder is ready and listens for new items."""
     listeners = text("SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = :name")
     return connection.execute(listeners, {"name": LISTENER}).first() is not None

@@ -136,7 +136,7 @@ def upsert_items(connection: Connection, rows: Sequence[ItemRow], *, replace: bo
     return sum(inserted_flags), len(inserted_flags) - sum(inserted_flags)
 
 
-def upsert_sound_items(
+def upsert_valid_items(
     connection: Connection, rows: Sequence[ItemRow], *, replace: bool = True
 ) -> tuple[int, int, list[tuple[ItemRow, Exception]]]:
     """Like `upsert_items`, but also returns the rows that the database refuses instead of failing."""
@@ -223,7 +223,7 @@ def take_in(
     return Taken(set(answers.get("known", [])), refused, set(answers.get("unknown_item", [])), "key" in answers)
 
 
-def put_aside(connection: Connection, reasons: Mapping[str, str]) -> int:
+def quarantine_events(connection: Connection, reasons: Mapping[str, str]) -> int:
     """Moves events to quarantine, with their reasons by event_id. The same events can be ingested again later.
 
     Returns:

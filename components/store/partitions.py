@@ -35,7 +35,7 @@ def ensure_partitions(begin: BeginTransaction, times: Iterable[datetime], table:
     return len(missing)
 
 
-def make_ahead(begin: BeginTransaction, now: datetime) -> int:
+def create_upcoming_partitions(begin: BeginTransaction, now: datetime) -> int:
     """Creates the partitions of this and the next months in both tables and returns how many were missing."""
     months = [month_of(now)]
     for _ in range(MONTHS_AHEAD):

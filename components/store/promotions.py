@@ -51,7 +51,7 @@ def is_open(engine: Engine, request: Promotion) -> bool:
     return current is not None and current.promotion_id == request.promotion_id
 
 
-def failures_in_a_row(engine: Engine, version: str) -> int:
+def consecutive_failures(engine: Engine, version: str) -> int:
     """The number of the version's latest requests that failed consecutively. Raises StoreError."""
     with Session(engine) as session:
         outcomes = [entry.state for entry in session.scalars(_entries_of(version)) if entry.state not in OPEN_STATES]
@@ -80,7 +80,7 @@ def record_promotion(
         connection.execute(insert(Promotion).values(entry))
 
 
-def note_problem(engine: Engine, version: str, actor: str, problem: str) -> bool:
+def record_problem(engine: Engine, version: str, actor: str, problem: str) -> bool:
     """Appends an entry when the registry's problem with the served version has changed or is resolved.
 
     Args:

@@ -16,7 +16,7 @@ POLL_SECONDS = 0.1
 Result = TypeVar("Result")
 
 
-class TimeIsUp(psycopg.OperationalError):
+class QueryTimeout(psycopg.OperationalError):
     """The server did not answer in time; the connection is closed."""
 
 
@@ -45,4 +45,4 @@ class TimedConnection(psycopg.Connection[Any]):
             if error.sqlstate is not None or time.monotonic() < until:
                 raise
             self.close()
-            raise TimeIsUp("it did not answer in time") from error
+            raise QueryTimeout("it did not answer in time") from error

@@ -41,7 +41,7 @@ def parts(engine: Engine) -> dict[str, Part]:
         return read_parts(connection)
 
 
-def put_champion(engine: Engine, version: str) -> None:
+def set_serving_champion(engine: Engine, version: str) -> None:
     """Makes `version` the champion and removes any canary. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
@@ -49,7 +49,7 @@ def put_champion(engine: Engine, version: str) -> None:
         _put(connection, Part(CHAMPION, version))
 
 
-def begin_canary(engine: Engine, champion: str, version: str, share: float) -> None:
+def start_canary(engine: Engine, champion: str, version: str, share: float) -> None:
     """Starts `version` as a canary for a share of the users, beside the champion. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
@@ -83,7 +83,7 @@ def end_canary(engine: Engine, version: str) -> None:
         _remove(connection, CANARY, version)
 
 
-def put_beside(engine: Engine, beside: list[Part]) -> None:
+def set_challenger_and_shadow(engine: Engine, beside: list[Part]) -> None:
     """Replaces the challenger and the shadow by these. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)

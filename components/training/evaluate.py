@@ -8,16 +8,16 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from components import registry
-from components.bundle.bundle import Bundle, BundleError, OtherSchema
-from components.core.files import DamagedFile, reading, replacing
-from components.evaluation.judgement import Judgement, evaluate_twin
+from components.bundle.bundle import Bundle, BundleError, SchemaMismatch
+from components.core.files import DamagedFile, atomic_write, reading
+from components.evaluation.judgement import TwinEvaluation, evaluate_twin
 from components.store.history import write_documents
 from components.training.run import TrainingRun
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
+def evaluate(run: TrainingRun, tracking_uri: str) -> TwinEvaluation:
     """Evaluates the twin on `rolling` against the popularity baselines and the champion's twin.
 
     The champion is skipped if there is none or its bundle cannot be read; the report says so.
@@ -31,7 +31,7 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
             twin_of_champion = Bundle.read(registry.download_twin(tracking_uri, champion.version, folder))
         except BundleError as error:
             log.warning("no comparison with the champion: %s", error)
-            fault = "of another schema" if isinstance(error, OtherSchema) else "damaged"
+            fault = "of another schema" if isinstance(error, SchemaMismatch) else "damaged"
             compared += f", not compared: its bundle is {fault}"
     manifest = run.snapshot.manifest
     return evaluate_twin(
@@ -54,7 +54,7 @@ def evaluate(run: TrainingRun, tracking_uri: str) -> Judgement:
     )
 
 
-def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
+def register(run: TrainingRun, judgement: TwinEvaluation, tracking_uri: str) -> str:
     """Registers the model as challenger, with its twin and all reports, and returns the version."""
     metrics = {
         f"{model}.{name}": float(value)
@@ -75,13 +75,13 @@ def register(run: TrainingRun, judgement: Judgement, tracking_uri: str) -> str:
     ).version
 
 
-def keep_result(run: TrainingRun, result: dict[str, Any]) -> None:
+def save_result(run: TrainingRun, result: dict[str, Any]) -> None:
     """Saves the result of a retraining, for reuse by a later one with the same inputs."""
-    with replacing(run.result_file) as part:
+    with atomic_write(run.result_file) as part:
         part.write_text(json.dumps(result), encoding="utf-8")
 
 
-def earlier_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
+def find_saved_result(run: TrainingRun, tracking_uri: str) -> dict[str, Any] | None:
     """The saved result for the same snapshot, settings and code, if the registry still has its version."""
     if not run.result_file.is_file():
         return None

@@ -14,13 +14,13 @@ PROJECT = Path(__file__).parents[2]
 CODE_PATTERNS = ("components/**/*.py", "expectations/*.json")
 
 
-def shaping(settings: Settings) -> dict[str, Any]:
+def version_settings(settings: Settings) -> dict[str, Any]:
     """The settings that affect a version, as JSON, to reproduce the training on another machine."""
     return settings.model_dump(mode="json", include=set(VERSION_SECTIONS))
 
 
 def settings_of(sections: dict[str, Any]) -> Settings:
-    """Settings from the output of `shaping`, defaults for the rest, so that fingerprints agree on all machines."""
+    """Settings from the output of `version_settings`; defaults for the rest, so that fingerprints agree."""
     fields = Settings.model_fields
     chosen = {name: type(fields[name].default).model_validate(values) for name, values in sections.items()}
     return Settings.model_construct(None, **chosen)
@@ -32,7 +32,7 @@ def fingerprint(settings: Settings) -> str:
     Raises:
         UnknownFusion: The configured fusion does not exist.
     """
-    digest = hashlib.sha256(json.dumps(shaping(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(version_settings(settings), sort_keys=True).encode())
     files = [file for pattern in CODE_PATTERNS for file in sorted(PROJECT.glob(pattern))]
     for file in (*files, *custom_fusion(settings)):
         digest.update(hashlib.sha256(file.read_bytes()).digest())

@@ -16,7 +16,7 @@ from components.training.train import train
 log = logging.getLogger(__name__)
 
 
-def train_together(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None]) -> Path:
+def train_distributed(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None]) -> Path:
     """Runs `components.training.train.train` in `fusion.workers` processes and returns the bundle's folder.
 
     The workers run on the cluster at `ray_address`, or on a temporary local cluster. Each takes a GPU if the cluster

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from components.cluster.interests import build_interests_together
+from components.cluster.interests import build_interests_on_cluster
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.core.files import reading, sealed
+from components.core.files import checksummed, reading
 from components.embedding.vectors import read_vectors
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling
@@ -161,17 +161,17 @@ def extract_interests(run: TrainingRun) -> Path:
     moments = pd.concat([anchors(run.events(part), run.cut(part), settings.anchors) for part in PARTS])
     moments = moments.drop_duplicates().sort_values([Columns.USER, Columns.AS_OF], ignore_index=True)
     address = run.settings.ray_address
-    build = partial(build_interests_together, address=address) if address else build_interests
+    build = partial(build_interests_on_cluster, address=address) if address else build_interests
     interests = build(run.rolling.events, run.items, moments, keywords, settings, run.settings.events)
-    with sealed(run.interests_file):
+    with checksummed(run.interests_file):
         interests.to_parquet(run.interests_file, index=False)
-    with sealed(matrix := run.folder / "keywords.npz"):
+    with checksummed(matrix := run.folder / "keywords.npz"):
         sparse.save_npz(matrix, keywords.matrix)
-    with sealed(terms := run.folder / "terms.json"):
+    with checksummed(terms := run.folder / "terms.json"):
         terms.write_text(json.dumps(keywords.terms, ensure_ascii=False), encoding="utf-8")
     documents = interests[[Columns.DOCUMENT_LONG, Columns.DOCUMENT_SHORT]].to_numpy().ravel().tolist()
     distinct = [text for text in dict.fromkeys([*texts, *documents]) if text]
-    with sealed(run.texts_file):
+    with checksummed(run.texts_file):
         pq.write_table(pa.table({Columns.TEXT: pa.array(distinct, pa.string())}), run.texts_file)
     return run.texts_file
 

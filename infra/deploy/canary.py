@@ -16,7 +16,7 @@ from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.monitoring.canary import ENOUGH_ERRORS as MIN_ERRORS
 from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against
-from components.monitoring.online import CHAMPION, Online, compare
+from components.monitoring.online import CHAMPION, VariantComparison, compare
 from components.registry import RegistryUnavailable
 from components.settings import Settings
 from components.store.engine import StoreError
@@ -119,7 +119,7 @@ def watch(
     return f"canary: {canary}; champion: {champion}"
 
 
-def compare_feedback(engine: Engine, pair: VersionPair, settings: Settings) -> Online:
+def compare_feedback(engine: Engine, pair: VersionPair, settings: Settings) -> VariantComparison:
     """Compares the feedback on both versions' answers. Raises StoreError."""
     window = Window(pair.since, datetime.now(UTC))
     exposures = read_exposures(engine, window)

@@ -13,7 +13,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.promotions import FAILED, SERVING, is_open, list_promotions, record_promotion, request_promotion
 from components.store.schema import Promotion
-from components.store.variants import CANARY, CHAMPION, end_canary, parts, put_champion
+from components.store.variants import CANARY, CHAMPION, end_canary, parts, set_serving_champion
 from infra.deploy.bento import build_bento, latest_tested_bento, versions_of
 from infra.local.platform import Platform
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
@@ -85,7 +85,9 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
     Raises PlatformError or BentoBuildError; the old version keeps serving.
     """
     home = platform.home.bentoml
-    put_champion(engine, version)  # a Bento without it keeps serving its own version; a running deployment gives up
+    set_serving_champion(
+        engine, version
+    )  # a Bento without it keeps serving its own version; a running deployment gives up
     try:
         served = platform.settled()
         if served is None or version not in versions_of(served["bento_tag"], home):
@@ -93,7 +95,7 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
         platform.record_champion(version)
     except DuotempoError:
         if before:
-            put_champion(engine, before)
+            set_serving_champion(engine, before)
         raise
     await_champion(platform, version)
 
@@ -185,17 +187,19 @@ def record(
 ) -> None:
     """Adds a row to `promotions` and updates the version's state in the registry. Raises StoreError."""
     record_promotion(engine, version, before, actor, reason, state)
-    show_standings(platform, engine)
+    publish_statuses(platform, engine)
 
 
-def show_standings(platform: Platform, engine: Engine) -> None:
+def publish_statuses(platform: Platform, engine: Engine) -> None:
     """Writes each version's state from `promotions` to its page in the registry. Raises StoreError.
 
     The webhook receiver repeats this at each poll, so that pages are corrected after an outage or a manual change.
     """
     deploy = current_settings(platform).deploy
     try:
-        registry.show_standings(platform.addresses.mlflow_url, registry.standings(list_promotions(engine), deploy))
+        registry.publish_statuses(
+            platform.addresses.mlflow_url, registry.version_statuses(list_promotions(engine), deploy)
+        )
     except RegistryError as error:
         log.warning("the registry's pages are not updated: %s", error)
 

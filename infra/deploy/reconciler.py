@@ -11,7 +11,7 @@ from components import registry
 from components.store.promotions import (
     FAILED,
     SERVING,
-    failures_in_a_row,
+    consecutive_failures,
     is_open,
     last_promotion,
     open_request,
@@ -55,7 +55,7 @@ class Reconciler:
         platform, engine = self._platform, self._engine
         to_revert, self._to_revert = self._to_revert, None
         tracking_uri = platform.addresses.mlflow_url
-        hint = registry.follow_copy(tracking_uri) or hint
+        hint = registry.promote_newest_copy(tracking_uri) or hint
         version = registry.champion_number(tracking_uri)
         serving = serving_version(platform, engine)
         if serving and serving != (platform.served() or {}).get("model_version"):
@@ -74,7 +74,7 @@ class Reconciler:
             return_alias(tracking_uri, version, serving)
             return f"version {version} {why}: {serving or 'nothing'} keeps the alias"
         if hint:
-            registry.forget_refusal(tracking_uri, registry.version(tracking_uri, version))
+            registry.clear_refusal(tracking_uri, registry.version(tracking_uri, version))
         why = (
             hint
             or registry.copied(tracking_uri, version, datetime.now(UTC) - GRACE_PERIOD)
@@ -145,7 +145,7 @@ def _record_crash(platform: Platform, engine: Engine, version: str, serving: str
     """Records the failure of a crashed deployment; after MAX_FAILURES the version is refused and loses the alias."""
     end_canary(engine, version)
     record_promotion(engine, version, serving, ACTOR, why, FAILED)
-    if failures_in_a_row(engine, version) < MAX_FAILURES:
+    if consecutive_failures(engine, version) < MAX_FAILURES:
         return f"version {version}: {why}; it is retried"
     registry.tag_refused(
         platform.addresses.mlflow_url, version, f"{MAX_FAILURES} deployments failed, the last one: {why}"

@@ -87,7 +87,7 @@ def server_variables(home: Home, databases: Databases, project: Path, prefect_ur
         "MLFLOW_BACKEND_STORE_URI": databases.mlflow,
         "MLFLOW_AUTH_CONFIG_PATH": str(home.supervisor / "mlflow.ini"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key(home.kept_secret("webhook")),
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key(home.ensure_secret("webhook")),
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_CACHE_TTL": "1",

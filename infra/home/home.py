@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from components.core.files import replacing
+from components.core.files import atomic_write
 from infra.home.errors import PlatformError
 
 SOCKET_PATH_LIMIT = 80
@@ -158,7 +158,7 @@ class Home:
         file = self.secrets / name
         return file.read_text() if file.is_file() else None
 
-    def kept_secret(self, name: str) -> str:
+    def ensure_secret(self, name: str) -> str:
         """Returns the secret of that name; creates it if it is missing."""
         return self.secret(name) or self.make_secret(name)
 
@@ -179,7 +179,7 @@ class Home:
             raise PlatformError(f"{self._state} is damaged ({error}): remove it, then `duotempo up`") from error
 
     def save(self, state: State) -> None:
-        with replacing(self._state) as part:
+        with atomic_write(self._state) as part:
             part.write_text(json.dumps(asdict(state), indent=2) + "\n")
 
     def is_locked(self, name: str) -> bool:

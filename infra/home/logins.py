@@ -31,7 +31,7 @@ def own_servers(settings: "Settings") -> list[str]:
 def make(home: Home, settings: "Settings") -> None:
     """Creates missing logins."""
     for name in own_servers(settings):
-        home.kept_secret(name)
+        home.ensure_secret(name)
 
 
 def variables(home: Home, settings: "Settings") -> dict[str, str]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from components import registry
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
-from components.store.item_vectors import encoder_listens
+from components.store.item_vectors import encoder_is_listening
 from components.store.variants import Part, read_parts
 from infra.home import environment, health, logins, postgres
 from infra.home.databases import Databases
@@ -117,7 +117,7 @@ class Platform:
         self._await("hook")
         with self.entered():
             registry.ensure_webhook(
-                self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.kept_secret("webhook")
+                self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.ensure_secret("webhook")
             )
             registry.introduce(self.addresses.mlflow_url)
         progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
@@ -305,7 +305,7 @@ class Platform:
         cluster = postgres.locate(self.home)
         if not cluster.exists:
             progress(f"creating the database in {cluster.data}")
-            cluster.initialise(self.home.kept_secret("postgres"))
+            cluster.initialise(self.home.ensure_secret("postgres"))
 
     def _configure(self) -> None:
         state, cluster = self.home.state, None if self.external else postgres.locate(self.home)
@@ -376,7 +376,7 @@ class Platform:
         if name == "bento" and health.platform_id(self.addresses.serving_url) not in (None, self.home.id):
             return False
         if name == "encoder":
-            return self._query(encoder_listens, default=False)
+            return self._query(encoder_is_listening, default=False)
         at = self.addresses
         if name in WORKERS:
             variables = {**os.environ, **self.environment()}

@@ -101,7 +101,7 @@ def _databases(platform: Platform) -> Iterator[Databases]:
     if databases := platform.external:
         yield databases
         return
-    cluster, password = postgres.locate(platform.home), platform.home.kept_secret("postgres")
+    cluster, password = postgres.locate(platform.home), platform.home.ensure_secret("postgres")
     cluster.initialise(password)
     port = choose_port(platform.settings.platform.postgres_port, ())
     with _running(cluster, port, platform.home.log("postgres")):

@@ -17,7 +17,7 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 from websockets.exceptions import WebSocketException
 
-from components.core.logs import log_to
+from components.core.logs import configure_logging
 from infra.pools import PROCESS
 
 LOG = logging.getLogger(__name__)
@@ -66,6 +66,6 @@ async def take_when(scheduled: asyncio.Event, worker: ProcessWorker) -> None:
 
 
 if __name__ == "__main__":
-    log_to(logging.StreamHandler())
+    configure_logging(logging.StreamHandler())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(take_runs(*sys.argv[1:]))

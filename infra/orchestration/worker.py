@@ -17,7 +17,7 @@ from typing import NoReturn
 import httpx
 import psutil
 
-from components.core.logs import log_to
+from components.core.logs import configure_logging
 from components.settings import Settings
 from infra.home import logins
 from infra.home.environment import TELEMETRY_OFF
@@ -44,7 +44,7 @@ def serve(pool: str, name: str = "", queue: str = "") -> NoReturn:
     Raises:
         PlatformError: Prefect's server rejects the login.
     """
-    log_to(logging.StreamHandler())
+    configure_logging(logging.StreamHandler())
     full = f"{name or usual_name(queue or pool)} ({device()})"
     LOG.info("worker %s of the pool %s", full, pool)
     os.environ.update(environment(Settings()) | dict(os.environ))

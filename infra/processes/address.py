@@ -46,7 +46,7 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-def take_socket(home: Home) -> int:
+def receive_socket(home: Home) -> int:
     """Returns the file descriptor of the service's socket; waits for the address process."""
     while True:
         try:

@@ -8,7 +8,7 @@ import sys
 
 from components.settings import Settings
 from infra.home.home import Home
-from infra.processes.address import claimed, take_socket
+from infra.processes.address import claimed, receive_socket
 from serving.process.handover import READY_FILE
 from serving.process.smoke_test import SOCKET
 
@@ -20,7 +20,7 @@ def main(home: Home, tag: str) -> None:
     if home.state.on_trial == tag:
         home.smoke_test_socket.unlink(missing_ok=True)
         os.environ[SOCKET] = str(home.smoke_test_socket)
-    descriptor, held = take_socket(home), claimed(home, home.state.ports["bento"])
+    descriptor, held = receive_socket(home), claimed(home, home.state.ports["bento"])
     for kept in (descriptor, held.fileno()):
         os.set_inheritable(kept, True)
     command = [sys.executable, "-m", WORKER, tag, "--fd", str(descriptor), "--worker-id", "1"]

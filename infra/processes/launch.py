@@ -19,7 +19,7 @@ from types import FrameType
 
 import psutil
 
-from components.core.logs import log_to
+from components.core.logs import configure_logging
 from infra.home.home import Home
 from infra.processes.lives import begin, living, wait_for_any_exit
 from infra.processes.orphans import PROGRAM, TAG, end_orphans, runs
@@ -32,7 +32,7 @@ POLL_SECONDS = 0.5
 def main(arguments: argparse.Namespace, command: list[str]) -> None:
     home, program = Home(Path(os.environ["DUOTEMPO_HOME"])), os.environ[PROGRAM]
     redirect_output(home.log(program))
-    log_to(logging.StreamHandler())
+    configure_logging(logging.StreamHandler())
     fingerprint = hashlib.sha256(repr((home.state.environment, command)).encode()).hexdigest()
     if predecessor := living(home, program, fingerprint):
         LOG.info("%s still runs as process %d", program, predecessor.pid)

@@ -21,7 +21,7 @@ GRACE_SECONDS = 5.0
 """Time for a process to end after a signal before it is killed; Postgres gets twice as long."""
 
 
-def tagged(home_id: str, program: str | None = None) -> list[psutil.Process]:
+def tagged_processes(home_id: str, program: str | None = None) -> list[psutil.Process]:
     """Returns the processes of a platform, or of one of its programs, without the caller and its ancestors."""
     own = psutil.Process()
     excluded = {own.pid, *(parent.pid for parent in own.parents())}
@@ -41,7 +41,7 @@ def end_orphans(home_id: str, program: str | None = None, keep: Collection[psuti
     whole_platform = program is None and not keep
 
     def remaining() -> list[psutil.Process]:
-        processes_left = [p for p in tagged(home_id, program) if p not in kept]
+        processes_left = [p for p in tagged_processes(home_id, program) if p not in kept]
         return processes_left if whole_platform else [p for p in processes_left if FLOW_RUN not in environment_of(p)]
 
     _end([p for p in remaining() if not _is_postgres(p)], signal.SIGTERM, GRACE_SECONDS)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
-from components.core.logs import log_to
+from components.core.logs import configure_logging
 from infra.home.errors import PlatformError
 from infra.home.home import Home
 from infra.processes.lives import wait_for_any_exit
@@ -65,7 +65,9 @@ class Retries:
 
 
 def main(home: Home) -> None:
-    log_to(logging.FileHandler(home.log("sentinel")))  # not to the pipe, which breaks when the supervisor dies
+    configure_logging(
+        logging.FileHandler(home.log("sentinel"))
+    )  # not to the pipe, which breaks when the supervisor dies
     supervisor, retries, next_log_check = Supervisor(home), Retries(), 0.0
     parent = int(home.pid_file.read_text())
     LOG.info("watching the supervisor, process %d", parent)

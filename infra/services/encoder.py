@@ -13,13 +13,13 @@ import pandas as pd
 import psycopg
 from sqlalchemy import Engine
 
-from components.core.logs import log_to
+from components.core.logs import configure_logging
 from components.embedding.choose import candidates
 from components.embedding.encoder import Encoder
 from components.interests.documents import item_texts
 from components.settings import Settings
 from components.store.engine import ITEMS, VECTORS, StoreError, listen, make_engine
-from components.store.item_vectors import LISTENER, strange_encoders, wanted_items, write_vectors
+from components.store.item_vectors import LISTENER, pending_items, unknown_encoders, write_vectors
 
 BATCH_SIZE = 256
 BATCH_DELAY_SECONDS = 0.5
@@ -65,7 +65,7 @@ class ResidentEncoder:
     def _encode_batch(self) -> bool:
         """Embeds one batch of requested items; returns whether there were any."""
         with self._engine.begin() as connection:
-            wanted = wanted_items(connection, self._encoders.keys(), BATCH_SIZE)
+            wanted = pending_items(connection, self._encoders.keys(), BATCH_SIZE)
             for key, items in pd.DataFrame(wanted).groupby("encoder") if wanted else ():
                 vectors = self._encoders[str(key)].encode(item_texts(items))
                 write_vectors(connection, str(key), items["item_id"].tolist(), items["content_hash"].tolist(), vectors)
@@ -75,7 +75,7 @@ class ResidentEncoder:
 
     def _warn_unknown_encoders(self) -> None:
         with self._engine.begin() as connection:
-            unknown = strange_encoders(connection, self._encoders.keys())
+            unknown = unknown_encoders(connection, self._encoders.keys())
         if unknown != self._unknown_counts:
             for key, count in unknown.items():
                 log.warning(
@@ -88,7 +88,7 @@ class ResidentEncoder:
 
 
 def main() -> None:
-    log_to(logging.StreamHandler())
+    configure_logging(logging.StreamHandler())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
     if not settings.database_url:

@@ -23,13 +23,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from components.core.errors import DuotempoError
-from components.core.logs import log_to
+from components.core.logs import configure_logging
 from components.registry import NAME, PRODUCTION, Problem, WebhookRefused, check_delivery
 from components.registry.webhook import FRESH_SECONDS
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.variants import CHAMPION
-from infra.deploy.promotion import show_standings
+from infra.deploy.promotion import publish_statuses
 from infra.deploy.reconciler import Reconciler
 from infra.local.platform import Platform
 from infra.watch.alerts import Alerts
@@ -145,7 +145,7 @@ class WebhookReceiver:
 
     def _reconcile(self, hint: str) -> str:
         outcome = self._reconciler.check(hint)
-        show_standings(self._platform, self._engine)
+        publish_statuses(self._platform, self._engine)
         return outcome
 
     def _show(self, problems: list[Problem]) -> None:
@@ -216,12 +216,12 @@ def _answer(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 
 def main() -> None:
-    log_to(logging.StreamHandler())
+    configure_logging(logging.StreamHandler())
     settings = Settings()
     platform = Platform(settings)
     home = platform.home
     receiver = WebhookReceiver(
-        platform, make_engine(platform.database_url), home.kept_secret("webhook"), home.new_ready_file()
+        platform, make_engine(platform.database_url), home.ensure_secret("webhook"), home.new_ready_file()
     )
     port = home.state.ports["hook"]
     config = uvicorn.Config(receiver.app(), host=settings.platform.host, port=port, log_level="warning")

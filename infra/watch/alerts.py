@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from components.core.errors import DuotempoError
-from components.core.files import replacing
+from components.core.files import atomic_write
 from components.registry import Problem
 from components.settings import MonitoringSettings
 
@@ -165,7 +165,7 @@ def _read(file: Path) -> dict[str, Alert]:
 def _write(file: Path, alerts: dict[str, Alert]) -> None:
     """Writes the alerts; on a full disk only logs: after a restart the same problems are notified again."""
     try:
-        with replacing(file) as part:
+        with atomic_write(file) as part:
             part.write_text(json.dumps({name: asdict(alert) for name, alert in alerts.items()}), encoding="utf-8")
     except OSError as error:
         log.warning("%s cannot be written: %s", file, error)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from components.registry import REGISTRY_PROBLEMS, Problem, RegistryError, champion_number, find_problems, versions
 from components.settings import Settings
 from components.store.engine import StoreError
-from components.store.promotions import note_problem
+from components.store.promotions import record_problem
 from components.store.variants import CHAMPION
 from infra.deploy.promotion import current_settings
 from infra.home import postgres
@@ -84,7 +84,7 @@ def watch(platform: Platform, engine: Engine, alerts: Alerts) -> list[Problem]:
     if findings.registry is not None and (served := _served(findings.status)):
         texts = [f"{problem.what}; {problem.remedy}" for problem in findings.registry]
         try:
-            if note_problem(engine, served[CHAMPION], ACTOR, ". ".join(texts)):
+            if record_problem(engine, served[CHAMPION], ACTOR, ". ".join(texts)):
                 log.warning("registry: %s", ". ".join(texts) or "the problems are over")
         except StoreError as error:
             log.warning("the registry's problems are not recorded: %s", error)

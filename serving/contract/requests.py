@@ -22,7 +22,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from components.core.columns import EVENTS, MAX_ID
-from components.core.ids import PersonId, sound_id
+from components.core.ids import PersonId, validated_id
 from components.core.normalize import clean_text
 from components.ranking.scorer import Strategy
 
@@ -55,7 +55,7 @@ def _clean_id(value: object) -> object:
     """Cleans an id by the rules of ingestion; leaves values other than strings and integers for pydantic to reject."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return value
-    return sound_id(value)
+    return validated_id(value)
 
 
 def _person_id(value: object) -> PersonId:

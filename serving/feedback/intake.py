@@ -12,12 +12,12 @@ from sqlalchemy.exc import DBAPIError
 
 from components.core.columns import Columns
 from components.core.ids import clean_id
-from components.ingestion.admission import Admission, identified
+from components.ingestion.admission import Admission, cleaned_ids
 from components.ingestion.clean import Cleaned, clean_events, clean_items
 from components.settings import EventSettings
 from components.store.faults import named, rejected_row
-from components.store.impressions import read_answerers
-from components.store.load import Taken, quarantine, quarantine_all, take_in, upsert_sound_items
+from components.store.impressions import read_serving_variants
+from components.store.load import Taken, quarantine, quarantine_all, take_in, upsert_valid_items
 from components.store.partitions import missing_months, month_of
 from components.store.people import claim_key
 from components.store.privacy import Privacy
@@ -138,7 +138,7 @@ class Intake:
         Raises:
             DBAPIError: Postgres rejects a row of the batch; the requests are then retried one by one.
         """
-        users, earlier = identified(self._privacy, (row[Columns.USER] for batch in batches for row in batch.raw))
+        users, earlier = cleaned_ids(self._privacy, (row[Columns.USER] for batch in batches for row in batch.raw))
         admission = Admission(self._names(users), {}, {item for batch in batches for item in batch.items})
         closed: Sequence[Set[datetime]] = [frozenset()] * len(batches)
         try:
@@ -263,7 +263,7 @@ class Intake:
     def _served_by(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
         request_ids = {row.request_id for row in rows if row.request_id}
         served_by = self._impressions.served_by(request_ids)
-        return served_by | read_answerers(connection, request_ids - {request for request, _ in served_by})
+        return served_by | read_serving_variants(connection, request_ids - {request for request, _ in served_by})
 
     def _attributed(self, rows: Sequence[EventRow], served_by: Mapping[tuple[str, str], Part]) -> list[EventRow]:
         """The rows with version and variant: of the response that they name, else of the user's current variant."""
@@ -277,7 +277,7 @@ class Intake:
         places = {clean_id(item.item_id): place for place, item in reversed(list(enumerate(request.items)))}
         try:
             with self._database.begin() as connection:
-                _, _, refused = upsert_sound_items(connection, cleaned.rows)
+                _, _, refused = upsert_valid_items(connection, cleaned.rows)
                 unsound = [rejected_row(row, error, places[row.item_id]) for row, error in refused]
                 rejected = [*cleaned.rejected, *unsound]
                 quarantine_all(connection, CATALOGUE, rejected[:MAX_QUARANTINED])

@@ -46,7 +46,7 @@ class PrivacyRequests:
         """The response of /export."""
         names = self._privacy.names(request.user_id)
         self._impressions.flush()
-        spooled = [row.export() for name in names for row in self._spool.all_of(name)]
+        spooled = [row.export() for name in names for row in self._spool.pending_and_dead(name)]
         try:
             with self._database.begin() as connection:
                 return {**export_user(connection, self._privacy, names), "spooled": spooled}

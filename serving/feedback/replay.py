@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from components.core.columns import Columns
 from components.ingestion.admission import Admission, admit
 from components.store.faults import named, unstorable
-from components.store.impressions import read_answerers
+from components.store.impressions import read_serving_variants
 from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError
 from components.store.rows import EventRow, Rejected
@@ -190,7 +190,7 @@ def _checked(row: Row, admission: Admission) -> Row:
 
 def _attributed(connection: Connection, events: Sequence[EventRow]) -> list[EventRow]:
     """The events with version and variant of the response that they name, if its impression is stored."""
-    served_by = read_answerers(connection, {event.request_id for event in events if event.request_id})
+    served_by = read_serving_variants(connection, {event.request_id for event in events if event.request_id})
     parts = (served_by.get((event.request_id or "", event.user_id)) for event in events)
     return [
         event.shown_by(part.model_version, part.variant) if part else event

@@ -35,7 +35,7 @@ from serving.page.files import page_routes
 from serving.process.handover import READY_FILE, Drain, uvicorn_server, write_ready_file
 from serving.process.identity import PLATFORM
 from serving.process.smoke_test import warm_standby
-from serving.process.transport import write_together
+from serving.process.transport import coalesce_writes
 from serving.recommend.catalogue import active_users, search_items
 from serving.runtime import Runtime
 from serving.storage.postgres import DatabaseAway
@@ -68,7 +68,7 @@ def make_app(runtime: Runtime) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         if server := uvicorn_server():
             drain.install(server)
-            write_together(server)
+            coalesce_writes(server)
             connections.watch(server)
         loading = asyncio.create_task(run_in_threadpool(runtime.load))
         loading.add_done_callback(loaded)

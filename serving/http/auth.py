@@ -16,7 +16,7 @@ from components.settings import SecuritySettings
 from components.store.keys import ADMIN, SESSION_LIFETIME, Key, read_keys, verify
 from serving.contract.errors import ApiError, unavailable
 from serving.http.connections import is_loopback
-from serving.http.rate_limit import Buckets, Quotas
+from serving.http.rate_limit import Quotas, TokenBuckets
 from serving.storage.postgres import Database, DatabaseAway
 
 OWN_ORIGIN = frozenset({"same-origin", "none"})
@@ -105,8 +105,8 @@ class AuthGate:
     def __init__(self, settings: SecuritySettings, ring: KeyRing) -> None:
         self._settings = settings
         self._ring = ring
-        self._callers = Buckets(settings.caller_rate, settings.caller_burst)
-        self._users = Buckets(settings.user_rate, settings.user_burst)
+        self._callers = TokenBuckets(settings.caller_rate, settings.caller_burst)
+        self._users = TokenBuckets(settings.user_rate, settings.user_burst)
         self._quotas = Quotas(settings.caller_events, settings.caller_users, settings.caller_items)
 
     async def admit(self, request: HTTPConnection, scope: str) -> str:

@@ -19,7 +19,7 @@ BITS_PER_ID = 32
 """Bits of the filter per id, before rounding up to a power of two."""
 
 
-class Buckets:
+class TokenBuckets:
     """Token buckets by name; only a digest of each name is kept.
 
     Args:

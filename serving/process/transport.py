@@ -6,7 +6,7 @@ from typing import Any
 import uvicorn
 
 
-def write_together(server: uvicorn.Server) -> None:
+def coalesce_writes(server: uvicorn.Server) -> None:
     """Makes a uvicorn server coalesce writes on the connections that it accepts from now on."""
     base: Any = server.config.http_protocol_class
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
 from components.histories.signals import RECENT_SECONDS
-from components.store.history import read_users_since
+from components.store.history import read_active_users
 from serving.process import garbage
 from serving.recommend.histories import Histories
 from serving.storage.postgres import Database, DatabaseAway
@@ -45,7 +45,7 @@ class CacheWarmer:
     def _warm_up(self) -> None:
         since = datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS)
         with self._database.begin() as connection:
-            users = read_users_since(connection, since, MAX_USERS)
+            users = read_active_users(connection, since, MAX_USERS)
         for start in range(0, len(users), BATCH_SIZE):
             if self._stopped.wait(PAUSE_SECONDS):
                 return

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
-from components.store.item_vectors import VectorOfItem, read_item_vectors, vector_hashes, want_vectors
+from components.store.item_vectors import EncodedItem, read_item_vectors, request_vectors, vector_hashes
 
 MAX_ITEMS = 20_000
 """New items per bundle at most. A catalogue that grew by more needs a retraining."""
@@ -28,12 +28,12 @@ class NewItems:
         """
         self._encoder = encoder
         self._warn_after_seconds = warn_after_seconds
-        self._joined: dict[str, VectorOfItem] = {}
+        self._joined: dict[str, EncodedItem] = {}
         self._waiting: dict[str, float] = {}
         self._over_limit: set[str] = set()
 
     @property
-    def joined(self) -> list[VectorOfItem]:
+    def joined(self) -> list[EncodedItem]:
         """New items with a vector, in order of arrival."""
         return list(self._joined.values())
 
@@ -64,7 +64,7 @@ class NewItems:
         """
         open_ids = self._admitted(item_ids)
         hashes = vector_hashes(connection, self._encoder, open_ids)
-        missing = want_vectors(connection, self._encoder, open_ids - hashes.keys())
+        missing = request_vectors(connection, self._encoder, open_ids - hashes.keys())
         waiting = [*missing, *(item for item, content in hashes.items() if content is None)]
         self._waiting = {item: self._waiting.get(item, time.monotonic()) for item in waiting}
         fresh = [item for item, content in hashes.items() if content is not None and content != self._content(item)]

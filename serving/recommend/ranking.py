@@ -14,8 +14,8 @@ from components.ranking.candidates import Candidates, Question
 from components.ranking.explain import Profile
 from components.ranking.filters import eligible
 from components.ranking.lists import ListBuilder, Rules
-from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
-from components.ranking.rerank import CERTAIN, Exploration, Placed
+from components.ranking.questions import ItemRetrieval, PopularItems, UserRetrieval
+from components.ranking.rerank import CERTAIN, Exploration, Placement
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
 from serving.contract.requests import RecommendRequest
@@ -146,7 +146,7 @@ class Ranker:
         self._builder = ListBuilder(
             bundle, Candidates(bundle, settings.exact_below), tail, lambda row: listing[row].category
         )
-        self._most_wanted = MostWanted(scorer)
+        self._most_wanted = PopularItems(scorer)
 
     def for_user(
         self,
@@ -166,7 +166,7 @@ class Ranker:
         shown = self.listing.visible(available_only=filters.available_only)
         mask = eligible(self.listing.categories, excluded, filters.category_in, filters.category_out, shown)
         return self._build(
-            UserQuestion(self.scorer, query, self._most_wanted),
+            UserRetrieval(self.scorer, query, self._most_wanted),
             mask,
             request.k or ranking.k,
             rules if request.diversity is None else replace(rules, diversity=request.diversity),
@@ -181,7 +181,7 @@ class Ranker:
     def similar(self, row: int, k: int | None) -> RankedList:
         """The items nearest to a row, by item vector and text vector in equal parts."""
         mask = eligible(self.listing.categories, [row], among=self.listing.visible(available_only=True))
-        return self._build(ItemQuestion(self.bundle, row), mask, k or self._settings.k, Rules())
+        return self._build(ItemRetrieval(self.bundle, row), mask, k or self._settings.k, Rules())
 
     def is_current(self, listed: RankedList) -> bool:
         """Whether trend and catalogue are unchanged since the list was built."""
@@ -218,7 +218,7 @@ class Ranker:
         }  # fmt: skip
 
 
-def _impression_payload(item: Mapping[str, object], placement: Placed) -> dict[str, object]:
+def _impression_payload(item: Mapping[str, object], placement: Placement) -> dict[str, object]:
     """An item as recorded in the impression."""
     propensity, greedy = placement
     return {

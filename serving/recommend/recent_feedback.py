@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from components.store.history import Behaviour
+from components.store.history import Interaction
 from components.store.rows import EventRow
 
 MAX_EVENTS, MAX_CHUNKS = 100_000, 10_000
 """Events kept, and chunks (transactions or requests) that hold them; the oldest are dropped."""
-Event = tuple[str, str, Behaviour]
+Event = tuple[str, str, Interaction]
 """user_id, event_id, and the behaviour."""
 
 
@@ -36,7 +36,7 @@ class _Chunk:
 
     def events(self) -> Iterator[Event]:
         for user_id, event_id, *behaviour in pickle.loads(self.pickled):
-            yield user_id, event_id, Behaviour(*behaviour)
+            yield user_id, event_id, Interaction(*behaviour)
 
 
 class RecentFeedback:
@@ -56,11 +56,11 @@ class RecentFeedback:
             while self._count > MAX_EVENTS or len(self._chunks) > MAX_CHUNKS:
                 self._count -= self._chunks.popleft().size
 
-    def of(self, user_id: str) -> Sequence[Behaviour]:
+    def of(self, user_id: str) -> Sequence[Interaction]:
         """The user's events; of several with one event_id, the first."""
         with self._lock:
             chunks = [chunk for chunk in self._chunks if chunk.holds(user_id)]
-        events: dict[str, Behaviour] = {}
+        events: dict[str, Interaction] = {}
         for chunk in chunks:
             for user, event_id, behaviour in chunk.events():
                 if user == user_id:

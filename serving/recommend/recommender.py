@@ -26,7 +26,7 @@ from serving.recommend.histories import Histories
 from serving.recommend.new_items import NewItems
 from serving.recommend.ranking import Answer, Interest, InterestAndList, RankedList, Ranker, interest_payload
 from serving.recommend.trend import LiveTrend
-from serving.recommend.user_cache import Recent
+from serving.recommend.user_cache import LruCache
 from serving.recommend.user_history import UserHistory
 from serving.storage.batched_reads import Reads, Session
 from serving.storage.impressions import Impressions
@@ -71,7 +71,7 @@ class Recommender:
         encoder = bundle.manifest["encoder"]
         self._view = histories.view(bundle.row, encoder, settings.events)
         self.new_items = NewItems(encoder, settings.serving.encoder_patience_seconds)
-        self._interests: Recent[str | None, Interest] = Recent(MAX_INTERESTS)
+        self._interests: LruCache[str | None, Interest] = LruCache(MAX_INTERESTS)
 
     @property
     def trend(self) -> LiveTrend:
@@ -111,7 +111,7 @@ class Recommender:
         other._ranker = Ranker(bundle, scorer, trend, listing, tail, self._settings.ranking)
         other._explainer = self._make_explainer(other._ranker)
         other._view = self._histories.view(bundle.row, bundle.manifest["encoder"], self._settings.events)
-        other._interests = Recent(MAX_INTERESTS)
+        other._interests = LruCache(MAX_INTERESTS)
         return other
 
     async def recommend(self, request: RecommendRequest, variant: str, *, recorded: bool = True) -> Answer:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from components.histories.signals import RECENT_SECONDS, trend_scores, with_least
+from components.histories.signals import RECENT_SECONDS, pad_with_minimum, trend_scores
 from components.settings import EventSettings
-from components.store.history import count_wanted
+from components.store.history import count_positive_events
 
 
 class LiveTrend:
@@ -37,7 +37,7 @@ class LiveTrend:
     def extended(self, rows: Mapping[str, int], size: int) -> "LiveTrend":
         """A copy for a bundle with more rows; new rows count no events until the next update."""
         other = copy(self)
-        other._rows, other.now = rows, with_least(self.now, size)
+        other._rows, other.now = rows, pad_with_minimum(self.now, size)
         return other
 
     def update(self, positive_events: Mapping[str, int]) -> None:
@@ -57,4 +57,4 @@ class LiveTrend:
 
 def read_trend(connection: Connection, settings: EventSettings) -> dict[str, int]:
     """Positive events of the last days, by item id."""
-    return count_wanted(connection, datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS), settings)
+    return count_positive_events(connection, datetime.now(UTC) - timedelta(seconds=RECENT_SECONDS), settings)

@@ -17,7 +17,7 @@ Event = TypeVar("Event")
 ApplyEvents = Callable[[Cached, Sequence[Event]], Cached | None]
 
 
-class Recent(Generic[Key, Value]):
+class LruCache(Generic[Key, Value]):
     """An LRU cache. Thread-safe."""
 
     def __init__(self, max_size: int) -> None:

@@ -15,7 +15,7 @@ from components.histories.signals import RATED, signal
 from components.histories.states import UserState
 from components.ranking.filters import Exclusion
 from components.settings import EventSettings
-from components.store.history import Behaviour, read_documents, read_histories
+from components.store.history import Interaction, read_documents, read_histories
 from components.store.rows import EventRow
 from serving.contract.requests import ContextEvent
 from serving.recommend.catalogue import read_excluded
@@ -252,7 +252,7 @@ class HistoryReader:
             min(stored.events + len(events), self.limit),
         )
 
-    def with_spooled(self, stored: UserHistory, events: Sequence[Behaviour | EventRow]) -> UserHistory:
+    def with_spooled(self, stored: UserHistory, events: Sequence[Interaction | EventRow]) -> UserHistory:
         """The history with spooled or recent events, some of which Postgres may contain already."""
         if not events or not stored.allowed:
             return stored
@@ -263,7 +263,7 @@ class HistoryReader:
         count = stored.events + len(events)
         return replace(stored, interactions=before.merged(added), excluded=excluded, events=count, has_spooled=True)
 
-    def interactions(self, events: Iterable[Behaviour | EventRow]) -> Interactions:
+    def interactions(self, events: Iterable[Interaction | EventRow]) -> Interactions:
         """The events in the order of time."""
         ordered = sorted(events, key=attrgetter("at"))
         return Interactions(
@@ -273,5 +273,5 @@ class HistoryReader:
             np.array([np.nan if event.value is None else event.value for event in ordered], dtype=np.float64),
         )
 
-    def _excluded_ids(self, events: Iterable[Behaviour | EventRow]) -> set[str]:
+    def _excluded_ids(self, events: Iterable[Interaction | EventRow]) -> set[str]:
         return {event.item_id for event in events if self.exclusion.holds(event.event, event.value)}

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from components.store.engine import StoreError, make_engine
-from components.store.faults import Fault, fault_of
+from components.store.faults import Fault, classify_error
 from components.store.partitions import KNOWN, Partitioned, ensure_partitions, missing_months
 from components.store.timed import CONNECT_SECONDS, TimedConnection
 from serving.telemetry.tracing import Traces
@@ -128,7 +128,7 @@ class Database:
             ):
                 yield connection
         except (DBAPIError, PoolTimeout, StoreError, psycopg.Error) as error:
-            fault = fault_of(error)
+            fault = classify_error(error)
             if fault is Fault.ROW:
                 raise
             self.breaker.failed()

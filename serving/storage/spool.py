@@ -145,7 +145,7 @@ class Spool:
             self._empty_at = header
         return rows
 
-    def all_of(self, user_id: str) -> list[Row]:
+    def pending_and_dead(self, user_id: str) -> list[Row]:
         """Like `pending`, with the user's dead letters."""
         return self._read(_ALL_OF, user_id)
 

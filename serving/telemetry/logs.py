@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from components.core.logs import LogLines, visible
+from components.core.logs import IndentedFormatter, visible
 from components.settings import Settings
 
-OURS = ("serving", "components")
+OWN_LOGGERS = ("serving", "components")
 PLAIN_FORMAT = "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"
 LOGGED_FIELDS = ("model_version", "variant", "user_state", "degraded", "accepted", "duplicates", "spooled")
 """Fields of the response that are logged with its request."""
@@ -57,10 +57,10 @@ def set_up(settings: Settings) -> None:
     """Configures logging of this process: to stderr, our loggers at the level of the settings."""
     handler = logging.StreamHandler()
     handler.addFilter(RequestIdFilter())
-    handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else LogLines(PLAIN_FORMAT))
+    handler.setFormatter(JsonLines() if settings.serving.log_format == "json" else IndentedFormatter(PLAIN_FORMAT))
     logging.getLogger().handlers = [handler]
     logging.getLogger("uvicorn.access").propagate = False  # requests are logged by `log_request`
-    for name in OURS:
+    for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)
 
 

@@ -111,7 +111,7 @@ class Metrics:
             yield
         self._stages[name].observe(time.perf_counter() - started)
 
-    def follow_spool(self, size: Callable[[], tuple[float, float, float, float]]) -> None:
+    def watch_spool(self, size: Callable[[], tuple[float, float, float, float]]) -> None:
         """Adds the gauges of the spool.
 
         Args:
@@ -121,7 +121,7 @@ class Metrics:
             gauge = Gauge(name, text, registry=self._registry)
             gauge.set_function(partial(_spool_value, size, index))
 
-    def follow_database(self, is_away: Callable[[], bool]) -> None:
+    def watch_database(self, is_away: Callable[[], bool]) -> None:
         """Adds the gauge of the circuit breaker.
 
         Args:

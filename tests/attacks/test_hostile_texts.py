@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from typer import Exit
 
-from cli.console import Terminal, fail, led_by
+from cli.console import Terminal, fail, styled_prefix
 from cli.recommendations import show_answer
 from components.core.logs import visible
 from components.core.markdown import escaped, table
@@ -20,7 +20,7 @@ from components.monitoring.drift import Drift
 from components.monitoring.report import drift_table
 from components.settings import Settings
 from components.validation.results import Check, SuiteResult, write_report
-from serving.telemetry.logs import OURS, set_up
+from serving.telemetry.logs import OWN_LOGGERS, set_up
 
 TEXTS = [
     "[here](javascript:alert(1))",
@@ -97,7 +97,7 @@ def test_terminal_output_escapes_texts(text: str, capsys: pytest.CaptureFixture[
     assert f"error: {visible(text)}\n" == captured.err
     coloured = io.StringIO()
     Terminal(file=coloured, force_terminal=True, markup=False, emoji=False, color_system="standard").print(
-        led_by("error:", "red", text), soft_wrap=True
+        styled_prefix("error:", "red", text), soft_wrap=True
     )
     assert coloured.getvalue().count("\x1b") == 2  # our own colour, and its reset
 
@@ -106,7 +106,7 @@ def test_terminal_output_escapes_texts(text: str, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_cannot_leave_its_log_record(text: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
-    before = root.handlers, {name: logging.getLogger(name).level for name in OURS}
+    before = root.handlers, {name: logging.getLogger(name).level for name in OWN_LOGGERS}
     try:
         set_up(Settings.model_validate({"serving": {"log_format": form}}))
         logger = logging.getLogger("serving.attack")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from infra.home.logins import authorization
 from infra.local.platform import Platform
-from infra.processes.orphans import tagged
+from infra.processes.orphans import tagged_processes
 from tests.support.browser import chromium
 from tests.support.platforms import SharedPlatform
 
@@ -170,7 +170,7 @@ def test_postgres_requires_its_password(platform: Platform) -> None:
 def test_only_known_ports_are_open_and_only_to_this_machine(platform: Platform) -> None:
     listening = {
         (connection.laddr.ip, connection.laddr.port)
-        for process in tagged(platform.home.id)
+        for process in tagged_processes(platform.home.id)
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }

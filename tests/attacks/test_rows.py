@@ -21,14 +21,14 @@ from components.datasets.sources import Dataset
 from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings, ValidationSettings
 from components.store.engine import StoreError
-from components.store.faults import Fault, fault_of
+from components.store.faults import Fault, classify_error
 from components.store.load import quarantine
-from components.store.partitions import make_ahead, missing_months
+from components.store.partitions import create_upcoming_partitions, missing_months
 from components.store.people import export_user
 from components.store.privacy import Privacy
 from components.store.rows import Rejected
 from components.store.snapshot import take_snapshot
-from components.store.timed import TimeIsUp
+from components.store.timed import QueryTimeout
 from components.validation import ValidationReport, validate
 from tests.support.postgres import emptied, empty
 from tests.support.raw_events import NOW, raw_events, shop
@@ -51,8 +51,8 @@ def rows(store: Engine, query: str) -> list[tuple[Any, ...]]:
     ("state", "fault"),
     [
         ("08006", Fault.AWAY), ("57P01", Fault.AWAY), ("57P03", Fault.AWAY), ("53300", Fault.AWAY),
-        ("53100", Fault.PASSING), ("57014", Fault.PASSING), ("55P03", Fault.PASSING), ("25P03", Fault.PASSING),
-        ("40001", Fault.PASSING), ("40P01", Fault.PASSING), ("42P01", Fault.PASSING), ("42883", Fault.PASSING),
+        ("53100", Fault.TRANSIENT), ("57014", Fault.TRANSIENT), ("55P03", Fault.TRANSIENT), ("25P03", Fault.TRANSIENT),
+        ("40001", Fault.TRANSIENT), ("40P01", Fault.TRANSIENT), ("42P01", Fault.TRANSIENT), ("42883", Fault.TRANSIENT),
         ("54000", Fault.ROW), ("22003", Fault.ROW), ("22021", Fault.ROW), ("23514", Fault.ROW), ("P0001", Fault.ROW),
     ],
 )  # fmt: skip
@@ -60,20 +60,20 @@ def test_errors_are_classified_by_sqlstate(store: Engine, state: str, fault: Fau
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{state}'; END $$"
     with store.connect() as connection, pytest.raises(Exception, match="made up") as caught:
         connection.execute(text(statement))
-    assert fault_of(caught.value) is fault
+    assert classify_error(caught.value) is fault
 
 
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
         (psycopg.OperationalError("the connection is lost"), Fault.AWAY),
-        (TimeIsUp("too late"), Fault.PASSING),
+        (QueryTimeout("too late"), Fault.TRANSIENT),
         (psycopg.DataError("no NUL"), Fault.ROW),
         (ValueError("a text holds the character 0"), Fault.ROW),
     ],
 )
 def test_errors_without_an_sqlstate_are_classified(error: Exception, fault: Fault) -> None:
-    assert fault_of(error) is fault
+    assert classify_error(error) is fault
 
 
 VALUES = st.one_of(
@@ -139,8 +139,8 @@ def test_a_missing_table_rejects_no_rows(store: Engine) -> None:
 
 def test_partitions_are_created_in_advance(store: Engine) -> None:
     now = datetime(2041, 11, 30, 23, tzinfo=UTC)
-    assert make_ahead(store.begin, now) == 6
-    assert make_ahead(store.begin, now) == 0
+    assert create_upcoming_partitions(store.begin, now) == 6
+    assert create_upcoming_partitions(store.begin, now) == 0
     with store.connect() as connection:
         assert missing_months(connection, [now, now + timedelta(days=60)]) == set()
         assert len(missing_months(connection, [now + timedelta(days=95)])) == 1

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from components.settings import Settings
 from infra.local.platform import Platform
-from infra.processes.orphans import tagged
+from infra.processes.orphans import tagged_processes
 from tests.support.platforms import SharedPlatform, make_project
 from tests.support.ports import free_ports
 
@@ -62,7 +62,7 @@ def test_second_demo_does_not_touch_the_running_one(shared_platform: SharedPlatf
 
 
 @pytest.mark.long
-def test_a_failed_demo_on_an_outside_server_leaves_nothing_running_and_the_users_data_alone(
+def test_failed_demo_on_external_server_leaves_no_process_and_no_change(
     demo_platform: Platform, database: str, tmp_path: Path
 ) -> None:
     home = demo_platform.home
@@ -76,7 +76,7 @@ def test_a_failed_demo_on_an_outside_server_leaves_nothing_running_and_the_users
     try:
         assert demo.returncode == 1
         assert "the stage data failed" in err, out + err
-        assert tagged(home.id) == []
+        assert tagged_processes(home.id) == []
         assert {own, f"{own}_prefect", f"{own}_mlflow"} <= names(database)
         with psycopg.connect(make_url(database).set(database=own).render_as_string(False)) as connection:
             assert connection.execute("SELECT to_regclass('events') IS NOT NULL").fetchone() == (True,)
@@ -97,9 +97,9 @@ def test_interrupted_demo_stops_its_platform(
     for line in demo.stdout:
         if "postgres is ready" in line:
             break
-    assert tagged(demo_platform.home.id)
+    assert tagged_processes(demo_platform.home.id)
     demo.send_signal(number)
     demo.communicate(timeout=100)
     assert demo.returncode == code
-    assert tagged(demo_platform.home.id) == []
+    assert tagged_processes(demo_platform.home.id) == []
     assert not demo_platform.is_up

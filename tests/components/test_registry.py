@@ -209,13 +209,13 @@ def test_the_newest_copy_sets_the_alias_once(uri: str, training: dict[str, Path]
     first, second = (register(uri, training).version for _ in range(2))
     copied(uri, second)
     copy = copied(uri, first)
-    assert registry.follow_copy(uri) == f"copy {copy} of version {first} was made in {registry.PRODUCTION}"
+    assert registry.promote_newest_copy(uri) == f"copy {copy} of version {first} was made in {registry.PRODUCTION}"
     assert registry.champion_number(uri) == first
     registry.set_champion(uri, second)
-    assert registry.follow_copy(uri) == "", "a later alias counts more"
+    assert registry.promote_newest_copy(uri) == "", "a later alias counts more"
     assert registry.champion_number(uri) == second
     client = MlflowClient(uri)
-    registry.show_standings(uri, {first: registry.Standing("rolled back", "why")})
+    registry.publish_statuses(uri, {first: registry.VersionStatus("rolled back", "why")})
     for model, number in ((registry.NAME, first), (registry.PRODUCTION, copy)):
         version = client.get_model_version(model, number)
         assert (version.tags["status"], version.description) == ("rolled back", "**Duotempo:** rolled back: why")
@@ -229,7 +229,7 @@ def test_an_unrelated_model_of_the_same_name_is_ignored(uri: str, training: dict
     registry.introduce(uri)
     copied(uri, number)
     before = registry.champion_number(uri)
-    assert registry.follow_copy(uri) == ""
+    assert registry.promote_newest_copy(uri) == ""
     assert registry.champion_number(uri) == before
     client.delete_registered_model(registry.PRODUCTION)
     registry.introduce(uri)

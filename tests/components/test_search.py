@@ -207,7 +207,7 @@ def test_the_preset_reproduces_the_best_settings(tmp_path: Path, monkeypatch: py
     """The search ran with the preset `shop`, whose values are kept."""
     base = Settings(preset="shop", home=tmp_path, database_url="postgresql://me:s3cret@db/x")
     found = changed(base, {"fusion.learning_rate": 0.0031, "fusion.width": 96, "interests.short_days": 3.0})
-    file = preset.own_preset(tmp_path, "found")
+    file = preset.custom_preset_file(tmp_path, "found")
     preset.write_preset(file, found, {"study": "abc, 7 trials"})
     written = file.read_text()
     assert written.startswith("# study: abc, 7 trials\n")
@@ -226,7 +226,7 @@ def test_the_preset_reproduces_the_best_settings(tmp_path: Path, monkeypatch: py
 def test_custom_presets_are_found_in_the_home_of_the_settings_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preset.write_preset(preset.own_preset(tmp_path / "there", "found"), Settings(preset="demo"), {})
+    preset.write_preset(preset.custom_preset_file(tmp_path / "there", "found"), Settings(preset="demo"), {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DUOTEMPO_HOME", raising=False)
     (tmp_path / "duotempo.toml").write_text('home = "there"\n')
@@ -236,17 +236,17 @@ def test_custom_presets_are_found_in_the_home_of_the_settings_file(
 def test_an_unknown_preset_error_lists_packaged_and_custom_presets(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the presets are: content, demo, learning, shop, social; .*: none"):
         Settings(preset="quickest", home=tmp_path)
-    preset.write_preset(preset.own_preset(tmp_path, "found"), Settings(), {})
+    preset.write_preset(preset.custom_preset_file(tmp_path, "found"), Settings(), {})
     with pytest.raises(ValueError, match=r"shop, social; your own in .*: found"):
         Settings(preset="quickest", home=tmp_path)
 
 
 def test_a_packaged_preset_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="'shop' is a packaged preset"):
-        preset.own_preset(tmp_path, "shop")
+        preset.custom_preset_file(tmp_path, "shop")
     for name in ("../shop", "Shop", "", "a b"):
         with pytest.raises(SearchError, match="cannot be named"):
-            preset.own_preset(tmp_path, name)
+            preset.custom_preset_file(tmp_path, name)
 
 
 @pytest.mark.parametrize("file", sorted(PRESETS.glob("*.toml")), ids=lambda file: file.stem)

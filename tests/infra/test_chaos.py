@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import measure, serve_shop
+from benchmarks.chaos import measure, serve_synthetic_data
 from benchmarks.harm import SERVICES, VICTIMS
 from components.settings import Settings
 from tests.support.platforms import SharedPlatform
@@ -15,8 +15,8 @@ from tests.support.shell import Shell
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_five_kills_cost_no_acknowledged_event(started: SharedPlatform, tmp_path: Path) -> None:
-    serve_shop(started.platform, tmp_path)
+def test_five_kills_lose_no_acknowledged_event(started: SharedPlatform, tmp_path: Path) -> None:
+    serve_synthetic_data(started.platform, tmp_path)
     with started.shell.inside():
         figures = measure(started.platform, 5, random.Random(1))
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
@@ -27,7 +27,7 @@ def test_five_kills_cost_no_acknowledged_event(started: SharedPlatform, tmp_path
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_two_hundred_kills_cost_no_acknowledged_event(tmp_path: Path) -> None:
+def test_two_hundred_kills_lose_no_acknowledged_event(tmp_path: Path) -> None:
     shell = Shell(Settings(home=tmp_path / "home", cache=tmp_path / "cache", database_url=None))
     figures = json.loads(shell.run("chaos", "--rounds", "200", "--json", apart=True).out)["figures"]
     assert (figures["lost"], figures["duplicated"]) == (0, 0)

@@ -19,7 +19,7 @@ from components.ingestion.clean import clean_items
 from components.interests.documents import item_texts
 from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
-from components.store.item_vectors import encoder_listens, forget_vectors, want_vectors
+from components.store.item_vectors import delete_old_vectors, encoder_is_listening, request_vectors
 from components.store.load import upsert_items
 from components.store.schema import Item, ItemVector
 from tests.support.postgres import emptied, fresh_database
@@ -86,11 +86,11 @@ def vector(connection: Connection, encoder: str = KEY) -> NDArray[np.float32] | 
 
 def test_requested_item_gets_its_vector_and_a_new_one_after_a_text_change(engine: Engine, log: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=MULTILINGUAL))
-    wait_until(engine, encoder_listens)
+    wait_until(engine, encoder_is_listening)
     for title in ("A kettle that boils water", "手冲咖啡壶"):
         with engine.begin() as connection:
             written = store_item(connection, title)
-            want_vectors(connection, KEY, ["new", "an item that is not there"])
+            request_vectors(connection, KEY, ["new", "an item that is not there"])
         expected = encoder.encode([written])[0]
         wait_until(engine, partial(is_near, expected))
     with engine.begin() as connection:
@@ -105,8 +105,8 @@ def test_requests_are_served_after_the_encoder_starts(postgres_url: str, tmp_pat
         with engine.begin() as connection:
             for number in range(300):
                 store_item(connection, f"Lamp {number}", f"lamp-{number}")
-            want_vectors(connection, KEY, [f"lamp-{number}" for number in range(300)])
-            assert not encoder_listens(connection)
+            request_vectors(connection, KEY, [f"lamp-{number}" for number in range(300)])
+            assert not encoder_is_listening(connection)
         with running_encoder(database, tmp_path, MULTILINGUAL):
             missing = select(ItemVector.item_id).where(ItemVector.vector.is_(None))
             wait_until(engine, lambda connection: connection.execute(missing).first() is None)
@@ -116,7 +116,7 @@ def test_requests_are_served_after_the_encoder_starts(postgres_url: str, tmp_pat
 def test_empty_text_gets_a_zero_vector(engine: Engine, log: Path) -> None:
     with engine.begin() as connection:
         upsert_items(connection, clean_items([{"item_id": "new"}], source="test").rows)
-        want_vectors(connection, KEY, ["new"])
+        request_vectors(connection, KEY, ["new"])
     wait_until(engine, lambda connection: vector(connection) is not None)
     with engine.begin() as connection:
         assert not np.any(vector(connection))
@@ -125,7 +125,7 @@ def test_empty_text_gets_a_zero_vector(engine: Engine, log: Path) -> None:
 def test_request_for_unknown_encoder_is_logged(engine: Engine, log: Path) -> None:
     with engine.begin() as connection:
         store_item(connection, "A lamp")
-        want_vectors(connection, "shop/another@0123456789ab", ["new"])
+        request_vectors(connection, "shop/another@0123456789ab", ["new"])
     wait_until(engine, lambda _: "items that wait for shop/another@0123456789ab: 1;" in log.read_text())
     with engine.begin() as connection:
         assert vector(connection, "shop/another@0123456789ab") is None
@@ -135,8 +135,8 @@ def test_both_packaged_encoders_are_served(engine: Engine, log: Path) -> None:
     encoder = make_encoder(EmbeddingSettings(model=ENGLISH))
     with engine.begin() as connection:
         written = store_item(connection, "A kettle that boils water")
-        want_vectors(connection, encoder.key, ["new"])
-        want_vectors(connection, KEY, ["new"])
+        request_vectors(connection, encoder.key, ["new"])
+        request_vectors(connection, KEY, ["new"])
     wait_until(engine, lambda connection: vector(connection, encoder.key) is not None)
     wait_until(engine, lambda connection: vector(connection, KEY) is not None)
     with engine.begin() as connection:
@@ -149,7 +149,7 @@ def test_both_packaged_encoders_are_served(engine: Engine, log: Path) -> None:
 def test_old_vectors_are_removed(engine: Engine) -> None:
     with engine.begin() as connection:
         store_item(connection, "A lamp")
-        want_vectors(connection, KEY, ["new"])
+        request_vectors(connection, KEY, ["new"])
         requested_at = connection.execute(select(ItemVector.wanted_at)).scalar_one()
-        assert forget_vectors(connection, requested_at) == 0
-        assert forget_vectors(connection, pd.Timestamp.now("UTC").to_pydatetime()) == 1
+        assert delete_old_vectors(connection, requested_at) == 0
+        assert delete_old_vectors(connection, pd.Timestamp.now("UTC").to_pydatetime()) == 1

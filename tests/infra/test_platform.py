@@ -21,7 +21,7 @@ from infra.home.errors import PlatformError
 from infra.home.places import is_port_free
 from infra.local import units
 from infra.local.platform import Platform
-from infra.processes.orphans import tagged
+from infra.processes.orphans import tagged_processes
 from infra.processes.supervisor import Supervisor
 from infra.watch.problems import examine
 from tests.support.platforms import SharedPlatform, make_project
@@ -83,7 +83,7 @@ def test_files_are_readable_only_by_the_owner(started: SharedPlatform) -> None:
 def command_lines(home_id: str) -> list[str]:
     """Command lines of the platform's processes, without those that end meanwhile."""
     lines = []
-    for process in tagged(home_id):
+    for process in tagged_processes(home_id):
         with suppress(psutil.NoSuchProcess):
             lines.append(" ".join(process.cmdline()))
     return lines
@@ -103,8 +103,8 @@ def test_taken_port_is_replaced(started: SharedPlatform) -> None:
 
 
 def test_port_claimed_by_another_platform_is_replaced(started: SharedPlatform) -> None:
-    assert not started.platform.addresses.serving_url.endswith(f":{started.others_port}")
-    assert f"port {started.others_port} is taken: bento gets" in started.started.text
+    assert not started.platform.addresses.serving_url.endswith(f":{started.reserved_port}")
+    assert f"port {started.reserved_port} is taken: bento gets" in started.started.text
 
 
 def test_each_tool_has_its_database(started: SharedPlatform) -> None:
@@ -157,7 +157,7 @@ def test_killed_postgres_recovers_with_its_rows(started: SharedPlatform) -> None
 
 
 @pytest.mark.long
-def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: SharedPlatform) -> None:
+def test_webhook_recovers_when_killed_again_during_start(started: SharedPlatform) -> None:
     for _ in range(2):
         before = pid(started.platform, "hook")
         assert before
@@ -169,7 +169,7 @@ def test_a_hook_that_is_killed_again_right_after_its_start_comes_back(started: S
 
 
 @pytest.mark.long
-def test_a_killed_mlflow_comes_back_and_takes_its_own_password(started: SharedPlatform) -> None:
+def test_killed_mlflow_recovers_and_restores_its_password(started: SharedPlatform) -> None:
     """MLflow's database has the password of an earlier home, which is replaced."""
     with psycopg.connect(started.platform.databases.url, dbname="mlflow") as connection:
         connection.execute("UPDATE users SET password_hash = %s", (generate_password_hash("of an earlier home"),))
@@ -205,7 +205,7 @@ def test_programs_survive_their_supervisor(started: SharedPlatform) -> None:
 
 
 @pytest.mark.long
-def test_up_takes_over_what_outlived_supervisor_and_sentinel(started: SharedPlatform) -> None:
+def test_up_adopts_programs_after_supervisor_and_sentinel_die(started: SharedPlatform) -> None:
     platform, supervisor, before = started.platform, supervisor_pid(started.platform), pids(started.platform)
     sentinel = Supervisor(platform.home).processes()["sentinel"].pid
     assert sentinel
@@ -281,7 +281,7 @@ def test_broken_bento_does_not_replace_the_served_one(started: SharedPlatform, t
 def test_down_leaves_no_process_and_no_port(started: SharedPlatform) -> None:
     ports = started.platform.home.state.ports
     started.shell.run("down", apart=True)
-    assert tagged(started.platform.home.id) == []
+    assert tagged_processes(started.platform.home.id) == []
     assert all(is_port_free(port) for port in ports.values())
     status = started.shell.status()
     assert not any(service["healthy"] for service in status["services"].values())
@@ -294,7 +294,7 @@ def test_up_after_down_restores_addresses_and_data(started: SharedPlatform) -> N
     platform, before = started.platform, started.platform.status()
     addresses = platform.addresses
     platform.down()
-    assert tagged(platform.home.id) == []
+    assert tagged_processes(platform.home.id) == []
     assert all(is_port_free(port) for port in platform.home.state.ports.values())
     stopped = platform.status()["services"]
     assert set(stopped) == set(before["services"])
@@ -332,4 +332,4 @@ def test_external_database_that_is_down_is_named(tmp_path: Path) -> None:
         platform.up()
     assert f"127.0.0.1:{ports.postgres_port}" in str(error.value)
     assert "hush" not in str(error.value)
-    assert tagged(platform.home.id) == []
+    assert tagged_processes(platform.home.id) == []

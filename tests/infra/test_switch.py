@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import Engine, delete, func, select
 from typer.testing import CliRunner
 
-from benchmarks.load_clients import CALLERS, calling
+from benchmarks.load_clients import CALLERS, run_clients
 from cli.main import app
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.schema import AssignedVariant, Impression
-from components.store.variants import put_champion
+from components.store.variants import set_serving_champion
 from infra.deploy.bento import bento_folder, build_bento
 from infra.deploy.smoke_test import NEW_USER, active_users, smoke_test
 from infra.home.errors import PlatformError, SmokeTestFailed
@@ -59,7 +59,7 @@ def engine(started: SharedPlatform) -> Iterator[Engine]:
 
 
 def load(platform: Platform) -> AbstractContextManager[Counter[str]]:
-    return calling(platform.addresses.serving_url, [f"u{number}" for number in range(CALLERS)])
+    return run_clients(platform.addresses.serving_url, [f"u{number}" for number in range(CALLERS)])
 
 
 def answered(seen: Counter[str], version: str, more_than: int) -> bool:
@@ -144,7 +144,7 @@ def test_switch_inside_a_bento_loses_no_request(started: SharedPlatform, tags: l
     platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home), "1")
     with load(platform) as seen:
         for new_version in ("2", "1"):
-            put_champion(engine, new_version)
+            set_serving_champion(engine, new_version)
             before = seen[new_version]
             eventually(partial(answered, seen, new_version, before + 50), seconds=60)
     assert set(seen) == {"1", "2"}, seen

@@ -52,7 +52,7 @@ def counted(world: World, user: str) -> int:
 POSTS = ("/recommend", "/feedback", "/similar", "/items")
 
 
-def error_of(response: httpx.Response) -> Any:
+def validated_error(response: httpx.Response) -> Any:
     """The validated error object of a response."""
     assert response.headers["content-type"] == "application/json"
     return ErrorAnswer.model_validate(response.json()).error

@@ -97,7 +97,7 @@ class SharedPlatform:
         self.shell = Shell(self.settings, **variables, DUOTEMPO_SETTINGS_FILE=str(self.settings_file))
         self.taken_port = self.settings.platform.mlflow_port
         """MLflow's default port, taken by another program at the start."""
-        self.others_port = self.settings.platform.serving_port
+        self.reserved_port = self.settings.platform.serving_port
         """The service's default port, reserved by another platform at the start, with no listener."""
         self.started = self._start()
         self._sign_in()
@@ -109,8 +109,8 @@ class SharedPlatform:
     def _start(self) -> Answer:
         with (
             socket.create_server(("127.0.0.1", self.taken_port)),
-            claimed(Home(self.shell.home.with_name("other")), self.others_port),
-            bound("127.0.0.1", self.others_port),
+            claimed(Home(self.shell.home.with_name("other")), self.reserved_port),
+            bound("127.0.0.1", self.reserved_port),
         ):
             return self.shell.run("up", apart=True)
 

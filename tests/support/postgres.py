@@ -82,7 +82,7 @@ def stored(url: str, query: str, *parameters: object) -> list[tuple[object, ...]
         return connection.execute(query.encode(), parameters).fetchall()
 
 
-def soon_stored(url: str, query: str, *parameters: object, seconds: float = 60.0) -> list[tuple[object, ...]]:
+def await_rows(url: str, query: str, *parameters: object, seconds: float = 60.0) -> list[tuple[object, ...]]:
     """Polls `stored` until it returns rows: impressions are written shortly after the answer."""
     return list(eventually(lambda: stored(url, query, *parameters), seconds))
 

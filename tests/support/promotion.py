@@ -24,7 +24,7 @@ SOUND, FAILED_GATE, BROKEN, NEXT, OF_OTHER_CODE, WITHOUT_BUNDLE, FRAGILE = "1", 
 
 
 Canary = Callable[[float], None]
-HARDLY = 0.2
+SHORT_CANARY_SECONDS = 0.2
 """Seconds of a canary in tests that do not examine it."""
 
 
@@ -95,7 +95,7 @@ def champion(address: str) -> str | None:
     return found.version if found else None
 
 
-def last_line(engine: Engine) -> tuple[str, str | None, str, str, str]:
+def latest_promotion(engine: Engine) -> tuple[str, str | None, str, str, str]:
     """(version, from_version, actor, reason, state) of the latest row in `promotions`."""
     line = list_promotions(engine)[-1]
     return line.version, line.from_version, line.actor, line.reason, line.state
@@ -109,7 +109,7 @@ def set_alias(address: str, version: str, alias: str = "champion") -> None:
     MlflowClient(address).set_registered_model_alias(registry.NAME, alias, version)
 
 
-def lines_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
+def promotions_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
     """(version, actor, state) of the rows in `promotions` after the first `count`."""
     return [(line.version, line.actor, line.state) for line in list_promotions(engine)[count:]]
 
@@ -118,16 +118,18 @@ def ends(engine: Engine, version: str, state: str) -> None:
     """Waits until the latest row in `promotions` is of this version and state."""
 
     def ended() -> bool:
-        line = last_line(engine)
+        line = latest_promotion(engine)
         return (line[0], line[4]) == (version, state)
 
     try:
         eventually(ended, seconds=DEPLOY_SECONDS)
     except AssertionError as error:
-        raise AssertionError(f"version {version} is not {state}; the last line is {last_line(engine)}") from error
+        raise AssertionError(
+            f"version {version} is not {state}; the last line is {latest_promotion(engine)}"
+        ) from error
 
 
-def deliver(
+def send_webhook(
     platform: Platform, body: bytes, *, secret: str | None = None, age: float = 0.0, key: str = "", at: str = ""
 ) -> int:
     """Sends a signed webhook to the promotion hook and returns the HTTP status.
@@ -139,7 +141,7 @@ def deliver(
         at: Timestamp header, instead of `age`.
     """
     delivery, timestamp = key or uuid.uuid4().hex, at or str(int(time.time() - age))
-    secret = secret or platform.home.kept_secret("webhook")
+    secret = secret or platform.home.ensure_secret("webhook")
     headers = {
         "x-mlflow-delivery-id": delivery,
         "x-mlflow-timestamp": timestamp,
@@ -158,7 +160,7 @@ def told(version: str, alias: str = "champion") -> bytes:
     return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
 
 
-def serve_sound(platform: Platform, address: str, engine: Engine) -> None:
+def serve_sound_version(platform: Platform, address: str, engine: Engine) -> None:
     """Makes SOUND the champion: by a rollback if it is the previous champion (faster), else by the alias."""
     if champion(address) == SOUND == served_version(platform):
         return

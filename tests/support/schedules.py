@@ -14,7 +14,7 @@ from tests.support.prefect import Prefect
 USERS, ITEMS, VISITS = 20, 15, 12
 
 
-MANY = 100
+EARLY_RETRAIN_EVENTS = 100
 """Number of new events that triggers an early retraining."""
 
 
@@ -22,7 +22,7 @@ QUICK = {
     "fusion": {"epochs": 2, "width": 16},
     "evaluation": {"bootstrap": 50},
     "interests": {"anchors": 1},
-    "monitoring": {"retrain_events": MANY, "retrain_pause_hours": 0.001},
+    "monitoring": {"retrain_events": EARLY_RETRAIN_EVENTS, "retrain_pause_hours": 0.001},
 }
 NOW = datetime.now(UTC)
 

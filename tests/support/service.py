@@ -27,12 +27,12 @@ LONG_TIMEOUTS = {"DUOTEMPO_SERVING__READ_SECONDS": "1", "DUOTEMPO_SERVING__WRITE
 @contextmanager
 def bento(folder: Path, url: str, **settings: str) -> Iterator[str]:
     """Starts a real Bento with the bundle in `folder`, and yields its address; `settings` are environment variables."""
-    with mortal_bento(folder, url, **settings) as (address, _):
+    with killable_bento(folder, url, **settings) as (address, _):
         yield address
 
 
 @contextmanager
-def mortal_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str, Callable[[], None]]]:
+def killable_bento(folder: Path, url: str, **settings: str) -> Iterator[tuple[str, Callable[[], None]]]:
     """As `bento`, and also yields a function that kills it (SIGKILL).
 
     It runs as a BentoML worker, as on the platform, without the parent process of `bentoml serve`.

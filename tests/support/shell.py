@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.settings import Settings
 from infra.local.platform import Platform
-from infra.processes.orphans import environment_of, tagged
+from infra.processes.orphans import environment_of, tagged_processes
 from tests.support.command_line import Answer
 from tests.support.prefect import Prefect
 
@@ -103,7 +103,11 @@ class Shell:
 
     def flow_run_processes(self, run_id: str) -> list[psutil.Process]:
         """The processes that execute a flow run."""
-        return [p for p in tagged(self.platform.home.id) if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
+        return [
+            p
+            for p in tagged_processes(self.platform.home.id)
+            if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id
+        ]
 
     @property
     def mlflow_url(self) -> str:

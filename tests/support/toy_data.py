@@ -9,7 +9,7 @@ import pyarrow as pa
 from scipy import sparse
 from sqlalchemy import Engine
 
-from benchmarks.catalogues import adding_tower
+from benchmarks.catalogues import summing_tower
 from components.arrays.sparse import Csr
 from components.bundle.bundle import Bundle
 from components.datasets.sources import Dataset
@@ -57,7 +57,7 @@ def tiny_bundle(items: int = 40, *, seed: int = 0, cut: str = "2024-06-01T00:00:
         terms=list(WORDS),
         text_mean=np.zeros(dimension, dtype=np.float32),
         text_matrix=random.normal(size=(dimension, width)).astype(np.float32),
-        tower=adding_tower(width),
+        tower=summing_tower(width),
         manifest={
             "encoder": "tiny",
             "dimension": dimension,

@@ -14,9 +14,9 @@ from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.histories.states import UserState
 from components.ranking.candidates import Candidates, with_indexes
-from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
+from components.ranking.questions import ItemRetrieval, PopularItems, UserRetrieval
 from components.ranking.scorer import PARTS, Scorer, Strategy
-from components.store.item_vectors import VectorOfItem
+from components.store.item_vectors import EncodedItem
 from serving.recommend.trend import LiveTrend
 from tests.support.toy_data import tiny_bundle
 
@@ -24,14 +24,14 @@ TRAINED, NEW = 40, 3
 NOW = 1_717_200_000.0
 
 
-def new_items(dimension: int, count: int = NEW) -> list[VectorOfItem]:
+def new_items(dimension: int, count: int = NEW) -> list[EncodedItem]:
     """New items; the last one has no text."""
     random = np.random.default_rng(5)
     texts = random.normal(size=(count, dimension)).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     texts[-1] = 0
     day = datetime(2024, 6, 2, tzinfo=UTC)
-    return [VectorOfItem(f"later{n}", f"New {n}", ["home"], True, day, str(n), text) for n, text in enumerate(texts)]
+    return [EncodedItem(f"later{n}", f"New {n}", ["home"], True, day, str(n), text) for n, text in enumerate(texts)]
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +94,10 @@ def test_a_new_item_in_the_history_raises_similar_items(plain: Bundle) -> None:
 
 
 def test_similarity_to_new_items(plain: Bundle, extended: ExtendedBundle) -> None:
-    scores = ItemQuestion(extended, TRAINED).scores(None)
+    scores = ItemRetrieval(extended, TRAINED).scores(None)
     assert scores[TRAINED] == pytest.approx(1.0, abs=1e-5)
-    np.testing.assert_allclose(ItemQuestion(extended, TRAINED).scores(np.array([5, 41])), scores[[5, 41]], atol=1e-5)
-    np.testing.assert_allclose(ItemQuestion(plain, 3).scores(None), ItemQuestion(extended, 3).scores(None)[:TRAINED])
+    np.testing.assert_allclose(ItemRetrieval(extended, TRAINED).scores(np.array([5, 41])), scores[[5, 41]], atol=1e-5)
+    np.testing.assert_allclose(ItemRetrieval(plain, 3).scores(None), ItemRetrieval(extended, 3).scores(None)[:TRAINED])
 
 
 def test_new_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_new_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
     later: Any = ConcatRows(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
     bundle = replace(extend(plain, new_items(plain.texts.shape[1])), vectors=later)
     scorer = scorers(plain, bundle)[1]
-    question = UserQuestion(scorer, scorer.query([visitor]), MostWanted(scorer))
+    question = UserRetrieval(scorer, scorer.query([visitor]), PopularItems(scorer))
     mask = np.ones(bundle.items.num_rows, dtype=bool)
     rows, _ = next(Candidates(bundle, 5_000).batches(question, mask, 10))
     assert {8_000, 8_001} <= set(rows)

@@ -12,8 +12,8 @@ import pytest
 
 from components.cluster import cluster as module
 from components.cluster.cluster import RayClusterError, connected, device_count, devices
-from components.cluster.embedding import embed_together
-from components.cluster.interests import build_interests_together
+from components.cluster.embedding import embed_on_cluster
+from components.cluster.interests import build_interests_on_cluster
 from components.settings import EmbeddingSettings, EventSettings, InterestSettings
 from tests.support import interests as toy_interests
 
@@ -21,14 +21,14 @@ METADATA = b"CLUSTER_METADATA", b"cluster"
 
 
 def embed(address: str, folder: Path) -> None:
-    embed_together(["a lamp"], EmbeddingSettings(), folder, address, progress=False)
+    embed_on_cluster(["a lamp"], EmbeddingSettings(), folder, address, progress=False)
 
 
 def interests(address: str, folder: Path) -> None:
     anchors = pd.DataFrame({"user_id": ["ann"], "as_of": pd.Series([toy_interests.CUT], dtype="datetime64[us, UTC]")})
     events = toy_interests.history(toy_interests.event("ann", "d1", 1.0))
     keywords = toy_interests.extract_keywords(toy_interests.item_texts(toy_interests.catalogue()), 8)
-    build_interests_together(
+    build_interests_on_cluster(
         events, toy_interests.catalogue(), anchors, keywords, InterestSettings(), EventSettings(), address
     )
 

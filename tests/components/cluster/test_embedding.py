@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from components.cluster.embedding import BLOCK_SIZE, embed_together
+from components.cluster.embedding import BLOCK_SIZE, embed_on_cluster
 from components.embedding.embed import Embeddings, embed
 from components.embedding.encoder import EncoderError
 from components.settings import EmbeddingSettings
@@ -52,20 +52,20 @@ def test_a_cluster_gives_the_vectors_of_one_process(
     texts = sentences(3 * BLOCK_SIZE)
     cached = embed(texts[:100], settings, tmp_path / "cluster", progress=False)
     requested = [*texts, "", texts[7], "  "]
-    cluster_result = embed_together(requested, settings, tmp_path / "cluster", address, progress=True)
+    cluster_result = embed_on_cluster(requested, settings, tmp_path / "cluster", address, progress=True)
     stderr = capsys.readouterr().err
     local_result = embed(requested, settings, tmp_path / "alone", progress=False)
     assert_equal(cluster_result, replace(local_result, computed=len(texts) - 100, reused=cached.computed))
     assert f"{len(texts) - 100}/{len(texts) - 100}" in stderr
     assert "texts/s" in stderr
-    second_run = embed_together(requested, settings, tmp_path / "cluster", address, progress=False)
+    second_run = embed_on_cluster(requested, settings, tmp_path / "cluster", address, progress=False)
     assert (second_run.computed, second_run.reused) == (0, len(texts))
     np.testing.assert_array_equal(second_run.vectors, cluster_result.vectors)
 
 
 def test_chinese_texts_go_to_the_multilingual_encoder(address: str, tmp_path: Path) -> None:
     texts = ["降噪蓝牙耳机", "儿童积木玩具", "手冲咖啡壶"]
-    cluster_result = embed_together(texts, EmbeddingSettings(), tmp_path / "cluster", address, progress=False)
+    cluster_result = embed_on_cluster(texts, EmbeddingSettings(), tmp_path / "cluster", address, progress=False)
     assert cluster_result.encoder.startswith("packaged:multilingual@")
     assert_equal(cluster_result, embed(texts, EmbeddingSettings(), tmp_path / "alone", progress=False))
 
@@ -74,7 +74,7 @@ def test_an_error_of_an_actor_is_raised_as_in_one_process(address: str, tmp_path
     model = tiny_models.bert(tmp_path / "model")
     (model / "model.safetensors").unlink()
     with pytest.raises(EncoderError, match=r"cannot be loaded by transformers' AutoModel .*check that it is complete"):
-        embed_together(["a lamp"], EmbeddingSettings(model=str(model)), tmp_path / "cache", address, progress=False)
+        embed_on_cluster(["a lamp"], EmbeddingSettings(model=str(model)), tmp_path / "cache", address, progress=False)
 
 
 @pytest.fixture
@@ -108,6 +108,6 @@ def test_a_killed_node_costs_no_vector(
 
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill)
-        cluster_result = embed_together(texts, settings, tmp_path / "cluster", address, progress=False)
+        cluster_result = embed_on_cluster(texts, settings, tmp_path / "cluster", address, progress=False)
         assert 0 < killed.result() < 24
     assert_equal(cluster_result, embed(texts, settings, tmp_path / "alone", progress=False))

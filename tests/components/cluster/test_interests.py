@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.cluster.interests import build_interests_together
+from components.cluster.interests import build_interests_on_cluster
 from components.core.columns import Columns as C
 from components.interests.build import anchors, build_interests
 from components.interests.documents import item_texts
@@ -49,7 +49,7 @@ def test_rows_and_order_equal_those_of_one_process(events: pd.DataFrame, keyword
     for requested in (moments, pd.concat([strangers, moments]).sample(frac=1, random_state=0), moments.iloc[:0]):
         arguments = (events, toy_interests.catalogue(), requested, keywords, SETTINGS, EventSettings())
         local = build_interests(*arguments)
-        pd.testing.assert_frame_equal(build_interests_together(*arguments, address), local)
+        pd.testing.assert_frame_equal(build_interests_on_cluster(*arguments, address), local)
         assert not len(requested) or local[C.DOCUMENT_LONG].ne("").sum() > PEOPLE / 2
 
 
@@ -59,6 +59,6 @@ def test_an_unknown_item_raises_the_same_error_as_in_one_process(
     invalid_events = events.assign(**{C.ITEM: events[C.ITEM].replace("d1", "nobody knows")})
     moments = anchors(invalid_events, toy_interests.CUT, per_user=1)
     with pytest.raises(ValueError, match=r"unknown items such as 'nobody knows'"):
-        build_interests_together(
+        build_interests_on_cluster(
             invalid_events, toy_interests.catalogue(), moments, keywords, SETTINGS, EventSettings(), address
         )

@@ -27,7 +27,7 @@ from components.ingestion.ingest import ingest
 from components.ranking.scorer import Scorer
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
-from components.training.on_ray import train_together
+from components.training.on_ray import train_distributed
 from components.training.run import TrainingRun, extract_interests
 from components.training.train import train
 from tests.support import board
@@ -86,7 +86,7 @@ def train_worker(rank: int, run: TrainingRun, rendezvous: Path) -> None:
 def train_here(run: TrainingRun) -> tuple[Path, list[int]]:
     """Trains with a local Ray; returns the bundle's folder and the epoch numbers."""
     epochs: list[int] = []
-    return train_together(run, "twin", "planted", lambda progress: epochs.append(progress.epoch)), epochs
+    return train_distributed(run, "twin", "planted", lambda progress: epochs.append(progress.epoch)), epochs
 
 
 @pytest.mark.long
@@ -106,7 +106,7 @@ def test_two_nodes_train_the_same_model_as_two_processes(
 ) -> None:
     epochs: list[Progress] = []
     with caplog.at_level(logging.INFO, "components.training.on_ray"):
-        on_cluster = train_together(with_settings(run, address), "model", "planted", epochs.append)
+        on_cluster = train_distributed(with_settings(run, address), "model", "planted", epochs.append)
     assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
     nodes = [record.args for record in caplog.records if record.name == "components.training.on_ray"]
     assert len(nodes) == len(set(nodes)) == WORKERS
@@ -126,13 +126,13 @@ def test_two_nodes_train_the_same_model_as_two_processes(
 @pytest.mark.long
 def test_an_error_of_a_worker_is_raised_as_in_one_process(run: TrainingRun, address: str) -> None:
     with pytest.raises(TrainingError, match=r"epoch \d+, batch \d+.*LEARNING_RATE"):
-        train_together(with_settings(run, address, learning_rate=1e30), "twin", "planted", lambda progress: None)
+        train_distributed(with_settings(run, address, learning_rate=1e30), "twin", "planted", lambda progress: None)
 
 
 @pytest.mark.long
 def test_a_cluster_that_is_too_small_is_refused(run: TrainingRun, address: str) -> None:
     with pytest.raises(RayClusterError, match=r"has 2 CPU for 10000 workers: add nodes to it, or lower .*WORKERS"):
-        train_together(with_settings(run, address, workers=10_000), "model", "planted", lambda progress: None)
+        train_distributed(with_settings(run, address, workers=10_000), "model", "planted", lambda progress: None)
 
 
 @pytest.mark.long
@@ -160,7 +160,7 @@ def test_a_folder_that_nodes_do_not_see_is_refused(run: TrainingRun, address: st
         with pytest.raises(
             RayClusterError, match=rf"does not see {private_path}: put DUOTEMPO_HOME on a file system that all"
         ):
-            train_together(
+            train_distributed(
                 replace(with_settings(run, address), folder=private_path), "model", "planted", lambda progress: None
             )
     finally:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from components.core.markdown import data_uri, with_pictures
+from components.core.markdown import data_uri, inline_images
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def plot(tmp_path: Path) -> Path:
 
 
 def test_images_are_embedded_at_full_size_in_fewer_bytes(plot: Path) -> None:
-    page = with_pictures("# Report\n\n![Metrics](metrics.png)\n\n[elsewhere](https://a.example/b.png)\n", plot.parent)
+    page = inline_images("# Report\n\n![Metrics](metrics.png)\n\n[elsewhere](https://a.example/b.png)\n", plot.parent)
     assert page == f"# Report\n\n![Metrics]({data_uri(plot)})\n\n[elsewhere](https://a.example/b.png)\n"
     head, _, data = data_uri(plot).partition(",")
     assert head == "data:image/png;base64"

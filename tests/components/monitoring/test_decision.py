@@ -5,16 +5,18 @@ from datetime import timedelta
 
 import pytest
 
-from components.monitoring.canary import Trainings, decide
+from components.monitoring.canary import TrainingState, decide
 from components.monitoring.drift import Drift
 from components.settings import MonitoringSettings
 from tests.support.observed import NOW
 
-OLD_TRAINING = Trainings(cut=NOW - timedelta(days=9), new_events=10, running=False, last_start=NOW - timedelta(days=9))
+OLD_TRAINING = TrainingState(
+    cut=NOW - timedelta(days=9), new_events=10, running=False, last_start=NOW - timedelta(days=9)
+)
 HIGH_DRIFT, LOW_DRIFT = [Drift("events", 0.3, "much drift")], [Drift("events", 0.2, "some drift")]
 
 
-def decide_at_now(drifts: list[Drift], trained: Trainings) -> tuple[bool, str]:
+def decide_at_now(drifts: list[Drift], trained: TrainingState) -> tuple[bool, str]:
     decision = decide(drifts, trained, NOW, MonitoringSettings())
     return decision.retrain, decision.reason
 
@@ -46,7 +48,7 @@ def test_drift_that_was_learned_starts_none() -> None:
 
 
 def test_without_a_version_no_retraining_starts() -> None:
-    retrain, reason = decide_at_now(HIGH_DRIFT, Trainings(None, 0, False, None))
+    retrain, reason = decide_at_now(HIGH_DRIFT, TrainingState(None, 0, False, None))
     assert not retrain and "duotempo retrain" in reason
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.monitoring.online import Estimate, Online, compare
+from components.monitoring.online import Estimate, VariantComparison, compare
 from components.ranking.rerank import Exploration, rerank
 from components.settings import EventSettings
 from tests.support.observed import exposures, feedback
@@ -12,11 +12,13 @@ from tests.support.observed import exposures, feedback
 CERTAIN = [("a", 1.0), ("b", 1.0), ("c", 1.0)]
 
 
-def compared(shown: pd.DataFrame, sent: pd.DataFrame, k: int = 10, events: EventSettings | None = None) -> Online:
+def compared(
+    shown: pd.DataFrame, sent: pd.DataFrame, k: int = 10, events: EventSettings | None = None
+) -> VariantComparison:
     return compare(shown, sent, events or EventSettings(), k=k, resamples=200)
 
 
-def means(online: Online, name: str = "champion") -> dict[str, float | None]:
+def means(online: VariantComparison, name: str = "champion") -> dict[str, float | None]:
     (variant,) = [variant for variant in online.variants if variant.name == name]
     return {metric: estimate.mean for metric, estimate in variant.figures.items()}
 
@@ -185,7 +187,7 @@ def test_a_single_user_has_no_interval() -> None:
 
 
 def test_an_empty_window_has_no_variants() -> None:
-    assert compared(exposures([]), feedback(("r1", "a", "click", None))) == Online([], 1)
+    assert compared(exposures([]), feedback(("r1", "a", "click", None))) == VariantComparison([], 1)
 
 
 def test_versions_of_a_variant_are_listed_in_order() -> None:

@@ -18,7 +18,7 @@ from components.histories.signals import trend_scores
 from components.histories.states import UserState
 from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import CategoryIndex, best_first, eligible
-from components.ranking.questions import ItemQuestion, MostWanted, UserQuestion
+from components.ranking.questions import ItemRetrieval, PopularItems, UserRetrieval
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from tests.support.toy_data import as_scipy
 
@@ -56,7 +56,7 @@ def states(bundle: Bundle) -> list[UserState]:
 def batches(
     scorer: Scorer, state: UserState, mask: NDArray[np.bool_], strategy: Strategy = "hybrid", size: int = 2 * K
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    question = UserQuestion(scorer, scorer.query([state], strategy), MostWanted(scorer))
+    question = UserRetrieval(scorer, scorer.query([state], strategy), PopularItems(scorer))
     return Candidates(scorer.bundle, EXACT_BELOW).batches(question, mask, size)
 
 
@@ -130,12 +130,12 @@ def test_trending_items_are_found_anywhere(bundle: Bundle, states: list[UserStat
     """The index contains only the trend as of the cut."""
     trend = MutableTrend(bundle.items["recent"].to_numpy())
     live = Scorer(bundle, trend)
-    popular = MostWanted(live)
+    popular = PopularItems(live)
     for row in (4321, 40_404):
         counts = np.zeros(ITEMS)
         counts[row] = 10_000
         trend.now = 10 * trend_scores(counts[None])
-        question = UserQuestion(live, live.query(states[:1], "hybrid"), popular)
+        question = UserRetrieval(live, live.query(states[:1], "hybrid"), popular)
         rows, _ = next(Candidates(bundle, EXACT_BELOW).batches(question, unseen(states[0]), K))
         assert rows[0] == row
 
@@ -160,7 +160,7 @@ def test_similar_items_are_found(bundle: Bundle) -> None:
     for row in range(0, ITEMS, 2_500):
         mask = np.ones(ITEMS, dtype=bool)
         mask[row] = False
-        question = ItemQuestion(bundle, row)
+        question = ItemRetrieval(bundle, row)
         scores = question.scores(None)
         rows, given = next(candidates.batches(question, mask, K))
         np.testing.assert_allclose(given, scores[rows], rtol=1e-4, atol=1e-5)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ranking.rerank import Exploration, Placed, rerank
+from components.ranking.rerank import Exploration, Placement, rerank
 
 SCORES = np.array([1.0, 0.9, 0.5, 0.0])
 TEXTS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
 CATEGORIES = [["black"], ["black"], ["white"], ["black", "white"]]
 
 
-def listed(share: float, seed: int, k: int = 4, **rules: float) -> tuple[list[int], list[Placed]]:
+def listed(share: float, seed: int, k: int = 4, **rules: float) -> tuple[list[int], list[Placement]]:
     exploration = Exploration(share, f"{seed:032x}")
     return rerank(SCORES, TEXTS, CATEGORIES, k, pick=exploration.pick, **rules), exploration.places  # type: ignore[arg-type]
 
@@ -57,7 +57,7 @@ def test_list_frequencies_match_the_propensities(rules: dict[str, float]) -> Non
 def test_without_exploration_the_list_is_greedy() -> None:
     chosen, places = listed(0.0, 1, diversity=0.5)
     assert chosen == rerank(SCORES, TEXTS, CATEGORIES, 4, diversity=0.5)
-    assert places == [Placed(1.0, greedy=True)] * 4
+    assert places == [Placement(1.0, greedy=True)] * 4
 
 
 @given(data=st.data())

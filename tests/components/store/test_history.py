@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 
 from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings
-from components.store.history import Behaviour, read_documents, read_histories, write_documents
+from components.store.history import Interaction, read_documents, read_histories, write_documents
 from tests.support.raw_events import NOW, raw_events, shop
 
 EARLY = Settings(events=EventSettings(earliest=date(1970, 1, 1)))
@@ -23,8 +23,8 @@ def test_history_is_the_latest_events_oldest_first(store: Engine) -> None:
     ingest(store, shop(events), EARLY, source="test", now=NOW)
     with store.connect() as connection:
         histories = read_histories(connection, ["u", "v", "nobody"], 3)
-    latest = [Behaviour(item, "view", None, float(at)) for at, item in enumerate("abcde")][2:]
-    assert histories == {"u": latest, "v": [Behaviour("a", "view", None, 9.0)], "nobody": []}
+    latest = [Interaction(item, "view", None, float(at)) for at, item in enumerate("abcde")][2:]
+    assert histories == {"u": latest, "v": [Interaction("a", "view", None, 9.0)], "nobody": []}
 
 
 def test_events_with_equal_times_keep_the_order_of_arrival(store: Engine) -> None:

@@ -13,7 +13,7 @@ from components.store.privacy import Privacy
 from components.store.promotions import (
     FAILED,
     SERVING,
-    failures_in_a_row,
+    consecutive_failures,
     is_open,
     list_promotions,
     record_promotion,
@@ -82,5 +82,5 @@ def test_a_success_resets_the_consecutive_failures(store: Engine) -> None:
         request_promotion(store, "8", None, "registry", "an alias")
         record_promotion(store, "8", None, "registry", "so it ended", state)
     record_promotion(store, "9", None, "registry", "another one", SERVING)
-    assert failures_in_a_row(store, "8") == 2
-    assert failures_in_a_row(store, "none") == 0
+    assert consecutive_failures(store, "8") == 2
+    assert consecutive_failures(store, "none") == 0

@@ -16,9 +16,9 @@ from tests.support.promotion import (
     BROKEN,
     FAILED_GATE,
     FRAGILE,
-    HARDLY,
     NEXT,
     OF_OTHER_CODE,
+    SHORT_CANARY_SECONDS,
     SOUND,
     Canary,
     canary_settings,
@@ -31,7 +31,7 @@ from tests.support.toy_data import fill_store, tiny_bundle
 @pytest.fixture(scope="package")
 def platform(shared_platform: SharedPlatform) -> Iterator[Platform]:
     """A platform whose canaries are very short, unless a test makes them longer."""
-    shared_platform.renew(canary_settings(HARDLY))
+    shared_platform.renew(canary_settings(SHORT_CANARY_SECONDS))
     with shared_platform.shell.inside():
         yield shared_platform.platform
 
@@ -45,7 +45,7 @@ def settings(platform: Platform) -> Settings:
 def canary(shared_platform: SharedPlatform) -> Iterator[Canary]:
     """Sets the duration of canaries in seconds, including a running one."""
     yield lambda seconds: shared_platform.write_settings(canary_settings(seconds))
-    shared_platform.write_settings(canary_settings(HARDLY))
+    shared_platform.write_settings(canary_settings(SHORT_CANARY_SECONDS))
 
 
 @pytest.fixture(scope="package")

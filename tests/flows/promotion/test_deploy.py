@@ -15,8 +15,8 @@ from tests.support.promotion import (
     FAILED_GATE,
     SOUND,
     champion,
-    last_line,
-    serve_sound,
+    latest_promotion,
+    serve_sound_version,
     served_version,
 )
 from tests.support.waiting import eventually
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(autouse=True, scope="module")
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
-    serve_sound(platform, mlflow, engine)
+    serve_sound_version(platform, mlflow, engine)
 
 
 def test_promoted_version_serves_at_the_fixed_address(platform: Platform, mlflow: str, engine: Engine) -> None:
@@ -40,12 +40,12 @@ def test_promoted_version_serves_at_the_fixed_address(platform: Platform, mlflow
 
 
 def test_failed_gate_refuses_before_any_change(settings: Settings, mlflow: str, engine: Engine) -> None:
-    before = last_line(engine)
+    before = latest_promotion(engine)
     with pytest.raises(PromotionRefused, match=r"version 2 did not pass the gate: below popularity.*--force --why"):
         promote(FAILED_GATE, settings=settings, actor="bob")
     with pytest.raises(PromotionRefused, match="needs a why"):
         promote(FAILED_GATE, settings=settings, actor="bob", force=True)
-    assert last_line(engine) == before
+    assert latest_promotion(engine) == before
     assert champion(mlflow) == SOUND
 
 
@@ -54,7 +54,7 @@ def test_failed_smoke_test_leaves_old_version_serving(
 ) -> None:
     with pytest.raises(DeploymentError, match="failed its smoke test: /recommend"):
         promote(BROKEN, settings=settings, actor="bob", reason="looks fine")
-    assert last_line(engine)[4] == "refused"
+    assert latest_promotion(engine)[4] == "refused"
     assert "smoke test" in registry.version(mlflow, BROKEN).tags["refused"]
     assert champion(mlflow) == SOUND == served_version(platform)
 
@@ -64,14 +64,14 @@ def test_forced_promotion_is_recorded_and_rolled_back(
 ) -> None:
     promote(FAILED_GATE, settings=settings, actor="bob", reason="popularity is broken", force=True)
     eventually(lambda: champion(mlflow) == FAILED_GATE == served_version(platform), seconds=30)
-    assert last_line(engine) == (FAILED_GATE, SOUND, "bob", "popularity is broken", "serving")
+    assert latest_promotion(engine) == (FAILED_GATE, SOUND, "bob", "popularity is broken", "serving")
     assert "refused" not in registry.version(mlflow, FAILED_GATE).tags
     tag = (platform.served() or {})["bento_tag"]
     assert rollback(settings=settings, actor="ann") == SOUND
     assert (platform.served() or {})["bento_tag"] == tag, "a switch inside the running Bento"
     eventually(lambda: served_version(platform) == SOUND, seconds=30)
     assert champion(mlflow) == SOUND == served_version(platform)
-    assert last_line(engine) == (SOUND, FAILED_GATE, "ann", "rollback", "serving")
+    assert latest_promotion(engine) == (SOUND, FAILED_GATE, "ann", "rollback", "serving")
 
 
 def test_rollback_starts_kept_bento_if_the_running_one_lacks_the_version(

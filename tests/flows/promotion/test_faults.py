@@ -6,7 +6,7 @@ import signal
 import pytest
 from sqlalchemy import Engine
 
-from benchmarks.load_clients import calling
+from benchmarks.load_clients import run_clients
 from components.store.engine import StoreError
 from components.store.promotions import list_promotions
 from infra.local.platform import Platform
@@ -16,8 +16,8 @@ from tests.support.promotion import (
     SOUND,
     champion,
     ends,
-    last_line,
-    serve_sound,
+    latest_promotion,
+    serve_sound_version,
     set_alias,
 )
 from tests.support.waiting import eventually
@@ -27,17 +27,17 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(autouse=True)
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
-    serve_sound(platform, mlflow, engine)
+    serve_sound_version(platform, mlflow, engine)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("server", ["postgres", "mlflow", "prefect"])
-def test_a_server_that_dies_costs_no_answer_and_no_promotion(
+def test_server_crash_during_deployment_loses_no_answer_and_no_promotion(
     platform: Platform, mlflow: str, engine: Engine, server: str
 ) -> None:
     before, wanted = SOUND, NEXT
     count = len(list_promotions(engine))
-    with calling(platform.addresses.serving_url, ["u0", "u1", "u2", "u3", "somebody"]) as seen:
+    with run_clients(platform.addresses.serving_url, ["u0", "u1", "u2", "u3", "somebody"]) as seen:
         eventually(lambda: seen[before] > 20, seconds=60)
         set_alias(mlflow, wanted)
         eventually(lambda: len(list_promotions(engine)) > count, seconds=60)
@@ -45,12 +45,12 @@ def test_a_server_that_dies_costs_no_answer_and_no_promotion(
 
         def ended() -> bool:
             try:
-                return last_line(engine)[4] in ("serving", "failed", "refused")
+                return latest_promotion(engine)[4] in ("serving", "failed", "refused")
             except StoreError:
                 return False
 
         eventually(ended, seconds=DEPLOY_SECONDS)
-        if last_line(engine)[4] == "failed":
+        if latest_promotion(engine)[4] == "failed":
             eventually(lambda: champion(mlflow) is not None, seconds=DEPLOY_SECONDS)
             set_alias(mlflow, wanted)
         ends(engine, wanted, "serving")

@@ -21,11 +21,11 @@ from tests.support.promotion import (
     SOUND,
     WITHOUT_BUNDLE,
     champion,
-    deliver,
     ends,
-    last_line,
-    lines_since,
-    serve_sound,
+    latest_promotion,
+    promotions_since,
+    send_webhook,
+    serve_sound_version,
     served_version,
     set_alias,
     told,
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(autouse=True, scope="module")
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
-    serve_sound(platform, mlflow, engine)
+    serve_sound_version(platform, mlflow, engine)
 
 
 def answers_from(platform: Platform, address: str, version: str) -> None:
@@ -53,10 +53,10 @@ def test_alias_set_in_the_registry_deploys_the_version(platform: Platform, mlflo
     answers_from(platform, mlflow, NEXT)
     expected = [(NEXT, "registry", state) for state in ("requested", "canary", "serving")]
     assert [
-        line for line in lines_since(engine, count) if line[0] == NEXT
+        line for line in promotions_since(engine, count) if line[0] == NEXT
     ] == expected  # older deployments may still end
-    assert deliver(platform, told(NEXT)) == 200
-    lines = [line for line in lines_since(engine, count) if line[0] == NEXT]
+    assert send_webhook(platform, told(NEXT)) == 200
+    lines = [line for line in promotions_since(engine, count) if line[0] == NEXT]
     assert len(lines) == len(expected), "the serving version is not deployed again"
 
 
@@ -64,7 +64,7 @@ def test_alias_on_version_with_failed_gate_is_reverted(platform: Platform, mlflo
     serving = served_version(platform)
     set_alias(mlflow, FAILED_GATE)
     ends(engine, FAILED_GATE, "refused")
-    version, before, actor, reason, _ = last_line(engine)
+    version, before, actor, reason, _ = latest_promotion(engine)
     assert (version, before, actor) == (FAILED_GATE, serving, "registry")
     assert "below popularity" in reason
     assert "below popularity" in registry.version(mlflow, FAILED_GATE).tags["refused"]
@@ -81,29 +81,29 @@ def test_version_without_readable_bundle_is_refused(
     serving = served_version(platform)
     set_alias(mlflow, version)
     ends(engine, version, "refused")
-    assert why in last_line(engine)[3]
+    assert why in latest_promotion(engine)[3]
     refusal = registry.version(mlflow, version).tags["refused"]
     assert why in refusal and str(platform.home.path) not in refusal
     assert champion(mlflow) == serving == served_version(platform)
 
 
 def test_webhook_rejects_forged_stale_and_malformed_deliveries(platform: Platform, mlflow: str, engine: Engine) -> None:
-    before = lines_since(engine, 0)
+    before = promotions_since(engine, 0)
     body = told(FAILED_GATE)
-    assert deliver(platform, body, secret="somebody else's") == 401
-    assert deliver(platform, body, age=2 * FRESH_SECONDS) == 401
-    assert deliver(platform, body, age=-2 * FRESH_SECONDS) == 401
+    assert send_webhook(platform, body, secret="somebody else's") == 401
+    assert send_webhook(platform, body, age=2 * FRESH_SECONDS) == 401
+    assert send_webhook(platform, body, age=-2 * FRESH_SECONDS) == 401
     assert httpx.post(f"{platform.addresses.hook_url}/alias", content=body, timeout=60).status_code == 401
     for never in ("9" * 5_000, "٣", "1e9", "-1", "nan"):
-        assert deliver(platform, body, at=never) == 401
+        assert send_webhook(platform, body, at=never) == 401
     deep = b'{"data": ' + b"[" * 60_000
     for malformed in (b"", b"[]", b"{", b"\xff", b'{"data": 1}', b'{"data": {"name": "duotempo"}}', deep):
-        assert deliver(platform, malformed) == 400
-    assert deliver(platform, b"x" * 100_000) == 413
-    assert deliver(platform, told("1", alias="challenger"), key="a") == 200
-    assert deliver(platform, told("1", alias="challenger"), key="a") == 409, "a replay"
-    assert deliver(platform, body) == 200, "correctly signed, but only a hint: the registry decides"
-    assert lines_since(engine, 0) == before
+        assert send_webhook(platform, malformed) == 400
+    assert send_webhook(platform, b"x" * 100_000) == 413
+    assert send_webhook(platform, told("1", alias="challenger"), key="a") == 200
+    assert send_webhook(platform, told("1", alias="challenger"), key="a") == 409, "a replay"
+    assert send_webhook(platform, body) == 200, "correctly signed, but only a hint: the registry decides"
+    assert promotions_since(engine, 0) == before
     assert champion(mlflow) == served_version(platform)
 
 
@@ -112,7 +112,7 @@ def test_alias_set_while_the_webhook_was_down_is_deployed(platform: Platform, ml
     os.kill(pid, signal.SIGKILL)
     set_alias(mlflow, SOUND)
     eventually(lambda: platform.status()["services"]["hook"]["pid"] not in (None, pid), seconds=60)
-    eventually(lambda: last_line(engine)[0] == SOUND, seconds=60)
+    eventually(lambda: latest_promotion(engine)[0] == SOUND, seconds=60)
     ends(engine, SOUND, "serving")
     answers_from(platform, mlflow, SOUND)
 
@@ -138,9 +138,9 @@ def test_last_of_two_quick_promotions_serves(platform: Platform, mlflow: str, en
     with ThreadPoolExecutor(4) as pool:
         set_alias(mlflow, FAILED_GATE)
         set_alias(mlflow, NEXT)
-        list(pool.map(lambda _: deliver(platform, told(NEXT)), range(4)))
-    eventually(lambda: (NEXT, "registry", "serving") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
+        list(pool.map(lambda _: send_webhook(platform, told(NEXT)), range(4)))
+    eventually(lambda: (NEXT, "registry", "serving") in promotions_since(engine, count), seconds=DEPLOY_SECONDS)
     answers_from(platform, mlflow, NEXT)
-    assert [line for line in lines_since(engine, count) if line[0] == NEXT] == [
+    assert [line for line in promotions_since(engine, count) if line[0] == NEXT] == [
         (NEXT, "registry", state) for state in ("requested", "canary", "serving")
     ]

@@ -9,7 +9,16 @@ from components import registry
 from infra.local.platform import Platform
 from tests.support.browser import chromium
 from tests.support.platforms import SharedPlatform
-from tests.support.promotion import FAILED_GATE, NEXT, SOUND, champion, ends, last_line, serve_sound, set_alias
+from tests.support.promotion import (
+    FAILED_GATE,
+    NEXT,
+    SOUND,
+    champion,
+    ends,
+    latest_promotion,
+    serve_sound_version,
+    set_alias,
+)
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -17,7 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(autouse=True, scope="module")
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
-    serve_sound(platform, mlflow, engine)
+    serve_sound_version(platform, mlflow, engine)
 
 
 def status_and_description(mlflow: str, version: str, model: str = registry.NAME) -> tuple[str, str]:
@@ -42,7 +51,7 @@ def test_mlflow_button_promotes_and_versions_show_their_state(
         copy = page.url.rpartition("/")[2]
         ends(engine, NEXT, "serving")
         assert champion(mlflow) == NEXT
-        assert f"copy {copy} of version {NEXT} was made in {registry.PRODUCTION}" in last_line(engine)[3]
+        assert f"copy {copy} of version {NEXT} was made in {registry.PRODUCTION}" in latest_promotion(engine)[3]
         eventually(lambda: status_and_description(mlflow, copy, registry.PRODUCTION)[0].startswith("serving since"), 60)
         page.goto(f"{mlflow}/#/models/{registry.NAME}")
         expect(page.get_by_text("duotempo promote VERSION").first).to_be_visible()

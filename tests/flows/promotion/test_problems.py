@@ -14,13 +14,13 @@ from infra.watch.alerts import MIN_CHECKS
 from tests.support.listeners import webhook
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
-    HARDLY,
     NEXT,
+    SHORT_CANARY_SECONDS,
     SOUND,
     canary_settings,
     champion,
-    deliver,
-    serve_sound,
+    send_webhook,
+    serve_sound_version,
     set_alias,
 )
 from tests.support.waiting import eventually
@@ -33,7 +33,7 @@ ALIAS_GONE = json.dumps({"action": "deleted", "data": {"name": registry.NAME, "a
 
 @pytest.fixture(autouse=True)
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
-    serve_sound(platform, mlflow, engine)
+    serve_sound_version(platform, mlflow, engine)
 
 
 def problems(mlflow: str, version: str = SOUND) -> dict[str, str]:
@@ -53,10 +53,12 @@ def test_deleted_alias_and_its_return_are_notified(
 
     def check_repeatedly() -> None:
         for _ in range(MIN_CHECKS):
-            assert deliver(platform, ALIAS_GONE) == 200
+            assert send_webhook(platform, ALIAS_GONE) == 200
 
     with webhook() as receiver:
-        shared_platform.write_settings({**canary_settings(HARDLY), "monitoring": {"notify": receiver.url}})
+        shared_platform.write_settings(
+            {**canary_settings(SHORT_CANARY_SECONDS), "monitoring": {"notify": receiver.url}}
+        )
         assert shell.status()["exit"] == 0
         MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, "champion")
         output = shell.run("status", fails=1).text
@@ -69,7 +71,7 @@ def test_deleted_alias_and_its_return_are_notified(
         set_alias(mlflow, SOUND)
         check_repeatedly()
         eventually(lambda: len(receiver.got) == 2, seconds=60)
-        shared_platform.write_settings(canary_settings(HARDLY))
+        shared_platform.write_settings(canary_settings(SHORT_CANARY_SECONDS))
     assert [(message["state"], message["name"]) for message in receiver.got] == [
         ("problem", "no_champion"),
         ("over", "no_champion"),

@@ -23,23 +23,23 @@ from components.store.schema import Event, Impression
 from components.store.variants import parts
 from infra.deploy.promotion import rollback
 from infra.local.platform import Platform
-from infra.processes.orphans import environment_of, tagged
+from infra.processes.orphans import environment_of, tagged_processes
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
     DEPLOY_SECONDS,
     FAILED_GATE,
     FRAGILE,
-    HARDLY,
     NEXT,
+    SHORT_CANARY_SECONDS,
     SOUND,
     Canary,
     canary_settings,
     champion,
     ends,
-    last_line,
-    lines_since,
+    latest_promotion,
+    promotions_since,
     register,
-    serve_sound,
+    serve_sound_version,
     served_version,
     set_alias,
 )
@@ -54,7 +54,7 @@ Feedback = Callable[[dict[str, Any]], str]
 @pytest.fixture(autouse=True)
 def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     """Makes the first version the champion before each test."""
-    serve_sound(platform, mlflow, engine)
+    serve_sound_version(platform, mlflow, engine)
 
 
 def ask(platform: Platform, users: list[str], feedback: Feedback | None = None) -> dict[str, tuple[str, str]]:
@@ -96,7 +96,7 @@ def served_versions(platform: Platform) -> dict[str, str]:
     return {variant["variant"]: variant["model_version"] for variant in answer.json()["variants"]}
 
 
-def test_a_canary_that_holds_out_serves_everybody(
+def test_successful_canary_is_promoted_to_all_users(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     count = len(list_promotions(engine))
@@ -112,12 +112,12 @@ def test_a_canary_that_holds_out_serves_everybody(
     assert served["served"]["model_version"] == SOUND
     assert {variant["variant"] for variant in served["variants"]} == {"champion", "canary"}
     assert stored_variants(engine, Impression, USERS) == stored_variants(engine, Event, USERS) == assigned
-    canary(HARDLY)
+    canary(SHORT_CANARY_SECONDS)
     ends(engine, NEXT, "serving")
     eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
     assert champion(mlflow) == NEXT
     states = [
-        state for version, _, state in lines_since(engine, count) if version == NEXT
+        state for version, _, state in promotions_since(engine, count) if version == NEXT
     ]  # older deployments may still end
     assert states == ["requested", "canary", "serving"]
 
@@ -132,12 +132,12 @@ def test_failing_canary_is_rolled_back_early(platform: Platform, mlflow: str, en
     await_canary(platform, engine, FRAGILE)
     assert set(ask(platform, users).values()) == {("champion", SOUND)}, "the champion is the fallback"
     ends(engine, FRAGILE, "refused")
-    assert "answers failed, the champion's 0 of" in last_line(engine)[3]
+    assert "answers failed, the champion's 0 of" in latest_promotion(engine)[3]
     assert "answers failed" in registry.version(mlflow, FRAGILE).tags["refused"]
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
 
 
-def test_a_canary_that_people_like_less_goes_back(
+def test_canary_with_worse_feedback_is_rolled_back(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     canary(LONG_SECONDS)
@@ -145,21 +145,21 @@ def test_a_canary_that_people_like_less_goes_back(
     await_canary(platform, engine, NEXT)
     users = [f"judging {number}" for number in range(160)]
     ask(platform, users, lambda answer: "hide" if answer["variant"] == "canary" else "like")
-    canary(HARDLY)
+    canary(SHORT_CANARY_SECONDS)
     ends(engine, NEXT, "refused")
-    assert "its positive_rate is 0.0000" in last_line(engine)[3]
+    assert "its positive_rate is 0.0000" in latest_promotion(engine)[3]
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
 
 
 @pytest.mark.long
-def test_a_newer_alias_ends_a_canary(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
+def test_newer_alias_ends_canary(platform: Platform, mlflow: str, engine: Engine, canary: Canary) -> None:
     count = len(list_promotions(engine))
     canary(LONG_SECONDS)
     set_alias(mlflow, FRAGILE)
     await_canary(platform, engine, FRAGILE)
     set_alias(mlflow, NEXT)
-    eventually(lambda: (FRAGILE, "registry", "superseded") in lines_since(engine, count), seconds=60)
-    canary(HARDLY)
+    eventually(lambda: (FRAGILE, "registry", "superseded") in promotions_since(engine, count), seconds=60)
+    canary(SHORT_CANARY_SECONDS)
     ends(engine, NEXT, "serving")
     assert champion(mlflow) == NEXT
     assert "refused" not in registry.version(mlflow, FRAGILE).tags, "it was superseded, not refused"
@@ -178,19 +178,21 @@ def test_rollback_ends_canary(
 
 
 @pytest.mark.long
-def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
+def test_canary_is_withdrawn_and_retried_after_its_worker_dies(
     platform: Platform, mlflow: str, engine: Engine, canary: Canary
 ) -> None:
     count = len(list_promotions(engine))
     canary(LONG_SECONDS)
     set_alias(mlflow, NEXT)
     await_canary(platform, engine, NEXT)
-    flows = [process for process in tagged(platform.home.id) if "PREFECT__FLOW_RUN_ID" in environment_of(process)]
+    flows = [
+        process for process in tagged_processes(platform.home.id) if "PREFECT__FLOW_RUN_ID" in environment_of(process)
+    ]
     worker = platform.status()["services"]["worker-cpu"]["pid"]
     for pid in (worker, *(process.pid for process in flows)):
         os.kill(pid, signal.SIGKILL)
-    canary(HARDLY)
-    eventually(lambda: (NEXT, "registry", "failed") in lines_since(engine, count), seconds=DEPLOY_SECONDS)
+    canary(SHORT_CANARY_SECONDS)
+    eventually(lambda: (NEXT, "registry", "failed") in promotions_since(engine, count), seconds=DEPLOY_SECONDS)
     ends(engine, NEXT, "serving")
     assert (champion(mlflow), canary_of(engine)) == (NEXT, None)
 
@@ -198,14 +200,14 @@ def test_a_canary_whose_worker_dies_is_taken_back_and_tried_again(
 @pytest.fixture
 def challenger(shared_platform: SharedPlatform, mlflow: str, tmp_path: Path) -> Iterator[str]:
     """A challenger for 40 % of the users and a shadow of all requests, from the next deployment on."""
-    shared_platform.write_settings(canary_settings(HARDLY, challenger_share=0.4, shadow_share=1.0))
+    shared_platform.write_settings(canary_settings(SHORT_CANARY_SECONDS, challenger_share=0.4, shadow_share=1.0))
     version = register(mlflow, tmp_path / "8")
     set_alias(mlflow, version, "challenger")
     set_alias(mlflow, FAILED_GATE, "shadow")
     yield version
     for alias in ("challenger", "shadow"):
         MlflowClient(mlflow).delete_registered_model_alias(registry.NAME, alias)
-    shared_platform.write_settings(canary_settings(HARDLY))
+    shared_platform.write_settings(canary_settings(SHORT_CANARY_SECONDS))
 
 
 def test_challenger_and_shadow_run_beside_the_champion_and_are_reported(

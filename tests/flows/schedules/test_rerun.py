@@ -12,7 +12,7 @@ from flows.fuse import device as torch_device
 from flows.monitor import monitor
 from flows.retrain import retrain
 from infra.orchestration.client import run_deployment
-from tests.support.schedules import ITEMS, MANY, VISITS, World, fill
+from tests.support.schedules import EARLY_RETRAIN_EVENTS, ITEMS, VISITS, World, fill
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -92,11 +92,11 @@ def test_rerun_repeats_only_missing_steps(world: World, first: dict[str, Any]) -
 
 
 @pytest.mark.long
-def test_much_new_feedback_starts_a_retraining_early(world: World, first: dict[str, Any]) -> None:
+def test_many_new_events_start_an_early_retraining(world: World, first: dict[str, Any]) -> None:
     versions_before, before = numbers(world), len(world.prefect.runs("retrain"))
     assert monitor()["retraining"] is None
     new = fill(world, until=datetime.now(UTC), step=timedelta(seconds=1), after=ITEMS - VISITS)
-    assert new >= MANY
+    assert new >= EARLY_RETRAIN_EVENTS
     task_states = run_deployment("monitor/hourly", {}, timeout=300)
     assert f"{new} events that the newest version does not know" in task_states["decision"]
     run_id = task_states["retraining"].rpartition("/")[2]

@@ -29,7 +29,7 @@ def schedules(world: World) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_one_setting_makes_every_schedule_active(world: World) -> None:
+def test_schedules_setting_activates_every_schedule(world: World) -> None:
     assert not any(one["active"] for one in schedules(world).values())
     deployments = Deployments(PROJECT, schedules=True, seconds=600)
     assert deployments.fingerprint() != Deployments(PROJECT, schedules=False, seconds=600).fingerprint()

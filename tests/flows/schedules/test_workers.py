@@ -88,7 +88,7 @@ def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[byte
 
 
 @pytest.mark.long  # Prefect reports a crash after two minutes without a heartbeat
-def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
+def test_dead_worker_loses_one_batch_and_its_run_is_rerun(
     world: World, second: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     """The second worker and its run are killed as in a power failure, so that no process reports the crash."""
@@ -123,7 +123,7 @@ def test_a_worker_that_dies_loses_one_batch_and_its_run_is_run_again(
 
 
 @pytest.mark.long
-def test_a_killed_training_is_run_again_and_follows_what_still_runs(world: World) -> None:
+def test_killed_retraining_is_rerun_and_follows_its_running_child(world: World) -> None:
     """The retraining dies with its worker while the gpu worker trains: the rerun follows that training."""
     fill(world)
     with world.engine.begin() as connection:

@@ -26,8 +26,8 @@ ADDED_LABELS = {"job", "instance", "le"}
 def labels_by_metric(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Labels of each exposed metric."""
     runtime = Runtime()
-    runtime.metrics.follow_spool(lambda: (0, 0, 0, 0))
-    runtime.metrics.follow_database(lambda: False)
+    runtime.metrics.watch_spool(lambda: (0, 0, 0, 0))
+    runtime.metrics.watch_database(lambda: False)
     home = tmp_path_factory.mktemp("home")
     receiver = WebhookReceiver(
         Platform(Settings(home=home)), make_engine("postgresql://nobody@127.0.0.1:9/none"), "", home / "ready"

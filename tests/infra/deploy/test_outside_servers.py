@@ -57,14 +57,14 @@ def platform(
         shared_platform.platform.up()
 
 
-def test_only_what_serves_runs_here(platform: Platform) -> None:
+def test_serving_host_runs_only_its_own_services(platform: Platform) -> None:
     services = platform.status()["services"]
     assert all(service["healthy"] for service in services.values())
     assert {name for name, service in services.items() if service["pid"]} == {"hook", "encoder", "worker-deploy"}
     assert not (platform.home.path / "postgres").exists()
 
 
-def test_the_alias_in_the_outside_registry_promotes(platform: Platform, tmp_path: Path) -> None:
+def test_alias_in_external_registry_promotes(platform: Platform, tmp_path: Path) -> None:
     engine = make_engine(platform.database_url)
     fill_store(engine, tiny_bundle())
     engine.dispose()

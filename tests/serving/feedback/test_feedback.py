@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.core.columns import EVENTS
 from serving.contract.responses import ErrorAnswer, FeedbackAnswer, ItemsAnswer
 from tests.support.calls import REUSED, colours, counted, ids, new_user, recommend, tell
-from tests.support.postgres import soon_stored, stored
+from tests.support.postgres import await_rows, stored
 from tests.support.service import World
 from tests.support.toy_data import NAMES, squares
 from tests.support.waiting import eventually
@@ -122,7 +122,7 @@ def test_a_row_that_postgres_rejects_does_not_fail_other_requests(client: httpx.
             answers = concurrently(world, client, batches)
             assert answers.pop(3).json()["spooled"] == 1
             unstorable = "SELECT FROM quarantine WHERE reason LIKE 'unstorable%%' AND \"row\" ->> 'user_id' = %s"
-            soon_stored(world.database, unstorable, shut)
+            await_rows(world.database, unstorable, shut)
         finally:
             connection.execute("ALTER TABLE events DROP CONSTRAINT shut")
     assert [answer.json()["accepted"] for answer in answers] == [1] * 6

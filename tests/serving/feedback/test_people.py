@@ -20,7 +20,7 @@ from components.store.erasure import expire_tombstones
 from components.store.privacy import Privacy
 from serving.contract.responses import ConsentAnswer
 from tests.support.calls import SECRET, counted, export, forget, ids, new_user, recommend, tell, view
-from tests.support.postgres import soon_stored, stored
+from tests.support.postgres import await_rows, stored
 from tests.support.raw_events import NOW
 from tests.support.service import World, admin_key, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load
@@ -88,7 +88,7 @@ def test_an_erased_user_leaves_no_row_and_is_not_stored_again(
     event_id = uuid.uuid4().hex
     tell(service, view(user, event_id=event_id), view(user, "b1", text="mine"), view(f" {user} ", "z9"))
     recommend(service, user)
-    soon_stored(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
+    await_rows(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
     assert set(rows_naming(world, user)) >= {"users", "events", "impressions", "quarantine"}
     removed = forget(service, admin, user).removed
     assert removed["impressions"] == removed["users"] == removed["quarantine"] == 1
@@ -144,7 +144,7 @@ def test_erasures_concurrent_with_feedback_leave_no_row(
         with ThreadPoolExecutor(50) as pool:
             list(pool.map(send, range(50)))
         later = recommend(service, "somebody-else")
-        soon_stored(world.database, "SELECT 1 FROM impressions WHERE request_id = %s", later.request_id)
+        await_rows(world.database, "SELECT 1 FROM impressions WHERE request_id = %s", later.request_id)
         assert rows_naming(world, user) == {}, "even after earlier impressions were flushed"
         exported = export(service, admin, user)
         assert not (
@@ -280,7 +280,7 @@ def test_every_route_normalises_user_ids_alike(
     answer = recommend(service, spelt, k=30)
     assert answer.user_state != "new"
     assert not {"a1", "b1"} & set(ids(answer))
-    soon_stored(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
+    await_rows(world.database, "SELECT * FROM impressions WHERE user_id = %s", user)
     exported = export(service, admin, spelt)
     assert (exported.user_id, len(exported.events)) == (user, 2)
     consent(service, admin, spelt, False)

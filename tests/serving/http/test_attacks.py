@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from components.store.engine import make_engine
 from components.store.keys import create_link, read_keys
-from tests.support.calls import POSTS, error_of, ids, metric, new_user, recommend, tell, view
+from tests.support.calls import POSTS, ids, metric, new_user, recommend, tell, validated_error, view
 from tests.support.service import World
 from tests.support.toy_data import NAMES
 from tests.support.waiting import eventually
@@ -114,7 +114,7 @@ def test_a_sign_in_link_works_once(world: World, engine: Engine) -> None:
             assert browser.get("/users", headers={"Sec-Fetch-Site": foreign}).status_code == 401
         assert browser.get("/users", headers={"Authorization": "Bearer x"}).status_code == 401
         again = browser.post("/session", json={"token": token})
-        assert (again.status_code, error_of(again).code) == (401, "no_link")
+        assert (again.status_code, validated_error(again).code) == (401, "no_link")
         secure = browser.post("/session", json={"token": link(engine)}, headers={"X-Forwarded-Proto": "https"})
         assert "Secure" in secure.headers["set-cookie"].split("; ")
     assert httpx.get(f"{world.address}/users").status_code == 401
@@ -180,15 +180,15 @@ def test_one_of_many_validation_errors_is_reported(client: httpx.Client, admin: 
     ]
     for body in bodies:
         answer = client.post(path, json=body, headers=admin)
-        assert (answer.status_code, error_of(answer).code) == (422, "invalid"), body
+        assert (answer.status_code, validated_error(answer).code) == (422, "invalid"), body
         assert len(answer.content) < 400
     deep = client.post(path, content=b"[" * LARGE_BYTES, headers={**admin, "Content-Type": "application/json"})
-    assert (deep.status_code, error_of(deep).code) == (400, "broken_json")
+    assert (deep.status_code, validated_error(deep).code) == (400, "broken_json")
 
 
 def test_a_query_with_thousands_of_fields_is_refused(client: httpx.Client, admin: Mapping[str, str]) -> None:
     answer = client.get("/users?" + "&".join(f"a{n}=1" for n in range(5_000)), headers=admin)
-    assert (answer.status_code, error_of(answer).code) == (422, "invalid")
+    assert (answer.status_code, validated_error(answer).code) == (422, "invalid")
     assert len(answer.content) < 400
 
 

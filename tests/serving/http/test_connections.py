@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from components.settings import SecuritySettings
 from serving.http.connections import MAX_HEAD, Connections
-from serving.process.transport import write_together
+from serving.process.transport import coalesce_writes
 from tests.support.waiting import eventually
 
 ANSWER = b"HTTP/1.1 200 OK"
@@ -35,7 +35,7 @@ def served(**limits: float) -> Iterator[tuple[str, int]]:
     config = uvicorn.Config(app, host="0.0.0.0", port=0, lifespan="off", log_level="warning")
     config.load()
     server = uvicorn.Server(config)
-    write_together(server)
+    coalesce_writes(server)
     Connections(SecuritySettings.model_validate(limits)).watch(server)
     thread = threading.Thread(target=server.run)
     thread.start()

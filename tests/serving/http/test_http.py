@@ -8,7 +8,7 @@ import pytest
 
 from serving.contract.responses import Ready
 from serving.page.files import FILES
-from tests.support.calls import POSTS, error_of, metric
+from tests.support.calls import POSTS, metric, validated_error
 
 JSON = {"Content-Type": "application/json"}
 
@@ -42,7 +42,7 @@ def test_metrics_count_requests_and_events(client: httpx.Client) -> None:
 def test_unknown_paths_share_one_metric_label(client: httpx.Client) -> None:
     before = metric(client, "duotempo_requests_total", route="unknown", status="404")
     for path in ("/nix", "/schema.json", "/docs.json", "/page/../service.py", "/page/files.py"):
-        assert error_of(client.get(path)).code == "not_found"
+        assert validated_error(client.get(path)).code == "not_found"
     assert metric(client, "duotempo_requests_total", route="unknown", status="404") == before + 5
 
 
@@ -52,20 +52,20 @@ def test_content_types_without_a_cors_preflight_are_415(
     client: httpx.Client, path: str, kind: str, admin: Mapping[str, str]
 ) -> None:
     response = client.post(path, content=b'{"user_id": "u"}', headers={"Content-Type": kind, **admin})
-    assert (response.status_code, error_of(response).code) == (415, "unsupported_type")
+    assert (response.status_code, validated_error(response).code) == (415, "unsupported_type")
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_broken_json_is_400(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
     for body in (b"", b"{", b"{'user_id': 1}", b"\xff\xfe", b'{"user_id": "\\ud800"}'):
         response = client.post(path, content=body, headers={**JSON, **admin})
-        assert (response.status_code, error_of(response).code) == (400, "broken_json")
+        assert (response.status_code, validated_error(response).code) == (400, "broken_json")
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_a_large_body_is_413(client: httpx.Client, path: str, admin: Mapping[str, str]) -> None:
     response = client.post(path, content=b'{"user_id": "' + b"x" * (1 << 20) + b'"}', headers={**JSON, **admin})
-    assert (response.status_code, error_of(response).code) == (413, "too_large")
+    assert (response.status_code, validated_error(response).code) == (413, "too_large")
 
 
 @pytest.mark.parametrize("path", POSTS)
@@ -84,7 +84,7 @@ def test_json_that_is_not_an_object_is_422(client: httpx.Client, path: str, admi
 )
 def test_a_wrong_method_is_405(client: httpx.Client, method: str, path: str, allowed: set[str]) -> None:
     response = client.request(method, path)
-    assert (response.status_code, error_of(response).code) == (405, "method_not_allowed")
+    assert (response.status_code, validated_error(response).code) == (405, "method_not_allowed")
     assert set(response.headers["allow"].split(", ")) == allowed
 
 

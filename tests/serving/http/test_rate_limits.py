@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.http.rate_limit import Buckets
+from serving.http.rate_limit import TokenBuckets
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 @given(steps=st.lists(st.floats(0, 3), min_size=1, max_size=60), rate=st.floats(0.1, 10), burst=st.integers(1, 10))
 def test_never_more_than_the_burst_and_the_rate_allow(steps: list[float], rate: float, burst: int) -> None:
     clock = Clock()
-    buckets = Buckets(rate, burst, clock=clock)
+    buckets = TokenBuckets(rate, burst, clock=clock)
     passed = 0
     for step in steps:
         clock.now += step
@@ -30,7 +30,7 @@ def test_never_more_than_the_burst_and_the_rate_allow(steps: list[float], rate: 
 
 def test_waiting_the_returned_seconds_suffices() -> None:
     clock = Clock()
-    buckets = Buckets(0.25, 1, clock=clock)
+    buckets = TokenBuckets(0.25, 1, clock=clock)
     assert buckets.wait("caller") == 0
     seconds = buckets.wait("caller")
     assert seconds == pytest.approx(4)
@@ -40,14 +40,14 @@ def test_waiting_the_returned_seconds_suffices() -> None:
 
 
 def test_a_flood_of_names_does_not_grow_memory() -> None:
-    buckets = Buckets(1, 1, max_buckets=100, clock=Clock())
+    buckets = TokenBuckets(1, 1, max_buckets=100, clock=Clock())
     for number in range(10_000):
         buckets.wait(f"user {number}")
     assert len(buckets) == 100
 
 
 def test_long_names_take_no_memory() -> None:
-    buckets = Buckets(1, 1, clock=Clock())
+    buckets = TokenBuckets(1, 1, clock=Clock())
     tracemalloc.start()
     for number in range(100):
         buckets.wait(f"user {number} " + "x" * 100_000)
@@ -58,6 +58,6 @@ def test_long_names_take_no_memory() -> None:
 
 
 def test_a_rate_of_zero_is_no_limit() -> None:
-    buckets = Buckets(0, 1)
+    buckets = TokenBuckets(0, 1)
     assert not any(buckets.wait("caller") for _ in range(1000))
     assert len(buckets) == 0

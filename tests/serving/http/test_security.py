@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from components.store.engine import make_engine
 from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
 from serving.contract.responses import ErrorAnswer
-from tests.support.calls import error_of
+from tests.support.calls import validated_error
 from tests.support.postgres import Server, stored
 from tests.support.service import World, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load
@@ -95,7 +95,7 @@ def test_a_key_grants_only_its_scope(guarded: httpx.Client, keys: dict[str, str]
 def test_routes_need_a_key(guarded: httpx.Client) -> None:
     for path in ("/recommend", "/feedback", "/similar", "/items", "/forget", "/export", "/consent"):
         answer = guarded.post(path, content=b"no JSON at all")
-        assert (answer.status_code, error_of(answer).code) == (401, "no_key")
+        assert (answer.status_code, validated_error(answer).code) == (401, "no_key")
         assert answer.headers["www-authenticate"] == "Bearer"
     for path in ("/items", "/users"):
         assert guarded.get(path).status_code == 401
@@ -132,7 +132,7 @@ def test_the_scheme_may_be_written_in_any_case(guarded: httpx.Client, keys: dict
 
 def test_a_huge_header_is_431(guarded: httpx.Client) -> None:
     answer = guarded.get("/livez", headers={"X-Much": "x" * 50_000})
-    assert (answer.status_code, error_of(answer).code) == (431, "headers_too_large")
+    assert (answer.status_code, validated_error(answer).code) == (431, "headers_too_large")
 
 
 def test_new_rotated_and_revoked_keys_take_effect_soon(guarded: httpx.Client, engine: Engine) -> None:
@@ -180,7 +180,7 @@ def test_requests_about_a_user_are_rate_limited(guarded: httpx.Client, keys: dic
     codes = [answer.status_code for answer in answers]
     assert codes[:20] == [200] * 20
     assert codes[-1] == 429
-    assert error_of(answers[-1]).code == "too_many_requests"
+    assert validated_error(answers[-1]).code == "too_many_requests"
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert status(guarded, "recommend", keys["recommend"]) == 200
 
@@ -198,13 +198,13 @@ def test_feedback_per_key_is_limited_by_quotas(
 
     assert tell(range(150)).json()["accepted"] == 150
     refused = tell(range(150, 220))
-    assert (refused.status_code, error_of(refused).code) == (429, "too_many_requests")
-    assert "more than 200 users sent within an hour (setting security.caller_users)" in error_of(refused).message
+    assert (refused.status_code, validated_error(refused).code) == (429, "too_many_requests")
+    assert "more than 200 users sent within an hour (setting security.caller_users)" in validated_error(refused).message
     assert 0 < int(refused.headers["retry-after"]) <= 3600
     assert tell(range(149)).status_code == 200
     refused = tell(range(1))
     assert refused.status_code == 429
-    assert "more than 300 events sent within an hour" in error_of(refused).message
+    assert "more than 300 events sent within an hour" in validated_error(refused).message
     count = stored(world.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
     assert count == [(299,)]
     assert tell(range(1), keys["feedback"]).status_code == 200

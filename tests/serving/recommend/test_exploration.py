@@ -16,7 +16,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from serving.contract.responses import RecommendAnswer
 from tests.support.calls import REUSED, ids, recommend
-from tests.support.postgres import soon_stored, stored
+from tests.support.postgres import await_rows, stored
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
 
@@ -36,7 +36,7 @@ def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 def recorded_items(world: World, answer: RecommendAnswer) -> list[dict[str, object]]:
     query = "SELECT items FROM impressions WHERE request_id = %s"
-    ((items,),) = soon_stored(world.database, query, answer.request_id)
+    ((items,),) = await_rows(world.database, query, answer.request_id)
     assert isinstance(items, list)
     return items
 

@@ -21,11 +21,11 @@ from components.embedding.encoder import MULTILINGUAL, make_encoder
 from components.fusion.inputs import whiten
 from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
-from components.store.variants import begin_canary, put_champion
+from components.store.variants import set_serving_champion, start_canary
 from serving.contract.responses import Ready, RecommendAnswer, SimilarAnswer
 from tests.support.calls import ids, recommend
 from tests.support.service import ROOT, admin_key, bento, wait_until_ready
-from tests.support.toy_data import adding_tower, load, tiny_bundle
+from tests.support.toy_data import load, summing_tower, tiny_bundle
 from tests.support.waiting import eventually
 
 TEXTS = {
@@ -55,7 +55,7 @@ def two_category_bundle(version: str) -> Bundle:
         texts=texts,
         text_mean=mean,
         text_matrix=matrix,
-        tower=adding_tower(matrix.shape[1]),
+        tower=summing_tower(matrix.shape[1]),
         neighbours=sparse.csr_matrix((len(ITEMS), len(ITEMS)), dtype=np.float32),
         manifest=plain.manifest
         | {
@@ -156,7 +156,7 @@ def test_new_items_without_an_encoder_are_reported_and_join_with_it(client: http
 
 def test_every_version_recommends_a_new_item(client: httpx.Client, database: str, encoder: Encoder) -> None:
     engine = make_engine(database)
-    begin_canary(engine, "1", "2", 0.5)
+    start_canary(engine, "1", "2", 0.5)
     encoder.start()
     eventually(lambda: encoder_is_up(database))
     spoon = add(client, "Wooden spoon for the soup", "kitchen")
@@ -170,7 +170,7 @@ def test_every_version_recommends_a_new_item(client: httpx.Client, database: str
         return answered == {"1", "2"}
 
     eventually(both_have_answered, 60)
-    put_champion(engine, "1")
+    set_serving_champion(engine, "1")
     engine.dispose()
     cook = full_list(client, "cook")
     music = {item.item_id for item in cook.items if item.category == ["music"]}

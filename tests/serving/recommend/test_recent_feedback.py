@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from components.store.history import Behaviour
+from components.store.history import Interaction
 from components.store.rows import EventRow
 from serving.recommend import recent_feedback
 from serving.recommend.recent_feedback import RecentFeedback
@@ -19,7 +19,7 @@ def test_of_several_events_with_one_id_the_first_counts() -> None:
     recent = RecentFeedback()
     recent.add([clicked("1", "ann"), clicked("2", "anna")])
     recent.add([clicked("1", "ann", "socks"), clicked("3", "ann", "hat")])
-    assert recent.of("ann") == [Behaviour("boots", "click", None, 5.0), Behaviour("hat", "click", None, 5.0)]
+    assert recent.of("ann") == [Interaction("boots", "click", None, 5.0), Interaction("hat", "click", None, 5.0)]
     assert (len(recent.of("anna")), recent.of("an"), recent.of("nn")) == (1, [], [])
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.contract.responses import ErrorAnswer, SimilarAnswer
 from tests.support.calls import REUSED, colours, ids, recommend
-from tests.support.postgres import soon_stored, stored
+from tests.support.postgres import await_rows, stored
 from tests.support.service import HISTORIES, World
 from tests.support.toy_data import DAY, NAMES, squares
 
@@ -164,7 +164,7 @@ def test_filters_hold_and_the_list_is_full(
 def test_a_response_is_recorded_as_an_impression(client: httpx.Client, world: World) -> None:
     answer = recommend(client, "willy", k=4)
     query = "SELECT user_id, model_version, variant, items FROM impressions WHERE request_id = %s"
-    ((user, version, variant, items),) = soon_stored(world.database, query, answer.request_id)
+    ((user, version, variant, items),) = await_rows(world.database, query, answer.request_id)
     assert (user, version, variant) == ("willy", answer.model_version, answer.variant)
     expected = [
         {"item_id": item.item_id, "rank": item.rank, "score": item.score, "propensity": 1.0, "greedy": True}

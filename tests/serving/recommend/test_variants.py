@@ -14,11 +14,11 @@ from components.store.variants import (
     CHAMPION,
     SHADOW,
     Part,
-    begin_canary,
     end_canary,
     promote_canary,
-    put_beside,
-    put_champion,
+    set_challenger_and_shadow,
+    set_serving_champion,
+    start_canary,
 )
 from serving.contract.responses import Ready
 from tests.support.calls import metric, new_user, recommend, tell
@@ -28,7 +28,7 @@ from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
-OLD, NEW, FRAGILE, BROKEN, UNREADABLE = "7", "8", "9", "10", "11"
+OLD, NEW, FRAGILE, BROKEN, READ_ERRORS = "7", "8", "9", "10", "11"
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def served(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         (NEW, plain),
         (FRAGILE, fragile(plain)),
         (BROKEN, plain),
-        (UNREADABLE, plain),
+        (READ_ERRORS, plain),
     ):
         replace(bundle, manifest=plain.manifest | {"model_version": version}).write(folder / version)
     (folder / BROKEN / "vectors.npy").write_bytes((folder / BROKEN / "vectors.npy").read_bytes()[:-1] + b"?")
-    (folder / UNREADABLE / "manifest.json").write_bytes(b"\xff{")
+    (folder / READ_ERRORS / "manifest.json").write_bytes(b"\xff{")
     (folder / "champion").write_text(OLD)
     load(database, plain, HISTORIES)
     with bento(folder, database) as address, httpx.Client(base_url=address, timeout=30) as client:
@@ -61,8 +61,8 @@ def client(served: tuple[httpx.Client, Ready]) -> httpx.Client:
 @pytest.fixture
 def engine(client: httpx.Client, database: str) -> Iterator[Engine]:
     engine = make_engine(database)
-    put_champion(engine, OLD)
-    put_beside(engine, [])
+    set_serving_champion(engine, OLD)
+    set_challenger_and_shadow(engine, [])
     eventually(lambda: in_force(client) == {CHAMPION: OLD} and not state(client).notes, seconds=60)
     yield engine
     engine.dispose()
@@ -92,7 +92,7 @@ def test_the_built_champion_serves_and_broken_versions_are_left_out(served: tupl
 
 def test_a_canary_is_promoted_without_a_new_process(client: httpx.Client, engine: Engine) -> None:
     users = [new_user() for _ in range(120)]
-    begin_canary(engine, OLD, NEW, 0.5)
+    start_canary(engine, OLD, NEW, 0.5)
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
     assignments = variants_of(client, users)
     assert set(assignments.values()) == {(CHAMPION, OLD), (CANARY, NEW)}
@@ -110,7 +110,7 @@ def test_feedback_is_attributed_to_its_response_or_the_current_variant(
 ) -> None:
     user = new_user()
     before = recommend(client, user)
-    begin_canary(engine, OLD, NEW, 1.0)
+    start_canary(engine, OLD, NEW, 1.0)
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
     first, second = squares("white")[:2]
     other_user = new_user()
@@ -129,7 +129,7 @@ def test_feedback_is_attributed_to_its_response_or_the_current_variant(
 def test_a_failing_canary_falls_back_to_the_champion(client: httpx.Client, engine: Engine) -> None:
     user = new_user()
     tell(client, {"user_id": user, "item_id": "a1", "event": "dislike"})
-    begin_canary(engine, OLD, FRAGILE, 1.0)
+    start_canary(engine, OLD, FRAGILE, 1.0)
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: FRAGILE}, seconds=60)
     answer = recommend(client, user)
     assert (answer.variant, answer.model_version) == (CHAMPION, OLD)
@@ -140,7 +140,7 @@ def test_a_failing_canary_falls_back_to_the_champion(client: httpx.Client, engin
 
 @pytest.mark.parametrize("version", ["99", BROKEN])
 def test_an_unavailable_version_is_ignored_and_noted(client: httpx.Client, engine: Engine, version: str) -> None:
-    put_champion(engine, version)
+    set_serving_champion(engine, version)
     eventually(lambda: state(client).notes, seconds=60)
     ready = state(client)
     assert ready.ready
@@ -151,7 +151,7 @@ def test_an_unavailable_version_is_ignored_and_noted(client: httpx.Client, engin
 
 
 def test_a_shadow_is_compared_and_not_shown(client: httpx.Client, engine: Engine, database: str) -> None:
-    put_beside(engine, [Part(SHADOW, NEW)])
+    set_challenger_and_shadow(engine, [Part(SHADOW, NEW)])
     eventually(lambda: in_force(client) == {CHAMPION: OLD, SHADOW: NEW}, seconds=60)
     answer = recommend(client, "bella", k=5)
     assert (answer.variant, answer.model_version) == (CHAMPION, OLD)

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from serving.contract.responses import Ready
 from serving.http.app import make_app
 from serving.runtime import Runtime
-from tests.support.calls import colours, error_of, ids, metric, recommend, wait_until_whole
+from tests.support.calls import colours, ids, metric, recommend, validated_error, wait_until_whole
 from tests.support.postgres import Server
 from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load, squares
@@ -65,7 +65,7 @@ def test_without_postgres_lists_are_degraded_but_served(
             client.get("/items"),
             client.get("/users", headers=admin),
         ):
-            assert (response.status_code, error_of(response).code) == (503, "database_away")
+            assert (response.status_code, validated_error(response).code) == (503, "database_away")
             assert int(response.headers["retry-after"]) > 0
             assert "password" not in response.text
         assert client.get("/livez").status_code == 200
@@ -97,8 +97,8 @@ def test_without_a_bundle_readyz_reports_what_is_missing(tmp_path: Path) -> None
         assert (response.status_code, state.ready, state.model_version) == (503, False, None)
         assert "manifest.json is missing" in state.missing[0]
         refused = client.post("/recommend", json={"user_id": "bella"})
-        assert (refused.status_code, error_of(refused).code) == (503, "not_ready")
-        assert "manifest.json is missing" in error_of(refused).message
+        assert (refused.status_code, validated_error(refused).code) == (503, "not_ready")
+        assert "manifest.json is missing" in validated_error(refused).message
         assert client.get("/livez").status_code == 200
         assert client.get("/").status_code == 200
 

@@ -29,7 +29,6 @@ from tests.support.calls import (
     REUSED,
     SECRET,
     colours,
-    error_of,
     export,
     ids,
     likes,
@@ -37,6 +36,7 @@ from tests.support.calls import (
     new_user,
     recommend,
     tell,
+    validated_error,
     view,
     wait_until_empty,
     wait_until_whole,
@@ -44,7 +44,7 @@ from tests.support.calls import (
 from tests.support.calls import forget as ask_to_forget
 from tests.support.clock import make_clock
 from tests.support.postgres import Server, stored
-from tests.support.service import HISTORIES, mortal_bento, wait_until_ready
+from tests.support.service import HISTORIES, killable_bento, wait_until_ready
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
@@ -96,7 +96,7 @@ def folder(tmp_path: Path) -> Path:
 @contextmanager
 def service(folder: Path, url: str, **settings: str) -> Iterator[tuple[httpx.Client, Callable[[], None]]]:
     """A client of a new Bento, and a function that kills it. All Bentos of a database share one privacy key."""
-    with mortal_bento(folder, url, DUOTEMPO_PRIVACY__KEY=SECRET, **settings) as (address, kill):
+    with killable_bento(folder, url, DUOTEMPO_PRIVACY__KEY=SECRET, **settings) as (address, kill):
         wait_until_ready(address)
         with httpx.Client(base_url=address, timeout=30) as client:
             yield client, kill
@@ -223,7 +223,7 @@ def fill(client: httpx.Client) -> list[str]:
             break
         assert FeedbackAnswer.model_validate(response.json()).spooled == len(users)
         acknowledged += users
-    assert (response.status_code, error_of(response).code) == (503, "database_away")
+    assert (response.status_code, validated_error(response).code) == (503, "database_away")
     assert int(response.headers["retry-after"]) > 0
     assert recommend(client, acknowledged[0]).user_state == "known"
     return acknowledged
