@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.ack_log import AckLog, logged_clients
 from benchmarks.doc_tables import table, write_between
-from benchmarks.harm import SERVICES, VICTIMS, inject_fault, restart, wait_until
+from benchmarks.faults import SERVICES, VICTIMS, inject_fault, restart, wait_until
 from benchmarks.provenance import ROOT, commit, machine, sentence
 from benchmarks.synthetic_data import item_ids, random_bundle, user_ids, write_synthetic_shop
 from components.settings import Settings

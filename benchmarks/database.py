@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.errors import BenchError
+from infra.home.addresses import ELSEWHERE as PORTS
+from infra.home.addresses import choose_port
 from infra.home.home import Home
-from infra.home.places import ELSEWHERE as PORTS
-from infra.home.places import choose_port
 from infra.home.postgres import ELSEWHERE, locate
 from infra.migrations import migrate
 

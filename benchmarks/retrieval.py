@@ -20,7 +20,7 @@ from benchmarks.synthetic_data import user_ids
 from components.bundle.bundle import Bundle
 from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import best_first
-from components.ranking.questions import PopularItems, UserRetrieval
+from components.ranking.retrieval import PopularItems, UserRetrieval
 from components.ranking.scorer import PARTS, Scorer
 from components.settings import Settings
 

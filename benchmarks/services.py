@@ -19,7 +19,7 @@ from benchmarks.synthetic_data import write_synthetic_shop
 from components.bundle.bundle import Bundle
 from components.settings import Settings
 from components.store.engine import make_engine
-from infra.home.places import ELSEWHERE, choose_port
+from infra.home.addresses import ELSEWHERE, choose_port
 
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--no-access-log",

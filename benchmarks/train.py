@@ -22,7 +22,7 @@ from components.core.columns import Columns
 from components.datasets.named import get
 from components.datasets.sources import read_folder
 from components.evaluation.offline import OfflineEvaluation
-from components.fusion.holdout import hold_out
+from components.fusion.validation import hold_out
 from components.histories.sequences import WindowSampler, build_sequences
 from components.settings import Settings
 

@@ -91,7 +91,7 @@ def export(
     import json
     import os
 
-    from components.store.people import export_user
+    from components.store.consent import export_user
     from components.store.privacy import Privacy
     from serving.storage.spool import open_spool
 

@@ -10,7 +10,7 @@ from cli.console import load_settings, open_store, out, print_json, table
 from cli.platform import JSON
 
 if TYPE_CHECKING:
-    from components.store.observed import Window
+    from components.store.analytics import Window
 
 Days = Annotated[
     int | None, typer.Option(min=1, max=36_500, help="Days back from now.", show_default="monitoring.window_days")
@@ -34,7 +34,7 @@ def report_online(days: Days = None, as_json: JSON = False) -> None:
     """
     from components.monitoring.measure import measure_online
     from components.monitoring.report import online_table
-    from components.store.observed import online_history
+    from components.store.analytics import online_history
 
     settings = load_settings()
     with open_store(settings) as engine:
@@ -87,7 +87,7 @@ def report_drift(days: Days = None, as_json: JSON = False) -> None:
     """
     from components.monitoring.measure import measure_drift
     from components.monitoring.report import drift_table
-    from components.store.observed import drift_history
+    from components.store.analytics import drift_history
 
     settings = load_settings()
     with open_store(settings) as engine:

@@ -23,8 +23,8 @@ from components.monitoring.canary import Decision, TrainingState, decide
 from components.monitoring.measure import DriftReport, OnlineReport
 from components.monitoring.report import drift_table, online_table, plot_drift, plot_variants
 from components.settings import Settings
+from components.store.analytics import count_events_since, record_drift, record_online
 from components.store.engine import make_engine
-from components.store.observed import count_events_since, record_drift, record_online
 from flows import policies
 from flows.policies import named_by_time
 from infra.orchestration.client import start_deployment

@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from components.core.markdown import escaped, inline_images, table
-from components.evaluation.judgement import TwinEvaluation
+from components.evaluation.twin import TwinEvaluation
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot, take_snapshot

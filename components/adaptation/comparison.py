@@ -11,10 +11,10 @@ from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval, difference_interval
 from components.evaluation.exposure import exposure, exposure_by_users, item_groups, item_slices, user_slices
 from components.evaluation.gate import MAX_NDCG_LOSS, Clause, Verdict
-from components.evaluation.judgement import item_share, live_scorer
 from components.evaluation.ranking import rank_bundle, target_rows, user_states
 from components.evaluation.report import report
 from components.evaluation.results import ModelResult, Summary, summarise, summarise_slices
+from components.evaluation.twin import item_share, live_scorer
 from components.ranking.scorer import Scorer
 from components.training.run import TrainingRun
 

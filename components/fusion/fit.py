@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from components.bundle.bundle import Bundle, project
-from components.fusion.holdout import NO_BLENDING, NO_VALIDATION, HoldOut, choose_blending_weights, hold_out
 from components.fusion.inputs import Catalogue, whiten
 from components.fusion.model import FusionModel
 from components.fusion.packing import Packing
 from components.fusion.training import Progress, train
+from components.fusion.validation import NO_BLENDING, NO_VALIDATION, HoldOut, choose_blending_weights, hold_out
 from components.histories.sequences import Documents, Sequences, build_sequences
 from components.settings import FusionSettings, Settings
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from components.core.errors import DuotempoError
 from components.core.files import atomic_write
 from components.fusion.distributed import average_gradients, broadcast_from_first, processes, rank, sum_over_processes
-from components.fusion.holdout import Validation, gain
 from components.fusion.model import FusionModel
 from components.fusion.step import weighted_loss
+from components.fusion.validation import Validation, gain
 from components.histories.sequences import Documents, Sequences, Windows, WindowSampler
 from components.histories.states import collate
 from components.settings import FusionSettings

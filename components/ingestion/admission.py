@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from components.core.ids import clean_id
-from components.store.people import claim_key, lock_and_check
+from components.store.consent import claim_key, lock_and_check
 from components.store.privacy import Privacy
 
 

@@ -14,7 +14,7 @@ from components.datasets.sources import Dataset
 from components.ingestion.admission import ADMIT_ALL, Admission, admit
 from components.ingestion.clean import clean_events, clean_items
 from components.settings import Settings
-from components.store.faults import rejected_row
+from components.store.db_errors import rejected_row
 from components.store.load import append_valid_events, quarantine_all, upsert_valid_items
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.store.observed import EventCounts
+from components.store.analytics import EventCounts
 
 PSI_MODERATE, PSI_SIGNIFICANT = 0.1, 0.25
 """The usual PSI thresholds (Siddiqi, Credit Risk Scorecards, 2006): below the first stable, above the second a

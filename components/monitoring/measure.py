@@ -12,7 +12,7 @@ from components.core.columns import Columns
 from components.monitoring.drift import TEXTS, Drift, event_drift, score_drift, text_drift
 from components.monitoring.online import Estimate, VariantComparison, compare
 from components.settings import Settings
-from components.store.observed import (
+from components.store.analytics import (
     EventCounts,
     ShadowStats,
     Window,

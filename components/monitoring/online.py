@@ -27,7 +27,7 @@ from components.core.columns import Columns
 from components.evaluation.bootstrap import Interval, bounds, weights
 from components.histories.signals import RATED, signals
 from components.settings import EventSettings
-from components.store.observed import GREEDY, PROPENSITY
+from components.store.analytics import GREEDY, PROPENSITY
 from components.store.variants import CHAMPION
 
 LEVEL = 0.95
@@ -129,7 +129,7 @@ def compare(
     The bounds are by bootstrap over users. The users of a variant and of the champion are independent samples.
 
     Args:
-        exposures: Served items, as `read_exposures` of `components.store.observed` gives them, by rank.
+        exposures: Served items, as `read_exposures` of `components.store.analytics` gives them, by rank.
         feedback: Events, as `read_feedback` gives them.
         k: Cutoff of ctr@k and mrr@k.
         resamples: Bootstrap resamples.

@@ -1,7 +1,7 @@
 """The model registry (MLflow): registration after a retraining, and reads for promotion and deployment."""
 
 from components.registry.connection import NAME, RegistryError, RegistryUnavailable
-from components.registry.pages import (
+from components.registry.model_pages import (
     PRODUCTION,
     VersionStatus,
     copied,

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from components.bundle.bundle import CHECKSUM
 from components.core.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
-from components.registry.pages import introduce
+from components.registry.model_pages import introduce
 from components.registry.versions import AT, BUNDLE_TAG, version_url
 from components.store.variants import CHALLENGER
 

@@ -1,7 +1,7 @@
 """An Optuna study whose trials train the evaluation twin with different settings.
 
-A trial's value is the best mean gain on the validation split of training (`components.fusion.holdout`): the last events
-of some users before the twin's cut. The targets of `rolling`, which the gate uses, are never read.
+A trial's value is the best mean gain on the validation split of training (`components.fusion.validation`): the last
+events of some users before the twin's cut. The targets of `rolling`, which the gate uses, are never read.
 """
 
 import hashlib

@@ -9,8 +9,8 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
 from components.core.errors import DuotempoError
-from components.store.faults import Fault, classify_error
-from components.store.timed import TimedConnection
+from components.store.db_errors import Fault, classify_error
+from components.store.timed_connection import TimedConnection
 
 CONNECT_TIMEOUT_SECONDS = 5
 _UNREACHABLE = "start it with `duotempo up`, or check host, user, password and name in DUOTEMPO_DATABASE_URL"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from sqlalchemy import orm as sqlorm
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from components.store.people import claim_key, lock_users
+from components.store.consent import claim_key, lock_users
 from components.store.privacy import Privacy
 from components.store.schema import QUARANTINED_USER, Erasure, Event, Tombstone
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, and_, bindparam, func, not_, select, 
 from components.histories.signals import RATED
 from components.settings import EventSettings
 from components.store.bulk import copy_rows
-from components.store.people import lock_users
+from components.store.consent import lock_users
 from components.store.schema import Event, UserVector
 
 _VECTORS = ("user_id", "encoder", "as_of", "document_long", "document_short")

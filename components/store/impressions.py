@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from components.core.columns import Columns
 from components.store.bulk import copy_rows, text_array, time_array
-from components.store.people import LOCK_SPACE, check_key, lock_buckets, lock_users
+from components.store.consent import LOCK_SPACE, check_key, lock_buckets, lock_users
 from components.store.privacy import Privacy
 from components.store.schema import ShadowAnswer
 from components.store.variants import Part

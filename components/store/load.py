@@ -11,9 +11,17 @@ from sqlalchemy import Connection, text
 
 from components.core.normalize import json_safe
 from components.store.bulk import copy_rows, number_array, text_array, time_array
-from components.store.faults import rejected_row, store_bisecting, unstorable
+from components.store.consent import (
+    FORGOTTEN,
+    LOCK_SPACE,
+    NO_CONSENT,
+    check_key,
+    lock_buckets,
+    lock_users,
+    storable_ids,
+)
+from components.store.db_errors import rejected_row, store_bisecting, unstorable
 from components.store.partitions import ensure_partitions, missing_months
-from components.store.people import FORGOTTEN, LOCK_SPACE, NO_CONSENT, check_key, lock_buckets, lock_users, storable_ids
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow, Rejected
 

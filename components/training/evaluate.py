@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from components import registry
 from components.bundle.bundle import Bundle, BundleError, SchemaMismatch
 from components.core.files import DamagedFile, atomic_write, reading
-from components.evaluation.judgement import TwinEvaluation, evaluate_twin
+from components.evaluation.twin import TwinEvaluation, evaluate_twin
 from components.store.history import write_documents
 from components.training.run import TrainingRun
 

@@ -19,8 +19,8 @@ from components.monitoring.canary import Answered, errors_against, feedback_agai
 from components.monitoring.online import CHAMPION, VariantComparison, compare
 from components.registry import RegistryUnavailable
 from components.settings import Settings
+from components.store.analytics import Window, read_exposures, read_feedback
 from components.store.engine import StoreError
-from components.store.observed import Window, read_exposures, read_feedback
 from components.store.variants import CANARY
 
 POLL_SECONDS = 1.0

@@ -20,11 +20,11 @@ from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_is_listening
 from components.store.variants import Part, read_parts
 from infra.home import environment, health, logins, postgres
+from infra.home.addresses import WORKERS, Addresses, AddressResolver, choose_port, claim_port, is_port_free
 from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
-from infra.home.places import WORKERS, Addresses, AddressResolver, choose_port, claim_port, is_port_free
-from infra.local.trial import Check, run_smoke_test
+from infra.local.smoke_test import Check, run_smoke_test
 from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
 from infra.processes.orphans import end_orphans

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from components.core.logs import one_line
 from infra.home import postgres
+from infra.home.addresses import choose_port
 from infra.home.databases import Databases, embedded
 from infra.home.errors import PlatformError, failure
 from infra.home.home import State
-from infra.home.places import choose_port
 from infra.home.postgres import Cluster
 from infra.local.backup import ROLES, Backup, check_outside_home, run_tool
 from infra.local.platform import Platform, Progress

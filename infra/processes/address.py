@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import IO
 
 from components.settings import Settings
+from infra.home.addresses import claim_port
 from infra.home.home import Home
-from infra.home.places import claim_port
 
 PAUSE_SECONDS = 0.1
 

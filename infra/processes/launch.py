@@ -21,7 +21,7 @@ import psutil
 
 from components.core.logs import configure_logging
 from infra.home.home import Home
-from infra.processes.lives import begin, living, wait_for_any_exit
+from infra.processes.liveness import begin, living, wait_for_any_exit
 from infra.processes.orphans import PROGRAM, TAG, end_orphans, runs
 
 LOG = logging.getLogger(__name__)

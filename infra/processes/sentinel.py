@@ -16,7 +16,7 @@ from pathlib import Path
 from components.core.logs import configure_logging
 from infra.home.errors import PlatformError
 from infra.home.home import Home
-from infra.processes.lives import wait_for_any_exit
+from infra.processes.liveness import wait_for_any_exit
 from infra.processes.supervisor import Process, Supervisor
 
 LOG = logging.getLogger(__name__)

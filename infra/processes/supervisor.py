@@ -17,7 +17,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.home.errors import failure
 from infra.home.home import Home
-from infra.processes.lives import adopted_process, living
+from infra.processes.liveness import adopted_process, living
 from infra.processes.orphans import end_orphans
 
 LOG = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from components.core.ids import clean_id
 from components.ingestion.admission import Admission, cleaned_ids
 from components.ingestion.clean import Cleaned, clean_events, clean_items
 from components.settings import EventSettings
-from components.store.faults import named, rejected_row
+from components.store.consent import claim_key
+from components.store.db_errors import named, rejected_row
 from components.store.impressions import read_serving_variants
 from components.store.load import Taken, quarantine, quarantine_all, take_in, upsert_valid_items
 from components.store.partitions import missing_months, month_of
-from components.store.people import claim_key
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, Rejected
 from components.store.variants import Part

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from components.store.consent import export_user, set_consent
 from components.store.erasure import forget_all
-from components.store.people import export_user, set_consent
 from components.store.privacy import Privacy
 from serving.contract.errors import unavailable
 from serving.contract.requests import ConsentRequest, PersonRequest

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from components.core.columns import Columns
 from components.ingestion.admission import Admission, admit
-from components.store.faults import named, unstorable
+from components.store.db_errors import named, unstorable
 from components.store.impressions import read_serving_variants
 from components.store.load import append_events, quarantine
 from components.store.privacy import Privacy, PrivacyError

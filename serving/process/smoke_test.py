@@ -1,7 +1,7 @@
 """Smoke test of a warm standby: a loaded Bento serves a Unix socket before it accepts requests at the address.
 
-The deployment (`infra/local/trial.py`) sends it test requests there, to each version by the header VERSION, and then
-admits it by POST /admit, or stops it.
+The deployment (`infra/local/smoke_test.py`) sends it test requests there, to each version by the header VERSION, and
+then admits it by POST /admit, or stops it.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from components.ranking.filters import Exclusion
 from components.settings import EventSettings, Settings
-from components.store.people import refused
+from components.store.consent import refused
 from components.store.privacy import Privacy
 from components.store.rows import EventRow
 from serving.recommend.recent_feedback import RecentFeedback

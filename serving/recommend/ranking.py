@@ -14,8 +14,8 @@ from components.ranking.candidates import Candidates, Question
 from components.ranking.explain import Profile
 from components.ranking.filters import eligible
 from components.ranking.lists import ListBuilder, Rules
-from components.ranking.questions import ItemRetrieval, PopularItems, UserRetrieval
 from components.ranking.rerank import CERTAIN, Exploration, Placement
+from components.ranking.retrieval import ItemRetrieval, PopularItems, UserRetrieval
 from components.ranking.scorer import Query, Scorer
 from components.settings import RankingSettings
 from serving.contract.requests import RecommendRequest

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from components.store.db_errors import Fault, classify_error
 from components.store.engine import StoreError, make_engine
-from components.store.faults import Fault, classify_error
 from components.store.partitions import KNOWN, Partitioned, ensure_partitions, missing_months
-from components.store.timed import CONNECT_SECONDS, TimedConnection
+from components.store.timed_connection import CONNECT_SECONDS, TimedConnection
 from serving.telemetry.tracing import Traces
 
 MAX_FAILURES = 3

@@ -12,14 +12,14 @@ import pytest
 from components.settings import Settings
 from infra.home.home import Home
 from infra.local.platform import Platform
-from infra.processes.lives import living
+from infra.processes.liveness import living
 from infra.watch.problems import examine
 
 BEGIN_SCRIPT = """
 import sys
 from pathlib import Path
 from infra.home.home import Home
-from infra.processes.lives import begin
+from infra.processes.liveness import begin
 begin(Home(Path(sys.argv[1])), "postgres", "settings")
 """
 

@@ -15,13 +15,13 @@ from components.datasets.sources import Dataset
 from components.ingestion.clean import clean_events, clean_items
 from components.ingestion.ingest import ingest
 from components.settings import EventSettings, PrivacySettings, Settings
+from components.store.consent import claim_key, export_user, set_consent
 from components.store.engine import make_engine
 from components.store.erasure import forget_all
-from components.store.people import claim_key, export_user, set_consent
 from components.store.privacy import Privacy
 from components.store.snapshot import is_user
-from tests.support.calls import SECRET
 from tests.support.postgres import stored
+from tests.support.service_client import SECRET
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SPELLINGS = [" kim ", "\ufeffkim", "kim\u200b", "jose\u0301", "\u00a0jose\u0301\u2060"]

@@ -20,15 +20,15 @@ from components.core.columns import EVENTS
 from components.datasets.sources import Dataset
 from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings, ValidationSettings
+from components.store.consent import export_user
+from components.store.db_errors import Fault, classify_error
 from components.store.engine import StoreError
-from components.store.faults import Fault, classify_error
 from components.store.load import quarantine
 from components.store.partitions import create_upcoming_partitions, missing_months
-from components.store.people import export_user
 from components.store.privacy import Privacy
 from components.store.rows import Rejected
 from components.store.snapshot import take_snapshot
-from components.store.timed import QueryTimeout
+from components.store.timed_connection import QueryTimeout
 from components.validation import ValidationReport, validate
 from tests.support.postgres import emptied, empty
 from tests.support.raw_events import NOW, raw_events, shop

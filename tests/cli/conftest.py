@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli.console import err, out
 from cli.main import app
-from tests.support.command_line import Answer, Run
+from tests.support.command_result import Answer, Run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import quality
 from benchmarks.registry import BENCHES
-from tests.support.command_line import Run
+from tests.support.command_result import Run
 from tests.support.datasets import world, write_dataset
 
 QUICK = {

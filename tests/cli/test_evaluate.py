@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.support.command_line import Run
+from tests.support.command_result import Run
 from tests.support.datasets import LAST, catalogue, world, write_dataset
 
 QUICK = {

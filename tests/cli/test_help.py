@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cli.main import app
-from tests.support.command_line import Run
+from tests.support.command_result import Run
 
 
 def commands(group: TyperGroup, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

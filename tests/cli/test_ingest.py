@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from components.store.schema import Event, Item, Quarantined
-from tests.support.command_line import Answer, Run
+from tests.support.command_result import Answer, Run
 from tests.support.datasets import LAST, catalogue, world, write_dataset
 from tests.support.ports import free_port
 from tests.support.postgres import emptied

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from components.store.impressions import record_shadow
-from tests.support.command_line import Run
-from tests.support.observed import show, tell
+from tests.support.command_result import Run
+from tests.support.impressions import show, tell
 from tests.support.ports import free_port
 from tests.support.postgres import emptied
 

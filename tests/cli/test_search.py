@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.command_line import Run
+from tests.support.command_result import Run
 
 
 def test_packaged_preset_name_is_rejected(duotempo: Run, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.settings import Section, Settings
-from tests.support.command_line import Run
+from tests.support.command_result import Run
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from cli import console, models, platform, recommendations
 from components.monitoring.online import compare
 from components.monitoring.report import online_table
 from components.settings import Settings
-from tests.support.observed import exposures, feedback
+from tests.support.impressions import exposures, feedback
 
 WIDTH = 80
 FIGURES = {

@@ -11,7 +11,7 @@ from components.fusion.fit import fit
 from components.fusion.fusions import Fusion, make_fusion
 from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from tests.support import board
+from tests.support import checkerboard as board
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "examples" / "own_fusion.py"

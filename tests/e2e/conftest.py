@@ -8,7 +8,7 @@ import pytest
 
 from components.core.columns import Columns
 from components.embedding.encoder import ENGLISH
-from tests.support.command_line import Answer
+from tests.support.command_result import Answer
 from tests.support.platforms import SharedPlatform, preset
 from tests.support.shell import Shell
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.command_line import Answer
+from tests.support.command_result import Answer
 from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(900)

@@ -19,7 +19,7 @@ from components.datasets.chinese import chinese_sample
 from components.registry import Version
 from components.store.snapshot import Snapshot, latest_snapshot
 from infra.orchestration.client import start_deployment
-from tests.support.command_line import Answer
+from tests.support.command_result import Answer
 from tests.support.shell import USER, Shell
 from tests.support.waiting import eventually
 

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.settings import Settings
-from tests.support.command_line import Answer
+from tests.support.command_result import Answer
 from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(900)

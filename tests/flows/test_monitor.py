@@ -18,11 +18,11 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.settings import Settings
+from components.store.analytics import drift_history, online_history
 from components.store.engine import make_engine
-from components.store.observed import drift_history, online_history
 from flows.monitor import monitor
 from flows.retrain import retrain
-from tests.support.observed import show, tell
+from tests.support.impressions import show, tell
 from tests.support.platforms import SharedPlatform
 from tests.support.toy_data import tiny_bundle
 

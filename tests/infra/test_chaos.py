@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos import measure, serve_synthetic_data
-from benchmarks.harm import SERVICES, VICTIMS
+from benchmarks.faults import SERVICES, VICTIMS
 from components.settings import Settings
 from tests.support.platforms import SharedPlatform
 from tests.support.shell import Shell

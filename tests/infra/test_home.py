@@ -9,11 +9,11 @@ import pytest
 
 from components.settings import Settings
 from infra.home import postgres
+from infra.home.addresses import choose_port, claim_port, is_port_free
 from infra.home.databases import external
 from infra.home.environment import SETTINGS_FILE, client_variables, fingerprint, settings_file
 from infra.home.errors import PlatformError, failure
 from infra.home.home import Home, State
-from infra.home.places import choose_port, claim_port, is_port_free
 from infra.local.platform import Platform
 from tests.support.platforms import remove_data
 from tests.support.ports import free_port

@@ -9,14 +9,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from components.settings import Settings
+from components.store.consent import claim_key
 from components.store.engine import make_engine
 from components.store.partitions import ensure_partitions
-from components.store.people import claim_key
 from components.store.privacy import Privacy, PrivacyError
 from components.store.schema import Base
 from infra.migrations import migrate
-from tests.support.calls import SECRET
 from tests.support.postgres import fresh_database, stored
+from tests.support.service_client import SECRET
 
 
 def test_migrations_match_the_models(database: str) -> None:

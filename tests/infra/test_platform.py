@@ -17,8 +17,8 @@ from werkzeug.security import generate_password_hash
 
 from components import registry
 from components.settings import Settings
+from infra.home.addresses import is_port_free
 from infra.home.errors import PlatformError
-from infra.home.places import is_port_free
 from infra.local import units
 from infra.local.platform import Platform
 from infra.processes.orphans import tagged_processes

@@ -6,7 +6,7 @@ import time
 import pytest
 from supervisor.states import ProcessStates
 
-from infra.processes.lives import wait_for_any_exit
+from infra.processes.liveness import wait_for_any_exit
 from infra.processes.sentinel import BACKOFF_POLL_SECONDS, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, POLL_SECONDS, Retries
 from infra.processes.supervisor import Process
 

@@ -21,7 +21,7 @@ from infra.home.home import Home
 from infra.local.platform import Platform
 from infra.orchestration.deployments import Deployments
 from infra.processes.address import bound, claimed
-from tests.support.command_line import Answer
+from tests.support.command_result import Answer
 from tests.support.ports import free_ports
 from tests.support.shell import Shell
 from tests.support.waiting import eventually

@@ -28,7 +28,7 @@ from cli.main import app
 from components.settings import Settings
 from infra.local.platform import Platform
 from infra.processes.orphans import environment_of, tagged_processes
-from tests.support.command_line import Answer
+from tests.support.command_result import Answer
 from tests.support.prefect import Prefect
 
 PROJECT = Path(__file__).parents[2]

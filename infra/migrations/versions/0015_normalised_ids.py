@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from components.core.ids import repaired_id
 from components.settings import Settings
-from components.store.people import check_key
+from components.store.consent import check_key
 from components.store.privacy import Privacy
 
 revision = "0015"

@@ -14,7 +14,7 @@ from components.bundle.bundle import Bundle
 from components.bundle.extended import ExtendedBundle, extend
 from components.histories.states import UserState
 from components.ranking.candidates import Candidates, with_indexes
-from components.ranking.questions import ItemRetrieval, PopularItems, UserRetrieval
+from components.ranking.retrieval import ItemRetrieval, PopularItems, UserRetrieval
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from components.store.item_vectors import EncodedItem
 from serving.recommend.trend import LiveTrend

@@ -30,7 +30,7 @@ from components.store.snapshot import take_snapshot
 from components.training.on_ray import train_distributed
 from components.training.run import TrainingRun, extract_interests
 from components.training.train import train
-from tests.support import board
+from tests.support import checkerboard as board
 
 WORKERS = 2
 

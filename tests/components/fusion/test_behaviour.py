@@ -12,7 +12,7 @@ from components.fusion.model import FusionModel
 from components.fusion.towers import LongTower
 from components.histories.states import UserState
 from components.ranking.scorer import Scorer
-from tests.support import board
+from tests.support import checkerboard as board
 
 DAY = 86_400.0
 NOW = board.CUT.timestamp()

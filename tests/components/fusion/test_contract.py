@@ -14,8 +14,8 @@ from components.fusion.fusions import CONTEXT, Fusion, UnknownFusion, make_fusio
 from components.histories.states import UserState
 from components.ranking.scorer import PARTS, Scorer
 from components.settings import FusionSettings
-from tests.support import board
-from tests.support.board import KINDS
+from tests.support import checkerboard as board
+from tests.support.checkerboard import KINDS
 from tests.support.toy_data import as_scipy
 
 HOUR = 3600.0

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import distributed, multiprocessing
 from torch.optim.swa_utils import AveragedModel
 
-from components.fusion.holdout import hold_out
 from components.fusion.model import FusionModel
 from components.fusion.training import Progress, train, train_epoch
+from components.fusion.validation import hold_out
 from components.histories.sequences import Documents, Sequences, Windows, WindowSampler, build_sequences
 from components.settings import FusionSettings
-from tests.support import board
-from tests.support.board import sequences
+from tests.support import checkerboard as board
+from tests.support.checkerboard import sequences
 
 WORLD_SIZE = 2
 NO_AUGMENTATION = board.settings(

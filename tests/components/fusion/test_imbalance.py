@@ -11,7 +11,7 @@ from components.fusion.fit import fit
 from components.fusion.step import sampled_softmax_loss, softmax_loss
 from components.histories.sequences import Sequences, WindowSampler, target_weights, with_shuffled_ties
 from components.settings import FusionSettings
-from tests.support import board
+from tests.support import checkerboard as board
 
 ITEMS, TARGETS = 40, 300
 EQUAL = torch.ones(TARGETS)

@@ -13,15 +13,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from components.fusion.fit import fit
-from components.fusion.holdout import choose_blending_weights, hold_out
 from components.fusion.packing import item_table, neighbours
 from components.fusion.training import TrainingError
+from components.fusion.validation import choose_blending_weights, hold_out
 from components.histories.sequences import Documents, WindowSampler, build_sequences
 from components.histories.states import UserState
 from components.ranking.scorer import Scorer
 from components.settings import FusionSettings, Settings
-from tests.support import board
-from tests.support.board import sequences
+from tests.support import checkerboard as board
+from tests.support.checkerboard import sequences
 
 
 @given(
@@ -123,7 +123,7 @@ def test_too_few_events_raise_a_training_error() -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tests.support import board
+from tests.support import checkerboard as board
 def report(progress):
     print(progress.epoch, flush=True)
     if progress.epoch == 8:

@@ -8,7 +8,7 @@ import pytest
 from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against, quantile
 from components.monitoring.online import compare
 from components.settings import DeploySettings, EventSettings
-from tests.support.observed import exposures, feedback
+from tests.support.impressions import exposures, feedback
 
 SETTINGS = DeploySettings(min_requests=20)
 

@@ -8,7 +8,7 @@ import pytest
 from components.monitoring.canary import TrainingState, decide
 from components.monitoring.drift import Drift
 from components.settings import MonitoringSettings
-from tests.support.observed import NOW
+from tests.support.impressions import NOW
 
 OLD_TRAINING = TrainingState(
     cut=NOW - timedelta(days=9), new_events=10, running=False, last_start=NOW - timedelta(days=9)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from components.monitoring.drift import Drift, event_drift, interpret_psi, psi, score_drift, text_drift
-from components.store.observed import EventCounts
+from components.store.analytics import EventCounts
 
 COUNTS = arrays.arrays(np.float64, 8, elements=st.integers(0, 10_000)).filter(lambda counts: counts.sum() > 0)
 

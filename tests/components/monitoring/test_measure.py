@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from components.monitoring.measure import measure_drift, measure_online
 from components.settings import MonitoringSettings, Settings
-from components.store.observed import (
+from components.store.analytics import (
     Window,
     count_events,
     count_events_since,
@@ -19,7 +19,7 @@ from components.store.observed import (
     record_online,
     serving_version,
 )
-from tests.support.observed import NOW, show, tell
+from tests.support.impressions import NOW, show, tell
 from tests.support.toy_data import tiny_bundle
 
 SETTINGS = Settings(monitoring=MonitoringSettings(min_events=100))

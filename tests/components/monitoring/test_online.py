@@ -7,7 +7,7 @@ import pytest
 from components.monitoring.online import Estimate, VariantComparison, compare
 from components.ranking.rerank import Exploration, rerank
 from components.settings import EventSettings
-from tests.support.observed import exposures, feedback
+from tests.support.impressions import exposures, feedback
 
 CERTAIN = [("a", 1.0), ("b", 1.0), ("c", 1.0)]
 

@@ -18,7 +18,7 @@ from components.histories.signals import trend_scores
 from components.histories.states import UserState
 from components.ranking.candidates import Candidates, with_indexes
 from components.ranking.filters import CategoryIndex, best_first, eligible
-from components.ranking.questions import ItemRetrieval, PopularItems, UserRetrieval
+from components.ranking.retrieval import ItemRetrieval, PopularItems, UserRetrieval
 from components.ranking.scorer import PARTS, Scorer, Strategy
 from tests.support.toy_data import as_scipy
 

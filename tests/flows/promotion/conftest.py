@@ -10,7 +10,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from infra.deploy.promotion import promote
 from infra.local.platform import Platform
-from tests.support.fragile_bundle import fragile
+from tests.support.failing_bundle import fragile
 from tests.support.platforms import SharedPlatform
 from tests.support.promotion import (
     BROKEN,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from components.core.columns import EVENTS
 from serving.contract.responses import ErrorAnswer, FeedbackAnswer, ItemsAnswer
-from tests.support.calls import REUSED, colours, counted, ids, new_user, recommend, tell
 from tests.support.postgres import await_rows, stored
 from tests.support.service import World
+from tests.support.service_client import REUSED, colours, counted, ids, new_user, recommend, tell
 from tests.support.toy_data import NAMES, squares
 from tests.support.waiting import eventually
 

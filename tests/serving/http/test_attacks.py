@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 
 from components.store.engine import make_engine
 from components.store.keys import create_link, read_keys
-from tests.support.calls import POSTS, ids, metric, new_user, recommend, tell, validated_error, view
 from tests.support.service import World
+from tests.support.service_client import POSTS, ids, metric, new_user, recommend, tell, validated_error, view
 from tests.support.toy_data import NAMES
 from tests.support.waiting import eventually
 

@@ -28,8 +28,8 @@ from components.core.columns import EVENTS
 from components.store.engine import make_engine
 from components.store.keys import create_key
 from serving.contract.responses import ErrorAnswer
-from tests.support.calls import POSTS
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service_client import POSTS
 from tests.support.toy_data import NAMES, chessboard, load
 
 BODIES = int(os.environ.get("DUOTEMPO_TEST_BODIES", "400"))

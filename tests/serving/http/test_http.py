@@ -8,7 +8,7 @@ import pytest
 
 from serving.contract.responses import Ready
 from serving.page.files import FILES
-from tests.support.calls import POSTS, metric, validated_error
+from tests.support.service_client import POSTS, metric, validated_error
 
 JSON = {"Content-Type": "application/json"}
 

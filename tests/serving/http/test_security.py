@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 from components.store.engine import make_engine
 from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
 from serving.contract.responses import ErrorAnswer
-from tests.support.calls import validated_error
 from tests.support.postgres import Server, stored
 from tests.support.service import World, bento, wait_until_ready
+from tests.support.service_client import validated_error
 from tests.support.toy_data import chessboard, load
 from tests.support.waiting import eventually
 

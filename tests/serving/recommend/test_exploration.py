@@ -15,9 +15,9 @@ from components.ranking.rerank import Exploration, rerank
 from components.settings import Settings
 from components.store.engine import make_engine
 from serving.contract.responses import RecommendAnswer
-from tests.support.calls import REUSED, ids, recommend
 from tests.support.postgres import await_rows, stored
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service_client import REUSED, ids, recommend
 from tests.support.toy_data import NAMES, chessboard, load, squares
 
 SHARE = 0.5

@@ -23,8 +23,8 @@ from components.settings import EmbeddingSettings
 from components.store.engine import make_engine
 from components.store.variants import set_serving_champion, start_canary
 from serving.contract.responses import Ready, RecommendAnswer, SimilarAnswer
-from tests.support.calls import ids, recommend
 from tests.support.service import ROOT, admin_key, bento, wait_until_ready
+from tests.support.service_client import ids, recommend
 from tests.support.toy_data import load, summing_tower, tiny_bundle
 from tests.support.waiting import eventually
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.contract.responses import ErrorAnswer, SimilarAnswer
-from tests.support.calls import REUSED, colours, ids, recommend
 from tests.support.postgres import await_rows, stored
 from tests.support.service import HISTORIES, World
+from tests.support.service_client import REUSED, colours, ids, recommend
 from tests.support.toy_data import DAY, NAMES, squares
 
 MAX_DRIFT = 1e-3

@@ -6,8 +6,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.calls import ids, recommend
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service_client import ids, recommend
 from tests.support.toy_data import chessboard, load
 from tests.support.waiting import eventually
 

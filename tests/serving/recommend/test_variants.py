@@ -21,10 +21,10 @@ from components.store.variants import (
     start_canary,
 )
 from serving.contract.responses import Ready
-from tests.support.calls import metric, new_user, recommend, tell
-from tests.support.fragile_bundle import fragile
+from tests.support.failing_bundle import fragile
 from tests.support.postgres import stored
 from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.service_client import metric, new_user, recommend, tell
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 

@@ -14,8 +14,8 @@ from components.ingestion.clean import clean_events
 from components.settings import EventSettings
 from components.store.engine import make_engine
 from components.store.load import append_events
-from tests.support.calls import colours, ids, recommend
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service_client import colours, ids, recommend
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 from serving.contract.responses import Ready
 from serving.http.app import make_app
 from serving.runtime import Runtime
-from tests.support.calls import colours, ids, metric, recommend, validated_error, wait_until_whole
 from tests.support.postgres import Server
 from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
+from tests.support.service_client import colours, ids, metric, recommend, validated_error, wait_until_whole
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 

@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from serving.storage.postgres import MAX_FAILURES, Breaker
-from tests.support.calls import (
+from tests.support.postgres import stored
+from tests.support.proxy import Proxy, proxied
+from tests.support.service import HISTORIES, bento, wait_until_ready
+from tests.support.service_client import (
     EVENTS,
     ids,
     likes,
@@ -19,9 +22,6 @@ from tests.support.calls import (
     wait_until_empty,
     wait_until_whole,
 )
-from tests.support.postgres import stored
-from tests.support.proxy import Proxy, proxied
-from tests.support.service import HISTORIES, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load, squares
 
 

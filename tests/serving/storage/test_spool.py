@@ -24,7 +24,10 @@ from components.store.keys import create_key
 from components.store.privacy import Privacy
 from serving.contract.responses import FeedbackAnswer
 from serving.storage.spool import Row, Spool, dead_letters, spool_events
-from tests.support.calls import (
+from tests.support.clock import make_clock
+from tests.support.postgres import Server, stored
+from tests.support.service import HISTORIES, killable_bento, wait_until_ready
+from tests.support.service_client import (
     EVENTS,
     REUSED,
     SECRET,
@@ -41,10 +44,7 @@ from tests.support.calls import (
     wait_until_empty,
     wait_until_whole,
 )
-from tests.support.calls import forget as ask_to_forget
-from tests.support.clock import make_clock
-from tests.support.postgres import Server, stored
-from tests.support.service import HISTORIES, killable_bento, wait_until_ready
+from tests.support.service_client import forget as ask_to_forget
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.calls import metric, recommend, tell
 from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service_client import metric, recommend, tell
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 

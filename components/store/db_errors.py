@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from components.core.errors import DuotempoError
 from components.store.rows import EventRow, ItemRow, Rejected
-from components.store.timed import QueryTimeout
+from components.store.timed_connection import QueryTimeout
 
 Row = TypeVar("Row")
 STORE_ERRORS = (DBAPIError, DuotempoError, ValueError, OverflowError)

@@ -19,10 +19,10 @@ from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
 from components.store.privacy import Privacy
 from serving.contract.responses import ConsentAnswer
-from tests.support.calls import SECRET, counted, export, forget, ids, new_user, recommend, tell, view
 from tests.support.postgres import await_rows, stored
 from tests.support.raw_events import NOW
 from tests.support.service import World, admin_key, bento, wait_until_ready
+from tests.support.service_client import SECRET, counted, export, forget, ids, new_user, recommend, tell, view
 from tests.support.toy_data import NAMES, chessboard, load
 
 

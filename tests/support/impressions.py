@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from components.ingestion.clean import clean_events, clean_items
 from components.ingestion.ingest import records
 from components.settings import Settings
+from components.store.analytics import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
 from components.store.impressions import Answered, record_impressions
 from components.store.load import append_events, upsert_items
-from components.store.observed import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
 from components.store.partitions import ensure_partitions
 from components.store.privacy import Privacy
 
