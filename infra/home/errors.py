@@ -47,8 +47,8 @@ def failure(name: str, problem: str, log: Path, secrets: list[str], remedy: str 
 
 def log_tail(log: Path, secrets: list[str]) -> str:
     """Returns the last lines of a log, with `secrets` masked."""
-    lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else ["(empty)"]
-    tail = "\n".join(f"  | {line}" for line in lines)
+    lines = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else []
+    tail = "\n".join(f"  | {line}" for line in lines or ["(empty)"])
     for secret in secrets:
         tail = tail.replace(secret, "***")
     return tail

@@ -4,7 +4,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ class Deployments:
 
     def deploy(self, environment: dict[str, str]) -> None:
         """Creates missing pools, the deployments and the automations. Raises PlatformError with Prefect's message."""
-        self._make_pools(environment)
+        with _prefect_errors("the work pools cannot be made in Prefect"):
+            self._make_pools(environment)
         variables = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         try:
@@ -136,11 +138,10 @@ class Deployments:
         if done.returncode:
             output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise PlatformError(f"Prefect rejects the deployments of {self._project / 'prefect.yaml'}:\n{output}")
-        self._remove_old(environment)
-        try:
+        with _prefect_errors("old deployments cannot be deleted in Prefect"):
+            self._remove_old(environment)
+        with _prefect_errors("Prefect does not take the automations"):
             make_automations(environment, self._seconds)
-        except httpx.HTTPError as error:
-            raise PlatformError(f"Prefect rejects the automations ({error}): see the log of `prefect`") from error
 
     def _remove_old(self, environment: Mapping[str, str]) -> None:
         """Deletes deployments of earlier releases with other names, which would run beside the new ones."""
@@ -149,15 +150,10 @@ class Deployments:
         flows = {flow for flow, _ in listed}
         with httpx.Client(base_url=url, headers=headers, timeout=self._seconds) as client:
             ours = {"deployments": {"tags": {"all_": [TAG]}}}
-            try:
-                for one in client.post("/deployments/filter", json=ours).raise_for_status().json():
-                    flow = client.get(f"/flows/{one['flow_id']}").raise_for_status().json()["name"]
-                    if flow in flows and (flow, one["name"]) not in listed:
-                        client.delete(f"/deployments/{one['id']}").raise_for_status()
-            except httpx.HTTPError as error:
-                raise PlatformError(
-                    f"old deployments cannot be deleted in Prefect ({error}): see the log of `prefect`"
-                ) from error
+            for one in client.post("/deployments/filter", json=ours).raise_for_status().json():
+                flow = client.get(f"/flows/{one['flow_id']}").raise_for_status().json()["name"]
+                if flow in flows and (flow, one["name"]) not in listed:
+                    client.delete(f"/deployments/{one['id']}").raise_for_status()
 
     def _make_pools(self, environment: Mapping[str, str]) -> None:
         """Creates missing work pools as process pools; existing ones stay unchanged."""
@@ -170,3 +166,14 @@ class Deployments:
                     made = client.post("/work_pools/", json=wanted)
                     if made.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):
                         raise PlatformError(f"Prefect cannot create the work pool {pool}: {made.text}")
+
+
+@contextmanager
+def _prefect_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise PlatformError(
+            f"{what} ({error}): see the log of `prefect`; if the machine is slow, raise "
+            "DUOTEMPO_PLATFORM__START_TIMEOUT_SECONDS"
+        ) from error
