@@ -1,4 +1,5 @@
 const COUNT = 12;
+const TIMEOUT_MS = 10_000;
 const KEY = "duotempo-key";
 const SIGNED_IN = "duotempo-signed-in";
 const MAX_TITLES = 3;
@@ -18,19 +19,25 @@ class ServiceError extends Error {}
 async function call(path, body, promptForKey = true) {
   const key = sessionStorage.getItem(KEY);
   const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { Authorization: `Bearer ${key}` }) };
-  const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) };
-  let response;
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
+  const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal: timeout.signal };
+  let response, answer;
   try {
     response = await fetch(path, options);
+    answer = await response.json().catch(() => ({}));
   } catch {
-    throw new ServiceError("The service is unreachable. Is it running? Try again in a moment.");
+    answer = undefined;
+  } finally {
+    clearTimeout(timer);
   }
+  if (timeout.signal.aborted) throw new ServiceError("The service does not answer. Try again in a moment.");
+  if (!answer) throw new ServiceError("The service is unreachable. Is it running? Try again in a moment.");
   if (response.status === 401 && promptForKey) {
     const given = prompt("This service asks for an API key. It is kept until this tab is closed.")?.trim();
     if (given) sessionStorage.setItem(KEY, given);
     if (given) return call(path, body, false);
   }
-  const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
     const error = new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
     throw Object.assign(error, { status: response.status });
@@ -71,6 +78,7 @@ function drawChips(list, terms, none) {
 
 function drawTaste({ interest, user_state: state, degraded }) {
   const known = interest.long_weight + interest.short_weight > 0;
+  const nothing = degraded && state === "new" ? "unknown right now" : "nothing yet";
   byId("taste").hidden = false;
   byId("taste-title").textContent = user;
   byId("state").textContent = degraded && state === "new" ? "history unreachable" : { known: "known", new: "new here", anonymous: "anonymous" }[state];
@@ -82,8 +90,8 @@ function drawTaste({ interest, user_state: state, degraded }) {
     : degraded
       ? "The history can't be read right now, so the list shows what many people like."
       : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
-  drawChips(byId("long"), interest.long, interest.long_weight ? "no terms" : "nothing yet");
-  drawChips(byId("short"), interest.short, interest.short_weight ? "no terms" : "nothing yet");
+  drawChips(byId("long"), interest.long, interest.long_weight ? "no terms" : nothing);
+  drawChips(byId("short"), interest.short, interest.short_weight ? "no terms" : nothing);
 }
 
 function details(why) {
@@ -165,7 +173,9 @@ async function show({ compare, note } = {}) {
     byId("foot").textContent = `Model version ${answer.model_version} · ${answer.variant} · request ${requestId}`;
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    if (number === latestRequest) showAlert(error.message);
+    if (number !== latestRequest) return;
+    if (!shown.length) byId("list").replaceChildren();
+    showAlert(error.message);
   } finally {
     if (number === latestRequest) byId("list").classList.remove("busy");
   }
@@ -210,6 +220,7 @@ function clear() {
   shown = [];
   for (const id of ["taste", "degraded", "alert"]) byId(id).hidden = true;
   for (const id of ["list", "change", "foot"]) byId(id).replaceChildren();
+  byId("list").append(element("li", "Loading…", "none"));
 }
 
 function pick(id) {

@@ -115,6 +115,25 @@ def test_an_unreachable_service_is_reported(page: Page) -> None:
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
+def test_a_service_that_does_not_answer_is_reported(page: Page) -> None:
+    page.clock.install()
+    page.goto("/?user=willy")
+    expect(page.locator(".card")).to_have_count(12)
+    page.route("**/recommend", lambda route: None)
+    page.get_by_label("Recommend for").fill("turner")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("Loading…")).to_be_visible()
+    expect_nothing_shown(page)
+    page.clock.fast_forward(10_000)
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(page.get_by_text("Loading…")).to_have_count(0)
+    expect_nothing_shown(page)
+    page.unroute("**/recommend")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".card")).to_have_count(12)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
 def test_switching_users_clears_the_page_before_the_response(page: Page) -> None:
     page.goto("/?user=page-chooser")
     expect(page.locator(".card")).to_have_count(12)
