@@ -26,8 +26,8 @@ MANAGED_TAG = "followed_by"
 PROCESSED_TAG = "taken"
 """Tag of a processed copy. Its value is the copy's own number, because the button copies all tags."""
 STATUS_TAG = "status"
-OUR_PARAGRAPH = "**Duotempo:** "
-"""Prefix of Duotempo's paragraph in a version's description; other paragraphs belong to the users."""
+SIGNATURE, OLD_PREFIX = " — Duotempo", "**Duotempo:** "
+"""Marks of Duotempo's paragraph in a version's description, the second in earlier releases; others are users' own."""
 HOW_TO_PROMOTE = f"""**To promote a version** do one of these:
 
 - open it and add the alias `{CHAMPION}`;
@@ -164,8 +164,9 @@ def publish_statuses(tracking_uri: str, version_statuses: Mapping[str, VersionSt
 def _write_status(client: "MlflowClient", entry: "ModelVersion", version_status: VersionStatus) -> None:
     if entry.tags.get(STATUS_TAG) != version_status.status:
         client.set_model_version_tag(entry.name, entry.version, STATUS_TAG, version_status.status)
-    paragraph = f"{OUR_PARAGRAPH}{version_status.status}{f': {version_status.why}' if version_status.why else ''}"
-    others = [part for part in (entry.description or "").split("\n\n") if part and not part.startswith(OUR_PARAGRAPH)]
+    paragraph = f"{version_status.status}{f': {version_status.why}' if version_status.why else ''}{SIGNATURE}"
+    parts = (entry.description or "").split("\n\n")
+    others = [part for part in parts if part and not part.endswith(SIGNATURE) and not part.startswith(OLD_PREFIX)]
     if (text := "\n\n".join([paragraph, *others])) != entry.description:
         client.update_model_version(entry.name, entry.version, text)
 

@@ -218,7 +218,7 @@ def test_the_newest_copy_sets_the_alias_once(uri: str, training: dict[str, Path]
     registry.publish_statuses(uri, {first: registry.VersionStatus("rolled back", "why")})
     for model, number in ((registry.NAME, first), (registry.PRODUCTION, copy)):
         version = client.get_model_version(model, number)
-        assert (version.tags["status"], version.description) == ("rolled back", "**Duotempo:** rolled back: why")
+        assert (version.tags["status"], version.description) == ("rolled back", "rolled back: why — Duotempo")
 
 
 def test_an_unrelated_model_of_the_same_name_is_ignored(uri: str, training: dict[str, Path]) -> None:
