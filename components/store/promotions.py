@@ -17,14 +17,16 @@ LOCK = 7_236_417
 
 
 def request_promotion(
-    engine: Engine, version: str, from_version: str | None, actor: str, reason: str
+    engine: Engine, version: str, from_version: str | None, actor: str, reason: str, *, forced: bool = False
 ) -> tuple[Promotion, bool]:
     """Returns the version's open request, created unless there is one, and whether it is new. Raises StoreError."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
         if (existing := _open_request(session, version)) is not None:
             return existing, False
-        entry = Promotion(version=version, from_version=from_version, actor=actor, reason=reason, state=REQUESTED)
+        entry = Promotion(
+            version=version, from_version=from_version, actor=actor, reason=reason, state=REQUESTED, forced=forced
+        )
         session.add(entry)
         session.flush()
         session.refresh(entry)
@@ -56,6 +58,16 @@ def consecutive_failures(engine: Engine, version: str) -> int:
     with Session(engine) as session:
         outcomes = [entry.state for entry in session.scalars(_entries_of(version)) if entry.state not in OPEN_STATES]
     return next((count for count, state in enumerate(outcomes) if state != FAILED), len(outcomes))
+
+
+def failed_forced_request(engine: Engine, version: str) -> Promotion | None:
+    """The version's latest request, if it was forced and its deployment failed. Raises StoreError."""
+    with Session(engine) as session:
+        entries = session.scalars(_entries_of(version)).all()
+    if not entries or entries[0].state != FAILED:
+        return None
+    request = next((entry for entry in entries if entry.state == REQUESTED), None)
+    return request if request and request.forced else None
 
 
 def _open_request(session: Session, version: str) -> Promotion | None:

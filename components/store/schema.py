@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Identity, Index, Text, false, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -141,6 +141,8 @@ class Promotion(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     state: Mapped[str]
+    forced: Mapped[bool] = mapped_column(server_default=false())
+    """Of a request: whether a version that failed the gate is promoted all the same."""
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -12,6 +12,7 @@ from components.store.promotions import (
     FAILED,
     SERVING,
     consecutive_failures,
+    failed_forced_request,
     is_open,
     last_promotion,
     open_request,
@@ -58,8 +59,6 @@ class Reconciler:
         hint = registry.promote_newest_copy(tracking_uri) or hint
         version = registry.champion_number(tracking_uri)
         serving = serving_version(platform, engine)
-        if serving and serving != (platform.served() or {}).get("model_version"):
-            platform.record_champion(serving)
         if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
             _end_orphaned_canary(engine, canary.model_version, serving)
         _close_abandoned(engine, version, serving)
@@ -80,7 +79,9 @@ class Reconciler:
             or registry.copied(tracking_uri, version, datetime.now(UTC) - GRACE_PERIOD)
             or "the registry's champion does not serve"
         )
-        request, new = request_promotion(engine, version, serving, ACTOR, why)
+        forced = failed_forced_request(engine, version)
+        why = f"{why}; forced by {forced.actor}: {forced.reason}" if forced else why
+        request, new = request_promotion(engine, version, serving, ACTOR, why, forced=forced is not None)
         run = _run_of(request)
         if run.is_final and is_open(engine, request):
             return _record_crash(
@@ -103,7 +104,12 @@ def _rejection(tracking_uri: str, engine: Engine, version: str, serving: str | N
 
 def _run_of(request: Promotion) -> Run:
     """Returns the run of the request's deployment; starts it if there is none."""
-    parameters = {"version": request.version, "actor": request.actor, "reason": request.reason}
+    parameters = {
+        "version": request.version,
+        "actor": request.actor,
+        "reason": request.reason,
+        "force": request.forced,
+    }
     return start_deployment(DEPLOYMENT, parameters, key=deployment_key(request))
 
 

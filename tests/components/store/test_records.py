@@ -14,6 +14,7 @@ from components.store.promotions import (
     FAILED,
     SERVING,
     consecutive_failures,
+    failed_forced_request,
     is_open,
     list_promotions,
     record_promotion,
@@ -84,3 +85,14 @@ def test_a_success_resets_the_consecutive_failures(store: Engine) -> None:
     record_promotion(store, "9", None, "registry", "another one", SERVING)
     assert consecutive_failures(store, "8") == 2
     assert consecutive_failures(store, "none") == 0
+
+
+def test_only_a_failed_forced_request_is_retried_with_its_force(store: Engine) -> None:
+    request, _ = request_promotion(store, "10", "9", "kim", "I know better", forced=True)
+    assert request.forced and failed_forced_request(store, "10") is None, "it is still open"
+    record_promotion(store, "10", "9", "kim", "its worker died", FAILED)
+    failed = failed_forced_request(store, "10")
+    assert failed and (failed.actor, failed.reason) == ("kim", "I know better")
+    record_promotion(store, "10", "9", "kim", "so it ended", SERVING)
+    assert failed_forced_request(store, "10") is None
+    assert failed_forced_request(store, "none") is None

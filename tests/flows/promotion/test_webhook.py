@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.registry.webhook import FRESH_SECONDS
-from components.store.promotions import list_promotions
+from components.store.promotions import FAILED, list_promotions, record_promotion, request_promotion
 from infra.deploy.reconciler import Reconciler
 from infra.local.platform import Platform
 from tests.support.promotion import (
@@ -144,3 +144,14 @@ def test_last_of_two_quick_promotions_serves(platform: Platform, mlflow: str, en
     assert [line for line in promotions_since(engine, count) if line[0] == NEXT] == [
         (NEXT, "registry", state) for state in ("requested", "canary", "serving")
     ]
+
+
+def test_forced_promotion_is_retried_with_its_force(platform: Platform, mlflow: str, engine: Engine) -> None:
+    """As after a crash of everything: the command that forced the version is gone, and the alias is set."""
+    serving = served_version(platform)
+    request_promotion(engine, FAILED_GATE, serving, "kim", "I know better", forced=True)
+    record_promotion(engine, FAILED_GATE, serving, "kim", "its deployment crashed", FAILED)
+    set_alias(mlflow, FAILED_GATE)
+    ends(engine, FAILED_GATE, "serving")
+    assert "forced by kim: I know better" in latest_promotion(engine)[3]
+    answers_from(platform, mlflow, FAILED_GATE)
