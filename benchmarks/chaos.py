@@ -98,7 +98,7 @@ def serve_synthetic_data(platform: Platform, folder: Path) -> None:
     )
     engine.dispose()
     tag = build_bento({"1": bundle}, newest="1", champion="1", bentoml_home=platform.home.bentoml)
-    platform.serve(tag, "1")
+    platform.serve(tag)
 
 
 def measure(platform: Platform, rounds: int, rng: random.Random) -> dict[str, float]:

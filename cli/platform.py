@@ -137,7 +137,7 @@ def served_line(status: dict[str, Any]) -> str:
     """One line that names the served version, or why there is none."""
     served = status["served"]
     if status["state"] == "down":
-        last = f" and version {served['model_version']} does not answer" if served else ""
+        last = f", with {served['bento_tag']}, which it served" if served else ""
         return f"the platform is down{last}: duotempo up starts it"
     if served and status["services"]["bento"]["healthy"]:
         return f"serving version {served['model_version']} ({served['bento_tag']})"

@@ -162,7 +162,7 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, side_v
             if (now := promotion.serving_version(platform, engine)) != before:
                 raise Superseded(f"version {now} became the champion meanwhile")
 
-        platform.serve(tag, champion, check)
+        platform.serve(tag, check)
     bento.mark_tested(tag, home)
 
 
@@ -191,7 +191,6 @@ def serve_all(platform: Platform, version: str, was_canary: bool) -> None:
             set_serving_champion(engine, version)
         elif not promote_canary(engine, version):
             raise Superseded("the canary was withdrawn meanwhile")
-    platform.record_champion(version)
     promotion.await_champion(platform, version)
 
 

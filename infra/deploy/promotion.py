@@ -1,13 +1,12 @@
 """Promotion and rollback as requested by a person. A promotion runs the deploy flow, a rollback switches directly."""
 
 import logging
-import time
 
-import httpx
 from sqlalchemy import Engine
 
 from components import registry
 from components.core.errors import DuotempoError
+from components.core.polling import poll
 from components.registry import RegistryError, RegistryUnavailable, Version
 from components.settings import Settings
 from components.store.engine import make_engine
@@ -15,7 +14,8 @@ from components.store.promotions import FAILED, SERVING, is_open, list_promotion
 from components.store.schema import Promotion
 from components.store.variants import CANARY, CHAMPION, end_canary, parts, set_serving_champion
 from infra.deploy.bento import build_bento, latest_tested_bento, versions_of
-from infra.local.platform import Platform
+from infra.home import health
+from infra.local.platform import UNKNOWN, Platform
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
 
 DEPLOYMENT = "deploy/promoted"
@@ -85,14 +85,12 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
     Raises PlatformError or BentoBuildError; the old version keeps serving.
     """
     home = platform.home.bentoml
-    set_serving_champion(
-        engine, version
-    )  # a Bento without it keeps serving its own version; a running deployment gives up
+    # a Bento without it keeps serving its own version; a running deployment gives up
+    set_serving_champion(engine, version)
     try:
         served = platform.settled()
         if served is None or version not in versions_of(served["bento_tag"], home):
-            platform.serve(latest_tested_bento(version, home) or _build_version(platform, version), version)
-        platform.record_champion(version)
+            platform.serve(latest_tested_bento(version, home) or _build_version(platform, version))
     except DuotempoError:
         if before:
             set_serving_champion(engine, before)
@@ -101,24 +99,22 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
 
 
 def serving_version(platform: Platform, engine: Engine) -> str | None:
-    """Version that serves as champion, from the table `variants`, or from the platform's state if that is empty."""
-    if (served := platform.served()) is None:
-        return None
+    """Version that serves as champion: of the table `variants`, or, while that is empty, the one the service names.
+
+    Raises StoreError.
+    """
     champion = parts(engine).get(CHAMPION)
-    return champion.model_version if champion else served["model_version"]
+    if champion and platform.home.state.bento:
+        return champion.model_version
+    served = platform.served()
+    return None if served is None or served["model_version"] == UNKNOWN else served["model_version"]
 
 
 def await_champion(platform: Platform, version: str) -> None:
     """Waits until the service uses its new champion, normally within a second; logs a warning on timeout."""
-    deadline, url = time.monotonic() + SWITCH_TIMEOUT_SECONDS, f"{platform.service_url}/readyz"
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(url, timeout=SWITCH_TIMEOUT_SECONDS).json()["model_version"] == version:
-                return
-        except httpx.HTTPError as error:
-            log.debug("the service does not answer: %s", error)
-        time.sleep(PAUSE_SECONDS)
-    log.warning("the service does not switch to version %s of the table `variants`: see its /readyz", version)
+    url = platform.service_url
+    if not poll(lambda: health.model_version(url) == version, SWITCH_TIMEOUT_SECONDS, PAUSE_SECONDS):
+        log.warning("the service does not switch to version %s of the table `variants`: see its /readyz", version)
 
 
 def _build_version(platform: Platform, version: str) -> str:
@@ -223,7 +219,7 @@ def _deploy(platform: Platform, engine: Engine, version: str, *, actor: str, rea
     tracking_uri = platform.addresses.mlflow_url
     champion = registry.champion(tracking_uri)
     before = champion.version if champion else None
-    request, _ = request_promotion(engine, version, before, actor, reason)
+    request, _ = request_promotion(engine, version, before, actor, reason, forced=force)
     parameters, key = {"version": version, "actor": actor, "reason": reason, "force": force}, deployment_key(request)
     try:
         start_deployment(DEPLOYMENT, parameters, key)

@@ -25,12 +25,27 @@ def http(url: str, headers: Mapping[str, str] | None = None) -> bool:
 
 def platform_id(service_url: str) -> str | None:
     """Id of the platform whose service answers at the URL; None if no Duotempo service does."""
+    return _answer(f"{service_url}/livez").get("platform")
+
+
+def model_version(service_url: str) -> str | None:
+    """Version that the service at the URL names as its champion; None if it does not answer."""
+    return _answer(f"{service_url}/readyz").get("model_version")
+
+
+def _answer(url: str) -> dict[str, Any]:
+    """The JSON object that a service answers, with whatever status; empty if it does not."""
     try:
-        with urllib.request.urlopen(f"{service_url}/livez", timeout=TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
             body = json.load(answer)
+    except urllib.error.HTTPError as error:
+        try:
+            body = json.load(error)
+        except (OSError, ValueError):
+            return {}
     except (urllib.error.URLError, OSError, ValueError):
-        return None
-    return body.get("platform") if isinstance(body, dict) else None
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def worker_is_online(environment: Mapping[str, str], pool: str, name: str, since: float) -> bool:

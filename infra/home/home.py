@@ -30,8 +30,8 @@ class State:
     """Assigned port of each service."""
     usual: dict[str, int] = field(default_factory=dict)
     """Port that the settings requested when it was assigned."""
-    served: dict[str, str] | None = None
-    """`bento_tag` and `model_version` of the served Bento."""
+    bento: str | None = None
+    """Tag of the served Bento; the table `variants` says which of its versions serve."""
     coming: str | None = None
     """Tag of a Bento that is about to take over."""
     on_trial: str | None = None
@@ -172,10 +172,13 @@ class Home:
     @property
     def state(self) -> State:
         try:
-            return State(**json.loads(self._state.read_text()))
+            values = json.loads(self._state.read_text())
+            if served := values.pop("served", None):  # until release 0.1
+                values["bento"] = served["bento_tag"]
+            return State(**values)
         except FileNotFoundError:
             return State()
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise PlatformError(f"{self._state} is damaged ({error}): remove it, then `duotempo up`") from error
 
     def save(self, state: State) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
@@ -18,12 +18,12 @@ from components import registry
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_is_listening
-from components.store.variants import Part, read_parts
+from components.store.variants import CHAMPION, Part, read_parts
 from infra.home import environment, health, logins, postgres
 from infra.home.addresses import WORKERS, Addresses, AddressResolver, choose_port, claim_port, is_port_free
 from infra.home.databases import Databases
 from infra.home.errors import PlatformError, failure
-from infra.home.home import Home, State
+from infra.home.home import Home
 from infra.local.smoke_test import Check, run_smoke_test
 from infra.orchestration.deployments import Deployments
 from infra.processes.bento import program_name
@@ -35,6 +35,9 @@ LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.2
 Progress = Callable[[str], None]
 Answer = TypeVar("Answer")
+
+UNKNOWN = "unknown"
+"""The served version while neither Postgres nor the service answers."""
 
 
 class Platform:
@@ -123,9 +126,9 @@ class Platform:
         progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
         if self.settings.platform.encoder:
             self._await_encoder(progress)
-        if served := self.served():
+        if bento := self.home.state.bento:
             self._await("bento")
-            progress(f"{served['bento_tag']} is served at {self.addresses.serving_url}")
+            progress(f"{bento} is served at {self.addresses.serving_url}")
 
     @property
     def is_up(self) -> bool:
@@ -161,7 +164,7 @@ class Platform:
         processes = self._supervisor.processes() or self._supervisor.surviving_programs()
         names = ["postgres", "prefect", "mlflow", "hook", *self._resolver.workers]
         names += ["encoder"] if self.settings.platform.encoder else []
-        names += ["bento"] if state.served else []
+        names += ["bento"] if state.bento else []
         running = {name: processes.get(self._program(name)) for name in names}
         with ThreadPoolExecutor(len(names)) as pool:
             healthy = list(pool.map(self._healthy, names, running.values()))
@@ -174,10 +177,11 @@ class Platform:
             }
             for name, is_healthy in zip(names, healthy, strict=True)
         }
+        parts = self._parts()
         return {
             "services": services,
-            "served": state.served,
-            "variants": self._variants(state),
+            "served": self._served(parts),
+            "variants": [asdict(part) for part in parts.values()],
         }
 
     @property
@@ -192,16 +196,19 @@ class Platform:
         return url
 
     def served(self) -> dict[str, str] | None:
-        """`bento_tag` and `model_version` of the served Bento, or None."""
-        return self.home.state.served
+        """`bento_tag` and `model_version` of what is served, or None.
 
-    def serve(self, bento_tag: str, model_version: str, check: Check | None = None) -> None:
+        The version is the champion of the table `variants`; while that cannot be read, or has none yet, the one that
+        the service names, else `unknown`.
+        """
+        return self._served(self._parts())
+
+    def serve(self, bento_tag: str, check: Check | None = None) -> None:
         """Serves a Bento at the fixed address: it starts beside the old one, which then hands over and ends.
 
         On any error the old Bento keeps serving without interruption.
 
         Args:
-            model_version: Version of its champion.
             check: Smoke test, called with a client of the new Bento before it takes over; its errors are re-raised.
 
         Raises:
@@ -217,7 +224,7 @@ class Platform:
                     secrets, limit = self._secrets, self.settings.platform.start_timeout_seconds
                     run_smoke_test(bento_tag, check, self.home, self._supervisor, secrets, limit)
                 self._await("bento", program_name(bento_tag))
-                self._put(served={"bento_tag": bento_tag, "model_version": model_version})
+                self._put(bento=bento_tag)
             finally:
                 self._put(coming=None, on_trial=None)
 
@@ -225,13 +232,6 @@ class Platform:
         """Like `served`, after waiting for a Bento that is about to take over."""
         with self.home.locked("serve"):
             return self.served()
-
-    def record_champion(self, model_version: str) -> None:
-        """Records a different champion inside the served Bento."""
-        with self.home.locked("serve"), self.home.locked("start"):
-            state = self.home.state
-            if state.served:
-                self.home.save(replace(state, served={**state.served, "model_version": model_version}))
 
     def _start(self, progress: Progress, claims: ExitStack) -> None:
         logins.make(self.home, self.settings)
@@ -389,13 +389,22 @@ class Platform:
 
     def _program(self, name: str) -> str:
         """Supervisord's name of a service's program."""
-        served = self.served()
-        return program_name(served["bento_tag"]) if name == "bento" and served else name
+        bento = self.home.state.bento
+        return program_name(bento) if name == "bento" and bento else name
 
-    def _variants(self, state: State) -> list[dict[str, Any]]:
-        if state.served is None:
-            return []
-        return [asdict(part) for part in self._query(read_parts, default=dict[str, Part]()).values()]
+    def _parts(self) -> dict[str, Part]:
+        """The variants in force; none while Postgres is down."""
+        started = self.home.state.bento and self.home.state.ports
+        return self._query(read_parts, default=dict[str, Part]()) if started else {}
+
+    def _served(self, parts: Mapping[str, Part]) -> dict[str, str] | None:
+        state = self.home.state
+        if state.bento is None:
+            return None
+        version = parts[CHAMPION].model_version if CHAMPION in parts else None
+        if version is None and state.ports:
+            version = health.model_version(self.addresses.serving_url)
+        return {"bento_tag": state.bento, "model_version": version or UNKNOWN}
 
     def _query(self, query_function: Callable[[Connection], Answer], default: Answer) -> Answer:
         """Runs a query on Duotempo's database; returns `default` if it is down."""

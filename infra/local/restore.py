@@ -3,12 +3,12 @@
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.logs import one_line
+from components.core.polling import poll
 from infra.home import postgres
 from infra.home.addresses import choose_port
 from infra.home.databases import Databases, embedded
@@ -64,7 +64,7 @@ def restore(
                 options = ["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error"]
                 run_tool(databases, name, ["pg_restore", *options, str(folder / f"{role}.dump")])
     served = source.manifest.served
-    platform.home.save(State(served=served.model_dump() if served else None))
+    platform.home.save(State(bento=served.bento_tag if served else None))
     return source
 
 
@@ -106,11 +106,8 @@ def _databases(platform: Platform) -> Iterator[Databases]:
     port = choose_port(platform.settings.platform.postgres_port, ())
     with _running(cluster, port, platform.home.log("postgres")):
         databases = embedded(port, password)
-        deadline = time.monotonic() + platform.settings.platform.start_timeout_seconds
-        while not databases.answers():
-            if time.monotonic() > deadline:
-                raise failure("postgres", "does not start", platform.home.log("postgres"), [password])
-            time.sleep(PAUSE_SECONDS)
+        if not poll(databases.answers, platform.settings.platform.start_timeout_seconds, PAUSE_SECONDS):
+            raise failure("postgres", "does not start", platform.home.log("postgres"), [password])
         yield databases
 
 

@@ -85,7 +85,7 @@ def programs(
     else:
         listed.append(Program(f"worker-{DEPLOY_QUEUE}", [*worker, "cpu", DEPLOY_QUEUE], project))
     listed.append(Program("address", [python, "-m", "infra.processes.address"], project))
-    tags = dict.fromkeys(tag for tag in ((state.served or {}).get("bento_tag"), state.coming) if tag)
+    tags = dict.fromkeys(tag for tag in (state.bento, state.coming) if tag)
     for tag in tags:
         serve = [python, "-m", "infra.processes.bento", tag]
         listed.append(Program(program_name(tag), serve, project, stop_seconds=20, start_retries=0))

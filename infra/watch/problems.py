@@ -15,7 +15,7 @@ from components.store.promotions import record_problem
 from components.store.variants import CHAMPION
 from infra.deploy.promotion import current_settings
 from infra.home import postgres
-from infra.local.platform import Platform
+from infra.local.platform import UNKNOWN, Platform
 from infra.watch.alerts import Alerts
 from serving.storage.spool import SpoolError, dead_letters, spool_folder
 
@@ -62,7 +62,7 @@ class Findings:
 def examine(platform: Platform) -> Findings:
     """Checks all services and the registry. If the platform is up, this process must have its environment."""
     status = platform.status()
-    services = [_service_down(name) for name, service in status["services"].items() if not service["healthy"]]
+    services = [_service_down(name) for name in _services_down(status["services"])]
     services += [*_dead_letter_problems(platform.settings), *_full_disks(platform)]
     if not platform.runs:
         return Findings(status, False, services, None)
@@ -71,7 +71,7 @@ def examine(platform: Platform) -> Findings:
         return Findings(status, True, services, None)
     tracking_uri, served = platform.addresses.mlflow_url, _served(status)
     try:
-        unserved = None if served else _unserved(tracking_uri)
+        unserved = None if status["served"] else _unserved(tracking_uri)
         return Findings(status, True, services, find_problems(tracking_uri, served), unserved)
     except RegistryError as error:
         log.warning("the registry cannot be compared with what serves: %s", error)
@@ -91,6 +91,14 @@ def watch(platform: Platform, engine: Engine, alerts: Alerts) -> list[Problem]:
     unknown = REGISTRY_PROBLEMS if findings.registry is None else ()
     alerts.update(findings.problems, current_settings(platform).monitoring, unknown)
     return findings.problems
+
+
+def _services_down(services: dict[str, Any]) -> list[str]:
+    """Names of the services that are down; not of a worker that runs, while Prefect's server cannot tell of it."""
+    down = [name for name, service in services.items() if not service["healthy"]]
+    if "prefect" in down:
+        down = [name for name in down if not (name.startswith("worker-") and services[name]["pid"])]
+    return down
 
 
 def _service_down(name: str) -> Problem:
@@ -134,7 +142,7 @@ def _full(role: str, folder: Path) -> Problem | None:
 
 def _served(status: dict[str, Any]) -> dict[str, str]:
     """Version of each served variant; only the champion's while Postgres is down."""
-    if not status["served"]:
+    if not status["served"] or status["served"]["model_version"] == UNKNOWN:
         return {}
     parts = {part["variant"]: part["model_version"] for part in status["variants"]}
     return {CHAMPION: status["served"]["model_version"], **parts}

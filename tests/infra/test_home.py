@@ -28,11 +28,17 @@ def test_socket_path_of_deep_home_is_short(tmp_path: Path) -> None:
 def test_state_persists_and_damage_is_reported(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert home.state == State()
-    home.save(State(ports={"mlflow": 5001}, served={"bento_tag": "a:1", "model_version": "1"}))
+    home.save(State(ports={"mlflow": 5001}, bento="a:1"))
     assert home.state.ports == {"mlflow": 5001}
     (tmp_path / "platform.json").write_text("{")
     with pytest.raises(PlatformError, match=r"platform\.json is damaged"):
         _ = home.state
+
+
+def test_state_of_release_0_1_is_read(tmp_path: Path) -> None:
+    served = '{"bento_tag": "duotempo:v3-a", "model_version": "3"}'
+    (tmp_path / "platform.json").write_text(f'{{"ports": {{"mlflow": 5001}}, "served": {served}}}')
+    assert Home(tmp_path).state == State(ports={"mlflow": 5001}, bento="duotempo:v3-a")
 
 
 def test_home_that_cannot_be_created_is_named(tmp_path: Path) -> None:

@@ -264,16 +264,16 @@ def build_bento(folder: Path, environment: dict[str, str]) -> str:
 def test_broken_bento_does_not_replace_the_served_one(started: SharedPlatform, tmp_path: Path) -> None:
     platform = started.platform
     with pytest.raises(PlatformError, match="bento-1 does not start"):
-        platform.serve("nothing:1", "1")
+        platform.serve("nothing:1")
     assert platform.served() is None
     assert "bento" not in platform.status()["services"]
 
     tag = build_bento(tmp_path / "tiny", platform.environment())
-    platform.serve(tag, "1")
+    platform.serve(tag)
     assert get(f"{platform.addresses.serving_url}/readyz") == "\n"
 
     with pytest.raises(PlatformError, match=r"bento-2.log"):
-        platform.serve("nothing:2", "2")
+        platform.serve("nothing:2")
     assert platform.served() == {"bento_tag": tag, "model_version": "1"}
     assert platform.status()["services"]["bento"]["healthy"]
 
@@ -320,7 +320,7 @@ def test_platform_before_first_start(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="duotempo up"):
         platform.addresses  # noqa: B018
     with pytest.raises(PlatformError, match="duotempo up"):
-        platform.serve("tiny:1", "1")
+        platform.serve("tiny:1")
 
 
 def test_external_database_that_is_down_is_named(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def tags(started: SharedPlatform, tmp_path_factory: pytest.TempPathFactory) -> l
         build_bento({new_version: bundle}, newest=new_version, champion=new_version, bentoml_home=home)
         for new_version in ("1", "2")
     ]
-    platform.serve(tags[0], "1")
+    platform.serve(tags[0])
     return tags
 
 
@@ -86,12 +86,12 @@ def test_bento_switch_loses_no_request(started: SharedPlatform, tags: list[str])
     platform = started.platform
     with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)
-        platform.serve(tags[1], "2")
+        platform.serve(tags[1])
         answered_before = sum(seen.values())
         eventually(lambda: sum(seen.values()) > answered_before + 50, seconds=60)
         at_switch = Counter(seen)
         eventually(lambda: sum(seen.values()) > sum(at_switch.values()) + 50, seconds=60)
-        platform.serve(tags[0], "1")
+        platform.serve(tags[0])
     assert set(seen) == {"1", "2"}, seen
     assert version(platform) == "1"
 
@@ -102,7 +102,7 @@ def test_bento_that_does_not_start_loses_no_request(started: SharedPlatform, tag
         load(platform) as seen,
         pytest.raises(PlatformError, match="bento-nothing does not start"),
     ):
-        platform.serve("duotempo:nothing", "9")
+        platform.serve("duotempo:nothing")
     assert set(seen) == {"1"}, seen
     assert platform.served() == {"bento_tag": tags[0], "model_version": "1"}
     assert platform.status()["services"]["bento"]["healthy"]
@@ -115,7 +115,7 @@ def test_bento_is_smoke_tested_before_takeover(started: SharedPlatform, tags: li
     with load(platform) as seen:
         eventually(lambda: seen["1"] > 20, seconds=60)
         with pytest.raises(SmokeTestFailed, match=rf"{tags[1]} failed its smoke test: /recommend.*version 3 cannot"):
-            platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2", "3"], users))
+            platform.serve(tags[1], lambda client: smoke_test(client, ["2", "3"], users))
         answered_before = sum(seen.values())
         eventually(lambda: sum(seen.values()) > answered_before + 50, seconds=60)
     assert set(seen) == {"1"}, seen
@@ -123,9 +123,9 @@ def test_bento_is_smoke_tested_before_takeover(started: SharedPlatform, tags: li
     with engine.connect() as connection:
         impressions = select(func.count()).where(Impression.user_id == NEW_USER)
         assert connection.scalar(impressions) == 0, "smoke tests store no impressions"
-    platform.serve(tags[1], "2", lambda client: smoke_test(client, ["2"], users))
+    platform.serve(tags[1], lambda client: smoke_test(client, ["2"], users))
     assert version(platform) == "2"
-    platform.serve(tags[0], "1")
+    platform.serve(tags[0])
 
 
 def test_damaged_bundle_error_quotes_the_service(started: SharedPlatform, tags: list[str], tmp_path: Path) -> None:
@@ -134,21 +134,21 @@ def test_damaged_bundle_error_quotes_the_service(started: SharedPlatform, tags: 
     (folder / "user_tower.onnx").unlink()
     tag = build_bento({"9": folder}, newest="9", champion="9", bentoml_home=platform.home.bentoml)
     with pytest.raises(SmokeTestFailed, match=r"it is not ready: .*user_tower\.onnx"):
-        platform.serve(tag, "9", lambda client: None)
+        platform.serve(tag, lambda client: None)
     assert version(platform) == "1"
 
 
 def test_switch_inside_a_bento_loses_no_request(started: SharedPlatform, tags: list[str], engine: Engine) -> None:
     platform, home = started.platform, started.platform.home.bentoml
     bundles = dict.fromkeys(("1", "2"), bento_folder(tags[0], home) / "src" / "bundles" / "1")
-    platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home), "1")
+    platform.serve(build_bento(bundles, newest="2", champion="1", bentoml_home=home))
     with load(platform) as seen:
         for new_version in ("2", "1"):
             set_serving_champion(engine, new_version)
             before = seen[new_version]
             eventually(partial(answered, seen, new_version, before + 50), seconds=60)
     assert set(seen) == {"1", "2"}, seen
-    platform.serve(tags[0], "1")
+    platform.serve(tags[0])
 
 
 def test_address_process_can_die_and_recover(started: SharedPlatform, tags: list[str]) -> None:
@@ -159,7 +159,7 @@ def test_address_process_can_die_and_recover(started: SharedPlatform, tags: list
     os.kill(address_pid, signal.SIGKILL)
     assert version(platform) == "1"
     eventually(lambda: Supervisor(platform.home).processes()["address"].pid not in (None, address_pid), seconds=60)
-    platform.serve(tags[1], "2")
+    platform.serve(tags[1])
     assert version(platform) == "2"
 
 

@@ -79,7 +79,7 @@ def test_rollback_starts_kept_bento_if_the_running_one_lacks_the_version(
 ) -> None:
     home = platform.home.bentoml
     bundle = platform.home.path / "bundles" / SOUND
-    platform.serve(build_bento({SOUND: bundle}, newest=SOUND, champion=SOUND, bentoml_home=home), SOUND)
+    platform.serve(build_bento({SOUND: bundle}, newest=SOUND, champion=SOUND, bentoml_home=home))
     assert rollback(settings=settings, actor="ann") == FAILED_GATE
     assert champion(mlflow) == FAILED_GATE == served_version(platform)
     served = platform.served() or {}
