@@ -88,7 +88,8 @@ def run_deployment(
     assert run.state is not None
     if not run.state.is_completed():
         error = DeploymentLost if run.state.is_crashed() else DeploymentError
-        raise error(f"{name} ended as {run.state.name}: {run.state.message}. See {_page(run.id)}")
+        message = (run.state.message or "").rstrip(".")
+        raise error(f"{name} ended as {run.state.name}: {message}. See {_page(run.id)}")
     return run.state.result() if run.state.data is not None else None
 
 

@@ -5,11 +5,11 @@ Everything that its supervisor starts inherits the variable TAG, and keeps it af
 
 import logging
 import signal
-import time
 from collections.abc import Collection
 
 import psutil
 
+from components.core.polling import poll
 from serving.process.identity import PLATFORM as TAG
 
 LOG = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 """Variable in which Prefect puts the id of the flow run that a process executes."""
 GRACE_SECONDS = 5.0
 """Time for a process to end after a signal before it is killed; Postgres gets twice as long."""
+PAUSE_SECONDS = 0.05
 
 
 def tagged_processes(home_id: str, program: str | None = None) -> list[psutil.Process]:
@@ -52,18 +53,14 @@ def _end(processes: list[psutil.Process], stop_signal: signal.Signals, grace: fl
     for process in processes:
         LOG.info("ending an orphan of the platform: %s", process)
         _signal(process, stop_signal)
-    deadline = time.monotonic() + grace
-    while any(runs(p) for p in processes) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    poll(lambda: not any(map(runs, processes)), grace, PAUSE_SECONDS)
     for process in filter(runs, processes):
         _signal(process, signal.SIGKILL)
         _await_end(process)
 
 
 def _await_end(process: psutil.Process) -> None:
-    deadline = time.monotonic() + GRACE_SECONDS
-    while runs(process) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    poll(lambda: not runs(process), GRACE_SECONDS, PAUSE_SECONDS)
 
 
 def environment_of(process: psutil.Process) -> dict[str, str]:

@@ -15,6 +15,7 @@ import psutil
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
+from components.core.polling import poll
 from infra.home.errors import failure
 from infra.home.home import Home
 from infra.processes.liveness import adopted_process, living
@@ -102,11 +103,8 @@ class Supervisor:
             text=True,
             check=False,
         )
-        deadline = time.monotonic() + self._start_seconds
-        while not self.alive():
-            if done.returncode or time.monotonic() > deadline:
-                raise failure("supervisord", f"did not start: {done.stderr.strip()}", self._home.log("supervisord"), [])
-            time.sleep(PAUSE_SECONDS)
+        if done.returncode or not poll(self.alive, self._start_seconds, PAUSE_SECONDS):
+            raise failure("supervisord", f"did not start: {done.stderr.strip()}", self._home.log("supervisord"), [])
 
     def apply(self) -> None:
         """Applies the configuration: stops removed programs, restarts changed ones, starts new ones."""
@@ -138,9 +136,7 @@ class Supervisor:
         self._stop(["postgres"])
         if self.alive():
             self._try("shutdown")
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.alive() and time.monotonic() < deadline:
-            time.sleep(PAUSE_SECONDS)
+        poll(lambda: not self.alive(), STOP_SECONDS, PAUSE_SECONDS)
         end_orphans(self._home.id)
 
     def _process(self, info: dict[str, Any]) -> Process:

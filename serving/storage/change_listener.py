@@ -1,4 +1,4 @@
-"""Changes by other writers: notified at their commit (LISTEN/NOTIFY, migrations 0006 and 0008), or polled."""
+"""Changes by other writers: notified at their commit (LISTEN/NOTIFY), or polled."""
 
 import logging
 import time
