@@ -243,11 +243,11 @@ class HistoryReader:
         """The history with new events added; None if it must be read from Postgres again."""
         if not stored.allowed:
             return None
-        excluded = self.numbers.numbers(self._excluded_ids(events))
-        newly_excluded = excluded[~np.isin(excluded, stored.excluded)]
+        excluded = map(self.numbers.number, self._excluded_ids(events))
+        newly_excluded = [number for number in excluded if not (stored.excluded == number).any()]
         return UserHistory(
             stored.interactions.merged(self.interactions(events)).latest(self.limit),
-            np.append(stored.excluded, newly_excluded) if len(newly_excluded) else stored.excluded,
+            np.append(stored.excluded, newly_excluded) if newly_excluded else stored.excluded,
             stored.documents,
             min(stored.events + len(events), self.limit),
         )
