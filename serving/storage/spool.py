@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from components.store.rows import EventRow, Rejected
 
 FILE = "feedback.sqlite"
 PAGE_BYTES = 4096
+HEADER_BYTES = 48
+"""Header of the WAL index; it changes with every write by any process: https://www.sqlite.org/walformat.html."""
 BUSY_SECONDS = 5.0
 """How long a process waits for the write lock of another."""
 _SCHEMA = """
@@ -105,17 +108,20 @@ class Spool:
         self._file = folder / FILE
         self._pages = megabytes * 2**20 // PAGE_BYTES
         self._lock_file = folder / "replay.lock"
-        self._empty_at: int | None = None
-        self._writing, self._reading, self._watching = Lock(), Lock(), Lock()
+        self._empty_at: bytes | None = None
+        self._writing, self._reading = Lock(), Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._sqlite_errors():
-                self._writer, self._reader, self._watcher = (self._connect() for _ in range(3))
+                self._writer, self._reader = self._connect(), self._connect()
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute("PRAGMA synchronous = FULL")
                 self._writer.execute("PRAGMA secure_delete = ON")
                 self._writer.execute(f"PRAGMA max_page_count = {self._pages}")
                 self._writer.executescript(_SCHEMA)
+            # kept open as long as SQLite's own: closing any descriptor of a file drops the process's POSIX locks on it
+            self._index_file = (folder / f"{FILE}-shm").open("rb")
+            self._index = mmap(self._index_file.fileno(), HEADER_BYTES, access=ACCESS_READ)
         except OSError as error:
             raise SpoolError(
                 f"the spool folder {folder} cannot be created ({error}): "
@@ -131,13 +137,12 @@ class Spool:
 
     def pending(self, user_id: str) -> list[Row]:
         """The spooled rows of a user, in order of arrival."""
-        with self._sqlite_errors(), self._watching:  # a connection of its own, which no slow read of a thread blocks
-            (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
-        if version == self._empty_at:
+        header = self._index[:HEADER_BYTES]
+        if header == self._empty_at:
             return []
         rows = self._read(_PENDING, user_id)
         if not rows and not self.size()[0]:
-            self._empty_at = version
+            self._empty_at = header
         return rows
 
     def pending_and_dead(self, user_id: str) -> list[Row]:
@@ -201,8 +206,10 @@ class Spool:
                 yield True
 
     def close(self) -> None:
-        for connection in (self._writer, self._reader, self._watcher):
-            connection.close()
+        self._writer.close()
+        self._reader.close()
+        self._index.close()
+        self._index_file.close()
 
     def _read(self, query: str, *parameters: object) -> list[Row]:
         with self._sqlite_errors(), self._reading:
