@@ -26,8 +26,14 @@ def _inside_the_platform(started: SharedPlatform, project: Path) -> Iterator[Non
 @pytest.mark.usefixtures("_inside_the_platform")
 def test_run_deployment_returns_the_flows_result(started: SharedPlatform, project: Path) -> None:
     updates: list[tuple[str, str]] = []
-    result = run_deployment("hello/gpu", {}, timeout=100, on_update=lambda what, state: updates.append((what, state)))
-    assert result == {"folder": str(project), "home": str(started.platform.home.path)}
+    result = run_deployment(
+        "hello/gpu",
+        {},
+        environment={"GREETING": "good day"},
+        timeout=100,
+        on_update=lambda *state: updates.append(state),
+    )
+    assert result == {"folder": str(project), "home": str(started.platform.home.path), "greeting": "good day"}
     assert ("look", "Completed") in updates
     assert updates[-1] == ("hello/gpu", "Completed")
     assert len(set(updates)) == len(updates)

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from components.settings import Settings
 from components.store.consent import claim_key
@@ -49,12 +49,18 @@ SPELLINGS = {"josé": True, "jose\u0301": False, " kim ": False, "mi\u200bra": T
 """User ids as earlier releases stored them, and their consent."""
 
 
+def back_to_0014(connection: Connection) -> None:
+    """Undoes the changes of the schema since revision 0014, which has the ids of earlier releases."""
+    connection.execute(text("ALTER TABLE promotions DROP COLUMN forced"))
+    connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+
+
 def test_ids_are_normalised_and_merged_with_the_stricter_consent(postgres_url: str) -> None:
     with fresh_database(postgres_url) as url:
         engine = make_engine(url)
         ensure_partitions(engine.begin, [NOW])
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+            back_to_0014(connection)
             for item in ("a1", "a1\ufeff", "\u200bb1"):
                 connection.execute(text("INSERT INTO items (item_id, content_hash) VALUES (:item, '')"), {"item": item})
             for user, consent in SPELLINGS.items():
@@ -91,7 +97,7 @@ def test_erased_users_stay_erased_under_another_spelling(postgres_url: str, monk
     with fresh_database(postgres_url) as url:
         engine = make_engine(url)
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+            back_to_0014(connection)
             claim_key(connection, privacy)
             for user in (" kim ", "\ufefflea", "\ufeffmira"):
                 connection.execute(text("INSERT INTO users (user_id) VALUES (:user)"), {"user": user})
@@ -113,7 +119,7 @@ def test_migration_stops_with_another_privacy_key(postgres_url: str, monkeypatch
     with fresh_database(postgres_url) as url:
         engine = make_engine(url)
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
+            back_to_0014(connection)
             connection.execute(text("INSERT INTO privacy_key (key_id) VALUES ('another')"))
             connection.execute(text("INSERT INTO users (user_id) VALUES (' kim ')"))
         engine.dispose()

@@ -42,7 +42,7 @@ def hello(fail: bool = False):
     if fail:
         raise ValueError("this went wrong")
     look()
-    return {"folder": os.getcwd(), "home": os.environ["DUOTEMPO_HOME"]}
+    return {"folder": os.getcwd(), "home": os.environ["DUOTEMPO_HOME"], "greeting": os.environ.get("GREETING")}
 """
 PREFECT = """
 name: tiny
@@ -142,7 +142,7 @@ class SharedPlatform:
                 self.platform.up()
         self._empty_prefect()
         self._empty_registry()
-        self.platform._put(served=None)
+        self.platform._put(bento=None)
         self._empty_store()
         for name in FLOW_OUTPUT_FOLDERS:
             shutil.rmtree(self.platform.home.path / name, ignore_errors=True)

@@ -108,15 +108,15 @@ def test_deleted_version_and_experiment_are_reported(mlflow: str) -> None:
 def test_status_suggests_promotion_before_the_first_champion(
     shared_platform: SharedPlatform, platform: Platform, mlflow: str
 ) -> None:
-    served = platform.served()
+    bento = platform.home.state.bento
     client = MlflowClient(mlflow)
     client.delete_registered_model_alias(registry.NAME, "champion")
-    platform._put(served=None)
+    platform._put(bento=None)
     try:
         output = shared_platform.shell.run("status").text
         newest = json.loads(shared_platform.shell.run("status", "--json").out)["unserved"]
         assert int(newest) >= int(NEXT)
         assert f"no version is the champion: duotempo promote {newest}" in output
     finally:
-        platform._put(served=served)
+        platform._put(bento=bento)
         set_alias(mlflow, SOUND)
