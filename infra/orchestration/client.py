@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ def run_deployment(
     key: str | None = None,
     run_name: str | None = None,
     again: bool = False,
+    environment: Mapping[str, str] | None = None,
     timeout: float = math.inf,
     on_update: Update | None = None,
 ) -> Any:
@@ -69,6 +70,7 @@ def run_deployment(
         key: Idempotency key: the first call with it starts the run, later ones follow the same run.
         run_name: Name of the run on Prefect's page; inside a flow it also becomes a child of that flow's run.
         again: Whether to retry the run of `key` if it has failed or crashed.
+        environment: Variables of this run's process, beside the worker's.
         timeout: Seconds to wait; the run continues after a timeout.
         on_update: Called with each new state of the flow run (as `FLOW/NAME`) and of its tasks, such as
             `("interests", "Completed")`.
@@ -81,7 +83,7 @@ def run_deployment(
         DeploymentLost: No server answers, the run crashed, or it timed out.
     """
     with _client() as client:
-        started = _start(client, name, parameters, key, run_name)
+        started = _start(client, name, parameters, key, run_name, environment)
         if again and started.state and (started.state.is_failed() or started.state.is_crashed()):
             _retry(client, started.id)
         run = _follow(client, started.id, name, timeout, on_update)
@@ -136,7 +138,12 @@ def _follow(
 
 
 def _start(
-    client: "SyncPrefectClient", name: str, parameters: dict[str, Any], key: str | None, run_name: str | None = None
+    client: "SyncPrefectClient",
+    name: str,
+    parameters: dict[str, Any],
+    key: str | None,
+    run_name: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> "FlowRun":
     """Returns the run of that key; starts it if there is none."""
     from httpx import HTTPError
@@ -152,6 +159,7 @@ def _start(
             idempotency_key=key,
             name=run_name,
             parent_task_run_id=_parent(client, name) if run_name else None,
+            job_variables={"env": dict(environment)} if environment else None,
         )
     except ObjectNotFound as error:
         raise DeploymentError(f"Prefect has no deployment {name}: `duotempo up` deploys what is missing") from error
