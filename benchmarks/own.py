@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from benchmarks.doc_tables import table, write_between
@@ -13,7 +15,9 @@ from benchmarks.errors import BenchError
 from benchmarks.load import Load, apply_load
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.services import BENTO, UVICORN, service
-from components.settings import Settings
+from components.embedding.choose import locate
+from components.embedding.transformers_encoder import TransformersEncoder
+from components.settings import EmbeddingSettings, Settings
 
 PAGE = ROOT / "docs" / "decisions" / "README.md"
 MARKER = "own"
@@ -21,6 +25,8 @@ PEERS = ROOT / ".venv-peers" / "bin" / "python"
 CONNECTIONS, SECONDS, WARM_UP_SECONDS = 16, 6.0, 2.0
 ROUNDS = 3
 """Runs of each, interleaved. The best one counts: other load on the machine can only slow a run down."""
+TEXTS, MAX_DIFFERENCE = 1_000, 1e-5
+WORDS = [f"{root}{end}" for root in ("river", "cook", "garden", "guitar", "story") for end in ("", "s", "ing")]
 REQUESTS = [("/recommend", json.dumps({"user_id": "ann", "k": 10}))]
 CONSTANT = """import bentoml
 from benchmarks.peers.constant import ITEMS
@@ -49,7 +55,7 @@ def run(_: Settings, page: Path = PAGE) -> dict[str, float]:
     figures: dict[str, float] = json.loads(done.stdout)
     for name, module in (("own_rows", "components.arrays.sparse"), ("scipy", "scipy.sparse")):
         figures |= dict(zip((f"{name}_s", f"{name}_mb"), import_cost(module), strict=True))
-    figures |= request_rates()
+    figures |= encoding_rates() | request_rates()
     write_between(page, MARKER, report(figures))
     return figures
 
@@ -60,6 +66,38 @@ def import_cost(module: str) -> tuple[float, float]:
     runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2 * ROUNDS)]
     seconds, memory = zip(*(map(float, run.stdout.split()) for run in runs), strict=True)
     return min(seconds), min(memory) / 1e6
+
+
+def encoding_rates() -> dict[str, float]:
+    """Texts per second of our encoder and of sentence-transformers, with the same model, threads and batch size."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    random = np.random.default_rng(0)
+    lengths = random.lognormal(2.5, 0.9, TEXTS).astype(int) + 1
+    texts = [" ".join(random.choice(WORDS, length)) for length in lengths]
+    settings = EmbeddingSettings()
+    ours = TransformersEncoder(settings, "cpu")
+    transformer = Transformer(locate(settings.model, settings.revision).path, max_seq_length=ours.max_length)
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
+    library = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
+    runs = {
+        "own_encoder_tps": lambda: ours.encode(texts),
+        "library_encoder_tps": lambda: library.encode(
+            texts, batch_size=settings.batch_size, show_progress_bar=False, convert_to_numpy=True
+        ),
+    }
+    difference = np.abs(np.subtract(*(encode() for encode in runs.values()))).max()
+    if difference > MAX_DIFFERENCE:
+        raise BenchError(f"the encoders differ by {difference:.1e}: they do not read the texts alike")
+    rates = dict.fromkeys(runs, 0.0)
+    for _ in tqdm(range(ROUNDS), desc="encoders"):
+        for name, encode in runs.items():
+            began = time.perf_counter()
+            encode()
+            rates[name] = max(rates[name], TEXTS / (time.perf_counter() - began))
+    return rates
 
 
 def request_rates() -> dict[str, float]:
@@ -95,6 +133,7 @@ def report(figures: dict[str, float]) -> str:
         row("LRU cache lookup; `cachetools`", "own_cache_ns", "cachetools_ns", "ns"),
         row("sparse rows: import time; `scipy.sparse`", "own_rows_s", "scipy_s", "s"),
         row("sparse rows: memory with numpy; `scipy.sparse`", "own_rows_mb", "scipy_mb", "MB"),
+        row("texts encoded per second; `sentence-transformers`", "own_encoder_tps", "library_encoder_tps", ""),
         row("requests per second, a constant, in one write; in uvicorn's two", "one_write_rps", "two_writes_rps", ""),
         row("the same, by our app in a worker; by BentoML's own routes", "two_writes_rps", "bentoml_rps", ""),
     ]
