@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
-from xdist.workermanage import WorkerController
 
 from tests.support.platforms import SharedPlatform
 from tests.support.postgres import Server, fresh_database
@@ -18,8 +17,6 @@ SINGLE_WORKER_FOLDERS = ("tests/e2e", "tests/flows/promotion")
 """Folders whose modules share state on the platform, so that each stays on one xdist worker."""
 FOLDERS_RUN_FIRST = (*SINGLE_WORKER_FOLDERS, "tests/flows", "tests/infra")
 """Folders with the slowest tests, which start first."""
-PLATFORM_WORKERS, MAX_WORKERS = 2, 4
-"""Workers that start with these folders, and workers in all."""
 
 
 def scope_of(nodeid: str) -> str:
@@ -29,23 +26,10 @@ def scope_of(nodeid: str) -> str:
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Distributes tests to xdist workers by `scope_of`.
-
-    Two workers start with the slowest tests, which start platforms. The others start at the other end: they start no
-    more platforms, and keep the cores busy while those two wait.
-    """
+    """Distributes tests to xdist workers by `scope_of`."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)
-
-    def _assign_work_unit(self, node: WorkerController) -> None:
-        if list(self.assigned_work).index(node) >= PLATFORM_WORKERS:
-            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
-        super()._assign_work_unit(node)
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    return min((os.cpu_count() or 1) + 1, MAX_WORKERS)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
