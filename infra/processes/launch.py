@@ -25,8 +25,6 @@ from infra.processes.liveness import begin, living, wait_for_any_exit
 from infra.processes.orphans import PROGRAM, TAG, end_orphans, runs
 
 LOG = logging.getLogger(__name__)
-SMALL = ("prefect", "mlflow", "hook", "encoder")
-"""Programs that share few allocation arenas among their threads, which saves memory; the others need the speed."""
 PAUSE_SECONDS = 0.2
 POLL_SECONDS = 0.5
 
@@ -45,8 +43,6 @@ def main(arguments: argparse.Namespace, command: list[str]) -> None:
         while not database_answers(database):
             time.sleep(PAUSE_SECONDS)
     begin(home, program, fingerprint)
-    if program in SMALL:
-        os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     if arguments.user:
         drop_privileges(pwd.getpwnam(arguments.user))
     os.execv(command[0], command)
