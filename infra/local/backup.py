@@ -33,7 +33,7 @@ MAX_MANIFEST_BYTES = 64 * 2**20
 BACKUP_FOLDERS = ("mlflow", "bentoml", "presets", "encoders")
 """Folders of the home that cannot be rebuilt, or not quickly: artefacts, Bentos, presets, adapted encoders."""
 SNAPSHOTS = "snapshots"
-EXCLUDED_SECRET = "postgres"
+NOT_BACKED_UP = "postgres"
 """The secret that is left out: a restored database gets a new one. All others are kept: without the webhook's secret
 MLflow cannot read its own database."""
 Role = Literal["duotempo", "prefect", "mlflow"]
@@ -41,7 +41,7 @@ ROLES: tuple[Role, Role, Role] = ("duotempo", "prefect", "mlflow")
 """Roles of the databases, in the order of `Databases.names`."""
 ALLOWED_PATH = re.compile(
     rf"({'|'.join(ROLES)})\.dump|home/({'|'.join((*BACKUP_FOLDERS, SNAPSHOTS))})/.+"
-    rf"|home/secrets/(?!{EXCLUDED_SECRET}$)[^/]+",
+    rf"|home/secrets/(?!{NOT_BACKED_UP}$)[^/]+",
     re.DOTALL,
 )
 """Allowed paths of files in a backup."""
@@ -249,5 +249,5 @@ def _copy(platform: Platform, target: Path, snapshots: bool, progress: Progress)
             shutil.copytree(source, target / name)
     (target / "secrets").mkdir(mode=0o700)
     for secret in platform.home.secrets.glob("*"):
-        if secret.name != EXCLUDED_SECRET:
+        if secret.name != NOT_BACKED_UP:
             shutil.copy2(secret, target / "secrets" / secret.name)

@@ -14,7 +14,7 @@ from tests.support.service_client import metric, recommend, tell
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
-SECRET_TEXT = "what-nobody-should-read"
+PRIVATE_TEXT = "what-nobody-should-read"
 
 
 @pytest.fixture(scope="module")
@@ -100,20 +100,20 @@ def test_a_refused_request_is_logged_too(client: httpx.Client, folder: Path) -> 
 
 
 def test_the_log_contains_no_user_text_and_no_key(client: httpx.Client, folder: Path) -> None:
-    key = {"Authorization": f"Bearer {SECRET_TEXT}"}
+    key = {"Authorization": f"Bearer {PRIVATE_TEXT}"}
     event = {
-        "user_id": f"user-{SECRET_TEXT}",
+        "user_id": f"user-{PRIVATE_TEXT}",
         "item_id": squares("black")[0],
         "event": "comment",
-        "text": f"text {SECRET_TEXT}",
+        "text": f"text {PRIVATE_TEXT}",
     }
-    client.post("/feedback", json={"events": [event, event | {"item_id": SECRET_TEXT}]}, headers=key)
-    client.post("/recommend", json={"user_id": f"user-{SECRET_TEXT}", "strategy": SECRET_TEXT}, headers=key)
-    client.post("/recommend", json={"user_id": f"user-{SECRET_TEXT}"}, headers=key).raise_for_status()
-    client.get(f"/items?query={SECRET_TEXT}", headers=key)
-    client.post(f"/{SECRET_TEXT}", json={SECRET_TEXT: SECRET_TEXT}, headers=key)
+    client.post("/feedback", json={"events": [event, event | {"item_id": PRIVATE_TEXT}]}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{PRIVATE_TEXT}", "strategy": PRIVATE_TEXT}, headers=key)
+    client.post("/recommend", json={"user_id": f"user-{PRIVATE_TEXT}"}, headers=key).raise_for_status()
+    client.get(f"/items?query={PRIVATE_TEXT}", headers=key)
+    client.post(f"/{PRIVATE_TEXT}", json={PRIVATE_TEXT: PRIVATE_TEXT}, headers=key)
     assert len(lines(folder, client.get("/items?query=x").headers["x-request-id"])) == 1
-    assert SECRET_TEXT not in (folder / "bento.log").read_text()
+    assert PRIVATE_TEXT not in (folder / "bento.log").read_text()
 
 
 def test_plain_log_lines_contain_the_request_id(world: World, world_folder: Path) -> None:
