@@ -204,6 +204,20 @@ def test_programs_survive_their_supervisor(started: SharedPlatform) -> None:
     assert "Is another postmaster" not in log.read_text()[written:]
 
 
+def test_workers_that_run_are_not_reported_while_prefect_is_down(started: SharedPlatform) -> None:
+    platform = started.platform
+    prefect = platform.status()["services"]["prefect"]["pid"]
+    os.kill(prefect, signal.SIGSTOP)
+    try:
+        with started.shell.inside():
+            findings = examine(platform)
+    finally:
+        os.kill(prefect, signal.SIGCONT)
+    assert [problem.name for problem in findings.services] == ["prefect_down"]
+    assert not findings.status["services"]["worker-cpu"]["healthy"], "its server cannot tell of it"
+    eventually(lambda: healthy(platform))
+
+
 @pytest.mark.long
 def test_up_adopts_programs_after_supervisor_and_sentinel_die(started: SharedPlatform) -> None:
     platform, supervisor, before = started.platform, supervisor_pid(started.platform), pids(started.platform)
