@@ -9,12 +9,10 @@ from functools import partial
 import psutil
 
 from benchmarks.errors import BenchError
-from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_is_listening
 from infra.home import health
 from infra.local.platform import Platform
 from infra.processes.address import receive_socket
-from infra.processes.bento import program_name
 from infra.processes.orphans import runs
 from infra.processes.supervisor import Supervisor
 
@@ -82,7 +80,7 @@ def send_signal(process: psutil.Process, number: signal.Signals) -> None:
 
 def restart(platform: Platform, name: str) -> float:
     """Stops a service cleanly and starts it; returns the seconds from the start until it answers."""
-    supervisor, program = Supervisor(platform.home), program_of(platform, name)
+    supervisor, program = Supervisor(platform.home), platform.program(name)
     supervisor.stop_program(program)
     started = time.monotonic()
     supervisor.start_program(program)
@@ -94,13 +92,8 @@ def pid_of(platform: Platform, name: str) -> int:
     """Process id of a service or supervisor; 0 while it has none."""
     if name == "supervisord":
         return int(platform.home.pid_file.read_text()) if platform.is_up else 0
-    process = Supervisor(platform.home).processes().get(program_of(platform, name))
+    process = Supervisor(platform.home).processes().get(platform.program(name))
     return process.pid or 0 if process else 0
-
-
-def program_of(platform: Platform, name: str) -> str:
-    served = platform.served()
-    return program_name(served["bento_tag"]) if name == "bento" and served else name
 
 
 def answers(platform: Platform, name: str) -> bool:
@@ -113,22 +106,11 @@ def answers(platform: Platform, name: str) -> bool:
         case "hook":
             return health.http(f"{at.hook_url}/livez")
         case "encoder":
-            return encoder_answers(platform)
+            return platform.query(encoder_is_listening, default=False)
         case "address":
             return pid_of(platform, name) != 0 and hands_over_socket(platform)
         case _:
             return pid_of(platform, name) != 0
-
-
-def encoder_answers(platform: Platform) -> bool:
-    engine = make_engine(platform.database_url)
-    try:
-        with engine.connect() as connection:
-            return encoder_is_listening(connection)
-    except StoreError:
-        return False
-    finally:
-        engine.dispose()
 
 
 def hands_over_socket(platform: Platform) -> bool:

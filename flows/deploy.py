@@ -128,8 +128,7 @@ def build(platform: Platform, bundles: dict[str, Path], version: str, champion: 
 
     A Bento is built once for the same versions, bundles and code.
     """
-    home, served = platform.home.bentoml, platform.served()
-    tag = served["bento_tag"] if served else ""
+    home, tag = platform.home.bentoml, platform.home.state.bento or ""
     holds_all = bundles.keys() <= bento.versions_of(tag, home)
     if holds_all and bento.has_current_code(tag, home) and bento.is_intact(tag, home):
         return tag
@@ -146,7 +145,7 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, side_v
         Superseded: Another version has become the champion meanwhile.
     """
     home = platform.home.bentoml
-    if tag == (platform.served() or {}).get("bento_tag"):
+    if tag == platform.home.state.bento:
         return
     champion = before if before and before in bento.versions_of(tag, home) else version
     with store(platform) as engine:

@@ -20,7 +20,7 @@ from components.validation.results import SuiteResult, ValidationError, Validati
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_suite import ExpectationSuite
-
+    from great_expectations.datasource.fluent.interfaces import Batch
 
 SUITES = Path(__file__).parents[2] / "expectations"
 logger = logging.getLogger(__name__)
@@ -62,11 +62,6 @@ def load_suite(file: Path) -> "ExpectationSuite":
         raise ValidationError(
             f"{file} is not a suite ({error!r}): it needs a name and a list of expectations"
         ) from error
-
-
-if TYPE_CHECKING:
-    from great_expectations.core.expectation_suite import ExpectationSuite
-    from great_expectations.datasource.fluent.interfaces import Batch
 
 
 def validate(

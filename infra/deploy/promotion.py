@@ -88,8 +88,8 @@ def switch(platform: Platform, engine: Engine, version: str, before: str | None)
     # a Bento without it keeps serving its own version; a running deployment gives up
     set_serving_champion(engine, version)
     try:
-        served = platform.settled()
-        if served is None or version not in versions_of(served["bento_tag"], home):
+        tag = platform.settled()
+        if tag is None or version not in versions_of(tag, home):
             platform.serve(latest_tested_bento(version, home) or _build_version(platform, version))
     except DuotempoError:
         if before:

@@ -165,7 +165,7 @@ class Platform:
         names = ["postgres", "prefect", "mlflow", "hook", *self._resolver.workers]
         names += ["encoder"] if self.settings.platform.encoder else []
         names += ["bento"] if state.bento else []
-        running = {name: processes.get(self._program(name)) for name in names}
+        running = {name: processes.get(self.program(name)) for name in names}
         with ThreadPoolExecutor(len(names)) as pool:
             healthy = list(pool.map(self._healthy, names, running.values()))
         services = {
@@ -228,10 +228,10 @@ class Platform:
             finally:
                 self._put(coming=None, on_trial=None)
 
-    def settled(self) -> dict[str, str] | None:
-        """Like `served`, after waiting for a Bento that is about to take over."""
+    def settled(self) -> str | None:
+        """Tag of the served Bento, after waiting for one that is about to take over; None if there is none."""
         with self.home.locked("serve"):
-            return self.served()
+            return self.home.state.bento
 
     def _start(self, progress: Progress, claims: ExitStack) -> None:
         logins.make(self.home, self.settings)
@@ -339,7 +339,7 @@ class Platform:
 
         program: supervisord's program of the service, if it is not the current one.
         """
-        program = program or self._program(name)
+        program = program or self.program(name)
         limit = self.settings.platform.start_timeout_seconds
         deadline = time.monotonic() + limit
         while not self._healthy(name, process := self._supervisor.processes().get(program)):
@@ -376,7 +376,7 @@ class Platform:
         if name == "bento" and health.platform_id(self.addresses.serving_url) not in (None, self.home.id):
             return False
         if name == "encoder":
-            return self._query(encoder_is_listening, default=False)
+            return self.query(encoder_is_listening, default=False)
         at = self.addresses
         if name in WORKERS:
             variables = {**os.environ, **self.environment()}
@@ -387,7 +387,7 @@ class Platform:
         }  # fmt: skip
         return health.http(paths[name])
 
-    def _program(self, name: str) -> str:
+    def program(self, name: str) -> str:
         """Supervisord's name of a service's program."""
         bento = self.home.state.bento
         return program_name(bento) if name == "bento" and bento else name
@@ -395,7 +395,7 @@ class Platform:
     def _parts(self) -> dict[str, Part]:
         """The variants in force; none while Postgres is down."""
         started = self.home.state.bento and self.home.state.ports
-        return self._query(read_parts, default=dict[str, Part]()) if started else {}
+        return self.query(read_parts, default=dict[str, Part]()) if started else {}
 
     def _served(self, parts: Mapping[str, Part]) -> dict[str, str] | None:
         state = self.home.state
@@ -406,7 +406,7 @@ class Platform:
             version = health.model_version(self.addresses.serving_url)
         return {"bento_tag": state.bento, "model_version": version or UNKNOWN}
 
-    def _query(self, query_function: Callable[[Connection], Answer], default: Answer) -> Answer:
+    def query(self, query_function: Callable[[Connection], Answer], default: Answer) -> Answer:
         """Runs a query on Duotempo's database; returns `default` if it is down."""
         engine = make_engine(self.database_url)
         try:

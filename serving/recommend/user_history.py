@@ -114,7 +114,7 @@ REFUSED = UserHistory(NO_INTERACTIONS, NO_ITEMS, allowed=False)
 class ItemNumbers:
     """Numbers of item ids, the same for all versions of a process: histories are arrays, not lists of ids. Thread-safe.
 
-    It grows by the items of histories, not by what a request names.
+    It grows by the items of stored and spooled events, not by what a request names: the spool's size bounds the latter.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class BundleView:
         self._numbers = numbers
         self._encoder = encoder
         self._settings = settings
-        self._by_number = NO_ITEMS
+        self._by_number = self._rows_from(0)
         self._weights = np.array([signal(event, None, settings) for event in EVENTS], dtype=np.float32)
         self._rated = np.isin(EVENTS, RATED)
 
@@ -193,10 +193,12 @@ class BundleView:
         """-1 for an item that the bundle lacks."""
         by_number = self._by_number
         if len(numbers) and numbers.max() >= len(by_number):
-            added = [self._rows.get(item, -1) for item in self._numbers.ids[len(by_number) :]]
-            self._by_number = by_number = np.append(by_number, np.array(added, dtype=np.int64))
+            self._by_number = by_number = np.append(by_number, self._rows_from(len(by_number)))
         rows: NDArray[np.int64] = by_number[numbers]
         return rows
+
+    def _rows_from(self, number: int) -> NDArray[np.int64]:
+        return np.array([self._rows.get(item, -1) for item in self._numbers.ids[number:]], dtype=np.int64)
 
 
 @dataclass(frozen=True)
