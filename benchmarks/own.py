@@ -69,7 +69,7 @@ def import_cost(module: str) -> tuple[float, float]:
 
 
 def encoding_rates() -> dict[str, float]:
-    """Texts per second of our encoder and of sentence-transformers, with the same model and threads, each with its own defaults."""
+    """Texts per second of our encoder and of sentence-transformers: the same model and threads, own batches each."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
