@@ -53,7 +53,12 @@ def run(_: Settings, page: Path = PAGE) -> dict[str, float]:
         [PEERS, "-m", "benchmarks.peers.libraries"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     figures: dict[str, float] = json.loads(done.stdout)
-    for name, module in (("own_rows", "components.arrays.sparse"), ("scipy", "scipy.sparse")):
+    for name, module in (
+        ("own_rows", "components.arrays.sparse"),
+        ("scipy", "scipy.sparse"),
+        ("own_encoder", "components.embedding.transformers_encoder"),
+        ("library_encoder", "sentence_transformers"),
+    ):
         figures |= dict(zip((f"{name}_s", f"{name}_mb"), import_cost(module), strict=True))
     figures |= encoding_rates() | request_rates()
     write_between(page, MARKER, report(figures))
@@ -132,6 +137,8 @@ def report(figures: dict[str, float]) -> str:
         row("sparse rows: import time; `scipy.sparse`", "own_rows_s", "scipy_s", "s"),
         row("sparse rows: memory with numpy; `scipy.sparse`", "own_rows_mb", "scipy_mb", "MB"),
         row("texts encoded per second; `sentence-transformers`", "own_encoder_tps", "library_encoder_tps", ""),
+        row("the encoder: import time; `sentence-transformers`", "own_encoder_s", "library_encoder_s", "s"),
+        row("the encoder: memory with numpy; `sentence-transformers`", "own_encoder_mb", "library_encoder_mb", "MB"),
         row("requests per second, a constant, in one write; in uvicorn's two", "one_write_rps", "two_writes_rps", ""),
         row("the same, by our app in a worker; by BentoML's own routes", "two_writes_rps", "bentoml_rps", ""),
     ]
