@@ -38,8 +38,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "hybrid off": {"ranking.mixture": False},
     "no augmentation": {"fusion.item_dropout": 0.0, "fusion.id_dropout": 0.0, "fusion.gap_dropout": 0.0},
     "ties in any order": {"fusion.shuffle_ties": True},
-    "rare items weigh more": {"fusion.rarity_weight": 0.3},
-    "stronger events weigh more": {"fusion.event_weight": 1.0},
     "no document is dropped": {"fusion.anchor_dropout": 0.0},
     "512 sampled negatives": {"fusion.full_softmax_below": 0},
     "256 sampled, 256 in-batch": {

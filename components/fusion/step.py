@@ -12,26 +12,21 @@ from components.histories.sequences import Documents, Windows
 from components.settings import FusionSettings
 
 
-def softmax_loss(users: Tensor, items: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Sum of the weighted cross-entropies over the whole catalogue.
+def softmax_loss(users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the cross-entropies over the whole catalogue.
 
-    With equal weights the scores are computed in chunks and never held in memory at once.
+    The scores are computed in chunks and never held in memory at once.
 
     Args:
         users: (targets, width).
         items: (items, width).
         targets: Item rows (targets,).
-        weights: (targets,).
     """
-    if (weights == 1).all():
-        in_chunks = nn.LinearCrossEntropyOptions()
-        return F.linear_cross_entropy(users, items, targets, reduction="sum", options=in_chunks)
-    return weights @ F.linear_cross_entropy(users, items, targets, reduction="none")
+    in_chunks = nn.LinearCrossEntropyOptions()
+    return F.linear_cross_entropy(users, items, targets, reduction="sum", options=in_chunks)
 
 
-def sampled_softmax_loss(
-    users: Tensor, items: Tensor, targets: Tensor, weights: Tensor, uniform: int, in_batch: int = 0
-) -> Tensor:
+def sampled_softmax_loss(users: Tensor, items: Tensor, targets: Tensor, uniform: int, in_batch: int = 0) -> Tensor:
     """`softmax_loss` over each target and sampled negatives, which are shared by the batch.
 
     With in-batch negatives, each negative's logit is lowered by the log of its expected count in the sample (logQ
@@ -54,39 +49,38 @@ def sampled_softmax_loss(
     negative_logits = negative_logits.masked_fill(sampled[None, :] == targets[:, None], -torch.inf)
     logits = torch.cat([positive, negative_logits], dim=1)
     first = torch.zeros(len(users), dtype=torch.long, device=users.device)
-    return weights @ F.cross_entropy(logits, first, reduction="none")
+    return F.cross_entropy(logits, first, reduction="sum")
 
 
-def weighted_loss(
+def batch_loss(
     model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
-) -> tuple[Tensor, Tensor]:
-    """Sum of the weighted losses, and the weights (targets,) of the batch's targets.
+) -> tuple[Tensor, int]:
+    """Sum of the losses of the batch's targets, and their number.
 
     On a GPU under bfloat16 autocast; the loss itself is computed in float32.
     """
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        users, targets, weights, items = forward(model, windows, documents, settings)
+        users, targets, items = forward(model, windows, documents, settings)
     users = users.float()
     if not len(targets):
-        return users.sum(), weights
+        return users.sum(), 0
     if len(items) < settings.full_softmax_below:
-        return softmax_loss(users, items, targets, weights), weights
-    return (
-        sampled_softmax_loss(users, items, targets, weights, settings.negatives, settings.in_batch_negatives),
-        weights,
-    )
+        loss = softmax_loss(users, items, targets)
+    else:
+        loss = sampled_softmax_loss(users, items, targets, settings.negatives, settings.in_batch_negatives)
+    return loss, len(targets)
 
 
 def forward(
     model: FusionModel, windows: Windows, documents: Documents, settings: FusionSettings
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Runs the model on augmented windows.
 
     Augmentation randomly drops history items, documents, id vectors and time gaps.
 
     Returns:
-        users (targets, width), targets (targets,), weights (targets,), items (items, width).
+        users (targets, width), targets (targets,), items (items, width).
     """
     device = next(model.parameters()).device
     items = model.items(settings.id_dropout)
@@ -104,12 +98,7 @@ def forward(
     )
     targets = torch.from_numpy(windows.targets).to(device)
     has_target = targets >= 0
-    return (
-        (long + short)[has_target],
-        targets[has_target],
-        torch.from_numpy(windows.weights).to(device)[has_target],
-        items,
-    )
+    return (long + short)[has_target], targets[has_target], items
 
 
 def read_documents(model: FusionModel, documents: Documents, anchors: NDArray[np.int64]) -> tuple[Tensor, ...]:

@@ -21,7 +21,7 @@ from components.core.errors import DuotempoError
 from components.core.files import atomic_write
 from components.fusion.distributed import average_gradients, broadcast_from_first, processes, rank, sum_over_processes
 from components.fusion.model import FusionModel
-from components.fusion.step import weighted_loss
+from components.fusion.step import batch_loss
 from components.fusion.validation import Validation, gain
 from components.histories.sequences import Documents, Sequences, Windows, WindowSampler
 from components.histories.states import collate
@@ -192,7 +192,7 @@ def train_epoch(
 ) -> float:
     """Trains one epoch and returns the mean loss of its targets.
 
-    Each step follows the gradient of the weighted mean loss over the targets of all processes.
+    Each step follows the gradient of the mean loss over the targets of all processes.
 
     Args:
         batches: This process's share; every process must have the same number.
@@ -201,19 +201,18 @@ def train_epoch(
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for number, windows in enumerate(batches):
-        loss, weights = weighted_loss(model, windows, documents, settings)
-        weight = weights.sum()
-        [weight_of_all] = sum_over_processes([weight.item()], device)
-        if not weight_of_all:
+        loss, targets = batch_loss(model, windows, documents, settings)
+        [targets_of_all] = sum_over_processes([targets], device)
+        if not targets_of_all:
             continue
         optimizer.zero_grad(set_to_none=True)
-        if len(weights):
-            loss = loss / weight
+        if targets:
+            loss = loss / targets
             require_finite("loss", loss, epoch, number, windows)
             loss.backward()
-            total += loss.item() * len(weights)
-            count += len(weights)
-        average_gradients(model.parameters(), weight.item() / weight_of_all)
+            total += loss.item() * targets
+            count += targets
+        average_gradients(model.parameters(), targets / targets_of_all)
         gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         require_finite("gradient", gradient_norm, epoch, number, windows)
         optimizer.step()

@@ -1,7 +1,7 @@
 """User histories as flat arrays, and the training windows sampled from them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,7 +154,6 @@ class Windows:
     targets: NDArray[np.int64]
     gaps: NDArray[np.float32]
     anchors: NDArray[np.int64]
-    weights: NDArray[np.float32]
 
 
 class WindowSampler:
@@ -167,7 +166,6 @@ class WindowSampler:
         self.batch_size = settings.batch_size
         self.shuffle_ties = settings.shuffle_ties
         self.lengths = np.diff(sequences.offsets)
-        self.weights = target_weights(sequences, settings)
 
     def epoch(self, rng: np.random.Generator, rank: int = 0, processes: int = 1) -> Iterator[Windows]:
         """The batches of one epoch; each target occurs exactly once.
@@ -240,7 +238,6 @@ class WindowSampler:
             targets=np.where(is_target, data.items[following], -1),
             gaps=np.where(is_event[:, -window:], gaps, 0).astype(np.float32),
             anchors=np.where(is_target, data.anchors[following], -1),
-            weights=self.weights(data.items[following], data.signals[following]),
         )
 
 
@@ -250,20 +247,3 @@ def with_shuffled_ties(sequences: Sequences, rng: np.random.Generator) -> Sequen
     order = np.lexsort((rng.random(len(users)), sequences.times, users))
     columns = {name: getattr(sequences, name)[order] for name in ("items", "signals", "anchors")}
     return replace(sequences, **columns)
-
-
-def target_weights(
-    sequences: Sequences, settings: FusionSettings
-) -> Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]:
-    """A function from item rows and signals of targets, of equal shape, to their weights in the loss.
-
-    |signal| ^ event_weight, so that a purchase can count more than a view, times (events of the item / mean events per
-    item) ^ -rarity_weight, so that rare items count more.
-    """
-    counts = np.maximum(np.bincount(sequences.items, minlength=1), 1)
-    rarity = (counts / counts.mean()) ** -settings.rarity_weight
-
-    def loss_weights(items: NDArray[np.int64], signals: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (rarity[items] * np.abs(signals) ** settings.event_weight).astype(np.float32)
-
-    return loss_weights

@@ -1,12 +1,16 @@
 """Settings of fusion, ranking and evaluation."""
 
-from typing import Annotated, Literal, Self
+import logging
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from components.core.columns import EVENTS
 from components.settings.section import NonNegative, Section, Share, ShareBelowOne
 
+REMOVED = frozenset(("event_weight", "rarity_weight"))
+"""Settings of `fusion` that 0.2.0 removed, as the ablation showed no use; 0.3.0 will reject them."""
+logger = logging.getLogger(__name__)
 FUSION_KINDS = ("weighted", "concat", "attention", "gated", "long", "short")
 
 
@@ -59,13 +63,18 @@ class FusionSettings(Section):
     """Share of the windows trained without the time since the last event."""
     shuffle_ties: bool = False
     """Whether events with equal times are shuffled in every epoch."""
-    event_weight: Share = 0.0
-    """Exponent of an event's weight (`events.weights`) in its target's weight; 0: all targets weigh the same."""
-    rarity_weight: Share = 0.0
-    """Exponent of an item's rarity in its target's weight; 0: all items weigh the same."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     workers: PositiveInt = 1
     """Training processes; more than one use Ray Train."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_removed(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not (found := REMOVED & values.keys()):
+            return values
+        for name in sorted(found):
+            logger.warning("fusion.%s was removed and has no effect: delete it from the settings", name)
+        return {name: value for name, value in values.items() if name not in REMOVED}
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:

@@ -88,6 +88,14 @@ def test_unknown_key_in_settings_file_is_named(duotempo: Run, tmp_path: Path) ->
     assert "fusion.epoch" in answer.text
 
 
+def test_removed_setting_is_ignored_with_a_warning(
+    duotempo: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "duotempo.toml").write_text("[fusion]\nrarity_weight = 0.3\n")
+    assert duotempo("status").code == 3
+    assert "fusion.rarity_weight was removed and has no effect" in caplog.text
+
+
 def test_invalid_toml_file_is_named(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "duotempo.toml").write_text("[fusion\n")
     answer = duotempo("status")

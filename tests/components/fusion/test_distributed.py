@@ -23,10 +23,8 @@ from tests.support.checkerboard import sequences
 
 WORLD_SIZE = 2
 NO_AUGMENTATION = board.settings(
-    dropout=0.0, id_dropout=0.0, item_dropout=0.0, gap_dropout=0.0, anchor_dropout=0.0,
-    event_weight=0.5, rarity_weight=0.5,
-).fusion  # fmt: skip
-"""No augmentation, and unequal target weights."""
+    dropout=0.0, id_dropout=0.0, item_dropout=0.0, gap_dropout=0.0, anchor_dropout=0.0
+).fusion
 
 
 def histories() -> Sequences:

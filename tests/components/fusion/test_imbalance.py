@@ -1,7 +1,6 @@
-"""Measures against imbalance: negatives, target weights, augmentation."""
+"""Measures against imbalance: negatives and augmentation."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +8,11 @@ from hypothesis import strategies as st
 from components.core.columns import Columns
 from components.fusion.fit import fit
 from components.fusion.step import sampled_softmax_loss, softmax_loss
-from components.histories.sequences import Sequences, WindowSampler, target_weights, with_shuffled_ties
+from components.histories.sequences import Sequences, WindowSampler, with_shuffled_ties
 from components.settings import FusionSettings
 from tests.support import checkerboard as board
 
 ITEMS, TARGETS = 40, 300
-EQUAL = torch.ones(TARGETS)
 
 
 def scores(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -33,7 +31,7 @@ def gradient(uniform: int, in_batch: int, draws: int) -> torch.Tensor:
     items.requires_grad_()
     torch.manual_seed(1)
     for _ in range(draws):
-        (sampled_softmax_loss(users, items, targets, EQUAL, uniform, in_batch) / TARGETS / draws).backward()
+        (sampled_softmax_loss(users, items, targets, uniform, in_batch) / TARGETS / draws).backward()
     assert items.grad is not None
     return items.grad
 
@@ -41,7 +39,7 @@ def gradient(uniform: int, in_batch: int, draws: int) -> torch.Tensor:
 def full_softmax_gradient() -> torch.Tensor:
     users, items, targets = scores()
     items.requires_grad_()
-    (softmax_loss(users, items, targets, EQUAL) / TARGETS).backward()
+    (softmax_loss(users, items, targets) / TARGETS).backward()
     assert items.grad is not None
     return items.grad
 
@@ -98,17 +96,6 @@ def test_the_order_of_ties_depends_on_the_epoch_alone() -> None:
     first = [next(iter(sampler.epoch(np.random.default_rng(epoch)))).items for epoch in (1, 2, 1)]
     assert (first[0] != first[1]).any()
     np.testing.assert_array_equal(first[0], first[2])
-
-
-def test_target_weights_follow_the_settings() -> None:
-    data = histories([60])
-    counts = np.bincount(data.items)
-    items, signals = np.array([0, 1]), np.array([1.0, 0.3], dtype=np.float32)
-    assert target_weights(data, FusionSettings())(items, signals).tolist() == [1.0, 1.0]
-    by_event = target_weights(data, FusionSettings(event_weight=1.0))(items, signals)
-    assert by_event.tolist() == pytest.approx([1.0, 0.3])
-    rare = target_weights(data, FusionSettings(rarity_weight=0.5))(items, signals)
-    assert rare[0] / rare[1] == pytest.approx((counts[1] / counts[0]) ** 0.5)
 
 
 def test_a_batch_without_targets_is_skipped() -> None:
