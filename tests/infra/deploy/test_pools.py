@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from infra.processes.programs import PROJECT
 
 POOLS = PROJECT / "infra" / "pools"
+VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
 
 class Configuration(BaseJobConfiguration):
@@ -86,7 +88,7 @@ def test_job_is_valid_for_kubernetes(checkers: Path, tmp_path: Path, variables: 
 
 def test_docker_job_has_a_gpu_and_no_privileges() -> None:
     rendered = asyncio.run(render("docker", {"env": {"A": "b"}, "mem_limit": "16g"}))
-    assert (rendered.image, rendered.mem_limit, rendered.env) == ("duotempo:0.1.0", "16g", {"A": "b"})
+    assert (rendered.image, rendered.mem_limit, rendered.env) == (f"duotempo:{VERSION}", "16g", {"A": "b"})
     options = rendered.container_create_kwargs
     assert options["device_requests"] == [{"Driver": "nvidia", "Count": 1, "Capabilities": [["gpu"]]}]
     assert options["user"] == "10001:10001" and options["read_only"] and options["cap_drop"] == ["ALL"]
