@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from components.arrays.ann import NearestItems
 from components.arrays.sparse import Csr, Rows
+from components.core.checksums import READ_ERRORS
 from components.core.errors import DuotempoError
-from components.core.files import READ_ERRORS, changed, sha256
+from components.core.files import changed, sha256
 
 SCHEMA_VERSION = 4
 INDEXED = ("vectors", "texts")

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from components.core.logs import one_line
 
 _SYNTAX = re.compile(r"[\\`*|]|\](?=[(\[])")
@@ -31,6 +29,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def data_uri(file: Path) -> str:
     """Converts a PNG file to a data URI, with PALETTE_SIZE colours."""
+    from PIL import Image  # not needed by the hook, which only escapes text
+
     compressed = io.BytesIO()
     with Image.open(file) as picture:
         picture.convert("RGB").quantize(PALETTE_SIZE).save(compressed, "PNG", optimize=True)

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from components.core.checksums import DamagedFile, checksummed, reading
 from components.core.columns import Columns
-from components.core.files import DamagedFile, atomic_write, checksummed, reading
+from components.core.files import atomic_write
 from components.embedding.vectors import VectorsError, read_table, text_hash, write_vectors
 from components.registry import Version
 from components.store.snapshot import SnapshotError, erase_user, is_user

@@ -5,18 +5,26 @@ dates: the same interest always gives the same text, so its vector is cached.
 """
 
 from collections.abc import Iterable, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from components.core.columns import Columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEXT_COLUMNS = (Columns.TITLE, Columns.CATEGORY, Columns.DESCRIPTION)
 TEXT_LENGTH = 120
 """Maximum characters of a user's own text in a document."""
 
 
-def item_texts(items: pd.DataFrame, columns: Sequence[str] = TEXT_COLUMNS) -> list[str]:
-    """One text per item, "title. categories. description", limited to `columns`; "" where all are empty.
+def item_text(title: str | None, category: Iterable[str], description: str | None) -> str:
+    """The text of an item, "title. categories. description", without empty parts."""
+    parts = ((title or "").strip().rstrip("."), ", ".join(category), (description or "").strip().rstrip("."))
+    return ". ".join(filter(None, parts))
+
+
+def item_texts(items: "pd.DataFrame", columns: Sequence[str] = TEXT_COLUMNS) -> list[str]:
+    """The `item_text` of each item, limited to `columns`; "" where all are empty.
 
     Raises:
         ValueError: `columns` contains a column that is not a text column.
@@ -25,14 +33,9 @@ def item_texts(items: pd.DataFrame, columns: Sequence[str] = TEXT_COLUMNS) -> li
         raise ValueError(
             f"not a text column of items: {', '.join(sorted(unknown))}; choose from {', '.join(TEXT_COLUMNS)}"
         )
-    parts = [_column(items, name) for name in TEXT_COLUMNS if name in columns]
-    return [". ".join(filter(None, row)) for row in zip([""] * len(items), *parts, strict=True)]
-
-
-def _column(items: pd.DataFrame, name: str) -> list[str]:
-    if name == Columns.CATEGORY:
-        return [", ".join(names) for names in items[name]]
-    return [text.strip().rstrip(".") for text in items[name].fillna("")]
+    empty = {Columns.TITLE: "", Columns.CATEGORY: (), Columns.DESCRIPTION: ""}
+    parts = [items[name].fillna("") if name in columns else [empty[name]] * len(items) for name in TEXT_COLUMNS]
+    return [item_text(*part) for part in zip(*parts, strict=True)]
 
 
 def document_long(

@@ -9,7 +9,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow.parquet as pq
 
 from components.bundle.bundle import CHECKSUM
@@ -147,6 +146,7 @@ def _log_snapshot(snapshot: Path, manifest: Mapping[str, Any]) -> None:
 def _log_model(bundle: Path) -> str:
     """Logs the bundle as a pyfunc model from code and returns its models:/ URI."""
     import mlflow
+    import pandas as pd  # 50 MB in the hook, which only reads the registry
 
     items = pq.read_table(bundle / "items.parquet", columns=[Columns.ITEM]).slice(0, 3)[Columns.ITEM].to_pylist()
     return mlflow.pyfunc.log_model(

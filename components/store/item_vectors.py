@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, func, literal, select, text
+from sqlalchemy import Connection, RowMapping, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from components.core.columns import Columns
@@ -69,7 +69,7 @@ def request_vectors(connection: Connection, encoder: str, item_ids: Collection[s
     return list(connection.scalars(rows.on_conflict_do_nothing().returning(ItemVector.item_id)))
 
 
-def pending_items(connection: Connection, encoders: Collection[str], limit: int) -> list[dict[str, object]]:
+def pending_items(connection: Connection, encoders: Collection[str], limit: int) -> Sequence[RowMapping]:
     """Reads up to `limit` items whose vector is pending or outdated, oldest request first.
 
     The rows are locked until the end of the transaction; rows locked by others are skipped.
@@ -86,7 +86,7 @@ def pending_items(connection: Connection, encoders: Collection[str], limit: int)
         .limit(limit)
         .with_for_update(of=ItemVector, skip_locked=True)
     )
-    return [dict(row) for row in connection.execute(pending).mappings()]
+    return connection.execute(pending).mappings().all()
 
 
 def write_vectors(

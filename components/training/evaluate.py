@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from components import registry
 from components.bundle.bundle import Bundle, BundleError, SchemaMismatch
-from components.core.files import DamagedFile, atomic_write, reading
+from components.core.checksums import DamagedFile, reading
+from components.core.files import atomic_write
 from components.evaluation.twin import TwinEvaluation, evaluate_twin
 from components.store.history import write_documents
 from components.training.run import TrainingRun

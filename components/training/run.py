@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from components.cluster.interests import build_interests_on_cluster
+from components.core.checksums import checksummed, reading
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.core.files import checksummed, reading
 from components.embedding.vectors import read_vectors
 from components.evaluation.ranking import with_signals
 from components.evaluation.splits import Rolling, rolling

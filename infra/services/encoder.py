@@ -9,14 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import NoReturn
 
-import pandas as pd
 import psycopg
 from sqlalchemy import Engine
 
 from components.core.logs import configure_logging
 from components.embedding.choose import candidates
 from components.embedding.encoder import Encoder
-from components.interests.documents import item_texts
+from components.interests.documents import item_text
 from components.settings import Settings
 from components.store.engine import ITEMS, VECTORS, StoreError, listen, make_engine
 from components.store.item_vectors import LISTENER, pending_items, unknown_encoders, write_vectors
@@ -65,13 +64,16 @@ class ResidentEncoder:
     def _encode_batch(self) -> bool:
         """Embeds one batch of requested items; returns whether there were any."""
         with self._engine.begin() as connection:
-            wanted = pending_items(connection, self._encoders.keys(), BATCH_SIZE)
-            for key, items in pd.DataFrame(wanted).groupby("encoder") if wanted else ():
-                vectors = self._encoders[str(key)].encode(item_texts(items))
-                write_vectors(connection, str(key), items["item_id"].tolist(), items["content_hash"].tolist(), vectors)
-        if len(wanted):
-            log.info("%d items embedded", len(wanted))
-        return bool(len(wanted))
+            pending = pending_items(connection, self._encoders.keys(), BATCH_SIZE)
+            for key, encoder in self._encoders.items():
+                if not (items := [item for item in pending if item["encoder"] == key]):
+                    continue
+                texts = [item_text(item["title"], item["category"], item["description"]) for item in items]
+                ids, hashes = ([item[name] for item in items] for name in ("item_id", "content_hash"))
+                write_vectors(connection, key, ids, hashes, encoder.encode(texts))
+        if pending:
+            log.info("%d items embedded", len(pending))
+        return bool(pending)
 
     def _warn_unknown_encoders(self) -> None:
         with self._engine.begin() as connection:
