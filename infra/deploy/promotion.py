@@ -15,7 +15,8 @@ from components.store.schema import Promotion
 from components.store.variants import CANARY, CHAMPION, end_canary, parts, set_serving_champion
 from infra.deploy.bento import build_bento, latest_tested_bento, versions_of
 from infra.home import health
-from infra.local.platform import UNKNOWN, Platform
+from infra.local.platform import Platform
+from infra.local.status import UNKNOWN
 from infra.orchestration.client import DeploymentError, run_deployment, start_deployment
 
 DEPLOYMENT = "deploy/promoted"

@@ -15,7 +15,8 @@ from components.store.promotions import record_problem
 from components.store.variants import CHAMPION
 from infra.deploy.promotion import current_settings
 from infra.home import postgres
-from infra.local.platform import UNKNOWN, Platform
+from infra.local.platform import Platform
+from infra.local.status import UNKNOWN
 from infra.watch.alerts import Alerts
 from serving.storage.spool import SpoolError, dead_letters, spool_folder
 
