@@ -67,7 +67,7 @@ def list_keys() -> None:
 
     now = datetime.now(UTC)
     rows = [
-        [key.key_id, key.name, ", ".join(sorted(key.scopes)), "lives" if key.lives(now) else "ended",
+        [key.key_id, key.name, ", ".join(sorted(key.scopes)), "valid" if key.is_valid(now) else "expired",
          f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""]
         for key in _in_store(read_keys).values()
     ]  # fmt: skip

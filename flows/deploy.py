@@ -26,9 +26,9 @@ from components.store.variants import (
     CANARY,
     CHALLENGER,
     SHADOW,
-    Part,
+    ServingVariant,
+    current_variants,
     end_canary,
-    parts,
     promote_canary,
     set_challenger_and_shadow,
     set_serving_champion,
@@ -49,9 +49,9 @@ UNAVAILABLE = (RegistryUnavailable, StoreError)
 class VariantRejected(Exception):
     """A challenger or shadow failed its smoke test; it is dropped, and the promotion continues without it."""
 
-    def __init__(self, part: Part, error: SmokeTestFailed) -> None:
+    def __init__(self, variant: ServingVariant, error: SmokeTestFailed) -> None:
         super().__init__(str(error))
-        self.part = part
+        self.variant = variant
 
 
 def is_unavailable(_task: Any, _run: Any, state: State) -> bool:
@@ -77,7 +77,7 @@ def find_version(platform: Platform, version: str) -> Version:
 def find_serving(platform: Platform) -> str | None:
     """Returns the version that serves now, and ends a canary that an earlier deployment left behind."""
     with store(platform) as engine:
-        if canary := parts(engine).get(CANARY):
+        if canary := current_variants(engine).get(CANARY):
             end_canary(engine, canary.model_version)
         return promotion.serving_version(platform, engine)
 
@@ -110,13 +110,13 @@ def fetch(platform: Platform, version: str) -> Path:
 
 
 @task(**RETRY)
-def find_side_variants(platform: Platform, deploy: DeploySettings, taken: set[str | None]) -> list[Part]:
+def find_side_variants(platform: Platform, deploy: DeploySettings, taken: set[str | None]) -> list[ServingVariant]:
     """Returns the challenger and the shadow that the settings enable; a challenger must have passed the gate."""
     address = platform.addresses.mlflow_url
     shares = {CHALLENGER: deploy.challenger_share, SHADOW: deploy.shadow_share}
-    wanted = {alias: registry.bearer(address, alias) for alias, share in shares.items() if share}
+    wanted = {alias: registry.version_with_alias(address, alias) for alias, share in shares.items() if share}
     return [
-        Part(alias, registered.version, shares[alias])
+        ServingVariant(alias, registered.version, shares[alias])
         for alias, registered in wanted.items()
         if registered and registered.version not in taken and (alias == SHADOW or registered.gate_passed)
     ]
@@ -136,7 +136,7 @@ def build(platform: Platform, bundles: dict[str, Path], version: str, champion: 
 
 
 @task(timeout_seconds=360)
-def serve(platform: Platform, tag: str, version: str, before: str | None, side_variants: list[Part]) -> None:
+def serve(platform: Platform, tag: str, version: str, before: str | None, side_variants: list[ServingVariant]) -> None:
     """Serves the Bento at the platform's fixed address, after each of its versions has passed the smoke test.
 
     Raises:
@@ -153,11 +153,11 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, side_v
 
         def check(client: httpx.Client) -> None:
             smoke.smoke_test(client, sorted({version, champion}), users)
-            for part in side_variants:
+            for variant in side_variants:
                 try:
-                    smoke.smoke_test(client, [part.model_version], users)
+                    smoke.smoke_test(client, [variant.model_version], users)
                 except SmokeTestFailed as error:
-                    raise VariantRejected(part, error) from error
+                    raise VariantRejected(variant, error) from error
             if (now := promotion.serving_version(platform, engine)) != before:
                 raise Superseded(f"version {now} became the champion meanwhile")
 
@@ -166,7 +166,7 @@ def serve(platform: Platform, tag: str, version: str, before: str | None, side_v
 
 
 @task(**RETRY)
-def serve_side_variants(platform: Platform, side_variants: list[Part]) -> None:
+def serve_side_variants(platform: Platform, side_variants: list[ServingVariant]) -> None:
     """Makes these the only challenger and shadow."""
     with store(platform) as engine:
         set_challenger_and_shadow(engine, side_variants)
@@ -270,7 +270,7 @@ def prepare(platform: Platform, version: str, before: str | None, deploy: Deploy
     """
     bundles = {version: fetch(platform, version)}
     side_variants = find_side_variants(platform, deploy, {version, before})
-    for other in {before or version, *(part.model_version for part in side_variants)} - {version}:
+    for other in {before or version, *(variant.model_version for variant in side_variants)} - {version}:
         try:
             bundles[other] = fetch(platform, other)
         except (BundleError, RegistryError) as error:
@@ -278,16 +278,16 @@ def prepare(platform: Platform, version: str, before: str | None, deploy: Deploy
                 raise
             get_run_logger().warning("version %s cannot be served beside it: %s", other, error)
     champion = before if before in bundles else None
-    side_variants = [part for part in side_variants if part.model_version in bundles]
+    side_variants = [variant for variant in side_variants if variant.model_version in bundles]
     while True:
         tag = build(platform, bundles, version, champion or version)
         try:
             serve(platform, tag, version, before, side_variants)
             break
         except VariantRejected as error:
-            get_run_logger().warning("there is no %s: %s", error.part.variant, error)
-            side_variants.remove(error.part)
-            del bundles[error.part.model_version]
+            get_run_logger().warning("there is no %s: %s", error.variant.variant, error)
+            side_variants.remove(error.variant)
+            del bundles[error.variant.model_version]
     serve_side_variants(platform, side_variants)
     return tag, champion not in (None, version) and bool(deploy.canary_share and deploy.canary_seconds)
 

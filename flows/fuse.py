@@ -12,31 +12,31 @@ from components.fusion.training import Progress
 from components.settings import Settings
 from components.training.fingerprint import settings_of
 from components.training.on_ray import train_distributed
-from components.training.run import PARTS, Part, TrainingRun
+from components.training.run import MODEL_ROLES, ModelRole, TrainingRun
 from components.training.train import train as train_alone
 from flows.policies import RETRY_LONG_RUNNING, by_inputs
 from infra.orchestration.client import worker
 
 
-@task(task_run_name="fuse {part}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **RETRY_LONG_RUNNING)
-def train(run: TrainingRun, part: Part, encoder: str) -> Path:
+@task(task_run_name="fuse {role}", timeout_seconds=6 * 3600, cache_key_fn=by_inputs, **RETRY_LONG_RUNNING)
+def train(run: TrainingRun, role: ModelRole, encoder: str) -> Path:
     """Trains U = f(U_l, U_s), on Ray if configured; a retry resumes from the last checkpoint."""
     epochs = run.settings.fusion.epochs
-    bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{part}", description=f"Epochs of the {part}"))
+    bar = cast(UUID, create_progress_artifact(0.0, key=f"fusion-{role}", description=f"Epochs of the {role}"))
 
     def report_progress(progress: Progress) -> None:
         update_progress_artifact(bar, 100 * progress.epoch / epochs)
 
     if run.settings.ray_address or run.settings.fusion.workers > 1:
-        return train_distributed(run, part, encoder, report_progress)
-    return train_alone(run, part, encoder, report_progress)
+        return train_distributed(run, role, encoder, report_progress)
+    return train_alone(run, role, encoder, report_progress)
 
 
 @flow(name="fuse", persist_result=True, result_serializer="json", timeout_seconds=13 * 3600)
 def fuse(snapshot: str, folder: str, encoder: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Trains both parts in the folder of a training run.
+    """Trains both models in the folder of a training run.
 
-    A part that an earlier run trained with the same inputs is reused.
+    A model that an earlier run trained with the same inputs is reused.
 
     Args:
         settings: The sections of the settings that determine a version (`components.training.fingerprint.shaping`).
@@ -48,8 +48,8 @@ def fuse(snapshot: str, folder: str, encoder: str, settings: dict[str, Any]) -> 
     run = TrainingRun(Path(snapshot), Path(folder), chosen)
     placement = {"worker": worker(), "device": device()}
     get_run_logger().info("training on %s", placement)
-    for part in PARTS:
-        train(run, part, encoder)
+    for role in MODEL_ROLES:
+        train(run, role, encoder)
     create_table_artifact(table=[placement], key="fusion", description="Where the fusion was trained")
     return placement
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from components import registry
 from components.search import preset, study
-from components.search.space import ImpossibleValues, changed, in_force
+from components.search.space import ImpossibleValues, current_values, with_values
 from components.settings import Settings
 from components.training import run as steps
 from components.training.run import TrainingRun
@@ -34,11 +34,11 @@ def search(trials: Annotated[int, Field(ge=1)], name: str) -> dict[str, Any]:
     file = preset.custom_preset_file(settings.home, name)
     run = TrainingRun.open(snapshot(settings, flow_run.scheduled_start_time), settings)
     validate(run, "snapshot", steps.validate_snapshot)
-    base = study.trial_run(run, in_force(settings))
+    base = study.trial_run(run, current_values(settings))
     encoder = embed(base, interests(base))["encoder"]
     optuna_study = study.open_study(run)
     parent = open_mlflow_run(optuna_study, run, name)
-    for number in range(len(study.ended(optuna_study)), trials):
+    for number in range(len(study.finished_trials(optuna_study)), trials):
         trial(run, optuna_study, parent, encoder, number)
     return save_results(settings, run, optuna_study, parent, file)
 
@@ -71,16 +71,16 @@ def save_results(
     settings: Settings, run: TrainingRun, optuna_study: optuna.Study, parent: str, file: Path
 ) -> dict[str, Any]:
     """Writes the best set as a preset and the table of trials as an artifact, and closes the MLflow run."""
-    ended, best = study.ended(optuna_study), study.best(optuna_study)
-    wanted, first = changed(settings, best.params), ended[0].value
+    done, best = study.finished_trials(optuna_study), study.best(optuna_study)
+    wanted, first = with_values(settings, best.params), done[0].value
     notes = {
         f"Preset {file.stem!r}, by duotempo search": datetime.now(UTC).date().isoformat(),
-        "study": f"{optuna_study.study_name}, {len(ended)} trials, the best is number {best.number}",
+        "study": f"{optuna_study.study_name}, {len(done)} trials, the best is number {best.number}",
         "validation gain": f"{best.value}, with the settings in force {first}",
         "snapshot": run.snapshot_path.name,
     }
     preset.write_preset(file, wanted, notes)
-    rows = [row(finished) for finished in ended]
+    rows = [row(finished) for finished in done]
     create_table_artifact(table=rows, key="search", description=f"Trials of the search for preset {file.stem}")
     metrics = {what: value for what, value in {"best": best.value, "in_force": first}.items() if value is not None}
     registry.close_search(os.environ["MLFLOW_TRACKING_URI"], parent, metrics, file)
@@ -94,29 +94,29 @@ def save_results(
     }
 
 
-def log(parent: str, ended: FrozenTrial) -> None:
+def log(parent: str, finished: FrozenTrial) -> None:
     """Logs a trial as a nested run in MLflow."""
-    assert ended.datetime_start and ended.datetime_complete
+    assert finished.datetime_start and finished.datetime_complete
     registry.log_trial(
         os.environ["MLFLOW_TRACKING_URI"],
         parent,
-        number=ended.number,
-        state=ended.state.name.lower(),
-        reason=ended.user_attrs.get(study.REASON, ""),
-        params=ended.params,
-        curve=ended.intermediate_values,
-        value=ended.value,
-        began=ended.datetime_start,
-        over=ended.datetime_complete,
+        number=finished.number,
+        state=finished.state.name.lower(),
+        reason=finished.user_attrs.get(study.REASON, ""),
+        params=finished.params,
+        curve=finished.intermediate_values,
+        value=finished.value,
+        began=finished.datetime_start,
+        over=finished.datetime_complete,
     )
 
 
-def row(ended: FrozenTrial) -> dict[str, Any]:
+def row(finished: FrozenTrial) -> dict[str, Any]:
     """One table row of a trial."""
     return {
-        "trial": ended.number,
-        "state": ended.state.name.lower(),
-        "gain": ended.value,
-        "seconds": round(ended.duration.total_seconds(), 1) if ended.duration else None,
-        **ended.params,
+        "trial": finished.number,
+        "state": finished.state.name.lower(),
+        "gain": finished.value,
+        "seconds": round(finished.duration.total_seconds(), 1) if finished.duration else None,
+        **finished.params,
     }

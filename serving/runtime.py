@@ -18,7 +18,7 @@ from components.bundle.bundle import Bundle, BundleError
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import StoreError
 from components.store.privacy import Privacy
-from components.store.variants import read_parts
+from components.store.variants import read_variants
 from serving.contract.errors import unavailable
 from serving.feedback.intake import FEEDBACK, Intake
 from serving.feedback.privacy_requests import PrivacyRequests
@@ -31,7 +31,7 @@ from serving.recommend.recommender import Recommender
 from serving.recommend.shadow import Shadow
 from serving.recommend.trend import read_trend
 from serving.recommend.variants import Variants
-from serving.storage.batched_reads import Reads
+from serving.storage.batched_reads import BatchedReads
 from serving.storage.change_listener import ChangeListener, Poller
 from serving.storage.impressions import Impressions
 from serving.storage.microbatch import MicroBatcher
@@ -98,7 +98,7 @@ class Runtime:
             "missing": self.missing,
             "loading": self.loading,
             "versions": variants.versions if variants else [],
-            "variants": [vars(part) for part in variants.parts.values()] if variants else [],
+            "variants": [vars(variant) for variant in variants.active.values()] if variants else [],
             "notes": variants.notes if variants else [],
         }
 
@@ -158,7 +158,7 @@ class Runtime:
         self.metrics.watch_spool(partial(_size, spool))
         impressions = Impressions(database, privacy, self.metrics)
         histories = Histories(settings, spool, self.metrics)
-        reads = Reads(database, settings.serving.read_seconds)
+        reads = BatchedReads(database, settings.serving.read_seconds)
         recommenders = {champion: self._recommender(folders[champion], settings, reads, impressions, histories)}
         unusable: dict[str, str] = {}
         for version in folders.keys() - {champion}:
@@ -195,7 +195,9 @@ class Runtime:
             Replay(spool, database, privacy, self.metrics, histories, FEEDBACK),
             ChangeListener(settings.database_url, variants, database.backend_pids),
             CacheWarmer(database, histories),
-            Poller("variants", VARIANTS_SECONDS, database, lambda connection: variants.update(read_parts(connection))),
+            Poller(
+                "variants", VARIANTS_SECONDS, database, lambda connection: variants.update(read_variants(connection))
+            ),
             Poller(
                 "trend",
                 settings.serving.trend_seconds,
@@ -206,7 +208,7 @@ class Runtime:
         return Parts(settings, database, variants, intake, people, privacy, spool, background)
 
     def _recommender(
-        self, folder: Path, settings: Settings, reads: Reads, impressions: Impressions, histories: Histories
+        self, folder: Path, settings: Settings, reads: BatchedReads, impressions: Impressions, histories: Histories
     ) -> Recommender:
         bundle = Bundle.read(folder, mapped=True)
         trained = trained_settings(settings, bundle)

@@ -9,7 +9,7 @@ import bentoml  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 
-class OwnApp(bentoml.Service):
+class AsgiService(bentoml.Service):
     """A BentoML service whose worker serves our ASGI app directly.
 
     It bypasses BentoML's own routes and middleware, which take longer to load than most of our code and would add
@@ -29,7 +29,7 @@ class OwnApp(bentoml.Service):
         return make_app(Runtime(logs.set_up))
 
 
-@bentoml.service(name="duotempo", workers=1, service_class=OwnApp)
+@bentoml.service(name="duotempo", workers=1, service_class=AsgiService)
 class Duotempo:
     """Recommendations that fuse a person's long-term and short-term interests."""
 

@@ -100,7 +100,7 @@ def require_shared(folder: Path) -> None:
         )
 
 
-def own_error(error: BaseException) -> DuotempoError | None:
+def unwrap_error(error: BaseException) -> DuotempoError | None:
     """The Duotempo error that a worker raised, unwrapped from Ray's errors; None if there is none."""
     cause: Any = error
     while cause is not None and not type(cause).__module__.startswith("components."):

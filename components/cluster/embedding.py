@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from components.cluster.cluster import connected, devices, own_error
+from components.cluster.cluster import connected, devices, unwrap_error
 from components.embedding.cache import Cache
 from components.embedding.choose import choose
 from components.embedding.embed import Embeddings, embed
@@ -111,7 +111,7 @@ def _blocks(texts: list[str], settings: EmbeddingSettings, encoder: Encoder) -> 
     try:
         yield from cast(Iterator[Block], encoded.iter_batches(batch_size=None, batch_format="numpy"))
     except RayError as error:
-        if cause := own_error(error):
+        if cause := unwrap_error(error):
             raise cause from error
         raise
 

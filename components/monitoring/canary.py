@@ -19,7 +19,7 @@ TRAINABLE_FEATURES = ("events", "categories", "popularity", "scores")
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerStats:
     """Answers of a variant in a time span.
 
     Attributes:
@@ -42,7 +42,9 @@ class Answered:
         return f"{self.all:.0f} answers, {self.failed:.0f} failed"
 
 
-def errors_against(canary: Answered, champion: Answered, settings: DeploySettings, *, enough: int = 1) -> str | None:
+def errors_against(
+    canary: AnswerStats, champion: AnswerStats, settings: DeploySettings, *, enough: int = 1
+) -> str | None:
     """Explains why the canary's error rate is too high, None if it is not.
 
     Args:
@@ -57,7 +59,7 @@ def errors_against(canary: Answered, champion: Answered, settings: DeploySetting
     )
 
 
-def latency_against(canary: Answered, champion: Answered, settings: DeploySettings) -> str | None:
+def latency_against(canary: AnswerStats, champion: AnswerStats, settings: DeploySettings) -> str | None:
     """Explains why the canary is too slow; None if it is not, or with too few answers of either version."""
     if min(canary.good, champion.good) < settings.min_requests:
         return None

@@ -65,7 +65,7 @@ def hybrid_prior(bundle: Bundle) -> NDArray[np.float32]:
     return np.asarray(sum(parts), dtype=np.float32)
 
 
-class Question(Protocol):
+class RetrievalQuery(Protocol):
     """A retrieval query: scores items and retrieves candidates."""
 
     def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ class Candidates:
             )
 
     def batches(
-        self, question: Question, mask: NDArray[np.bool_], size: int
+        self, query: RetrievalQuery, mask: NDArray[np.bool_], size: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yields batches of (rows, scores), each in descending order, ties by row, until no item is left.
 
@@ -105,24 +105,24 @@ class Candidates:
         remaining = mask.copy()
         if self._large and np.count_nonzero(remaining) >= self._exact_below:
             while size < MAX_INDEXED_SIZE:
-                rows = np.sort(question.near(remaining, max(MIN_CANDIDATES, CANDIDATES_PER_RESULT * size)))
+                rows = np.sort(query.near(remaining, max(MIN_CANDIDATES, CANDIDATES_PER_RESULT * size)))
                 rows = rows[remaining[rows] & (np.diff(rows, prepend=-1) > 0)]
                 if len(rows) < size:
                     break
-                scores = question.scores(rows)
+                scores = query.scores(rows)
                 best = best_first(scores, size)
                 yield rows[best], scores[best]
                 remaining[rows[best]] = False
                 size *= 2
         rows = np.flatnonzero(remaining)
-        scores = self._exact(question, rows)
+        scores = self._exact(query, rows)
         while len(rows):
             best = best_first(scores, size)
             yield rows[best], scores[best]
             rows, scores = np.delete(rows, best), np.delete(scores, best)
             size *= 2
 
-    def _exact(self, question: Question, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _exact(self, query: RetrievalQuery, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._large and len(rows) <= SPARSE_SCORING_SHARE * self._size:
-            return question.scores(rows)
-        return question.scores(None)[rows]
+            return query.scores(rows)
+        return query.scores(None)[rows]

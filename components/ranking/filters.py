@@ -38,12 +38,12 @@ class Exclusion:
         disliked = ranking.exclude_disliked
         return cls(frozenset(kinds | {"dislike"} if disliked else kinds), events.dislike_below if disliked else -np.inf)
 
-    def holds(self, event: str, value: float | None) -> bool:
+    def excludes(self, event: str, value: float | None) -> bool:
         """Whether an event excludes its item."""
         return event in self.kinds or (event in RATED and value is not None and value < self.below)
 
     def mask(self, events: pd.DataFrame) -> NDArray[np.bool_]:
-        """`holds` for each row of an events frame (events,)."""
+        """`excludes` for each row of an events frame (events,)."""
         low = events[Columns.EVENT].isin(RATED) & (events[Columns.VALUE] < self.below)
         return (events[Columns.EVENT].isin(self.kinds) | low).to_numpy()
 
@@ -86,7 +86,7 @@ class CategoryIndex:
         """Current categories of the rows that were changed or added since the bundle."""
         return self._now
 
-    def tell(self, row: int, names: Collection[str]) -> None:
+    def set_categories(self, row: int, names: Collection[str]) -> None:
         """Sets the categories of an item row."""
         before, self._now[row] = self._now.get(row, frozenset()), frozenset(names)
         for name in before - self._now[row]:
@@ -101,7 +101,7 @@ class CategoryIndex:
         other._rows_now = {name: set(rows) for name, rows in self._rows_now.items()}
         other.size += len(later)
         for row, names in enumerate(later, start=self.size):
-            other.tell(row, names)
+            other.set_categories(row, names)
         return other
 
     def mask(self, names: Collection[str]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from components.arrays.arrow import numbers
 from components.bundle.bundle import Bundle
 from components.core.columns import Columns
-from components.ranking.candidates import Candidates, Question
+from components.ranking.candidates import Candidates, RetrievalQuery
 from components.ranking.rerank import in_tail, rerank
 from components.settings import RankingSettings
 
@@ -66,12 +66,12 @@ class ListBuilder:
         return cls(bundle, exact, in_tail(numbers(bundle.items["popularity"])), categories.__getitem__)
 
     def build(
-        self, question: Question, mask: NDArray[np.bool_], k: int, rules: Rules, pick: Pick | None = None
+        self, query: RetrievalQuery, mask: NDArray[np.bool_], k: int, rules: Rules, pick: Pick | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Builds a list of at most k items.
 
         Args:
-            question: Scores and retrieves the items.
+            query: Scores and retrieves the items.
             mask: Items that may be shown (items,).
             pick: Picks the next candidate, for exploration; by default the best one.
 
@@ -81,7 +81,7 @@ class ListBuilder:
         plain = pick is None and not rules.rerank
         rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
         chosen: Sequence[int] = []
-        for more_rows, more_scores in self._candidates.batches(question, mask, k if plain else POOL):
+        for more_rows, more_scores in self._candidates.batches(query, mask, k if plain else POOL):
             rows, scores = np.concatenate([rows, more_rows]), np.concatenate([scores, more_scores])
             chosen = range(min(k, len(rows))) if plain else rerank(
                 scores, self._texts[rows], [self._categories(row) for row in rows.tolist()], k,

@@ -4,10 +4,10 @@ from components.registry.connection import NAME, RegistryError, RegistryUnavaila
 from components.registry.model_pages import (
     PRODUCTION,
     VersionStatus,
-    copied,
-    introduce,
+    ensure_model_pages,
     promote_newest_copy,
     publish_statuses,
+    recent_copy_message,
     version_statuses,
 )
 from components.registry.problems import REGISTRY_PROBLEMS, Problem, find_problems
@@ -15,7 +15,6 @@ from components.registry.register import Registered, register
 from components.registry.searches import close_search, log_trial, open_search
 from components.registry.versions import (
     Version,
-    bearer,
     champion,
     champion_number,
     clear_champion,
@@ -25,6 +24,7 @@ from components.registry.versions import (
     set_champion,
     tag_refused,
     version,
+    version_with_alias,
     versions,
 )
 from components.registry.webhook import WebhookRefused, check_delivery, ensure_webhook
@@ -40,27 +40,27 @@ __all__ = [
     "Version",
     "VersionStatus",
     "WebhookRefused",
-    "bearer",
     "champion",
     "champion_number",
     "check_delivery",
     "clear_champion",
     "clear_refusal",
     "close_search",
-    "copied",
     "download_bundle",
     "download_twin",
+    "ensure_model_pages",
     "ensure_webhook",
     "find_problems",
-    "introduce",
     "log_trial",
     "open_search",
     "promote_newest_copy",
     "publish_statuses",
+    "recent_copy_message",
     "register",
     "set_champion",
     "tag_refused",
     "version",
     "version_statuses",
+    "version_with_alias",
     "versions",
 ]

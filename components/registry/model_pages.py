@@ -105,7 +105,7 @@ def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def introduce(tracking_uri: str) -> None:
+def ensure_model_pages(tracking_uri: str) -> None:
     """Creates the model for the button, and describes both models unless they have a description.
 
     Raises RegistryError.
@@ -144,7 +144,7 @@ def promote_newest_copy(tracking_uri: str) -> str:
     return _copy_message(newest, number) if number in numbers else ""
 
 
-def copied(tracking_uri: str, version: str, since: datetime) -> str:
+def recent_copy_message(tracking_uri: str, version: str, since: datetime) -> str:
     """The message of `promote_newest_copy` if a version was copied since a time; else empty. Raises RegistryError."""
     with connect(tracking_uri) as client:
         copies = [entry for entry in _versions(client, PRODUCTION) if _source(entry) == version]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from components.bundle.bundle import CHECKSUM
 from components.core.columns import Columns
 from components.registry.connection import NAME, RegistryError, connect, experiment
-from components.registry.model_pages import introduce
+from components.registry.model_pages import ensure_model_pages
 from components.registry.versions import AT, BUNDLE_TAG, version_url
 from components.store.variants import CHALLENGER
 
@@ -98,7 +98,7 @@ def register(
             model_uri = _log_model(bundle)
         number = str(mlflow.register_model(model_uri, NAME, tags=tags).version)
         client.set_registered_model_alias(NAME, CHALLENGER, number)
-    introduce(tracking_uri)
+    ensure_model_pages(tracking_uri)
     registered = Registered(number, run.info.run_id, version_url(tracking_uri, number))
     log.info("registered %s version %s: %s", NAME, number, registered.url)
     return registered

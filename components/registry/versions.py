@@ -91,10 +91,10 @@ def version(tracking_uri: str, number: str) -> Version:
 
 def champion(tracking_uri: str) -> Version | None:
     """The version with the alias `champion`, or None."""
-    return bearer(tracking_uri, CHAMPION)
+    return version_with_alias(tracking_uri, CHAMPION)
 
 
-def bearer(tracking_uri: str, alias: str) -> Version | None:
+def version_with_alias(tracking_uri: str, alias: str) -> Version | None:
     """The version with an alias, or None."""
     return next((entry for entry in versions(tracking_uri) if alias in entry.aliases), None)
 

@@ -39,15 +39,15 @@ class ImpossibleValues(SearchError):
 
 def space(settings: Settings) -> dict[str, BaseDistribution]:
     """SPACE, widened to include the current values of the settings."""
-    return {name: _including(SPACE[name], value) for name, value in in_force(settings).items()}
+    return {name: _including(SPACE[name], value) for name, value in current_values(settings).items()}
 
 
-def in_force(settings: Settings) -> dict[str, Any]:
+def current_values(settings: Settings) -> dict[str, Any]:
     """Current values of the searched settings, by dotted name."""
     return {name: attrgetter(name)(settings) for name in SPACE}
 
 
-def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """A copy of the settings with `values` by dotted name. Raises ImpossibleValues for an invalid combination."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from components.fusion.training import Progress, TrainingError
 from components.search.preset import SECTIONS
-from components.search.space import INTERESTS, ImpossibleValues, SearchError, changed, in_force, space
+from components.search.space import INTERESTS, ImpossibleValues, SearchError, current_values, space, with_values
 from components.settings import Settings
 from components.training.run import TrainingRun
 from components.training.train import train
@@ -50,7 +50,7 @@ def open_study(run: TrainingRun) -> optuna.Study:
         load_if_exists=True,
     )
     if not study.trials:
-        study.enqueue_trial(in_force(run.settings))
+        study.enqueue_trial(current_values(run.settings))
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.enqueue_trial(trial.params)
         study.tell(trial.number, state=TrialState.FAIL)
@@ -62,11 +62,11 @@ def ask(study: optuna.Study, run: TrainingRun) -> optuna.Trial:
 
     The sampler is seeded by the trial's number, so an interrupted search continues exactly like an uninterrupted one.
     """
-    study.sampler = TPESampler(seed=run.settings.fusion.seed + len(ended(study)))
+    study.sampler = TPESampler(seed=run.settings.fusion.seed + len(finished_trials(study)))
     return study.ask(space(run.settings))
 
 
-def ended(study: optuna.Study) -> list[FrozenTrial]:
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Finished trials in order: completed, pruned, or failed with a reason; not interrupted ones."""
     over = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
     return [trial for trial in over if trial.state != TrialState.FAIL or REASON in trial.user_attrs]
@@ -79,7 +79,7 @@ def trial_run(run: TrainingRun, values: dict[str, Any]) -> TrainingRun:
     Raises ImpossibleValues for an invalid combination of values.
     """
     label = ",".join(f"{name}={value:g}" for name, value in values.items() if name.startswith(INTERESTS))
-    settings = changed(run.settings, values)
+    settings = with_values(run.settings, values)
     fusion = settings.fusion.model_copy(update={"finish_epochs": 0})
     ranking = settings.ranking.model_copy(update={"mixture": False})
     settings = settings.model_copy(update={"fusion": fusion, "ranking": ranking})
@@ -130,7 +130,7 @@ def best_gain(trial: optuna.Trial, run: TrainingRun, encoder: str) -> float:
 def best(study: optuna.Study) -> FrozenTrial:
     """The best completed trial, the first on ties. Raises SearchError when there is none."""
     if not study.get_trials(states=[TrialState.COMPLETE]):
-        reasons = {trial.user_attrs[REASON] for trial in ended(study) if REASON in trial.user_attrs}
+        reasons = {trial.user_attrs[REASON] for trial in finished_trials(study) if REASON in trial.user_attrs}
         raise SearchError(f"no trial was completed: {'; '.join(sorted(reasons))}")
     return study.best_trial
 

@@ -15,7 +15,7 @@ from components.store.bulk import copy_rows, text_array, time_array
 from components.store.consent import LOCK_SPACE, check_key, lock_buckets, lock_users
 from components.store.privacy import Privacy
 from components.store.schema import ShadowAnswer
-from components.store.variants import Part
+from components.store.variants import ServingVariant
 
 _RECORD = text(
     "SELECT note_answers(:space, CAST(:buckets AS int[]), :key, CAST(:hashes AS text[]), CAST(:request_ids AS text[]),"
@@ -36,7 +36,7 @@ _DELETE_EXCLUDED = (
 
 
 @dataclass(frozen=True)
-class Answered:
+class ServedList:
     """One served list; `items` are {item_id, rank, score, propensity, greedy}, or their JSON."""
 
     request_id: str
@@ -47,7 +47,7 @@ class Answered:
     items: Sequence[dict[str, Any]] | orjson.Fragment
 
 
-def record_impressions(connection: Connection, privacy: Privacy, answers: Sequence[Answered]) -> None:
+def record_impressions(connection: Connection, privacy: Privacy, answers: Sequence[ServedList]) -> None:
     """Stores served lists in one statement, except those of refused users. Storing a list twice has no effect.
 
     The partitions must exist. Raises PrivacyError.
@@ -75,12 +75,14 @@ def _tombstones(privacy: Privacy, user_ids: Sequence[str]) -> dict[str, str | No
     return {"key": privacy.key_id, "hashes": text_array([privacy.tombstone(user) for user in user_ids])}
 
 
-def read_serving_variants(connection: Connection, request_ids: Collection[str]) -> dict[tuple[str, str], Part]:
+def read_serving_variants(
+    connection: Connection, request_ids: Collection[str]
+) -> dict[tuple[str, str], ServingVariant]:
     """Reads which variant and version served each request, by (request_id, user_id); unstored requests are missing."""
     if not request_ids:
         return {}
     rows = connection.execute(_SERVED_BY, {"request_ids": text_array(list(request_ids))})
-    return {(request, user): Part(variant, version) for request, user, variant, version in rows}
+    return {(request, user): ServingVariant(variant, version) for request, user, variant, version in rows}
 
 
 def record_shadow(

@@ -49,7 +49,7 @@ class Key:
     digest: str
     expires_at: datetime | None
 
-    def lives(self, now: datetime) -> bool:
+    def is_valid(self, now: datetime) -> bool:
         """Whether the key has not expired."""
         return self.expires_at is None or now < self.expires_at
 
@@ -123,12 +123,12 @@ def verify(keys: Mapping[str, Key], presented: str, now: datetime) -> Key | None
     parts = _KEY.fullmatch(presented)
     key = keys.get(parts[1]) if parts else None
     matches = hmac.compare_digest(_digest(presented), key.digest if key else _DUMMY_DIGEST)
-    return key if key and matches and key.lives(now) else None
+    return key if key and matches and key.is_valid(now) else None
 
 
 def _valid_key(connection: Connection, key_id: str) -> Key:
     now = datetime.now(UTC)
-    valid = {name: key for name, key in read_keys(connection).items() if key.lives(now)}
+    valid = {name: key for name, key in read_keys(connection).items() if key.is_valid(now)}
     if key_id not in valid:
         raise UnknownKey(f"there is no living key {key_id}: there are {', '.join(valid) or 'none'}")
     return valid[key_id]

@@ -178,47 +178,52 @@ def quarantine_all(connection: Connection, source: str, rejected: Sequence[Rejec
 
 
 @dataclass(frozen=True)
-class Taken:
-    """The result of `take_in`. If anything but `known` is set, nothing was stored.
+class InsertResult:
+    """The result of `insert_admitted`. If anything but `duplicates` is set, nothing was stored.
 
     Attributes:
-        known: The event_ids that were stored already.
+        duplicates: The event_ids that were stored already.
         refused: Users whose data may not be stored, with the reason.
-        unknown: Items that are not in the catalogue.
-        keyed: Whether the call must be repeated with a check of the tombstones.
+        unknown_items: Items that are not in the catalogue.
+        tombstones_exist: Whether the call must be repeated with a check of the tombstones.
     """
 
-    known: Set[str]
+    duplicates: Set[str]
     refused: Mapping[str, str]
-    unknown: Set[str]
-    keyed: bool
+    unknown_items: Set[str]
+    tombstones_exist: bool
 
     @property
     def stored(self) -> bool:
-        return not (self.refused or self.unknown or self.keyed)
+        return not (self.refused or self.unknown_items or self.tombstones_exist)
 
 
-def take_in(
-    connection: Connection, privacy: Privacy, user_ids: Collection[str], rows: Sequence[EventRow], *, keyed: bool
-) -> Taken:
+def insert_admitted(
+    connection: Connection,
+    privacy: Privacy,
+    user_ids: Collection[str],
+    rows: Sequence[EventRow],
+    *,
+    check_tombstones: bool,
+) -> InsertResult:
     """Inserts events under the lock of `lock_users`, all or none: only if all users and items are accepted.
 
     Args:
         user_ids: The users whose data may not change meanwhile, as the store names them.
         rows: Events with unique event_ids; their partitions must exist.
-        keyed: Whether to check the tombstones.
+        check_tombstones: Whether to check the tombstones.
 
     Raises:
         PrivacyError: The store is tied to another privacy key.
     """
     users = storable_ids(user_ids)
-    hashes = {privacy.tombstone(user): user for user in users} if keyed else {}
+    hashes = {privacy.tombstone(user): user for user in users} if check_tombstones else {}
     parameters = {
         "space": LOCK_SPACE,
         "buckets": lock_buckets(user_ids),
         "users": text_array(users),
         "items": text_array(list({row.item_id for row in rows})),
-        "key": privacy.key_id if keyed else None,
+        "key": privacy.key_id if check_tombstones else None,
         "hashes": text_array(list(hashes)),
     }
     answers: dict[str, list[str]] = {}
@@ -228,7 +233,7 @@ def take_in(
         check_key(key, privacy)
     refused = dict.fromkeys(answers.get("no_consent", []), NO_CONSENT)
     refused |= {hashes[user_hash]: FORGOTTEN for user_hash in answers.get("forgotten", [])}
-    return Taken(set(answers.get("known", [])), refused, set(answers.get("unknown_item", [])), "key" in answers)
+    return InsertResult(set(answers.get("known", [])), refused, set(answers.get("unknown_item", [])), "key" in answers)
 
 
 def quarantine_events(connection: Connection, reasons: Mapping[str, str]) -> int:

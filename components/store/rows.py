@@ -24,7 +24,7 @@ class EventRow(NamedTuple):
         """occurred_at in epoch seconds."""
         return self.occurred_at.timestamp()
 
-    def shown_by(self, model_version: str, variant: str) -> "EventRow":
+    def with_variant(self, model_version: str, variant: str) -> "EventRow":
         """A copy with this model version and variant; twice as fast as `_replace`."""
         return EventRow._make((*self[:9], model_version, variant, self[11]))
 

@@ -16,7 +16,7 @@ LOCK = 7_236_418
 
 
 @dataclass(frozen=True)
-class Part:
+class ServingVariant:
     """A version that serves as a variant.
 
     Attributes:
@@ -28,17 +28,17 @@ class Part:
     share: float = 1.0
 
 
-def read_parts(connection: Connection) -> dict[str, Part]:
+def read_variants(connection: Connection) -> dict[str, ServingVariant]:
     """Reads the assignments by variant; empty before the first deployment. Raises StoreError."""
     table = AssignedVariant
     rows = connection.execute(select(table.variant, table.model_version, table.share))
-    return {row.variant: Part(*row) for row in rows}
+    return {row.variant: ServingVariant(*row) for row in rows}
 
 
-def parts(engine: Engine) -> dict[str, Part]:
-    """Like `read_parts`, in its own transaction. Raises StoreError."""
+def current_variants(engine: Engine) -> dict[str, ServingVariant]:
+    """Like `read_variants`, in its own transaction. Raises StoreError."""
     with engine.connect() as connection:
-        return read_parts(connection)
+        return read_variants(connection)
 
 
 def set_serving_champion(engine: Engine, version: str) -> None:
@@ -46,15 +46,15 @@ def set_serving_champion(engine: Engine, version: str) -> None:
     with engine.begin() as connection:
         _lock(connection)
         _remove(connection, CANARY)
-        _put(connection, Part(CHAMPION, version))
+        _put(connection, ServingVariant(CHAMPION, version))
 
 
 def start_canary(engine: Engine, champion: str, version: str, share: float) -> None:
     """Starts `version` as a canary for a share of the users, beside the champion. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
-        _put(connection, Part(CHAMPION, champion))
-        _put(connection, Part(CANARY, version, share))
+        _put(connection, ServingVariant(CHAMPION, champion))
+        _put(connection, ServingVariant(CANARY, version, share))
 
 
 def promote_canary(engine: Engine, version: str) -> bool:
@@ -68,11 +68,11 @@ def promote_canary(engine: Engine, version: str) -> bool:
     """
     with engine.begin() as connection:
         _lock(connection)
-        current = read_parts(connection)
-        if version not in (part.model_version for name in (CANARY, CHAMPION) if (part := current.get(name))):
+        current = read_variants(connection)
+        if version not in (variant.model_version for name in (CANARY, CHAMPION) if (variant := current.get(name))):
             return False
         _remove(connection, CANARY)
-        _put(connection, Part(CHAMPION, version))
+        _put(connection, ServingVariant(CHAMPION, version))
         return True
 
 
@@ -83,26 +83,26 @@ def end_canary(engine: Engine, version: str) -> None:
         _remove(connection, CANARY, version)
 
 
-def set_challenger_and_shadow(engine: Engine, beside: list[Part]) -> None:
+def set_challenger_and_shadow(engine: Engine, beside: list[ServingVariant]) -> None:
     """Replaces the challenger and the shadow by these. Raises StoreError."""
     with engine.begin() as connection:
         _lock(connection)
         _remove(connection, CHALLENGER)
         _remove(connection, SHADOW)
-        for part in beside:
-            _put(connection, part)
+        for variant in beside:
+            _put(connection, variant)
 
 
 def _lock(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
 
 
-def _put(connection: Connection, part: Part) -> None:
+def _put(connection: Connection, variant: ServingVariant) -> None:
     """Assigns a variant; an unchanged one keeps its `since`."""
-    if read_parts(connection).get(part.variant) == part:
+    if read_variants(connection).get(variant.variant) == variant:
         return
-    _remove(connection, part.variant)
-    values = {"variant": part.variant, "model_version": part.model_version, "share": part.share}
+    _remove(connection, variant.variant)
+    values = {"variant": variant.variant, "model_version": variant.model_version, "share": variant.share}
     connection.execute(insert(AssignedVariant).values(**values, since=func.clock_timestamp()))
 
 

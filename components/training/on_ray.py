@@ -7,16 +7,16 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from components.cluster.cluster import RayClusterError, connected, devices, own_error, require_shared
+from components.cluster.cluster import RayClusterError, connected, devices, require_shared, unwrap_error
 from components.fusion.distributed import rank
 from components.fusion.training import Progress
-from components.training.run import Part, TrainingRun
+from components.training.run import ModelRole, TrainingRun
 from components.training.train import train
 
 log = logging.getLogger(__name__)
 
 
-def train_distributed(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None]) -> Path:
+def train_distributed(run: TrainingRun, role: ModelRole, encoder: str, on_epoch: Callable[[Progress], None]) -> Path:
     """Runs `components.training.train.train` in `fusion.workers` processes and returns the bundle's folder.
 
     The workers run on the cluster at `ray_address`, or on a temporary local cluster. Each takes a GPU if the cluster
@@ -50,7 +50,7 @@ def train_distributed(run: TrainingRun, part: Part, encoder: str, on_epoch: Call
 
         def work() -> None:
             reports.put(ray.get_runtime_context().get_node_id())
-            train(lazy_run, part, encoder, reports.put if rank() == 0 else None)
+            train(lazy_run, role, encoder, reports.put if rank() == 0 else None)
 
         trainer = TorchTrainer(
             work,
@@ -69,7 +69,7 @@ def train_distributed(run: TrainingRun, part: Part, encoder: str, on_epoch: Call
             training.result()
         except WorkerGroupError as error:
             for failure in error.worker_failures.values():
-                if known_error := own_error(failure):
+                if known_error := unwrap_error(failure):
                     raise known_error from error
             raise
-    return run.bundle(part)
+    return run.bundle(role)

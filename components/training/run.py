@@ -37,8 +37,8 @@ from components.training.fingerprint import fingerprint
 from components.validation import ValidationReport, embedding_frame, validate
 
 log = logging.getLogger(__name__)
-Part = Literal["twin", "model"]
-PARTS: tuple[Part, ...] = ("twin", "model")
+ModelRole = Literal["twin", "model"]
+MODEL_ROLES: tuple[ModelRole, ...] = ("twin", "model")
 """The evaluation twin, trained before the cut of `rolling`, and the model, trained on the whole snapshot."""
 
 
@@ -86,9 +86,9 @@ class TrainingRun:
     def result_file(self) -> Path:
         return self.folder / "results" / f"{self.key}.json"
 
-    def bundle(self, part: Part) -> Path:
+    def bundle(self, role: ModelRole) -> Path:
         """The bundle's folder, always called `bundle`: MLflow stores an artifact under its folder's name."""
-        return self.folder / part / "bundle"
+        return self.folder / role / "bundle"
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -109,15 +109,15 @@ class TrainingRun:
             self.settings.fusion.seed,
         )
 
-    def cut(self, part: Part) -> pd.Timestamp:
-        """The exclusive end of the part's training events."""
-        if part == "twin":
+    def cut(self, role: ModelRole) -> pd.Timestamp:
+        """The exclusive end of the model's training events."""
+        if role == "twin":
             return pd.Timestamp(self.rolling.cut, unit="s", tz="UTC").round("us")
         return pd.Timestamp(self.snapshot.cut)
 
-    def events(self, part: Part) -> pd.DataFrame:
-        """The training events of the part."""
-        return self.rolling.train if part == "twin" else self.rolling.events
+    def events(self, role: ModelRole) -> pd.DataFrame:
+        """The training events of the model."""
+        return self.rolling.train if role == "twin" else self.rolling.events
 
     def interests(self) -> pd.DataFrame:
         """The interests of all users as of their anchors. Raises DamagedFile."""
@@ -142,10 +142,10 @@ class TrainingRun:
         """How to recreate damaged files, for error messages."""
         return f"remove the folder {self.folder}, and run `duotempo retrain`"
 
-    def documents(self, part: Part) -> Documents:
-        """The document vectors as of the anchors up to the part's cut."""
+    def documents(self, role: ModelRole) -> Documents:
+        """The document vectors as of the anchors up to the model's cut."""
         interests = self.interests()
-        up_to_cut = interests[interests[Columns.AS_OF] <= self.cut(part)]
+        up_to_cut = interests[interests[Columns.AS_OF] <= self.cut(role)]
         return make_documents(up_to_cut, lambda texts: read_vectors(self.vectors_file, texts))
 
 
@@ -158,7 +158,7 @@ def extract_interests(run: TrainingRun) -> Path:
     settings = run.settings.interests
     texts = item_texts(run.items)
     keywords = extract_keywords(texts, settings.item_keywords)
-    moments = pd.concat([anchors(run.events(part), run.cut(part), settings.anchors) for part in PARTS])
+    moments = pd.concat([anchors(run.events(role), run.cut(role), settings.anchors) for role in MODEL_ROLES])
     moments = moments.drop_duplicates().sort_values([Columns.USER, Columns.AS_OF], ignore_index=True)
     address = run.settings.ray_address
     build = partial(build_interests_on_cluster, address=address) if address else build_interests

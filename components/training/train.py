@@ -1,4 +1,4 @@
-"""Trains a part of a training run, the evaluation twin or the model, in this process."""
+"""Trains a model of a training run, the evaluation twin or the served model, in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ from components.fusion.inputs import Catalogue
 from components.fusion.training import Progress
 from components.interests.documents import item_texts
 from components.ranking.candidates import with_indexes
-from components.training.run import Part, TrainingRun
+from components.training.run import ModelRole, TrainingRun
 
 
-def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progress], None] | None = None) -> Path:
-    """Trains a part, resuming from its checkpoint if there is one, writes its bundle, and returns the bundle's folder.
+def train(run: TrainingRun, role: ModelRole, encoder: str, on_epoch: Callable[[Progress], None] | None = None) -> Path:
+    """Trains a model, resuming from its checkpoint if there is one, writes its bundle, and returns the bundle's folder.
 
     In distributed training every process calls this on the same folder, and process 0 writes.
     """
@@ -27,17 +27,17 @@ def train(run: TrainingRun, part: Part, encoder: str, on_epoch: Callable[[Progre
         encoder=encoder,
     )
     fitted = fit(
-        run.events(part),
+        run.events(role),
         catalogue,
-        run.documents(part),
+        run.documents(role),
         run.settings,
-        cut=run.cut(part).to_pydatetime(),
+        cut=run.cut(role).to_pydatetime(),
         held_out="recent",
-        checkpoint=run.folder / f"{part}.checkpoint",
+        checkpoint=run.folder / f"{role}.checkpoint",
         on_epoch=on_epoch,
     )
     if rank() == 0:
-        served = part == "model"
+        served = role == "model"
         bundle = with_indexes(fitted.bundle, run.settings.ranking.exact_below) if served else fitted.bundle
-        bundle.write(run.bundle(part))
-    return run.bundle(part)
+        bundle.write(run.bundle(role))
+    return run.bundle(role)

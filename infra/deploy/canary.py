@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
 from components.monitoring.canary import ENOUGH_ERRORS as MIN_ERRORS
-from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against
+from components.monitoring.canary import AnswerStats, errors_against, feedback_against, latency_against
 from components.monitoring.online import CHAMPION, VariantComparison, compare
 from components.registry import RegistryUnavailable
 from components.settings import Settings
@@ -60,10 +60,10 @@ class AnswerCounter:
             self._growth[labels] += value - before if value >= before else value  # type: ignore[assignment]
         self._last = now
 
-    def answered(self, variant: str, version: str) -> Answered:
+    def stats(self, variant: str, version: str) -> AnswerStats:
         own = {last: n for (name, number, last), n in self._growth.items() if (name, number) == (variant, version)}
         seconds = {float(bound): n for bound, n in own.items() if bound not in ("ok", "error")}
-        return Answered(own.get("ok", 0.0), own.get("error", 0.0), seconds)
+        return AnswerStats(own.get("ok", 0.0), own.get("error", 0.0), seconds)
 
 
 def watch(
@@ -98,7 +98,7 @@ def watch(
         except (httpx.HTTPError, RegistryUnavailable, StoreError):
             pass
         else:
-            if why := errors_against(*_answered_by_both(meter, pair), settings.deploy, enough=MIN_ERRORS):
+            if why := errors_against(*_stats_of_both(meter, pair), settings.deploy, enough=MIN_ERRORS):
                 raise CanaryWorse(why)
         time.sleep(min(POLL_SECONDS, left))
         try:
@@ -108,7 +108,7 @@ def watch(
     check_cancelled()
     with suppress(httpx.HTTPError):
         meter.poll()
-    canary, champion = _answered_by_both(meter, pair)
+    canary, champion = _stats_of_both(meter, pair)
     reasons = (
         errors_against(canary, champion, settings.deploy),
         latency_against(canary, champion, settings.deploy),
@@ -137,8 +137,8 @@ def compare_feedback(engine: Engine, pair: VersionPair, settings: Settings) -> V
     )
 
 
-def _answered_by_both(meter: AnswerCounter, pair: VersionPair) -> tuple[Answered, Answered]:
-    return meter.answered(CANARY, pair.canary), meter.answered(CHAMPION, pair.champion)
+def _stats_of_both(meter: AnswerCounter, pair: VersionPair) -> tuple[AnswerStats, AnswerStats]:
+    return meter.stats(CANARY, pair.canary), meter.stats(CHAMPION, pair.champion)
 
 
 def _parse_counters(text: str) -> dict[Labels, float]:

@@ -12,7 +12,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.promotions import FAILED, SERVING, is_open, list_promotions, record_promotion, request_promotion
 from components.store.schema import Promotion
-from components.store.variants import CANARY, CHAMPION, end_canary, parts, set_serving_champion
+from components.store.variants import CANARY, CHAMPION, current_variants, end_canary, set_serving_champion
 from infra.deploy.bento import build_bento, latest_tested_bento, versions_of
 from infra.home import health
 from infra.local.platform import Platform
@@ -69,7 +69,7 @@ def rollback(*, actor: str, reason: str = "rollback", settings: Settings | None 
     platform = Platform(settings or Settings())
     engine = make_engine(platform.database_url)
     serving = serving_version(platform, engine)
-    if (canary := parts(engine).get(CANARY)) and serving:
+    if (canary := current_variants(engine).get(CANARY)) and serving:
         end_canary(engine, canary.model_version)
         _set_alias(platform, serving)
         return serving
@@ -104,7 +104,7 @@ def serving_version(platform: Platform, engine: Engine) -> str | None:
 
     Raises StoreError.
     """
-    champion = parts(engine).get(CHAMPION)
+    champion = current_variants(engine).get(CHAMPION)
     if champion and platform.home.state.bento:
         return champion.model_version
     served = platform.served()

@@ -21,7 +21,7 @@ from components.store.promotions import (
     request_promotion,
 )
 from components.store.schema import Promotion
-from components.store.variants import CANARY, end_canary, parts
+from components.store.variants import CANARY, current_variants, end_canary
 from infra.deploy.promotion import DEPLOYMENT, deployment_key, return_alias, serving_version
 from infra.local.platform import Platform
 from infra.orchestration.client import Run, start_deployment
@@ -59,7 +59,7 @@ class Reconciler:
         hint = registry.promote_newest_copy(tracking_uri) or hint
         version = registry.champion_number(tracking_uri)
         serving = serving_version(platform, engine)
-        if (canary := parts(engine).get(CANARY)) and canary.model_version != version:
+        if (canary := current_variants(engine).get(CANARY)) and canary.model_version != version:
             _end_orphaned_canary(engine, canary.model_version, serving)
         _close_abandoned(engine, version, serving)
         if version is None:
@@ -76,7 +76,7 @@ class Reconciler:
             registry.clear_refusal(tracking_uri, registry.version(tracking_uri, version))
         why = (
             hint
-            or registry.copied(tracking_uri, version, datetime.now(UTC) - GRACE_PERIOD)
+            or registry.recent_copy_message(tracking_uri, version, datetime.now(UTC) - GRACE_PERIOD)
             or "the registry's champion does not serve"
         )
         forced = failed_forced_request(engine, version)

@@ -78,7 +78,7 @@ class Home:
                 f"{self.socket.parent} belongs to another user: remove it, or name another DUOTEMPO_HOME"
             )
 
-    def close(self) -> None:
+    def restrict_access(self) -> None:
         """Restricts the home and its folders, which an earlier release left open, to their owner.
 
         Raises PlatformError if they belong to another user.
@@ -130,7 +130,7 @@ class Home:
         file.unlink(missing_ok=True)
         return file
 
-    def life(self, program: str) -> Path:
+    def program_pid_file(self, program: str) -> Path:
         """File with the id of the process that runs the program."""
         return self.supervisor / f"{program}.pid"
 

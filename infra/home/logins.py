@@ -22,7 +22,7 @@ MLFLOW_PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"  # pragma: allowlist secret
 SERVICES: Final = ("prefect", "mlflow")
 
 
-def own_servers(settings: "Settings") -> list[str]:
+def local_servers(settings: "Settings") -> list[str]:
     """Servers that the platform runs itself, whose logins are in its home."""
     external = {"prefect": settings.platform.prefect_api_url, "mlflow": settings.platform.mlflow_url}
     return [name for name in SERVICES if not external[name]]
@@ -30,13 +30,13 @@ def own_servers(settings: "Settings") -> list[str]:
 
 def make(home: Home, settings: "Settings") -> None:
     """Creates missing logins."""
-    for name in own_servers(settings):
+    for name in local_servers(settings):
         home.ensure_secret(name)
 
 
 def variables(home: Home, settings: "Settings") -> dict[str, str]:
     """Environment variables for clients of the platform's own servers; empty before `make`."""
-    passwords = {name: home.secret(name) for name in own_servers(settings)}
+    passwords = {name: home.secret(name) for name in local_servers(settings)}
     variables_found = {}
     if password := passwords.get("prefect"):
         variables_found[PREFECT] = f"{USER}:{password}"
@@ -52,7 +52,7 @@ def login_text(service: str, home: Home, settings: "Settings") -> str:
         return login
     if service == "mlflow" and (password := environment.get(MLFLOW_PASSWORD)):
         return f"{environment.get(MLFLOW_USER, '')}:{password}"
-    if service in own_servers(settings):
+    if service in local_servers(settings):
         raise PlatformError(f"there is no login in {home.secrets} yet: `duotempo up` makes it")
     wanted = PREFECT if service == "prefect" else f"{MLFLOW_USER} and {MLFLOW_PASSWORD}"
     raise PlatformError(f"{service} is an external server: its login is not known here, set {wanted}")

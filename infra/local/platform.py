@@ -75,7 +75,7 @@ class Platform(PlatformView):
             registry.ensure_webhook(
                 self.addresses.mlflow_url, f"{self.addresses.hook_url}/alias", self.home.ensure_secret("webhook")
             )
-            registry.introduce(self.addresses.mlflow_url)
+            registry.ensure_model_pages(self.addresses.mlflow_url)
         progress(f"mlflow is ready at {self.addresses.mlflow_url}, its alias `champion` promotes")
         if self.settings.platform.encoder:
             self._await_encoder(progress)
@@ -141,7 +141,7 @@ class Platform(PlatformView):
             progress(f"the supervisor has died; {', '.join(surviving)} kept running without it")
         end_orphans(self.home.id, keep=list(surviving.values()))
         postgres.move_out_of_home(self.home)
-        self.home.close()
+        self.home.restrict_access()
         self.home.clear_process_state([process.pid for process in surviving.values()])
         self._assign_ports(progress, claims, surviving)
         self._prepare_database(progress)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from components.settings import Settings
 from components.store.engine import StoreError, make_engine
 from components.store.item_vectors import encoder_is_listening
-from components.store.variants import CHAMPION, Part, read_parts
+from components.store.variants import CHAMPION, ServingVariant, read_variants
 from infra.home import environment, health, logins
 from infra.home.addresses import WORKERS, Addresses, AddressResolver
 from infra.home.databases import Databases
@@ -114,11 +114,11 @@ class PlatformView:
             }
             for name, is_healthy in zip(names, healthy, strict=True)
         }
-        parts = self._parts()
+        variants = self._variants()
         return {
             "services": services,
-            "served": self._served(parts),
-            "variants": [asdict(part) for part in parts.values()],
+            "served": self._served(variants),
+            "variants": [asdict(variant) for variant in variants.values()],
         }
 
     def served(self) -> dict[str, str] | None:
@@ -127,7 +127,7 @@ class PlatformView:
         The version is the champion of the table `variants`; while that cannot be read, or has none yet, the one that
         the service names, else `unknown`.
         """
-        return self._served(self._parts())
+        return self._served(self._variants())
 
     def is_healthy(self, name: str, process: Process | None) -> bool:
         """Whether a service answers.
@@ -171,16 +171,16 @@ class PlatformView:
         finally:
             engine.dispose()
 
-    def _parts(self) -> dict[str, Part]:
-        """The variants in force; none while Postgres is down."""
+    def _variants(self) -> dict[str, ServingVariant]:
+        """The active variants; none while Postgres is down."""
         started = self.home.state.bento and self.home.state.ports
-        return self.query(read_parts, default=dict[str, Part]()) if started else {}
+        return self.query(read_variants, default=dict[str, ServingVariant]()) if started else {}
 
-    def _served(self, parts: Mapping[str, Part]) -> dict[str, str] | None:
+    def _served(self, variants: Mapping[str, ServingVariant]) -> dict[str, str] | None:
         state = self.home.state
         if state.bento is None:
             return None
-        version = parts[CHAMPION].model_version if CHAMPION in parts else None
+        version = variants[CHAMPION].model_version if CHAMPION in variants else None
         if version is None and state.ports:
             version = health.model_version(self.addresses.serving_url)
         return {"bento_tag": state.bento, "model_version": version or UNKNOWN}

@@ -52,7 +52,7 @@ def begin(home: Home, program: str, fingerprint: str) -> None:
     """Records that this process is about to exec the program."""
     os.environ[START_VARIABLE] = f"{os.getpid()} {fingerprint}"
     try:
-        pid_file = os.open(home.life(program), os.O_WRONLY | os.O_CREAT, 0o600)
+        pid_file = os.open(home.program_pid_file(program), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(pid_file, b"%*d" % (DIGITS, os.getpid()), 0)  # overwrites in place, which works on a full disk
         finally:
@@ -82,6 +82,6 @@ def adopted_process(home: Home, program: str, pid: int) -> psutil.Process | None
 
 def _recorded_pid(home: Home, program: str) -> int | None:
     try:
-        return int(home.life(program).read_text())
+        return int(home.program_pid_file(program).read_text())
     except (FileNotFoundError, ValueError):  # a full disk leaves it empty
         return None

@@ -145,8 +145,8 @@ def _served(status: dict[str, Any]) -> dict[str, str]:
     """Version of each served variant; only the champion's while Postgres is down."""
     if not status["served"] or status["served"]["model_version"] == UNKNOWN:
         return {}
-    parts = {part["variant"]: part["model_version"] for part in status["variants"]}
-    return {CHAMPION: status["served"]["model_version"], **parts}
+    versions = {variant["variant"]: variant["model_version"] for variant in status["variants"]}
+    return {CHAMPION: status["served"]["model_version"], **versions}
 
 
 def _unserved(tracking_uri: str) -> str | None:

@@ -18,11 +18,11 @@ from components.settings import EventSettings
 from components.store.consent import claim_key
 from components.store.db_errors import named, rejected_row
 from components.store.impressions import read_serving_variants
-from components.store.load import Taken, quarantine, quarantine_all, take_in, upsert_valid_items
+from components.store.load import InsertResult, insert_admitted, quarantine, quarantine_all, upsert_valid_items
 from components.store.partitions import missing_months, month_of
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, Rejected
-from components.store.variants import Part
+from components.store.variants import ServingVariant
 from serving.contract.errors import unavailable
 from serving.contract.requests import FeedbackRequest, ItemsRequest
 from serving.recommend.variants import Variants
@@ -107,7 +107,8 @@ class Intake:
         self._spool = spool
         self._write_seconds = write_seconds
         self._key_claimed = not privacy.pseudonyms
-        self._keyed = privacy.pseudonyms  # whether the store has a privacy key, so that there may be tombstones
+        # tombstones exist only in a store that has a privacy key
+        self._check_tombstones = privacy.pseudonyms
         self._counted = {outcome: metrics.feedback.labels(outcome) for outcome in OUTCOMES}
         self.writer: MicroBatcher[_Batch, Answer] = MicroBatcher(
             FEEDBACK,
@@ -149,17 +150,17 @@ class Intake:
                 queried |= {name for name, user in earlier.items() if user not in admission.refused}
                 with self._variants.histories.writing({row.user_id for row in new.values()}):
                     try:
-                        taken = self._take_in(queried, cleaned, list(new.values()), _seconds_left(batches))
+                        result = self._insert(queried, cleaned, list(new.values()), _seconds_left(batches))
                     except _TooManyMonths as too_many:
                         closed = too_many.closed
                         continue
-                    if taken.stored:
-                        for event_id in taken.known:
+                    if result.stored:
+                        for event_id in result.duplicates:
                             del new[event_id]
                         self._variants.histories.events_stored(new.values())
                         break
-                refused = {earlier.get(name, name): reason for name, reason in taken.refused.items()}
-                admission = admission.without(refused, taken.unknown)
+                refused = {earlier.get(name, name): reason for name, reason in result.refused.items()}
+                admission = admission.without(refused, result.unknown_items)
         except DatabaseAway as error:
             if not self._database.breaker.open:
                 logger.warning("feedback is spooled: %s", error)
@@ -171,13 +172,13 @@ class Intake:
             return [self._spool_batch(batch) for batch in batches]
         if len(new) == sum(len(part.rows) for part in cleaned):
             return [self._answer(len(part.rows), part) for part in cleaned]
-        for user in {row.user_id for part in cleaned for row in part.rows if row.event_id in taken.known}:
+        for user in {row.user_id for part in cleaned for row in part.rows if row.event_id in result.duplicates}:
             self._variants.users_changed(user)
         return [self._answer(sum(new.get(row.event_id) is row for row in part.rows), part) for part in cleaned]
 
-    def _take_in(
+    def _insert(
         self, users: Collection[str], cleaned: Sequence[Cleaned[EventRow]], rows: Sequence[EventRow], seconds: float
-    ) -> Taken:
+    ) -> InsertResult:
         """Stores the events in one statement; rejected rows are quarantined in the same transaction.
 
         Raises:
@@ -195,11 +196,13 @@ class Intake:
             with (self._database.begin if rejected else self._database.autocommit)(seconds) as connection:
                 self._make_months(connection, cleaned)
                 attributed = self._attributed(rows, self._served_by(connection, rows))
-                taken = take_in(connection, self._privacy, users, attributed, keyed=self._keyed)
-                if taken.stored:
+                result = insert_admitted(
+                    connection, self._privacy, users, attributed, check_tombstones=self._check_tombstones
+                )
+                if result.stored:
                     quarantine(connection, FEEDBACK, rejected)
-        self._keyed |= taken.keyed
-        return taken
+        self._check_tombstones |= result.tombstones_exist
+        return result
 
     def _make_months(self, connection: Connection, cleaned: Sequence[Cleaned[EventRow]]) -> None:
         """Creates missing partitions. Raises _TooManyMonths if a request needs too many."""
@@ -260,16 +263,18 @@ class Intake:
             "dropped": max(0, rejected - MAX_QUARANTINED),
         }
 
-    def _served_by(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], Part]:
+    def _served_by(self, connection: Connection, rows: Sequence[EventRow]) -> dict[tuple[str, str], ServingVariant]:
         request_ids = {row.request_id for row in rows if row.request_id}
         served_by = self._impressions.served_by(request_ids)
         return served_by | read_serving_variants(connection, request_ids - {request for request, _ in served_by})
 
-    def _attributed(self, rows: Sequence[EventRow], served_by: Mapping[tuple[str, str], Part]) -> list[EventRow]:
+    def _attributed(
+        self, rows: Sequence[EventRow], served_by: Mapping[tuple[str, str], ServingVariant]
+    ) -> list[EventRow]:
         """The rows with version and variant: of the response that they name, else of the user's current variant."""
         now = self._variants.assigned
         by = ((row.request_id and served_by.get((row.request_id, row.user_id))) or now(row.user_id) for row in rows)
-        return [row.shown_by(part.model_version, part.variant) for row, part in zip(rows, by, strict=True)]
+        return [row.with_variant(shown.model_version, shown.variant) for row, shown in zip(rows, by, strict=True)]
 
     def items(self, request: ItemsRequest) -> dict[str, object]:
         """The response of /items; existing items are replaced. Raises ApiError (503)."""

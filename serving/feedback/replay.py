@@ -191,8 +191,8 @@ def _checked(row: Row, admission: Admission) -> Row:
 def _attributed(connection: Connection, events: Sequence[EventRow]) -> list[EventRow]:
     """The events with version and variant of the response that they name, if its impression is stored."""
     served_by = read_serving_variants(connection, {event.request_id for event in events if event.request_id})
-    parts = (served_by.get((event.request_id or "", event.user_id)) for event in events)
+    served = (served_by.get((event.request_id or "", event.user_id)) for event in events)
     return [
-        event.shown_by(part.model_version, part.variant) if part else event
-        for event, part in zip(events, parts, strict=True)
+        event.with_variant(shown.model_version, shown.variant) if shown else event
+        for event, shown in zip(events, served, strict=True)
     ]

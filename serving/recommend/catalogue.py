@@ -163,7 +163,7 @@ class LiveCatalogue:
         if as_trained and previous is None:
             return
         if listed.category != (previous or self._as_listed(row)).category:
-            self.categories.tell(row, listed.category)
+            self.categories.set_categories(row, listed.category)
         if as_trained:
             self._changed.pop(row, None)
         else:

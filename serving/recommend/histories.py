@@ -21,7 +21,7 @@ from serving.recommend.user_history import (
     ItemNumbers,
     UserHistory,
 )
-from serving.storage.batched_reads import Session
+from serving.storage.batched_reads import RequestReads
 from serving.storage.spool import Spool, SpoolError, spooled_events
 from serving.telemetry.metrics import Metrics
 
@@ -60,14 +60,14 @@ class Histories:
         self._reader.encoders.add(encoder)
         return BundleView(rows, self._numbers, encoder, settings)
 
-    async def of(self, session: Session, user_id: str) -> UserHistory:
+    async def of(self, reads: RequestReads, user_id: str) -> UserHistory:
         """The user's history with spooled events; the last cached one when Postgres is away."""
-        spooled = self._spooled(session, user_id)  # before Postgres: an event replayed in between is then not missed
+        spooled = self._spooled(reads, user_id)  # before Postgres: an event replayed in between is then not missed
         stored = self._cached(user_id)
         if stored is None:
             last_known = self._cache.last_known(user_id, self._reader.with_events) or EMPTY_HISTORY
             with self._metrics.stage("history"):
-                stored = await session.read("history", self._read, user_id, None)
+                stored = await reads.read("history", self._read, user_id, None)
             if stored is None:
                 stored = self._reader.with_spooled(last_known, self._recent_feedback.of(user_id))
         return self._reader.with_spooled(stored, spooled)
@@ -109,11 +109,11 @@ class Histories:
     def _cached(self, user_id: str) -> UserHistory | None:
         return self._cache.get(user_id, self._reader.with_events)
 
-    def _spooled(self, session: Session, user_id: str) -> list[EventRow]:
+    def _spooled(self, reads: RequestReads, user_id: str) -> list[EventRow]:
         try:
             return spooled_events(self._spool.pending(user_id))
         except SpoolError as error:
-            session.degrade("spool", error)
+            reads.degrade("spool", error)
             return []
 
     def _read(self, connection: Connection, user_ids: Sequence[str]) -> Mapping[str, UserHistory]:

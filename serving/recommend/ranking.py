@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.bundle.bundle import Bundle
 from components.histories.states import UserState
-from components.ranking.candidates import Candidates, Question
+from components.ranking.candidates import Candidates, RetrievalQuery
 from components.ranking.explain import Profile
 from components.ranking.filters import eligible
 from components.ranking.lists import ListBuilder, Rules
@@ -106,17 +106,17 @@ def interest_payload(long_share: float, profile: Profile) -> dict[str, object]:
     }
 
 
-class _CountingQuestion:
-    """Wraps a question to count the items that are scored."""
+class _CountingQuery:
+    """Wraps a retrieval query to count the items that are scored."""
 
-    def __init__(self, question: Question, items: int) -> None:
-        self._question, self._items = question, items
+    def __init__(self, query: RetrievalQuery, items: int) -> None:
+        self._query, self._items = query, items
         self.scored = 0
-        self.near = question.near
+        self.near = query.near
 
     def scores(self, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
         self.scored += self._items if rows is None else len(rows)
-        return self._question.scores(rows)
+        return self._query.scores(rows)
 
 
 class Ranker:
@@ -189,14 +189,14 @@ class Ranker:
 
     def _build(
         self,
-        question: Question,
+        query: RetrievalQuery,
         mask: NDArray[np.bool_],
         k: int,
         rules: Rules,
         exploration: Exploration | None = None,
     ) -> RankedList:
         """The top k items under the mask, re-ranked."""
-        trend, catalogue, counted = self.trend.now, self.listing.version, _CountingQuestion(question, len(mask))
+        trend, catalogue, counted = self.trend.now, self.listing.version, _CountingQuery(query, len(mask))
         rows, scores = self._builder.build(counted, mask, k, rules, exploration.pick if exploration else None)
         items = [
             self._payload(*place) for place in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)

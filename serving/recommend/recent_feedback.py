@@ -31,7 +31,7 @@ class _Chunk:
     pickled: bytes
     size: int
 
-    def holds(self, user_id: str) -> bool:
+    def has_user(self, user_id: str) -> bool:
         return f"\n{user_id}\n" in self.users
 
     def events(self) -> Iterator[Event]:
@@ -59,7 +59,7 @@ class RecentFeedback:
     def of(self, user_id: str) -> Sequence[Interaction]:
         """The user's events; of several with one event_id, the first."""
         with self._lock:
-            chunks = [chunk for chunk in self._chunks if chunk.holds(user_id)]
+            chunks = [chunk for chunk in self._chunks if chunk.has_user(user_id)]
         events: dict[str, Interaction] = {}
         for chunk in chunks:
             for user, event_id, behaviour in chunk.events():
@@ -80,6 +80,6 @@ def _chunk(events: Sequence[tuple[str, str, str, str, float | None, float]]) -> 
 
 
 def _without(chunk: _Chunk, user_id: str) -> _Chunk:
-    if not chunk.holds(user_id):
+    if not chunk.has_user(user_id):
         return chunk
     return _chunk([(user, event_id, *behaviour) for user, event_id, behaviour in chunk.events() if user != user_id])

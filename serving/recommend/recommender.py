@@ -18,7 +18,7 @@ from components.ranking.explain import Explainer
 from components.ranking.rerank import Exploration, in_tail
 from components.ranking.scorer import Query, Scorer
 from components.settings import Settings
-from components.store.impressions import Answered
+from components.store.impressions import ServedList
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.recommend.catalogue import ListedItem, LiveCatalogue
@@ -28,7 +28,7 @@ from serving.recommend.ranking import Answer, Interest, InterestAndList, RankedL
 from serving.recommend.trend import LiveTrend
 from serving.recommend.user_cache import LruCache
 from serving.recommend.user_history import UserHistory
-from serving.storage.batched_reads import Reads, Session
+from serving.storage.batched_reads import BatchedReads, RequestReads
 from serving.storage.impressions import Impressions
 from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
@@ -50,7 +50,7 @@ class Recommender:
         self,
         bundle: Bundle,
         settings: Settings,
-        reads: Reads,
+        reads: BatchedReads,
         metrics: Metrics,
         impressions: Impressions,
         histories: Histories,
@@ -122,21 +122,21 @@ class Recommender:
             recorded: Whether to record an impression; False when the list is not shown to a user.
         """
         now = time.time()
-        session = Session(self._reads, self._metrics)
-        stored = await self._histories.of(session, request.user_id)
+        reads = RequestReads(self._reads, self._metrics)
+        stored = await self._histories.of(reads, request.user_id)
         if _is_cheap(request):
-            return self._answer(session, request, stored, now, variant, recorded=recorded)
-        return await run_in_threadpool(self._answer, session, request, stored, now, variant, recorded=recorded)
+            return self._answer(reads, request, stored, now, variant, recorded=recorded)
+        return await run_in_threadpool(self._answer, reads, request, stored, now, variant, recorded=recorded)
 
     async def rank(self, request: RecommendRequest) -> list[str]:
         """Ids of the items that `recommend` would return without exploration; records no impression."""
         now = time.time()
-        stored = await self._histories.of(Session(self._reads, self._metrics), request.user_id)
+        stored = await self._histories.of(RequestReads(self._reads, self._metrics), request.user_id)
         return self._rank(request, stored, now).listed.item_ids
 
     def _answer(
         self,
-        session: Session,
+        reads: RequestReads,
         request: RecommendRequest,
         stored: UserHistory,
         now: float,
@@ -161,7 +161,7 @@ class Recommender:
             "request_id": request_id,
             "model_version": self.model_version,
             "variant": variant,
-            "degraded": self._is_degraded(session, stored),
+            "degraded": self._is_degraded(reads, stored),
             "user_state": user_state,
             "interest": interest.payload,
             "items": items,
@@ -248,15 +248,15 @@ class Recommender:
             self._interests.put(user, interest)
         return interest
 
-    def _is_degraded(self, session: Session, stored: UserHistory) -> bool:
+    def _is_degraded(self, reads: RequestReads, stored: UserHistory) -> bool:
         """Whether the list may differ from the state in Postgres, or its impression is delayed."""
-        return session.degraded or stored.has_spooled or self._impressions.away or not self._histories.listening
+        return reads.degraded or stored.has_spooled or self._impressions.away or not self._histories.listening
 
     def _record_impression(self, request_id: str, user_id: str, variant: str, listed: RankedList, now: float) -> None:
         """Queues the impression to be written."""
         served_at = datetime.fromtimestamp(now, UTC)
         payload = listed.impression_payload
-        self._impressions.add(Answered(request_id, user_id, self.model_version, variant, served_at, payload))
+        self._impressions.add(ServedList(request_id, user_id, self.model_version, variant, served_at, payload))
 
     def _observe(self, user_state: str, long_share: float) -> None:
         self._counted(user_state).inc()

@@ -276,4 +276,4 @@ class HistoryReader:
         )
 
     def _excluded_ids(self, events: Iterable[Interaction | EventRow]) -> set[str]:
-        return {event.item_id for event in events if self.exclusion.holds(event.event, event.value)}
+        return {event.item_id for event in events if self.exclusion.excludes(event.event, event.value)}

@@ -9,7 +9,7 @@ from threading import Lock
 
 from sqlalchemy import Connection
 
-from components.store.variants import CANARY, CHALLENGER, CHAMPION, SHADOW, Part
+from components.store.variants import CANARY, CHALLENGER, CHAMPION, SHADOW, ServingVariant
 from serving.contract.errors import ApiError
 from serving.contract.requests import RecommendRequest, SimilarRequest
 from serving.process.smoke_test import requested_version
@@ -25,26 +25,26 @@ SMOKE_TEST_VARIANT = "trial"
 logger = logging.getLogger(__name__)
 
 
-def assigned(parts: Mapping[str, Part], user_id: str) -> Part:
+def assigned(variants: Mapping[str, ServingVariant], user_id: str) -> ServingVariant:
     """The variant that serves a user, by hash-based assignment; the champion serves all remaining users.
 
     Each variant hashes user and version on its own: assignments to successive canaries are independent, and starting
     or ending a canary moves no other user between champion and challenger.
     """
     remaining = 1.0
-    for variant in (CHALLENGER, CANARY):
-        if (part := parts.get(variant)) is None:
+    for name in (CHALLENGER, CANARY):
+        if (variant := variants.get(name)) is None:
             continue
-        if remaining > 0 and hash_fraction(part.model_version, user_id) < part.share / remaining:
-            return part
-        remaining -= part.share
-    return parts[CHAMPION]
+        if remaining > 0 and hash_fraction(variant.model_version, user_id) < variant.share / remaining:
+            return variant
+        remaining -= variant.share
+    return variants[CHAMPION]
 
 
-def shadowed(parts: Mapping[str, Part], request_id: str) -> Part | None:
+def shadowed(variants: Mapping[str, ServingVariant], request_id: str) -> ServingVariant | None:
     """The shadow, if this request is in its sample."""
-    part = parts.get(SHADOW)
-    return part if part and hash_fraction(part.model_version, request_id) < part.share else None
+    shadow = variants.get(SHADOW)
+    return shadow if shadow and hash_fraction(shadow.model_version, request_id) < shadow.share else None
 
 
 def hash_fraction(salt: str, name: str) -> float:
@@ -81,14 +81,14 @@ class Variants:
         self._seconds = cache(metrics.answer_seconds.labels)
         self._shadow = shadow
         self.histories = histories
-        self._parts = {CHAMPION: Part(CHAMPION, champion)}
+        self._active = {CHAMPION: ServingVariant(CHAMPION, champion)}
         self._notes: list[str] = []
         self._update_lock = Lock()
 
     @property
-    def parts(self) -> dict[str, Part]:
-        """The variants in force, by name; always with a champion."""
-        return self._parts
+    def active(self) -> dict[str, ServingVariant]:
+        """The active variants, by name; always with a champion."""
+        return self._active
 
     @property
     def versions(self) -> list[str]:
@@ -97,7 +97,7 @@ class Variants:
     @property
     def model_version(self) -> str:
         """The champion's version."""
-        return self._parts[CHAMPION].model_version
+        return self._active[CHAMPION].model_version
 
     @property
     def notes(self) -> list[str]:
@@ -105,19 +105,22 @@ class Variants:
         item_notes = [note for recommender in self._recommenders.values() for note in recommender.new_items.notes]
         return [*self._notes, *dict.fromkeys(item_notes)]
 
-    def update(self, requested: Mapping[str, Part]) -> None:
-        """Puts variants in force. One whose version is not here is skipped (the champion stays) and noted."""
-        available = {variant: part for variant, part in requested.items() if part.model_version in self._recommenders}
+    def update(self, requested: Mapping[str, ServingVariant]) -> None:
+        """Activates variants. One whose version is not here is skipped (the champion stays) and noted."""
+        available = {
+            name: variant for name, variant in requested.items() if variant.model_version in self._recommenders
+        }
         notes = [
-            self._why_unavailable(part.model_version) for part in requested.values() if part.variant not in available
+            self._why_unavailable(variant.model_version) for name, variant in requested.items() if name not in available
         ]
         if notes != self._notes:
             for note in notes:
                 logger.warning("%s", note)
-        parts = {CHAMPION: self._parts[CHAMPION], **available}
-        if parts != self._parts:
-            logger.info("variants: %s", ", ".join(f"{part.variant} {part.model_version}" for part in parts.values()))
-        self._parts, self._notes = parts, notes
+        active = {CHAMPION: self._active[CHAMPION], **available}
+        if active != self._active:
+            shown = (f"{variant.variant} {variant.model_version}" for variant in active.values())
+            logger.info("variants: %s", ", ".join(shown))
+        self._active, self._notes = active, notes
 
     def update_trend(self, positive_events: Mapping[str, int]) -> None:
         """Updates the trend of all versions; under the lock, so that one being extended gets it too.
@@ -160,24 +163,24 @@ class Variants:
             self.items_changed(None)
         self.histories.set_listening(listening)
 
-    def assigned(self, user_id: str) -> Part:
+    def assigned(self, user_id: str) -> ServingVariant:
         """The variant that serves a user now."""
-        return assigned(self._parts, user_id)
+        return assigned(self._active, user_id)
 
     async def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """The response of /recommend by the user's variant; falls back to the champion if that fails."""
         if version := requested_version.get():
             return (await self._recommender(version).recommend(request, SMOKE_TEST_VARIANT, recorded=False)).body
-        parts = self._parts
-        part = assigned(parts, request.user_id)
+        active = self._active
+        variant = assigned(active, request.user_id)
         try:
-            answer = await self._answer(part, request)
+            answer = await self._answer(variant, request)
         except Exception:
-            if part.variant == CHAMPION:
+            if variant.variant == CHAMPION:
                 raise
-            logger.exception("%s %s failed, the champion answers instead", part.variant, part.model_version)
-            answer = await self._answer(parts[CHAMPION], request)
-        if shadow := shadowed(parts, answer.request_id):
+            logger.exception("%s %s failed, the champion answers instead", variant.variant, variant.model_version)
+            answer = await self._answer(active[CHAMPION], request)
+        if shadow := shadowed(active, answer.request_id):
             self._shadow.compare(self._recommenders[shadow.model_version], request, answer)
         return answer.body
 
@@ -188,11 +191,11 @@ class Variants:
     def close(self) -> None:
         self._shadow.close()
 
-    async def _answer(self, part: Part, request: RecommendRequest) -> Answer:
-        labels = (part.variant, part.model_version)
+    async def _answer(self, variant: ServingVariant, request: RecommendRequest) -> Answer:
+        labels = (variant.variant, variant.model_version)
         started = time.perf_counter()
         try:
-            answer = await self._recommenders[part.model_version].recommend(request, part.variant)
+            answer = await self._recommenders[variant.model_version].recommend(request, variant.variant)
         except Exception:
             self._answers(*labels, "error").inc()
             raise

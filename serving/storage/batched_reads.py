@@ -21,7 +21,7 @@ _QueuedRead = tuple[UserQuery[Any], str]
 logger = logging.getLogger(__name__)
 
 
-class Reads:
+class BatchedReads:
     """Reads with a timeout and a circuit breaker.
 
     Args:
@@ -64,10 +64,10 @@ class Reads:
         return [results[query][user_id] for query, user_id in queued]
 
 
-class Session:
+class RequestReads:
     """The reads of one request, which degrades without Postgres instead of failing."""
 
-    def __init__(self, reads: Reads, metrics: Metrics) -> None:
+    def __init__(self, reads: BatchedReads, metrics: Metrics) -> None:
         self._reads = reads
         self._metrics = metrics
         self.degraded = False

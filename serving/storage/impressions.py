@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from threading import Event, Lock, Thread
 
-from components.store.impressions import Answered, record_impressions
+from components.store.impressions import ServedList, record_impressions
 from components.store.privacy import Privacy
-from components.store.variants import Part
+from components.store.variants import ServingVariant
 from serving.storage.postgres import Database, DatabaseAway, DatabaseBusy
 from serving.telemetry.metrics import Metrics
 
@@ -29,8 +29,8 @@ class Impressions:
         self._database = database
         self._privacy = privacy
         self._metrics = metrics
-        self._queue: deque[Answered] = deque()
-        self._by_request: dict[str, Answered] = {}
+        self._queue: deque[ServedList] = deque()
+        self._by_request: dict[str, ServedList] = {}
         self._lock = Lock()
         self._writing = Lock()
         self._has_work = Event()
@@ -50,7 +50,7 @@ class Impressions:
         self._thread.join()
         self.flush()
 
-    def add(self, answer: Answered) -> None:
+    def add(self, answer: ServedList) -> None:
         """Queues an impression."""
         with self._lock:
             self._queue.append(answer)
@@ -61,11 +61,14 @@ class Impressions:
                 self._by_request.pop(oldest.request_id, None)
                 self._metrics.impressions_lost.inc()
 
-    def served_by(self, request_ids: Iterable[str]) -> dict[tuple[str, str], Part]:
+    def served_by(self, request_ids: Iterable[str]) -> dict[tuple[str, str], ServingVariant]:
         """Variant and version of queued impressions, by (request_id, user_id)."""
         with self._lock:
             queued = [self._by_request[answer] for answer in request_ids if answer in self._by_request]
-        return {(answer.request_id, answer.user_id): Part(answer.variant, answer.model_version) for answer in queued}
+        return {
+            (answer.request_id, answer.user_id): ServingVariant(answer.variant, answer.model_version)
+            for answer in queued
+        }
 
     def flush(self) -> None:
         """Writes the queue, in batches; leaves it as it is while Postgres is away."""
@@ -93,11 +96,11 @@ class Impressions:
                 if not (self._queue or self._stopped.is_set()):
                     self._has_work.clear()
 
-    def _next_batch(self) -> list[Answered]:
+    def _next_batch(self) -> list[ServedList]:
         with self._lock:
             return list(islice(self._queue, self._batch_size))
 
-    def _write(self, batch: Sequence[Answered]) -> None:
+    def _write(self, batch: Sequence[ServedList]) -> None:
         try:
             with self._database.autocommit() as connection:
                 self._database.ensure_partitions(connection, [answer.served_at for answer in batch], "impressions")
@@ -112,7 +115,7 @@ class Impressions:
             for answer in batch:
                 self._write([answer])
 
-    def _dequeue(self, batch: Sequence[Answered]) -> None:
+    def _dequeue(self, batch: Sequence[ServedList]) -> None:
         written = {answer.request_id for answer in batch}
         with self._lock:
             while self._queue and self._queue[0].request_id in written:

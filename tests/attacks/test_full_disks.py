@@ -37,9 +37,9 @@ def test_a_program_starts_although_its_state_file_cannot_be_written(tmp_path: Pa
         )
         assert result.returncode == 0, result.stderr
         assert "begins without a note" in result.stderr
-        assert home.life("postgres").read_text() == previous
+        assert home.program_pid_file("postgres").read_text() == previous
         assert living(home, "postgres") is None
-        home.life("postgres").write_text("1")
+        home.program_pid_file("postgres").write_text("1")
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ from components.fusion.fusions import UnknownFusion
 from components.settings import Settings
 
 
-def test_the_fingerprint_covers_data_split_model_and_settings(settings: Settings, shelf: Path, tmp_path: Path) -> None:
-    def name(folder: Path = shelf / "ml-100k", split: str = "loo", model: str = "pop", **changes: object) -> str:
+def test_the_fingerprint_covers_data_split_model_and_settings(
+    settings: Settings, data_folder: Path, tmp_path: Path
+) -> None:
+    def name(folder: Path = data_folder / "ml-100k", split: str = "loo", model: str = "pop", **changes: object) -> str:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
         return result_file(folder, split, model, with_changes(settings, dotted)).name
 
-    copy = Path(shutil.copytree(shelf / "ml-100k", tmp_path / "ml-100k"))
+    copy = Path(shutil.copytree(data_folder / "ml-100k", tmp_path / "ml-100k"))
     assert name(copy) == name()
     (copy / "dataset.json").write_text('{"text": []}')
     others = [
@@ -27,14 +29,14 @@ def test_the_fingerprint_covers_data_split_model_and_settings(settings: Settings
     assert len({name(), *others}) == len(others) + 1
 
 
-def test_the_fingerprint_ignores_paths_and_log_level(settings: Settings, shelf: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_paths_and_log_level(settings: Settings, data_folder: Path, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"cache": tmp_path, "home": tmp_path, "log_level": "DEBUG"})
-    folder = shelf / "ml-100k"
+    folder = data_folder / "ml-100k"
     assert result_file(folder, "loo", "pop", elsewhere).name == result_file(folder, "loo", "pop", settings).name
 
 
 def test_the_fingerprint_covers_the_source_of_a_custom_fusion(
-    settings: Settings, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = (
         "from components.fusion.fusions import Fusion\n\n"
@@ -42,11 +44,11 @@ def test_the_fingerprint_covers_the_source_of_a_custom_fusion(
     )
     (tmp_path / "custom_fusion_of_a_test.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    first = result_file(shelf / "ml-100k", "loo", "custom_fusion_of_a_test:Mine", settings)
+    first = result_file(data_folder / "ml-100k", "loo", "custom_fusion_of_a_test:Mine", settings)
     (tmp_path / "custom_fusion_of_a_test.py").write_text(source.replace("return long, short", "return short, long"))
-    assert result_file(shelf / "ml-100k", "loo", "custom_fusion_of_a_test:Mine", settings) != first
+    assert result_file(data_folder / "ml-100k", "loo", "custom_fusion_of_a_test:Mine", settings) != first
     with pytest.raises(UnknownFusion, match="sasrec"):
-        result_file(shelf / "ml-100k", "loo", "sasrec", settings)
+        result_file(data_folder / "ml-100k", "loo", "sasrec", settings)
 
 
 def test_changes_are_validated_and_do_not_modify_the_settings(settings: Settings) -> None:

@@ -46,10 +46,10 @@ def test_the_stderr_of_a_failing_peer_is_reported(settings: Settings, page: Path
         train.run(settings, page=page, peers=tmp_path / "peers")
 
 
-def test_memory_and_ranking_are_measured_in_a_fresh_process(settings: Settings, shelf: Path) -> None:
+def test_memory_and_ranking_are_measured_in_a_fresh_process(settings: Settings, data_folder: Path) -> None:
     ballast = bytearray(1_000_000_000)
     ballast[::4096] = b"x" * len(ballast[::4096])  # touches every page, so that all are resident
-    measured = train.in_own_process(shelf / "ml-100k", settings)
+    measured = train.in_own_process(data_folder / "ml-100k", settings)
     assert set(measured) == {"beauty_peak_gb", "rank_beauty_s"}
     assert 0 < measured["beauty_peak_gb"] < peak_gb()
     assert peak_gb() > len(ballast) / 1e9

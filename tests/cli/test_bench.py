@@ -8,7 +8,7 @@ import pytest
 from benchmarks import quality
 from benchmarks.registry import BENCHES
 from tests.support.command_result import Run
-from tests.support.datasets import world, write_dataset
+from tests.support.datasets import toy_events, write_dataset
 
 QUICK = {
     "DUOTEMPO_PRESET": "demo", "DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__WIDTH": "16",
@@ -34,9 +34,9 @@ def test_bench_without_a_name_lists_all(duotempo: Run) -> None:
 
 
 def test_bench_json_is_the_only_output(duotempo: Run, tmp_path: Path, page: Path) -> None:
-    write_dataset(tmp_path / "shelf" / "ml-100k", world())
-    shelf = {"DUOTEMPO_DATA_DIR": str(tmp_path / "shelf")}
-    answer = duotempo("bench", "quality", "--only", "ml-100k", "--json", **QUICK, **shelf)
+    write_dataset(tmp_path / "datasets" / "ml-100k", toy_events())
+    environment = {"DUOTEMPO_DATA_DIR": str(tmp_path / "datasets")}
+    answer = duotempo("bench", "quality", "--only", "ml-100k", "--json", **QUICK, **environment)
     assert answer.code == 0, answer.err
     result = json.loads(answer.out)
     assert set(result) == {"bench", "commit", "machine", "figures"}
@@ -44,7 +44,7 @@ def test_bench_json_is_the_only_output(duotempo: Run, tmp_path: Path, page: Path
     assert "cores" in result["machine"]
     assert all(isinstance(value, float) for value in result["figures"].values())
     assert "### ml-100k, rolling" in page.read_text()
-    again = duotempo("bench", "quality", "--only", "ml-100k", **QUICK, **shelf)
+    again = duotempo("bench", "quality", "--only", "ml-100k", **QUICK, **environment)
     assert again.code == 0, again.err
     assert "ml-100k.loo.duotempo.ndcg@10" in again.out
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.support.command_result import Run
-from tests.support.datasets import LAST, catalogue, world, write_dataset
+from tests.support.datasets import LAST, catalogue, toy_events, write_dataset
 
 QUICK = {
     "DUOTEMPO_PRESET": "demo", "DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__WIDTH": "16",
@@ -41,7 +41,7 @@ def check(figures: dict[str, Any], split: str, models: set[str]) -> None:
 
 @pytest.mark.parametrize("split", ["temporal", "rolling"])
 def test_metrics_are_written_to_file(duotempo: Run, tmp_path: Path, split: str) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     answer = duotempo("evaluate", folder, "--split", split, "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
     assert "duotempo" in answer.out
@@ -49,16 +49,16 @@ def test_metrics_are_written_to_file(duotempo: Run, tmp_path: Path, split: str) 
 
 
 def test_peers_are_evaluated_too(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     answer = duotempo("evaluate", folder, "--split", "loo", "--peers", "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
     figures = json.loads((tmp_path / "figures.json").read_text())
     check(figures, "loo", {"duotempo", "pop", "pop7", "itemknn", "ease", "als"})
-    assert figures["test_users"] == world()["user_id"].nunique()
+    assert figures["test_users"] == toy_events()["user_id"].nunique()
 
 
 def test_same_seed_gives_same_metrics(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     figures = []
     for number in range(2):
         answer = duotempo("evaluate", folder, "--seed", "7", "--out", f"{number}.json", **QUICK)
@@ -78,7 +78,7 @@ class Halves(Fusion):
 
 
 def test_named_models_are_evaluated(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     (tmp_path / "halves_of_a_test.py").write_text(CUSTOM_FUSION)
     names = "duotempo,gated, short,halves_of_a_test:Halves,ease"
     answer = duotempo("evaluate", folder, "--model", names, "--out", "figures.json", **QUICK)
@@ -92,7 +92,7 @@ def test_named_models_are_evaluated(duotempo: Run, tmp_path: Path) -> None:
 
 
 def test_cold_items_are_reported(duotempo: Run, tmp_path: Path) -> None:
-    events = pd.concat([world(), rows(("u0", "stranger", LAST + 1), ("u1", "novelty", LAST + 1))])
+    events = pd.concat([toy_events(), rows(("u0", "stranger", LAST + 1), ("u1", "novelty", LAST + 1))])
     folder = write_dataset(tmp_path / "shop", events)
     answer = duotempo("evaluate", folder, "--model", "duotempo,pop", "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
@@ -104,24 +104,24 @@ def test_cold_items_are_reported(duotempo: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", ["duotempo,sasrec", "pop,", "no_such_module:Mine"])
 def test_unknown_model_error_lists_known_models(duotempo: Run, tmp_path: Path, names: str) -> None:
-    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--model", names, **QUICK)
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", toy_events()), "--model", names, **QUICK)
     assert answer.code == 1
     assert f"{names.split(',')[-1]!r} is none of duotempo, weighted, concat" in answer.text
     assert "pop7, itemknn, ease, als" in answer.text
 
 
 def test_rolling_rejects_peer_model_by_name(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     answer = duotempo("evaluate", folder, "--split", "rolling", "--model", "pop,ease", **QUICK)
     assert answer.code == 1
     assert "ease: the peers are ranked on loo and temporal" in answer.text
 
 
 UNUSUAL = {
-    "one user": world(users=1),
-    "all ties": world().assign(timestamp=LAST),
-    "long ids": world().assign(user_id=lambda frame: frame["user_id"].str.ljust(200, "x")),
-    "an item without metadata": pd.concat([world(), rows(("u1", "stranger", LAST + 1))]),
+    "one user": toy_events(users=1),
+    "all ties": toy_events().assign(timestamp=LAST),
+    "long ids": toy_events().assign(user_id=lambda frame: frame["user_id"].str.ljust(200, "x")),
+    "an item without metadata": pd.concat([toy_events(), rows(("u1", "stranger", LAST + 1))]),
 }
 
 
@@ -135,7 +135,7 @@ def test_unusual_events_are_evaluated(duotempo: Run, tmp_path: Path, events: pd.
 @pytest.mark.parametrize("split", ["loo", "rolling"])
 def test_items_without_text_are_ranked_by_events(duotempo: Run, tmp_path: Path, split: str) -> None:
     bare = catalogue().assign(title="", category="")
-    folder = write_dataset(tmp_path / "shop", world(), bare)
+    folder = write_dataset(tmp_path / "shop", toy_events(), bare)
     answer = duotempo("evaluate", folder, "--split", split, "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
     ours = json.loads((tmp_path / "figures.json").read_text())["models"]["duotempo"]
@@ -144,7 +144,7 @@ def test_items_without_text_are_ranked_by_events(duotempo: Run, tmp_path: Path, 
 
 
 def test_undeclared_text_columns_are_ignored(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world(), text=[])
+    folder = write_dataset(tmp_path / "shop", toy_events(), text=[])
     answer = duotempo("evaluate", folder, "--out", "figures.json", **QUICK)
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "figures.json").read_text())["models"]["duotempo"]["diversity@10"] is None
@@ -154,12 +154,12 @@ NEEDS = {
     ("one event", "loo"): (rows(("u", "i1", LAST)), "at least 3 events"),
     ("one event", "temporal"): (rows(("u", "i1", LAST)), "both sides of the 0.9 quantile"),
     ("one event", "rolling"): (rows(("u", "i1", LAST)), "more than one time"),
-    ("all ties", "rolling"): (world().assign(timestamp=LAST), "more than one time"),
+    ("all ties", "rolling"): (toy_events().assign(timestamp=LAST), "more than one time"),
     ("one item", "temporal"): (rows(*(("u", "i1", LAST + n) for n in range(9))), "new to the user"),
     ("one item", "rolling"): (rows(*(("u", "i1", LAST + n) for n in range(9))), "new to its user"),
-    ("only dislikes", "loo"): (world().assign(event="dislike"), "positive"),
-    ("unknown event", "loo"): (world().assign(event="stare"), "stare"),
-    ("milliseconds", "loo"): (world().assign(timestamp=world()["timestamp"] * 1000), "milliseconds"),
+    ("only dislikes", "loo"): (toy_events().assign(event="dislike"), "positive"),
+    ("unknown event", "loo"): (toy_events().assign(event="stare"), "stare"),
+    ("milliseconds", "loo"): (toy_events().assign(timestamp=toy_events()["timestamp"] * 1000), "milliseconds"),
 }
 
 
@@ -181,25 +181,27 @@ def test_single_item_dataset_is_evaluated(duotempo: Run, tmp_path: Path) -> None
 
 
 def test_unknown_split_error_lists_known_splits(duotempo: Run, tmp_path: Path) -> None:
-    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--split", "random")
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", toy_events()), "--split", "random")
     assert answer.code == 1
     assert "'random' is none of loo, temporal, rolling" in answer.text
 
 
 def test_rolling_rejects_peers_option_before_training(duotempo: Run, tmp_path: Path) -> None:
-    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world()), "--split", "rolling", "--peers", **QUICK)
+    answer = duotempo(
+        "evaluate", write_dataset(tmp_path / "shop", toy_events()), "--split", "rolling", "--peers", **QUICK
+    )
     assert answer.code == 1
     assert "leave out --peers for rolling" in answer.text
 
 
 def test_unwritable_output_fails_before_training(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     answer = duotempo("evaluate", folder, "--out", "no/such/folder/figures.json", **QUICK)
     assert answer.code != 0
     assert "no/such/folder" in answer.text
 
 
 def test_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
-    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", world().drop(columns="timestamp")), **QUICK)
+    answer = duotempo("evaluate", write_dataset(tmp_path / "shop", toy_events().drop(columns="timestamp")), **QUICK)
     assert answer.code == 1
     assert "no column timestamp" in answer.text

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select
 
 from components.store.schema import Event, Item, Quarantined
 from tests.support.command_result import Answer, Run
-from tests.support.datasets import LAST, catalogue, world, write_dataset
+from tests.support.datasets import LAST, catalogue, toy_events, write_dataset
 from tests.support.ports import free_port
 from tests.support.postgres import emptied
 
@@ -48,14 +48,14 @@ def cell(answer: Answer, name: str) -> int:
 
 
 def test_ingesting_a_folder_twice_adds_nothing(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     first = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
     assert first.code == 0, first.err
-    assert cell(first, "accepted") == len(world()) == count(engine, Event)
+    assert cell(first, "accepted") == len(toy_events()) == count(engine, Event)
     assert cell(first, "items added") == len(catalogue()) == count(engine, Item)
     again = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
-    assert (cell(again, "accepted"), cell(again, "duplicates")) == (0, len(world()))
-    assert count(engine, Event) == len(world())
+    assert (cell(again, "accepted"), cell(again, "duplicates")) == (0, len(toy_events()))
+    assert count(engine, Event) == len(toy_events())
 
 
 def test_bad_rows_are_quarantined_with_reasons(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_bad_rows_are_quarantined_with_reasons(duotempo: Run, engine: Engine, da
 
 def test_duplicate_item_id_keeps_the_first(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     twice = pd.concat([catalogue(), catalogue().head(1).assign(title="another")], ignore_index=True)
-    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world(), twice), DUOTEMPO_DATABASE_URL=database)
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events(), twice), DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0, answer.err
     assert cell(answer, "rejected: duplicate_item") == 1
     with engine.connect() as connection:
@@ -117,7 +117,7 @@ def test_custom_column_names_are_mapped(duotempo: Run, engine: Engine, database:
 
 
 def test_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
-    file = write_csv(tmp_path, world().drop(columns="item_id"))
+    file = write_csv(tmp_path, toy_events().drop(columns="item_id"))
     answer = duotempo("ingest", "--events", file)
     assert answer.code == 1
     assert f"{file}: no column item_id; found user_id, timestamp, event, value" in answer.text
@@ -125,7 +125,7 @@ def test_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
 
 
 def test_wrong_column_type_is_named(duotempo: Run, tmp_path: Path) -> None:
-    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world().assign(value="five")))
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events().assign(value="five")))
     assert answer.code == 1
     assert "column value holds str, it needs one of int, float" in answer.text
 
@@ -142,7 +142,7 @@ def test_empty_file_is_rejected(duotempo: Run, tmp_path: Path) -> None:
 
 
 def test_unreadable_parquet_is_rejected(duotempo: Run, tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "shop", world())
+    folder = write_dataset(tmp_path / "shop", toy_events())
     file = folder / "interactions.parquet"
     file.write_bytes(file.read_bytes()[:500])
     answer = duotempo("ingest", folder)
@@ -175,20 +175,20 @@ def test_conflicting_arguments_are_rejected(duotempo: Run, arguments: tuple[str,
 def test_database_down_error_hides_password(duotempo: Run, tmp_path: Path) -> None:
     port = free_port()
     url = f"postgresql://me:s3cret@127.0.0.1:{port}/shop"
-    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()), DUOTEMPO_DATABASE_URL=url)
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events()), DUOTEMPO_DATABASE_URL=url)
     assert answer.code == 1
     assert f"127.0.0.1:{port}" in answer.text
     assert "s3cret" not in answer.text
 
 
 def test_missing_schema_error_suggests_up(duotempo: Run, database: str, postgres_url: str, tmp_path: Path) -> None:
-    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()), DUOTEMPO_DATABASE_URL=postgres_url)
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events()), DUOTEMPO_DATABASE_URL=postgres_url)
     assert answer.code == 1
     assert "duotempo up" in answer.text
 
 
 def test_ingest_without_platform_suggests_up(duotempo: Run, tmp_path: Path) -> None:
-    answer = duotempo("ingest", write_dataset(tmp_path / "shop", world()))
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events()))
     assert answer.code == 1
     assert "duotempo up" in answer.text
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from components.store.impressions import record_shadow
 from tests.support.command_result import Run
-from tests.support.impressions import show, tell
+from tests.support.impressions import show, store_feedback
 from tests.support.ports import free_port
 from tests.support.postgres import emptied
 
@@ -29,7 +29,7 @@ def answered(engine: Engine) -> None:
         show(
             engine, f"q{number}", f"v{number}", [("i0", 0.5, True), ("i1", 1.0)], now=now, variant="canary", version="2"
         )
-    tell(engine, [("u0", "i0", "like", 0.5, "r0", None), ("v0", "i1", "like", 0.5, "q0", None),
+    store_feedback(engine, [("u0", "i0", "like", 0.5, "r0", None), ("v0", "i1", "like", 0.5, "q0", None),
                   ("v0", "i0", "like", 0.5, "lost", None)], now=now)  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def test_a_refusal_lasts_until_the_next_promotion(uri: str, training: dict[str, 
     assert "refused" not in registry.version(uri, number).tags
 
 
-def copied(uri: str, number: str, model: str = registry.PRODUCTION) -> str:
+def copy_version(uri: str, number: str, model: str = registry.PRODUCTION) -> str:
     """Copies a version as the UI's button does, with its source, run and tags."""
     client = MlflowClient(uri)
     version = client.get_model_version(registry.NAME, number)
@@ -201,14 +201,14 @@ def test_the_model_descriptions_say_how_to_promote(uri: str, training: dict[str,
     for name in (registry.NAME, registry.PRODUCTION):
         assert "add the alias `champion`" in client.get_registered_model(name).description
     client.update_registered_model(registry.NAME, "our own words")
-    registry.introduce(uri)
+    registry.ensure_model_pages(uri)
     assert client.get_registered_model(registry.NAME).description == "our own words"
 
 
 def test_the_newest_copy_sets_the_alias_once(uri: str, training: dict[str, Path]) -> None:
     first, second = (register(uri, training).version for _ in range(2))
-    copied(uri, second)
-    copy = copied(uri, first)
+    copy_version(uri, second)
+    copy = copy_version(uri, first)
     assert registry.promote_newest_copy(uri) == f"copy {copy} of version {first} was made in {registry.PRODUCTION}"
     assert registry.champion_number(uri) == first
     registry.set_champion(uri, second)
@@ -226,13 +226,13 @@ def test_an_unrelated_model_of_the_same_name_is_ignored(uri: str, training: dict
     client = MlflowClient(uri)
     client.delete_registered_model(registry.PRODUCTION)
     client.create_registered_model(registry.PRODUCTION)
-    registry.introduce(uri)
-    copied(uri, number)
+    registry.ensure_model_pages(uri)
+    copy_version(uri, number)
     before = registry.champion_number(uri)
     assert registry.promote_newest_copy(uri) == ""
     assert registry.champion_number(uri) == before
     client.delete_registered_model(registry.PRODUCTION)
-    registry.introduce(uri)
+    registry.ensure_model_pages(uri)
 
 
 def test_an_unknown_version_is_an_error_that_lists_the_versions(uri: str, training: dict[str, Path]) -> None:

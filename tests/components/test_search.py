@@ -18,7 +18,7 @@ from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.ingestion.ingest import ingest
 from components.search import preset, study
-from components.search.space import SPACE, ImpossibleValues, SearchError, changed, in_force, space
+from components.search.space import SPACE, ImpossibleValues, SearchError, current_values, space, with_values
 from components.settings import PRESETS, EventSettings, Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
@@ -84,7 +84,7 @@ def good_run(snapshot: Path, tmp_path: Path) -> TrainingRun:
 def run_trials(run: TrainingRun, trials: int) -> optuna.Study:
     """Opens the study again, as another process would, and runs trials up to the given number."""
     opened = study.open_study(run)
-    while len(study.ended(opened)) < trials:
+    while len(study.finished_trials(opened)) < trials:
         run_trial(opened, run)
     return opened
 
@@ -105,13 +105,13 @@ def write_words(run: TrainingRun) -> None:
 
 
 def results(opened: optuna.Study) -> list[tuple[dict[str, Any], TrialState, float | None]]:
-    return [(trial.params, trial.state, trial.value) for trial in study.ended(opened)]
+    return [(trial.params, trial.state, trial.value) for trial in study.finished_trials(opened)]
 
 
 def test_the_first_trial_uses_current_settings_and_a_better_one_is_found(run: TrainingRun) -> None:
     opened = run_trials(run, 5)
-    first, best = study.ended(opened)[0], study.best(opened)
-    assert first.params == in_force(run.settings)
+    first, best = study.finished_trials(opened)[0], study.best(opened)
+    assert first.params == current_values(run.settings)
     assert first.params["fusion.learning_rate"] == USELESS_RATE
     assert best.number != first.number
     assert best.value is not None and first.value is not None and best.value > 0.5 > first.value
@@ -120,7 +120,7 @@ def test_the_first_trial_uses_current_settings_and_a_better_one_is_found(run: Tr
 
 def test_current_settings_win_when_nothing_is_better(good_run: TrainingRun) -> None:
     opened = study.open_study(good_run)
-    opened.enqueue_trial({**in_force(good_run.settings), "fusion.learning_rate": 3e-4})
+    opened.enqueue_trial({**current_values(good_run.settings), "fusion.learning_rate": 3e-4})
     first, worse = run_trial(opened, good_run), run_trial(opened, good_run)
     assert worse.value is not None and first.value is not None and worse.value < first.value
     assert study.best(opened).number == first.number == 0
@@ -138,8 +138,8 @@ def test_an_interrupted_search_continues_like_an_uninterrupted_one(run: Training
 
 def test_other_current_settings_have_a_separate_study(run: TrainingRun, good_run: TrainingRun) -> None:
     assert run.folder == good_run.folder
-    assert len(study.ended(run_trials(run, 1))) == 1
-    assert study.ended(study.open_study(good_run)) == []
+    assert len(study.finished_trials(run_trials(run, 1))) == 1
+    assert study.finished_trials(study.open_study(good_run)) == []
 
 
 def test_events_after_the_cut_do_not_affect_values(run: TrainingRun, database: str, tmp_path: Path) -> None:
@@ -161,31 +161,31 @@ def test_a_trial_below_the_median_is_pruned(good_run: TrainingRun) -> None:
     limits = space(good_run.settings)
     for _ in range(5):
         curve = dict.fromkeys(range(1, 11), 0.99)
-        values = in_force(good_run.settings)
+        values = current_values(good_run.settings)
         opened.add_trial(create_trial(params=values, distributions=limits, value=0.99, intermediate_values=curve))
     pruned = run_trial(opened, good_run)
     assert pruned.state == TrialState.PRUNED
     assert sorted(pruned.intermediate_values) == [1, 2]
-    assert pruned in study.ended(opened)
+    assert pruned in study.finished_trials(opened)
 
 
 def test_invalid_combinations_fail_the_trial_with_a_reason(run: TrainingRun) -> None:
     run.settings.fusion = run.settings.fusion.model_copy(update={"heads": 3, "width": 48})
     opened = study.open_study(run)
-    opened.enqueue_trial({**in_force(run.settings), "fusion.width": 32})
+    opened.enqueue_trial({**current_values(run.settings), "fusion.width": 32})
     study.ask(opened, run)
     trial = study.ask(opened, run)
     with pytest.raises(ImpossibleValues) as raised:
         study.trial_run(run, trial.params)
     failed = study.fail(opened, trial, raised.value)
     assert "heads (3) must divide width (32)" in failed.user_attrs[study.REASON]
-    assert [trial.number for trial in study.ended(opened)] == [failed.number]
+    assert [trial.number for trial in study.finished_trials(opened)] == [failed.number]
     with pytest.raises(SearchError, match=r"no trial was completed: .*heads \(3\)"):
         study.best(opened)
 
 
 def test_trials_with_the_same_interests_share_documents(run: TrainingRun) -> None:
-    usual = in_force(run.settings)
+    usual = current_values(run.settings)
     other = {**usual, "fusion.width": 96}
     assert study.trial_run(run, usual).folder == study.trial_run(run, other).folder
     recent = study.trial_run(run, {**usual, "interests.short_days": 3.0})
@@ -197,7 +197,7 @@ def test_trials_with_the_same_interests_share_documents(run: TrainingRun) -> Non
 
 def test_the_space_includes_the_current_values() -> None:
     values = {"fusion.learning_rate": 0.5, "fusion.blocks": 7, "fusion.width": 40, "fusion.dropout": 0.2}
-    limits = space(changed(Settings(), values))
+    limits = space(with_values(Settings(), values))
     for name, value in values.items():
         assert limits[name]._contains(limits[name].to_internal_repr(value)), name
     assert limits["fusion.dropout"] == SPACE["fusion.dropout"]
@@ -206,7 +206,7 @@ def test_the_space_includes_the_current_values() -> None:
 def test_the_preset_reproduces_the_best_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search ran with the preset `shop`, whose values are kept."""
     base = Settings(preset="shop", home=tmp_path, database_url="postgresql://me:s3cret@db/x")
-    found = changed(base, {"fusion.learning_rate": 0.0031, "fusion.width": 96, "interests.short_days": 3.0})
+    found = with_values(base, {"fusion.learning_rate": 0.0031, "fusion.width": 96, "interests.short_days": 3.0})
     file = preset.custom_preset_file(tmp_path, "found")
     preset.write_preset(file, found, {"study": "abc, 7 trials"})
     written = file.read_text()

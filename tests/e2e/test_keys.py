@@ -17,7 +17,7 @@ def test_keys_are_created_listed_rotated_and_revoked(shell: Shell, up: Answer) -
     assert successor.split("_")[1] in shell.run("keys", "list").text
     shell.run("keys", "revoke", key_id)
     listed = shell.run("keys", "list").text
-    assert "ended" in listed and key not in listed and successor not in listed
+    assert "expired" in listed and key not in listed and successor not in listed
     assert "no living key" in shell.run("keys", "revoke", key_id, fails=True).text
     opened = shell.run("open", "store")
     address, _, token = opened.out.strip().partition("/#sign-in=")

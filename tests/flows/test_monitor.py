@@ -22,7 +22,7 @@ from components.store.analytics import drift_history, online_history
 from components.store.engine import make_engine
 from flows.monitor import monitor
 from flows.retrain import retrain
-from tests.support.impressions import show, tell
+from tests.support.impressions import show, store_feedback
 from tests.support.platforms import SharedPlatform
 from tests.support.toy_data import tiny_bundle
 
@@ -33,7 +33,7 @@ EVENTS = 150
 
 
 @dataclass(frozen=True)
-class World:
+class DriftedStore:
     """Synthetic data that changed from likes of even items to views of odd ones a week ago."""
 
     engine: Engine
@@ -43,7 +43,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def drifted(
+    shared_platform: SharedPlatform, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DriftedStore]:
     """Uses a separate Prefect server without workers: a retraining is scheduled and never starts."""
     folder = tmp_path_factory.mktemp("monitor")
     shared_platform.renew()
@@ -58,7 +60,7 @@ def world(shared_platform: SharedPlatform, database: str, tmp_path_factory: pyte
             with get_client(sync_client=True) as client:
                 client.create_deployment(client.create_flow(retrain), "nightly")
             engine = make_engine(database)
-            yield World(engine, Settings(), address, folder)
+            yield DriftedStore(engine, Settings(), address, folder)
             engine.dispose()
 
 
@@ -68,34 +70,34 @@ def retrainings() -> list[FlowRun]:
         return [run for run in client.read_flow_runs() if run.flow_id in flows]
 
 
-def register(world: World) -> None:
+def register(drifted: DriftedStore) -> None:
     """Registers a version whose snapshot ends ten days ago."""
-    bundle = tiny_bundle(cut=(NOW - timedelta(days=10)).isoformat()).write(world.folder / "bundle")
-    snapshot = world.folder / "snapshot"
+    bundle = tiny_bundle(cut=(NOW - timedelta(days=10)).isoformat()).write(drifted.folder / "bundle")
+    snapshot = drifted.folder / "snapshot"
     snapshot.mkdir()
     (snapshot / "manifest.json").write_text(json.dumps({"id": "s1"}))
     registry.register(
-        world.mlflow_url, bundle=bundle, twin=bundle, snapshot=snapshot, metrics={}, settings={}, passed=True,
+        drifted.mlflow_url, bundle=bundle, twin=bundle, snapshot=snapshot, metrics={}, settings={}, passed=True,
         reasons=[], reports={},
     )  # fmt: skip
 
 
-def test_empty_store_is_measured_without_retraining(world: World) -> None:
+def test_empty_store_is_measured_without_retraining(drifted: DriftedStore) -> None:
     result = monitor()
     assert set(result["drift"].values()) == {None}
     assert "there is no version yet" in result["decision"]
     assert all(Path(plot).is_file() for plot in result["plots"])
-    assert len(drift_history(world.engine, NOW)) == 6
+    assert len(drift_history(drifted.engine, NOW)) == 6
     assert retrainings() == []
 
 
-def test_drift_starts_one_retraining(world: World) -> None:
-    register(world)
+def test_drift_starts_one_retraining(drifted: DriftedStore) -> None:
+    register(drifted)
     even = [(f"u{n}", f"i{2 * (n % 10)}", "like", 8 + 20 * n / EVENTS, None, None) for n in range(EVENTS)]
     odd = [(f"u{n}", f"i{2 * (n % 10) + 1}", "view", 0.1 + 5 * n / EVENTS, f"r{n}", None) for n in range(EVENTS)]
-    tell(world.engine, [*even, *odd], now=NOW)
+    store_feedback(drifted.engine, [*even, *odd], now=NOW)
     for number in range(EVENTS):
-        show(world.engine, f"r{number}", f"u{number}", [("i1", 1.0), ("i3", 1.0)], now=NOW, version="1")
+        show(drifted.engine, f"r{number}", f"u{number}", [("i1", 1.0), ("i3", 1.0)], now=NOW, version="1")
     began = datetime.now(UTC)
     result = monitor()
     assert result["drift"]["events"] > 0.25
@@ -103,9 +105,9 @@ def test_drift_starts_one_retraining(world: World) -> None:
     (run,) = retrainings()
     assert result["retraining"].endswith(f"/runs/flow-run/{run.id}")
 
-    metrics = {row["metric"]: row["mean"] for row in online_history(world.engine, began)}
+    metrics = {row["metric"]: row["mean"] for row in online_history(drifted.engine, began)}
     assert metrics["impressions"] == EVENTS
-    assert {row["feature"]: row["value"] for row in drift_history(world.engine, began)} == result["drift"]
+    assert {row["feature"]: row["value"] for row in drift_history(drifted.engine, began)} == result["drift"]
     page, table = Artifact.get("monitoring"), Artifact.get("drift")
     assert isinstance(page, Kept) and isinstance(page.data, str)
     assert isinstance(table, Kept) and isinstance(table.data, str)
@@ -117,14 +119,14 @@ def test_drift_starts_one_retraining(world: World) -> None:
     for plot in ("plot-variants", "plot-drift"):
         picture = Artifact.get(plot)
         assert isinstance(picture, Kept) and str(picture.data).startswith("data:image/png;base64,")
-    assert str(world.folder) not in page.data
+    assert str(drifted.folder) not in page.data
 
     again = monitor()
     assert "a retraining is running" in again["decision"]
     assert again["retraining"] is None and len(retrainings()) == 1
 
 
-def test_failed_retraining_is_not_restarted_at_once(world: World) -> None:
+def test_failed_retraining_is_not_restarted_at_once(drifted: DriftedStore) -> None:
     from prefect.states import Failed, Running
 
     (run,) = retrainings()

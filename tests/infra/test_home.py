@@ -70,7 +70,7 @@ def test_home_of_earlier_release_is_made_private(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
     home.make()
-    home.close()
+    home.restrict_access()
     assert [path.name for path in open_to_others(home) if path.is_dir()] == []
 
 

@@ -9,31 +9,31 @@ from playwright.sync_api import Browser
 
 from tests.support.browser import chromium
 from tests.support.postgres import Server, fresh_database, postgres_home
-from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
+from tests.support.service import HISTORIES, RunningService, admin_key, bento, wait_until_ready
 from tests.support.toy_data import chessboard, load
 
 
 @pytest.fixture(scope="session")
-def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the bundle and the log of the service of `world`."""
+def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the bundle and the log of `service`."""
     return tmp_path_factory.mktemp("serving")
 
 
 @pytest.fixture(scope="session")
-def world(postgres_url: str, world_folder: Path) -> Iterator[World]:
+def service(postgres_url: str, service_folder: Path) -> Iterator[RunningService]:
     """A service with the chessboard data, shared by all tests of this folder, each of which uses its own users."""
     bundle = chessboard()
-    bundle.write(world_folder / "bundle")
+    bundle.write(service_folder / "bundle")
     with fresh_database(postgres_url) as url:
         load(url, bundle, HISTORIES)
         admin = admin_key(url)
-        with bento(world_folder, url, DUOTEMPO_LOG_LEVEL="INFO") as address:
+        with bento(service_folder, url, DUOTEMPO_LOG_LEVEL="INFO") as address:
             wait_until_ready(address)
-            yield World(address, url, admin)
+            yield RunningService(address, url, admin)
 
 
 @pytest.fixture(scope="session")
-def mortal_server() -> Iterator[tuple[Server, str]]:
+def stoppable_server() -> Iterator[tuple[Server, str]]:
     """A Postgres server that may be stopped, apart from that of the session, and the URL of its first database."""
     with postgres_home() as home:
         server = Server(home)
@@ -46,9 +46,9 @@ def mortal_server() -> Iterator[tuple[Server, str]]:
 
 
 @pytest.fixture(scope="module")
-def postgres(mortal_server: tuple[Server, str]) -> Iterator[tuple[Server, str]]:
+def postgres(stoppable_server: tuple[Server, str]) -> Iterator[tuple[Server, str]]:
     """A Postgres server that this module may stop, and the URL of a migrated database there."""
-    server, first = mortal_server
+    server, first = stoppable_server
     if not server.runs:
         server.restart()
     with fresh_database(first) as url:
@@ -58,15 +58,15 @@ def postgres(mortal_server: tuple[Server, str]) -> Iterator[tuple[Server, str]]:
 
 
 @pytest.fixture(scope="module")
-def client(world: World) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=world.address, timeout=30) as client:
+def client(service: RunningService) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.address, timeout=30) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def admin(world: World) -> Mapping[str, str]:
+def admin(service: RunningService) -> Mapping[str, str]:
     """The Authorization header of a key with the scope admin."""
-    return world.admin
+    return service.admin
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ LAST = 1_717_200_000
 DAY = 86_400
 
 
-def world(users: int = 24) -> pd.DataFrame:
+def toy_events(users: int = 24) -> pd.DataFrame:
     """Eight likes per user on items of one colour, a day and an hour apart."""
     rows = [
         (f"u{user}", f"i{item}", LAST - (DAY + 3600) * step - user, "like") for user, item, step in visits(users, 20, 8)

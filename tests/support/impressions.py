@@ -10,7 +10,7 @@ from components.ingestion.clean import clean_events, clean_items
 from components.ingestion.ingest import records
 from components.settings import Settings
 from components.store.analytics import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
-from components.store.impressions import Answered, record_impressions
+from components.store.impressions import ServedList, record_impressions
 from components.store.load import append_events, upsert_items
 from components.store.partitions import ensure_partitions
 from components.store.privacy import Privacy
@@ -60,11 +60,11 @@ def show(
     served_at = now - timedelta(days=days_ago)
     ensure_partitions(engine.begin, [served_at], "impressions")
     with engine.begin() as connection:
-        answered = Answered(request, user, version, variant, served_at, shown)
-        record_impressions(connection, Privacy(Settings()), [answered])
+        served = ServedList(request, user, version, variant, served_at, shown)
+        record_impressions(connection, Privacy(Settings()), [served])
 
 
-def tell(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW) -> None:
+def store_feedback(engine: Engine, rows: Sequence[tuple[object, ...]], now: datetime = NOW) -> None:
     """Stores events (user, item, type, days ago, request, value), and their items i0, i1, … in two categories."""
     raw = pd.DataFrame(rows, columns=["user_id", "item_id", "event", "days", "request_id", "value"], dtype=object)
     raw["timestamp"] = [(now - timedelta(days=days)).timestamp() for days in raw.pop("days")]

@@ -114,7 +114,7 @@ def promotions_since(engine: Engine, count: int) -> list[tuple[str, str, str]]:
     return [(line.version, line.actor, line.state) for line in list_promotions(engine)[count:]]
 
 
-def ends(engine: Engine, version: str, state: str) -> None:
+def wait_for_promotion(engine: Engine, version: str, state: str) -> None:
     """Waits until the latest row in `promotions` is of this version and state."""
 
     def ended() -> bool:
@@ -155,7 +155,7 @@ def send_webhook(
     ).status_code
 
 
-def told(version: str, alias: str = "champion") -> bytes:
+def alias_event(version: str, alias: str = "champion") -> bytes:
     """The body of MLflow's webhook for an alias that was set."""
     return json.dumps({"data": {"name": registry.NAME, "alias": alias, "version": version}}).encode()
 
@@ -168,5 +168,5 @@ def serve_sound_version(platform: Platform, address: str, engine: Engine) -> Non
         rollback(settings=platform.settings, actor="test")
     else:
         set_alias(address, SOUND)
-        ends(engine, SOUND, "serving")
+        wait_for_promotion(engine, SOUND, "serving")
     eventually(lambda: served_version(platform) == SOUND, 60)

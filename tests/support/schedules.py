@@ -28,7 +28,7 @@ NOW = datetime.now(UTC)
 
 
 @dataclass(frozen=True)
-class World:
+class RunningPlatform:
     """The platform, a client of its Prefect, and its store."""
 
     platform: Platform
@@ -36,7 +36,9 @@ class World:
     engine: Engine
 
 
-def fill(world: World, *, until: datetime = NOW, step: timedelta = timedelta(hours=1), after: int = 0) -> int:
+def fill(
+    running: RunningPlatform, *, until: datetime = NOW, step: timedelta = timedelta(hours=1), after: int = 0
+) -> int:
     """Ingests VISITS likes per user, `step` apart, the last one `step` before `until`.
 
     Consecutive visits are to consecutive items; `after` shifts the first item.
@@ -57,4 +59,4 @@ def fill(world: World, *, until: datetime = NOW, step: timedelta = timedelta(hou
     events["timestamp"] = [moment.isoformat() for moment in events["timestamp"]]
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(ITEMS)], "title": [f"picture {n}" for n in range(ITEMS)]})
     shop = Dataset("shop", events, items)
-    return ingest(world.engine, shop, world.platform.settings, source="shop", now=datetime.now(UTC)).accepted
+    return ingest(running.engine, shop, running.platform.settings, source="shop", now=datetime.now(UTC)).accepted

@@ -106,7 +106,7 @@ HISTORIES = {
 
 
 @dataclass(frozen=True)
-class World:
+class RunningService:
     """A running service: its address, its database's URL, and an admin header."""
 
     address: str

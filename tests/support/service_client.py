@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.contract.responses import ErrorAnswer, ExportAnswer, FeedbackAnswer, ForgetAnswer, RecommendAnswer
 from tests.support.postgres import stored
-from tests.support.service import World
+from tests.support.service import RunningService
 from tests.support.waiting import eventually
 
 REUSED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -35,16 +35,16 @@ def new_user() -> str:
     return f"user-{uuid.uuid4().hex}"
 
 
-def tell(client: httpx.Client, *events: Mapping[str, object]) -> FeedbackAnswer:
+def send_feedback(client: httpx.Client, *events: Mapping[str, object]) -> FeedbackAnswer:
     """Sends feedback events."""
     response = client.post("/feedback", json={"events": list(events)})
     assert response.status_code == 200, response.text
     return FeedbackAnswer.model_validate(response.json())
 
 
-def counted(world: World, user: str) -> int:
+def count_events(service: RunningService, user: str) -> int:
     """The number of the user's events in Postgres."""
-    ((number,),) = stored(world.database, "SELECT count(*) FROM events WHERE user_id = %s", user)
+    ((number,),) = stored(service.database, "SELECT count(*) FROM events WHERE user_id = %s", user)
     assert isinstance(number, int)
     return number
 
@@ -65,7 +65,7 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
 
-def wait_until_whole(client: httpx.Client, user: str, k: int = 10) -> RecommendAnswer:
+def wait_until_not_degraded(client: httpx.Client, user: str, k: int = 10) -> RecommendAnswer:
     """Polls `/recommend` until its answer is no longer degraded, and returns that answer."""
 
     def whole() -> RecommendAnswer | None:

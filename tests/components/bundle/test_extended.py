@@ -108,7 +108,7 @@ def test_new_items_of_a_large_catalogue_are_candidates(tmp_path: Path) -> None:
     later: Any = ConcatRows(plain.vectors, np.stack([wanted * 10, wanted * 9, wanted * 0]))
     bundle = replace(extend(plain, new_items(plain.texts.shape[1])), vectors=later)
     scorer = scorers(plain, bundle)[1]
-    question = UserRetrieval(scorer, scorer.query([visitor]), PopularItems(scorer))
+    query = UserRetrieval(scorer, scorer.query([visitor]), PopularItems(scorer))
     mask = np.ones(bundle.items.num_rows, dtype=bool)
-    rows, _ = next(Candidates(bundle, 5_000).batches(question, mask, 10))
+    rows, _ = next(Candidates(bundle, 5_000).batches(query, mask, 10))
     assert {8_000, 8_001} <= set(rows)

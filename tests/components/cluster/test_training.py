@@ -45,7 +45,9 @@ def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     items = board.catalogue().items[[Columns.ITEM, Columns.TITLE]]
     items = items.assign(description=np.where(board.BLACK, "black", "white"))
     engine = make_engine(database)
-    ingest(engine, Dataset("world", events, items), chosen, source="world", now=board.CUT + timedelta(days=1))
+    ingest(
+        engine, Dataset("checkerboard", events, items), chosen, source="checkerboard", now=board.CUT + timedelta(days=1)
+    )
     training_run = TrainingRun.open(take_snapshot(engine, board.CUT, home / "snapshots").path, chosen)
     engine.dispose()
     texts = pq.read_table(extract_interests(training_run))[Columns.TEXT].to_pylist()

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from components.monitoring.canary import Answered, errors_against, feedback_against, latency_against, quantile
+from components.monitoring.canary import AnswerStats, errors_against, feedback_against, latency_against, quantile
 from components.monitoring.online import compare
 from components.settings import DeploySettings, EventSettings
 from tests.support.impressions import exposures, feedback
@@ -13,26 +13,26 @@ from tests.support.impressions import exposures, feedback
 SETTINGS = DeploySettings(min_requests=20)
 
 
-def answered(good: int = 100, failed: int = 0, slow: int = 0) -> Answered:
+def stats(good: int = 100, failed: int = 0, slow: int = 0) -> AnswerStats:
     """`slow` answers within 1 s, the others within 10 ms."""
-    return Answered(good, failed, {0.01: good - slow, 0.1: good - slow, 1.0: good, math.inf: good})
+    return AnswerStats(good, failed, {0.01: good - slow, 0.1: good - slow, 1.0: good, math.inf: good})
 
 
 def test_a_higher_error_rate_than_the_champions_is_reported() -> None:
-    assert errors_against(answered(), answered(), SETTINGS) is None
-    assert errors_against(answered(failed=5), answered(failed=5), SETTINGS) is None, "no worse than the champion"
-    reason = errors_against(answered(95, 5), answered(), SETTINGS)
+    assert errors_against(stats(), stats(), SETTINGS) is None
+    assert errors_against(stats(failed=5), stats(failed=5), SETTINGS) is None, "no worse than the champion"
+    reason = errors_against(stats(95, 5), stats(), SETTINGS)
     assert reason is not None and "5 of its 100 answers failed, the champion's 0 of 100" in reason
-    assert errors_against(answered(1, 1), answered(0), SETTINGS), "few answers are enough for errors"
-    assert errors_against(answered(1, 1), answered(0), SETTINGS, enough=3) is None
+    assert errors_against(stats(1, 1), stats(0), SETTINGS), "few answers are enough for errors"
+    assert errors_against(stats(1, 1), stats(0), SETTINGS, enough=3) is None
 
 
 def test_slow_answers_are_reported_if_there_are_enough() -> None:
-    assert latency_against(answered(slow=2), answered(), SETTINGS) is None
-    reason = latency_against(answered(slow=20), answered(), SETTINGS)
+    assert latency_against(stats(slow=2), stats(), SETTINGS) is None
+    reason = latency_against(stats(slow=20), stats(), SETTINGS)
     assert reason is not None and "deploy.max_latency_ratio" in reason
-    assert latency_against(answered(19, slow=19), answered(), SETTINGS) is None
-    assert latency_against(Answered(), Answered(), SETTINGS) is None
+    assert latency_against(stats(19, slow=19), stats(), SETTINGS) is None
+    assert latency_against(AnswerStats(), AnswerStats(), SETTINGS) is None
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.25, 0.005), (0.5, 0.01), (0.75, 0.055), (1.0, 0.1)])

@@ -19,7 +19,7 @@ from components.store.analytics import (
     record_online,
     serving_version,
 )
-from tests.support.impressions import NOW, show, tell
+from tests.support.impressions import NOW, show, store_feedback
 from tests.support.toy_data import tiny_bundle
 
 SETTINGS = Settings(monitoring=MonitoringSettings(min_events=100))
@@ -28,7 +28,7 @@ SETTINGS = Settings(monitoring=MonitoringSettings(min_events=100))
 def test_only_clicks_in_the_window_count(store: Engine) -> None:
     for request, user, days in (("r1", "u", 1.0), ("r2", "v", 2.0), ("old", "u", 8.0), ("late", "u", 0.0)):
         show(store, request, user, [("i0", 1.0), ("i1", 1.0)], days_ago=days)
-    tell(store, [("u", "i1", "click", 0.5, "r1", None), ("u", "i0", "click", 7.5, "old", None),
+    store_feedback(store, [("u", "i1", "click", 0.5, "r1", None), ("u", "i0", "click", 7.5, "old", None),
                  ("u", "i0", "like", 1, None, None), ("v", "i0", "click", 1, "nobody", None)])  # fmt: skip
     online = measure_online(store, SETTINGS, NOW, 7).online
     (champion,) = online.variants
@@ -41,7 +41,7 @@ def test_only_clicks_in_the_window_count(store: Engine) -> None:
 def test_users_without_consent_are_not_counted(store: Engine) -> None:
     show(store, "r1", "u", [("i0", 1.0)])
     show(store, "r2", "v", [("i0", 1.0)])
-    tell(store, [("u", "i0", "click", 0.5, "r1", None), ("v", "i0", "click", 0.5, "r2", None)])
+    store_feedback(store, [("u", "i0", "click", 0.5, "r1", None), ("v", "i0", "click", 0.5, "r2", None)])
     with store.begin() as connection:
         connection.execute(text("UPDATE users SET consent = false WHERE user_id = 'v'"))
     online = measure_online(store, SETTINGS, NOW, 7).online
@@ -60,7 +60,7 @@ def test_an_empty_list_counts_as_an_impression(store: Engine) -> None:
 
 
 def test_events_are_counted_by_kind_hour_and_item(store: Engine) -> None:
-    tell(store, [("u", "i0", "like", 1.0, None, None), ("u", "i1", "view", 1.25, None, None),
+    store_feedback(store, [("u", "i0", "like", 1.0, None, None), ("u", "i1", "view", 1.25, None, None),
                  ("v", "i1", "view", 2.0, None, None), ("v", "i1", "view", 8.0, None, None)])  # fmt: skip
     counts = count_events(store, Window.before(NOW, 7))
     assert (counts.kinds, counts.hours, counts.items) == ({"like": 1, "view": 2}, {0: 2, 18: 1}, {"i0": 1, "i1": 2})
@@ -77,11 +77,11 @@ def steady(item: int, kind: str, days: range, daily: int) -> list[tuple[object, 
 
 
 def test_only_changed_behaviour_drifts(store: Engine) -> None:
-    tell(store, steady(0, "like", range(35), 50))
+    store_feedback(store, steady(0, "like", range(35), 50))
     stable = {drift.feature: drift for drift in measure_drift(store, SETTINGS, NOW, 7).drifts}
     for feature in ("events", "categories", "popularity", "hours"):
         assert stable[feature].note == "stable"
-    tell(store, steady(1, "view", range(7), 200))
+    store_feedback(store, steady(1, "view", range(7), 200))
     moved = {drift.feature: drift for drift in measure_drift(store, SETTINGS, NOW, 7).drifts}
     for feature in ("events", "categories", "popularity"):
         assert moved[feature].note == "much drift"
@@ -119,7 +119,7 @@ def test_scores_are_those_of_the_serving_version(store: Engine) -> None:
 
 def test_text_vectors_come_from_the_bundle_of_the_version(store: Engine, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"home": tmp_path})
-    tell(store, steady(0, "like", range(7, 35), 10) + steady(1, "like", range(7), 50))
+    store_feedback(store, steady(0, "like", range(7, 35), 10) + steady(1, "like", range(7), 50))
     show(store, "r1", "u", [("i0", 1.0)], version="3")
     texts = measure_drift(store, settings, NOW, 7).drifts[-1]
     assert texts.value is None and "the bundle of version 3 is not in" in texts.note
@@ -130,7 +130,7 @@ def test_text_vectors_come_from_the_bundle_of_the_version(store: Engine, tmp_pat
 
 def test_recording_a_measurement_twice_stores_it_once(store: Engine) -> None:
     show(store, "r1", "u", [("i0", 1.0)])
-    tell(store, [("u", "i0", "click", 0.5, "r1", None)])
+    store_feedback(store, [("u", "i0", "click", 0.5, "r1", None)])
     online, drift = measure_online(store, SETTINGS, NOW, 7), measure_drift(store, SETTINGS, NOW, 7)
     for _ in range(2):
         record_online(store, online.rows())
@@ -148,7 +148,7 @@ def test_differences_are_stored_under_separate_names(store: Engine) -> None:
     for number in range(4):
         show(store, f"r{number}", f"u{number}", [("i0", 1.0)])
         show(store, f"q{number}", f"v{number}", [("i0", 1.0)], variant="canary", version="2")
-    tell(store, [("v0", "i0", "click", 0.5, "q0", None)])
+    store_feedback(store, [("v0", "i0", "click", 0.5, "q0", None)])
     record_online(store, measure_online(store, SETTINGS, NOW, 7).rows())
     kept = {(row["variant"], row["metric"]): row["mean"] for row in online_history(store, NOW)}
     assert kept["canary", "difference.ctr@10"] == pytest.approx(1 / 4)

@@ -56,8 +56,8 @@ def states(bundle: Bundle) -> list[UserState]:
 def batches(
     scorer: Scorer, state: UserState, mask: NDArray[np.bool_], strategy: Strategy = "hybrid", size: int = 2 * K
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    question = UserRetrieval(scorer, scorer.query([state], strategy), PopularItems(scorer))
-    return Candidates(scorer.bundle, EXACT_BELOW).batches(question, mask, size)
+    query = UserRetrieval(scorer, scorer.query([state], strategy), PopularItems(scorer))
+    return Candidates(scorer.bundle, EXACT_BELOW).batches(query, mask, size)
 
 
 def best(scorer: Scorer, state: UserState, mask: NDArray[np.bool_], strategy: Strategy = "hybrid") -> NDArray[np.int64]:
@@ -135,8 +135,8 @@ def test_trending_items_are_found_anywhere(bundle: Bundle, states: list[UserStat
         counts = np.zeros(ITEMS)
         counts[row] = 10_000
         trend.now = 10 * trend_scores(counts[None])
-        question = UserRetrieval(live, live.query(states[:1], "hybrid"), popular)
-        rows, _ = next(Candidates(bundle, EXACT_BELOW).batches(question, unseen(states[0]), K))
+        query = UserRetrieval(live, live.query(states[:1], "hybrid"), popular)
+        rows, _ = next(Candidates(bundle, EXACT_BELOW).batches(query, unseen(states[0]), K))
         assert rows[0] == row
 
 
@@ -160,9 +160,9 @@ def test_similar_items_are_found(bundle: Bundle) -> None:
     for row in range(0, ITEMS, 2_500):
         mask = np.ones(ITEMS, dtype=bool)
         mask[row] = False
-        question = ItemRetrieval(bundle, row)
-        scores = question.scores(None)
-        rows, given = next(candidates.batches(question, mask, K))
+        query = ItemRetrieval(bundle, row)
+        scores = query.scores(None)
+        rows, given = next(candidates.batches(query, mask, K))
         np.testing.assert_allclose(given, scores[rows], rtol=1e-4, atol=1e-5)
         recalls.append(np.isin(np.flatnonzero(mask)[best_first(scores[mask], K)], rows))
     assert np.mean(recalls) >= 0.99

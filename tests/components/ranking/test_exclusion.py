@@ -31,7 +31,7 @@ def test_each_setting_allows_some_items_again(
     settings: RankingSettings, expected: set[tuple[str, float | None]]
 ) -> None:
     exclusion = Exclusion.of(settings, STARS)
-    assert {event for event in INTERACTIONS if exclusion.holds(*event)} == expected
+    assert {event for event in INTERACTIONS if exclusion.excludes(*event)} == expected
     frame = pd.DataFrame(INTERACTIONS, columns=["event", "value"]).astype({"value": "float64"})
     assert {event for event, out in zip(INTERACTIONS, exclusion.mask(frame), strict=True) if out} == expected
 

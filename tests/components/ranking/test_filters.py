@@ -63,14 +63,14 @@ def test_an_updated_index_equals_a_rebuilt_one(
     now = list(catalogue)
     for row, categories in updates[: len(updates) // 2]:
         if row < len(now):
-            index.tell(row, categories)
+            index.set_categories(row, categories)
             now[row] = categories
     early = [index.mask([name]).tolist() for name in NAMED]
     extended = index.extended(later)
     now += later
     for row, categories in updates[len(updates) // 2 :]:
         if row < len(now):
-            extended.tell(row, categories)
+            extended.set_categories(row, categories)
             now[row] = categories
     for name, mask in zip(NAMED, early, strict=True):
         assert extended.mask([name]).tolist() == [name in categories for categories in now]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, func, select
 
 from components.settings import Settings
-from components.store.impressions import Answered, record_impressions
+from components.store.impressions import ServedList, record_impressions
 from components.store.partitions import ensure_partitions
 from components.store.privacy import Privacy
 from components.store.promotions import (
@@ -38,7 +38,7 @@ def test_storing_an_impression_twice_stores_it_once(store: Engine) -> None:
     for _ in range(2):
         ensure_partitions(store.begin, [served_at], "impressions")
         with store.begin() as connection:
-            record_impressions(connection, PRIVACY, [Answered("r1", "u", "3", "champion", served_at, items)])
+            record_impressions(connection, PRIVACY, [ServedList("r1", "u", "3", "champion", served_at, items)])
     with store.connect() as connection:
         kept = connection.execute(select(Impression.request_id, Impression.served_at, Impression.items)).all()
     assert [tuple(row) for row in kept] == [("r1", served_at, items)]
@@ -55,9 +55,9 @@ def test_concurrent_first_impressions_of_a_month_are_all_stored(store: Engine) -
                 with connection.begin():
                     barrier.wait(timeout=30)
                     moment = datetime(2031, month, 1, tzinfo=UTC)
-                    answered = Answered(f"at once {number} {month}", "u", "1", "champion", moment, [])
+                    served = ServedList(f"at once {number} {month}", "u", "1", "champion", moment, [])
                     ensure_partitions(store.begin, [moment], "impressions")
-                    record_impressions(connection, PRIVACY, [answered])
+                    record_impressions(connection, PRIVACY, [served])
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))

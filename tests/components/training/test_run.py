@@ -24,9 +24,9 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
 from components.training.run import (
-    PARTS,
+    MODEL_ROLES,
     CriticalExpectationFailed,
-    Part,
+    ModelRole,
     TrainingRun,
     extract_interests,
     validate_features,
@@ -44,7 +44,7 @@ BEFORE_TWIN, AFTER_TWIN, AFTER_CUT = "walrus", "pelican", "narwhal"
 @dataclass(frozen=True)
 class Trained:
     run: TrainingRun
-    bundles: dict[Part, Bundle]
+    bundles: dict[ModelRole, Bundle]
 
 
 def toy_dataset() -> Dataset:
@@ -95,7 +95,7 @@ def trained(run: TrainingRun, interests: pd.DataFrame) -> Trained:
     texts = pq.read_table(run.texts_file)[Columns.TEXT].to_pylist()
     embedded = embed(texts, run.settings.embedding, run.settings.cache, progress=False)
     write_vectors(run.vectors_file, [text_hash(text) for text in texts], embedded.vectors)
-    return Trained(run, {part: Bundle.read(train(run, part, embedded.encoder)) for part in PARTS})
+    return Trained(run, {role: Bundle.read(train(run, role, embedded.encoder)) for role in MODEL_ROLES})
 
 
 def as_text(row: "pd.Series") -> str:
@@ -112,11 +112,11 @@ def test_the_data_have_events_on_both_sides_of_both_cuts(run: TrainingRun) -> No
     assert AFTER_TWIN in set(run.rolling.targets[Columns.ITEM])
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_no_event_at_or_after_the_cut_is_in_the_training_events(run: TrainingRun, part: Part) -> None:
-    events = run.events(part)
-    assert (events[Columns.OCCURRED_AT] < run.cut(part)).all()
-    hidden = {AFTER_CUT, AFTER_TWIN} if part == "twin" else {AFTER_CUT}
+@pytest.mark.parametrize("role", MODEL_ROLES)
+def test_no_event_at_or_after_the_cut_is_in_the_training_events(run: TrainingRun, role: ModelRole) -> None:
+    events = run.events(role)
+    assert (events[Columns.OCCURRED_AT] < run.cut(role)).all()
+    hidden = {AFTER_CUT, AFTER_TWIN} if role == "twin" else {AFTER_CUT}
     assert not hidden & set(events[Columns.ITEM])
     assert BEFORE_TWIN in set(events[Columns.ITEM])
 
@@ -140,27 +140,27 @@ def test_the_texts_to_embed_are_those_of_the_catalogue_and_the_documents(
     assert not any(AFTER_CUT in text for text in documents)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_documents_are_as_of_the_cut_at_the_latest(trained: Trained, part: Part) -> None:
+@pytest.mark.parametrize("role", MODEL_ROLES)
+def test_documents_are_as_of_the_cut_at_the_latest(trained: Trained, role: ModelRole) -> None:
     run = trained.run
-    documents = run.documents(part)
+    documents = run.documents(role)
     assert len(documents.as_of)
-    assert documents.as_of.max() == run.cut(part).timestamp()
+    assert documents.as_of.max() == run.cut(role).timestamp()
     rows = {item: row for row, item in enumerate(run.items[Columns.ITEM])}
-    sequences = build_sequences(run.events(part), rows, run.settings.events, documents)
-    assert sequences.times.max() < run.cut(part).timestamp()
+    sequences = build_sequences(run.events(role), rows, run.settings.events, documents)
+    assert sequences.times.max() < run.cut(role).timestamp()
     assert rows[AFTER_CUT] not in sequences.items
     has_document = sequences.anchors >= 0
     assert has_document.any()
     assert (documents.as_of[sequences.anchors[has_document]] < sequences.times[has_document]).all()
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_bundle_contains_no_later_events(trained: Trained, part: Part) -> None:
-    bundle = trained.bundles[part]
-    assert datetime.fromisoformat(bundle.manifest["cut"]) == trained.run.cut(part)
+@pytest.mark.parametrize("role", MODEL_ROLES)
+def test_a_bundle_contains_no_later_events(trained: Trained, role: ModelRole) -> None:
+    bundle = trained.bundles[role]
+    assert datetime.fromisoformat(bundle.manifest["cut"]) == trained.run.cut(role)
     items = bundle.items.to_pandas().set_index(Columns.ITEM)
-    hidden = [AFTER_CUT, AFTER_TWIN] if part == "twin" else [AFTER_CUT]
+    hidden = [AFTER_CUT, AFTER_TWIN] if role == "twin" else [AFTER_CUT]
     assert not items.loc[hidden, ["popularity", "recent", "trained"]].to_numpy().any()
     assert items.loc[BEFORE_TWIN, "popularity"] == USERS
     rows = [position for position, item in enumerate(items.index) if item in hidden]

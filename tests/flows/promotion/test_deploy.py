@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_version_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound_version(platform, mlflow, engine)
 
 

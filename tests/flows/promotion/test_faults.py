@@ -15,10 +15,10 @@ from tests.support.promotion import (
     NEXT,
     SOUND,
     champion,
-    ends,
     latest_promotion,
     serve_sound_version,
     set_alias,
+    wait_for_promotion,
 )
 from tests.support.waiting import eventually
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(autouse=True)
-def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_version_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound_version(platform, mlflow, engine)
 
 
@@ -53,7 +53,7 @@ def test_server_crash_during_deployment_loses_no_answer_and_no_promotion(
         if latest_promotion(engine)[4] == "failed":
             eventually(lambda: champion(mlflow) is not None, seconds=DEPLOY_SECONDS)
             set_alias(mlflow, wanted)
-        ends(engine, wanted, "serving")
+        wait_for_promotion(engine, wanted, "serving")
         answered = seen.total()
         eventually(lambda: seen.total() > answered + 50 and seen[wanted], seconds=60)
     assert set(seen) == {before, wanted}, "every request is answered"

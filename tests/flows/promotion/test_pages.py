@@ -14,10 +14,10 @@ from tests.support.promotion import (
     NEXT,
     SOUND,
     champion,
-    ends,
     latest_promotion,
     serve_sound_version,
     set_alias,
+    wait_for_promotion,
 )
 from tests.support.waiting import eventually
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_version_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound_version(platform, mlflow, engine)
 
 
@@ -49,7 +49,7 @@ def test_mlflow_button_promotes_and_versions_show_their_state(
         dialog.get_by_role("button", name="Promote", exact=True).click()
         page.wait_for_url(f"**/models/{registry.PRODUCTION}/versions/*")
         copy = page.url.rpartition("/")[2]
-        ends(engine, NEXT, "serving")
+        wait_for_promotion(engine, NEXT, "serving")
         assert champion(mlflow) == NEXT
         assert f"copy {copy} of version {NEXT} was made in {registry.PRODUCTION}" in latest_promotion(engine)[3]
         eventually(lambda: status_and_description(mlflow, copy, registry.PRODUCTION)[0].startswith("serving since"), 60)
@@ -63,7 +63,7 @@ def test_mlflow_button_promotes_and_versions_show_their_state(
 def test_refusal_reason_is_shown_beside_the_users_description(mlflow: str, engine: Engine) -> None:
     MlflowClient(mlflow).update_model_version(registry.NAME, FAILED_GATE, "tried by ann")
     set_alias(mlflow, FAILED_GATE)
-    ends(engine, FAILED_GATE, "refused")
+    wait_for_promotion(engine, FAILED_GATE, "refused")
     eventually(lambda: status_and_description(mlflow, FAILED_GATE)[1].startswith("refused "), 60)
     status, text = status_and_description(mlflow, FAILED_GATE)
     ours, persons = text.split("\n\n")

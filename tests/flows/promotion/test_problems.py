@@ -32,7 +32,7 @@ ALIAS_GONE = json.dumps({"action": "deleted", "data": {"name": registry.NAME, "a
 
 
 @pytest.fixture(autouse=True)
-def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_version_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound_version(platform, mlflow, engine)
 
 

@@ -20,7 +20,7 @@ from components import registry
 from components.settings import Settings
 from components.store.promotions import list_promotions
 from components.store.schema import Event, Impression
-from components.store.variants import parts
+from components.store.variants import current_variants
 from infra.deploy.promotion import rollback
 from infra.local.platform import Platform
 from infra.processes.orphans import environment_of, tagged_processes
@@ -35,13 +35,13 @@ from tests.support.promotion import (
     Canary,
     canary_settings,
     champion,
-    ends,
     latest_promotion,
     promotions_since,
     register,
     serve_sound_version,
     served_version,
     set_alias,
+    wait_for_promotion,
 )
 from tests.support.waiting import eventually
 
@@ -52,7 +52,7 @@ Feedback = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture(autouse=True)
-def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_version_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     """Makes the first version the champion before each test."""
     serve_sound_version(platform, mlflow, engine)
 
@@ -80,7 +80,7 @@ def stored_variants(engine: Engine, table: type[Impression | Event], users: list
 
 
 def canary_of(engine: Engine) -> str | None:
-    canary = parts(engine).get("canary")
+    canary = current_variants(engine).get("canary")
     return canary.model_version if canary else None
 
 
@@ -113,7 +113,7 @@ def test_successful_canary_is_promoted_to_all_users(
     assert {variant["variant"] for variant in served["variants"]} == {"champion", "canary"}
     assert stored_variants(engine, Impression, USERS) == stored_variants(engine, Event, USERS) == assigned
     canary(SHORT_CANARY_SECONDS)
-    ends(engine, NEXT, "serving")
+    wait_for_promotion(engine, NEXT, "serving")
     eventually(lambda: set(ask(platform, USERS[:10]).values()) == {("champion", NEXT)}, seconds=30)
     assert champion(mlflow) == NEXT
     states = [
@@ -131,7 +131,7 @@ def test_failing_canary_is_rolled_back_early(platform: Platform, mlflow: str, en
     set_alias(mlflow, FRAGILE)
     await_canary(platform, engine, FRAGILE)
     assert set(ask(platform, users).values()) == {("champion", SOUND)}, "the champion is the fallback"
-    ends(engine, FRAGILE, "refused")
+    wait_for_promotion(engine, FRAGILE, "refused")
     assert "answers failed, the champion's 0 of" in latest_promotion(engine)[3]
     assert "answers failed" in registry.version(mlflow, FRAGILE).tags["refused"]
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
@@ -146,7 +146,7 @@ def test_canary_with_worse_feedback_is_rolled_back(
     users = [f"judging {number}" for number in range(160)]
     ask(platform, users, lambda answer: "hide" if answer["variant"] == "canary" else "like")
     canary(SHORT_CANARY_SECONDS)
-    ends(engine, NEXT, "refused")
+    wait_for_promotion(engine, NEXT, "refused")
     assert "its positive_rate is 0.0000" in latest_promotion(engine)[3]
     assert (champion(mlflow), served_version(platform), canary_of(engine)) == (SOUND, SOUND, None)
 
@@ -160,7 +160,7 @@ def test_newer_alias_ends_canary(platform: Platform, mlflow: str, engine: Engine
     set_alias(mlflow, NEXT)
     eventually(lambda: (FRAGILE, "registry", "superseded") in promotions_since(engine, count), seconds=60)
     canary(SHORT_CANARY_SECONDS)
-    ends(engine, NEXT, "serving")
+    wait_for_promotion(engine, NEXT, "serving")
     assert champion(mlflow) == NEXT
     assert "refused" not in registry.version(mlflow, FRAGILE).tags, "it was superseded, not refused"
 
@@ -173,7 +173,7 @@ def test_rollback_ends_canary(
     await_canary(platform, engine, FRAGILE)
     assert rollback(settings=settings, actor="ann") == SOUND
     assert (champion(mlflow), canary_of(engine)) == (SOUND, None)
-    ends(engine, FRAGILE, "superseded")
+    wait_for_promotion(engine, FRAGILE, "superseded")
     assert served_version(platform) == SOUND
 
 
@@ -193,7 +193,7 @@ def test_canary_is_withdrawn_and_retried_after_its_worker_dies(
         os.kill(pid, signal.SIGKILL)
     canary(SHORT_CANARY_SECONDS)
     eventually(lambda: (NEXT, "registry", "failed") in promotions_since(engine, count), seconds=DEPLOY_SECONDS)
-    ends(engine, NEXT, "serving")
+    wait_for_promotion(engine, NEXT, "serving")
     assert (champion(mlflow), canary_of(engine)) == (NEXT, None)
 
 
@@ -214,7 +214,7 @@ def test_challenger_and_shadow_run_beside_the_champion_and_are_reported(
     settings: Settings, platform: Platform, mlflow: str, engine: Engine, challenger: str
 ) -> None:
     set_alias(mlflow, NEXT)
-    ends(engine, NEXT, "serving")
+    wait_for_promotion(engine, NEXT, "serving")
     versions = {"champion": NEXT, "challenger": challenger, "shadow": FAILED_GATE}
     eventually(lambda: served_versions(platform) == versions, seconds=30)
     assert {variant["variant"]: variant["model_version"] for variant in platform.status()["variants"]} == versions

@@ -20,15 +20,15 @@ from tests.support.promotion import (
     OF_OTHER_CODE,
     SOUND,
     WITHOUT_BUNDLE,
+    alias_event,
     champion,
-    ends,
     latest_promotion,
     promotions_since,
     send_webhook,
     serve_sound_version,
     served_version,
     set_alias,
-    told,
+    wait_for_promotion,
 )
 from tests.support.waiting import eventually
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def sound_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
+def sound_version_serves(platform: Platform, mlflow: str, engine: Engine) -> None:
     serve_sound_version(platform, mlflow, engine)
 
 
@@ -49,13 +49,13 @@ def answers_from(platform: Platform, address: str, version: str) -> None:
 def test_alias_set_in_the_registry_deploys_the_version(platform: Platform, mlflow: str, engine: Engine) -> None:
     count = len(list_promotions(engine))
     set_alias(mlflow, NEXT)
-    ends(engine, NEXT, "serving")
+    wait_for_promotion(engine, NEXT, "serving")
     answers_from(platform, mlflow, NEXT)
     expected = [(NEXT, "registry", state) for state in ("requested", "canary", "serving")]
     assert [
         line for line in promotions_since(engine, count) if line[0] == NEXT
     ] == expected  # older deployments may still end
-    assert send_webhook(platform, told(NEXT)) == 200
+    assert send_webhook(platform, alias_event(NEXT)) == 200
     lines = [line for line in promotions_since(engine, count) if line[0] == NEXT]
     assert len(lines) == len(expected), "the serving version is not deployed again"
 
@@ -63,7 +63,7 @@ def test_alias_set_in_the_registry_deploys_the_version(platform: Platform, mlflo
 def test_alias_on_version_with_failed_gate_is_reverted(platform: Platform, mlflow: str, engine: Engine) -> None:
     serving = served_version(platform)
     set_alias(mlflow, FAILED_GATE)
-    ends(engine, FAILED_GATE, "refused")
+    wait_for_promotion(engine, FAILED_GATE, "refused")
     version, before, actor, reason, _ = latest_promotion(engine)
     assert (version, before, actor) == (FAILED_GATE, serving, "registry")
     assert "below popularity" in reason
@@ -80,7 +80,7 @@ def test_version_without_readable_bundle_is_refused(
 ) -> None:
     serving = served_version(platform)
     set_alias(mlflow, version)
-    ends(engine, version, "refused")
+    wait_for_promotion(engine, version, "refused")
     assert why in latest_promotion(engine)[3]
     refusal = registry.version(mlflow, version).tags["refused"]
     assert why in refusal and str(platform.home.path) not in refusal
@@ -89,7 +89,7 @@ def test_version_without_readable_bundle_is_refused(
 
 def test_webhook_rejects_forged_stale_and_malformed_deliveries(platform: Platform, mlflow: str, engine: Engine) -> None:
     before = promotions_since(engine, 0)
-    body = told(FAILED_GATE)
+    body = alias_event(FAILED_GATE)
     assert send_webhook(platform, body, secret="somebody else's") == 401
     assert send_webhook(platform, body, age=2 * FRESH_SECONDS) == 401
     assert send_webhook(platform, body, age=-2 * FRESH_SECONDS) == 401
@@ -100,8 +100,8 @@ def test_webhook_rejects_forged_stale_and_malformed_deliveries(platform: Platfor
     for malformed in (b"", b"[]", b"{", b"\xff", b'{"data": 1}', b'{"data": {"name": "duotempo"}}', deep):
         assert send_webhook(platform, malformed) == 400
     assert send_webhook(platform, b"x" * 100_000) == 413
-    assert send_webhook(platform, told("1", alias="challenger"), key="a") == 200
-    assert send_webhook(platform, told("1", alias="challenger"), key="a") == 409, "a replay"
+    assert send_webhook(platform, alias_event("1", alias="challenger"), key="a") == 200
+    assert send_webhook(platform, alias_event("1", alias="challenger"), key="a") == 409, "a replay"
     assert send_webhook(platform, body) == 200, "correctly signed, but only a hint: the registry decides"
     assert promotions_since(engine, 0) == before
     assert champion(mlflow) == served_version(platform)
@@ -113,7 +113,7 @@ def test_alias_set_while_the_webhook_was_down_is_deployed(platform: Platform, ml
     set_alias(mlflow, SOUND)
     eventually(lambda: platform.status()["services"]["hook"]["pid"] not in (None, pid), seconds=60)
     eventually(lambda: latest_promotion(engine)[0] == SOUND, seconds=60)
-    ends(engine, SOUND, "serving")
+    wait_for_promotion(engine, SOUND, "serving")
     answers_from(platform, mlflow, SOUND)
 
 
@@ -138,7 +138,7 @@ def test_last_of_two_quick_promotions_serves(platform: Platform, mlflow: str, en
     with ThreadPoolExecutor(4) as pool:
         set_alias(mlflow, FAILED_GATE)
         set_alias(mlflow, NEXT)
-        list(pool.map(lambda _: send_webhook(platform, told(NEXT)), range(4)))
+        list(pool.map(lambda _: send_webhook(platform, alias_event(NEXT)), range(4)))
     eventually(lambda: (NEXT, "registry", "serving") in promotions_since(engine, count), seconds=DEPLOY_SECONDS)
     answers_from(platform, mlflow, NEXT)
     assert [line for line in promotions_since(engine, count) if line[0] == NEXT] == [
@@ -152,6 +152,6 @@ def test_forced_promotion_is_retried_with_its_force(platform: Platform, mlflow: 
     request_promotion(engine, FAILED_GATE, serving, "kim", "I know better", forced=True)
     record_promotion(engine, FAILED_GATE, serving, "kim", "its deployment crashed", FAILED)
     set_alias(mlflow, FAILED_GATE)
-    ends(engine, FAILED_GATE, "serving")
+    wait_for_promotion(engine, FAILED_GATE, "serving")
     assert "forced by kim: I know better" in latest_promotion(engine)[3]
     answers_from(platform, mlflow, FAILED_GATE)

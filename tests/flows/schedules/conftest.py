@@ -6,13 +6,13 @@ import pytest
 
 from components.store.engine import make_engine
 from tests.support.platforms import SharedPlatform
-from tests.support.schedules import QUICK, World
+from tests.support.schedules import QUICK, RunningPlatform
 
 
 @pytest.fixture(scope="module")
-def world(shared_platform: SharedPlatform) -> Iterator[World]:
+def running(shared_platform: SharedPlatform) -> Iterator[RunningPlatform]:
     shared_platform.renew(QUICK)
     with shared_platform.shell.inside():
         engine = make_engine(shared_platform.platform.database_url)
-        yield World(shared_platform.platform, shared_platform.shell.prefect, engine)
+        yield RunningPlatform(shared_platform.platform, shared_platform.shell.prefect, engine)
         engine.dispose()

@@ -11,7 +11,7 @@ import pytest
 from components.store.snapshot import take_snapshot
 from infra.orchestration.client import run_deployment
 from tests.support.promotion import register
-from tests.support.schedules import World, fill
+from tests.support.schedules import RunningPlatform, fill
 
 pytestmark = pytest.mark.timeout(600)
 LONG_AGO = time.time() - 90 * 86_400
@@ -22,11 +22,11 @@ def age(folder: Path) -> None:
         os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def test_retention_removes_unused_files_and_reports_them(world: World, tmp_path: Path) -> None:
-    home = world.platform.home.path
-    fill(world)
-    take_snapshot(world.engine, datetime.now(UTC), home / "snapshots")
-    newest = register(world.platform.addresses.mlflow_url, tmp_path / "version")
+def test_retention_removes_unused_files_and_reports_them(running: RunningPlatform, tmp_path: Path) -> None:
+    home = running.platform.home.path
+    fill(running)
+    take_snapshot(running.engine, datetime.now(UTC), home / "snapshots")
+    newest = register(running.platform.addresses.mlflow_url, tmp_path / "version")
     for version in (newest, "77"):
         folder = home / "bundles" / version
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,6 @@ def test_retention_removes_unused_files_and_reports_them(world: World, tmp_path:
     assert not (home / "bundles" / "77").exists()
     assert (home / "bundles" / newest).is_dir()
     assert {path.name for path in (home / "snapshots").iterdir()} == snapshots
-    shown = world.prefect.artifacts(world.prefect.runs("retention")[0]["id"])["retention"]
+    shown = running.prefect.artifacts(running.prefect.runs("retention")[0]["id"])["retention"]
     assert json.loads(shown["data"]) == result["removed"]
     assert "1 removed, 2 bytes" in shown["description"]

@@ -21,7 +21,7 @@ from infra.orchestration.deployments import SILENCE_SECONDS
 from infra.orchestration.worker import NAME_LABEL, device, report_lost_runs, usual_name
 from infra.processes.orphans import environment_of
 from infra.processes.programs import PROJECT
-from tests.support.schedules import World, fill
+from tests.support.schedules import RunningPlatform, fill
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -31,24 +31,24 @@ SECOND = f"second ({device()})"
 
 
 @pytest.fixture
-def second(world: World) -> Iterator[subprocess.Popen[bytes]]:
+def second(running: RunningPlatform) -> Iterator[subprocess.Popen[bytes]]:
     """A second worker of the gpu pool, as on another machine: nothing restarts it."""
     command = [sys.executable, "-m", "cli.main", "worker", "gpu", "--name", "second"]
-    with (world.platform.home.logs / "second.log").open("wb") as log:
+    with (running.platform.home.logs / "second.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
-        eventually(lambda: SECOND in online(world))
+        eventually(lambda: SECOND in online(running))
         yield process
         process.kill()
         process.wait()
 
 
-def online(world: World) -> set[str]:
-    workers = world.prefect.ask("/work_pools/gpu/workers/filter", {})
+def online(running: RunningPlatform) -> set[str]:
+    workers = running.prefect.ask("/work_pools/gpu/workers/filter", {})
     return {one["name"] for one in workers if one["status"] == "ONLINE"}
 
 
-def platforms_worker(world: World) -> psutil.Process:
-    return psutil.Process(world.platform.status()["services"]["worker-gpu"]["pid"])
+def platforms_worker(running: RunningPlatform) -> psutil.Process:
+    return psutil.Process(running.platform.status()["services"]["worker-gpu"]["pid"])
 
 
 def texts_file(folder: Path, count: int, word: str) -> dict[str, Any]:
@@ -64,15 +64,15 @@ def processes(run_id: str) -> list[psutil.Process]:
     return [p for p in psutil.process_iter() if environment_of(p).get("PREFECT__FLOW_RUN_ID") == run_id]
 
 
-def cached(world: World) -> int:
+def cached(running: RunningPlatform) -> int:
     """Counts the vectors in the cache."""
-    files = (world.platform.settings.cache / "embeddings").rglob("*.parquet")
+    files = (running.platform.settings.cache / "embeddings").rglob("*.parquet")
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 @pytest.mark.long
-def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    first = platforms_worker(world)
+def test_two_workers_share_the_queue(running: RunningPlatform, second: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    first = platforms_worker(running)
     first.send_signal(signal.SIGSTOP)
     try:
         result = run_deployment("embed/gpu", texts_file(tmp_path, 20, "lamp"), timeout=200)
@@ -89,51 +89,53 @@ def test_two_workers_share_the_queue(world: World, second: subprocess.Popen[byte
 
 @pytest.mark.long  # Prefect reports a crash after two minutes without a heartbeat
 def test_dead_worker_loses_one_batch_and_its_run_is_rerun(
-    world: World, second: subprocess.Popen[bytes], tmp_path: Path
+    running: RunningPlatform, second: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     """The second worker and its run are killed as in a power failure, so that no process reports the crash."""
-    parameters, before = texts_file(tmp_path, TEXTS, "kettle"), cached(world)
-    first = platforms_worker(world)
+    parameters, before = texts_file(tmp_path, TEXTS, "kettle"), cached(running)
+    first = platforms_worker(running)
     first.send_signal(signal.SIGSTOP)
     try:
         run_id = start_deployment("embed/gpu", parameters).page.rpartition("/")[2]
-        eventually(lambda: cached(world) > before + 40)
+        eventually(lambda: cached(running) > before + 40)
         for process in [psutil.Process(second.pid), *processes(run_id)]:
             process.kill()
         second.wait()
-        kept = cached(world) - before
-        assert world.prefect.run(run_id)["labels"][NAME_LABEL] == SECOND
+        kept = cached(running) - before
+        assert running.prefect.run(run_id)["labels"][NAME_LABEL] == SECOND
     finally:
         first.send_signal(signal.SIGCONT)
     report_lost_runs(os.environ["PREFECT_API_URL"], f"{usual_name('gpu')} ({device()})")
-    assert world.prefect.run(run_id)["state_type"] == "RUNNING", "a worker reports only its own runs"
+    assert running.prefect.run(run_id)["state_type"] == "RUNNING", "a worker reports only its own runs"
 
     ended = eventually(
-        lambda: (run := world.prefect.run(run_id))["state_type"] == "COMPLETED" and run, SILENCE_SECONDS + 400
+        lambda: (run := running.prefect.run(run_id))["state_type"] == "COMPLETED" and run, SILENCE_SECONDS + 400
     )
     assert ended["run_count"] == 2
-    assert [name for name in world.prefect.states(run_id) if name in ("Crashed", "AwaitingRetry")] == [
+    assert [name for name in running.prefect.states(run_id) if name in ("Crashed", "AwaitingRetry")] == [
         "Crashed",
         "AwaitingRetry",
     ]
-    table = world.prefect.artifacts(run_id)["embeddings"]["data"]
+    table = running.prefect.artifacts(run_id)["embeddings"]["data"]
     assert f'"reused": {kept}, ' in table
     assert f'"computed": {TEXTS - kept}, ' in table
     assert read_vectors(Path(parameters["out_file"]), ["kettle number 0 of the shop"]).shape[0] == 1
 
 
 @pytest.mark.long
-def test_killed_retraining_is_rerun_and_follows_its_running_child(world: World) -> None:
+def test_killed_retraining_is_rerun_and_follows_its_running_child(running: RunningPlatform) -> None:
     """The retraining dies with its worker while the gpu worker trains: the rerun follows that training."""
-    fill(world)
-    with world.engine.begin() as connection:
+    fill(running)
+    with running.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'another picture' WHERE item_id = 'i5'"))
-    fuse_runs = len(world.prefect.runs("fuse"))
+    fuse_runs = len(running.prefect.runs("fuse"))
     run_id = start_deployment("retrain/nightly", {}).page.rpartition("/")[2]
-    eventually(lambda: len(world.prefect.runs("fuse")) > fuse_runs)
-    worker = psutil.Process(world.platform.status()["services"]["worker-cpu"]["pid"])
+    eventually(lambda: len(running.prefect.runs("fuse")) > fuse_runs)
+    worker = psutil.Process(running.platform.status()["services"]["worker-cpu"]["pid"])
     for process in [worker, *processes(run_id)]:
         process.kill()
-    ended = eventually(lambda: (run := world.prefect.run(run_id))["state_type"] in ("COMPLETED", "FAILED") and run, 500)
+    ended = eventually(
+        lambda: (run := running.prefect.run(run_id))["state_type"] in ("COMPLETED", "FAILED") and run, 500
+    )
     assert (ended["state_type"], ended["run_count"]) == ("COMPLETED", 2)
-    assert len(world.prefect.runs("fuse")) == fuse_runs + 1
+    assert len(running.prefect.runs("fuse")) == fuse_runs + 1

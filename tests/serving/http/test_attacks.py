@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 
 from components.store.engine import make_engine
 from components.store.keys import create_link, read_keys
-from tests.support.service import World
-from tests.support.service_client import POSTS, ids, metric, new_user, recommend, tell, validated_error, view
+from tests.support.service import RunningService
+from tests.support.service_client import POSTS, ids, metric, new_user, recommend, send_feedback, validated_error, view
 from tests.support.toy_data import NAMES
 from tests.support.waiting import eventually
 
@@ -25,8 +25,8 @@ LARGE_BYTES = 850_000
 
 
 @pytest.fixture(scope="module")
-def engine(world: World) -> Iterator[Engine]:
-    engine = make_engine(world.database)
+def engine(service: RunningService) -> Iterator[Engine]:
+    engine = make_engine(service.database)
     yield engine
     engine.dispose()
 
@@ -37,9 +37,9 @@ def link(engine: Engine) -> str:
         return create_link(connection)
 
 
-def raw_response(world: World, *lines: bytes, body: bytes = b"") -> tuple[int, bytes]:
+def raw_response(service: RunningService, *lines: bytes, body: bytes = b"") -> tuple[int, bytes]:
     """Sends a raw request. Returns the status and the whole response."""
-    where = urlsplit(world.address)
+    where = urlsplit(service.address)
     assert where.hostname and where.port
     with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(b"\r\n".join([*lines, b"", body]))
@@ -49,9 +49,9 @@ def raw_response(world: World, *lines: bytes, body: bytes = b"") -> tuple[int, b
     return int(received.split(b" ", 2)[1]), received
 
 
-def status_of(world: World, path: str, *headers: bytes, version: str = "1.1") -> int:
+def status_of(service: RunningService, path: str, *headers: bytes, version: str = "1.1") -> int:
     head = (b"Content-Type: application/json", b"Content-Length: %d" % len(BODY), b"Connection: close")
-    return raw_response(world, f"POST {path} HTTP/{version}".encode(), *headers, *head, body=BODY)[0]
+    return raw_response(service, f"POST {path} HTTP/{version}".encode(), *headers, *head, body=BODY)[0]
 
 
 def server_errors(client: httpx.Client) -> float:
@@ -74,13 +74,13 @@ def test_admin_routes_need_a_key_even_from_local_callers(
         b"Forwarded: for=127.0.0.1", b"Via: 1.1 proxy", b"X-Forwarded-Host: localhost", b"x-forwarded-proto: http",
     ],
 )  # fmt: skip
-def test_a_proxied_request_is_not_local(world: World, sign: bytes) -> None:
-    assert status_of(world, "/recommend", b"Host: localhost", sign) == 401
-    assert status_of(world, "/recommend", b"Host: localhost") == 200
+def test_a_proxied_request_is_not_local(service: RunningService, sign: bytes) -> None:
+    assert status_of(service, "/recommend", b"Host: localhost", sign) == 401
+    assert status_of(service, "/recommend", b"Host: localhost") == 200
 
 
-def test_an_http_1_0_request_counts_as_proxied(world: World) -> None:
-    assert status_of(world, "/recommend", b"Host: localhost", version="1.0") == 401
+def test_an_http_1_0_request_counts_as_proxied(service: RunningService) -> None:
+    assert status_of(service, "/recommend", b"Host: localhost", version="1.0") == 401
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,18 @@ def test_an_http_1_0_request_counts_as_proxied(world: World) -> None:
         b"localhost\r\nHost: localhost",
     ],
 )  # fmt: skip
-def test_a_malformed_host_is_refused_without_a_server_error(world: World, client: httpx.Client, host: bytes) -> None:
+def test_a_malformed_host_is_refused_without_a_server_error(
+    service: RunningService, client: httpx.Client, host: bytes
+) -> None:
     before = server_errors(client)
-    assert status_of(world, "/recommend", b"Host: " + host) == 401
+    assert status_of(service, "/recommend", b"Host: " + host) == 401
     for path in ("/nix", "/recommend/", "/livez"):
-        assert status_of(world, path, b"Host: " + host) in (404, 405)
+        assert status_of(service, path, b"Host: " + host) in (404, 405)
     assert server_errors(client) == before
 
 
-def test_a_sign_in_link_works_once(world: World, engine: Engine) -> None:
-    with httpx.Client(base_url=world.address, timeout=60) as browser:
+def test_a_sign_in_link_works_once(service: RunningService, engine: Engine) -> None:
+    with httpx.Client(base_url=service.address, timeout=60) as browser:
         token = link(engine)
         assert browser.get("/users", headers={"Authorization": f"Bearer {token}"}).status_code in (401, 403)
         answer = browser.post("/session", json={"token": token})
@@ -117,7 +119,7 @@ def test_a_sign_in_link_works_once(world: World, engine: Engine) -> None:
         assert (again.status_code, validated_error(again).code) == (401, "no_link")
         secure = browser.post("/session", json={"token": link(engine)}, headers={"X-Forwarded-Proto": "https"})
         assert "Secure" in secure.headers["set-cookie"].split("; ")
-    assert httpx.get(f"{world.address}/users").status_code == 401
+    assert httpx.get(f"{service.address}/users").status_code == 401
 
 
 @pytest.mark.parametrize("token", ["", "dt_000000000000_" + "A" * 43, "' OR 1=1 --", "x" * 200, "\x00"])
@@ -136,11 +138,11 @@ def test_api_keys_and_expired_links_do_not_sign_in(
         assert client.post("/session", json={"token": received}).status_code == 401
 
 
-def test_concurrent_uses_of_a_link_sign_in_once(world: World, engine: Engine) -> None:
+def test_concurrent_uses_of_a_link_sign_in_once(service: RunningService, engine: Engine) -> None:
     token = link(engine)
 
     def use(_: int) -> int:
-        return httpx.post(f"{world.address}/session", json={"token": token}, timeout=60).status_code
+        return httpx.post(f"{service.address}/session", json={"token": token}, timeout=60).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(use, range(8))) == [200] + [401] * 7
@@ -148,18 +150,22 @@ def test_concurrent_uses_of_a_link_sign_in_once(world: World, engine: Engine) ->
         assert token.split("_")[1] not in read_keys(connection)
 
 
-def test_a_client_disconnect_is_not_a_server_error(world: World, client: httpx.Client, world_folder: Path) -> None:
-    before, where = server_errors(client), urlsplit(world.address)
-    counted = metric(client, "duotempo_requests_total", route="/feedback", status="499")
+def test_a_client_disconnect_is_not_a_server_error(
+    service: RunningService, client: httpx.Client, service_folder: Path
+) -> None:
+    before, where = server_errors(client), urlsplit(service.address)
+    disconnects = metric(client, "duotempo_requests_total", route="/feedback", status="499")
     head = (
         b"POST /feedback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
     )
     with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(head)
         time.sleep(0.2)
-    eventually(lambda: metric(client, "duotempo_requests_total", route="/feedback", status="499") == counted + 1, 60)
+    eventually(
+        lambda: metric(client, "duotempo_requests_total", route="/feedback", status="499") == disconnects + 1, 60
+    )
     assert server_errors(client) == before
-    assert "ClientDisconnect" not in (world_folder / "bento.log").read_text()
+    assert "ClientDisconnect" not in (service_folder / "bento.log").read_text()
 
 
 def wrong_fields(count: int) -> dict[str, object]:
@@ -195,7 +201,7 @@ def test_a_query_with_thousands_of_fields_is_refused(client: httpx.Client, admin
 def test_an_empty_list_can_be_explained(client: httpx.Client) -> None:
     """For a user with a longer history than explanations examine item by item."""
     user = new_user()
-    tell(client, *[view(user, name) for name in NAMES[:40]])
+    send_feedback(client, *[view(user, name) for name in NAMES[:40]])
     for filters in ({"category_in": ["nothing has it"]}, {"exclude_items": NAMES}):
         options = {"filters": filters, "explain": True, "diversity": 0.5}
         assert ids(recommend(client, user, k=5, **options)) == []

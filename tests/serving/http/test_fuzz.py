@@ -28,7 +28,7 @@ from components.core.columns import EVENTS
 from components.store.engine import make_engine
 from components.store.keys import create_key
 from serving.contract.responses import ErrorAnswer
-from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service import HISTORIES, RunningService, bento, wait_until_ready
 from tests.support.service_client import POSTS
 from tests.support.toy_data import NAMES, chessboard, load
 
@@ -51,26 +51,26 @@ def key(database: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(database: str, key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def service(database: str, key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service of this module's own, as users and items are deleted here."""
     place = tmp_path_factory.mktemp("fuzz")
     chessboard().write(place / "bundle")
     load(database, chessboard(), HISTORIES)
     with bento(place, database) as address:
         wait_until_ready(address)
-        yield World(address, database)
+        yield RunningService(address, database)
 
 
 @pytest.fixture(scope="module")
-def session(world: World, key: str) -> Iterator[requests.Session]:
+def session(service: RunningService, key: str) -> Iterator[requests.Session]:
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {key}"
         yield session
 
 
 @pytest.mark.timeout(3600)
-def test_generated_requests_cause_no_server_error(world: World, session: requests.Session) -> None:
-    document = schemathesis.openapi.from_url(f"{world.address}/openapi.json")
+def test_generated_requests_cause_no_server_error(service: RunningService, session: requests.Session) -> None:
+    document = schemathesis.openapi.from_url(f"{service.address}/openapi.json")
     found = list(document.get_all_operations())
     operations = [one.ok() for one in found if isinstance(one, Ok)]
     assert len(operations) == len(found)
@@ -95,7 +95,7 @@ def test_generated_requests_cause_no_server_error(world: World, session: request
     log.info("%d requests: %s; answers: %s", requested.total(), dict(requested), dict(answered))
     assert {operation.label for operation in operations} == set(requested)
     assert {200, 422} <= set(answered)
-    assert session.get(f"{world.address}/readyz", timeout=60).status_code == 200
+    assert session.get(f"{service.address}/readyz", timeout=60).status_code == 200
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
@@ -153,7 +153,7 @@ bodies = {
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("path", POSTS)
-def test_fuzzed_bodies_cause_no_server_error(world: World, session: requests.Session, path: str) -> None:
+def test_fuzzed_bodies_cause_no_server_error(service: RunningService, session: requests.Session, path: str) -> None:
     """Bodies with nearly valid fields, arbitrary JSON, truncated JSON and bytes."""
     answered: Counter[int] = Counter()
     as_json = (bodies[path] | anything).map(lambda body: json.dumps(body).encode())
@@ -163,7 +163,7 @@ def test_fuzzed_bodies_cause_no_server_error(world: World, session: requests.Ses
     @given(as_json | cut | st.binary(max_size=200))
     def post(content: bytes) -> None:
         headers = {"Content-Type": "application/json"}
-        response = session.post(f"{world.address}{path}", content, headers=headers, timeout=60)
+        response = session.post(f"{service.address}{path}", content, headers=headers, timeout=60)
         answered[response.status_code] += 1
         if response.status_code != 200:
             assert response.status_code in REFUSALS, (content, response.text)
@@ -172,4 +172,4 @@ def test_fuzzed_bodies_cause_no_server_error(world: World, session: requests.Ses
     post()
     log.info("%d bodies to %s; answers: %s", answered.total(), path, dict(answered))
     assert {200, 400, 422} <= set(answered)
-    assert session.get(f"{world.address}/readyz", timeout=60).status_code == 200
+    assert session.get(f"{service.address}/readyz", timeout=60).status_code == 200

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from components.store.engine import make_engine
 from components.store.keys import create_link
-from tests.support.service import World
+from tests.support.service import RunningService
 from tests.support.toy_data import squares
 
 NARROW_PIXELS = 380
@@ -21,9 +21,9 @@ def is_unexpected_error(message: ConsoleMessage) -> bool:
 
 
 @pytest.fixture
-def page(browser: Browser, world: World) -> Iterator[Page]:
+def page(browser: Browser, service: RunningService) -> Iterator[Page]:
     """A tab that fails the test if the page logs an error, such as a violation of the content security policy."""
-    context = browser.new_context(base_url=world.address)
+    context = browser.new_context(base_url=service.address)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -39,9 +39,9 @@ def pick(page: Page, user: str) -> None:
     expect(page.get_by_role("heading", name=user, exact=True)).to_be_visible()
 
 
-def sign_in(page: Page, world: World) -> None:
+def sign_in(page: Page, service: RunningService) -> None:
     """Signs in by a link as `duotempo open store` prints it."""
-    engine = make_engine(world.database)
+    engine = make_engine(service.database)
     with engine.begin() as connection:
         token = create_link(connection)
     engine.dispose()
@@ -59,8 +59,8 @@ def shown(page: Page) -> list[str]:
     return [str(card.get_attribute("data-item")) for card in page.locator(".card").all()]
 
 
-def test_a_like_updates_the_list(page: Page, world: World) -> None:
-    sign_in(page, world)
+def test_a_like_updates_the_list(page: Page, service: RunningService) -> None:
+    sign_in(page, service)
     expect(page.locator("#users option[value=bella]")).to_have_count(1)
     pick(page, "page-reader")
     expect(page.get_by_text("Nothing is known of this user yet")).to_be_visible()
@@ -163,7 +163,7 @@ def test_without_a_session_the_page_explains_how_to_sign_in(page: Page) -> None:
     expect(page.locator("#users option")).to_have_count(0)
 
 
-def test_a_used_sign_in_link_is_reported(page: Page, world: World) -> None:
+def test_a_used_sign_in_link_is_reported(page: Page, service: RunningService) -> None:
     page.goto("/?user=willy#sign-in=dt_000000000000_" + "A" * 43)
     expect(page.get_by_role("alert")).to_contain_text("duotempo open store")
     assert "sign-in" not in page.url

@@ -17,7 +17,7 @@ from components.store.engine import make_engine
 from components.store.keys import SCOPES, create_key, read_keys, revoke_key, rotate_key
 from serving.contract.responses import ErrorAnswer
 from tests.support.postgres import Server, stored
-from tests.support.service import World, bento, wait_until_ready
+from tests.support.service import RunningService, bento, wait_until_ready
 from tests.support.service_client import validated_error
 from tests.support.toy_data import chessboard, load
 from tests.support.waiting import eventually
@@ -32,8 +32,8 @@ FAST_POLLING = {"DUOTEMPO_SECURITY__KEYS_SECONDS": "0.1"}
 
 
 @pytest.fixture(scope="module")
-def engine(world: World) -> Iterator[Engine]:
-    engine = make_engine(world.database)
+def engine(service: RunningService) -> Iterator[Engine]:
+    engine = make_engine(service.database)
     yield engine
     engine.dispose()
 
@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guarded(world: World, place: Path, keys: dict[str, str]) -> Iterator[httpx.Client]:
+def guarded(service: RunningService, place: Path, keys: dict[str, str]) -> Iterator[httpx.Client]:
     chessboard().write(place / "bundle")
     settings = {
         "DUOTEMPO_SECURITY__TRUST_LOCAL": "false",
@@ -64,13 +64,13 @@ def guarded(world: World, place: Path, keys: dict[str, str]) -> Iterator[httpx.C
         "DUOTEMPO_SECURITY__TIMEOUT_SECONDS": "3",
         **FAST_POLLING,
     }
-    with bento(place, world.database, **settings) as address:
+    with bento(place, service.database, **settings) as address:
         wait_until_ready(address)
         with httpx.Client(base_url=address, timeout=30) as client:
             yield client
 
 
-def bearer(key: str) -> dict[str, str]:
+def bearer_header(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
@@ -78,7 +78,7 @@ def status(client: httpx.Client, scope: str, key: str) -> int:
     path, body = BODIES[scope]
     if scope == "recommend":
         body = {"user_id": f"user-{uuid.uuid4().hex}"}
-    return client.post(path, json=body, headers=bearer(key)).status_code
+    return client.post(path, json=body, headers=bearer_header(key)).status_code
 
 
 def becomes(client: httpx.Client, scope: str, key: str, wanted: int) -> bool:
@@ -160,12 +160,12 @@ def test_a_key_expires(guarded: httpx.Client, engine: Engine) -> None:
 
 
 def test_keys_are_neither_stored_nor_logged(
-    guarded: httpx.Client, keys: dict[str, str], place: Path, world: World
+    guarded: httpx.Client, keys: dict[str, str], place: Path, service: RunningService
 ) -> None:
     for scope, key in keys.items():
         status(guarded, scope, key)
         status(guarded, scope, key[:-1])
-    rows = str(stored(world.database, "SELECT * FROM api_keys"))
+    rows = str(stored(service.database, "SELECT * FROM api_keys"))
     log = (place / "bento.log").read_text()
     for key in keys.values():
         secret = key.split("_", 2)[2]
@@ -176,7 +176,7 @@ def test_keys_are_neither_stored_nor_logged(
 
 def test_requests_about_a_user_are_rate_limited(guarded: httpx.Client, keys: dict[str, str]) -> None:
     body = {"user_id": "asked-without-end"}
-    answers = [guarded.post("/recommend", json=body, headers=bearer(keys["recommend"])) for _ in range(30)]
+    answers = [guarded.post("/recommend", json=body, headers=bearer_header(keys["recommend"])) for _ in range(30)]
     codes = [answer.status_code for answer in answers]
     assert codes[:20] == [200] * 20
     assert codes[-1] == 429
@@ -186,33 +186,37 @@ def test_requests_about_a_user_are_rate_limited(guarded: httpx.Client, keys: dic
 
 
 def test_feedback_per_key_is_limited_by_quotas(
-    guarded: httpx.Client, keys: dict[str, str], engine: Engine, world: World
+    guarded: httpx.Client, keys: dict[str, str], engine: Engine, service: RunningService
 ) -> None:
     with engine.begin() as connection:
         _, key = create_key(connection, "poison", ["feedback"])
     assert becomes(guarded, "feedback", key, 200)  # one event of one user
 
-    def tell(users: range, key: str = key) -> httpx.Response:
+    def send_feedback(users: range, key: str = key) -> httpx.Response:
         events = [{"user_id": f"poison-{user}", "item_id": "a1", "event": "like"} for user in users]
-        return guarded.post("/feedback", json={"events": events}, headers=bearer(key))
+        return guarded.post("/feedback", json={"events": events}, headers=bearer_header(key))
 
-    assert tell(range(150)).json()["accepted"] == 150
-    refused = tell(range(150, 220))
+    assert send_feedback(range(150)).json()["accepted"] == 150
+    refused = send_feedback(range(150, 220))
     assert (refused.status_code, validated_error(refused).code) == (429, "too_many_requests")
     assert "more than 200 users sent within an hour (setting security.caller_users)" in validated_error(refused).message
     assert 0 < int(refused.headers["retry-after"]) <= 3600
-    assert tell(range(149)).status_code == 200
-    refused = tell(range(1))
+    assert send_feedback(range(149)).status_code == 200
+    refused = send_feedback(range(1))
     assert refused.status_code == 429
     assert "more than 300 events sent within an hour" in validated_error(refused).message
-    count = stored(world.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
+    count = stored(service.database, "SELECT count(*) FROM events WHERE user_id LIKE 'poison-%%'")
     assert count == [(299,)]
-    assert tell(range(1), keys["feedback"]).status_code == 200
+    assert send_feedback(range(1), keys["feedback"]).status_code == 200
 
 
 def test_a_slow_request_times_out_with_503(guarded: httpx.Client, keys: dict[str, str]) -> None:
     sent = b'{"user_id": '
-    head = {**bearer(keys["recommend"]), "Content-Type": "application/json", "Content-Length": str(len(sent) + 8)}
+    head = {
+        **bearer_header(keys["recommend"]),
+        "Content-Type": "application/json",
+        "Content-Length": str(len(sent) + 8),
+    }
     with closing(HTTPConnection(guarded.base_url.netloc.decode(), timeout=60)) as connection:
         connection.request("POST", "/recommend", sent, head)  # the rest never comes
         answer = connection.getresponse()
@@ -225,7 +229,9 @@ def test_a_slow_request_times_out_with_503(guarded: httpx.Client, keys: dict[str
 def test_no_cors_headers_are_sent(guarded: httpx.Client, keys: dict[str, str]) -> None:
     foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     assert guarded.options("/recommend", headers=foreign).status_code == 405
-    answer = guarded.post("/recommend", json={"user_id": "bella"}, headers={**bearer(keys["recommend"]), **foreign})
+    answer = guarded.post(
+        "/recommend", json={"user_id": "bella"}, headers={**bearer_header(keys["recommend"]), **foreign}
+    )
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
@@ -290,6 +296,6 @@ def test_cached_keys_stay_valid_while_postgres_is_away(postgres: tuple[Server, s
             assert becomes(client, "recommend", key, 200)
             server.stop()
             eventually(lambda: "the keys stay as they were" in (tmp_path / "bento.log").read_text(), 60)
-            answer = client.post("/recommend", json={"user_id": "u"}, headers=bearer(key))
+            answer = client.post("/recommend", json={"user_id": "u"}, headers=bearer_header(key))
             assert (answer.status_code, answer.json()["degraded"]) == (200, True)
             assert client.post("/recommend", json={"user_id": "u"}).status_code == 401

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.support.service import World
+from tests.support.service import RunningService
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the number of received packets")
 PACKETS_IN = 152
@@ -16,8 +16,8 @@ PACKETS_IN = 152
 
 
 @pytest.fixture
-def connection(world: World) -> Iterator[HTTPConnection]:
-    connection = HTTPConnection(world.address.removeprefix("http://"), timeout=30)
+def connection(service: RunningService) -> Iterator[HTTPConnection]:
+    connection = HTTPConnection(service.address.removeprefix("http://"), timeout=30)
     connection.connect()
     yield connection
     connection.close()

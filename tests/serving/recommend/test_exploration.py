@@ -16,7 +16,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from serving.contract.responses import RecommendAnswer
 from tests.support.postgres import await_rows, stored
-from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service import HISTORIES, RunningService, bento, wait_until_ready
 from tests.support.service_client import REUSED, ids, recommend
 from tests.support.toy_data import NAMES, chessboard, load, squares
 
@@ -24,24 +24,24 @@ SHARE = 0.5
 
 
 @pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("exploring")
     bundle = chessboard()
     bundle.write(folder / "bundle")
     load(database, bundle, HISTORIES)
     with bento(folder, database, DUOTEMPO_RANKING__EXPLORATION=str(SHARE)) as address:
         wait_until_ready(address)
-        yield World(address, database)
+        yield RunningService(address, database)
 
 
-def recorded_items(world: World, answer: RecommendAnswer) -> list[dict[str, object]]:
+def recorded_items(service: RunningService, answer: RecommendAnswer) -> list[dict[str, object]]:
     query = "SELECT items FROM impressions WHERE request_id = %s"
-    ((items,),) = await_rows(world.database, query, answer.request_id)
+    ((items,),) = await_rows(service.database, query, answer.request_id)
     assert isinstance(items, list)
     return items
 
 
-def test_a_list_is_reproducible_from_its_request_id(client: httpx.Client, world: World) -> None:
+def test_a_list_is_reproducible_from_its_request_id(client: httpx.Client, service: RunningService) -> None:
     everything = recommend(client, "bella", k=100).items
     best_first = sorted(everything, key=lambda item: -item.score)
     scores = np.array([item.score for item in best_first])
@@ -50,15 +50,15 @@ def test_a_list_is_reproducible_from_its_request_id(client: httpx.Client, world:
         drawn = Exploration(SHARE, answer.request_id)
         again = rerank(scores, np.zeros((len(scores), 1)), [[]] * len(scores), 10, pick=drawn.pick)
         assert ids(answer) == [best_first[position].item_id for position in again]
-        shown = recorded_items(world, answer)
+        shown = recorded_items(service, answer)
         assert [item["item_id"] for item in shown] == ids(answer)
         assert [(item["propensity"], item["greedy"]) for item in shown] == drawn.places
     assert len({tuple(ids(answer)) for answer in lists}) > 1
 
 
-def test_propensities_are_conditional_on_the_items_above(client: httpx.Client, world: World) -> None:
+def test_propensities_are_conditional_on_the_items_above(client: httpx.Client, service: RunningService) -> None:
     candidates = len(NAMES) - len(HISTORIES["willy"])
-    for place, item in enumerate(recorded_items(world, recommend(client, "willy", k=10))):
+    for place, item in enumerate(recorded_items(service, recommend(client, "willy", k=10))):
         drawn = SHARE / (candidates - place)
         assert item["propensity"] == pytest.approx(drawn + (1 - SHARE) * bool(item["greedy"]))
 
@@ -82,24 +82,24 @@ def test_filters_hold_and_the_list_is_full(
     assert len(set(ids(answer))) == len(answer.items) == min(k, len(eligible))
 
 
-def test_users_without_consent_get_no_exploration(client: httpx.Client, world: World) -> None:
-    assert stored(world.database, "INSERT INTO users (user_id, consent) VALUES ('shy', false) RETURNING user_id")
+def test_users_without_consent_get_no_exploration(client: httpx.Client, service: RunningService) -> None:
+    assert stored(service.database, "INSERT INTO users (user_id, consent) VALUES ('shy', false) RETURNING user_id")
     lists = [recommend(client, "shy", k=20) for _ in range(3)]
     assert len({tuple(ids(answer)) for answer in lists}) == 1
-    assert not stored(world.database, "SELECT 1 FROM impressions WHERE user_id = 'shy'")
+    assert not stored(service.database, "SELECT 1 FROM impressions WHERE user_id = 'shy'")
 
 
-def test_the_report_estimates_lists_without_exploration(client: httpx.Client, world: World) -> None:
+def test_the_report_estimates_lists_without_exploration(client: httpx.Client, service: RunningService) -> None:
     """Every user likes the first item if it is the best one, and always the second."""
     # impressions are written in order: once this one is stored, so are all earlier ones
-    recorded_items(world, recommend(client, "the last one before", k=1))
-    engine = make_engine(world.database)
+    recorded_items(service, recommend(client, "the last one before", k=1))
+    engine = make_engine(service.database)
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE impressions"))
     events = []
     answers = {f"visitor-{number}": recommend(client, f"visitor-{number}", k=2) for number in range(60)}
     for user, answer in answers.items():
-        first, _ = recorded_items(world, answer)
+        first, _ = recorded_items(service, answer)
         taken = ids(answer) if first["greedy"] else ids(answer)[1:]
         events += [
             {"user_id": user, "item_id": item, "event": "like", "request_id": answer.request_id} for item in taken

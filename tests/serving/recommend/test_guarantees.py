@@ -85,7 +85,7 @@ class InProcessService:
     def items(self) -> list[str]:
         return self.bundle.items["item_id"].to_pylist()
 
-    def tell(self, *events: FeedbackEvent) -> Mapping[str, Any]:
+    def send_feedback(self, *events: FeedbackEvent) -> Mapping[str, Any]:
         return self.loop.run_until_complete(self.parts.intake.feedback(FeedbackRequest(events=list(events))))
 
     def ask(self, user: str, **fields: object) -> RecommendAnswer:
@@ -106,7 +106,7 @@ class ExpectedLists:
 
     def send_event(self, item: str, kind: str, stars: float | None) -> None:
         feedback = FeedbackEvent(user_id=self.user, item_id=item, event=kind, value=stars)
-        answer = self.service.tell(feedback)
+        answer = self.service.send_feedback(feedback)
         if answer["accepted"] and self.excludes(kind, stars):
             self.excluded.add(item)
 
@@ -334,7 +334,7 @@ def test_removing_an_explaining_item_lowers_the_score(
         FeedbackEvent(user_id=user, item_id=service.items[number], event="like", timestamp=now - days * DAY)
         for number, days in history
     ]
-    service.tell(*events)
+    service.send_feedback(*events)
     for item in service.ask(user, k=5, strategy=strategy, explain=True).items:
         assert item.why is not None
         strong = [reason for reason in item.why.because if reason.contribution > MIN_CONTRIBUTION]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.contract.responses import ErrorAnswer, SimilarAnswer
 from tests.support.postgres import await_rows, stored
-from tests.support.service import HISTORIES, World
+from tests.support.service import HISTORIES, RunningService
 from tests.support.service_client import REUSED, colours, ids, recommend
 from tests.support.toy_data import DAY, NAMES, squares
 
@@ -88,14 +88,14 @@ def test_in_a_session_popularity_counts_within_the_context_categories(
     assert all(abs(session[name] - known[name]) < MAX_DRIFT for name in known.keys() & set(squares("white")))
 
 
-def test_context_counts_and_is_not_stored(client: httpx.Client, world: World) -> None:
+def test_context_counts_and_is_not_stored(client: httpx.Client, service: RunningService) -> None:
     user = "passer-by"
     context = [{"item_id": name, "event": "click"} for name in squares("white")[:3]]
     answer = recommend(client, user, k=5, context=context)
     assert answer.user_state == "anonymous"
     assert colours(answer) == {"white"}
     assert not {event["item_id"] for event in context} & set(ids(answer))
-    assert stored(world.database, "SELECT count(*) FROM events WHERE user_id = %s", user) == [(0,)]
+    assert stored(service.database, "SELECT count(*) FROM events WHERE user_id = %s", user) == [(0,)]
     assert recommend(client, user).user_state == "new"
 
 
@@ -161,10 +161,10 @@ def test_filters_hold_and_the_list_is_full(
     assert len(answer.items) == min(k, len(eligible))
 
 
-def test_a_response_is_recorded_as_an_impression(client: httpx.Client, world: World) -> None:
+def test_a_response_is_recorded_as_an_impression(client: httpx.Client, service: RunningService) -> None:
     answer = recommend(client, "willy", k=4)
     query = "SELECT user_id, model_version, variant, items FROM impressions WHERE request_id = %s"
-    ((user, version, variant, items),) = await_rows(world.database, query, answer.request_id)
+    ((user, version, variant, items),) = await_rows(service.database, query, answer.request_id)
     assert (user, version, variant) == ("willy", answer.model_version, answer.variant)
     expected = [
         {"item_id": item.item_id, "rank": item.rank, "score": item.score, "propensity": 1.0, "greedy": True}

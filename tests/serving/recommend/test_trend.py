@@ -6,7 +6,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.service import HISTORIES, World, bento, wait_until_ready
+from tests.support.service import HISTORIES, RunningService, bento, wait_until_ready
 from tests.support.service_client import ids, recommend
 from tests.support.toy_data import chessboard, load
 from tests.support.waiting import eventually
@@ -16,7 +16,7 @@ SECONDS = "0.3"
 
 
 @pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service of this module's own, as its trends would change the lists of other tests."""
     folder = tmp_path_factory.mktemp("trend")
     bundle = chessboard()
@@ -24,22 +24,22 @@ def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     load(database, bundle, HISTORIES)
     with bento(folder, database, DUOTEMPO_SERVING__TREND_SECONDS=SECONDS) as address:
         wait_until_ready(address)
-        yield World(address, database)
+        yield RunningService(address, database)
 
 
 @pytest.fixture(scope="module")
-def usual(world: World) -> list[str]:
+def usual(service: RunningService) -> list[str]:
     """The list of a new user before any test creates a trend."""
-    with httpx.Client(base_url=world.address, timeout=30) as client:
+    with httpx.Client(base_url=service.address, timeout=30) as client:
         return ids(recommend(client, "newcomer", k=64))
 
 
 @pytest.fixture
-def client(world: World, usual: list[str]) -> Iterator[httpx.Client]:
+def client(service: RunningService, usual: list[str]) -> Iterator[httpx.Client]:
     """A client; the trend of the test is removed afterwards."""
-    with httpx.Client(base_url=world.address, timeout=30) as client:
+    with httpx.Client(base_url=service.address, timeout=30) as client:
         yield client
-        with psycopg.connect(world.database) as connection:
+        with psycopg.connect(service.database) as connection:
             connection.execute("DELETE FROM events WHERE user_id LIKE 'fan-%' OR user_id LIKE 'foe-%'")
         eventually(lambda: ids(recommend(client, "newcomer", k=64)) == usual, 60)
 

@@ -13,7 +13,7 @@ from components.store.variants import (
     CANARY,
     CHAMPION,
     SHADOW,
-    Part,
+    ServingVariant,
     end_canary,
     promote_canary,
     set_challenger_and_shadow,
@@ -24,7 +24,7 @@ from serving.contract.responses import Ready
 from tests.support.failing_bundle import fragile
 from tests.support.postgres import stored
 from tests.support.service import HISTORIES, bento, wait_until_ready
-from tests.support.service_client import metric, new_user, recommend, tell
+from tests.support.service_client import metric, new_user, recommend, send_feedback
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
@@ -114,7 +114,7 @@ def test_feedback_is_attributed_to_its_response_or_the_current_variant(
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: NEW}, seconds=60)
     first, second = squares("white")[:2]
     other_user = new_user()
-    tell(
+    send_feedback(
         client,
         {"user_id": user, "item_id": first, "event": "like", "request_id": before.request_id},
         {"user_id": user, "item_id": second, "event": "like"},
@@ -128,7 +128,7 @@ def test_feedback_is_attributed_to_its_response_or_the_current_variant(
 
 def test_a_failing_canary_falls_back_to_the_champion(client: httpx.Client, engine: Engine) -> None:
     user = new_user()
-    tell(client, {"user_id": user, "item_id": "a1", "event": "dislike"})
+    send_feedback(client, {"user_id": user, "item_id": "a1", "event": "dislike"})
     start_canary(engine, OLD, FRAGILE, 1.0)
     eventually(lambda: in_force(client) == {CHAMPION: OLD, CANARY: FRAGILE}, seconds=60)
     answer = recommend(client, user)
@@ -151,7 +151,7 @@ def test_an_unavailable_version_is_ignored_and_noted(client: httpx.Client, engin
 
 
 def test_a_shadow_is_compared_and_not_shown(client: httpx.Client, engine: Engine, database: str) -> None:
-    set_challenger_and_shadow(engine, [Part(SHADOW, NEW)])
+    set_challenger_and_shadow(engine, [ServingVariant(SHADOW, NEW)])
     eventually(lambda: in_force(client) == {CHAMPION: OLD, SHADOW: NEW}, seconds=60)
     answer = recommend(client, "bella", k=5)
     assert (answer.variant, answer.model_version) == (CHAMPION, OLD)

@@ -15,8 +15,8 @@ from serving.contract.responses import Ready
 from serving.http.app import make_app
 from serving.runtime import Runtime
 from tests.support.postgres import Server
-from tests.support.service import HISTORIES, World, admin_key, bento, wait_until_ready
-from tests.support.service_client import colours, ids, metric, recommend, validated_error, wait_until_whole
+from tests.support.service import HISTORIES, RunningService, admin_key, bento, wait_until_ready
+from tests.support.service_client import colours, ids, metric, recommend, validated_error, wait_until_not_degraded
 from tests.support.toy_data import chessboard, load, squares
 from tests.support.waiting import eventually
 
@@ -72,17 +72,17 @@ def test_without_postgres_lists_are_degraded_but_served(
         assert metric(client, "duotempo_degraded_total") >= 3
 
         server.restart()
-        again = wait_until_whole(client, "bella", k=5)
+        again = wait_until_not_degraded(client, "bella", k=5)
         assert ids(again) == ids(whole)
 
 
-def test_requests_do_not_wait_for_a_slow_postgres(client: httpx.Client, world: World) -> None:
+def test_requests_do_not_wait_for_a_slow_postgres(client: httpx.Client, service: RunningService) -> None:
     event = {"event_id": uuid.uuid4().hex, "user_id": "slow", "item_id": "a1", "event": "view"}
-    with psycopg.connect(world.database) as blocking:
+    with psycopg.connect(service.database) as blocking:
         blocking.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         assert recommend(client, "somebody-new").degraded
         assert client.post("/feedback", json={"events": [event]}).json()["spooled"] == 1
-    assert not wait_until_whole(client, "slow").degraded
+    assert not wait_until_not_degraded(client, "slow").degraded
     assert client.post("/feedback", json={"events": [event]}).json()["duplicates"] == 1
 
 

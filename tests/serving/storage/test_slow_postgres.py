@@ -18,9 +18,9 @@ from tests.support.service_client import (
     metric,
     new_user,
     recommend,
-    tell,
+    send_feedback,
     wait_until_empty,
-    wait_until_whole,
+    wait_until_not_degraded,
 )
 from tests.support.toy_data import chessboard, load, squares
 
@@ -45,7 +45,7 @@ def proxy(proxied_service: tuple[Proxy, httpx.Client]) -> Iterator[Proxy]:
     yield proxy
     proxy.delay, proxy.swallows, proxy.cut_at = 0.0, False, None
     proxy.cut()
-    wait_until_whole(client, "willy")
+    wait_until_not_degraded(client, "willy")
     wait_until_empty(client)
 
 
@@ -58,7 +58,7 @@ def client(proxied_service: tuple[Proxy, httpx.Client]) -> httpx.Client:
 def test_lists_are_served_and_feedback_is_spooled(
     proxy: Proxy, client: httpx.Client, database: str, fault: str
 ) -> None:
-    known = wait_until_whole(client, "bella", k=5)
+    known = wait_until_not_degraded(client, "bella", k=5)
     if fault == "slow":
         proxy.delay = 2.0
     else:
@@ -66,7 +66,7 @@ def test_lists_are_served_and_feedback_is_spooled(
     users, white = [new_user() for _ in range(20)], squares("white")[:3]
     with ThreadPoolExecutor(10) as pool:
         lists = list(pool.map(lambda user: recommend(client, user, k=5), users))
-        kept = list(pool.map(lambda user: tell(client, *likes(user, *white)), users))
+        kept = list(pool.map(lambda user: send_feedback(client, *likes(user, *white)), users))
     assert all(answer.degraded and len(answer.items) == 5 for answer in lists)
     assert {(answer.accepted, answer.spooled) for answer in kept} == {(0, 3)}
     assert metric(client, "duotempo_database_away") == 1
@@ -79,15 +79,15 @@ def test_lists_are_served_and_feedback_is_spooled(
     wait_until_empty(client)
     for user in users:
         assert [item for _, item in stored(database, EVENTS, user)] == white
-        assert not wait_until_whole(client, user).degraded
+        assert not wait_until_not_degraded(client, user).degraded
     assert metric(client, "duotempo_database_away") == 0
-    assert tell(client, *likes(users[0], "a1")).accepted == 1
+    assert send_feedback(client, *likes(users[0], "a1")).accepted == 1
 
 
 def test_accepted_feedback_counts_when_postgres_hangs(proxy: Proxy, client: httpx.Client) -> None:
     """For a user who is not in the cache: there was no earlier request for them."""
     user, white = new_user(), squares("white")[:3]
-    assert tell(client, *likes(user, *white)).accepted == 3
+    assert send_feedback(client, *likes(user, *white)).accepted == 3
     proxy.swallows = True
     for _ in range(2):
         answer = recommend(client, user, k=40)
@@ -97,16 +97,16 @@ def test_accepted_feedback_counts_when_postgres_hangs(proxy: Proxy, client: http
 
 def test_a_commit_whose_outcome_is_unknown_is_stored_once(proxy: Proxy, client: httpx.Client, database: str) -> None:
     user, white = new_user(), squares("white")[:3]
-    assert wait_until_whole(client, user).user_state == "new"
+    assert wait_until_not_degraded(client, user).user_state == "new"
     known = metric(client, "duotempo_feedback_events_total", outcome="duplicate")
     proxy.cut_at = f"{user}-{white[0]}".encode()  # an event_id
-    answer = tell(client, *likes(user, *white))
+    answer = send_feedback(client, *likes(user, *white))
     assert (answer.accepted, answer.spooled) == (0, 3)
     assert not set(ids(recommend(client, user, k=40))) & set(white)
     wait_until_empty(client)
     assert [item for _, item in stored(database, EVENTS, user)] == white
     assert metric(client, "duotempo_feedback_events_total", outcome="duplicate") == known + 3
-    assert not set(ids(wait_until_whole(client, user, k=40))) & set(white)
+    assert not set(ids(wait_until_not_degraded(client, user, k=40))) & set(white)
 
 
 def test_feedback_acknowledged_during_connection_resets_is_stored_once(
@@ -115,7 +115,7 @@ def test_feedback_acknowledged_during_connection_resets_is_stored_once(
     users = [new_user() for _ in range(200)]
 
     def send(user: str) -> tuple[int, int]:
-        answer = tell(client, *likes(user, "a1", "b1", "c1"))
+        answer = send_feedback(client, *likes(user, "a1", "b1", "c1"))
         return answer.accepted + answer.spooled, answer.duplicates
 
     with ThreadPoolExecutor(4) as pool:

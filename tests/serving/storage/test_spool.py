@@ -38,11 +38,11 @@ from tests.support.service_client import (
     metric,
     new_user,
     recommend,
-    tell,
+    send_feedback,
     validated_error,
     view,
     wait_until_empty,
-    wait_until_whole,
+    wait_until_not_degraded,
 )
 from tests.support.service_client import forget as ask_to_forget
 from tests.support.toy_data import NAMES, chessboard, load, squares
@@ -83,7 +83,7 @@ def small_spool(loaded_database: str, shared_folder: Path) -> Iterator[httpx.Cli
 def shared(small_spool: httpx.Client) -> httpx.Client:
     """A client for tests that neither kill the Bento nor need other settings; the spool is empty at start."""
     wait_until_empty(small_spool)
-    wait_until_whole(small_spool, "willy")
+    wait_until_not_degraded(small_spool, "willy")
     return small_spool
 
 
@@ -125,10 +125,10 @@ def test_spooled_feedback_counts_at_once_and_is_stored_once(postgres: tuple[Serv
     ]
     batch[0]["request_id"] = shown.request_id
     with postgres_stopped(server):
-        answer = tell(client, *batch, batch[0], wrong)
+        answer = send_feedback(client, *batch, batch[0], wrong)
         assert (answer.accepted, answer.spooled, answer.duplicates) == (0, 5, 1)
         assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(6, "unknown_event")]
-        assert tell(client, *batch[:4]).model_dump(exclude={"rejected"}) == {
+        assert send_feedback(client, *batch[:4]).model_dump(exclude={"rejected"}) == {
             "accepted": 0, "duplicates": 4, "spooled": 0, "dropped": 0,
         }  # fmt: skip
         assert metric(client, "duotempo_spool_rows") == 6
@@ -144,8 +144,8 @@ def test_spooled_feedback_counts_at_once_and_is_stored_once(postgres: tuple[Serv
     assert stored(url, kept, user) == [("unknown_event",), ("unknown_item",)]
     named = "SELECT model_version, variant, source FROM events WHERE request_id = %s"
     assert stored(url, named, shown.request_id) == [("7", "champion", "feedback")]
-    assert tell(client, *batch[:4]).duplicates == 4
-    complete = wait_until_whole(client, user, k=40)
+    assert send_feedback(client, *batch[:4]).duplicates == 4
+    complete = wait_until_not_degraded(client, user, k=40)
     assert set(ids(complete)) == set(ids(after))
 
 
@@ -156,7 +156,7 @@ def test_a_killed_service_loses_no_acknowledged_feedback(
     user, white = new_user(), squares("white")[:4]
     with postgres_stopped(server):
         with service(folder, url) as (client, kill):
-            assert tell(client, *likes(user, *white)).spooled == 4
+            assert send_feedback(client, *likes(user, *white)).spooled == 4
             kill()
         with service(folder, url) as (client, _):
             again = recommend(client, user, k=5)
@@ -177,8 +177,8 @@ def test_two_services_share_a_spool_and_store_once(
     with service(folder, url, DUOTEMPO_SERVING__SPOOL_FOLDER=spool) as (second, _):
         with postgres_stopped(server):
             for user in users:
-                assert tell(first, *likes(user, *NAMES[:30])).spooled == 30
-                assert tell(second, *likes(user, *NAMES[20:50])).model_dump()["spooled"] == 20
+                assert send_feedback(first, *likes(user, *NAMES[:30])).spooled == 30
+                assert send_feedback(second, *likes(user, *NAMES[20:50])).model_dump()["spooled"] == 20
             assert not set(NAMES[:50]) & set(ids(recommend(second, users[0], k=100)))
         wait_until_empty(first)
         for user in users:
@@ -251,7 +251,7 @@ def test_spooled_feedback_is_exported_and_erased(
         )
         with postgres_stopped(server):
             for user in (erased, silent, gone):
-                assert tell(client, *likes(user, "a1", "b1")).spooled == 2
+                assert send_feedback(client, *likes(user, "a1", "b1")).spooled == 2
         wait_until_known(client, admin, erased)
         exported = export(client, admin, erased)
         assert [row[Columns.ITEM] for row in exported.spooled] == ["a1", "b1"]
@@ -291,17 +291,17 @@ def test_a_clock_set_back_while_running_loses_nothing(
     server, url = postgres
     clock, user, white = make_clock(folder), new_user(), squares("white")[:3]
     with service(folder, url, **clock.environment) as (client, _):
-        assert tell(client, *likes(user, *white)).accepted == 3
+        assert send_feedback(client, *likes(user, *white)).accepted == 3
         assert recommend(client, user).user_state == "known"
         with postgres_stopped(server):
-            assert tell(client, *likes(user, "c1")).spooled == 1
+            assert send_feedback(client, *likes(user, "c1")).spooled == 1
             clock.turn(-7200)
-            assert tell(client, *likes(user, "e1")).spooled == 1
+            assert send_feedback(client, *likes(user, "e1")).spooled == 1
             assert metric(client, "duotempo_spool_seconds") >= 0
             assert not {"c1", "e1", *white} & set(ids(recommend(client, user, k=64)))
         wait_until_empty(client)
-        assert tell(client, *likes(user, "g1")).accepted == 1
-        answer = wait_until_whole(client, user, k=64)
+        assert send_feedback(client, *likes(user, "g1")).accepted == 1
+        answer = wait_until_not_degraded(client, user, k=64)
         assert answer.user_state == "known"
         assert not {"c1", "e1", "g1", *white} & set(ids(answer))
         assert [item for _, item in stored(url, EVENTS, user)] == [*white, "c1", "e1", "g1"]
@@ -328,7 +328,7 @@ def test_a_clock_set_back_before_the_start_loses_nothing(
         answer = recommend(client, one, k=5, explain=True)
         assert (answer.user_state, answer.degraded) == ("known", False)
         assert colours(answer) == {"white"}
-    assert tell(client, *likes(user, "a1")).accepted == 1
+    assert send_feedback(client, *likes(user, "a1")).accepted == 1
     assert "a1" not in ids(recommend(client, user, k=64))
 
 
@@ -392,7 +392,9 @@ def test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage(
             for request in requests:
                 names = [f"{user}-{next(numbers)}" for _ in request]
                 usual = [{"event_id": name, **view(user)} for name in names]
-                answer = tell(client, *({**one, **(other or {})} for one, other in zip(usual, request, strict=True)))
+                answer = send_feedback(
+                    client, *({**one, **(other or {})} for one, other in zip(usual, request, strict=True))
+                )
                 assert answer.accepted + answer.spooled + answer.duplicates + len(answer.rejected) == len(request)
                 good.extend(name for name, other in zip(names, request, strict=True) if other is None)
 
@@ -405,7 +407,7 @@ def test_good_rows_among_hostile_ones_are_stored_once_in_spite_of_an_outage(
         assert sorted(str(name) for name, _ in stored(url, EVENTS, user)) == sorted(good)
 
     holds()
-    dead = tell(client, {**view(new_user()), "event": "comment", "text": POISONS[-1]})
+    dead = send_feedback(client, {**view(new_user()), "event": "comment", "text": POISONS[-1]})
     assert dead.spooled == 1
     wait_until_empty(client)
     letters = eventually(lambda: metric(client, "duotempo_dead_letters"), 60)

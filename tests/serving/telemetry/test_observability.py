@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import HISTORIES, World, bento, wait_until_ready
-from tests.support.service_client import metric, recommend, tell
+from tests.support.service import HISTORIES, RunningService, bento, wait_until_ready
+from tests.support.service_client import metric, recommend, send_feedback
 from tests.support.toy_data import NAMES, chessboard, load, squares
 from tests.support.waiting import eventually
 
@@ -56,7 +56,8 @@ def test_every_stage_of_a_request_is_measured(client: httpx.Client) -> None:
         return {stage: metric(client, "duotempo_stage_seconds_count", stage=stage) for stage in stages}
 
     user = f"u-{uuid.uuid4().hex}"
-    tell(client, {"user_id": user, "item_id": "b1", "event": "view"})  # users without events share one cached interest
+    # users without events share one cached interest
+    send_feedback(client, {"user_id": user, "item_id": "b1", "event": "view"})
     before = counts()
     recommend(client, user, explain=True, k=7)
     first = counts()
@@ -116,11 +117,11 @@ def test_the_log_contains_no_user_text_and_no_key(client: httpx.Client, folder: 
     assert PRIVATE_TEXT not in (folder / "bento.log").read_text()
 
 
-def test_plain_log_lines_contain_the_request_id(world: World, world_folder: Path) -> None:
-    request_id = httpx.post(f"{world.address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
+def test_plain_log_lines_contain_the_request_id(service: RunningService, service_folder: Path) -> None:
+    request_id = httpx.post(f"{service.address}/recommend", json={"user_id": "bella"}).headers["x-request-id"]
 
     def read() -> list[str]:
-        return [line for line in (world_folder / "bento.log").read_text().splitlines() if request_id in line]
+        return [line for line in (service_folder / "bento.log").read_text().splitlines() if request_id in line]
 
     (line,) = eventually(read, 60)
     assert f"INFO serving.contract.requests {request_id} POST /recommend 200 in " in line

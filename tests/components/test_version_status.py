@@ -21,7 +21,7 @@ def lines(*rows: tuple[str, str]) -> list[Promotion]:
 
 
 def status(*rows: tuple[str, str]) -> dict[str, str]:
-    return {version: standing.status for version, standing in version_statuses(lines(*rows), DEPLOY).items()}
+    return {version: entry.status for version, entry in version_statuses(lines(*rows), DEPLOY).items()}
 
 
 REQUESTED, CANARY, SERVING = "requested", "canary", "serving"
@@ -60,5 +60,5 @@ def test_the_serving_version_stays_serving_after_other_states() -> None:
 
 
 def test_the_reason_is_escaped() -> None:
-    (standing,) = version_statuses(lines(("1", "refused")), DEPLOY).values()
-    assert standing == VersionStatus("refused 2026-11-29 10:00 UTC", "a &lt;b&gt;why&lt;/b&gt;")
+    (version_status,) = version_statuses(lines(("1", "refused")), DEPLOY).values()
+    assert version_status == VersionStatus("refused 2026-11-29 10:00 UTC", "a &lt;b&gt;why&lt;/b&gt;")
