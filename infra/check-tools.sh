@@ -8,7 +8,7 @@ if [ ! -x "$venv/bin/promtool" ]; then
     if found=$(command -v promtool); then
         ln -s "$found" "$venv/bin/promtool"
     elif command -v apt-get > /dev/null; then
-        # Debian's package, only unpacked: the server is not needed; separate apt lists avoid the need for root
+        # Debian's package, only unpacked: the server is not needed; separate apt lists make root unnecessary
         scratch=$(mktemp -d)
         trap 'rm -rf "$scratch"' EXIT
         mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Creates the environment in the folder $1 and installs the project into it: `make setup`.
-# uv installs in seconds what it has cached; where it cannot be had, pip installs the same files with the same hashes.
+# uv installs cached packages in seconds. If uv is unavailable, pip installs the same files with the same hashes.
 set -eu
 venv=$1
 python=$venv/bin/python
@@ -12,7 +12,7 @@ if [ ! -x "$python" ]; then
 fi
 
 pip_settings=$("$python" -m pip config list)
-# The value of pip's setting $1, from its variables or its files; many values stand on one line.
+# Prints the value of pip's setting $1, from its variables or files; several values are on one line.
 pip_setting() {
     for section in :env: install global; do
         value=$(printf '%s\n' "$pip_settings" | sed -n "s/^$section\.$1='\(.*\)'\$/\1/p" | sed 's/\\n/ /g; s/^ *//; s/ *$//')
@@ -22,7 +22,7 @@ pip_setting() {
         fi
     done
 }
-# uv reads no pip configuration: an index, wheels and certificates that pip has are named to it.
+# uv does not read pip's configuration, so its indexes, wheels and certificates are passed on.
 give_uv() {
     if [ -n "$2" ]; then export "$1=$2"; fi
 }
@@ -30,7 +30,7 @@ give_uv UV_DEFAULT_INDEX "$(pip_setting index-url)"
 give_uv UV_INDEX "$(pip_setting extra-index-url)"
 give_uv UV_FIND_LINKS "$(pip_setting find-links | tr ' ' ',')"
 give_uv SSL_CERT_FILE "$(pip_setting cert)"
-export UV_INDEX_STRATEGY=unsafe-best-match # all indexes are equal, as they are for pip
+export UV_INDEX_STRATEGY=unsafe-best-match # all indexes have equal priority, as in pip
 
 if "$python" -m pip install -q "$(grep -o '^uv==[^ ]*' requirements.lock)"; then
     install() { "$venv/bin/uv" pip install -q --python "$python" "$@"; }
@@ -39,7 +39,7 @@ else
     install() { "$python" -m pip install -q "$@"; }
 fi
 echo "Installing into $venv"
-# torch first, alone: each of its builds has hashes of its own, and the index decides which one it is
+# torch first and separately: its builds have different hashes, and the index determines which one is installed
 install "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
 install --no-deps --require-hashes -r requirements.lock
 install --no-deps -e .

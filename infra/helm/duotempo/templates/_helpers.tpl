@@ -10,7 +10,7 @@
 {{- .Values.home.existingClaim | default (printf "%s-home" (include "duotempo.name" .)) -}}
 {{- end }}
 
-{{/* Of (dict "root" $ "part" "prefect") */}}
+{{/* Arguments: (dict "root" $ "part" "prefect") */}}
 {{- define "duotempo.selector" -}}
 app.kubernetes.io/name: duotempo
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -24,7 +24,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
-{{/* What each pod has: no rights at the API, no root. */}}
+{{/* Settings of every pod: no access to the Kubernetes API, no root. */}}
 {{- define "duotempo.pod" -}}
 serviceAccountName: {{ include "duotempo.name" . }}
 automountServiceAccountToken: false
@@ -54,14 +54,14 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* One key of the Secret as a variable, of (dict "root" $ "key" "KEY" "name" "VARIABLE" "optional" true); the variable has
-the key's name where none is given. */}}
+{{/* One key of the Secret as a variable. Arguments: (dict "root" $ "key" "KEY" "name" "VARIABLE" "optional" true); the
+name defaults to the key. */}}
 {{- define "duotempo.secret" -}}
 - name: {{ .name | default .key }}
   valueFrom: {secretKeyRef: {name: {{ .root.Values.existingSecret }}, key: {{ .key }}, optional: {{ .optional | default false }}}}
 {{- end }}
 
-{{/* What Prefect and MLflow let in. */}}
+{{/* Logins of Prefect and MLflow. */}}
 {{- define "duotempo.logins" -}}
 {{ include "duotempo.secret" (dict "root" . "key" "PREFECT_API_AUTH_STRING") }}
 {{ include "duotempo.mlflowLogin" . }}
@@ -84,8 +84,8 @@ the key's name where none is given. */}}
 - {name: scratch, mountPath: /tmp}
 {{- end }}
 
-{{/* Feedback that waits while Postgres is away: a disk of the pod's own, which outlives it. SQLite needs a disk of one
-node, so it is not in the home. */}}
+{{/* Buffers feedback while Postgres is away: one volume per pod, which outlives the pod. SQLite needs a local disk, so
+the spool is not in the home. */}}
 {{- define "duotempo.spool" -}}
 - apiVersion: v1
   kind: PersistentVolumeClaim
