@@ -1,4 +1,4 @@
--- Stores events once by event_id, with users that are new. Returns the event_ids that were there before.
+-- Inserts events, deduplicated by event_id, and their new users. Returns the event_ids that were stored already.
 CREATE OR REPLACE FUNCTION append_events(
     event_ids text[], users_given text[], items_given text[], events_given text[], values_given float8[],
     texts text[], seconds float8[], sessions text[], requests text[], versions text[], variants text[],
@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION append_events(
 ) RETURNS SETOF text LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY  -- the event_ids that were there before
+    RETURN QUERY  -- the event_ids that were stored already
         WITH incoming AS MATERIALIZED (
             SELECT event_id, user_id, item_id, event, value, text, to_timestamp(second) AS occurred_at, session_id,
                 request_id, model_version, variant, source, arrival

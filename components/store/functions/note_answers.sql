@@ -1,13 +1,13 @@
--- One transaction for impressions: those of people who refuse or are forgotten are left out.
--- Returns the id of the key where the caller holds another one; nothing is stored then.
+-- Inserts impressions in one statement, without those of users who refused consent or were erased.
+-- If the caller's privacy key differs from the store's, it stores nothing and returns the id of the store's key.
 CREATE OR REPLACE FUNCTION note_answers(
     space int, buckets int[], key_held text, hashes text[], requests text[], users_given text[], versions text[],
     variants text[], seconds float8[], lists text
-) RETURNS SETOF text LANGUAGE plpgsql AS $$  -- the key that the tombstones are made by, where another one is held
+) RETURNS SETOF text LANGUAGE plpgsql AS $$  -- the store's privacy key, if the caller's differs
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(space, bucket) FROM unnest(buckets) AS bucket;
     RETURN QUERY SELECT key_id FROM privacy_key WHERE key_id IS DISTINCT FROM key_held;
-    IF NOT FOUND THEN  -- sees what was committed before the locks were had
+    IF NOT FOUND THEN  -- sees everything committed before the locks were acquired
         INSERT INTO impressions (request_id, user_id, model_version, variant, served_at, items)
         SELECT request, given.user_id, version, variant, to_timestamp(second), list::json
         FROM unnest(requests, users_given, hashes, versions, variants, seconds, string_to_array(lists, E'\n'))

@@ -1,5 +1,5 @@
--- Triggers: one notification a statement, its payload a JSON array of the ids that changed. Postgres takes payloads
--- of less than 8,000 bytes: an empty one stands for more ids than that. 1,976 ids take more, however short they are.
+-- Triggers that send one notification per statement. The payload is a JSON array of the changed ids; Postgres limits
+-- it to less than 8,000 bytes. An empty payload means more ids than fit. 1,976 ids never fit, however short they are.
 CREATE OR REPLACE FUNCTION tell_users() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     ids text := (SELECT json_agg(id) FROM (SELECT DISTINCT user_id AS id FROM changed LIMIT 1976) AS few);
