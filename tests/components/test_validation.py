@@ -54,17 +54,17 @@ def test_a_good_snapshot_passes_and_has_a_report(tmp_path: Path) -> None:
 
 
 BAD_EVENTS: list[tuple[str, Any, tuple[str, str, str]]] = [
-    ("event_id", "e0", ("events", "event_id", "No event is there twice.")),
+    ("event_id", "e0", ("events", "event_id", "event_id is unique.")),
     ("event_id", None, ("events", "event_id", "Every event has event_id.")),
     ("user_id", "", ("events", "user_id", "user_id has 1 to 200 characters.")),
     ("item_id", "d" * 201, ("events", "item_id", "item_id has 1 to 200 characters.")),
     ("user_id", 7, ("events", "user_id", "user_id is a string.")),
     ("item_id", None, ("events", "item_id", "Every event has item_id.")),
-    ("event", "stare", ("events", "event", "The kind of an event is one of the known ones")),
+    ("event", "stare", ("events", "event", "Every event has a known kind")),
     ("event", None, ("events", "event", "Every event has a kind.")),
-    ("value", np.inf, ("events", "value", "A value is finite.")),
+    ("value", np.inf, ("events", "value", "Every value is finite.")),
     ("value", np.nan, ("feedback", "value", "Every rating has a value.")),
-    ("occurred_at", CUT, ("events", "age_days", "No event lies at or after the cut.")),
+    ("occurred_at", CUT, ("events", "age_days", "No event is at or after the cut.")),
     ("occurred_at", pd.NaT, ("events", "occurred_at", "Every event has a time.")),
 ]
 
@@ -81,7 +81,7 @@ def test_each_invalid_event_is_a_critical_failure(tmp_path: Path) -> None:
             for f in report.critical_failures
             if (f.suite, f.column) == (suite, column) and f.message.startswith(message)
         ]
-        assert [failure.failing_rows for failure in failures] == [2 if "twice" in message else 1], message
+        assert [failure.failing_rows for failure in failures] == [2 if "unique" in message else 1], message
     unknown = next(failure for failure in report.critical_failures if failure.column == "item_known")
     assert unknown.failing_rows == 2
 
@@ -106,9 +106,7 @@ def test_a_failure_names_rows_but_no_users(tmp_path: Path) -> None:
     frame.loc[[3, 4], "event"] = "<b>stare</b>"
     report = run(tmp_path, {"events": frame, "items": items()})
     (failure,) = (failure for failure in report.critical_failures if failure.suite == "events")
-    assert failure.message.startswith(
-        "The kind of an event is one of the known ones; map others at ingest. 2 of 32 rows"
-    )
+    assert failure.message.startswith("Every event has a known kind; map other kinds at ingest. 2 of 32 rows")
     assert "'<b>stare</b>' (event_id 'e3', item_id 'd1')" in failure.message
     assert "user_id" not in failure.message
     page = report.docs.read_text()
@@ -208,9 +206,9 @@ def test_texts_need_finite_unit_vectors_and_empty_texts_zero_vectors(tmp_path: P
     report = run(tmp_path, {"embeddings": embedding_frame([*"abcdefg", ""], vectors)})
     failures = {failure.message.partition(".")[0]: failure.failing_rows for failure in report.critical_failures}
     assert failures == {
-        "Every number of a vector is finite": 1,
+        "All components of a vector are finite": 1,
         "The vector of a text has unit length": 2,
-        "No text, no vector: its numbers are zero": 1,
+        "The vector of a missing text is zero": 1,
     }
 
 

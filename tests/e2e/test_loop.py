@@ -135,7 +135,7 @@ def test_a_failed_critical_expectation_stops_before_training(shell: Shell, inges
         stopped = shell.run("retrain", "--wait", fails=True)
     finally:
         shell.sql("DELETE FROM events WHERE event_id = 'stray'")
-    assert "nothing was trained: events: A value is finite" in stopped.text
+    assert "nothing was trained: events: Every value is finite" in stopped.text
     assert re.search(r"1 of \d+ rows fail, such as .*1e\+300", stopped.text)
     docs = Path(unquote(stopped.text.split("file://")[1].split("index.html")[0])) / "index.html"
     assert "1e+300" in docs.read_text(encoding="utf-8")

@@ -233,7 +233,7 @@ def test_a_failed_critical_expectation_counts_the_rows_and_names_the_report(
     with pytest.raises(CriticalExpectationFailed) as raised:
         validate_snapshot(run_with_invalid_value)
     message = str(raised.value)
-    assert "events: A value is finite. 1 of " in message
+    assert "events: Every value is finite. 1 of " in message
     docs = run_with_invalid_value.folder / "validation" / "snapshot" / "index.html"
     assert docs.as_uri() in message
     assert "1e+300" in docs.read_text(encoding="utf-8")
