@@ -57,7 +57,7 @@ for (const [path, methods] of Object.entries(api.paths)) {
     if (operation.parameters) section.append(element("h3", "Query"), table(operation.parameters));
     if (operation.requestBody) section.append(element("h3", "Body"), ...describe(json(operation.requestBody)));
     const answer = json(operation.responses[200]);
-    if (answer) section.append(element("h3", "Answer"), ...describe(answer));
+    if (answer) section.append(element("h3", "Response"), ...describe(answer));
     const errors = Object.entries(operation.responses).filter(([status]) => status !== "200");
     if (errors.length) section.append(element("h3", "Errors"), ...errors.map(([status, { description }]) => element("p", `${status}: ${description}`)));
     document.getElementById("operations").append(section);

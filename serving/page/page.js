@@ -39,7 +39,7 @@ async function call(path, body, promptForKey = true) {
     if (given) return call(path, body, false);
   }
   if (!response.ok) {
-    const error = new ServiceError(answer.error?.message ?? `The service answered ${response.status}.`);
+    const error = new ServiceError(answer.error?.message ?? `The service responded with status ${response.status}.`);
     throw Object.assign(error, { status: response.status });
   }
   return answer;
@@ -57,7 +57,7 @@ function element(tag, text, className) {
   return made;
 }
 
-/** Long-term and short-term share, and the rest: the popularity among other people. */
+/** Long-term and short-term share; the rest is popularity among other people. */
 function drawBar(bar, long, short) {
   const parts = { long, short, rest: Math.max(0, 1 - long - short) };
   bar.replaceChildren(
@@ -86,10 +86,10 @@ function drawTaste({ interest, user_state: state, degraded }) {
   if (known) drawBar(byId("blend"), interest.long_weight, interest.short_weight);
   const long = Math.round(interest.long_weight * 100);
   byId("blend-text").textContent = known
-    ? `This answer is ${long}% lasting taste and ${100 - long}% of what came last.`
+    ? `This list is ${long}% long-term and ${100 - long}% short-term interest.`
     : degraded
-      ? "The history can't be read right now, so the list shows what many people like."
-      : "Nothing is known of this user yet, so the list shows what many people like. One like will change that.";
+      ? "The history can't be read right now, so the list shows popular items."
+      : "Nothing is known about this user yet, so the list shows popular items. A single like changes that.";
   drawChips(byId("long"), interest.long, interest.long_weight ? "no terms" : nothing);
   drawChips(byId("short"), interest.short, interest.short_weight ? "no terms" : nothing);
 }
@@ -104,7 +104,7 @@ function details(why) {
   return rows.filter(([, text]) => text).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
 }
 
-/** Movement against the previous list: sign, label and direction. */
+/** Movement since the previous list: sign, label and direction. */
 function movement(item, before) {
   if (!before.length) return null;
   const old = before.find((other) => other.item_id === item.item_id);
@@ -152,7 +152,7 @@ function describeChanges(before, now) {
   const counts = [[count((s) => s === "new"), "new"], [count((s) => s[0] === "▲"), "moved up"], [count((s) => s[0] === "▼"), "moved down"]];
   const changes = counts.filter(([number]) => number).map(([number, word]) => `${number} ${word}`).join(", ");
   const gone = before.filter((old) => !now.some((item) => item.item_id === old.item_id));
-  return `${changes || "the order stayed"}; gone: ${titlesOf(gone) || "none"}`;
+  return `${changes || "order unchanged"}; removed: ${titlesOf(gone) || "none"}`;
 }
 
 async function show({ compare, note } = {}) {
@@ -248,7 +248,7 @@ async function signIn() {
 const signInError = await signIn();
 const requestedUser = new URLSearchParams(location.search).get("user");
 const first = await suggestUsers().catch((error) => {
-  if (error.status === 401) localStorage.removeItem(SIGNED_IN); // the session has ended
+  if (error.status === 401) localStorage.removeItem(SIGNED_IN); // the session has expired
   else if (error.status !== 403) showAlert(error.message);
   return "";
 });

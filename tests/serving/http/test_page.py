@@ -63,7 +63,7 @@ def test_a_like_updates_the_list(page: Page, service: RunningService) -> None:
     sign_in(page, service)
     expect(page.locator("#users option[value=bella]")).to_have_count(1)
     pick(page, "page-reader")
-    expect(page.get_by_text("Nothing is known of this user yet")).to_be_visible()
+    expect(page.get_by_text("Nothing is known about this user yet")).to_be_visible()
     expect(page.locator(".card")).to_have_count(12)
     before = shown(page)
     white = next(item for item in before if item in squares("white"))
@@ -73,10 +73,10 @@ def test_a_like_updates_the_list(page: Page, service: RunningService) -> None:
     assert white not in after
     assert after != before
     assert set(after) <= set(squares("white"))
-    expect(page.locator("#change")).to_contain_text("gone: ")
+    expect(page.locator("#change")).to_contain_text("removed: ")
     new = [item for item in after if item not in before]
     assert page.locator(".moved", has_text="new").count() == len(new)
-    expect(page.get_by_text("lasting taste")).to_be_visible()
+    expect(page.get_by_text("short-term interest")).to_be_visible()
     expect(page.locator("#short li").first).to_have_text("white")
 
 
@@ -98,7 +98,7 @@ def test_explanations_and_interest_bars_are_shown(page: Page) -> None:
     expect(page.locator("#blend .short")).to_be_visible()
     first = page.locator(".card").first
     expect(first.locator(".reason")).not_to_be_empty()
-    first.get_by_text("Why exactly").click()
+    first.get_by_text("Details").click()
     expect(first.get_by_role("term").filter(has_text="Because of")).to_be_visible()
 
 
@@ -153,7 +153,7 @@ def test_switching_users_clears_the_page_before_the_response(page: Page) -> None
 
 def test_short_term_terms_are_shown_for_old_events_too(page: Page) -> None:
     page.goto("/?user=bella")
-    expect(page.locator("#blend-text")).to_have_text(re.compile(r"\d+% lasting taste and [1-9]\d*% of what came last"))
+    expect(page.locator("#blend-text")).to_have_text(re.compile(r"\d+% long-term and [1-9]\d*% short-term interest"))
     expect(page.locator("#short li").first).to_have_text("black")
 
 
