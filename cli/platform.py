@@ -51,7 +51,22 @@ def up() -> None:
     with report_errors():
         platform = Platform(load_settings())
         platform.up(lambda stage: out.print(f"  {stage}"))
-        show(examined(platform))
+        status = examined(platform)
+        show(status)
+        if hint := rebuild_hint(status["served"], platform.home.bentoml):
+            out.print(hint)
+
+
+def rebuild_hint(served: dict[str, str] | None, bentoml_home: Path) -> str | None:
+    """Says how to rebuild the served Bento if it holds the code of another release; None if it is current."""
+    from infra.deploy.bento import has_current_code
+
+    if served is None or has_current_code(served["bento_tag"], bentoml_home):
+        return None
+    return (
+        f"{served['bento_tag']} keeps the code of the release that built it: `duotempo promote "
+        f"{served['model_version']}` rebuilds it with the code of this one"
+    )
 
 
 def down() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.platform import rebuild_hint
 from tests.support.command_result import Run
 from tests.support.ports import free_port
 
@@ -92,3 +93,14 @@ def test_unknown_dataset_error_lists_known_datasets(duotempo: Run) -> None:
     assert answer.code == 1
     assert "ml-100m" in answer.text
     assert "chinese-sample" in answer.text
+
+
+def test_up_says_how_to_rebuild_a_bento_of_another_release(tmp_path: Path) -> None:
+    served = {"bento_tag": "duotempo:v3-a", "model_version": "3"}
+    folder = tmp_path / "bentos" / "duotempo" / "v3-a"
+    folder.mkdir(parents=True)
+    (folder / "bento.yaml").write_text("labels:\n  code: 0123456789ab\n  versions: '3'\n")
+    hint = rebuild_hint(served, tmp_path)
+    assert hint
+    assert "`duotempo promote 3`" in hint
+    assert rebuild_hint(None, tmp_path) is None
