@@ -33,8 +33,8 @@ from infra.orchestration.client import run_deployment
 
 DATASET = "ml-100k"
 RETRAIN_SECONDS = 3600
-QUICK = {"DUOTEMPO_FUSION__EPOCHS": "2"}
-"""Settings of the first training: the page should stand soon, the second version trains in full."""
+QUICK = {"DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__FINISH_EPOCHS": "0"}
+"""Settings of the first training, so that the page is available soon; the second version trains in full."""
 
 
 def run_demo(folder: Path | None) -> None:
