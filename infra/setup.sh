@@ -31,6 +31,8 @@ give_uv UV_INDEX "$(pip_setting extra-index-url)"
 give_uv UV_FIND_LINKS "$(pip_setting find-links | tr ' ' ',')"
 give_uv SSL_CERT_FILE "$(pip_setting cert)"
 export UV_INDEX_STRATEGY=unsafe-best-match # all indexes have equal priority, as in pip
+# Python compiles a module at its first import. Where it may not, every process would compile what it imports.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then export UV_COMPILE_BYTECODE=1; fi
 
 if "$python" -m pip install -q "$(grep -o '^uv==[^ ]*' requirements.lock)"; then
     install() { "$venv/bin/uv" pip install -q --python "$python" "$@"; }
