@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.core.errors import DuotempoError
 from components.core.logs import one_line
+from components.files.errors import DatasetError
+from components.files.names import MAX_COLUMNS, join_names
 
-MAX_COLUMNS = 1000
-MAX_SHOWN_COLUMNS = 20
 MIN_VALUE_BYTES = 8
 """Minimum memory of a value in a data frame, in bytes."""
-
-
-class DatasetError(DuotempoError):
-    """A dataset cannot be read; the message names the file and the column, and says how to fix it."""
 
 
 def read_rows(file: Path) -> pd.DataFrame:
@@ -47,13 +42,6 @@ def read_rows(file: Path) -> pd.DataFrame:
     if frame.empty:
         raise DatasetError(f"{file} holds no rows; check what wrote it")
     return frame
-
-
-def join_names(names: Iterable[object]) -> str:
-    """Column names for a message, shortened after MAX_SHOWN_COLUMNS."""
-    shown = [one_line(str(name)) for name in names]
-    more = f" and {len(shown) - MAX_SHOWN_COLUMNS:,} more" if len(shown) > MAX_SHOWN_COLUMNS else ""
-    return ", ".join(shown[:MAX_SHOWN_COLUMNS]) + more
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -1,0 +1,151 @@
+"""Opens delimited text; the whole file is parsed strictly once, so that errors name their line."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+
+from components.core.logs import one_line
+from components.files import spool
+from components.files.dialect import Dialect, find_dialect, is_tabular
+from components.files.errors import DatasetError, unreadable
+from components.files.names import check_names
+from components.files.sql import column_types, create_view, file_list, identifier, literal, single_row
+from components.files.table import ReadOptions, Table
+
+_MAX_SHOWN_LINE = 200
+_MAX_VALUE_MB = 2
+_NUMBER = re.compile(r"CSV Error on Line: (\d+)")
+_LINE = re.compile(r"Original Line: (.*)")
+_WIDTHS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+_MIXED_LINE_ENDS = "invalid state"
+_DELIMITER_NAMES = {"\t": "tab", "\x01": "Ctrl-A", " ": "blank"}
+_RFC = ('"', '"')
+_BACKSLASH = ('"', "\\")
+_UNQUOTED = ("", "")
+
+
+def open_delimited(
+    connection: duckdb.DuckDBPyConnection, source: object, file: Path, view: str, options: ReadOptions, spare: Path
+) -> Table:
+    """Opens a UTF-8 file with one row a line.
+
+    Args:
+        source: The file as the user named it, for messages.
+        spare: Where a copy is written if line ends have to be made the same.
+
+    Raises:
+        DatasetError: The file holds no rows, or a line does not fit the others.
+    """
+    dialect = find_dialect(file, options)
+    if dialect is None:
+        raise DatasetError(f"{source} holds no rows; check what wrote it")
+    check_names(source, "csv", dialect.names)
+    errors: list[duckdb.Error] = []
+    for quoting in _quotings(file, dialect, options):
+        try:
+            return _open(connection, source, file, view, dialect, quoting)
+        except duckdb.Error as error:
+            errors.append(error)
+            if _MIXED_LINE_ENDS in str(error) and file != spare:
+                same = spool.write(source, _same_line_ends(file), spare)
+                return open_delimited(connection, source, same, view, options, same)
+    raise _explained(source, dialect, errors[0]) from errors[0]
+
+
+def _quotings(file: Path, dialect: Dialect, options: ReadOptions) -> Sequence[tuple[str, str]]:
+    """Pairs of a quote and its escape, the likeliest first; the first with which all lines fit is right."""
+    if options.quote is not None:
+        quote = options.quote
+        return [(quote, quote), (quote, "\\")] if quote else [_UNQUOTED]
+    if is_tabular(dialect.delimiter):
+        return [_RFC] if _quotes_enclose_values(file, dialect.delimiter) else [_UNQUOTED]
+    return [_RFC, _BACKSLASH]
+
+
+def _quotes_enclose_values(file: Path, delimiter: str) -> bool:
+    """Whether there are values in quotes, and each quote at the start of a value belongs to one in its line."""
+    end = re.escape(delimiter.encode())
+    start = rb"(?:^|(?<=" + end + rb'))"'
+    enclosed = re.compile(start + rb'(?:[^"]|"")*"(?=' + end + rb"|\r?\n|$)")
+    opening = re.compile(start)
+    any_enclosed = False
+    with file.open("rb") as lines:
+        for line in lines:
+            if b'"' in line:
+                rest, count = enclosed.subn(b"", line)
+                if opening.search(rest):
+                    return False
+                any_enclosed |= count > 0
+    return any_enclosed
+
+
+def _same_line_ends(file: Path) -> Iterator[bytes]:
+    """A file's content with a line feed after each line; a carriage return within a line becomes a blank."""
+    with file.open("rb") as stream:
+        held = b""
+        for chunk in spool.chunks(stream):
+            text = held + chunk
+            held = b"\r" if text.endswith(b"\r") else b""
+            text = text[:-1] if held else text
+            yield text.replace(b"\r\n", b"\n").replace(b"\r", b" ")
+
+
+def _open(
+    connection: duckdb.DuckDBPyConnection,
+    source: object,
+    file: Path,
+    view: str,
+    dialect: Dialect,
+    quoting: tuple[str, str],
+) -> Table:
+    quote, escape = quoting
+    reader = (
+        f"read_csv({file_list([file])}, columns={column_types(dialect.names, 'VARCHAR')}, auto_detect=false, "
+        f"strict_mode=true, header=false, skip={dialect.skipped}, delim={literal(dialect.delimiter)}, "
+        f"quote={literal(quote)}, escape={literal(escape)}, encoding='utf-8')"
+    )
+    filled = f" WHERE {identifier(dialect.names[0])} IS NOT NULL" if len(dialect.names) == 1 else ""
+    parsed = ", ".join(f"count({identifier(name)})" for name in dialect.names)
+    rows = single_row(connection, f"SELECT count(*), {parsed} FROM {reader}{filled}")[0]
+    if not rows:
+        raise DatasetError(f"{source} holds no rows; check what wrote it")
+    notes = list(dialect.notes)
+    if len(dialect.names) == 1:
+        notes.append("one column")
+    elif dialect.delimiter != ",":
+        notes.append(f"delimiter {_DELIMITER_NAMES.get(dialect.delimiter, dialect.delimiter)}")
+    if quoting == _UNQUOTED and not is_tabular(dialect.delimiter):
+        notes.append("quotes are part of the values")
+    if quoting == _RFC and is_tabular(dialect.delimiter):
+        notes.append("values in double quotes")
+    if escape == "\\":
+        notes.append("escape character \\")
+    columns = create_view(connection, view, f"SELECT * FROM {reader}{filled}")
+    return Table(view, columns, "csv", tuple(notes), dialect.header, rows)
+
+
+def _explained(source: object, dialect: Dialect, error: duckdb.Error) -> DatasetError:
+    """What is wrong with a line, and what to do."""
+    text = str(error)
+    number, line, widths = _NUMBER.search(text), _LINE.search(text), _WIDTHS.search(text)
+    place = f"line {int(number[1]):,}" if number else "a line"
+    shown = f": {one_line(line[1], _MAX_SHOWN_LINE)}" if line else ""
+    delimiter = _DELIMITER_NAMES.get(dialect.delimiter, dialect.delimiter)
+    first = "the header" if dialect.header else "the first line"
+    if widths:
+        expected, found = int(widths[1]), int(widths[2])
+        why = f"{place} has {found:,} fields, {first} has {expected:,}{shown}"
+        if found > expected:
+            fix = f"put the value that holds {delimiter} between double quotes, or name the delimiter"
+        else:
+            fix = f"write the missing {delimiter}, and put a value with a line break between double quotes"
+    elif "unterminated quote" in text:
+        why = f"{place} has a double quote that is not closed, or that text follows{shown}"
+        fix = 'close it, and write "" for a double quote within a quoted value'
+    elif "Maximum line size" in text:
+        why, fix = f"{place} is longer than {_MAX_VALUE_MB} MB", "shorten it, and look for a quote that is not closed"
+    else:
+        why, fix = one_line(text.split("\n")[0]), "write it again"
+    return unreadable(source, "csv", why, fix)

@@ -1,0 +1,125 @@
+"""Opens JSON: an object a line, an array of objects, or objects one after the other."""
+
+import json
+import re
+from pathlib import Path
+
+import duckdb
+
+from components.core.logs import one_line
+from components.files.errors import DatasetError, unreadable
+from components.files.names import MAX_COLUMNS, check_names
+from components.files.sql import column_types, create_view, file_list, single_row
+from components.files.table import Table
+
+MAX_DEPTH = 128
+"""Nested arrays and objects that DuckDB reads."""
+_SAMPLE = 1 << 20
+_DIGITS = r"\d{1000}"
+"""Numbers from which on Python may not read them, see `sys.int_info`."""
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LINES = "newline_delimited"
+
+
+def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path, view: str, ending: str) -> Table:
+    """Opens a UTF-8 file; each column is JSON, so that an odd value is the problem of its row.
+
+    Args:
+        source: The file as the user named it, for messages.
+        ending: The file's ending without its dot, for messages.
+
+    Raises:
+        DatasetError: The file holds no objects or a damaged one, or names too many columns.
+    """
+    layout = _layout(file)
+    objects = f"read_json_objects({file_list([file])}, format='{layout}')"
+    try:
+        rows, others, long_numbers = single_row(
+            connection,
+            "SELECT count(*), count(*) FILTER (json_type(json) <> 'OBJECT'), "
+            f"count(*) FILTER (length(json) > 1000 AND regexp_matches(json::VARCHAR, '{_DIGITS}')) FROM {objects}",
+        )
+        if not rows:
+            raise DatasetError(f"{source} holds no rows; check what wrote it")
+        if others:
+            raise unreadable(source, ending, _first_problem(file, layout) or "a value is not a JSON object")
+        if long_numbers and (problem := _first_problem(file, layout)):
+            raise unreadable(source, ending, problem)
+        names = _names(connection, objects)
+        check_names(source, ending, names)
+        if not names:
+            raise unreadable(source, ending, "its objects have no names")
+        reader = f"read_json({file_list([file])}, format='{layout}', columns={column_types(names, 'JSON')})"
+        single_row(connection, f"SELECT count(COLUMNS(*)) FROM {reader}")
+    except duckdb.Error as error:
+        problem = _first_problem(file, layout) or one_line(str(error).split("\n")[0])
+        raise unreadable(source, ending, problem) from error
+    columns = create_view(connection, view, f"SELECT * FROM {reader}")
+    notes = {_LINES: (), "array": ("JSON array",), "unstructured": ("JSON objects over several lines",)}[layout]
+    return Table(view, columns, "json", notes, header=True, rows=rows)
+
+
+def _layout(file: Path) -> str:
+    """DuckDB's name for the way in which the objects follow each other."""
+    with file.open("rb") as stream:
+        sample = stream.read(_SAMPLE).decode("utf-8-sig", errors="ignore").lstrip()
+    if sample.startswith("["):
+        return "array"
+    first, line_break, _ = sample.partition("\n")
+    try:
+        json.loads(first)
+    except RecursionError:
+        return _LINES
+    except ValueError:
+        return "unstructured" if line_break and first.strip() in ("{", "{}") else _LINES
+    return _LINES
+
+
+def _names(connection: duckdb.DuckDBPyConnection, objects: str) -> list[str]:
+    """The names in all objects, in the order of their first appearance."""
+    found = connection.execute(
+        f"SELECT name FROM (SELECT unnest(names) AS name, generate_subscripts(names, 1) AS place, row FROM "
+        f"(SELECT json_keys(json) AS names, row_number() OVER () AS row FROM {objects})) "
+        f"GROUP BY name ORDER BY min({{'row': row, 'place': place}}) LIMIT {100 * MAX_COLUMNS}"
+    ).fetchall()
+    return [name for (name,) in found]
+
+
+def _first_problem(file: Path, layout: str) -> str | None:
+    """What Python says about the first line that is not a JSON object. None when lines are not objects anyway."""
+    if layout != _LINES:
+        return None
+    with file.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and (problem := _problem(line)):
+                return f"line {number} {problem}" if problem.startswith("is ") else f"line {number}: {problem}"
+    return None
+
+
+def _problem(line: str) -> str | None:
+    try:
+        record = json.loads(line, object_pairs_hook=_with_single_names)
+        json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        return "is nested too deeply"
+    except ValueError as error:
+        return one_line(str(error))
+    if not isinstance(record, dict):
+        return "is not a JSON object"
+    return "is nested too deeply" if _depth(line) > MAX_DEPTH else None
+
+
+def _with_single_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError(f"a name appears twice in one object ({', '.join(name for name, _ in pairs)})")
+    return record
+
+
+def _depth(line: str) -> int:
+    """The depth of nested arrays and objects in a valid JSON text."""
+    depth = deepest = 0
+    for sign in _TEXT.sub("", line):
+        depth += (sign in "[{") - (sign in "]}")
+        deepest = max(deepest, depth)
+    return deepest
