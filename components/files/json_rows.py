@@ -19,6 +19,7 @@ _DIGITS = r"\d{1000}"
 """Numbers from which on Python may not read them, see `sys.int_info`."""
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LINES = "newline_delimited"
+_NOTES = {"array": "JSON array", "unstructured": "JSON objects over several lines"}
 
 
 def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path, view: str, ending: str) -> Table:
@@ -45,7 +46,8 @@ def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path,
             raise unreadable(source, ending, _first_problem(file, layout) or "a value is not a JSON object")
         if long_numbers and (problem := _first_problem(file, layout)):
             raise unreadable(source, ending, problem)
-        names = _names(connection, objects)
+        all_names = _names(connection, objects)
+        names = [name for name in all_names if name]
         check_names(source, ending, names)
         if not names:
             raise unreadable(source, ending, "its objects have no names")
@@ -55,8 +57,10 @@ def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path,
         problem = _first_problem(file, layout) or one_line(str(error).split("\n")[0])
         raise unreadable(source, ending, problem) from error
     columns = create_view(connection, view, f"SELECT * FROM {reader}")
-    notes = {_LINES: (), "array": ("JSON array",), "unstructured": ("JSON objects over several lines",)}[layout]
-    return Table(view, columns, "json", notes, header=True, rows=rows)
+    notes = [_NOTES[layout]] if layout in _NOTES else []
+    if "" in all_names:
+        notes.append("values without a name are not read")
+    return Table(view, columns, "json", tuple(notes), header=True, rows=rows)
 
 
 def _layout(file: Path) -> str:

@@ -61,26 +61,26 @@ def open_table(
     path = Path(source)
     folder = working_folder(connection)
     if path.is_dir():
-        return _open_several(connection, source, sorted(path.rglob("*.parquet")), view, folder)
+        return _open_several(connection, source, path, "**/*.parquet", view, folder)
     if not path.exists() and _GLOB.search(str(source)):
-        pattern = path.absolute().relative_to(path.absolute().anchor)
-        files = sorted(Path(path.absolute().anchor).glob(str(pattern)))
-        return _open_several(connection, source, [file for file in files if file.is_file()], view, folder)
+        parts = path.parts
+        fixed = next(place for place, part in enumerate(parts) if _GLOB.search(part))
+        return _open_several(connection, source, Path(*parts[:fixed]), str(Path(*parts[fixed:])), view, folder)
     if not path.is_file():
         raise DatasetError(f"{source} does not exist; check the path")
     return _open_file(connection, path, view, options, folder)
 
 
 def _open_several(
-    connection: duckdb.DuckDBPyConnection, source: str | Path, files: list[Path], view: str, folder: Path
+    connection: duckdb.DuckDBPyConnection, source: str | Path, root: Path, pattern: str, view: str, folder: Path
 ) -> Table:
-    """Opens the Parquet files of a folder or pattern; hidden ones and those of unfinished writes are left out."""
-    files = [file for file in files if not file.name.startswith((".", "_"))]
+    """Opens the Parquet files below a folder; hidden ones and those of unfinished writes are left out."""
+    files = [file for file in sorted(root.glob(pattern)) if file.is_file() and not file.name.startswith((".", "_"))]
     if not files:
         raise DatasetError(f"{source} holds no Parquet files; name a file, or a folder of .parquet files")
     if others := [file for file in files if _head(file)[:4] != _PARQUET]:
         raise DatasetError(f"{others[0]} is not Parquet; only Parquet is read from several files: name one file")
-    return open_parquet(connection, source, files, view, folder / f"{view}.parquet")
+    return open_parquet(connection, source, files, view, folder / f"{view}.parquet", root)
 
 
 def _open_file(

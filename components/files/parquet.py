@@ -11,45 +11,53 @@ import pyarrow.parquet as pq
 
 from components.core.logs import one_line
 from components.files.errors import DatasetError, unreadable
-from components.files.names import MAX_COLUMNS, check_names, numbered
+from components.files.names import MAX_COLUMNS, check_names, join_names, numbered
 from components.files.sql import create_view, file_list, identifier, single_row
 from components.files.table import Column, Table
 
 _BATCH = 10_000
 _MICROSECONDS = {"s": 10**6, "ms": 10**3}
 _MAX_MICROSECONDS = 2**63 - 1
-_TEXTS = ("VARCHAR", "BLOB")
+_SCANS = {"VARCHAR": "sum(strlen(#{}))", "BLOB": "sum(octet_length(#{}))"}
+"""Bytes of texts, by type."""
+_SCAN = "bit_xor(hash(#{}))"
+"""Reads all values of a column; a count or a maximum comes from the file's statistics."""
 _NESTED = ("[", "STRUCT", "MAP")
 _ZONED = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
 
 
 def open_parquet(
-    connection: duckdb.DuckDBPyConnection, source: object, files: Sequence[Path], view: str, spare: Path
+    connection: duckdb.DuckDBPyConnection,
+    source: object,
+    files: Sequence[Path],
+    view: str,
+    spare: Path,
+    root: Path | None = None,
 ) -> Table:
     """Opens files; times with a zone become times in UTC without one.
 
     Args:
         source: The file, folder or pattern as the user named it, for messages.
         spare: Folder for copies when files hold times beyond DuckDB's range; those are then missing.
+        root: The folder below which `name=value` in a path is a column.
 
     Raises:
         DatasetError: A file is damaged, has too many columns, or holds more than fits on the disk.
     """
+    notes = [f"{len(files):,} files"] if len(files) > 1 else []
+    partitions = _partitions(files, root)
     try:
         names = _checked_names(source, files[0])
-        reader = _reader(files, source)
-        described = _described(connection, reader)
-        partitions = [column.name for column in described[len(names) :]]
-        names = numbered(names) + partitions
+        reader, described = _reader(connection, files, partitions)
+        names = numbered(names) + [column.name for column in described[len(names) :]]
         check_names(source, "parquet", names)
         try:
-            rows = _scan(connection, source, reader, described, files)
+            rows = _scan(connection, source, reader, described, files, spare.parent)
         except duckdb.ConversionException:
-            spare.mkdir(exist_ok=True)
-            files = [_without_far_times(file, spare / f"{number}.parquet") for number, file in enumerate(files)]
-            reader = _reader(files, source)
-            described = _described(connection, reader)
-            rows = _scan(connection, source, reader, described, files)
+            files = [_without_far_times(file, spare / file.relative_to(root or file.parent)) for file in files]
+            reader, described = _reader(connection, files, partitions)
+            rows = _scan(connection, source, reader, described, files, spare.parent)
+            notes.append("times beyond the calendar are missing")
     except (duckdb.Error, pa.ArrowException, ValueError, OSError) as error:
         why = one_line(str(error).split("\n")[0]) or type(error).__name__
         raise unreadable(source, "parquet", why) from error
@@ -59,12 +67,19 @@ def open_parquet(
         f"{_in_utc(column)} AS {identifier(name)}" for column, name in zip(described, names, strict=True)
     )
     columns = create_view(connection, view, f"SELECT {values} FROM {reader}")
-    notes = [f"{len(files):,} files"] if len(files) > 1 else []
     if partitions:
-        notes.append(f"partitioned by {', '.join(partitions)}")
+        notes.append(f"partitioned by {join_names(partitions)}")
     if zoned := [name for column, name in zip(described, names, strict=True) if column.type.startswith(_ZONED)]:
-        notes.append(f"times in UTC: {', '.join(zoned)}")
+        notes.append(f"times in UTC: {join_names(zoned)}")
     return Table(view, columns, "parquet", tuple(notes), header=True, rows=rows)
+
+
+def _partitions(files: Sequence[Path], root: Path | None) -> list[str]:
+    """The names in the folders `name=value` between a root and its files."""
+    if root is None:
+        return []
+    folders = (part for file in files for part in file.relative_to(root).parts[:-1])
+    return list(dict.fromkeys(folder.split("=")[0] for folder in folders if "=" in folder))
 
 
 def _checked_names(source: object, file: Path) -> list[str]:
@@ -79,17 +94,16 @@ def _checked_names(source: object, file: Path) -> list[str]:
     return names
 
 
-def _reader(files: Sequence[Path], source: object) -> str:
-    root = len(Path(str(source)).parts)
-    hive = any("=" in part for file in files for part in file.parts[root:-1])
-    return (
-        f"(SELECT * FROM read_parquet({file_list(files)}, hive_partitioning={str(hive).lower()}, "
+def _reader(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], partitions: Sequence[str]
+) -> tuple[str, list[Column]]:
+    """The files as a part of a statement, and its columns."""
+    reader = (
+        f"(SELECT * FROM read_parquet({file_list(files)}, hive_partitioning={str(bool(partitions)).lower()}, "
         f"hive_types_autocast=false, union_by_name={str(len(files) > 1).lower()}))"
     )
-
-
-def _described(connection: duckdb.DuckDBPyConnection, reader: str) -> list[Column]:
-    return [Column(name, kind) for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]
+    described = connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()
+    return reader, [Column(name, kind) for name, kind, *_ in described]
 
 
 def _scan(
@@ -98,29 +112,28 @@ def _scan(
     reader: str,
     described: Sequence[Column],
     files: Sequence[Path],
+    working_folder: Path,
 ) -> int:
     """Reads all values once, and counts the rows.
 
     Raises DatasetError when texts take more than the disk has: a text that is stored once may belong to many rows.
     """
-    sizes = [
-        f"coalesce(sum(octet_length(#{place}::BLOB)), 0)"
-        if column.type == "BLOB"
-        else f"coalesce(sum(strlen(#{place})), 0)"
-        for place, column in enumerate(described, start=1)
-        if column.type in _TEXTS
-    ]
-    others = [f"count(#{place})" for place, column in enumerate(described, start=1) if column.type not in _TEXTS]
-    rows, *counted = single_row(connection, f"SELECT {', '.join(['count(*)', *sizes, *others])} FROM {reader}")
-    needed = sum(map(int, counted[: len(sizes)]))
-    nested = [place for place, column in enumerate(described) if any(part in column.type for part in _NESTED)]
-    if nested:
-        needed += sum(map(_nested_size, files))
-    free = shutil.disk_usage(files[0].parent).free
+    needed = 0
+    if any(part in column.type for column in described for part in _NESTED):
+        needed = sum(map(_nested_size, files))
+        _check_disk(source, needed, working_folder)
+    values = [_SCANS.get(column.type, _SCAN).format(place) for place, column in enumerate(described, start=1)]
+    rows, *scanned = single_row(connection, f"SELECT count(*), {', '.join(values)} FROM {reader}")
+    sizes = [size for size, column in zip(scanned, described, strict=True) if column.type in _SCANS]
+    _check_disk(source, needed + sum(int(size or 0) for size in sizes), working_folder)
+    return rows
+
+
+def _check_disk(source: object, needed: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
     if needed > free:
         why = f"its texts take {needed / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB of disk are free"
         raise unreadable(source, "parquet", why, "split it")
-    return rows
 
 
 def _nested_size(file: Path) -> int:
@@ -156,6 +169,7 @@ def _without_far_times(file: Path, target: Path) -> Path:
         for batch in stored.iter_batches(_BATCH):
             yield pa.RecordBatch.from_arrays([_near(values) for values in batch.columns], names=batch.schema.names)
 
+    target.parent.mkdir(parents=True, exist_ok=True)
     parts = batches()
     first = next(parts)
     with pq.ParquetWriter(target, first.schema) as writer:

@@ -74,9 +74,9 @@ def test_a_file_compressed_twice_is_refused(refused: Refused) -> None:
 
 
 def test_a_bomb_stops_before_the_disk_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gzip of 100 MB of zeros, on a disk with 10 MB to spare."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, spool.MIN_FREE + 10_000_000))
-    bomb = gzip.compress(b"0" * 10_000_001)
+    """A gzip of 10 MB, on a disk with 1 MB to spare."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, spool.MIN_FREE + 1_000_000))
+    bomb = gzip.compress(CONTENT * 40)
     message = refused("rows.csv.gz", bomb)
     assert "GiB of disk when unpacked" in message
     assert "split it" in message
