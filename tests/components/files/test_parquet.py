@@ -158,6 +158,11 @@ def test_damaged_files_are_refused(tmp_path: Path, refused: Refused) -> None:
     )
 
 
+def test_a_text_that_is_not_utf_8_is_refused_early(tmp_path: Path, refused: Refused) -> None:
+    content = parquet(tmp_path, title=["plain", "Amelie"]).read_bytes().replace(b"Amelie", b"Am\xe9lie")
+    assert "is not valid UTF8" in refused("rows.parquet", content)
+
+
 def test_folders_and_patterns_without_parquet_are_refused(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "folder").mkdir()
     assert "holds no Parquet files" in refused("folder")
