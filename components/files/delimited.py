@@ -66,16 +66,17 @@ def _quotings(file: Path, dialect: Dialect, options: ReadOptions) -> Sequence[tu
 
 def _quotes_enclose_values(file: Path, delimiter: str) -> bool:
     """Whether there are values in quotes, and each quote at the start of a value belongs to one in its line."""
-    end = re.escape(delimiter.encode())
-    start = rb"(?:^|(?<=" + end + rb'))"'
-    enclosed = re.compile(start + rb'(?:[^"]|"")*"(?=' + end + rb"|\r?\n|$)")
-    opening = re.compile(start)
+    separator = delimiter.encode()
+    enclosed = re.compile(
+        rb"(?:\n|" + re.escape(separator) + rb')"[^"\n]*(?:""[^"\n]*)*"(?=' + re.escape(separator) + rb"|\r?\n|$)"
+    )
     any_enclosed = False
-    with file.open("rb") as lines:
-        for line in lines:
-            if b'"' in line:
-                rest, count = enclosed.subn(b"", line)
-                if opening.search(rest):
+    with file.open("rb") as stream:
+        for chunk in spool.chunks(stream):
+            lines = b"\n" + chunk + stream.readline()
+            if b'\n"' in lines or separator + b'"' in lines:
+                rest, count = enclosed.subn(b"", lines)
+                if b'\n"' in rest or separator + b'"' in rest:
                     return False
                 any_enclosed |= count > 0
     return any_enclosed

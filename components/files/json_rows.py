@@ -8,15 +8,36 @@ import duckdb
 
 from components.core.logs import one_line
 from components.files.errors import DatasetError, unreadable
-from components.files.names import MAX_COLUMNS, check_names
+from components.files.names import check_names
 from components.files.sql import column_types, create_view, file_list, single_row
 from components.files.table import Table
 
 MAX_DEPTH = 128
 """Nested arrays and objects that DuckDB reads."""
 _SAMPLE = 1 << 20
-_DIGITS = r"\d{1000}"
+_DIGITS = "[0-9]{{1000}}"
 """Numbers from which on Python may not read them, see `sys.int_info`."""
+_SUMMARY = f"""
+WITH combinations AS MATERIALIZED (
+    SELECT
+        json_keys(json) AS names,
+        count(*) AS rows,
+        count(*) FILTER (json_type(json) <> 'OBJECT') AS others,
+        count(*) FILTER (length(json) > 1000 AND regexp_matches(json::VARCHAR, '{_DIGITS}')) AS long_numbers
+    FROM {{}}
+    GROUP BY json_keys(json)
+),
+places AS (
+    SELECT unnest(names) AS name, generate_subscripts(names, 1) AS place, rows FROM combinations
+),
+ordered AS (
+    SELECT name, sum(rows) AS rows, min(place) AS place FROM places GROUP BY name
+)
+SELECT
+    sum(rows), sum(others), sum(long_numbers), (SELECT list(name ORDER BY rows DESC, place, name) FROM ordered)
+FROM combinations
+"""
+"""What is to know of all objects; their names with the most frequent first, else in the order of the file."""
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LINES = "newline_delimited"
 _NOTES = {"array": "JSON array", "unstructured": "JSON objects over several lines"}
@@ -35,19 +56,14 @@ def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path,
     layout = _layout(file)
     objects = f"read_json_objects({file_list([file])}, format='{layout}')"
     try:
-        rows, others, long_numbers = single_row(
-            connection,
-            "SELECT count(*), count(*) FILTER (json_type(json) <> 'OBJECT'), "
-            f"count(*) FILTER (length(json) > 1000 AND regexp_matches(json::VARCHAR, '{_DIGITS}')) FROM {objects}",
-        )
+        rows, others, long_numbers, all_names = single_row(connection, _SUMMARY.format(objects))
         if not rows:
             raise DatasetError(f"{source} holds no rows; check what wrote it")
         if others:
             raise unreadable(source, ending, _first_problem(file, layout) or "a value is not a JSON object")
         if long_numbers and (problem := _first_problem(file, layout)):
             raise unreadable(source, ending, problem)
-        all_names = _names(connection, objects)
-        names = [name for name in all_names if name]
+        names = [name for name in all_names or () if name]
         check_names(source, ending, names)
         if not names:
             raise unreadable(source, ending, "its objects have no names")
@@ -58,7 +74,7 @@ def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path,
         raise unreadable(source, ending, problem) from error
     columns = create_view(connection, view, f"SELECT * FROM {reader}")
     notes = [_NOTES[layout]] if layout in _NOTES else []
-    if "" in all_names:
+    if len(names) < len(all_names):
         notes.append("values without a name are not read")
     return Table(view, columns, "json", tuple(notes), header=True, rows=rows)
 
@@ -77,16 +93,6 @@ def _layout(file: Path) -> str:
     except ValueError:
         return "unstructured" if line_break and first.strip() in ("{", "{}") else _LINES
     return _LINES
-
-
-def _names(connection: duckdb.DuckDBPyConnection, objects: str) -> list[str]:
-    """The names in all objects, in the order of their first appearance."""
-    found = connection.execute(
-        f"SELECT name FROM (SELECT unnest(names) AS name, generate_subscripts(names, 1) AS place, row FROM "
-        f"(SELECT json_keys(json) AS names, row_number() OVER () AS row FROM {objects})) "
-        f"GROUP BY name ORDER BY min({{'row': row, 'place': place}}) LIMIT {100 * MAX_COLUMNS}"
-    ).fetchall()
-    return [name for (name,) in found]
 
 
 def _first_problem(file: Path, layout: str) -> str | None:

@@ -18,12 +18,11 @@ from components.files.table import Column, Table
 _BATCH = 10_000
 _MICROSECONDS = {"s": 10**6, "ms": 10**3}
 _MAX_MICROSECONDS = 2**63 - 1
-_SCANS = {"VARCHAR": "sum(strlen(#{}))", "BLOB": "sum(octet_length(#{}))"}
-"""Bytes of texts, by type."""
-_SCAN = "bit_xor(hash(#{}))"
-"""Reads all values of a column; a count or a maximum comes from the file's statistics."""
-_SCAN_TEXT = "max(left(#{}, 1))"
-"""Reads all texts of a column; their lengths do not need it."""
+_SIZES = {"VARCHAR": "sum(strlen(#{}))", "BLOB": "sum(octet_length(#{}))"}
+"""Bytes of texts, by type; DuckDB does not check texts for their lengths."""
+_VALUES = {"VARCHAR": "max(left(#{}, 1))"}
+_OTHER_VALUES = "bit_xor(hash(#{}))"
+"""Reads all values of a column; a count or a maximum would come from the file's statistics."""
 _NESTED = ("[", "STRUCT", "MAP")
 _ZONED = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
 
@@ -120,23 +119,22 @@ def _scan(
 
     Raises DatasetError when texts take more than the disk has: a text that is stored once may belong to many rows.
     """
-    needed = 0
-    if any(part in column.type for column in described for part in _NESTED):
-        needed = sum(map(_nested_size, files))
-        _check_disk(source, needed, working_folder)
-    values = [_SCANS.get(column.type, _SCAN).format(place) for place, column in enumerate(described, start=1)]
-    values += [_SCAN_TEXT.format(place) for place, column in enumerate(described, start=1) if column.type == "VARCHAR"]
-    rows, *scanned = single_row(connection, f"SELECT count(*), {', '.join(values)} FROM {reader}")
-    sizes = [size for size, column in zip(scanned, described, strict=False) if column.type in _SCANS]
-    _check_disk(source, needed + sum(int(size or 0) for size in sizes), working_folder)
-    return rows
-
-
-def _check_disk(source: object, needed: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
+    nested = any(part in column.type for column in described for part in _NESTED)
+    needed = sum(map(_nested_size, files)) if nested else 0
+    if sizes := _filled(_SIZES, described):
+        needed += sum(int(size or 0) for size in single_row(connection, f"SELECT {sizes} FROM {reader}"))
+    free = shutil.disk_usage(working_folder).free
     if needed > free:
         why = f"its texts take {needed / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB of disk are free"
         raise unreadable(source, "parquet", why, "split it")
+    values = _filled(_VALUES, described, _OTHER_VALUES)
+    return int(single_row(connection, f"SELECT count(*), {values} FROM {reader}")[0])
+
+
+def _filled(templates: dict[str, str], described: Sequence[Column], default: str = "") -> str:
+    """An expression for each column whose type has a template."""
+    filled = (templates.get(column.type, default).format(place) for place, column in enumerate(described, start=1))
+    return ", ".join(expression for expression in filled if expression)
 
 
 def _nested_size(file: Path) -> int:

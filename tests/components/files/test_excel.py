@@ -55,7 +55,13 @@ def workbook(**sheets: Sequence[Sequence[object]]) -> bytes:
     return buffer.getvalue()
 
 
-ROWS: list[list[object]] = [[*HEADER], [17850.0, (40513.5,), 2.55], [None, None, None], [17851, "13/1/2010", None], ["007", True, 0]]
+ROWS: list[list[object]] = [
+    [*HEADER],
+    [17850.0, (40513.5,), 2.55],
+    [None, None, None],
+    [17851, "13/1/2010", None],
+    ["007", True, 0],
+]
 
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows.data"])

@@ -20,13 +20,13 @@ def test_names_are_found_over_all_rows_and_values_stay_json(name: str, open_file
     assert [(column.name, column.type) for column in table.columns] == [
         ("user", "JSON"),
         ("at", "JSON"),
-        ("tags", "JSON"),
         ("price", "JSON"),
+        ("tags", "JSON"),
     ]
     assert rows == [
         ('"u1"', "1700000000", None, None),
-        ('{"id":5}', None, '["a",2]', None),
-        ('"007"', None, None, "1.5"),
+        ('{"id":5}', None, None, '["a",2]'),
+        ('"007"', None, "1.5", None),
     ]
 
 
