@@ -73,7 +73,7 @@ def _quotes_enclose_values(file: Path, delimiter: str) -> bool:
     any_enclosed = False
     with file.open("rb") as stream:
         for chunk in spool.chunks(stream):
-            lines = b"\n" + chunk + stream.readline()
+            lines = b"\n" + chunk + stream.readline(spool.CHUNK)
             if b'\n"' in lines or separator + b'"' in lines:
                 rest, count = enclosed.subn(b"", lines)
                 if b'\n"' in rest or separator + b'"' in rest:

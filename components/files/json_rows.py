@@ -15,6 +15,8 @@ from components.files.table import Table
 MAX_DEPTH = 128
 """Nested arrays and objects that DuckDB reads."""
 _SAMPLE = 1 << 20
+_MAX_LINE = 16 << 20
+"""The longest object that DuckDB reads, in bytes."""
 _DIGITS = "[0-9]{{1000}}"
 """Numbers from which on Python may not read them, see `sys.int_info`."""
 _SUMMARY = f"""
@@ -100,7 +102,9 @@ def _first_problem(file: Path, layout: str) -> str | None:
     if layout != _LINES:
         return None
     with file.open(encoding="utf-8-sig", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), ""), start=1):
+            if len(line) > _MAX_LINE:
+                return f"line {number} is longer than {_MAX_LINE >> 20} MB"
             if line.strip() and (problem := _problem(line)):
                 return f"line {number} {problem}" if problem.startswith("is ") else f"line {number}: {problem}"
     return None

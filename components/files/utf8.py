@@ -90,12 +90,10 @@ def _undecodable(source: Path, file: Path, encoding: str, error: UnicodeError) -
 
 def _bad_line(file: Path, encoding: str) -> int:
     """The number of the first line that cannot be decoded."""
-    decoder = codecs.getincrementaldecoder(encoding)()
     breaks = 0
-    with file.open("rb") as stream:
-        for line in stream:
-            try:
-                breaks += decoder.decode(line).count("\n")
-            except UnicodeError:
-                break
+    try:
+        for text in _decoded(file, encoding):
+            breaks += text.count("\n")
+    except UnicodeDecodeError as error:
+        breaks += error.object[: error.start].decode(encoding, errors="replace").count("\n")
     return breaks + 1

@@ -70,6 +70,7 @@ def test_odd_names_and_values_are_kept(open_file: Open) -> None:
         ('{"a": 1, "a": 2}\n', "line 1: a name appears twice"),
         ('{"a": 1, "A": 2}\n', "two columns are named a and A"),
         (json.dumps({f"c{n}": 1 for n in range(1001)}), "1,001 columns, more than 1,000"),
+        ('{"a": 1}\n{"a": "' + "x" * (17 << 20) + '"}\n', "line 2 is longer than 16 MB"),
         ("[]", "holds no rows"),
         ("{}\n", "have no names"),
         ('[{"a": 1}, 5]', "not a JSON object"),
