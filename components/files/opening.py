@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from components.files import python_rows
 from components.files.connection import working_folder
 from components.files.delimited import open_delimited
 from components.files.encoding import marked_encoding
@@ -127,6 +128,10 @@ def _open_text(
     text, notes = as_utf8(source, file, folder / f"{view}.utf8", options.encoding)
     with text.open("rb") as stream:
         start = stream.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(python_rows.MAGIC):
+        text = python_rows.write_json_lines(source, text, folder / f"{view}.jsonl")
+        notes.append("Python dictionaries")
+        start = b"{"
     if ending in _JSON_ENDINGS or start.startswith(b"{") or (start[:1] == b"[" and start[1:].lstrip()[:1] == b"{"):
         table = open_json(connection, source, text, view, ending.removeprefix(".") or "json")
     else:

@@ -46,6 +46,20 @@ def test_arrays_and_objects_over_several_lines_are_read(open_file: Open) -> None
     assert table.notes == ("JSON objects over several lines",)
 
 
+def test_lines_of_python_dictionaries_are_read(open_file: Open, refused: Refused) -> None:
+    lines = [
+        "{'asin': '0001', 'title': \"It's\", 'price': None}",
+        "",
+        "{'asin': '2', 'tags': [['a', u'é']], 'ok': True}",
+    ]
+    table, rows = open_file("meta.json", "\n".join(lines))
+    assert [column.name for column in table.columns] == ["asin", "tags", "title", "ok", "price"]
+    assert rows == [('"0001"', None, '"It\'s"', None, None), ('"2"', '[["a","é"]]', None, "true", None)]
+    assert table.notes == ("Python dictionaries",)
+    assert "line 2: " in refused("meta.json", "{'a': 1}\n{'a': open('x')}\n")
+    assert "line 1: " in refused("meta.json", "{'a': " + "[" * 100_000)
+
+
 def test_odd_names_and_values_are_kept(open_file: Open) -> None:
     record = {'it\'s "a"': "nul \x00", "": 2**70, "größe": float("nan")}
     table, rows = open_file("rows.jsonl", json.dumps(record) + "\n")
@@ -70,7 +84,7 @@ def test_odd_names_and_values_are_kept(open_file: Open) -> None:
         ('{"a": 1, "a": 2}\n', "line 1: a name appears twice"),
         ('{"a": 1, "A": 2}\n', "two columns are named a and A"),
         (json.dumps({f"c{n}": 1 for n in range(1001)}), "1,001 columns, more than 1,000"),
-        ('{"a": 1}\n{"a": "' + "x" * (17 << 20) + '"}\n', "line 2 is longer than 16 MB"),
+        ('{"a": 1}\n{"a": "' + "x" * (40 << 20) + '"}\n', "line 2 is longer than 16 MB"),
         ("[]", "holds no rows"),
         ("{}\n", "have no names"),
         ('[{"a": 1}, 5]', "not a JSON object"),
