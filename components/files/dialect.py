@@ -108,7 +108,7 @@ def _rows(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[
     """The rows of a sample; at least one, blank lines left out."""
     if len(delimiter) > 1 or quote == "" or (quote is None and is_tabular(delimiter)):
         rows = [[value.strip('"') for value in line.split(delimiter)] for line in lines if line.strip()]
-        return rows[:_SAMPLE_ROWS]
+        return rows[:_SAMPLE_ROWS] or [[""]]
     rows = []
     reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter, quotechar=quote or '"')
     try:

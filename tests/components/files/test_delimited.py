@@ -105,6 +105,10 @@ def test_comment_lines_before_the_rows_are_skipped(open_file: Open) -> None:
     assert rows == [("1", "2")]
 
 
+def test_an_empty_comment_line_is_skipped(open_file: Open) -> None:
+    assert open_file("ratings.dat", "#\n1::2\n")[1] == [("1", "2")]
+
+
 def test_quotes_in_later_rows_are_understood(open_file: Open) -> None:
     content = "a,b\n" + "1,x\n" * 200_000 + '2,"say ""hi"", you"\n'
     table, rows = open_file("rows.csv", content)
