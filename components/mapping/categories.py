@@ -1,0 +1,53 @@
+"""Categories from lists, JSON, Python lists, paths and separated text."""
+
+import ast
+import json
+from collections.abc import Iterator
+
+from components.mapping.texts import NULL_NUMBERS, NULL_WORDS
+
+MAX_DEPTH = 20
+"""Deepest nesting of a list of categories."""
+MAX_LENGTH = 100_000
+"""Longest text that is parsed as a list."""
+SEPARATORS = {"path": r"\s*[|>›»]\s*", "pipe": r"\|", "comma": ",", "semicolon": ";", "space": r"\s+"}
+"""Regular expressions that split a text into categories, by format."""
+_NAME_KEYS = ("name", "title", "label", "value", "category")
+_MISSING = frozenset(NULL_WORDS + NULL_NUMBERS)
+
+
+def parse_list(text: str) -> list[str]:
+    """Parses a JSON or Python list of texts; nested lists are flattened, objects count by their name.
+
+    A text that is no list is one category.
+    """
+    try:
+        return [name for name in _flat(_parsed(text), 0) if name not in _MISSING]
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return [text]
+
+
+def _parsed(text: str) -> object:
+    if len(text) > MAX_LENGTH:
+        raise ValueError("too long")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return ast.literal_eval(text)
+
+
+def _flat(value: object, depth: int) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            yield from _flat(part, depth + 1)
+    elif isinstance(value, dict):
+        names = [value[key] for key in _NAME_KEYS if isinstance(value.get(key), str)]
+        if not names:
+            raise ValueError("an object without a name")
+        yield names[0].strip()
+    else:
+        yield str(value).strip()
