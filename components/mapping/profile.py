@@ -1,0 +1,191 @@
+"""Looks through whole columns to find out how their values read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from duckdb import DuckDBPyConnection
+
+from components.mapping.source import SOURCE, SourceTable, column_sql, column_type, identifier
+from components.mapping.texts import NULL_NUMBERS, NULL_WORDS, known_sql, stripped_sql
+from components.mapping.times import (
+    ISO,
+    ISO_ZONE,
+    NUMBER,
+    NUMERIC_DATE,
+    digits_sql,
+    native_time_sql,
+)
+
+MAX_WORDS = 200
+"""Most event words that are listed."""
+_RANGES = {
+    "seconds": (1e8, 1e11), "milliseconds": (1e11, 1e14), "microseconds": (1e14, 1e17), "nanoseconds": (1e17, 1e20),
+    "spreadsheet": (20_000, 80_000),
+}  # fmt: skip
+_DIGITS = {"yyyymmddhhmmss": 14, "yyyymmddhhmm": 12, "yyyymmdd": 8, "yyyymm": 6, "year": 4}
+
+
+@dataclass(frozen=True)
+class TimeProfile:
+    """How the values of a column read as times.
+
+    Attributes:
+        format: The format that most values have; None if no format can be told.
+        certain: Whether nothing speaks against it.
+        question: What has to be decided, if anything.
+        example: A value.
+    """
+
+    format: str | None
+    certain: bool
+    question: str | None = None
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class NumberProfile:
+    """The range of a column of numbers; lowest is that of the values other than 0, NULL if there are none."""
+
+    count: int
+    lowest: float | None
+    highest: float | None
+    zeros: int
+    fractions: int
+    decimal_commas: int
+    negatives: int
+
+
+def profile_time(connection: DuckDBPyConnection, table: SourceTable, column: str) -> TimeProfile:
+    """Finds the format of a column of times."""
+    sql, kind = column_sql(table, column), column_type(table, column) or "VARCHAR"
+    if native_time_sql(sql, kind, {}):
+        return TimeProfile("iso", True)
+    numeric = f"regexp_full_match(t, '{NUMBER}')"
+    n = f"CASE WHEN {numeric} THEN TRY_CAST(t AS DOUBLE) END"
+    dated = f"CASE WHEN regexp_full_match(t, '{NUMERIC_DATE}') THEN t END"
+    counts = {
+        "all": "count(t)", "numbers": f"count({n})", "iso": f"count(*) FILTER (regexp_full_match(t, '{ISO}({ISO_ZONE})?'))",
+        "dates": f"count({dated})",
+        "first": f"max(TRY_CAST(regexp_extract({dated}, '^([0-9]+)', 1) AS INTEGER))",
+        "second": f"max(TRY_CAST(regexp_extract({dated}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
+        "points": f"count(*) FILTER (contains(left({dated}, 3), '.'))", "example": "any_value(t)",
+        "dated": f"any_value({dated})",
+    }  # fmt: skip
+    for name, (lowest, highest) in _RANGES.items():
+        counts[name] = f"count(*) FILTER ({n} >= {lowest} AND {n} < {highest})"
+    for name, length in _DIGITS.items():
+        moment = digits_sql("t", name)
+        valid = f"{numeric} AND length(split_part(t, '.', 1)) = {length} AND year({moment}) BETWEEN 1900 AND 2100"
+        counts[name] = f"count(*) FILTER ({valid})"
+    found = dict(zip(counts, _one(connection, table, column, ", ".join(counts.values())), strict=True))
+    return _time_profile(found)
+
+
+def _time_profile(found: dict[str, Any]) -> TimeProfile:
+    example = str(found["example"] or "")
+    if not found["all"]:
+        return TimeProfile(None, False, "holds no value")
+    if found["numbers"] and found["numbers"] >= found["dates"]:
+        for name in _DIGITS:
+            if found[name] == found["numbers"]:
+                return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
+        best = max(_RANGES, key=lambda name: found[name])
+        if found[best]:
+            return TimeProfile(best, found[best] == found["numbers"] and best != "spreadsheet", example=example)
+        return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
+    if found["dates"]:
+        return _order_profile(found, str(found["dated"]))
+    return TimeProfile("iso", found["iso"] == found["all"], example=example)
+
+
+def _order_profile(found: dict[str, Any], example: str) -> TimeProfile:
+    day_first, month_first = (found["first"] or 0) > 12, (found["second"] or 0) > 12
+    if day_first and month_first:
+        return TimeProfile(None, False, "some dates are day-first, others month-first", example)
+    if day_first or month_first:
+        return TimeProfile("day-first" if day_first else "month-first", True, example=example)
+    if found["points"] == found["dates"]:
+        return TimeProfile("day-first", False, example=example)
+    return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
+
+
+def profile_numbers(connection: DuckDBPyConnection, table: SourceTable, column: str) -> NumberProfile:
+    """Finds the range of a column of numbers."""
+    commas = "regexp_full_match(t, '[+-]?[0-9.]*,[0-9]+')"
+    n = f"TRY_CAST(CASE WHEN regexp_full_match(t, '{NUMBER}') THEN t WHEN {commas} THEN replace(t, ',', '.') END AS DOUBLE)"
+    expressions = (
+        f"count({n}), min({n}) FILTER ({n} <> 0), max({n}), count(*) FILTER ({n} = 0), "
+        f"count(*) FILTER ({n} <> trunc({n})), count(*) FILTER ({commas}), count(*) FILTER ({n} < 0)"
+    )
+    return NumberProfile(*_one(connection, table, column, expressions))
+
+
+def has_float_ids(connection: DuckDBPyConnection, table: SourceTable, column: str) -> bool:
+    """Whether a text column holds whole numbers only, some of them with `.0`."""
+    floats = "count(*) FILTER (regexp_full_match(t, '[0-9]+\\.0+'))"
+    others = "count(*) FILTER (t IS NOT NULL AND NOT regexp_full_match(t, '[0-9]+(\\.0+)?'))"
+    found = _one(connection, table, column, f"{floats}, {others}")
+    return bool(found[0]) and not found[1]
+
+
+def list_separator(connection: DuckDBPyConnection, table: SourceTable, column: str) -> str | None:
+    """`comma` or `semicolon` if the texts of a column look like lists separated by it."""
+    tests = {
+        "other": "regexp_matches(t, '^[\\[{(]|\\||[>›»]')",
+        "comma": "regexp_matches(t, '^[^,]{1,40}(, ?[^,]{1,40})+$')",
+        "semicolon": "regexp_matches(t, '^[^;]{1,40}(; ?[^;]{1,40})+$')",
+    }
+    counts = ", ".join(f"count(*) FILTER ({test})" for test in tests.values())
+    total, other, comma, semicolon = _one(connection, table, column, f"count(t), {counts}")
+    if other or not max(comma, semicolon) > 0.2 * total:
+        return None
+    return "comma" if comma > semicolon else "semicolon"
+
+
+def count_words(connection: DuckDBPyConnection, table: SourceTable, column: str) -> dict[str, int]:
+    """The words of an event column in lower case with their counts, most frequent first, at most MAX_WORDS."""
+    rows = connection.execute(
+        f"SELECT lower(t), count(*) FROM ({_texts(table, column)}) WHERE t IS NOT NULL "
+        f"GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {MAX_WORDS}"
+    ).fetchall()
+    return dict(rows)
+
+
+def samples(connection: DuckDBPyConnection, table: SourceTable, column: str, count: int = 3) -> tuple[str, ...]:
+    """Different values of a column among its first rows."""
+    rows = connection.execute(
+        f"SELECT DISTINCT t FROM (SELECT t FROM ({_texts(table, column)}) LIMIT 1000) WHERE t IS NOT NULL "
+        f"ORDER BY 1 LIMIT {count}"
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def null_share(connection: DuckDBPyConnection, table: SourceTable, column: str) -> float:
+    """The share of missing values, null words included."""
+    total, known = _one(connection, table, column, "count(*), count(t)")
+    return 1 - known / total if total else 0.0
+
+
+def first_values(connection: DuckDBPyConnection, table: SourceTable, limit: int) -> list[dict[str, str | None]]:
+    """The first rows as text."""
+    texts = ", ".join(
+        f"{_known(column_sql(table, column.name), column.type)} AS {identifier(column.name)}"
+        for column in table.columns
+    )
+    rows = connection.execute(f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE} LIMIT {limit}").fetchall()
+    names = [column.name for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _one(connection: DuckDBPyConnection, table: SourceTable, column: str, expressions: str) -> tuple[Any, ...]:
+    return connection.execute(f"SELECT {expressions} FROM ({_texts(table, column)})").fetchall()[0]
+
+
+def _texts(table: SourceTable, column: str) -> str:
+    kind = column_type(table, column) or "VARCHAR"
+    text = _known(column_sql(table, column), kind)
+    return f"SELECT {text} AS t FROM {identifier(table.view)} AS {SOURCE}"
+
+
+def _known(column: str, kind: str) -> str:
+    return known_sql(stripped_sql(column, kind), NULL_WORDS + NULL_NUMBERS)
