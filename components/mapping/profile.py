@@ -64,7 +64,8 @@ def profile_time(connection: DuckDBPyConnection, table: SourceTable, column: str
     n = f"CASE WHEN {numeric} THEN TRY_CAST(t AS DOUBLE) END"
     dated = f"CASE WHEN regexp_full_match(t, '{NUMERIC_DATE}') THEN t END"
     counts = {
-        "all": "count(t)", "numbers": f"count({n})", "iso": f"count(*) FILTER (regexp_full_match(t, '{ISO}({ISO_ZONE})?'))",
+        "all": "count(t)", "numbers": f"count({n})",
+        "iso": f"count(*) FILTER (regexp_full_match(t, '{ISO}({ISO_ZONE})?'))",
         "dates": f"count({dated})",
         "first": f"max(TRY_CAST(regexp_extract({dated}, '^([0-9]+)', 1) AS INTEGER))",
         "second": f"max(TRY_CAST(regexp_extract({dated}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
@@ -112,7 +113,8 @@ def _order_profile(found: dict[str, Any], example: str) -> TimeProfile:
 def profile_numbers(connection: DuckDBPyConnection, table: SourceTable, column: str) -> NumberProfile:
     """Finds the range of a column of numbers."""
     commas = "regexp_full_match(t, '[+-]?[0-9.]*,[0-9]+')"
-    n = f"TRY_CAST(CASE WHEN regexp_full_match(t, '{NUMBER}') THEN t WHEN {commas} THEN replace(t, ',', '.') END AS DOUBLE)"
+    plain = f"CASE WHEN regexp_full_match(t, '{NUMBER}') THEN t WHEN {commas} THEN replace(t, ',', '.') END"
+    n = f"TRY_CAST({plain} AS DOUBLE)"
     expressions = (
         f"count({n}), min({n}) FILTER ({n} <> 0), max({n}), count(*) FILTER ({n} = 0), "
         f"count(*) FILTER ({n} <> trunc({n})), count(*) FILTER ({commas}), count(*) FILTER ({n} < 0)"
