@@ -66,7 +66,7 @@ def layout_files() -> tuple[LayoutFile, ...]:
     for path in sorted(LAYOUTS.glob("*.toml")):
         layout = tomllib.loads(path.read_text(encoding="utf-8"))
         for file in layout["files"]:
-            tables = {role: file[role] for role in ROLES if role in file}
+            tables: dict[str, Any] = {role: file[role] for role in ROLES if role in file}
             columns, kinds = tuple(file.get("columns", ())), tuple(file.get("kinds", ()))
             files.append(LayoutFile(layout["name"], columns, kinds, tables, file.get("note")))
     return tuple(files)
@@ -112,31 +112,29 @@ def _has_kind(kind: str, values: Sequence[str | None]) -> bool:
 
 
 def _renamed(part: Dict[str, Any], own: Dict[str, str]) -> dict[str, Any]:
-    """A part of a layout with a table's own columns, without the optional ones that it does not have."""
+    """A part of a layout with a table's own columns, without what the table does not have."""
     renamed: dict[str, Any] = {}
     for name, value in part.items():
         if name in ("distinct", "separator"):
             renamed[name] = value
-            continue
-        rule = {"column": value} if isinstance(value, str) else dict(value)
-        optional = rule.pop("optional", False)
-        for key in ("column", "or"):
-            if key in rule:
-                found = _own_name(rule[key], own)
-                rule[key] = found if found is not None else rule[key]
-                if found is None and key == "or":
-                    rule.pop("or")
-                elif found is None and "or" in rule:
-                    rule["column"] = _own_name(rule.pop("or"), own)
-                    optional = False
-                elif found is None and optional:
-                    rule = {}
-        if "also" in rule:
-            rule["also"] = [found for column in rule["also"] if (found := _own_name(column, own)) is not None]
-        if "flags" in rule:
-            rule["flags"] = {_own_name(column, own) or column: result for column, result in rule["flags"].items()}
-        if rule:
-            renamed[name] = rule["column"] if name == "each" else rule
+        elif name == "each":
+            renamed[name] = _own_name(value, own)
+        elif (rule := _renamed_rule({"column": value} if isinstance(value, str) else value, own)) is not None:
+            renamed[name] = rule
+    return renamed
+
+
+def _renamed_rule(rule: Dict[str, Any], own: Dict[str, str]) -> dict[str, Any] | None:
+    renamed = {key: value for key, value in rule.items() if key not in ("column", "or")}
+    if named := [rule[key] for key in ("column", "or") if key in rule]:
+        found = [known for column in named if (known := _own_name(column, own)) is not None]
+        if not found:
+            return None
+        renamed |= dict(zip(("column", "or"), found, strict=False))
+    if "also" in rule:
+        renamed["also"] = [known for column in rule["also"] if (known := _own_name(column, own)) is not None]
+    if isinstance(rule.get("flags"), dict):
+        renamed["flags"] = {_own_name(column, own) or column: result for column, result in rule["flags"].items()}
     return renamed
 
 

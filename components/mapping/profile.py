@@ -32,6 +32,7 @@ class TimeProfile:
     Attributes:
         format: The format that most values have; None if no format can be told.
         certain: Whether nothing speaks against it.
+        complete: Whether all values have the format.
         question: What has to be decided, if anything.
         example: A value.
     """
@@ -40,6 +41,7 @@ class TimeProfile:
     certain: bool
     question: str | None = None
     example: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def profile_time(connection: DuckDBPyConnection, table: SourceTable, column: str
         "first": f"max(TRY_CAST(regexp_extract({dated}, '^([0-9]+)', 1) AS INTEGER))",
         "second": f"max(TRY_CAST(regexp_extract({dated}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
         "points": f"count(*) FILTER (contains(left({dated}, 3), '.'))", "example": "any_value(t)",
-        "dated": f"any_value({dated})",
+        "dated": f"any_value({dated})", "number": f"any_value(t) FILTER ({numeric})",
     }  # fmt: skip
     for name, (lowest, highest) in _RANGES.items():
         counts[name] = f"count(*) FILTER ({n} >= {lowest} AND {n} < {highest})"
@@ -87,16 +89,19 @@ def _time_profile(found: dict[str, Any]) -> TimeProfile:
     if not found["all"]:
         return TimeProfile(None, False, "holds no value")
     if found["numbers"] and found["numbers"] >= found["dates"]:
+        example = str(found["number"])
         for name in _DIGITS:
             if found[name] == found["numbers"]:
                 return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
         best = max(_RANGES, key=lambda name: found[name])
         if found[best]:
-            return TimeProfile(best, found[best] == found["numbers"] and best != "spreadsheet", example=example)
+            complete = found[best] == found["numbers"]
+            return TimeProfile(best, complete and best != "spreadsheet", example=example, complete=complete)
         return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
     if found["dates"]:
         return _order_profile(found, str(found["dated"]))
-    return TimeProfile("iso", found["iso"] == found["all"], example=example)
+    complete = found["iso"] == found["all"]
+    return TimeProfile("iso", complete, example=example, complete=complete)
 
 
 def _order_profile(found: dict[str, Any], example: str) -> TimeProfile:

@@ -1,0 +1,124 @@
+"""Proposes the options of a field from what its column holds."""
+
+from typing import Any
+
+from duckdb import DuckDBPyConnection
+
+from components.core.columns import Columns
+from components.mapping.mapping_file import rule_text
+from components.mapping.profile import has_float_ids, list_separator, profile_numbers, profile_time
+from components.mapping.rules import ID_NAMES, TIME_NAMES, ColumnRule, RoleMapping
+from components.mapping.source import SourceTable, column_type
+from components.mapping.synonyms import value_kind
+
+_TOP_RATINGS = (1, 5, 10, 20, 100)
+
+
+class FieldRules:
+    """Completes the rules of a mapping; what has to be decided goes to `questions`, how columns are read to `notes`."""
+
+    def __init__(
+        self,
+        connection: DuckDBPyConnection,
+        table: SourceTable,
+        part: RoleMapping,
+        questions: list[str],
+        notes: list[str],
+    ) -> None:
+        self._connection, self._table, self._part = connection, table, part
+        self._questions, self._notes = questions, notes
+
+    def complete(self, name: str, rule: ColumnRule) -> tuple[ColumnRule, bool]:
+        """A rule with its options, and whether they are certain."""
+        column = rule.column
+        if column is None or not self._is_whole_column(column):
+            return rule, True
+        if name in TIME_NAMES:
+            return self._time(name, column, dict(rule.how))
+        if name == Columns.VALUE:
+            return self._value(column, dict(rule.how))
+        if name in ID_NAMES:
+            return self._id(column, dict(rule.how)), True
+        if name == Columns.CATEGORY and "format" not in rule.how:
+            return self._category(column, dict(rule.how))
+        return rule, True
+
+    def _is_whole_column(self, column: str) -> bool:
+        if column_type(self._table, column) is None:
+            return False
+        return self._part.each is None or column.partition(".")[0] != self._part.each
+
+    def _time(self, name: str, column: str, how: dict[str, Any]) -> tuple[ColumnRule, bool]:
+        if "format" in how:
+            self._notes.append(f"{name}: {column} read as {how['format']}")
+            return ColumnRule(column, how), True
+        profile = profile_time(self._connection, self._table, column)
+        if profile.format is not None:
+            how["format"] = profile.format
+            read_as = profile.format.upper() if profile.format.startswith("yyyy") else profile.format
+            self._notes.append(f"{name}: {column} read as {read_as} (such as {profile.example})")
+        if profile.question is not None:
+            example = rule_text(name, ColumnRule(column, {**how, "format": "day-first"}))
+            self._questions.append(f"{name}: {column} {profile.question}; say how it reads: {example}")
+        elif not profile.certain:
+            line = rule_text(name, ColumnRule(column, how))
+            doubt = "is a guess" if profile.complete else "does not fit all values"
+            self._questions.append(f"{name}: {profile.format} for {column} {doubt}; confirm it or correct it: {line}")
+        return ColumnRule(column, how), profile.certain
+
+    def _value(self, column: str, how: dict[str, Any]) -> tuple[ColumnRule, bool]:
+        kind = how.setdefault("kind", value_kind(column))
+        profile = profile_numbers(self._connection, self._table, column)
+        if profile.decimal_commas and "decimal_comma" not in how:
+            how["decimal_comma"] = True
+            self._notes.append(f"value: {column} has a decimal comma")
+        if kind == "quantity" and profile.negatives:
+            self._notes.append(f"value: {profile.negatives:,} rows with a negative {column} are returns and left out")
+        if kind != "rating" or not profile.count or profile.highest is None or "scale" in how:
+            return ColumnRule(column, how), True
+        lowest = profile.lowest if profile.lowest is not None else 0.0
+        highest = next((top for top in _TOP_RATINGS if profile.highest <= top), profile.highest)
+        if lowest < 0:
+            how["scale"] = [lowest, highest]
+        elif highest == 1:
+            how["scale"] = [0, 1]
+        else:
+            how["scale"] = [0.5 if highest == 5 and profile.fractions else 1, highest]
+            if lowest < how["scale"][0]:
+                how["scale"][0] = lowest
+        self._notes.append(f"value: ratings from {how['scale'][0]:g} to {how['scale'][1]:g}, stored as stars of 5")
+        asked = self._zero(column, how, profile.zeros) if lowest >= 0 and highest > 1 else False
+        return ColumnRule(column, how), not asked and highest in (5, 10) and lowest >= 0
+
+    def _zero(self, column: str, how: dict[str, Any], zeros: int) -> bool:
+        """Proposes that 0 is no rating. Returns whether there are zeros."""
+        if not zeros or "zero_is_missing" in how:
+            return False
+        how["zero_is_missing"] = True
+        kept = rule_text(
+            Columns.VALUE, ColumnRule(column, {**how, "scale": [0, how["scale"][1]], "zero_is_missing": False})
+        )
+        self._questions.append(
+            f"value: {zeros:,} rows have {column} 0, taken as not rated, and are left out; if 0 is the lowest rating, "
+            f'write {kept}; to keep them as views, write event = {{ constant = "rating", without_value = "view" }}'
+        )
+        return True
+
+    def _id(self, column: str, how: dict[str, Any]) -> ColumnRule:
+        is_text = column_type(self._table, column) == "VARCHAR"
+        if is_text and "whole_numbers" not in how and has_float_ids(self._connection, self._table, column):
+            how["whole_numbers"] = True
+            self._notes.append(f"{column}: whole numbers, read without .0")
+        return ColumnRule(column, how)
+
+    def _category(self, column: str, how: dict[str, Any]) -> tuple[ColumnRule, bool]:
+        is_text = column_type(self._table, column) == "VARCHAR"
+        separator = list_separator(self._connection, self._table, column) if is_text else None
+        if separator is None:
+            return ColumnRule(column, how), True
+        rule = ColumnRule(column, {**how, "format": separator})
+        single = rule_text(Columns.CATEGORY, ColumnRule(column, {**how, "format": "single"}))
+        self._questions.append(
+            f"category: {column} is split at each {separator}; if it holds one category, write {single}"
+        )
+        return rule, False
