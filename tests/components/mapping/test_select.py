@@ -33,7 +33,7 @@ def test_whole_numbers_lose_their_point_zero() -> None:
 
 def test_ids_of_float_columns_are_whole_numbers_or_rejected() -> None:
     connection = connect()
-    table = query(connection, "SELECT unnest([17850.0, 1.5, 'nan', NULL]::DOUBLE[]) AS u")
+    table = query(connection, "SELECT unnest(['17850.0', '1.5', 'nan', NULL]::DOUBLE[]) AS u")
     rows = mapped(connection, table, events(user_id="u"))
     assert [row["user_id"] for row in rows] == ["17850", "1.5", None, None]
     assert [row["reject"] for row in rows] == [None, "bad_user_id: 1.5 is no whole number", None, None]
@@ -166,7 +166,6 @@ def test_values_are_read_by_their_kind(
 
 
 def test_negative_quantities_are_returns() -> None:
-    assert one_column("reject", []) == []
     connection = connect()
     table = texts(connection, {"q": ["6", "-6"]})
     rows = mapped(connection, table, events(value=ColumnRule("q", {"kind": "quantity"})))
