@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 
 from components.mapping.texts import NULL_NUMBERS, NULL_WORDS
 
@@ -10,6 +11,8 @@ MAX_DEPTH = 20
 """Deepest nesting of a list of categories."""
 MAX_LENGTH = 100_000
 """Longest text that is parsed as a list."""
+MAX_CACHED = 200
+"""Longest text whose categories are cached; many items have the same."""
 SEPARATORS = {"path": r"\s*[|>›»]\s*", "pipe": r"\|", "comma": ",", "semicolon": ";", "space": r"\s+"}
 """Regular expressions that split a text into categories, by format."""
 _NAME_KEYS = ("name", "title", "label", "value", "category")
@@ -21,10 +24,17 @@ def parse_list(text: str) -> list[str]:
 
     A text that is no list is one category.
     """
+    return list(_cached(text) if len(text) <= MAX_CACHED else _categories(text))
+
+
+def _categories(text: str) -> list[str]:
     try:
         return [name for name in _flat(_parsed(text), 0) if name not in _MISSING]
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return [text]
+
+
+_cached = lru_cache(maxsize=20_000)(_categories)
 
 
 def _parsed(text: str) -> object:

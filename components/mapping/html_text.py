@@ -21,6 +21,9 @@ _INLINE = _names(
 )
 _ELEMENTS = _BLOCKS | _INLINE
 _HIDDEN = ("script", "style")
+_HIDDEN_PARTS = (("<script", "</script>"), ("<style", "</style>"), ("<!--", "-->"))
+MAX_PARSED = 10_000
+"""Longest text that is parsed: the standard library's parser takes quadratic time for malformed tags."""
 _TAG = re.compile(rf"</?(?:{'|'.join(sorted(_ELEMENTS, key=len, reverse=True))})\b[^<>]*>", re.IGNORECASE)
 _MARKUP = re.compile(r"<[!?a-zA-Z/]")
 
@@ -34,10 +37,29 @@ def strip_html(text: str) -> str:
         text = html.unescape(text)
     if not _MARKUP.search(text):
         return text
+    return " ".join((_parsed(text) if len(text) <= MAX_PARSED else _without_tags(text)).split())
+
+
+def _parsed(text: str) -> str:
     parser = _TextParser()
-    parser.feed(text)
-    parser.close()
-    return " ".join("".join(parser.parts).split())
+    try:
+        parser.feed(text)
+        parser.close()
+    except AssertionError:  # the standard library's parser on some malformed declarations
+        return _without_tags(text)
+    return "".join(parser.parts)
+
+
+def _without_tags(text: str) -> str:
+    """Removes hidden elements, comments and tags in linear time, without regard to `>` in attributes."""
+    for start, end in _HIDDEN_PARTS:
+        parts, position, lower = [], 0, text.lower()
+        while (begin := lower.find(start, position)) >= 0:
+            parts.append(text[position:begin])
+            close = lower.find(end, begin)
+            position = len(text) if close < 0 else close + len(end)
+        text = " ".join([*parts, text[position:]])
+    return html.unescape(_TAG.sub(" ", text))
 
 
 class _TextParser(HTMLParser):

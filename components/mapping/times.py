@@ -16,7 +16,8 @@ DIGIT_FORMATS = {
 }  # fmt: skip
 SPREADSHEET_EPOCH = 25_569
 """1970-01-01 as a serial number of spreadsheets, which count days since 1899-12-30."""
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_CLOCKS_24 = (" %H:%M", " %H:%M:%S", "", " %H:%M:%S.%f")
+_CLOCKS_12 = (" %I:%M %p", " %I:%M:%S %p")
 _ORDERS = {"day-first": "%d/%m", "month-first": "%m/%d"}
 _WORD_DATES = (
     "%d %B %y", "%d %B %Y", "%d %b %y", "%d %b %Y", "%d-%b-%y", "%d-%b-%Y", "%B %d, %Y", "%b %d, %Y", "%b. %d, %Y",
@@ -96,12 +97,15 @@ def _iso_sql(text: str) -> str:
 def _ordered_sql(text: str, order: str, zone: str | None) -> str:
     slashed = f"regexp_replace({text}, '^([0-9]+)[-/.]([0-9]+)[-/.]', '\\1/\\2/')"
     blank = f"regexp_replace({slashed}, '[T, ]+', ' ')"
-    formats = [f"{order}/{year}{clock}" for year in ("%y", "%Y") for clock in _CLOCKS]
-    return _naive_sql(f"try_strptime({blank}, [{literals(formats)}])", zone)
+    moments = {}
+    for clocks in (_CLOCKS_12, _CLOCKS_24):
+        formats = [f"{order}/{year}{clock}" for year in ("%y", "%Y") for clock in clocks]
+        moments[clocks] = _naive_sql(f"try_strptime({blank}, [{literals(formats)}])", zone)
+    return f"CASE WHEN regexp_matches({text}, '[AaPp][Mm]$') THEN {moments[_CLOCKS_12]} ELSE {moments[_CLOCKS_24]} END"
 
 
 def _word_sql(text: str, zone: str | None) -> str:
-    formats = [date + clock for date in _WORD_DATES for clock in _CLOCKS]
+    formats = [date + clock for date in _WORD_DATES for clock in (*_CLOCKS_24, *_CLOCKS_12)]
     naive = _naive_sql(f"try_strptime({text}, [{literals(formats)}])", zone)
     return f"coalesce(epoch(try_strptime({text}, [{literals(_ZONED_DATES)}])), {naive})"
 

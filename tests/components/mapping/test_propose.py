@@ -53,7 +53,8 @@ def test_null_words_count_as_missing() -> None:
 
 @pytest.mark.parametrize(
     ("ratings", "scale"),
-    [(["1", "5"], [1, 5]), (["0.5", "4"], [0.5, 5]), (["8", "10"], [1, 10]), (["40", "90"], [1, 100]), (["-3", "9"], [-3, 10])],
+    [(["1", "5"], [1, 5]), (["0.5", "4"], [0.5, 5]), (["8", "10"], [1, 10]), (["40", "90"], [1, 100]),
+     (["-3", "9"], [-3, 10])],
 )  # fmt: skip
 def test_the_scale_of_ratings_is_proposed(ratings: list[str | None], scale: list[float]) -> None:
     connection = connect()
