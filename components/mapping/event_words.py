@@ -6,7 +6,7 @@ from typing import Any
 from components.core.columns import EVENTS, Columns
 from components.mapping.rules import IGNORE
 from components.mapping.source import literal
-from components.mapping.texts import known_sql
+from components.mapping.texts import null_words_sql
 
 _WORDS = {
     "view": "pv, pageview, page_view, view_item, viewitem, item_view, product_view, productview, product_viewed, "
@@ -22,7 +22,7 @@ _WORDS = {
     "购买, alipay, checkout_complete, place_order, rent, borrow, loan, booking, book, booked",
     "rating": "rate, rated, ratings, stars, score",
     "review": "reviews, reviewed, product_reviewed, product reviewed",
-    "like": "fav, favorite, favourite, favorites, favourites, fave, favorited, liked, likes, wishlist, wish_list, "
+    "like": "fav, favorite, favourite, favorites, favourites, favorited, liked, likes, wishlist, wish_list, "
     "add_to_wishlist, addtowishlist, add to wishlist, product_added_to_wishlist, product added to wishlist, "
     "added_to_wishlist, wish, save, saved, bookmark, bookmarked, collect, upvote, thumbs_up, thumbsup, thumbup, heart, "
     "love, star, starred, forward, share, shared, repost, retweet, follow, 收藏, 喜欢",
@@ -71,5 +71,5 @@ def event_sql(text: str | None, how: Mapping[str, Any], flags: Mapping[str, str]
 
 def flag_sql(column: str) -> str:
     """Whether a flag column is set: neither empty, a null word, 0 nor false."""
-    known = known_sql(column, ("", "0", "0.0", "\\N", "NULL", "null", "nan"))
-    return f"coalesce(lower({known}) NOT IN ('false', 'no', 'f', 'n'), false)"
+    text = null_words_sql(column, ("", "0", "0.0", "\\N", "NULL", "null", "nan"))
+    return f"coalesce(lower({text}) NOT IN ('false', 'no', 'f', 'n'), false)"

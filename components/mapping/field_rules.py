@@ -87,8 +87,8 @@ class FieldRules:
             if lowest < how["scale"][0]:
                 how["scale"][0] = lowest
         self._notes.append(f"value: ratings from {how['scale'][0]:g} to {how['scale'][1]:g}, stored as stars of 5")
-        asked = self._zero(column, how, profile.zeros) if lowest >= 0 and highest > 1 else False
-        return ColumnRule(column, how), not asked and highest in (5, 10) and lowest >= 0
+        has_zeros = self._zero(column, how, profile.zeros) if lowest >= 0 and highest > 1 else False
+        return ColumnRule(column, how), not has_zeros and highest in (5, 10) and lowest >= 0
 
     def _zero(self, column: str, how: dict[str, Any], zeros: int) -> bool:
         """Proposes that 0 is no rating. Returns whether there are zeros."""

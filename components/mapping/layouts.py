@@ -105,10 +105,10 @@ def _has_kinds(file: LayoutFile, names: Sequence[str], rows: Sequence[Dict[str, 
 
 def _has_kind(kind: str, values: Sequence[str | None]) -> bool:
     pattern = re.compile(kind[1:]) if kind.startswith("~") else _KINDS[kind]
-    known = [value for value in values if value is not None]
+    present = [value for value in values if value is not None]
     if pattern is None:
         return True
-    return (bool(known) or kind in _MAY_BE_EMPTY) and all(pattern.fullmatch(value) for value in known)
+    return (bool(present) or kind in _MAY_BE_EMPTY) and all(pattern.fullmatch(value) for value in present)
 
 
 def _renamed(part: Dict[str, Any], own: Dict[str, str]) -> dict[str, Any]:
@@ -127,12 +127,12 @@ def _renamed(part: Dict[str, Any], own: Dict[str, str]) -> dict[str, Any]:
 def _renamed_rule(rule: Dict[str, Any], own: Dict[str, str]) -> dict[str, Any] | None:
     renamed = {key: value for key, value in rule.items() if key not in ("column", "or")}
     if named := [rule[key] for key in ("column", "or") if key in rule]:
-        found = [known for column in named if (known := _own_name(column, own)) is not None]
-        if not found:
+        columns = [own_column for column in named if (own_column := _own_name(column, own)) is not None]
+        if not columns:
             return None
-        renamed |= dict(zip(("column", "or"), found, strict=False))
+        renamed |= dict(zip(("column", "or"), columns, strict=False))
     if "also" in rule:
-        renamed["also"] = [known for column in rule["also"] if (known := _own_name(column, own)) is not None]
+        renamed["also"] = [own_column for column in rule["also"] if (own_column := _own_name(column, own)) is not None]
     if isinstance(rule.get("flags"), dict):
         renamed["flags"] = {_own_name(column, own) or column: result for column, result in rule["flags"].items()}
     return renamed

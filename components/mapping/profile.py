@@ -6,7 +6,7 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 from components.mapping.source import SOURCE, SourceTable, column_sql, column_type, identifier
-from components.mapping.texts import NULL_NUMBERS, NULL_WORDS, known_sql, stripped_sql
+from components.mapping.texts import NULL_NUMBERS, NULL_WORDS, null_words_sql, stripped_sql
 from components.mapping.times import (
     ISO,
     ISO_ZONE,
@@ -80,37 +80,37 @@ def profile_time(connection: DuckDBPyConnection, table: SourceTable, column: str
         moment = digits_sql("t", name)
         valid = f"{numeric} AND length(split_part(t, '.', 1)) = {length} AND year({moment}) BETWEEN 1900 AND 2100"
         counts[name] = f"count(*) FILTER ({valid})"
-    found = dict(zip(counts, _one(connection, table, column, ", ".join(counts.values())), strict=True))
-    return _time_profile(found)
+    stats = dict(zip(counts, _aggregate(connection, table, column, ", ".join(counts.values())), strict=True))
+    return _time_profile(stats)
 
 
-def _time_profile(found: dict[str, Any]) -> TimeProfile:
-    example = str(found["example"] or "")
-    if not found["all"]:
+def _time_profile(stats: dict[str, Any]) -> TimeProfile:
+    example = str(stats["example"] or "")
+    if not stats["all"]:
         return TimeProfile(None, False, "holds no value")
-    if found["numbers"] and found["numbers"] >= found["dates"]:
-        example = str(found["number"])
+    if stats["numbers"] and stats["numbers"] >= stats["dates"]:
+        example = str(stats["number"])
         for name in _DIGITS:
-            if found[name] == found["numbers"]:
+            if stats[name] == stats["numbers"]:
                 return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
-        best = max(_RANGES, key=lambda name: found[name])
-        if found[best]:
-            complete = found[best] == found["numbers"]
+        best = max(_RANGES, key=lambda name: stats[name])
+        if stats[best]:
+            complete = stats[best] == stats["numbers"]
             return TimeProfile(best, complete and best != "spreadsheet", example=example, complete=complete)
         return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
-    if found["dates"]:
-        return _order_profile(found, str(found["dated"]))
-    complete = found["iso"] == found["all"]
+    if stats["dates"]:
+        return _order_profile(stats, str(stats["dated"]))
+    complete = stats["iso"] == stats["all"]
     return TimeProfile("iso", complete, example=example, complete=complete)
 
 
-def _order_profile(found: dict[str, Any], example: str) -> TimeProfile:
-    day_first, month_first = (found["first"] or 0) > 12, (found["second"] or 0) > 12
+def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:
+    day_first, month_first = (stats["first"] or 0) > 12, (stats["second"] or 0) > 12
     if day_first and month_first:
         return TimeProfile(None, False, "some dates are day-first, others month-first", example)
     if day_first or month_first:
         return TimeProfile("day-first" if day_first else "month-first", True, example=example)
-    if found["points"] == found["dates"]:
+    if stats["points"] == stats["dates"]:
         return TimeProfile("day-first", False, example=example)
     return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
 
@@ -124,15 +124,15 @@ def profile_numbers(connection: DuckDBPyConnection, table: SourceTable, column: 
         f"count({n}), min({n}) FILTER ({n} <> 0), max({n}), count(*) FILTER ({n} = 0), "
         f"count(*) FILTER ({n} <> trunc({n})), count(*) FILTER ({commas}), count(*) FILTER ({n} < 0)"
     )
-    return NumberProfile(*_one(connection, table, column, expressions))
+    return NumberProfile(*_aggregate(connection, table, column, expressions))
 
 
 def has_float_ids(connection: DuckDBPyConnection, table: SourceTable, column: str) -> bool:
     """Whether a text column holds whole numbers only, some of them with `.0`."""
     floats = "count(*) FILTER (regexp_full_match(t, '[0-9]+\\.0+'))"
     others = "count(*) FILTER (t IS NOT NULL AND NOT regexp_full_match(t, '[0-9]+(\\.0+)?'))"
-    found = _one(connection, table, column, f"{floats}, {others}")
-    return bool(found[0]) and not found[1]
+    stats = _aggregate(connection, table, column, f"{floats}, {others}")
+    return bool(stats[0]) and not stats[1]
 
 
 def list_separator(connection: DuckDBPyConnection, table: SourceTable, column: str) -> str | None:
@@ -143,7 +143,7 @@ def list_separator(connection: DuckDBPyConnection, table: SourceTable, column: s
         "semicolon": "regexp_matches(t, '^[^;]{1,40}(; ?[^;]{1,40})+$')",
     }
     counts = ", ".join(f"count(*) FILTER ({test})" for test in tests.values())
-    total, other, comma, semicolon = _one(connection, table, column, f"count(t), {counts}")
+    total, other, comma, semicolon = _aggregate(connection, table, column, f"count(t), {counts}")
     if other or not max(comma, semicolon) > 0.2 * total:
         return None
     return "comma" if comma > semicolon else "semicolon"
@@ -169,14 +169,14 @@ def samples(connection: DuckDBPyConnection, table: SourceTable, column: str, cou
 
 def null_share(connection: DuckDBPyConnection, table: SourceTable, column: str) -> float:
     """The share of missing values, null words included."""
-    total, known = _one(connection, table, column, "count(*), count(t)")
+    total, known = _aggregate(connection, table, column, "count(*), count(t)")
     return 1 - known / total if total else 0.0
 
 
 def first_values(connection: DuckDBPyConnection, table: SourceTable, limit: int) -> list[dict[str, str | None]]:
     """The first rows as text."""
     texts = ", ".join(
-        f"{_known(column_sql(table, column.name), column.type)} AS {identifier(column.name)}"
+        f"{_without_null_words(column_sql(table, column.name), column.type)} AS {identifier(column.name)}"
         for column in table.columns
     )
     rows = connection.execute(f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE} LIMIT {limit}").fetchall()
@@ -184,15 +184,15 @@ def first_values(connection: DuckDBPyConnection, table: SourceTable, limit: int)
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _one(connection: DuckDBPyConnection, table: SourceTable, column: str, expressions: str) -> tuple[Any, ...]:
+def _aggregate(connection: DuckDBPyConnection, table: SourceTable, column: str, expressions: str) -> tuple[Any, ...]:
     return connection.execute(f"SELECT {expressions} FROM ({_texts(table, column)})").fetchall()[0]
 
 
 def _texts(table: SourceTable, column: str) -> str:
     kind = column_type(table, column) or "VARCHAR"
-    text = _known(column_sql(table, column), kind)
+    text = _without_null_words(column_sql(table, column), kind)
     return f"SELECT {text} AS t FROM {identifier(table.view)} AS {SOURCE}"
 
 
-def _known(column: str, kind: str) -> str:
-    return known_sql(stripped_sql(column, kind), NULL_WORDS + NULL_NUMBERS)
+def _without_null_words(column: str, kind: str) -> str:
+    return null_words_sql(stripped_sql(column, kind), NULL_WORDS + NULL_NUMBERS)

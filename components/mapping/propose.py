@@ -180,10 +180,10 @@ class _Proposer:
         constant_column = rule.column if rule is not None and rule.column in EVENTS else None
         if rule is not None and rule.column is not None and self._readable(part, rule.column):
             self._words = count_words(self._connection, self._table, rule.column)
-            known = sum(
+            known_rows = sum(
                 count for word, count in self._words.items() if event_of(word) or word in rule.how.get("words", {})
             )
-            enough = bool(self._words) and known >= MIN_KNOWN_WORDS * sum(self._words.values())
+            enough = bool(self._words) and known_rows >= MIN_KNOWN_WORDS * sum(self._words.values())
             if constant_column is not None and not enough:
                 rule, self._words = ColumnRule(None, {"constant": constant_column}), {}
             elif (

@@ -1,4 +1,17 @@
-"""The mapping: for each of Duotempo's names the column of a file, and how its values read."""
+"""The mapping: for each of Duotempo's names the column of a file, and how its values read.
+
+Options of every rule: `pattern` (a regular expression whose first group is read), `or` (the column that is read where
+the first one has no value), `null_words` (further words for a missing value). Options of single names:
+
+- ids: `whole_numbers` (without the `.0` of a float column)
+- event: `constant`, `words` (word of the file to event, or to `ignore`), `flags` (column to event; the first that is
+  set), `otherwise` (without a flag), `without_value` (the event of rows that have no value)
+- timestamp, published_at: `format` (one of TIME_FORMATS), `timezone` (of times without one), `constant`
+- value: `kind` (one of VALUE_KINDS), `scale` (lowest and highest rating), `zero_is_missing`, `decimal_comma`, `divide`
+- category: `format` (one of CATEGORY_FORMATS), `also` (further columns), `flags` (column to category), `constant`
+- available: `invert` (the column says what is hidden), `words` (word of the file to true or false)
+- title, description, text: `format` (`list`: a list of texts is joined)
+"""
 
 import re
 from collections.abc import Mapping as Dict
@@ -63,7 +76,7 @@ class ColumnRule:
 
     Attributes:
         column: A column of the file, or a path into a nested one (`properties.product_id`); None for a constant.
-        how: How its values read, such as {"format": "milliseconds"}; see docs of mapping.toml.
+        how: How its values read, such as {"format": "milliseconds"}.
     """
 
     column: str | None

@@ -34,9 +34,9 @@ from components.mapping.texts import (
     NULL_NUMBERS,
     NULL_TEXTS,
     NULL_WORDS,
-    known_sql,
     matched_sql,
     nested_sql,
+    null_words_sql,
     stripped_sql,
     whole_number_sql,
 )
@@ -155,9 +155,9 @@ class _Select:
         if rule.column is None:
             return "NULL"
         words = _null_words(name) + tuple(map(str, rule.how.get("null_words", ())))
-        text = known_sql(f"stripped_{name}", words)
+        text = null_words_sql(f"stripped_{name}", words)
         if "or" in rule.how:
-            text = f"coalesce({text}, {known_sql(f'other_{name}', words)})"
+            text = f"coalesce({text}, {null_words_sql(f'other_{name}', words)})"
         if "pattern" in rule.how:
             text = matched_sql(text, rule.how["pattern"])
         if rule.how.get("whole_numbers"):
@@ -214,7 +214,7 @@ class _Select:
         if kind == "VARCHAR[]":
             return f"coalesce({sql}, [])"
         words = NULL_WORDS + NULL_NUMBERS + tuple(map(str, rule.how.get("null_words", ())))
-        text = known_sql(self._stripped(column), words)
+        text = null_words_sql(self._stripped(column), words)
         if "pattern" in rule.how:
             text = matched_sql(text, rule.how["pattern"])
         return f"CASE WHEN {text} IS NULL THEN [] {_split_sql(text, rule.how.get('format', 'auto'))} END"

@@ -42,7 +42,7 @@ def nested_sql(column: str, kind: str) -> str:
     return f"({column} IS NOT NULL)" if is_nested(kind) else "false"
 
 
-def known_sql(text: str, null_words: tuple[str, ...]) -> str:
+def null_words_sql(text: str, null_words: tuple[str, ...]) -> str:
     """A text, or NULL if it is a null word."""
     cases = " ".join(f"WHEN {literal(word)} THEN NULL" for word in null_words)
     return f"CASE {text} {cases} ELSE {text} END"

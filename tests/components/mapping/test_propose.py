@@ -111,9 +111,9 @@ def test_general_names_apply_where_the_column_is() -> None:
     ("assignments", "message"),
     [
         ({"value": "ratign"}, "no column ratign; the columns of events are user_id, rating"),
-        ({"valeu": "rating"}, "no name valeu"),
+        ({"values": "rating"}, "no name values"),
         ({"items.title": "rating"}, "no file of items"),
-        ({"event": "vew"}, "no column vew"),
+        ({"event": "viewing"}, "no column viewing"),
     ],
 )
 def test_typing_errors_are_named(assignments: dict[str, str], message: str) -> None:

@@ -225,7 +225,7 @@ def test_hidden_items_are_unavailable() -> None:
     ("mapping", "message"),
     [
         (events(value="ratign"), "events.value: no column ratign; the columns are rating"),
-        (events(titel="rating"), "events.titel: events have no titel"),
+        (events(heading="rating"), "events.heading: events have no heading"),
         (events(timestamp=ColumnRule("rating", {"format": "hours"})), "format is 'hours'"),
         (events(timestamp=ColumnRule("rating", {"timezone": "Mars"})), "no timezone 'Mars'"),
         (events(event=ColumnRule("rating", {"words": {"a": "b"}})), "'b' is no event"),
