@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Container, Iterable, Mapping, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from operator import attrgetter
@@ -57,7 +57,7 @@ class Cleaned(Generic[Row]):
     duplicates: int = 0
 
 
-class _TimeBounds(NamedTuple):
+class TimeBounds(NamedTuple):
     """The accepted range of event times.
 
     Attributes:
@@ -101,28 +101,51 @@ def clean_events(
         admission: Rows of users that it refuses are rejected with the reason only, without their content.
         closed: Months (their starts) that accept no event.
     """
-    earliest = datetime.combine(settings.earliest, datetime.min.time(), UTC).timestamp()
-    times = _TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
+    judged = judge_each(
+        raw, source=source, settings=settings, known_items=known_items, now=now, admission=admission, closed=closed
+    )
     cleaned, seen = Cleaned[EventRow](), set[str]()
+    for row in judged:
+        if isinstance(row, Rejected):
+            cleaned.rejected.append(row)
+        elif row.event_id in seen:
+            cleaned.duplicates += 1
+        else:
+            seen.add(row.event_id)
+            cleaned.rows.append(row)
+    cleaned.rows.sort(key=attrgetter("occurred_at"))
+    return _log_rejected(cleaned, "events", source)
+
+
+def judge_each(
+    raw: Iterable[Mapping[str, object]],
+    *,
+    source: str,
+    settings: EventSettings,
+    known_items: Container[str],
+    now: datetime,
+    admission: Admission = ADMIT_ALL,
+    closed: Set[datetime] = frozenset(),
+) -> Iterator[EventRow | Rejected]:
+    """Like `clean_events`, but yields the verdict on each row, in the order of the rows; duplicates are not found."""
+    times = time_bounds(settings, now, closed)
     for index, row in enumerate(raw):
         cleaned_id = clean_id(row.get(Columns.USER))
         user = cleaned_id and admission.names.get(cleaned_id, cleaned_id)
         if user and user in admission.refused:
-            cleaned.rejected.append(Rejected(index, {}, admission.refused[user]))
+            yield Rejected(index, {}, admission.refused[user])
             continue
         try:
-            event = _event(row, user, source, known_items, times)
+            yield _event(row, user, source, known_items, times)
         except _InvalidRow as error:
             kept = {**row, Columns.USER: user} if user else row
-            cleaned.rejected.append(Rejected(index, json_safe(kept), str(error)))
-            continue
-        if event.event_id in seen:
-            cleaned.duplicates += 1
-        else:
-            seen.add(event.event_id)
-            cleaned.rows.append(event)
-    cleaned.rows.sort(key=attrgetter("occurred_at"))
-    return _log_rejected(cleaned, "events", source)
+            yield Rejected(index, json_safe(kept), str(error))
+
+
+def time_bounds(settings: EventSettings, now: datetime, closed: Set[datetime] = frozenset()) -> TimeBounds:
+    """The range of event times that is accepted at `now` (aware)."""
+    earliest = datetime.combine(settings.earliest, datetime.min.time(), UTC).timestamp()
+    return TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
 
 
 def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
@@ -147,7 +170,7 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
 
 
 def _event(
-    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], times: _TimeBounds
+    raw: Mapping[str, object], user: str | None, source: str, known_items: Container[str], times: TimeBounds
 ) -> EventRow:
     user = _required(Columns.USER, raw, user)
     item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
@@ -234,7 +257,7 @@ def _categories(raw: object) -> list[str]:
     return categories
 
 
-def _valid_time(raw: object, times: _TimeBounds) -> float:
+def _valid_time(raw: object, times: TimeBounds) -> float:
     """Parses and checks a time. The reasons do not contain the current time, so a row is always rejected in the same
     words."""
     seconds = epoch(raw)

