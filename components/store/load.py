@@ -36,7 +36,8 @@ _ITEMS = ", ".join(ItemRow._fields)
 _CHANGED = ", ".join(f"{name} = EXCLUDED.{name}" for name in ItemRow._fields if name != "item_id")
 _QUARANTINE = text(
     'INSERT INTO quarantine (source, "row", reason, load_id)'
-    ' SELECT :source, i."row", i.reason, CAST(:load AS bigint) FROM unnest(CAST(:rows AS jsonb[]), CAST(:reasons AS text[])) AS i'
+    ' SELECT :source, i."row", i.reason, CAST(:load AS bigint)'
+    " FROM unnest(CAST(:rows AS jsonb[]), CAST(:reasons AS text[])) AS i"
     ' ("row", reason) ON CONFLICT DO NOTHING'
 )
 _TAKE_IN = text(
@@ -159,9 +160,7 @@ def upsert_valid_items(
     return sum(added for added, _ in counts), sum(changed for _, changed in counts), rejected
 
 
-def quarantine(
-    connection: Connection, source: str, rejected: Sequence[Rejected], load_id: int | None = None
-) -> None:
+def quarantine(connection: Connection, source: str, rejected: Sequence[Rejected], load_id: int | None = None) -> None:
     """Stores rejected rows once per source and reason; long values are truncated, with their sha256."""
     if not rejected:
         return
@@ -178,7 +177,9 @@ def quarantine_all(
         digest = hashlib.sha256(json.dumps(json_safe(entry.row)).encode()).hexdigest()
         quarantine(connection, source, [Rejected(entry.index, {"sha256": digest}, unstorable(error))], load_id)
 
-    store_bisecting(connection, rejected, lambda chunk: quarantine(connection, source, chunk, load_id), quarantine_digest)
+    store_bisecting(
+        connection, rejected, lambda chunk: quarantine(connection, source, chunk, load_id), quarantine_digest
+    )
 
 
 @dataclass(frozen=True)
