@@ -13,7 +13,7 @@ from components.ingestion.admission import Admission, admit
 from components.ingestion.judge import Admit, Verdicts, judge_events
 from components.settings import Settings
 from components.store.consent import lock_users, refused
-from components.store.event_chunks import ChunkLine, store_chunk
+from components.store.event_chunks import COPIED, ChunkLine, store_chunk
 from components.store.load import quarantine_all
 from components.store.loads import (
     COMPLETE,
@@ -38,12 +38,13 @@ from components.store.schema import Item
 CHUNK_SIZE = 50_000
 """Events per transaction."""
 WORKERS = 2
-_LINE = "concat_ws(chr(9), {})"
-_ESCAPED = r"coalesce(replace({}, '\', '\\'), '\N')"
+_FROM_FIRST = "(micros > $micros OR (micros = $micros AND arrival >= $arrival))"
 _BEFORE_NEXT = "(micros < $to_micros OR (micros = $to_micros AND arrival < $to_arrival))"
 
 
-def judge_for(connection: DuckDBPyConnection, engine: Engine, settings: Settings, source: str, now: datetime) -> Verdicts:
+def judge_for(
+    connection: DuckDBPyConnection, engine: Engine, settings: Settings, source: str, now: datetime
+) -> Verdicts:
     """Judges the view `events_in` against the store's catalogue, consents and erasures; stores nothing.
 
     Raises:
@@ -141,12 +142,16 @@ def _quarantine(connection: DuckDBPyConnection, engine: Engine, privacy: Privacy
 
 
 def _store(connection: DuckDBPyConnection, engine: Engine, privacy: Privacy, load: LoadRun) -> None:
-    months = connection.execute("SELECT DISTINCT date_trunc('month', make_timestamp(micros)) FROM good_events").fetchall()
+    months = connection.execute(
+        "SELECT DISTINCT date_trunc('month', make_timestamp(micros)) FROM good_events"
+    ).fetchall()
     ensure_partitions(engine.begin, [datetime(month.year, month.month, 1, tzinfo=UTC) for (month,) in months])
     bounds = plan_chunks(engine, load.load_id, _bounds(connection))
     todo = open_chunks(engine, load.load_id)
     last = Bound(len(bounds), 2**62, 0)
-    spans = [(bound, following) for bound, following in zip(bounds, [*bounds[1:], last], strict=True) if bound.chunk in todo]
+    spans = [
+        (bound, following) for bound, following in zip(bounds, [*bounds[1:], last], strict=True) if bound.chunk in todo
+    ]
 
     def store(span: tuple[Bound, Bound]) -> None:
         bound, following = span
@@ -173,19 +178,21 @@ def _bounds(connection: DuckDBPyConnection) -> list[Bound]:
 
 
 def _lines(cursor: DuckDBPyConnection, first: Bound, following: Bound) -> list[ChunkLine]:
-    texts = {name: _ESCAPED.format(name) for name in (
-        Columns.EVENT_ID, Columns.USER, Columns.ITEM, Columns.TEXT, Columns.SESSION, Columns.REQUEST,
-        Columns.MODEL_VERSION, Columns.VARIANT,
-    )}
-    line = _LINE.format(", ".join((
-        texts[Columns.EVENT_ID], texts[Columns.USER], texts[Columns.ITEM], Columns.EVENT,
-        r"coalesce(CAST(value AS VARCHAR), '\N')", texts[Columns.TEXT], "CAST(make_timestamp(micros) AS VARCHAR) || '+00'",
-        texts[Columns.SESSION], texts[Columns.REQUEST], texts[Columns.MODEL_VERSION], texts[Columns.VARIANT],
-        "CAST(arrival AS VARCHAR)",
-    )))
     found = cursor.execute(
-        f"SELECT user_id, {line} FROM good_events WHERE (micros > $micros OR (micros = $micros AND arrival >= $arrival))"
-        f" AND {_BEFORE_NEXT} ORDER BY micros, arrival",
-        {"micros": first.micros, "arrival": first.arrival, "to_micros": following.micros, "to_arrival": following.arrival},
+        f"SELECT user_id, {_line()} FROM good_events WHERE {_FROM_FIRST} AND {_BEFORE_NEXT} ORDER BY micros, arrival",
+        {"micros": first.micros, "arrival": first.arrival}
+        | {"to_micros": following.micros, "to_arrival": following.arrival},
     )
     return [ChunkLine(*row) for row in found.fetchall()]
+
+
+def _line() -> str:
+    """SQL of an event in COPY's text format. Cleaned texts hold no tabs or line breaks, but may hold backslashes."""
+    special = {
+        Columns.VALUE: "CAST(value AS VARCHAR)",
+        Columns.OCCURRED_AT: "CAST(make_timestamp(micros) AS VARCHAR) || '+00'",
+        "arrival": "CAST(arrival AS VARCHAR)",
+    }
+    texts = (special.get(name, rf"replace({name}, '\', '\\')") for name in COPIED)
+    values = ", ".join(rf"coalesce({sql}, '\N')" for sql in texts)
+    return f"concat_ws(chr(9), {values})"
