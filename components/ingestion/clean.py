@@ -148,7 +148,7 @@ def time_bounds(settings: EventSettings, now: datetime, closed: Set[datetime] = 
     return TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
 
 
-def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
+def clean_items(raw: Iterable[Mapping[str, object]], *, source: str, seen: set[str] | None = None) -> Cleaned[ItemRow]:
     """Cleans raw items. Items without text are accepted; content_hash covers all columns.
 
     Args:
@@ -156,8 +156,9 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
             published_at, image_uri. Of two items with the same id the first is accepted, the second rejected as
             duplicate_item.
         source: Named in the log.
+        seen: The item_ids of earlier batches, to which those of this one are added.
     """
-    cleaned, seen = Cleaned[ItemRow](), set[str]()
+    cleaned, seen = Cleaned[ItemRow](), set() if seen is None else seen
     for index, row in enumerate(raw):
         try:
             item = _item(row, seen)
@@ -167,6 +168,15 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
             cleaned.rows.append(item)
         seen.add(clean_id(row.get(Columns.ITEM)) or "")
     return _log_rejected(cleaned, "items", source)
+
+
+def with_stored_columns(item: ItemRow, stored: ItemRow, present: Container[str]) -> ItemRow:
+    """A copy of an item with the stored values of all columns but the present ones."""
+    kept = {name: value for name, value in stored._asdict().items() if name not in present}
+    if (time := kept.get(Columns.PUBLISHED_AT)) is not None:
+        kept[Columns.PUBLISHED_AT] = time.astimezone(UTC)
+    merged = item._replace(**kept)
+    return merged._replace(content_hash=_sha256(*map(str, merged[1:-1])))
 
 
 def _event(

@@ -28,7 +28,7 @@ _REMOVE = text(
     " DELETE FROM events USING gone WHERE events.event_id = gone.event_id AND events.occurred_at = gone.occurred_at"
 )
 _LATER = (
-    "NOT EXISTS (SELECT FROM load_items AS other WHERE other.item_id = mine.item_id AND other.load_id <> mine.load_id)"
+    "NOT EXISTS (SELECT FROM load_items AS other WHERE other.item_id = mine.item_id AND other.load_id > mine.load_id)"
 )
 _RESTORE_ITEMS = text(
     "UPDATE items SET title = old.title, description = old.description, category = old.category,"
@@ -45,6 +45,13 @@ _DELETE_ITEMS = text(
 )
 
 
+_PASS_ON = text(
+    "UPDATE load_items AS next SET before = mine.before FROM load_items AS mine WHERE mine.load_id = :load"
+    " AND next.item_id = mine.item_id AND next.load_id = (SELECT min(load_id) FROM load_items AS later"
+    " WHERE later.item_id = mine.item_id AND later.load_id > mine.load_id)"
+)
+
+
 @dataclass(frozen=True)
 class Undone:
     """How many rows the undo of a load removed, or restored."""
@@ -58,7 +65,7 @@ class Undone:
 def undo_load(engine: Engine, load_id: int) -> Undone:
     """Removes the events, items and quarantined rows of a load, in batches; may be repeated after an interruption.
 
-    Events that another load had too stay. An item stays if another load had it, if it was changed since, or if events
+    Events that another load had too stay. An item stays if a later load had it, if it was changed since, or if events
     of others refer to it; a changed one gets back its content from before the load. Users stay.
 
     Raises:
@@ -74,6 +81,7 @@ def undo_load(engine: Engine, load_id: int) -> Undone:
             of_load = {"load": load_id}
             restored = connection.execute(_RESTORE_ITEMS, of_load).rowcount
             removed = connection.execute(_DELETE_ITEMS, of_load).rowcount
+            connection.execute(_PASS_ON, of_load)
             rows = connection.execute(text("DELETE FROM quarantine WHERE load_id = :load"), of_load).rowcount
             for table in ("load_items", "load_claims", "load_chunks"):
                 connection.execute(text(f"DELETE FROM {table} WHERE load_id = :load"), of_load)
