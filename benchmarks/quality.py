@@ -12,8 +12,8 @@ from benchmarks.errors import BenchError
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.result_cache import CachedResult, cached_results, pooled, with_seeds
 from components.datasets.named import get
-from components.datasets.sources import DatasetError
 from components.evaluation.offline import DEFAULT_MODELS, PEERS, PRODUCT
+from components.files.errors import DatasetError
 from components.settings import EvaluationSettings, Settings
 
 PAGE = ROOT / "docs" / "quality.md"

@@ -16,11 +16,12 @@ from urllib.parse import urlencode
 import typer
 
 from cli.console import busy, err, load_settings, out, styled_prefix, table
+from cli.file_session import FileRequest, FileSession
 from cli.memory import PeakMemory
-from components.core.columns import Columns
 from components.core.errors import DuotempoError
-from components.datasets import named, sources
-from components.ingestion.ingest import ingest
+from components.datasets import named
+from components.datasets.opened_files import EVENTS_IN, shift_times
+from components.datasets.sources import dataset_files
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.history import count_feedback
@@ -157,19 +158,24 @@ class Demo:
 
     def _data(self) -> str:
         self.folder = self.folder or named.get(DATASET, self.settings)
-        dataset, shift = sources.shift_to(sources.read_folder(self.folder), datetime.now(UTC) - timedelta(hours=1))
-        self.dataset = dataset
-        self.results["dataset"] = dataset.name
-        return (
-            f"{dataset.name}: {len(dataset.events):,} events, {len(dataset.items):,} items; all timestamps shifted by "
-            f"{shift / 86_400:,.0f} days, so that the last event is an hour ago"
-        )
+        self.results["dataset"] = self.folder.resolve().name
+        return str(self.folder)
 
     def _ingest(self) -> str:
+        assert self.folder is not None
         engine = make_engine(self.platform.addresses.database_url)
-        report = ingest(engine, self.dataset, self.settings, source=self.dataset.name, now=datetime.now(UTC))
+        with FileSession(self.settings, FileRequest(dataset_files(self.folder))) as session:
+            opened = session.open_settled()
+            shift = shift_times(session.connection, datetime.now(UTC) - timedelta(hours=1))
+            last = f"SELECT user_id FROM {EVENTS_IN} ORDER BY timestamp DESC NULLS LAST, row LIMIT 1"
+            [(self.user,)] = session.connection.execute(last).fetchall()
+            source = self.results["dataset"]
+            report = session.load(opened, session.judge(opened, source, engine), source, engine)
         rejected = sum(report.rejected.values())
-        return f"{report.accepted:,} events accepted, {report.duplicates} duplicates, {rejected} in quarantine"
+        return (
+            f"{report.accepted:,} events accepted, {report.duplicates} duplicates, {rejected} in quarantine; all times "
+            f"shifted by {shift / 86_400:,.0f} days, so that the last event is an hour ago"
+        )
 
     def _retrain(self, prefix: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Runs the retraining deployment and adds a row for each of its tasks.
@@ -230,8 +236,6 @@ class Demo:
         return ask_service(self.platform.service_url, path, body)
 
     def _recommend(self) -> str:
-        events = self.dataset.events
-        self.user = str(events[Columns.USER].iloc[int(events[Columns.TIMESTAMP].argmax())])
         answer = self._post("/recommend", {"user_id": self.user, "k": 10, "explain": True})
         self.results["recommend"] = answer
         best, share = answer["items"][0], answer["interest"]["long_weight"]

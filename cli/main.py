@@ -11,6 +11,7 @@ from cli import (
     chaos,
     data,
     encoders,
+    ingest,
     keys,
     models,
     people,
@@ -50,8 +51,8 @@ def main(
 
 
 MODULES = (
-    platform, service, backup, data, models, search, recommendations, report, encoders, people, keys, secrets, bench,
-    chaos,
+    platform, service, backup, data, ingest, models, search, recommendations, report, encoders, people, keys,
+    secrets, bench, chaos,
 )  # fmt: skip
 for module in MODULES:
     module.add_to(app)

@@ -19,7 +19,8 @@ import pandas as pd
 from components.core.columns import Columns
 from components.datasets.chinese import chinese_sample
 from components.datasets.movielens import latest_small_official, ml_100k_official, ml_100k_recbole
-from components.datasets.sources import DESCRIPTION_FILE, EVENT_FILE, ITEM_FILE, DatasetError
+from components.datasets.sources import DESCRIPTION_FILE, EVENT_FILE, ITEM_FILE
+from components.files.errors import DatasetError
 from components.settings import Settings
 
 TIMEOUT_SECONDS = 15

@@ -39,7 +39,7 @@ from components.fusion.inputs import Catalogue, VectorsOf, make_documents
 from components.fusion.training import Progress
 from components.histories.sequences import Documents
 from components.ingestion.clean import clean_items
-from components.ingestion.ingest import as_frame, records
+from components.ingestion.frames import as_frame, records
 from components.interests.build import anchors, build_interests
 from components.interests.documents import item_texts
 from components.interests.keywords import extract_keywords

@@ -81,7 +81,8 @@ def _open_several(
         raise DatasetError(f"{source} holds no Parquet files; name a file, or a folder of .parquet files")
     if others := [file for file in files if _head(file)[:4] != _PARQUET]:
         raise DatasetError(f"{others[0]} is not Parquet; only Parquet is read from several files: name one file")
-    return open_parquet(connection, source, files, view, folder / f"{view}.parquet", root)
+    table = open_parquet(connection, source, files, view, folder / f"{view}.parquet", root)
+    return replace(table, files=tuple(files))
 
 
 def _open_file(
@@ -110,7 +111,7 @@ def _open_file(
         )
     else:
         table = _open_text(connection, source, file, head, view, options, folder, ending)
-    return replace(table, notes=(*notes, *table.notes))
+    return replace(table, notes=(*notes, *table.notes), files=(source,))
 
 
 def _open_text(

@@ -1,6 +1,7 @@
 """What is known about an opened file."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Table:
         notes: How the file was read, a short sentence each, for the report.
         header: Whether the names of the columns come from the file.
         rows: The number of rows, counted in a whole scan.
+        files: Where the rows come from.
     """
 
     view: str
@@ -45,3 +47,4 @@ class Table:
     notes: tuple[str, ...]
     header: bool
     rows: int
+    files: tuple[Path, ...] = ()

@@ -148,17 +148,16 @@ def time_bounds(settings: EventSettings, now: datetime, closed: Set[datetime] = 
     return TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
 
 
-def clean_items(raw: Iterable[Mapping[str, object]], *, source: str, seen: set[str] | None = None) -> Cleaned[ItemRow]:
+def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
     """Cleans raw items. Items without text are accepted; content_hash covers all columns.
 
     Args:
         raw: item_id, and optionally title, description, category (a list, or text joined by `|`), available,
-            published_at, image_uri. Of two items with the same id the first is accepted, the second rejected as
+            published_at, image_uri. Of two valid items with the same id the first is accepted, the second rejected as
             duplicate_item.
         source: Named in the log.
-        seen: The item_ids of earlier batches, to which those of this one are added.
     """
-    cleaned, seen = Cleaned[ItemRow](), set() if seen is None else seen
+    cleaned, seen = Cleaned[ItemRow](), set[str]()
     for index, row in enumerate(raw):
         try:
             item = _item(row, seen)
@@ -166,8 +165,13 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str, seen: set[s
             cleaned.rejected.append(Rejected(index, json_safe(row), str(error)))
         else:
             cleaned.rows.append(item)
-        seen.add(clean_id(row.get(Columns.ITEM)) or "")
+            seen.add(item.item_id)
     return _log_rejected(cleaned, "items", source)
+
+
+def duplicate_item(item: str) -> str:
+    """The reason to reject an item whose id an earlier row has."""
+    return f"duplicate_item: an earlier row describes {_quoted(item)}; keep one"
 
 
 def with_stored_columns(item: ItemRow, stored: ItemRow, present: Container[str]) -> ItemRow:
@@ -208,7 +212,7 @@ def _event(
 def _item(raw: Mapping[str, object], seen: Container[str]) -> ItemRow:
     item = _required(Columns.ITEM, raw, clean_id(raw.get(Columns.ITEM)))
     if item in seen:
-        raise _InvalidRow(f"duplicate_item: an earlier row describes {_quoted(item)}; keep one")
+        raise _InvalidRow(duplicate_item(item))
     available = _boolean(raw.get(Columns.AVAILABLE))
     if available is None:
         raise _InvalidRow(f"bad_available: {_quoted(raw.get(Columns.AVAILABLE))} is neither true nor false")

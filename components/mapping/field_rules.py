@@ -7,7 +7,8 @@ from duckdb import DuckDBPyConnection
 from components.core.columns import Columns
 from components.mapping.mapping_file import rule_text
 from components.mapping.profile import has_float_ids, list_separator, profile_numbers, profile_time
-from components.mapping.rules import ID_NAMES, TIME_NAMES, ColumnRule, RoleMapping
+from components.mapping.question import Question
+from components.mapping.rules import ID_NAMES, TIME_NAMES, ColumnRule, Role, RoleMapping
 from components.mapping.source import SourceTable, column_type
 from components.mapping.synonyms import value_kind
 
@@ -22,11 +23,13 @@ class FieldRules:
         connection: DuckDBPyConnection,
         table: SourceTable,
         part: RoleMapping,
-        questions: list[str],
+        role: Role,
+        questions: list[Question],
         notes: list[str],
+        timezone: str | None = None,
     ) -> None:
         self._connection, self._table, self._part = connection, table, part
-        self._questions, self._notes = questions, notes
+        self._role, self._questions, self._notes, self._timezone = role, questions, notes, timezone
 
     def complete(self, name: str, rule: ColumnRule) -> tuple[ColumnRule, bool]:
         """A rule with its options, and whether they are certain."""
@@ -43,12 +46,17 @@ class FieldRules:
             return self._category(column, dict(rule.how))
         return rule, True
 
+    def _ask(self, what: str, line: str) -> None:
+        self._questions.append(Question(self._role, what, line))
+
     def _is_whole_column(self, column: str) -> bool:
         if column_type(self._table, column) is None:
             return False
         return self._part.each is None or column.partition(".")[0] != self._part.each
 
     def _time(self, name: str, column: str, how: dict[str, Any]) -> tuple[ColumnRule, bool]:
+        if self._timezone is not None:
+            how.setdefault("timezone", self._timezone)
         if "format" in how:
             self._notes.append(f"{name}: {column} read as {how['format']}")
             return ColumnRule(column, how), True
@@ -59,11 +67,11 @@ class FieldRules:
             self._notes.append(f"{name}: {column} read as {read_as} (such as {profile.example})")
         if profile.question is not None:
             example = rule_text(name, ColumnRule(column, {**how, "format": "day-first"}))
-            self._questions.append(f"{name}: {column} {profile.question}; say how it reads: {example}")
+            self._ask(f"{name}: {column} {profile.question}; say how it reads", example)
         elif not profile.certain:
             line = rule_text(name, ColumnRule(column, how))
             doubt = "is a guess" if profile.complete else "does not fit all values"
-            self._questions.append(f"{name}: {profile.format} for {column} {doubt}; confirm it or correct it: {line}")
+            self._ask(f"{name}: {profile.format} for {column} {doubt}; confirm or correct it", line)
         return ColumnRule(column, how), profile.certain
 
     def _value(self, column: str, how: dict[str, Any]) -> tuple[ColumnRule, bool]:
@@ -98,9 +106,10 @@ class FieldRules:
         kept = rule_text(
             Columns.VALUE, ColumnRule(column, {**how, "scale": [0, how["scale"][1]], "zero_is_missing": False})
         )
-        self._questions.append(
-            f"value: {zeros:,} rows have {column} 0, taken as not rated, and are left out; if 0 is the lowest rating, "
-            f'write {kept}; to keep them as views, write event = {{ constant = "rating", without_value = "view" }}'
+        self._ask(
+            f"value: {zeros:,} rows have {column} 0, taken as not rated, and are left out (if 0 is the lowest rating, "
+            f'write {kept}; to keep them as views, event = {{ constant = "rating", without_value = "view" }})',
+            rule_text(Columns.VALUE, ColumnRule(column, how)),
         )
         return True
 
@@ -118,7 +127,5 @@ class FieldRules:
             return ColumnRule(column, how), True
         rule = ColumnRule(column, {**how, "format": separator})
         single = rule_text(Columns.CATEGORY, ColumnRule(column, {**how, "format": "single"}))
-        self._questions.append(
-            f"category: {column} is split at each {separator}; if it holds one category, write {single}"
-        )
+        self._notes.append(f"category: {column} is split at each {separator}; if it holds one category, write {single}")
         return rule, False

@@ -5,13 +5,16 @@ import re
 import tomllib
 from collections.abc import Iterable
 from collections.abc import Mapping as Dict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from components.files.table import ReadOptions
 from components.mapping.rules import NAMES, ROLES, ColumnRule, Mapping, Role, RoleMapping, check_rules
 from components.mapping.source import MappingError
 
 _OPTIONS: dict[str, type] = {"each": str, "separator": str, "distinct": bool, "attributes": list}
+_READ: dict[str, type] = {"encoding": str, "delimiter": str, "header": bool, "quote": str, "sheet": str}
 _EXPLAINED = {
     "each": "each element of this column is a row",
     "distinct": "the first row of each item counts",
@@ -89,6 +92,8 @@ def _role_from(role: Role, table: object) -> RoleMapping:
             if not isinstance(value, _OPTIONS[name]):
                 raise MappingError(f"{role}.{name} is {value!r}, which has the wrong type")
             options[name] = tuple(map(str, value)) if isinstance(value, list) else value
+        elif name == "read":
+            options["read"] = _read_options(role, value)
         elif isinstance(value, str):
             fields[name] = ColumnRule(value)
         elif isinstance(value, dict):
@@ -103,10 +108,23 @@ def _role_from(role: Role, table: object) -> RoleMapping:
     return part
 
 
+def _read_options(role: Role, table: object) -> ReadOptions:
+    if not isinstance(table, dict):
+        raise MappingError(f'{role}.read is {table!r}; write read = {{ delimiter = ";" }}')
+    for name, value in table.items():
+        if name not in _READ:
+            raise MappingError(f"{role}.read: there is no {name}; there are {', '.join(_READ)}")
+        if not isinstance(value, _READ[name]):
+            raise MappingError(f"{role}.read: {name} is {value!r}, which has the wrong type")
+    return ReadOptions(**table)
+
+
 def _lines(role: Role, part: RoleMapping, comments: Dict[str, str]) -> Iterable[str]:
     for name, rule in part.fields.items():
         comment = comments.get(f"{role}.{name}")
         yield rule_text(name, rule) + (f"  # {_one_line(comment)}" if comment else "")
+    if read := {name: value for name, value in asdict(part.read).items() if value is not None}:
+        yield f"read = {_inline(read)}"
     for option in _OPTIONS:
         value = getattr(part, option)
         if value:

@@ -13,6 +13,7 @@ from components.mapping.functions import register_functions
 from components.mapping.layouts import SAMPLE_ROWS, Recognised, recognise
 from components.mapping.mapping_file import rule_text
 from components.mapping.profile import count_words, first_values, null_share, samples
+from components.mapping.question import Question
 from components.mapping.rules import NAMES, REQUIRED, ColumnRule, Mapping, Role, RoleMapping, check_columns, check_rules
 from components.mapping.select import mapped_sql
 from components.mapping.source import SourceTable, column_type
@@ -23,6 +24,10 @@ MIN_KNOWN_WORDS = 0.5
 """Share of rows whose word must be a known event, for a column to be taken for the event by its content."""
 
 
+MAX_UNKNOWN_WORDS = 0.05
+"""Share of rows with unknown words above which a person has to say what they are."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A mapping with what speaks for it.
@@ -31,7 +36,7 @@ class Proposal:
         role: What the file was taken for.
         mapping: Its part for the other role is there too if an events file also describes items.
         confidence: Of each field of the role.
-        questions: What a person has to decide, each with the line of mapping.toml to write.
+        questions: What a person has to decide.
         notes: How columns were read, such as `timestamp: numbers read as YYYYMMDD`.
         layout: Name of the known layout.
         samples: Some values of each field.
@@ -44,7 +49,7 @@ class Proposal:
     role: Role
     mapping: Mapping
     confidence: dict[str, Confidence] = field(default_factory=dict)
-    questions: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
     layout: str | None = None
     samples: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -55,13 +60,18 @@ class Proposal:
 
 
 def propose(
-    connection: DuckDBPyConnection, table: SourceTable, role: Role | None = None, given: Mapping | None = None
+    connection: DuckDBPyConnection,
+    table: SourceTable,
+    role: Role | None = None,
+    given: Mapping | None = None,
+    timezone: str | None = None,
 ) -> Proposal:
     """Proposes how to read a table.
 
     Args:
         role: None to find it out.
         given: Rules that are decided; the options they leave open are proposed.
+        timezone: Of times without one.
 
     Raises:
         MappingError: A given rule names a column that the table does not have.
@@ -73,7 +83,12 @@ def propose(
     if fixed is not None:
         check_rules(fixed, role)
         check_columns(fixed, role, table)
-    return _Proposer(connection, table, role, recognised, fixed or RoleMapping({})).proposal()
+    return _Proposer(connection, table, role, recognised, fixed or RoleMapping({}), timezone).proposal()
+
+
+def role_of(connection: DuckDBPyConnection, table: SourceTable) -> Role:
+    """What a table holds, by its layout or the names of its columns."""
+    return _role_of(table, recognise(table, first_values(connection, table, SAMPLE_ROWS)))
 
 
 def _role_of(table: SourceTable, recognised: Recognised | None) -> Role:
@@ -92,17 +107,20 @@ class _Proposer:
         role: Role,
         recognised: Recognised | None,
         fixed: RoleMapping,
+        timezone: str | None,
     ) -> None:
         self._connection, self._table, self._role, self._fixed = connection, table, role, fixed
-        self._recognised = recognised
+        self._recognised, self._timezone = recognised, timezone
         self._confidence: dict[str, Confidence] = {}
-        self._questions: list[str] = []
+        self._questions: list[Question] = []
         self._notes: list[str] = []
         self._words: dict[str, int] = {}
 
     def proposal(self) -> Proposal:
         part = self._columns()
-        rules = FieldRules(self._connection, self._table, part, self._questions, self._notes)
+        rules = FieldRules(
+            self._connection, self._table, part, self._role, self._questions, self._notes, self._timezone
+        )
         fields: dict[str, ColumnRule] = {}
         for name, rule in part.fields.items():
             fields[name], certain = rules.complete(name, rule)
@@ -112,10 +130,13 @@ class _Proposer:
         if self._role == "events":
             part = self._with_event(part)
             if Columns.TIMESTAMP not in part.fields:
-                self._ask('no column holds times: timestamp = "COLUMN", or timestamp = { constant = "2024-01-01" }')
+                self._ask(
+                    'no column holds times (if all have one: timestamp = { constant = "2024-01-01" })',
+                    'timestamp = "COLUMN"',
+                )
         for name in REQUIRED[self._role]:
             if name not in part.fields and name not in (Columns.EVENT, Columns.TIMESTAMP):
-                self._ask(f'no column is known to hold it: {name} = "COLUMN"')
+                self._ask(f"no column is known to hold {name}", f'{name} = "COLUMN"')
         mapping = self._mapping(part)
         sampled = {name: rule.column for name, rule in part.fields.items() if self._readable(part, rule.column)}
         return Proposal(
@@ -132,8 +153,8 @@ class _Proposer:
             self._unused(mapping),
         )
 
-    def _ask(self, question: str) -> None:
-        self._questions.append(f"[{self._role}] {question}")
+    def _ask(self, what: str, line: str = "") -> None:
+        self._questions.append(Question(self._role, what, line))
 
     def _columns(self) -> RoleMapping:
         """The column of each field, and the options that the layout or the user gave."""
@@ -158,7 +179,7 @@ class _Proposer:
         if self._recognised is None:
             return None
         if self._recognised.note is not None:
-            self._questions.append(f"{self._recognised.layout}: {self._recognised.note}")
+            self._ask(f"{self._recognised.layout}: {self._recognised.note}")
         mapping = self._recognised.mapping
         return mapping.events if self._role == "events" else mapping.items
 
@@ -202,12 +223,16 @@ class _Proposer:
         words = {word: event for word in self._words if (event := event_of(word)) is not None and event != word}
         unknown = [word for word in self._words if word not in given and event_of(word) is None]
         if unknown:
-            self._confidence[Columns.EVENT] = "unsure"
             shown = ", ".join(f"{word} ({self._words[word]:,} rows)" for word in unknown[:10])
-            example = rule_text(Columns.EVENT, ColumnRule(rule.column, {"words": {unknown[0]: "view"}}))
-            self._ask(
-                f"{len(unknown)} words of {rule.column} are no known events: {shown}; say what they are: {example}"
-            )
+            what = f"{len(unknown)} words of {rule.column} are no known events: {shown}"
+            if sum(self._words[word] for word in unknown) > MAX_UNKNOWN_WORDS * sum(self._words.values()):
+                self._confidence[Columns.EVENT] = "unsure"
+                self._ask(
+                    f"{what}; say what they are",
+                    rule_text(Columns.EVENT, ColumnRule(rule.column, {"words": {unknown[0]: "view"}})),
+                )
+            else:
+                self._notes.append(f"event: {what}; their rows are rejected")
         words = {**words, **given}
         return ColumnRule(rule.column, {**rule.how, **({"words": words} if words else {})})
 
@@ -217,7 +242,9 @@ class _Proposer:
         if event is None and Columns.TEXT in part.fields:
             event = "review"
         if event is None:
-            self._ask('no column says what happened: event = { constant = "view" }, or event = "COLUMN"')
+            self._ask(
+                'no column says what happened (if a column does: event = "COLUMN")', 'event = { constant = "view" }'
+            )
             return None
         self._confidence[Columns.EVENT] = "likely"
         self._notes.append(f"event: every row is one {event}")

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from components.core.columns import EVENTS, Columns
+from components.files.table import ReadOptions
 from components.mapping.source import MappingError, SourceTable, column_type, shown_columns
 
 Role = Literal["events", "items"]
@@ -92,6 +93,7 @@ class RoleMapping:
         each: A column with an array, or with text that `separator` splits; each of its elements is a row.
         distinct: Only the first row of each item counts: the items are columns of an events file.
         attributes: Columns kept as attributes, though they are none of Duotempo's names.
+        read: What is known about the file's format.
     """
 
     fields: Dict[str, ColumnRule]
@@ -99,6 +101,7 @@ class RoleMapping:
     separator: str | None = None
     distinct: bool = False
     attributes: tuple[str, ...] = ()
+    read: ReadOptions = field(default_factory=ReadOptions)
 
     def unused(self, table: SourceTable) -> tuple[str, ...]:
         """The columns of a table that no rule names."""

@@ -21,7 +21,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from components.settings.data import AdaptationSettings, EmbeddingSettings, EventSettings, InterestSettings
+from components.settings.data import (
+    AdaptationSettings,
+    EmbeddingSettings,
+    EventSettings,
+    IngestSettings,
+    InterestSettings,
+)
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
 from components.settings.operation import (
     DeploySettings,
@@ -43,6 +49,7 @@ __all__ = [
     "EvaluationSettings",
     "EventSettings",
     "FusionSettings",
+    "IngestSettings",
     "InterestSettings",
     "MonitoringSettings",
     "PlatformSettings",
@@ -83,6 +90,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     events: EventSettings = EventSettings()
+    ingest: IngestSettings = IngestSettings()
     interests: InterestSettings = InterestSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     adaptation: AdaptationSettings = AdaptationSettings()

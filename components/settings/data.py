@@ -37,6 +37,13 @@ class EventSettings(Section):
         return value
 
 
+class IngestSettings(Section):
+    max_rejected_share: Share = 0.5
+    """`duotempo ingest` exits with 3 if a larger share of the rows is rejected."""
+    memory_mb: Annotated[int, Field(ge=100)] = 700
+    """Memory of the engine that reads and judges files, in MiB; what exceeds it goes to disk."""
+
+
 class InterestSettings(Section):
     half_life_days: PositiveFloat = 60.0
     """Half-life of an event's weight in the long-term interest."""

@@ -60,6 +60,14 @@ def read_load(engine: Engine, load_id: int) -> LoadRun:
         return _read(connection, load_id)
 
 
+def unfinished_load(engine: Engine, digest: str) -> LoadRun | None:
+    """The load of the same files and mapping that is neither complete nor undone, if there is one."""
+    same = select(Load.load_id).where(Load.digest == digest, Load.state.in_((RUNNING, STOPPED)))
+    with engine.connect() as connection:
+        load_id = connection.scalars(same.order_by(Load.load_id.desc()).limit(1)).one_or_none()
+        return None if load_id is None else _read(connection, load_id)
+
+
 def list_loads(engine: Engine) -> list[LoadRun]:
     """All loads, newest first."""
     with engine.connect() as connection:
@@ -127,5 +135,5 @@ def _read(connection: Connection, load_id: int) -> LoadRun:
     columns = (Load.load_id, Load.source, Load.digest, Load.state, Load.started_at, Load.counts)
     row = connection.execute(select(*columns).where(Load.load_id == load_id)).one_or_none()
     if row is None:
-        raise LoadError(f"there is no load {load_id}: `duotempo loads` lists them")
+        raise LoadError(f"there is no load {load_id}: `duotempo ingest --list` lists them")
     return LoadRun(*row)

@@ -9,11 +9,11 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import pytest
+from components.ingestion.ingest import ingest
 
 from components.core.ids import PersonId, clean_id
 from components.datasets.sources import Dataset
 from components.ingestion.clean import clean_events, clean_items
-from components.ingestion.ingest import ingest
 from components.settings import EventSettings, PrivacySettings, Settings
 from components.store.consent import claim_key, export_user, set_consent
 from components.store.engine import make_engine

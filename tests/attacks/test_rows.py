@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
+from components.ingestion.ingest import ingest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
@@ -18,7 +19,6 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.core.columns import EVENTS
 from components.datasets.sources import Dataset
-from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings, ValidationSettings
 from components.store.consent import export_user
 from components.store.db_errors import Fault, classify_error

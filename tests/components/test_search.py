@@ -10,13 +10,13 @@ import optuna
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from components.ingestion.ingest import ingest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import text
 
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
-from components.ingestion.ingest import ingest
 from components.search import preset, study
 from components.search.space import SPACE, ImpossibleValues, SearchError, current_values, space, with_values
 from components.settings import PRESETS, EventSettings, Settings

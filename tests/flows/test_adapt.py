@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from components.ingestion.ingest import ingest
 from mlflow import MlflowClient
 from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import Artifact as Kept
@@ -20,7 +21,6 @@ from prefect.client.schemas.objects import Artifact as Kept
 from components.adaptation.run import AdaptationRun, adapt_encoder, collect_pairs
 from components.datasets.sources import Dataset
 from components.embedding.encoder import make_encoder
-from components.ingestion.ingest import ingest
 from components.registry.connection import connect
 from components.settings import Settings
 from components.store.engine import make_engine

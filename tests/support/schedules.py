@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+from components.ingestion.ingest import ingest
 from sqlalchemy import Engine
 
 from components.datasets.sources import Dataset
-from components.ingestion.ingest import ingest
 from infra.local.platform import Platform
 from tests.support.prefect import Prefect
 

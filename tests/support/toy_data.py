@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from components.ingestion.ingest import ingest
 from scipy import sparse
 from sqlalchemy import Engine
 
@@ -14,7 +15,6 @@ from components.arrays.sparse import Csr
 from components.bundle.bundle import Bundle
 from components.datasets.sources import Dataset
 from components.ingestion.clean import clean_events, clean_items
-from components.ingestion.ingest import ingest
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import make_engine
 from components.store.load import append_events, upsert_items

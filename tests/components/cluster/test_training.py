@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from components.ingestion.ingest import ingest
 from numpy.typing import NDArray
 from torch import distributed, multiprocessing
 
@@ -23,7 +24,6 @@ from components.datasets.sources import Dataset
 from components.embedding.vectors import text_hash, write_vectors
 from components.fusion.training import Progress, TrainingError
 from components.histories.states import UserState
-from components.ingestion.ingest import ingest
 from components.ranking.scorer import Scorer
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from components.ingestion.ingest import records
 
 from components.core.columns import EVENTS
 from components.datasets.chinese import chinese_sample
 from components.datasets.named import NAMES, download, download_wheel, get
 from components.datasets.sources import DatasetError, read_folder
 from components.ingestion.clean import clean_events, clean_items
-from components.ingestion.ingest import records
 from components.settings import EventSettings, Settings
 from tests.support.raw_events import NOW
 

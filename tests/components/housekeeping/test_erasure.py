@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from components.ingestion.ingest import ingest
 
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import read_table, read_vectors, text_hash, write_vectors
 from components.housekeeping.erasure import erase_files, report
-from components.ingestion.ingest import ingest
 from components.registry import Version
 from components.settings import Settings
 from components.store.engine import make_engine

@@ -10,12 +10,12 @@ from typing import Any
 
 import duckdb
 import pytest
+from components.ingestion.judge import Verdicts
+from components.ingestion.load_events import judge_for, load_events, resumable
 from sqlalchemy import Engine, text
 
 from components.ingestion import load_events as loading
 from components.ingestion.clean import clean_events
-from components.ingestion.judge import Verdicts
-from components.ingestion.load_events import judge_for, load_events, resumable
 from components.settings import EventSettings, Settings
 from components.store import event_chunks
 from components.store.consent import set_consent

@@ -5,11 +5,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from components.ingestion.load_items import load_items
 from sqlalchemy import Engine, text
 
 from components.ingestion import load_items as loading
 from components.ingestion.clean import clean_items
-from components.ingestion.load_items import load_items
 from components.store.loads import LoadRun, begin_load
 from components.store.undo import Undone, undo_load
 

@@ -1,9 +1,9 @@
 from datetime import UTC, date, datetime
 
 import numpy as np
+from components.ingestion.ingest import ingest
 from sqlalchemy import Engine
 
-from components.ingestion.ingest import ingest
 from components.settings import EventSettings, Settings
 from components.store.history import Interaction, read_documents, read_histories, write_documents
 from tests.support.raw_events import NOW, raw_events, shop

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from components.ingestion.ingest import IngestReport, ingest
 from sqlalchemy import Engine, text
 
 from components.datasets.sources import Dataset
-from components.ingestion.ingest import IngestReport, ingest
 from components.settings import Settings
 from components.store.bulk import copy_rows
 from components.store.engine import StoreError

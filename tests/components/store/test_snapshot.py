@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from components.ingestion.ingest import ingest
 from sqlalchemy import Engine, text
 
-from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.bulk import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from components.ingestion.ingest import ingest
 from sqlalchemy import text
 
 from components.bundle.bundle import Bundle
@@ -19,7 +20,6 @@ from components.datasets.sources import Dataset
 from components.embedding.embed import embed
 from components.embedding.vectors import text_hash, write_vectors
 from components.histories.sequences import build_sequences
-from components.ingestion.ingest import ingest
 from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot

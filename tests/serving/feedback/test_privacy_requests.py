@@ -11,9 +11,9 @@ import httpx
 import pandas as pd
 import psycopg
 import pytest
+from components.ingestion.ingest import ingest
 
 from components.datasets.sources import Dataset
-from components.ingestion.ingest import ingest
 from components.settings import PrivacySettings, Settings
 from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,15 +12,19 @@ from duckdb import DuckDBPyConnection
 from components.core.columns import Columns
 from components.core.ids import clean_id
 from components.core.normalize import epoch, json_safe
+from components.datasets.opened_files import EVENTS_IN
 from components.ingestion.admission import Admission
 from components.ingestion.clean import judge_each, time_bounds
 from components.ingestion.plain_rows import OPTIONAL, REQUIRED, event_of, plain_event
+from components.ingestion.tables import LEFT_OUT, counts_by_code, create_table, insert_rows, view_columns
 from components.settings import EventSettings
 from components.store.rows import EventRow, Rejected
 
 BATCH_SIZE = 20_000
 """Rows that are read one by one at a time, and users that are admitted at a time."""
-RAW, REJECT, RAW_TIME = "raw", "reject", "raw_timestamp"
+MAX_UNKNOWN_WORDS = 10
+REJECT, RAW_TIME = "reject", "raw_timestamp"
+_CODE = f"split_part({REJECT}, ':', 1)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GOOD = pa.schema(
     [
@@ -54,11 +58,18 @@ Admit = Callable[[Collection[object]], Admission]
 
 @dataclass(frozen=True)
 class Verdicts:
-    """How many rows were accepted, rejected (by error code), or repeat the event of an earlier row."""
+    """How many rows were accepted, rejected (by error code), or repeat the event of an earlier row.
+
+    Attributes:
+        left_out: Rows that the mapping leaves out, by code.
+        unknown_words: The most frequent words that are no events, with their counts.
+    """
 
     accepted: int
     duplicates: int
     rejected: Mapping[str, int]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unknown_words: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge_events(
@@ -82,13 +93,13 @@ def judge_events(
         now: Timezone-aware.
         keep_raw: Whether rejected rows keep the columns of the file. False with pseudonyms: they name the user.
     """
-    columns = _columns(connection, "events_in")
+    columns = view_columns(connection, EVENTS_IN)
     times = time_bounds(settings, now)
     given = [name for name in (*REQUIRED, *OPTIONAL, RAW_TIME, REJECT) if name in columns]
     connection.execute(
         "CREATE OR REPLACE TABLE event_rows AS SELECT arrival, row, CASE WHEN NOT plain THEN raw END AS raw, plain, "
         f"{', '.join(given)} FROM (SELECT *, row_number() OVER () - 1 AS arrival, {plain_event(columns, times)} "
-        f"AND {Columns.ITEM} IN (SELECT item_id FROM known_items) AS plain FROM events_in)"
+        f"AND {Columns.ITEM} IN (SELECT item_id FROM known_items) AS plain FROM {EVENTS_IN})"
     )
     _admit_plain_users(connection, admit)
     event = event_of(columns, f"coalesce(people.stored_id, event_rows.{Columns.USER})")
@@ -99,21 +110,14 @@ def judge_events(
         " WHERE plain AND people.reason IS NULL",
         {"source": source},
     )
-    connection.execute(
-        "CREATE OR REPLACE TABLE rejected_events"
-        " (arrival BIGINT, row BIGINT, user_id VARCHAR, raw VARCHAR, reason VARCHAR)"
-    )
+    create_table(connection, "rejected_events", _REJECTED)
     _judge_one_by_one(connection, given, source, settings, now, admit, keep_raw)
-    return _deduplicate(connection)
-
-
-def _columns(connection: DuckDBPyConnection, view: str) -> list[str]:
-    return [str(name) for name, *_ in connection.execute(f"DESCRIBE {view}").fetchall()]
+    return _deduplicate(connection, _left_out(connection) if REJECT in given else {})
 
 
 def _admit_plain_users(connection: DuckDBPyConnection, admit: Admit) -> None:
     """Makes the table `people`: users of plain rows that are stored under another id, or refused."""
-    connection.execute("CREATE OR REPLACE TABLE people (user_id VARCHAR, stored_id VARCHAR, reason VARCHAR)")
+    create_table(connection, "people", _PEOPLE)
     users = connection.cursor().execute(f"SELECT DISTINCT {Columns.USER} FROM event_rows WHERE plain")
     while rows := users.fetchmany(BATCH_SIZE):
         admission = admit([user for (user,) in rows])
@@ -122,7 +126,7 @@ def _admit_plain_users(connection: DuckDBPyConnection, admit: Admit) -> None:
             for (user,) in rows
             if (stored := admission.names.get(user, user)) != user or stored in admission.refused
         ]
-        _insert_rows(connection, "people", _PEOPLE, special)
+        insert_rows(connection, "people", _PEOPLE, special)
 
 
 def _judge_one_by_one(
@@ -134,10 +138,11 @@ def _judge_one_by_one(
     admit: Admit,
     keep_raw: bool,
 ) -> None:
+    excluded = f" AND coalesce({_CODE} NOT IN {LEFT_OUT}, true)" if REJECT in given else ""
     unusual = connection.cursor().execute(
         f"SELECT arrival, row, event_rows.raw, {', '.join(f'event_rows.{name}' for name in given)} FROM event_rows"
         f" LEFT JOIN people ON people.user_id = event_rows.{Columns.USER}"
-        " WHERE NOT plain OR people.reason IS NOT NULL ORDER BY arrival"
+        f" WHERE (NOT plain OR people.reason IS NOT NULL){excluded} ORDER BY arrival"
     )
     while batch := unusual.fetchmany(BATCH_SIZE):
         rows = [_raw_event(dict(zip(given, values, strict=True))) for _, _, _, *values in batch]
@@ -164,8 +169,8 @@ def _judge_one_by_one(
             if kept and keep_raw and raw is not None:
                 kept = json_safe({**kept, **{name: each for name, each in json.loads(raw).items() if name not in kept}})
             bad.append((arrival, number, stored, json.dumps(kept), verdict.reason))
-        _insert_rows(connection, "accepted_rows", _GOOD, good)
-        _insert_rows(connection, "rejected_events", _REJECTED, bad)
+        insert_rows(connection, "accepted_rows", _GOOD, good)
+        insert_rows(connection, "rejected_events", _REJECTED, bad)
 
 
 def _raw_event(row: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -187,28 +192,23 @@ def _micros(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def _insert_rows(connection: DuckDBPyConnection, table: str, schema: pa.Schema, rows: Sequence[Sequence[Any]]) -> None:
-    if rows:
-        columns = [pa.array(values, field.type) for field, values in zip(schema, zip(*rows, strict=True), strict=True)]
-        _insert(connection, table, pa.Table.from_arrays(columns, schema=schema))
+def _left_out(connection: DuckDBPyConnection) -> dict[str, int]:
+    counts = f"SELECT {_CODE}, count(*) FROM event_rows WHERE {_CODE} IN {LEFT_OUT} GROUP BY 1 ORDER BY 2 DESC"
+    return dict(connection.execute(counts).fetchall())
 
 
-def _insert(connection: DuckDBPyConnection, table: str, rows: pa.Table) -> None:
-    connection.register("incoming", rows)
-    connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")
-    connection.unregister("incoming")
-
-
-def _deduplicate(connection: DuckDBPyConnection) -> Verdicts:
+def _deduplicate(connection: DuckDBPyConnection, left_out: Mapping[str, int]) -> Verdicts:
     connection.execute(
         "CREATE OR REPLACE TABLE good_events AS SELECT * FROM accepted_rows SEMI JOIN (SELECT min(arrival) AS arrival"
         " FROM accepted_rows GROUP BY event_id) AS firsts USING (arrival) ORDER BY micros, arrival"
     )
     counts = "SELECT (SELECT count(*) FROM good_events), (SELECT count(*) FROM accepted_rows)"
     [(accepted, valid)] = connection.execute(counts).fetchall()
-    codes = connection.execute(
-        "SELECT split_part(reason, ':', 1), count(*) FROM rejected_events GROUP BY 1 ORDER BY 2 DESC, 1"
+    words = connection.execute(
+        f"SELECT CAST(raw AS JSON) ->> '{Columns.EVENT}' AS word, count(*) FROM rejected_events"
+        f" WHERE starts_with(reason, 'unknown_event:') GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_UNKNOWN_WORDS}"
     ).fetchall()
     for table in ("event_rows", "accepted_rows", "people"):
         connection.execute(f"DROP TABLE {table}")
-    return Verdicts(accepted, valid - accepted, dict(codes))
+    unknown = {str(word): count for word, count in words}
+    return Verdicts(accepted, valid - accepted, counts_by_code(connection, "rejected_events"), left_out, unknown)

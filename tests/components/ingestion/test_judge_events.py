@@ -8,13 +8,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from components.ingestion.judge import Admit, Verdicts, judge_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.columns import EVENTS
 from components.ingestion.admission import ADMIT_ALL, Admission
 from components.ingestion.clean import Cleaned, clean_events
-from components.ingestion.judge import Admit, Verdicts, judge_events
 from components.settings import EventSettings
 from components.store.rows import EventRow
 from tests.support.raw_events import NOW
