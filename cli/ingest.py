@@ -127,7 +127,7 @@ def ingest(
         judged = session.judge(opened, name, engine)
         report = session.load(opened, judged, name, engine)
     show_load(name, report, judged)
-    if judged.rejected_share > settings.ingest.max_rejected_share:
+    if judged.rejected_share > settings.ingest.max_rejected_share or judged.rejected_share == 1:
         fail(
             f"{judged.rejected_share:.0%} of the rows were rejected: correct the mapping (`duotempo inspect`), "
             f"take the load back (`duotempo ingest --undo {report.load_id}`) and load again",

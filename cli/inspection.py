@@ -1,5 +1,6 @@
 """Prints what files hold, how they are read, and what became of their rows."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -90,6 +91,8 @@ def _show_reasons(rejected: Mapping[str, int], judged: JudgedFiles) -> None:
     for code, count in rejected.items():
         if (example := judged.examples.get(code)) is not None:
             number, reason, content = example
+            row = {name: value for name, value in json.loads(content).items() if value is not None}
+            content = json.dumps(row, ensure_ascii=False)
             shown = content if len(content) <= MAX_EXAMPLE else content[: MAX_EXAMPLE - 1] + "…"
             rows.append([code, str(count), str(number + 1), reason.partition(": ")[2] or reason, shown])
     if rows:

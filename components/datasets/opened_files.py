@@ -22,6 +22,7 @@ from components.mapping.rules import Mapping as FileMapping
 from components.mapping.select import mapped_sql
 from components.mapping.source import MappingError
 
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 EVENTS_IN, ITEMS_IN = "events_in", "items_in"
 _VIEWS: dict[Role, str] = {"events": EVENTS_IN, "items": ITEMS_IN}
 
@@ -59,8 +60,9 @@ class OpenedFiles:
 
     @property
     def name(self) -> str:
-        """The name of the first file, without its ending."""
-        return next(iter(self.files.values())).stem
+        """The name of the events file, or of the items file, without its ending and that of its compression."""
+        path = self.files.get("events") or self.files["items"]
+        return Path(path.stem).stem if path.suffix in PACKED else path.stem
 
     @property
     def questions(self) -> tuple[Question, ...]:

@@ -64,7 +64,7 @@ class JudgedFiles:
     Attributes:
         examples: The first rejected row of each error code: its number in the file from 0, its reason, and its
             content as JSON.
-        rejected_share: The share of the rows of the files that is rejected; 1 if no row is accepted.
+        rejected_share: The share of rejected rows, of the file in which it is larger.
     """
 
     events: Verdicts
@@ -137,9 +137,11 @@ def judge_files(
             keep_raw=not privacy.pseudonyms,
         )
         examples |= example_rows(connection, "rejected_events")
-    good = events.accepted + events.duplicates + (items.accepted if "items" in opened.files else 0)
-    bad = sum(events.rejected.values()) + sum(items.rejected.values())
-    return JudgedFiles(events, items, examples, (bad / (good + bad) if good else 1.0) if bad else 0.0)
+    share = max(
+        _share(events.accepted + events.duplicates, events.rejected),
+        _share(items.accepted, items.rejected) if "items" in opened.files else 0.0,
+    )
+    return JudgedFiles(events, items, examples, share)
 
 
 def load_files(
@@ -190,6 +192,11 @@ def load_files(
         set_state(engine, load.load_id, COMPLETE, _counts(report, judged))
     logger.info("load %d of %s: %s", load.load_id, source, report)
     return report
+
+
+def _share(good: int, rejected: Mapping[str, int]) -> float:
+    bad = sum(rejected.values())
+    return bad / (good + bad) if good + bad else 0.0
 
 
 def _store(
