@@ -16,7 +16,7 @@ from components.datasets.opened_files import EVENTS_IN
 from components.ingestion.admission import Admission
 from components.ingestion.clean import judge_each, time_bounds
 from components.ingestion.plain_rows import OPTIONAL, REQUIRED, event_of, plain_event
-from components.ingestion.tables import LEFT_OUT, counts_by_code, create_table, insert_rows, view_columns
+from components.ingestion.tables import LEFT_OUT, counts_by_code, create_table, insert_rows, view_columns, with_raw
 from components.settings import EventSettings
 from components.store.rows import EventRow, Rejected
 
@@ -167,7 +167,7 @@ def _judge_one_by_one(
                 continue
             kept = verdict.row
             if kept and keep_raw and raw is not None:
-                kept = json_safe({**kept, **{name: each for name, each in json.loads(raw).items() if name not in kept}})
+                kept = with_raw(kept, raw) | ({Columns.USER: stored} if stored else {})
             bad.append((arrival, number, stored, json.dumps(kept), verdict.reason))
         insert_rows(connection, "accepted_rows", _GOOD, good)
         insert_rows(connection, "rejected_events", _REJECTED, bad)

@@ -12,7 +12,7 @@ from components.core.columns import Columns
 from components.core.normalize import json_safe
 from components.datasets.opened_files import ITEMS_IN
 from components.ingestion.clean import clean_items, duplicate_item
-from components.ingestion.tables import counts_by_code, create_table, insert_rows, view_columns
+from components.ingestion.tables import counts_by_code, create_table, insert_rows, view_columns, with_raw
 from components.store.rows import ItemRow
 
 BATCH_SIZE = 20_000
@@ -113,6 +113,5 @@ def _reject_duplicates(connection: DuckDBPyConnection) -> None:
 
 
 def _kept(row: Mapping[str, Any], raw: str | None) -> str:
-    """A rejected row as JSON for quarantine, with the other columns of the file."""
-    others = json.loads(raw) if raw is not None else {}
-    return json.dumps(json_safe({**row, **{name: value for name, value in others.items() if name not in row}}))
+    """A rejected row as JSON for quarantine."""
+    return json.dumps(json_safe(row) if raw is None else with_raw(row, raw))

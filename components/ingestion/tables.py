@@ -1,11 +1,13 @@
 """Tables of a DuckDB connection, filled from rows of Python."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
+from components.core.normalize import json_safe
 from components.files.sql import identifier
 
 LEFT_OUT = ("ignored", "return")
@@ -31,6 +33,16 @@ def insert_rows(connection: DuckDBPyConnection, table: str, schema: pa.Schema, r
         connection.register("incoming", pa.Table.from_arrays(columns, schema=schema))
         connection.execute(f"INSERT INTO {identifier(table)} SELECT * FROM incoming")
         connection.unregister("incoming")
+
+
+def with_raw(row: Mapping[str, Any], raw: str) -> dict[str, Any]:
+    """A rejected row for quarantine: what was read of it, and the columns of the file as they stand.
+
+    Args:
+        raw: The columns of the file as JSON.
+    """
+    given = json.loads(raw)
+    return json_safe({**{name: value for name, value in row.items() if value is not None}, **given})
 
 
 def counts_by_code(connection: DuckDBPyConnection, table: str) -> dict[str, int]:
