@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from duckdb import DuckDBPyConnection
 from sqlalchemy import Engine
@@ -43,9 +44,7 @@ def store_events(
     todo = open_chunks(engine, load.load_id)
     advance(CHUNK_SIZE * (len(bounds) - len(todo)))
     last = Bound(len(bounds), 2**62, 0)
-    spans = [
-        (bound, following) for bound, following in zip(bounds, [*bounds[1:], last], strict=True) if bound.chunk in todo
-    ]
+    spans = [(bound, following) for bound, following in pairwise([*bounds, last]) if bound.chunk in todo]
 
     def store(span: tuple[Bound, Bound]) -> None:
         bound, following = span

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from components.ingestion.ingest import records
 
 from components.datasets.sources import Dataset, DatasetError, read_files
 from components.ingestion.clean import Cleaned, clean_events, clean_items
+from components.ingestion.frames import records
 from components.settings import EventSettings
 from components.store.rows import EventRow
 

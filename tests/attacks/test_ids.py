@@ -9,7 +9,6 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import pytest
-from components.ingestion.ingest import ingest
 
 from components.core.ids import PersonId, clean_id
 from components.datasets.sources import Dataset
@@ -20,6 +19,7 @@ from components.store.engine import make_engine
 from components.store.erasure import forget_all
 from components.store.privacy import Privacy
 from components.store.snapshot import is_user
+from tests.support.loading import ingest
 from tests.support.postgres import stored
 from tests.support.service_client import SECRET
 

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
-from components.ingestion.ingest import ingest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
@@ -30,6 +29,7 @@ from components.store.rows import Rejected
 from components.store.snapshot import take_snapshot
 from components.store.timed_connection import QueryTimeout
 from components.validation import ValidationReport, validate
+from tests.support.loading import ingest
 from tests.support.postgres import emptied, empty
 from tests.support.raw_events import NOW, raw_events, shop
 

@@ -10,7 +10,6 @@ import optuna
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from components.ingestion.ingest import ingest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import text
 
@@ -23,6 +22,7 @@ from components.settings import PRESETS, EventSettings, Settings
 from components.store.engine import make_engine
 from components.store.snapshot import take_snapshot
 from components.training.run import TrainingRun, extract_interests
+from tests.support.loading import ingest
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)
 USERS, ITEMS, VISITS = 60, 40, 10

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from components.ingestion.ingest import ingest
 from mlflow import MlflowClient
 from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import Artifact as Kept
@@ -27,6 +26,7 @@ from components.store.engine import make_engine
 from components.store.snapshot import latest_snapshot
 from flows.adapt import adapt
 from tests.support import tiny_models
+from tests.support.loading import ingest
 from tests.support.platforms import SharedPlatform
 
 pytestmark = pytest.mark.timeout(280)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
-from components.ingestion.ingest import records
 from sqlalchemy import Engine
 
 from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.frames import records
 from components.settings import Settings
 from components.store.analytics import EXPOSURE_COLUMNS, FEEDBACK_COLUMNS
 from components.store.impressions import ServedList, record_impressions

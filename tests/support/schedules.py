@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
-from components.ingestion.ingest import ingest
 from sqlalchemy import Engine
 
 from components.datasets.sources import Dataset
 from infra.local.platform import Platform
+from tests.support.loading import ingest
 from tests.support.prefect import Prefect
 
 USERS, ITEMS, VISITS = 20, 15, 12

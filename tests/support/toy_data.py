@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from components.ingestion.ingest import ingest
 from scipy import sparse
 from sqlalchemy import Engine
 
@@ -18,6 +17,7 @@ from components.ingestion.clean import clean_events, clean_items
 from components.settings import EventSettings, InterestSettings, Settings
 from components.store.engine import make_engine
 from components.store.load import append_events, upsert_items
+from tests.support.loading import ingest
 
 WORDS = ("lamp", "chair", "table", "kettle", "radio", "novel", "puzzle", "scarf", "drum", "globe")
 CATEGORIES = ("home", "play", "wear")

@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from components.ingestion.ingest import ingest
 from numpy.typing import NDArray
 from torch import distributed, multiprocessing
 
@@ -31,6 +30,7 @@ from components.training.on_ray import train_distributed
 from components.training.run import TrainingRun, extract_interests
 from components.training.train import train
 from tests.support import checkerboard as board
+from tests.support.loading import ingest
 
 WORKERS = 2
 

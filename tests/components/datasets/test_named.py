@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from components.ingestion.ingest import records
 
 from components.core.columns import EVENTS
 from components.datasets.chinese import chinese_sample
 from components.datasets.named import NAMES, download, download_wheel, get
-from components.datasets.sources import DatasetError, read_folder
+from components.datasets.sources import read_folder
+from components.files.errors import DatasetError
 from components.ingestion.clean import clean_events, clean_items
+from components.ingestion.frames import records
 from components.settings import EventSettings, Settings
 from tests.support.raw_events import NOW
 
@@ -44,7 +45,7 @@ def test_the_real_ml_100k_is_downloaded_and_cached(settings: Settings) -> None:
     dataset = read_folder(folder)
     events, items = dataset.events, dataset.items
     assert (len(events), events["user_id"].nunique(), events["item_id"].nunique()) == (100_000, 943, 1_682)
-    assert events.iloc[0].tolist() == ["196", "242", 881_250_949, "rating", 3.0]
+    assert events.iloc[0].tolist()[:5] == ["196", "242", 881_250_949, "rating", 3.0]
     assert items.set_index("item_id")["title"]["1"] == "Toy Story (1995)"
     assert dataset.text == ("title", "category")
     assert "Licence" in (folder / "SOURCE.md").read_text()

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from components.ingestion.ingest import ingest
 
 from components.core.columns import Columns
 from components.datasets.sources import Dataset
@@ -25,6 +24,7 @@ from components.settings import Settings
 from components.store.engine import make_engine
 from components.store.snapshot import Snapshot, take_snapshot
 from components.training.run import TrainingRun, extract_interests
+from tests.support.loading import ingest
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 ANNA = "anna"

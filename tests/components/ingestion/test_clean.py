@@ -6,13 +6,13 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-from components.ingestion.ingest import as_frame, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.columns import EVENTS
 from components.ingestion.admission import Admission
 from components.ingestion.clean import Cleaned, clean_events, clean_items
+from components.ingestion.frames import as_frame, records
 from components.settings import EventSettings
 from components.store.bulk import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.rows import EventRow, ItemRow, Rejected

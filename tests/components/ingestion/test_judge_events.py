@@ -8,13 +8,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from components.ingestion.judge import Admit, Verdicts, judge_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.columns import EVENTS
 from components.ingestion.admission import ADMIT_ALL, Admission
 from components.ingestion.clean import Cleaned, clean_events
+from components.ingestion.judge_events import Admit, Verdicts, judge_events
 from components.settings import EventSettings
 from components.store.rows import EventRow
 from tests.support.raw_events import NOW
@@ -156,12 +156,23 @@ def test_the_first_arrival_of_an_event_is_kept() -> None:
 
 
 def test_a_row_rejected_by_the_mapping_keeps_its_reason_and_the_columns_of_the_file() -> None:
-    with database([row("u"), row("u")], ["return: -1 is a return", None]) as connection:
+    with database([row("u"), row("u")], ["bad_item_id: 1.5 is no whole number", None]) as connection:
         verdicts = judge(connection, keep_raw=True)
         [(arrival, raw, reason)] = rejected(connection)
-    assert verdicts == Verdicts(1, 0, {"return": 1})
-    assert (arrival, reason) == (0, "return: -1 is a return")
+    assert verdicts == Verdicts(1, 0, {"bad_item_id": 1})
+    assert (arrival, reason) == (0, "bad_item_id: 1.5 is no whole number")
     assert raw["line"] == 0 and raw["user_id"] == "u"
+
+
+def test_rows_that_the_mapping_leaves_out_are_counted_and_not_rejected() -> None:
+    with database([row("u"), row("u"), row("u")], ["return: -1 is a return", "ignored: show", None]) as connection:
+        assert judge(connection) == Verdicts(1, 0, {}, {"return": 1, "ignored": 1})
+        assert rejected(connection) == []
+
+
+def test_unknown_words_are_counted() -> None:
+    with database([row(event="gaze"), row(event="stare"), row(event="gaze")]) as connection:
+        assert judge(connection).unknown_words == {"gaze": 2, "stare": 1}
 
 
 @pytest.mark.parametrize("raw_time", ["20200705", "5"])

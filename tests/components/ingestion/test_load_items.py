@@ -1,17 +1,22 @@
 """Loading items: partial columns, duplicates over batches, undo."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from components.ingestion.load_items import load_items
 from sqlalchemy import Engine, text
 
-from components.ingestion import load_items as loading
+from components.datasets.opened_files import OpenedFiles
+from components.files.table import Table
+from components.ingestion import judge_items as judging
 from components.ingestion.clean import clean_items
-from components.store.loads import LoadRun, begin_load
+from components.ingestion.load_files import LoadReport, judge_files, load_files
+from components.mapping.rules import Mapping, RoleMapping
+from components.settings import Settings
 from components.store.undo import Undone, undo_load
+from tests.support.raw_events import NOW
 
 FULL = (
     "SELECT 'a' AS item_id, ' A &amp;amp; B ' AS title, ['x|y', 'z'] AS category, 'no' AS available,"
@@ -19,7 +24,7 @@ FULL = (
 )
 
 
-def load(store: Engine, *selects: str) -> tuple[LoadRun, dict[str, Any]]:
+def load(store: Engine, *selects: str) -> LoadReport:
     """Loads the rows of these SELECTs."""
     union = " UNION ALL BY NAME ".join(f"SELECT * FROM ({each})" for each in selects)
     with duckdb.connect() as connection:
@@ -27,8 +32,17 @@ def load(store: Engine, *selects: str) -> tuple[LoadRun, dict[str, Any]]:
         connection.execute(
             "CREATE VIEW items_in AS SELECT *, row_number() OVER () - 1 AS row, to_json(rows) AS raw FROM rows"
         )
-        run = begin_load(store, "test", "d")
-        return run, load_items(connection, store, run)
+        table = Table("items", (), "csv", (), True, 0)
+        opened = OpenedFiles(
+            {"items": Path("i.csv")}, {"items": table}, Mapping(None, RoleMapping({}), " ".join(selects))
+        )
+        judged = judge_files(connection, opened, Settings(), source="test", now=NOW, engine=store)
+        return load_files(connection, opened, judged, store, Settings(), source="test")
+
+
+def changes(report: LoadReport) -> tuple[int, int, dict[str, int]]:
+    """The numbers of added, updated and rejected items."""
+    return report.items_added, report.items_updated, dict(report.rejected)
 
 
 def rows(store: Engine, query: str) -> list[tuple[Any, ...]]:
@@ -40,7 +54,7 @@ CONTENT = "SELECT title, category, available, extract(epoch FROM published_at)::
 
 
 def test_items_are_stored_as_clean_items_makes_them(store: Engine) -> None:
-    _, counts = load(store, FULL)
+    counts = changes(load(store, FULL))
     [item] = clean_items(
         [
             {
@@ -53,32 +67,30 @@ def test_items_are_stored_as_clean_items_makes_them(store: Engine) -> None:
         ],
         source="test",
     ).rows
-    assert counts == {"added": 1, "updated": 0, "rejected": {}}
+    assert counts == (1, 0, {})
     assert rows(store, CONTENT) == [("A &amp; B", ["x", "y", "z"], False, 1_000_000_000, item.content_hash)]
 
 
 def test_only_the_columns_of_the_file_change(store: Engine) -> None:
     load(store, FULL)
-    _, counts = load(store, "SELECT 'a' AS item_id, 'yes' AS available")
-    assert counts == {"added": 0, "updated": 1, "rejected": {}}
+    assert changes(load(store, "SELECT 'a' AS item_id, 'yes' AS available")) == (0, 1, {})
     assert rows(store, CONTENT)[0][:4] == ("A &amp; B", ["x", "y", "z"], True, 1_000_000_000)
-    assert load(store, "SELECT 'a' AS item_id")[1] == {"added": 0, "updated": 0, "rejected": {}}
-    _, counts = load(store, "SELECT 'a' AS item_id, 'no' AS available")
-    assert counts["updated"] == 1
-    assert load(store, FULL)[1]["updated"] == 0, "the hash is that of the whole item"
+    assert changes(load(store, "SELECT 'a' AS item_id")) == (0, 0, {})
+    assert changes(load(store, "SELECT 'a' AS item_id, 'no' AS available")) == (0, 1, {})
+    assert load(store, FULL).items_updated == 0, "the hash is that of the whole item"
 
 
 def test_rejected_items_are_quarantined_and_duplicates_found_over_batches(
     store: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "BATCH_SIZE", 1)
-    _, counts = load(
+    monkeypatch.setattr(judging, "BATCH_SIZE", 1)
+    report = load(
         store,
         "SELECT 'a' AS item_id, 'first' AS title, NULL AS reject, 1 AS colour",
         "SELECT ' a' AS item_id, 'second' AS title",
         "SELECT 'b' AS item_id, 'nested: no text' AS reject",
     )
-    assert counts == {"added": 1, "updated": 0, "rejected": {"duplicate_item": 1, "nested": 1}}
+    assert changes(report) == (1, 0, {"duplicate_item": 1, "nested": 1})
     assert rows(store, "SELECT title FROM items") == [("first",)]
     quarantined = rows(store, "SELECT reason, \"row\" ->> 'title' FROM quarantine ORDER BY reason DESC")
     assert quarantined == [("nested: no text", None), (quarantined[1][0], "second")]
@@ -86,9 +98,9 @@ def test_rejected_items_are_quarantined_and_duplicates_found_over_batches(
 
 
 def test_an_undo_restores_what_items_were(store: Engine) -> None:
-    first, _ = load(store, FULL)
+    first = load(store, FULL)
     before = rows(store, CONTENT)
-    second, _ = load(store, "SELECT 'a' AS item_id, 'New' AS title", "SELECT 'b' AS item_id, 'B' AS title")
+    second = load(store, "SELECT 'a' AS item_id, 'New' AS title", "SELECT 'b' AS item_id, 'B' AS title")
     assert undo_load(store, second.load_id) == Undone(0, 0, 1, 1)
     assert rows(store, CONTENT) == before
     assert undo_load(store, first.load_id) == Undone(0, 0, 1, 0)
@@ -96,8 +108,8 @@ def test_an_undo_restores_what_items_were(store: Engine) -> None:
 
 
 def test_items_that_a_later_load_also_had_stay_until_both_are_undone(store: Engine) -> None:
-    first, _ = load(store, FULL)
-    second, _ = load(store, "SELECT 'a' AS item_id, 'New' AS title")
+    first = load(store, FULL)
+    second = load(store, "SELECT 'a' AS item_id, 'New' AS title")
     assert undo_load(store, first.load_id) == Undone(0, 0, 0, 0)
     assert rows(store, "SELECT title FROM items") == [("New",)]
     assert undo_load(store, second.load_id) == Undone(0, 0, 1, 0)

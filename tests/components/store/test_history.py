@@ -1,11 +1,11 @@
 from datetime import UTC, date, datetime
 
 import numpy as np
-from components.ingestion.ingest import ingest
 from sqlalchemy import Engine
 
 from components.settings import EventSettings, Settings
 from components.store.history import Interaction, read_documents, read_histories, write_documents
+from tests.support.loading import ingest
 from tests.support.raw_events import NOW, raw_events, shop
 
 EARLY = Settings(events=EventSettings(earliest=date(1970, 1, 1)))

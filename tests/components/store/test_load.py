@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from components.ingestion.ingest import IngestReport, ingest
 from sqlalchemy import Engine, text
 
 from components.datasets.sources import Dataset
@@ -15,6 +14,7 @@ from components.settings import Settings
 from components.store.bulk import copy_rows
 from components.store.engine import StoreError
 from components.store.partitions import ensure_partitions
+from tests.support.loading import IngestReport, ingest
 from tests.support.raw_events import NOW, raw_events, shop
 
 EVENTS = raw_events(
@@ -127,14 +127,15 @@ def test_concurrent_writers_create_each_partition_once(store: Engine) -> None:
 
 
 def test_concurrent_loads_store_each_event_once(store: Engine) -> None:
-    events = raw_events([("u", "a", 1_500_000_000 + 60 * n, "view") for n in range(2_000)])
+    same = raw_events([("u", "a", 1_500_000_000 + 60 * n, "view") for n in range(2_000)])
+    own = [raw_events([(f"v{n}", "a", 1_500_000_000, "view")]) for n in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        reports = list(pool.map(lambda _: load(store, shop(events)), range(3)))
-    assert sum(report.accepted for report in reports) == 2_000
-    assert rows(store, "SELECT count(*), count(DISTINCT event_id) FROM events") == [(2_000, 2_000)]
+        reports = list(pool.map(lambda events: load(store, shop(pd.concat([same, events]))), own))
+    assert sum(report.accepted for report in reports) == 2_003
+    assert rows(store, "SELECT count(*), count(DISTINCT event_id) FROM events") == [(2_003, 2_003)]
 
 
-def test_a_failed_load_stores_nothing(store: Engine) -> None:
+def test_a_failed_load_is_continued_by_the_next_call(store: Engine) -> None:
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE quarantine ADD CONSTRAINT shut CHECK (source <> 'shut') NOT VALID"))
     try:
@@ -144,7 +145,9 @@ def test_a_failed_load_stores_nothing(store: Engine) -> None:
     finally:
         with store.begin() as connection:
             connection.execute(text("ALTER TABLE quarantine DROP CONSTRAINT shut"))
-    assert rows(store, "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM items)") == [(0,)]
+    assert rows(store, "SELECT state FROM loads") == [("stopped",)]
+    assert load(store, shop(bad), source="shut").rejected == {"bad_timestamp": 1}
+    assert rows(store, "SELECT state, (SELECT count(*) FROM events) FROM loads") == [("complete", 3)]
 
 
 def copy_users(store: Engine) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from components.ingestion.ingest import ingest
 from sqlalchemy import Engine, text
 
 from components.settings import Settings
 from components.store.bulk import EVENT_COLUMNS, ITEM_COLUMNS
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
+from tests.support.loading import ingest
 from tests.support.raw_events import NOW, raw_events, shop
 
 CUT = datetime(2024, 5, 1, tzinfo=UTC)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from components.ingestion.ingest import ingest
 from sqlalchemy import text
 
 from components.bundle.bundle import Bundle
@@ -33,6 +32,7 @@ from components.training.run import (
     validate_snapshot,
 )
 from components.training.train import train
+from tests.support.loading import ingest
 from tests.support.toy_data import as_scipy
 
 CUT = datetime(2024, 6, 1, tzinfo=UTC)

@@ -11,7 +11,6 @@ import httpx
 import pandas as pd
 import psycopg
 import pytest
-from components.ingestion.ingest import ingest
 
 from components.datasets.sources import Dataset
 from components.settings import PrivacySettings, Settings
@@ -19,6 +18,7 @@ from components.store.engine import make_engine
 from components.store.erasure import expire_tombstones
 from components.store.privacy import Privacy
 from serving.contract.responses import ConsentAnswer
+from tests.support.loading import ingest
 from tests.support.postgres import await_rows, stored
 from tests.support.raw_events import NOW
 from tests.support.service import RunningService, admin_key, bento, wait_until_ready
