@@ -17,7 +17,7 @@ from components.mapping.assignments import assigned
 from components.mapping.functions import register_functions
 from components.mapping.propose import Proposal, propose, role_of
 from components.mapping.question import Question
-from components.mapping.rules import ROLES, ColumnRule, Role, RoleMapping, check_columns
+from components.mapping.rules import ROLES, Role, RoleMapping, check_columns, missing_names
 from components.mapping.rules import Mapping as FileMapping
 from components.mapping.select import mapped_sql
 from components.mapping.source import MappingError
@@ -172,6 +172,10 @@ def _fitting(mapping: FileMapping, tables: Mapping[Role, Table]) -> FileMapping:
     """A mapping without the parts for which there is no file. Raises MappingError when one is needed."""
     events = mapping.role("events") if "events" in tables else None
     items = mapping.role("items") if "items" in tables else None
+    parts: dict[Role, RoleMapping | None] = {"events": events, "items": items}
+    for role, part in parts.items():
+        if part is not None and (missing := missing_names(part, role)):
+            raise MappingError(f"the mapping has no {missing[0]} in [{role}]; add a line {missing[0]} = COLUMN")
     if events is not None and items is None and mapping.items is not None and mapping.items.distinct:
         items = mapping.items
     return replace(mapping, events=events, items=items)
@@ -209,21 +213,17 @@ def _materialise(connection: DuckDBPyConnection, table: Table, name: str) -> Non
 
 
 def _with_views(connection: DuckDBPyConnection, opened: OpenedFiles, without: Collection[str]) -> OpenedFiles:
-    mapping, tables = opened.mapping, opened.tables
-    derived = mapping.items is None
-    if derived:
-        assert mapping.events is not None
-        ids = RoleMapping(
-            {Columns.ITEM: mapping.events.fields[Columns.ITEM]}, mapping.events.each, mapping.events.separator, True
-        )
-        mapping = replace(mapping, items=ids)
-    elif without:
-        fields: dict[str, ColumnRule] = {
-            name: rule for name, rule in mapping.role("items").fields.items() if name not in without
-        }
-        mapping = replace(mapping, items=replace(mapping.role("items"), fields=fields))
-    for role, view in _VIEWS.items():
-        table = tables.get(role) or (tables["events"] if role == "items" else None)
-        if table is not None:
-            connection.execute(f"CREATE OR REPLACE VIEW {view} AS {mapped_sql(table, mapping, role)}")
-    return replace(opened, mapping=replace(mapping, items=None) if derived else mapping, derived_items=derived)
+    """Makes the view of each role whose mapping is complete; what a proposal lacks is among its questions."""
+    events, items = opened.mapping.events, opened.mapping.items
+    derived = items is None
+    if items is None and events is not None and Columns.ITEM in events.fields:
+        items = RoleMapping({Columns.ITEM: events.fields[Columns.ITEM]}, events.each, events.separator, True)
+    elif items is not None and without:
+        items = replace(items, fields={name: rule for name, rule in items.fields.items() if name not in without})
+    mapping = replace(opened.mapping, items=items)
+    parts: dict[Role, RoleMapping | None] = {"events": events, "items": items}
+    for role, part in parts.items():
+        table = opened.tables.get(role) or opened.tables["events"]
+        if part is not None and not missing_names(part, role):
+            connection.execute(f"CREATE OR REPLACE VIEW {_VIEWS[role]} AS {mapped_sql(table, mapping, role)}")
+    return replace(opened, mapping=opened.mapping if derived else mapping, derived_items=derived)

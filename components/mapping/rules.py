@@ -164,6 +164,11 @@ def check_columns(mapping: RoleMapping, role: Role, table: SourceTable) -> None:
         _check_column(table, column, role)
 
 
+def missing_names(mapping: RoleMapping, role: Role) -> list[str]:
+    """The names without which a file cannot be read."""
+    return [name for name in REQUIRED[role] if name not in mapping.fields]
+
+
 def _check_column(table: SourceTable, column: str, where: str) -> None:
     if column_type(table, column) is None:
         raise MappingError(f"{where}: no column {column}; the columns are {shown_columns(table)}")

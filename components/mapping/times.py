@@ -59,7 +59,7 @@ def native_time_sql(column: str, kind: str, how: Mapping[str, Any]) -> str | Non
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"CASE WHEN isfinite({column}) THEN epoch({column}) END"
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
-        moment = f"CAST({column} AS TIMESTAMP)"
+        moment = f"TRY_CAST({column} AS TIMESTAMP)"
         return f"CASE WHEN isfinite({moment}) THEN {_naive_sql(moment, how.get('timezone'))} END"
     return None
 
