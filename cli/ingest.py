@@ -120,12 +120,13 @@ def ingest(
 
     reading = {"encoding": encoding, "delimiter": delimiter, "header": header, "quote": quote, "sheet": sheet}
     request = _request(files, events, items, columns, mapping_file, reading, timezone)
-    with open_store(settings) as engine, FileSession(settings, request) as session:
+    with report_errors(), FileSession(settings, request) as session:
         opened = session.open_settled()
         show_notes(opened)
         name = source or opened.name
-        judged = session.judge(opened, name, engine)
-        report = session.load(opened, judged, name, engine)
+        with open_store(settings) as engine:
+            judged = session.judge(opened, name, engine)
+            report = session.load(opened, judged, name, engine)
     show_load(name, report, judged)
     if judged.rejected_share > settings.ingest.max_rejected_share or judged.rejected_share == 1:
         fail(

@@ -13,7 +13,7 @@ from components.files.errors import DatasetError
 from components.files.opening import open_table
 from components.files.sql import identifier, single_row
 from components.files.table import ReadOptions, Table
-from components.mapping.assignments import assigned
+from components.mapping.assignments import assigned, assigned_role
 from components.mapping.functions import register_functions
 from components.mapping.propose import Proposal, propose, role_of
 from components.mapping.question import Question
@@ -97,7 +97,7 @@ def open_files(
         MappingError: The mapping or an assignment does not fit the files.
     """
     register_functions(connection)
-    files, tables = _open(connection, inputs, mapping, options)
+    files, tables = _open(connection, inputs, mapping, assignments or {}, options)
     if mapping is not None:
         opened = OpenedFiles(files, tables, _fitting(mapping, tables))
     else:
@@ -133,7 +133,11 @@ def shift_times(connection: DuckDBPyConnection, last: datetime) -> int:
 
 
 def _open(
-    connection: DuckDBPyConnection, inputs: InputFiles, mapping: FileMapping | None, options: ReadOptions | None
+    connection: DuckDBPyConnection,
+    inputs: InputFiles,
+    mapping: FileMapping | None,
+    assignments: Mapping[str, str],
+    options: ReadOptions | None,
 ) -> tuple[dict[Role, Path], dict[Role, Table]]:
     files: dict[Role, Path] = {}
     tables: dict[Role, Table] = {}
@@ -143,7 +147,10 @@ def _open(
             continue
         part = mapping.role(role) if mapping is not None and role is not None else None
         table = open_table(connection, path, f"file{number}", options or (part.read if part else ReadOptions()))
-        found = role or (_fitting_role(table, mapping, path) if mapping else role_of(connection, table))
+        found = role
+        if found is None and mapping is not None:
+            found = _fitting_role(table, mapping, path)
+        found = found or assigned_role(assignments, table) or role_of(connection, table)
         if found in tables:
             raise DatasetError(
                 f"{files[found]} and {path} are both read as {found}; load them one after the other, "

@@ -28,6 +28,16 @@ def assigned(assignments: Dict[str, str], tables: Dict[Role, SourceTable]) -> Ma
     return Mapping(parts.get("events"), parts.get("items"))
 
 
+def assigned_role(assignments: Dict[str, str], table: SourceTable) -> Role | None:
+    """What a file holds by the names that only events, or only items, have; None if no such name is assigned to it."""
+    for key, column in assignments.items():
+        prefix, _, name = key.rpartition(".")
+        roles = [role for role in ROLES if prefix in ("", role) and name in NAMES[role]]
+        if len(roles) == 1 and column_type(table, column) is not None:
+            return roles[0]
+    return None
+
+
 def _roles(key: str, column: str, tables: Dict[Role, SourceTable]) -> list[Role]:
     """The files that a name applies to."""
     prefix, _, name = key.rpartition(".")

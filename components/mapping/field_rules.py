@@ -64,13 +64,14 @@ class FieldRules:
         if profile.format is not None:
             how["format"] = profile.format
             read_as = profile.format.upper() if profile.format.startswith("yyyy") else profile.format
-            self._notes.append(f"{name}: {column} read as {read_as} (such as {profile.example})")
+            others = f"; {1 - profile.fit:.2%} of the values are no such times" if profile.fit < 1 else ""
+            self._notes.append(f"{name}: {column} read as {read_as} (such as {profile.example}){others}")
         if profile.question is not None:
             example = rule_text(name, ColumnRule(column, {**how, "format": "day-first"}))
             self._ask(f"{name}: {column} {profile.question}; say how it reads", example)
         elif not profile.certain:
             line = rule_text(name, ColumnRule(column, how))
-            doubt = "is a guess" if profile.complete else "does not fit all values"
+            doubt = "is a guess" if profile.fit == 1 else f"fits only {profile.fit:.0%} of the values"
             self._ask(f"{name}: {profile.format} for {column} {doubt}; confirm or correct it", line)
         return ColumnRule(column, how), profile.certain
 

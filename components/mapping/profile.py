@@ -16,6 +16,8 @@ from components.mapping.times import (
     native_time_sql,
 )
 
+MIN_FIT = 0.95
+"""Share of the values of a column that must have a format for it to be certain; the rows of the others are rejected."""
 MAX_WORDS = 200
 """Most event words that are listed."""
 _RANGES = {
@@ -32,7 +34,7 @@ class TimeProfile:
     Attributes:
         format: The format that most values have; None if no format can be told.
         certain: Whether nothing speaks against it.
-        complete: Whether all values have the format.
+        fit: The share of the values that have the format.
         question: What has to be decided, if anything.
         example: A value.
     """
@@ -41,7 +43,7 @@ class TimeProfile:
     certain: bool
     question: str | None = None
     example: str = ""
-    complete: bool = True
+    fit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,13 @@ def _time_profile(stats: dict[str, Any]) -> TimeProfile:
                 return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
         best = max(_RANGES, key=lambda name: stats[name])
         if stats[best]:
-            complete = stats[best] == stats["numbers"]
-            return TimeProfile(best, complete and best != "spreadsheet", example=example, complete=complete)
+            fit = (stats[best] + stats["iso"]) / stats["all"]
+            return TimeProfile(best, fit >= MIN_FIT and best != "spreadsheet", example=example, fit=fit)
         return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
     if stats["dates"]:
         return _order_profile(stats, str(stats["dated"]))
-    complete = stats["iso"] == stats["all"]
-    return TimeProfile("iso", complete, example=example, complete=complete)
+    fit = stats["iso"] / stats["all"]
+    return TimeProfile("iso", fit >= MIN_FIT, example=example, fit=fit)
 
 
 def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:

@@ -137,6 +137,9 @@ class _Select:
         if rule.column is not None:
             column, kind = self._column(rule.column)
             parts.append(f"{self._stripped(rule.column)} AS stripped_{name}")
+            if name == Columns.USER and kind in ("VARCHAR", "JSON"):
+                given = column if kind == "VARCHAR" else f"({column} ->> '$')"
+                parts.append(f"{given} AS given_{name}")
             if name in TIME_NAMES and (native := native_time_sql(column, kind, rule.how)):
                 parts.append(f"{native} AS native_{name}")
         if "or" in rule.how:
@@ -164,7 +167,14 @@ class _Select:
             text = whole_number_sql(text)
         if name in TEXT_NAMES:
             text = self._plain_text(text, rule)
+        if self._is_as_given(name, rule):
+            text = f"CASE WHEN {text} IS NOT NULL THEN given_{name} END"
         return text
+
+    def _is_as_given(self, name: str, rule: ColumnRule) -> bool:
+        """Whether a value keeps its blanks: a user may have withdrawn consent under the very spelling of the file."""
+        plain = not {"or", "pattern", "whole_numbers"} & set(rule.how)
+        return name == Columns.USER and plain and self._column(rule.column or "")[1] in ("VARCHAR", "JSON")
 
     def _plain_text(self, text: str, rule: ColumnRule) -> str:
         kind = self._column(rule.column or "")[1]

@@ -119,7 +119,7 @@ def test_a_file_is_never_aborted_for_one_row(store: Engine) -> None:
         with store.begin() as connection:
             for table in ("events", "items", "quarantine"):
                 connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT shut"))
-    assert (report.accepted, report.items_added, report.rejected) == (497, 2, {"unstorable": 4})
+    assert (report.accepted, report.items_added, report.rejected) == (497, 2, {"refused": 4})
     assert rows(store, "SELECT count(*) FROM events") == [(497,)]
     kept = rows(store, "SELECT \"row\" ? 'sha256', count(*) FROM quarantine GROUP BY 1 ORDER BY 1")
     assert kept == [(False, 1), (True, 3)], "for a row that quarantine refuses, the digest is kept"

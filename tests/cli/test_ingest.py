@@ -1,7 +1,9 @@
 """`duotempo ingest`: loaded rows, quarantined rows, and errors."""
 
+import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +70,13 @@ def test_bad_rows_are_quarantined_with_reasons(duotempo: Run, engine: Engine, da
         ("u1", "i5", "yesterday", "view"),
         ("u1", "nowhere", LAST, "view"),
         ("", "i6", LAST, "view"),
+        *(("u1", "i1", LAST - n, "view") for n in range(1, 93)),
     )
     catalogue().to_csv(tmp_path / "items.csv", index=False)
     files = ("--events", write_csv(tmp_path, rows), "--items", tmp_path / "items.csv")
     answer = duotempo("ingest", *files, DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 0, answer.err
-    assert (cell(answer, "accepted"), cell(answer, "duplicates")) == (1, 1)
+    assert (cell(answer, "accepted"), cell(answer, "duplicates")) == (93, 1)
     codes = ["unknown_event", "timestamp_in_milliseconds", "future_timestamp", "bad_timestamp"]
     codes += ["unknown_item", "missing_user_id"]
     for code in codes:
@@ -116,18 +119,32 @@ def test_custom_column_names_are_mapped(duotempo: Run, engine: Engine, database:
         assert connection.execute(select(Event.user_id, Event.event, Event.value)).all() == [("u1", "rating", 4.0)]
 
 
-def test_missing_column_is_named(duotempo: Run, tmp_path: Path) -> None:
+def test_what_is_not_certain_is_asked_with_the_line_to_add(duotempo: Run, database: str, tmp_path: Path) -> None:
     file = write_csv(tmp_path, toy_events().drop(columns="item_id"))
-    answer = duotempo("ingest", "--events", file)
-    assert answer.code == 1
-    assert f"{file}: no column item_id; found user_id, timestamp, event, value" in answer.text
-    assert "--map item_id=COLUMN" in answer.text
+    answer = duotempo("ingest", "--events", file, DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 2
+    assert "no column is known to hold item_id" in answer.text
+    assert '[events] item_id = "COLUMN"' in answer.text
+    assert "`duotempo inspect`" in answer.text
 
 
-def test_wrong_column_type_is_named(duotempo: Run, tmp_path: Path) -> None:
-    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events().assign(value="five")))
+def test_a_name_that_matches_no_column_is_an_error(
+    duotempo: Run, engine: Engine, database: str, tmp_path: Path
+) -> None:
+    file = write_csv(tmp_path, toy_events())
+    answer = duotempo("ingest", "--events", file, "--map", "value=valeu", DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 1
-    assert "column value holds str, it needs one of int, float" in answer.text
+    assert "--map value=valeu: no column valeu; the columns of events are user_id, item_id" in answer.text
+    assert count(engine, Event) == 0
+
+
+def test_values_of_a_wrong_type_are_rejected(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "shop", toy_events().assign(value="five"))
+    answer = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 3
+    assert cell(answer, "rejected: bad_value") == len(toy_events())
+    assert "100% of the rows were rejected" in answer.text and "--undo" in answer.text
+    assert "'five' is no number" in answer.out
 
 
 def test_empty_file_is_rejected(duotempo: Run, tmp_path: Path) -> None:
@@ -138,7 +155,7 @@ def test_empty_file_is_rejected(duotempo: Run, tmp_path: Path) -> None:
     (tmp_path / "header.csv").write_text("user_id,item_id,timestamp,event\n")
     answer = duotempo("ingest", "--events", "header.csv")
     assert answer.code == 1
-    assert "header.csv holds no rows" in answer.text
+    assert "header.csv" in answer.text and "no rows" in answer.text
 
 
 def test_unreadable_parquet_is_rejected(duotempo: Run, tmp_path: Path) -> None:
@@ -151,18 +168,17 @@ def test_unreadable_parquet_is_rejected(duotempo: Run, tmp_path: Path) -> None:
 
 
 def test_missing_or_empty_folder_is_rejected(duotempo: Run, tmp_path: Path) -> None:
-    assert "no-such-shop is no folder" in duotempo("ingest", "no-such-shop").text
+    assert "no-such-shop does not exist" in duotempo("ingest", "no-such-shop").text
     (tmp_path / "empty").mkdir()
     answer = duotempo("ingest", "empty")
     assert answer.code == 1
-    assert "empty holds no interactions.parquet" in answer.text
+    assert "empty holds no Parquet files" in answer.text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "name a dataset folder, or --events FILE"),
-        (("folder", "--events", "events.csv"), "name a dataset folder, or --events FILE"),
+        ((), "name files, a dataset folder, or --events FILE"),
         (("--events", "events.csv", "--map", "user_id"), "expected our_name=their_name"),
     ],
 )
@@ -193,19 +209,23 @@ def test_ingest_without_platform_suggests_up(duotempo: Run, tmp_path: Path) -> N
     assert "duotempo up" in answer.text
 
 
-@pytest.mark.parametrize("words", [("--items", "items.csv"), ("--map", "user_id=uid")], ids=" ".join)
-def test_file_options_with_a_folder_are_rejected(duotempo: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
-    answer = duotempo("ingest", tmp_path, *words)
+@pytest.mark.parametrize("option", ["--items", "--events"])
+def test_file_options_with_a_folder_are_rejected(duotempo: Run, tmp_path: Path, option: str) -> None:
+    answer = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events()), option, "items.csv")
     assert answer.code == 2
-    assert "go with --events" in answer.text
+    assert "a dataset folder has its own items" in answer.text
 
 
 def test_unknown_event_types_are_reported_with_counts(
     duotempo: Run, engine: Engine, database: str, tmp_path: Path
 ) -> None:
-    rows = [("u", "x", 1e9, "wishlist")] * 2 + [("u", "x", 1e9, "pay"), ("u", "x", 1e9, "view")]
+    rows = (
+        [("u", "x", LAST, "gaze")] * 2 + [("u", "x", LAST, "stare")] + [("u", "x", LAST - n, "pv") for n in range(97)]
+    )
     answer = duotempo("ingest", "--events", str(write_csv(tmp_path, events(*rows))), DUOTEMPO_DATABASE_URL=database)
-    assert "unknown event types: 'wishlist' (2), 'pay' (1); known ones: view, click" in " ".join(answer.out.split())
+    assert answer.code == 0, answer.err
+    assert cell(answer, "accepted") == 97
+    assert "unknown event types: 'gaze' (2), 'stare' (1); known ones: view, click" in " ".join(answer.out.split())
 
 
 def test_export_of_unknown_user_writes_nothing(duotempo: Run, database: str, tmp_path: Path) -> None:
@@ -214,3 +234,41 @@ def test_export_of_unknown_user_writes_nothing(duotempo: Run, database: str, tmp
     assert answer.code == 1
     assert "nobody is known as 'nobody'" in answer.err
     assert not file.exists()
+
+
+def test_inspect_writes_a_mapping_that_ingest_reads(
+    duotempo: Run, engine: Engine, database: str, tmp_path: Path
+) -> None:
+    shop = tmp_path / "orders.csv"
+    shop.write_text("Kunde;Artikel;Datum;Menge\n0071;x;24.12.2025 18:00;2\n0071;y;25.12.2025 08:00;-1\n")
+    names = "user_id=Kunde,item_id=Artikel,timestamp=Datum,value=Menge,event=purchase"
+    looked = duotempo("inspect", shop, "--map", names, "--timezone", "Europe/Berlin")
+    assert looked.code == 0, looked.text
+    assert "events, 2 rows of csv, delimiter ;" in looked.out
+    assert "would be accepted: 2 events" in looked.out
+    mapping = tmp_path / "mapping.toml"
+    assert 'timestamp = { column = "Datum"' in mapping.read_text()
+    again = duotempo("inspect", shop)
+    assert again.code == 2 and "mapping.toml exists" in again.text
+    mapping.write_text(mapping.read_text().replace('kind = "number"', 'kind = "quantity"'))
+    answer = duotempo("ingest", shop, "--mapping", "mapping.toml", DUOTEMPO_DATABASE_URL=database)
+    assert answer.code == 0, answer.text
+    assert cell(answer, "left out: return") == 1
+    with engine.connect() as connection:
+        [(user, value, at)] = connection.execute(select(Event.user_id, Event.value, Event.occurred_at)).all()
+    assert (user, value, at.astimezone(UTC)) == ("0071", 2.0, datetime(2025, 12, 24, 17, tzinfo=UTC))
+
+
+def test_a_load_is_listed_and_taken_back(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
+    first = duotempo("ingest", write_dataset(tmp_path / "shop", toy_events()), DUOTEMPO_DATABASE_URL=database)
+    number = re.search(r"load (\d+)", first.out)
+    assert number is not None
+    listed = duotempo("ingest", "--list", DUOTEMPO_DATABASE_URL=database)
+    assert "complete" in listed.out and str(len(toy_events())) in listed.out
+    undone = duotempo("ingest", "--undo", number[1], DUOTEMPO_DATABASE_URL=database)
+    assert undone.code == 0, undone.err
+    assert f"load {number[1]} is undone: {len(toy_events()):,} events" in undone.out
+    assert count(engine, Event) == count(engine, Item) == 0
+    again = duotempo("ingest", "--undo", number[1], DUOTEMPO_DATABASE_URL=database)
+    assert again.code == 1 and "undone already" in again.text
+    assert "there is no load 999999" in duotempo("ingest", "--undo", "999999", DUOTEMPO_DATABASE_URL=database).text

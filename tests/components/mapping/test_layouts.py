@@ -208,7 +208,7 @@ def test_recbole_headers_are_known_without_their_types() -> None:
 def test_files_that_need_work_first_say_which(header: str, row: str) -> None:
     proposal, _, _ = read(header, row)
     assert proposal.layout is not None
-    assert proposal.questions[0].startswith(f"{proposal.layout}: ")
+    assert proposal.questions[0].what.startswith(f"{proposal.layout}: ")
 
 
 def test_every_layout_is_recognised_by_its_columns_or_kinds() -> None:

@@ -24,7 +24,11 @@ def categories(values: list[str | None], **how: Any) -> list[list[str]]:
 def test_ids_stay_as_they_stand_without_blanks_and_null_words() -> None:
     values = ["007", " ann\t", "\\N", "NULL", "nan", "None", "", None, "NA", "055356451X", "17850.0", "\u3000李\xa0"]
     expected = ["007", "ann", None, None, None, None, None, None, "NA", "055356451X", "17850.0", "李"]
-    assert one_column("user_id", values) == expected
+    assert one_column("item_id", values) == expected
+
+
+def test_a_user_keeps_the_spelling_of_the_file() -> None:
+    assert one_column("user_id", [" ann ", " NULL ", "bob"]) == [" ann ", None, "bob"]
 
 
 def test_whole_numbers_lose_their_point_zero() -> None:

@@ -24,7 +24,7 @@ def proposed(values: Sequence[str | None]) -> tuple[str | None, str, tuple[str, 
     table = texts(connection, {"user_id": ["u"] * len(values), "timestamp": values})
     proposal = propose(connection, table, "events")
     rule = proposal.mapping.role("events").fields["timestamp"]
-    asked = tuple(question for question in proposal.questions if question.startswith("timestamp"))
+    asked = tuple(str(question) for question in proposal.questions if question.what.startswith("timestamp"))
     return rule.how.get("format"), proposal.confidence["timestamp"], asked
 
 
