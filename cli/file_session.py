@@ -54,14 +54,14 @@ def input_files(files: list[Path] | None, events: Path | None, items: Path | Non
 
 
 class FileSession:
-    """A database for the files of one command, in a scratch folder below HOME, which is removed at the end."""
+    """A database for the files of one command, in a scratch folder below the cache, which is removed at the end."""
 
     def __init__(self, settings: Settings, request: FileRequest) -> None:
         self._settings, self._request = settings, request
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        parent = self._settings.home / "ingest"
+        parent = self._settings.cache / "ingest"
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = Path(self._stack.enter_context(TemporaryDirectory(dir=parent, prefix="files-")))
         return self

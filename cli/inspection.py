@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cli.console import out, table
-from components.core.columns import EVENTS
+from components.core.columns import EVENTS, Columns
 from components.datasets.opened_files import OpenedFiles
 from components.ingestion.load_files import JudgedFiles, LoadReport
 from components.mapping.propose import Proposal
@@ -77,11 +77,11 @@ def show_load(name: str, report: LoadReport, judged: JudgedFiles) -> None:
 
 
 def comments(opened: OpenedFiles) -> dict[str, str]:
-    """What to write behind the lines of a mapping, by names such as `events.timestamp`."""
+    """What to write behind the lines of a mapping, by names such as `events.timestamp`; no ids of users."""
     found = {}
     for role, proposal in opened.proposals.items():
         for name, sure in proposal.confidence.items():
-            samples = ", ".join(proposal.samples.get(name, ()))
+            samples = "" if name == Columns.USER else ", ".join(proposal.samples.get(name, ()))
             found[f"{role}.{name}"] = sure + (f": {samples}" if samples else "")
     return found
 
