@@ -36,8 +36,8 @@ def with_duckdb(file: str, out: str) -> int:
     ) as connection:
         connection.execute(
             "COPY (WITH cleaned AS (SELECT *, row_number() OVER () AS arrival, trim(user_id) AS user"
-            f" FROM read_parquet('{file}') WHERE event IN ('view', 'click')), named AS (SELECT *, sha256(concat_ws('|', user,"
-            " item_id, event, timestamp, value)) AS event_id FROM cleaned)"
+            f" FROM read_parquet('{file}') WHERE event IN ('view', 'click')), named AS (SELECT *,"
+            " sha256(concat_ws('|', user, item_id, event, timestamp, value)) AS event_id FROM cleaned)"
             " SELECT * FROM named SEMI JOIN"
             " (SELECT min(arrival) AS arrival FROM named GROUP BY event_id) USING (arrival)"
             f" ORDER BY timestamp, arrival) TO '{out}' (FORMAT parquet)"
