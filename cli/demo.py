@@ -34,7 +34,11 @@ from infra.orchestration.client import run_deployment
 
 DATASET = "ml-100k"
 RETRAIN_SECONDS = 3600
-QUICK = {"DUOTEMPO_FUSION__EPOCHS": "2", "DUOTEMPO_FUSION__FINISH_EPOCHS": "0"}
+QUICK = {
+    "DUOTEMPO_FUSION__EPOCHS": "2",
+    "DUOTEMPO_FUSION__FINISH_EPOCHS": "0",
+    "DUOTEMPO_INTERESTS__ANCHORS": "0",
+}
 """Settings of the first training, so that the page is available soon; the second version trains in full."""
 
 

@@ -1,10 +1,13 @@
-"""`python -m infra.services.encoder`: keeps the encoder loaded and computes text vectors of new items.
+"""`python -m infra.services.encoder`: computes text vectors of new items.
 
 The service requests them in the table item_vectors; both sides are notified by NOTIFY. While Postgres or this process
-is down, the requests stay queued in the table.
+is down, the requests stay queued in the table. The encoder is loaded for the first request, and leaves memory when no
+item has come for a while.
 """
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Mapping
 from typing import NoReturn
@@ -26,6 +29,8 @@ BATCH_DELAY_SECONDS = 0.5
 POLL_SECONDS = 30.0
 """Polling interval without notifications."""
 RETRY_SECONDS = 1.0
+IDLE_SECONDS = 900.0
+"""Time without new items after which the process replaces itself, which frees the memory of libraries and weights."""
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +46,7 @@ class ResidentEncoder:
         self._engine = engine
         self._encoders = encoders
         self._unknown_counts: dict[str, int] = {}
+        self._last_batch: float | None = None
 
     def run(self) -> NoReturn:
         while True:
@@ -60,6 +66,9 @@ class ResidentEncoder:
                 if list(connection.notifies(timeout=POLL_SECONDS, stop_after=1)):
                     time.sleep(BATCH_DELAY_SECONDS)
                     list(connection.notifies(timeout=0))
+                elif self._last_batch is not None and time.monotonic() - self._last_batch > IDLE_SECONDS:
+                    log.info("no new items for %.0f minutes: the encoder leaves memory", IDLE_SECONDS / 60)
+                    os.execv(sys.executable, [sys.executable, "-m", "infra.services.encoder"])
 
     def _encode_batch(self) -> bool:
         """Embeds one batch of requested items; returns whether there were any."""
@@ -72,6 +81,7 @@ class ResidentEncoder:
                 ids, hashes = ([item[name] for item in items] for name in ("item_id", "content_hash"))
                 write_vectors(connection, key, ids, hashes, encoder.encode(texts))
         if pending:
+            self._last_batch = time.monotonic()
             log.info("%d items embedded", len(pending))
         return bool(pending)
 
@@ -96,8 +106,6 @@ def main() -> None:
     if not settings.database_url:
         raise SystemExit("DUOTEMPO_DATABASE_URL is not set: name the Postgres that holds the items")
     encoders = {encoder.key: encoder for encoder in candidates(settings.embedding)}
-    default_encoder = next(iter(encoders.values()))
-    default_encoder.encode(["An item's text, so that the weights are loaded before one is asked for."])
     ResidentEncoder(settings.database_url, make_engine(settings.database_url), encoders).run()
 
 

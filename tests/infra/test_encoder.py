@@ -36,12 +36,19 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def running_encoder(database: str, folder: Path, model: str) -> Iterator[Path]:
-    """Runs an encoder process; yields its log file."""
+def running_encoder(database: str, folder: Path, model: str, idle_seconds: float = 900) -> Iterator[Path]:
+    """Runs an encoder process; yields its log file.
+
+    Args:
+        idle_seconds: Time without new items after which the encoder leaves memory, the first time.
+    """
     environment = os.environ | {"DUOTEMPO_DATABASE_URL": database, "DUOTEMPO_EMBEDDING__MODEL": model}
     log = folder / "encoder.log"
     with log.open("w") as file:
-        command = [sys.executable, "-m", "infra.services.encoder"]
+        program = (
+            "from infra.services import encoder; encoder.IDLE_SECONDS = {0}; encoder.POLL_SECONDS = 1; encoder.main()"
+        )
+        command = [sys.executable, "-c", program.format(idle_seconds)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
         try:
             yield log
@@ -153,3 +160,17 @@ def test_old_vectors_are_removed(engine: Engine) -> None:
         requested_at = connection.execute(select(ItemVector.wanted_at)).scalar_one()
         assert delete_old_vectors(connection, requested_at) == 0
         assert delete_old_vectors(connection, pd.Timestamp.now("UTC").to_pydatetime()) == 1
+
+
+def test_the_encoder_leaves_memory_when_idle_and_returns_for_a_new_item(postgres_url: str, tmp_path: Path) -> None:
+    with fresh_database(postgres_url) as database, running_encoder(database, tmp_path, MULTILINGUAL, 2) as log:
+        engine = make_engine(database)
+        for name in ("first", "second"):
+            with engine.begin() as connection:
+                store_item(connection, f"The {name} lamp", name)
+                request_vectors(connection, KEY, [name])
+            missing = select(ItemVector.item_id).where(ItemVector.vector.is_(None))
+            wait_until(engine, lambda connection, query=missing: connection.execute(query).first() is None)
+            eventually(lambda: "the encoder leaves memory" in log.read_text(), 60)
+        assert log.read_text().count("ready: new items get vectors") == 2
+        engine.dispose()
