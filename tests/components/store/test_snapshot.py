@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from components.settings import Settings
 from components.store.bulk import EVENT_COLUMNS, ITEM_COLUMNS
+from components.store.partitions import ensure_partitions
 from components.store.snapshot import Snapshot, SnapshotError, latest_snapshot, take_snapshot
 from tests.support.loading import ingest
 from tests.support.raw_events import NOW, raw_events, shop
@@ -179,6 +180,7 @@ import json, resource, sys
 from datetime import datetime
 from pathlib import Path
 from components.store.engine import make_engine
+from components.store.partitions import ensure_partitions
 from components.store.snapshot import SnapshotError, take_snapshot
 
 url, folder, cut = sys.argv[1:]
@@ -210,3 +212,25 @@ def test_a_folder_that_cannot_be_created_is_named(filled: Engine, tmp_path: Path
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SnapshotError, match="cannot be written into"):
         take_snapshot(filled, CUT, tmp_path / "file" / "snapshots")
+
+
+def test_every_text_number_and_time_is_copied_exactly(store: Engine, tmp_path: Path) -> None:
+    texts = ["", None, 'a "quoted", text', "two\nlines", "tab\t and \\N", "é 漢 \u2028"]
+    values = [0.1, None, -1e12, 1 / 3, 5e-324, 4.0]
+    with store.begin() as connection:
+        connection.execute(text("INSERT INTO items (item_id, content_hash) VALUES ('a', '')"))
+        connection.execute(text("INSERT INTO users (user_id) VALUES (:user)"), {"user": "NULL"})
+        ensure_partitions(store.begin, [CUT])
+        for number, (value, written) in enumerate(zip(values, texts, strict=True)):
+            connection.execute(
+                text(
+                    "INSERT INTO events (event_id, user_id, item_id, event, value, text, occurred_at, source)"
+                    " VALUES (:id, 'NULL', 'a', 'review', :value, :text, :at, 's')"
+                ),
+                {"id": f"e{number}", "value": value, "text": written, "at": CUT + timedelta(microseconds=number)},
+            )
+    events = take_snapshot(store, CUT + timedelta(days=1), tmp_path).events()
+    assert [None if pd.isna(value) else value for value in events["value"]] == values
+    assert [None if pd.isna(written) else written for written in events["text"]] == texts
+    assert events["occurred_at"].tolist() == [CUT + timedelta(microseconds=number) for number in range(6)]
+    assert set(events["user_id"]) == {"NULL"} and events["session_id"].isna().all()
