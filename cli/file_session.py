@@ -1,5 +1,7 @@
 """The files of one command: opened, asked about, judged and loaded."""
 
+import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+import psutil
 import typer
 from duckdb import DuckDBPyConnection
 from sqlalchemy import Engine
@@ -63,7 +66,8 @@ class FileSession:
     def __enter__(self) -> Self:
         parent = self._settings.cache / "ingest"
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder = Path(self._stack.enter_context(TemporaryDirectory(dir=parent, prefix="files-")))
+        _remove_left_over(parent)
+        self._folder = Path(self._stack.enter_context(TemporaryDirectory(dir=parent, prefix=f"{os.getpid()}-")))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +138,14 @@ class FileSession:
         finally:
             for bar in bars.values():
                 bar.close()
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Removes the folders of killed processes: they hold users' data."""
+    for folder in parent.iterdir():
+        pid = folder.name.partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def print_questions(opened: OpenedFiles) -> None:

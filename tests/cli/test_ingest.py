@@ -1,6 +1,9 @@
 """`duotempo ingest`: loaded rows, quarantined rows, and errors."""
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -272,3 +275,12 @@ def test_a_load_is_listed_and_taken_back(duotempo: Run, engine: Engine, database
     again = duotempo("ingest", "--undo", number[1], DUOTEMPO_DATABASE_URL=database)
     assert again.code == 1 and "undone already" in again.text
     assert "there is no load 999999" in duotempo("ingest", "--undo", "999999", DUOTEMPO_DATABASE_URL=database).text
+
+
+def test_folders_of_killed_processes_are_removed(duotempo: Run, cache: Path, tmp_path: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    left_over, in_use = (cache / "ingest" / f"{pid}-x" for pid in (int(gone.stdout), os.getpid()))
+    for folder in (left_over, in_use):
+        folder.mkdir(parents=True)
+    assert duotempo("inspect", write_csv(tmp_path, toy_events())).code == 0
+    assert [folder.exists() for folder in (left_over, in_use)] == [False, True]
