@@ -29,7 +29,7 @@ BATCH_DELAY_SECONDS = 0.5
 POLL_SECONDS = 30.0
 """Polling interval without notifications."""
 RETRY_SECONDS = 1.0
-IDLE_SECONDS = 900.0
+IDLE_SECONDS = 300.0
 """Time without new items after which the process replaces itself, which frees the memory of libraries and weights."""
 log = logging.getLogger(__name__)
 

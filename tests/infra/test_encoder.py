@@ -36,7 +36,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def running_encoder(database: str, folder: Path, model: str, idle_seconds: float = 900) -> Iterator[Path]:
+def running_encoder(database: str, folder: Path, model: str, idle_seconds: float = 300) -> Iterator[Path]:
     """Runs an encoder process; yields its log file.
 
     Args:
