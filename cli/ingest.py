@@ -25,7 +25,9 @@ Assignments = Annotated[
 ]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="A mapping that `duotempo inspect` wrote.")]
 Encoding = Annotated[str | None, typer.Option(help="The text's encoding, such as gb18030; else it is found out.")]
-Delimiter = Annotated[str | None, typer.Option(help="What separates the columns; else it is found out.")]
+Delimiter = Annotated[
+    str | None, typer.Option(help="What separates the columns, such as ; or tab; else it is found out.")
+]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")]
 Quote = Annotated[str | None, typer.Option(help="The character around values; '' if quotes are part of them.")]
 Sheet = Annotated[str | None, typer.Option(help="The sheet of a workbook; else the first.")]
@@ -149,9 +151,12 @@ def _request(
     from components.files.table import ReadOptions
 
     given = {name: value for name, value in reading.items() if value is not None}
+    if given.get("delimiter") in ("tab", r"\t"):
+        given["delimiter"] = "\t"
     with report_errors():
         inputs = input_files(files, events, items)
-    return FileRequest(inputs, mapping_file, assignments(columns), ReadOptions(**given) if given else None, timezone)
+        options = ReadOptions(**given) if given else None
+    return FileRequest(inputs, mapping_file, assignments(columns), options, timezone)
 
 
 def assignments(text: str) -> dict[str, str]:

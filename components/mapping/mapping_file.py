@@ -50,8 +50,11 @@ def mapping_from(tables: Dict[str, Any]) -> Mapping:
 
 
 def write_mapping(file: Path, mapping: Mapping, comments: Dict[str, str] | None = None) -> None:
-    """Writes a mapping.toml; see `mapping_text`."""
-    file.write_text(mapping_text(mapping, comments), encoding="utf-8")
+    """Writes a mapping.toml; see `mapping_text`. Raises MappingError when it cannot be written."""
+    try:
+        file.write_text(mapping_text(mapping, comments), encoding="utf-8")
+    except OSError as error:
+        raise MappingError(f"{file} cannot be written ({error}); name another file with --write") from error
 
 
 def mapping_text(mapping: Mapping, comments: Dict[str, str] | None = None) -> str:
