@@ -135,6 +135,9 @@ class FileSession:
 
         try:
             return load_files(self._connection, opened, judged, engine, self._settings, source=source, progress=show)
+        except KeyboardInterrupt as interrupt:
+            err.print("interrupted:", *getattr(interrupt, "__notes__", ()), soft_wrap=True)
+            raise typer.Exit(130) from interrupt
         finally:
             for bar in bars.values():
                 bar.close()

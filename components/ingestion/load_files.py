@@ -173,7 +173,11 @@ def load_files(
         set_state(engine, load.load_id, RUNNING)
         try:
             items = _store(connection, opened, judged, engine, settings, load, progress)
-        except BaseException:
+        except BaseException as error:
+            error.add_note(
+                f"load {load.load_id} stopped in the middle: the same command continues it, "
+                f"`duotempo ingest --undo {load.load_id}` takes it back"
+            )
             with suppress(StoreError):  # a load that cannot be marked is found as well: nothing holds it
                 set_state(engine, load.load_id, STOPPED)
             raise
