@@ -7,6 +7,7 @@ from typing import Literal
 from duckdb import DuckDBPyConnection
 
 from components.core.columns import EVENTS, Columns
+from components.mapping.attribute_rules import propose_attributes
 from components.mapping.event_words import event_of
 from components.mapping.field_rules import FieldRules
 from components.mapping.functions import register_functions
@@ -16,7 +17,7 @@ from components.mapping.profile import count_words, first_values, null_share, sa
 from components.mapping.question import Question
 from components.mapping.rules import NAMES, REQUIRED, ColumnRule, Mapping, Role, RoleMapping, check_columns, check_rules
 from components.mapping.select import mapped_sql
-from components.mapping.source import SourceTable, column_type
+from components.mapping.source import SourceTable, column_type, is_nested
 from components.mapping.synonyms import EVENT_CATEGORIES, matching_column, plain_name
 
 Confidence = Literal["sure", "likely", "unsure"]
@@ -127,6 +128,8 @@ class _Proposer:
             if not certain:
                 self._confidence[name] = "unsure"
         part = replace(part, fields=fields)
+        if self._role == "items" and self._table.header:
+            part = self._with_attributes(part)
         if self._role == "events":
             part = self._with_event(part)
             if Columns.TIMESTAMP not in part.fields:
@@ -189,11 +192,23 @@ class _Proposer:
         fields: dict[str, ColumnRule] = {}
         for name in NAMES[self._role]:
             free = [column for column in names if column not in {rule.column for rule in fields.values()}]
+            if name == Columns.CREATOR:
+                free = [column for column in free if not is_nested(column_type(self._table, column) or "")]
             if name in self._fixed.fields or (column := matching_column(self._role, name, free)) is None:
                 continue
             fields[name] = ColumnRule(column)
             self._confidence[name] = "sure" if plain_name(column) == plain_name(name) else "likely"
         return fields
+
+    def _with_attributes(self, part: RoleMapping) -> RoleMapping:
+        """Keeps unread columns with well-known names as attributes, unless a person says which are kept."""
+        if part.attributes or part.each is not None:
+            return part
+        attributes = propose_attributes(self._connection, self._table, part.unused(self._table))
+        if attributes:
+            kept = (f"{name} ({rule.how['type']}, column {rule.column})" for name, rule in attributes.items())
+            self._notes.append(f"attributes: kept are {', '.join(kept)}")
+        return replace(part, attributes=attributes)
 
     def _with_event(self, part: RoleMapping) -> RoleMapping:
         """Settles what the events are: the words of a column, or one event for all rows."""

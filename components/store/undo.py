@@ -33,7 +33,7 @@ _LATER = (
 _RESTORE_ITEMS = text(
     "UPDATE items SET title = old.title, description = old.description, category = old.category,"
     " available = old.available, published_at = old.published_at, image_uri = old.image_uri,"
-    " attributes = old.attributes, content_hash = old.content_hash, updated_at = now()"
+    " creator_id = old.creator_id, attributes = old.attributes, content_hash = old.content_hash, updated_at = now()"
     " FROM load_items AS mine, jsonb_populate_record(NULL::items, mine.before) AS old"
     f" WHERE mine.load_id = :load AND mine.before IS NOT NULL AND items.item_id = mine.item_id AND {_LATER}"
     " AND items.content_hash = mine.content_hash AND items.content_hash <> old.content_hash"

@@ -95,7 +95,7 @@ class ResidentEncoder:
                 if not (items := [item for item in pending if item["encoder"] == key]):
                     continue
                 texts = [item_text(item["title"], item["category"], item["description"]) for item in items]
-                ids, hashes = ([item[name] for item in items] for name in ("item_id", "content_hash"))
+                ids, hashes = ([item[name] for item in items] for name in ("item_id", "text_hash"))
                 write_vectors(connection, key, ids, hashes, self._encoders()[key].encode(texts))
         if pending:
             self._active = time.monotonic()

@@ -56,6 +56,7 @@ def back_to_0014(connection: Connection) -> None:
     for table in ("event_keys", "quarantine"):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN load_id"))
     connection.execute(text("ALTER TABLE promotions DROP COLUMN forced"))
+    connection.execute(text("ALTER TABLE items DROP COLUMN creator_id, DROP COLUMN text_hash"))
     connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
 
 

@@ -213,9 +213,10 @@ def test_a_second_column_and_a_pattern() -> None:
 
 def test_kept_columns_are_attributes() -> None:
     connection = connect()
-    table = texts(connection, {"u": ["a"], "country": ["NL"]})
-    (row,) = mapped(connection, table, Mapping(RoleMapping({"user_id": ColumnRule("u")}, attributes=("country",))))
-    assert json.loads(row["attributes"]) == {"country": "NL"}
+    table = texts(connection, {"i": ["a"], "country": ["NL"]})
+    part = RoleMapping({"item_id": ColumnRule("i")}, attributes={"land": ColumnRule("country")})
+    (row,) = mapped(connection, table, Mapping(None, part), "items")
+    assert row["attributes"] == {"land": "NL"}
 
 
 def test_hidden_items_are_unavailable() -> None:
