@@ -25,9 +25,7 @@ Assignments = Annotated[
 ]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="A mapping that `duotempo inspect` wrote.")]
 Encoding = Annotated[str | None, typer.Option(help="The text's encoding, such as gb18030; else it is found out.")]
-Delimiter = Annotated[
-    str | None, typer.Option(help="What separates the columns, ; or tab; else it is found out.")
-]
+Delimiter = Annotated[str | None, typer.Option(help="What separates the columns, ; or tab; else it is found out.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")]
 Quote = Annotated[str | None, typer.Option(help="The character around values; '' if quotes are part of them.")]
 Sheet = Annotated[str | None, typer.Option(help="The sheet of a workbook; else the first.")]
