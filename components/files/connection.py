@@ -6,14 +6,14 @@ import duckdb
 
 from components.files.sql import single_row
 
-_DATABASE = "files.duckdb"
 _SPILL = "spill"
 
 
 def connect(folder: Path, memory_mb: int = 700, threads: int = 2) -> duckdb.DuckDBPyConnection:
-    """Opens a database whose file, spilled data and unpacked files lie in a folder, which only its owner may enter.
+    """Opens a database in memory whose spilled data and unpacked files lie in a folder, which only its owner may enter.
 
-    Rows keep the order of their file, times are in UTC, and no extension is ever fetched.
+    Tables that do not fit into memory are spilled, too; a database file would be written twice as slowly. Rows keep the
+    order of their file, times are in UTC, and no extension is ever fetched.
 
     Args:
         folder: Created if it does not exist; may be removed once the connection is closed.
@@ -21,7 +21,7 @@ def connect(folder: Path, memory_mb: int = 700, threads: int = 2) -> duckdb.Duck
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     connection = duckdb.connect(
-        folder / _DATABASE,
+        ":memory:",
         config={
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

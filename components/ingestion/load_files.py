@@ -135,6 +135,7 @@ def judge_files(
             now=now,
             admit=_admit(engine, privacy),
             keep_raw=not privacy.pseudonyms,
+            mapped=opened.mapping.role("events").fields,
         )
         examples |= example_rows(connection, "rejected_events")
     share = max(

@@ -51,7 +51,7 @@ def mapped_sql(table: SourceTable, mapping: Mapping, role: Role) -> str:
 
     Its columns:
         row: Number of the input row, from 0 in the order of the file; the same for all elements of `each`.
-        raw: The input row as JSON.
+        raw: The columns of the input row as a STRUCT; JSON of all rows would take longer than everything else.
         reject: Why the row cannot be accepted, as `code: explanation`, or NULL: a nested value where one is needed, a
             `return`, an `ignored` event, a rating outside of its scale. Cleaning finds all other faults.
         user_id, item_id, ...: Text, NULL if missing. Events have all names of `NAMES`, items the mapped ones only.
@@ -98,9 +98,7 @@ class _Select:
         if (event := self.part.fields.get(Columns.EVENT)) is not None:
             sql = f"SELECT *, {self._event(event)} AS event FROM ({sql})"
         sql = f"SELECT {', '.join(outer)} FROM ({sql})"
-        if self.part.distinct:
-            sql += " QUALIFY item_id IS NOT NULL AND row_number() OVER (PARTITION BY item_id ORDER BY row) = 1"
-        return sql
+        return _first_of_each_item(sql) if self.part.distinct else sql
 
     def _source(self) -> str:
         element = ""
@@ -116,8 +114,8 @@ class _Select:
             filled = f"CASE WHEN coalesce(len({parts}), 0) = 0 THEN [NULL] ELSE {parts} END"
             element = f", unnest({filled}) AS {ELEMENT}"
         return (
-            f"SELECT {SOURCE}.*, row_number() OVER () - 1 AS duotempo_row, CAST(to_json({SOURCE}) AS JSON) AS "
-            f"duotempo_raw{element} FROM {identifier(self.table.view)} AS {SOURCE}"
+            f"SELECT {SOURCE}.*, row_number() OVER () - 1 AS duotempo_row, {SOURCE} AS duotempo_raw{element}"
+            f" FROM {identifier(self.table.view)} AS {SOURCE}"
         )
 
     def _column(self, column: str) -> tuple[str, str]:
@@ -264,6 +262,15 @@ class _Select:
     def _attributes(self) -> str:
         pairs = ", ".join(f"{literal(column)}, {self._column(column)[0]}" for column in self.part.attributes)
         return f"json_object({pairs})"
+
+
+def _first_of_each_item(rows: str) -> str:
+    """The first row of each item. Finds them by their numbers, so that no other column of all rows has to be kept."""
+    firsts = f"SELECT item_id, min(row) AS row FROM ({rows}) WHERE item_id IS NOT NULL GROUP BY item_id"
+    return (  # elements of one row share its number
+        f"SELECT * FROM ({rows}) SEMI JOIN ({firsts}) AS firsts USING (item_id, row)"
+        " QUALIFY row_number() OVER (PARTITION BY item_id) = 1"
+    )
 
 
 def _text(name: str) -> str:
