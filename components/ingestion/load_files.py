@@ -14,6 +14,7 @@ from duckdb import DuckDBPyConnection
 from sqlalchemy import Engine, select
 
 from components.datasets.opened_files import OpenedFiles
+from components.files.connection import scratch_errors
 from components.ingestion.admission import ADMIT_ALL, Admission, admit
 from components.ingestion.judge_events import Admit, Verdicts, judge_events
 from components.ingestion.judge_items import ItemVerdicts, judge_items
@@ -34,7 +35,6 @@ from components.store.loads import (
     chunk_counts,
     exclusive,
     set_state,
-    unfinished_load,
 )
 from components.store.privacy import Privacy
 from components.store.rows import Rejected
@@ -117,9 +117,73 @@ def judge_files(
         engine: Without it the files are judged alone, as for an empty store.
 
     Raises:
+        ScratchError: The disk of the connection's folder is full.
         StoreError: Postgres cannot be used.
         PrivacyError: The store is tied to another privacy key.
     """
+    with scratch_errors(connection):
+        return _judge(connection, opened, settings, source, now, engine)
+
+
+def load_files(
+    connection: DuckDBPyConnection,
+    opened: OpenedFiles,
+    judged: JudgedFiles,
+    engine: Engine,
+    settings: Settings,
+    *,
+    source: str,
+    progress: Progress = no_progress,
+) -> LoadReport:
+    """Stores the judged files; rejected rows go to quarantine. Loading the same files again adds nothing.
+
+    If a load of the same files, mapping and source stopped before, it is continued.
+
+    Args:
+        connection: After `judge_files`.
+
+    Raises:
+        LoadError: Another process is loading the same files.
+        ScratchError: The disk of the connection's folder is full; the next call continues the load.
+        StoreError: Postgres cannot be used; the next call continues the load.
+        PrivacyError: The store is tied to another privacy key.
+    """
+    digest = _digest(opened, source)
+    load, resumed = begin_load(engine, source, digest)
+    with exclusive(engine, load.load_id):
+        set_state(engine, load.load_id, RUNNING)
+        try:
+            with scratch_errors(connection):
+                items = _store(connection, opened, judged, engine, settings, load, progress)
+        except BaseException:
+            with suppress(StoreError):  # a load that cannot be marked is found as well: nothing holds it
+                set_state(engine, load.load_id, STOPPED)
+            raise
+        chunks = chunk_counts(engine, load.load_id)
+        rejected = Counter(judged.rejected)
+        rejected += Counter({REFUSED: chunks["refused"] + items["items_refused"]})
+        report = LoadReport(
+            load.load_id,
+            chunks["stored"],
+            judged.events.duplicates + chunks["existing"],
+            dict(rejected.most_common()),
+            items["items_added"],
+            items["items_updated"],
+            resumed,
+        )
+        set_state(engine, load.load_id, COMPLETE, _counts(report, judged))
+    logger.info("load %d of %s: %s", load.load_id, source, report)
+    return report
+
+
+def _judge(
+    connection: DuckDBPyConnection,
+    opened: OpenedFiles,
+    settings: Settings,
+    source: str,
+    now: datetime,
+    engine: Engine | None,
+) -> JudgedFiles:
     items = judge_items(connection, source=source)
     connection.execute("CREATE OR REPLACE TABLE known_items AS SELECT item_id FROM good_items")
     if engine is not None:
@@ -143,56 +207,6 @@ def judge_files(
         _share(items.accepted, items.rejected) if "items" in opened.files else 0.0,
     )
     return JudgedFiles(events, items, examples, share)
-
-
-def load_files(
-    connection: DuckDBPyConnection,
-    opened: OpenedFiles,
-    judged: JudgedFiles,
-    engine: Engine,
-    settings: Settings,
-    *,
-    source: str,
-    progress: Progress = no_progress,
-) -> LoadReport:
-    """Stores the judged files; rejected rows go to quarantine. Loading the same files again adds nothing.
-
-    If a load of the same files, mapping and source stopped before, it is continued.
-
-    Args:
-        connection: After `judge_files`.
-
-    Raises:
-        LoadError: Another process is loading the same files.
-        StoreError: Postgres cannot be used; the next call continues the load.
-        PrivacyError: The store is tied to another privacy key.
-    """
-    digest = _digest(opened, source)
-    stopped = unfinished_load(engine, digest)
-    load = stopped or begin_load(engine, source, digest)
-    with exclusive(engine, load.load_id):
-        set_state(engine, load.load_id, RUNNING)
-        try:
-            items = _store(connection, opened, judged, engine, settings, load, progress)
-        except BaseException:
-            with suppress(StoreError):  # a load that cannot be marked is found as well: nothing holds it
-                set_state(engine, load.load_id, STOPPED)
-            raise
-        chunks = chunk_counts(engine, load.load_id)
-        rejected = Counter(judged.rejected)
-        rejected += Counter({REFUSED: chunks["refused"] + items["items_refused"]})
-        report = LoadReport(
-            load.load_id,
-            chunks["stored"],
-            judged.events.duplicates + chunks["existing"],
-            dict(rejected.most_common()),
-            items["items_added"],
-            items["items_updated"],
-            stopped is not None,
-        )
-        set_state(engine, load.load_id, COMPLETE, _counts(report, judged))
-    logger.info("load %d of %s: %s", load.load_id, source, report)
-    return report
 
 
 def _share(good: int, rejected: Mapping[str, int]) -> float:
