@@ -46,6 +46,6 @@ def bench(
     if as_json:
         print_json(result)
         return
-    rows = [[figure, f"{value:.5g}"] for figure, value in result["figures"].items()]
-    table(f"{name}, commit {result['commit']}, {result['machine']}", ["figure", "value"], rows)
+    figures = [[figure, f"{value:.5g}"] for figure, value in result["figures"].items()]
+    table(f"{name}, commit {result['commit']}, {result['machine']}", ["figure", "value"], figures)
     out.print("the tables are in docs/")
