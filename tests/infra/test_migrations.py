@@ -49,7 +49,9 @@ def test_the_journal_of_loads_can_be_taken_out_and_comes_back_empty(postgres_url
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, "0016")
-        assert stored(url, "SELECT count(*) FROM pg_class WHERE starts_with(relname, 'load') AND relkind = 'r'") == [(0,)]
+        assert stored(url, "SELECT count(*) FROM pg_class WHERE starts_with(relname, 'load') AND relkind = 'r'") == [
+            (0,)
+        ]
         migrate(url)
         assert stored(url, "SELECT event_id, load_id FROM event_keys") == [("e", None)]
         assert stored(url, "SELECT source, load_id FROM quarantine") == [("s", None)]

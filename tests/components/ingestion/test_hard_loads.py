@@ -79,10 +79,10 @@ def load(
 
 def at_first_chunk(action: Callable[[], object]) -> Progress:
     """Runs an action once some of the events are stored."""
-    done = threading.Lock()
+    first = threading.Lock()
 
-    def progress(stage: str, stored: int, total: int) -> None:
-        if stage == "events" and 0 < stored < total and done.acquire(blocking=False):
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "events" and 0 < done < total and first.acquire(blocking=False):
             action()
 
     return progress
@@ -228,7 +228,8 @@ def test_of_two_loads_of_one_file_at_once_one_is_refused(store: Engine, database
 
 def test_feedback_during_an_undo_is_kept(store: Engine, database: str, tmp_path: Path) -> None:
     run = load(store, parquet(tmp_path, ROWS.format(2_000))).load_id
-    stop, sent = threading.Event(), []
+    stop = threading.Event()
+    sent: list[int] = []
     other = make_engine(database)
 
     def send() -> None:
