@@ -9,6 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from components.core.columns import Columns
 from components.core.normalize import MAX_EPOCH_SECONDS
+from components.files.connection import scratch_errors
 from components.files.errors import DatasetError
 from components.files.opening import open_table
 from components.files.sql import identifier, single_row
@@ -95,18 +96,10 @@ def open_files(
     Raises:
         DatasetError: A file cannot be read, or it is not clear which file is which.
         MappingError: The mapping or an assignment does not fit the files.
+        ScratchError: The disk of the connection's folder is full.
     """
-    register_functions(connection)
-    files, tables = _open(connection, inputs, mapping, assignments or {}, options)
-    if mapping is not None:
-        opened = OpenedFiles(files, tables, _fitting(mapping, tables))
-    else:
-        for role, table in tables.items():
-            _materialise(connection, table, f"{role}_file")
-        given = _with_answers(assigned(assignments or {}, dict(tables)), answers)
-        proposals = {role: propose(connection, table, role, given, timezone) for role, table in tables.items()}
-        opened = OpenedFiles(files, tables, _joined(proposals, options), proposals)
-    return _with_views(connection, opened, inputs.without)
+    with scratch_errors(connection):
+        return _opened(connection, inputs, mapping, assignments or {}, answers, options, timezone)
 
 
 def shift_times(connection: DuckDBPyConnection, last: datetime) -> int:
@@ -130,6 +123,28 @@ def shift_times(connection: DuckDBPyConnection, last: datetime) -> int:
             shifted = f"SELECT * REPLACE ({column} + {shift} AS {column}) FROM unshifted_{view}"
             connection.execute(f"CREATE VIEW {view} AS {shifted}")
     return shift
+
+
+def _opened(
+    connection: DuckDBPyConnection,
+    inputs: InputFiles,
+    mapping: FileMapping | None,
+    assignments: Mapping[str, str],
+    answers: FileMapping | None,
+    options: ReadOptions | None,
+    timezone: str | None,
+) -> OpenedFiles:
+    register_functions(connection)
+    files, tables = _open(connection, inputs, mapping, assignments, options)
+    if mapping is not None:
+        opened = OpenedFiles(files, tables, _fitting(mapping, tables))
+    else:
+        for role, table in tables.items():
+            _materialise(connection, table, f"{role}_file")
+        given = _with_answers(assigned(assignments, dict(tables)), answers)
+        proposals = {role: propose(connection, table, role, given, timezone) for role, table in tables.items()}
+        opened = OpenedFiles(files, tables, _joined(proposals, options), proposals)
+    return _with_views(connection, opened, inputs.without)
 
 
 def _open(

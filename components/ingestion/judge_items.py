@@ -66,7 +66,9 @@ def judge_items(connection: DuckDBPyConnection, *, source: str) -> ItemVerdicts:
     columns = view_columns(connection, ITEMS_IN)
     present = [name for name in ItemRow._fields if name in columns]
     others = [name for name in (_RAW_TIME, _REJECT) if name in columns]
-    found = connection.cursor().execute(f"SELECT row, raw, {', '.join(present + others)} FROM {ITEMS_IN} ORDER BY row")
+    found = connection.cursor().execute(
+        f"SELECT row, CAST(to_json(raw) AS VARCHAR), {', '.join(present + others)} FROM {ITEMS_IN} ORDER BY row"
+    )
     names = ("row", "raw", *present, *others)
     arrival = 0
     while batch := found.fetchmany(BATCH_SIZE):

@@ -58,7 +58,7 @@ def mapped_sql(table: SourceTable, mapping: Mapping, role: Role) -> str:
 
     Its columns:
         row: Number of the input row, from 0 in the order of the file; the same for all elements of `each`.
-        raw: The input row as JSON.
+        raw: The columns of the input row as a STRUCT; JSON of all rows would take longer than everything else.
         reject: Why the row cannot be accepted, as `code: explanation`, or NULL: a nested value where one is needed, a
             `return`, an `ignored` event, a rating outside of its scale, an attribute of another type. Cleaning finds
             all other faults.
@@ -106,9 +106,7 @@ class _Select:
         if (event := self.part.fields.get(Columns.EVENT)) is not None:
             sql = f"SELECT *, {self._event(event)} AS event FROM ({sql})"
         sql = f"SELECT {', '.join(outer)} FROM ({sql})"
-        if self.part.distinct:
-            sql += " QUALIFY item_id IS NOT NULL AND row_number() OVER (PARTITION BY item_id ORDER BY row) = 1"
-        return sql
+        return _first_of_each_item(sql) if self.part.distinct else sql
 
     @property
     def _attributes(self) -> list[tuple[str, str, ColumnRule]]:
@@ -130,8 +128,8 @@ class _Select:
             filled = f"CASE WHEN coalesce(len({parts}), 0) = 0 THEN [NULL] ELSE {parts} END"
             element = f", unnest({filled}) AS {ELEMENT}"
         return (
-            f"SELECT {SOURCE}.*, row_number() OVER () - 1 AS duotempo_row, CAST(to_json({SOURCE}) AS JSON) AS "
-            f"duotempo_raw{element} FROM {identifier(self.table.view)} AS {SOURCE}"
+            f"SELECT {SOURCE}.*, row_number() OVER () - 1 AS duotempo_row, {SOURCE} AS duotempo_raw{element}"
+            f" FROM {identifier(self.table.view)} AS {SOURCE}"
         )
 
     def _column(self, column: str) -> tuple[str, str]:
@@ -280,6 +278,15 @@ class _Select:
         misfits = (misfit_sql(name, _text(key), rule.how) for name, key, rule in self._attributes)
         reasons += filter(None, misfits)
         return f"coalesce({', '.join(reasons)})" if len(reasons) > 1 else reasons[0]
+
+
+def _first_of_each_item(rows: str) -> str:
+    """The first row of each item. Finds them by their numbers, so that no other column of all rows has to be kept."""
+    firsts = f"SELECT item_id, min(row) AS row FROM ({rows}) WHERE item_id IS NOT NULL GROUP BY item_id"
+    return (  # elements of one row share its number
+        f"SELECT * FROM ({rows}) SEMI JOIN ({firsts}) AS firsts USING (item_id, row)"
+        " QUALIFY row_number() OVER (PARTITION BY item_id) = 1"
+    )
 
 
 def _text(name: str) -> str:

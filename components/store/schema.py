@@ -260,7 +260,11 @@ class LoadChunk(Base):
 
 
 class LoadClaim(Base):
-    """An event of a load that was stored already: it stays when the load that stored it is undone."""
+    """An event of a load that was stored already: it stays when the load that stored it is undone.
+
+    A load of the same files as an earlier one makes no claims where that one stored or claimed the event; it takes
+    over from the earlier one when that is undone.
+    """
 
     __tablename__ = "load_claims"
     event_id: Mapped[str] = mapped_column(primary_key=True)
