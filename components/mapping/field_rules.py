@@ -5,11 +5,12 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 from components.core.columns import Columns
+from components.files.table import Table
 from components.mapping.mapping_file import rule_text
 from components.mapping.profile import has_float_ids, list_separator, profile_numbers, profile_time
 from components.mapping.question import Question
 from components.mapping.rules import ID_NAMES, TIME_NAMES, ColumnRule, Role, RoleMapping
-from components.mapping.source import SourceTable, column_type
+from components.mapping.source import column_type
 from components.mapping.synonyms import value_kind
 
 _TOP_RATINGS = (1, 5, 10, 20, 100)
@@ -21,7 +22,7 @@ class FieldRules:
     def __init__(
         self,
         connection: DuckDBPyConnection,
-        table: SourceTable,
+        table: Table,
         part: RoleMapping,
         role: Role,
         questions: list[Question],

@@ -5,7 +5,9 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from components.mapping.source import SOURCE, SourceTable, column_sql, column_type, identifier
+from components.files.sql import identifier
+from components.files.table import Table
+from components.mapping.source import SOURCE, column_sql, column_type
 from components.mapping.texts import NULL_NUMBERS, NULL_WORDS, null_words_sql, stripped_sql
 from components.mapping.times import (
     ISO,
@@ -59,7 +61,7 @@ class NumberProfile:
     negatives: int
 
 
-def profile_time(connection: DuckDBPyConnection, table: SourceTable, column: str) -> TimeProfile:
+def profile_time(connection: DuckDBPyConnection, table: Table, column: str) -> TimeProfile:
     """Finds the format of a column of times."""
     sql, kind = column_sql(table, column), column_type(table, column) or "VARCHAR"
     if native_time_sql(sql, kind, {}):
@@ -117,7 +119,7 @@ def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:
     return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
 
 
-def profile_numbers(connection: DuckDBPyConnection, table: SourceTable, column: str) -> NumberProfile:
+def profile_numbers(connection: DuckDBPyConnection, table: Table, column: str) -> NumberProfile:
     """Finds the range of a column of numbers."""
     commas = "regexp_full_match(t, '[+-]?[0-9.]*,[0-9]+')"
     plain = f"CASE WHEN regexp_full_match(t, '{NUMBER}') THEN t WHEN {commas} THEN replace(t, ',', '.') END"
@@ -129,7 +131,7 @@ def profile_numbers(connection: DuckDBPyConnection, table: SourceTable, column: 
     return NumberProfile(*_aggregate(connection, table, column, expressions))
 
 
-def has_float_ids(connection: DuckDBPyConnection, table: SourceTable, column: str) -> bool:
+def has_float_ids(connection: DuckDBPyConnection, table: Table, column: str) -> bool:
     """Whether a text column holds whole numbers only, some of them with `.0`."""
     floats = "count(*) FILTER (regexp_full_match(t, '[0-9]+\\.0+'))"
     others = "count(*) FILTER (t IS NOT NULL AND NOT regexp_full_match(t, '[0-9]+(\\.0+)?'))"
@@ -137,7 +139,7 @@ def has_float_ids(connection: DuckDBPyConnection, table: SourceTable, column: st
     return bool(stats[0]) and not stats[1]
 
 
-def list_separator(connection: DuckDBPyConnection, table: SourceTable, column: str) -> str | None:
+def list_separator(connection: DuckDBPyConnection, table: Table, column: str) -> str | None:
     """`comma` or `semicolon` if the texts of a column look like lists separated by it."""
     tests = {
         "other": "regexp_matches(t, '^[\\[{(]|\\||[>›»]')",
@@ -151,7 +153,7 @@ def list_separator(connection: DuckDBPyConnection, table: SourceTable, column: s
     return "comma" if comma > semicolon else "semicolon"
 
 
-def count_words(connection: DuckDBPyConnection, table: SourceTable, column: str) -> dict[str, int]:
+def count_words(connection: DuckDBPyConnection, table: Table, column: str) -> dict[str, int]:
     """The words of an event column in lower case with their counts, most frequent first, at most MAX_WORDS."""
     rows = connection.execute(
         f"SELECT lower(t), count(*) FROM ({_texts(table, column)}) WHERE t IS NOT NULL "
@@ -160,7 +162,7 @@ def count_words(connection: DuckDBPyConnection, table: SourceTable, column: str)
     return dict(rows)
 
 
-def samples(connection: DuckDBPyConnection, table: SourceTable, column: str, count: int = 3) -> tuple[str, ...]:
+def samples(connection: DuckDBPyConnection, table: Table, column: str, count: int = 3) -> tuple[str, ...]:
     """Different values of a column among its first rows."""
     rows = connection.execute(
         f"SELECT DISTINCT t FROM (SELECT t FROM ({_texts(table, column)}) LIMIT 1000) WHERE t IS NOT NULL "
@@ -169,13 +171,13 @@ def samples(connection: DuckDBPyConnection, table: SourceTable, column: str, cou
     return tuple(row[0] for row in rows)
 
 
-def null_share(connection: DuckDBPyConnection, table: SourceTable, column: str) -> float:
+def null_share(connection: DuckDBPyConnection, table: Table, column: str) -> float:
     """The share of missing values, null words included."""
     total, known = _aggregate(connection, table, column, "count(*), count(t)")
     return 1 - known / total if total else 0.0
 
 
-def first_values(connection: DuckDBPyConnection, table: SourceTable, limit: int) -> list[dict[str, str | None]]:
+def first_values(connection: DuckDBPyConnection, table: Table, limit: int) -> list[dict[str, str | None]]:
     """The first rows as text."""
     texts = ", ".join(
         f"{_without_null_words(column_sql(table, column.name), column.type)} AS {identifier(column.name)}"
@@ -186,11 +188,11 @@ def first_values(connection: DuckDBPyConnection, table: SourceTable, limit: int)
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _aggregate(connection: DuckDBPyConnection, table: SourceTable, column: str, expressions: str) -> tuple[Any, ...]:
+def _aggregate(connection: DuckDBPyConnection, table: Table, column: str, expressions: str) -> tuple[Any, ...]:
     return connection.execute(f"SELECT {expressions} FROM ({_texts(table, column)})").fetchall()[0]
 
 
-def _texts(table: SourceTable, column: str) -> str:
+def _texts(table: Table, column: str) -> str:
     kind = column_type(table, column) or "VARCHAR"
     text = _without_null_words(column_sql(table, column), kind)
     return f"SELECT {text} AS t FROM {identifier(table.view)} AS {SOURCE}"

@@ -7,6 +7,7 @@ from typing import Literal
 from duckdb import DuckDBPyConnection
 
 from components.core.columns import EVENTS, Columns
+from components.files.table import Table
 from components.mapping.event_words import event_of
 from components.mapping.field_rules import FieldRules
 from components.mapping.functions import register_functions
@@ -16,7 +17,7 @@ from components.mapping.profile import count_words, first_values, null_share, sa
 from components.mapping.question import Question
 from components.mapping.rules import NAMES, REQUIRED, ColumnRule, Mapping, Role, RoleMapping, check_columns, check_rules
 from components.mapping.select import mapped_sql
-from components.mapping.source import SourceTable, column_type
+from components.mapping.source import column_type
 from components.mapping.synonyms import EVENT_CATEGORIES, matching_column, plain_name
 
 Confidence = Literal["sure", "likely", "unsure"]
@@ -61,7 +62,7 @@ class Proposal:
 
 def propose(
     connection: DuckDBPyConnection,
-    table: SourceTable,
+    table: Table,
     role: Role | None = None,
     given: Mapping | None = None,
     timezone: str | None = None,
@@ -86,12 +87,12 @@ def propose(
     return _Proposer(connection, table, role, recognised, fixed or RoleMapping({}), timezone).proposal()
 
 
-def role_of(connection: DuckDBPyConnection, table: SourceTable) -> Role:
+def role_of(connection: DuckDBPyConnection, table: Table) -> Role:
     """What a table holds, by its layout or the names of its columns."""
     return _role_of(table, recognise(table, first_values(connection, table, SAMPLE_ROWS)))
 
 
-def _role_of(table: SourceTable, recognised: Recognised | None) -> Role:
+def _role_of(table: Table, recognised: Recognised | None) -> Role:
     if recognised is not None and (recognised.mapping.events or recognised.mapping.items):
         return "events" if recognised.mapping.events is not None else "items"
     names = [column.name for column in table.columns]
@@ -103,7 +104,7 @@ class _Proposer:
     def __init__(
         self,
         connection: DuckDBPyConnection,
-        table: SourceTable,
+        table: Table,
         role: Role,
         recognised: Recognised | None,
         fixed: RoleMapping,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.mapping.source import literal, literals
+from components.files.sql import literal
+from components.mapping.source import literals
 
 NUMBER = r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?"
 ISO_ZONE = r"\s*(Z|z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)"
