@@ -1,7 +1,9 @@
 """Looks through whole columns to find out how their values read."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
+from typing import Any, Literal
 
 from duckdb import DuckDBPyConnection
 
@@ -22,6 +24,8 @@ MIN_FIT = 0.95
 """Share of the values of a column that must have a format for it to be certain; the rows of the others are rejected."""
 MAX_WORDS = 200
 """Most event words that are listed."""
+Kind = Literal["time", "number", "id", "list", "text"]
+"""What is found out about a column."""
 _RANGES = {
     "seconds": (1e8, 1e11), "milliseconds": (1e11, 1e14), "microseconds": (1e14, 1e17), "nanoseconds": (1e17, 1e20),
     "spreadsheet": (20_000, 80_000),
@@ -61,103 +65,55 @@ class NumberProfile:
     negatives: int
 
 
-def profile_time(connection: DuckDBPyConnection, table: Table, column: str) -> TimeProfile:
-    """Finds the format of a column of times."""
-    sql, kind = column_sql(table, column), column_type(table, column) or "VARCHAR"
-    if native_time_sql(sql, kind, {}):
-        return TimeProfile("iso", True)
-    numeric = f"regexp_full_match(t, '{NUMBER}')"
-    n = f"CASE WHEN {numeric} THEN TRY_CAST(t AS DOUBLE) END"
-    dated = f"CASE WHEN regexp_full_match(t, '{NUMERIC_DATE}') THEN t END"
-    counts = {
-        "all": "count(t)", "numbers": f"count({n})",
-        "iso": f"count(*) FILTER (regexp_full_match(t, '{ISO}({ISO_ZONE})?'))",
-        "dates": f"count({dated})",
-        "first": f"max(TRY_CAST(regexp_extract({dated}, '^([0-9]+)', 1) AS INTEGER))",
-        "second": f"max(TRY_CAST(regexp_extract({dated}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
-        "points": f"count(*) FILTER (contains(left({dated}, 3), '.'))", "example": "any_value(t)",
-        "dated": f"any_value({dated})", "number": f"any_value(t) FILTER ({numeric})",
-    }  # fmt: skip
-    for name, (lowest, highest) in _RANGES.items():
-        counts[name] = f"count(*) FILTER ({n} >= {lowest} AND {n} < {highest})"
-    for name, length in _DIGITS.items():
-        moment = digits_sql("t", name)
-        valid = f"{numeric} AND length(split_part(t, '.', 1)) = {length} AND year({moment}) BETWEEN 1900 AND 2100"
-        counts[name] = f"count(*) FILTER ({valid})"
-    stats = dict(zip(counts, _aggregate(connection, table, column, ", ".join(counts.values())), strict=True))
-    return _time_profile(stats)
+@dataclass(frozen=True)
+class ColumnProfile:
+    """What a column holds.
+
+    Attributes:
+        null_share: The share of missing values, null words included.
+        time: Of a column of times.
+        numbers: Of a column of numbers.
+        float_ids: Whether a text column of ids holds whole numbers only, some of them with `.0`.
+        separator: `comma` or `semicolon` if the texts of a column look like lists separated by it.
+    """
+
+    null_share: float
+    time: TimeProfile | None = None
+    numbers: NumberProfile | None = None
+    float_ids: bool = False
+    separator: str | None = None
 
 
-def _time_profile(stats: dict[str, Any]) -> TimeProfile:
-    example = str(stats["example"] or "")
-    if not stats["all"]:
-        return TimeProfile(None, False, "holds no value")
-    if stats["numbers"] and stats["numbers"] >= stats["dates"]:
-        example = str(stats["number"])
-        for name in _DIGITS:
-            if stats[name] == stats["numbers"]:
-                return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
-        best = max(_RANGES, key=lambda name: stats[name])
-        if stats[best]:
-            fit = (stats[best] + stats["iso"]) / stats["all"]
-            return TimeProfile(best, fit >= MIN_FIT and best != "spreadsheet", example=example, fit=fit)
-        return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
-    if stats["dates"]:
-        return _order_profile(stats, str(stats["dated"]))
-    fit = stats["iso"] / stats["all"]
-    return TimeProfile("iso", fit >= MIN_FIT, example=example, fit=fit)
+def profile_columns(
+    connection: DuckDBPyConnection, table: Table, columns: Dict[str, tuple[str, Kind]]
+) -> dict[str, ColumnProfile]:
+    """Profiles several columns in one scan.
 
-
-def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:
-    day_first, month_first = (stats["first"] or 0) > 12, (stats["second"] or 0) > 12
-    if day_first and month_first:
-        return TimeProfile(None, False, "some dates are day-first, others month-first", example)
-    if day_first or month_first:
-        return TimeProfile("day-first" if day_first else "month-first", True, example=example)
-    if stats["points"] == stats["dates"]:
-        return TimeProfile("day-first", False, example=example)
-    return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
-
-
-def profile_numbers(connection: DuckDBPyConnection, table: Table, column: str) -> NumberProfile:
-    """Finds the range of a column of numbers."""
-    commas = "regexp_full_match(t, '[+-]?[0-9.]*,[0-9]+')"
-    plain = f"CASE WHEN regexp_full_match(t, '{NUMBER}') THEN t WHEN {commas} THEN replace(t, ',', '.') END"
-    n = f"TRY_CAST({plain} AS DOUBLE)"
-    expressions = (
-        f"count({n}), min({n}) FILTER ({n} <> 0), max({n}), count(*) FILTER ({n} = 0), "
-        f"count(*) FILTER ({n} <> trunc({n})), count(*) FILTER ({commas}), count(*) FILTER ({n} < 0)"
-    )
-    return NumberProfile(*_aggregate(connection, table, column, expressions))
-
-
-def has_float_ids(connection: DuckDBPyConnection, table: Table, column: str) -> bool:
-    """Whether a text column holds whole numbers only, some of them with `.0`."""
-    floats = "count(*) FILTER (regexp_full_match(t, '[0-9]+\\.0+'))"
-    others = "count(*) FILTER (t IS NOT NULL AND NOT regexp_full_match(t, '[0-9]+(\\.0+)?'))"
-    stats = _aggregate(connection, table, column, f"{floats}, {others}")
-    return bool(stats[0]) and not stats[1]
-
-
-def list_separator(connection: DuckDBPyConnection, table: Table, column: str) -> str | None:
-    """`comma` or `semicolon` if the texts of a column look like lists separated by it."""
-    tests = {
-        "other": "regexp_matches(t, '^[\\[{(]|\\||[>›»]')",
-        "comma": "regexp_matches(t, '^[^,]{1,40}(, ?[^,]{1,40})+$')",
-        "semicolon": "regexp_matches(t, '^[^;]{1,40}(; ?[^;]{1,40})+$')",
-    }
-    counts = ", ".join(f"count(*) FILTER ({test})" for test in tests.values())
-    total, other, comma, semicolon = _aggregate(connection, table, column, f"count(t), {counts}")
-    if other or not max(comma, semicolon) > 0.2 * total:
-        return None
-    return "comma" if comma > semicolon else "semicolon"
+    Args:
+        columns: Column and what to find out, by keys of the caller's choice, which are those of the result.
+    """
+    if not columns:
+        return {}
+    scans = [_Scan(table, column, kind, number) for number, (column, kind) in enumerate(columns.values())]
+    # one level each, so that the expressions do not multiply
+    texts = ", ".join(scan.text for scan in scans)
+    sql = f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE}"
+    for level in ("numbers", "lengths"):
+        parts = [part for scan in scans if (part := getattr(scan, level))]
+        sql = f"SELECT {', '.join(['*', *parts])} FROM ({sql})"
+    aggregates = ", ".join(sql for scan in scans for sql in scan.aggregates.values())
+    row = iter(connection.execute(f"SELECT {aggregates} FROM ({sql})").fetchall()[0])
+    found = [scan.profile({name: next(row) for name in scan.aggregates}) for scan in scans]
+    return dict(zip(columns, found, strict=True))
 
 
 def count_words(connection: DuckDBPyConnection, table: Table, column: str) -> dict[str, int]:
     """The words of an event column in lower case with their counts, most frequent first, at most MAX_WORDS."""
+    kind = column_type(table, column) or "VARCHAR"
+    given = f"SELECT {column_sql(table, column)} AS given, count(*) AS rows FROM {identifier(table.view)} AS {SOURCE}"
     rows = connection.execute(
-        f"SELECT lower(t), count(*) FROM ({_texts(table, column)}) WHERE t IS NOT NULL "
-        f"GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {MAX_WORDS}"
+        f"SELECT lower({_without_null_words('given', kind)}) AS word, CAST(sum(rows) AS BIGINT) "
+        f"FROM ({given} GROUP BY ALL) GROUP BY word HAVING word IS NOT NULL ORDER BY 2 DESC, 1 LIMIT {MAX_WORDS}"
     ).fetchall()
     return dict(rows)
 
@@ -171,12 +127,6 @@ def samples(connection: DuckDBPyConnection, table: Table, column: str, count: in
     return tuple(row[0] for row in rows)
 
 
-def null_share(connection: DuckDBPyConnection, table: Table, column: str) -> float:
-    """The share of missing values, null words included."""
-    total, known = _aggregate(connection, table, column, "count(*), count(t)")
-    return 1 - known / total if total else 0.0
-
-
 def first_values(connection: DuckDBPyConnection, table: Table, limit: int) -> list[dict[str, str | None]]:
     """The first rows as text."""
     texts = ", ".join(
@@ -188,8 +138,109 @@ def first_values(connection: DuckDBPyConnection, table: Table, limit: int) -> li
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _aggregate(connection: DuckDBPyConnection, table: Table, column: str, expressions: str) -> tuple[Any, ...]:
-    return connection.execute(f"SELECT {expressions} FROM ({_texts(table, column)})").fetchall()[0]
+class _Scan:
+    """What is found out about one column: SQL in which `t` is its text, `n` its number and `d` its numeric date."""
+
+    def __init__(self, table: Table, column: str, kind: Kind, number: int) -> None:
+        sql, self._type = column_sql(table, column), column_type(table, column) or "VARCHAR"
+        self._kind = kind
+        t, n, d, digits = (f"{letter}{number}" for letter in ("t", "n", "d", "l"))
+        self.text = f"{_without_null_words(sql, self._type)} AS {t}"
+        self.numbers = self.lengths = ""
+        self.aggregates = {"rows": "count(*)", "known": f"count({t})"}
+        if kind == "time" and not native_time_sql(sql, self._type, {}):
+            numeric = f"regexp_full_match({t}, '{NUMBER}')"
+            self.numbers = (
+                f"CASE WHEN {numeric} THEN TRY_CAST({t} AS DOUBLE) END AS {n}, "
+                f"CASE WHEN regexp_full_match({t}, '{NUMERIC_DATE}') THEN {t} END AS {d}"
+            )
+            self.lengths = f"CASE WHEN {n} IS NOT NULL THEN length(split_part({t}, '.', 1)) END AS {digits}"
+            self.aggregates |= _time_aggregates(t, n, d, digits)
+        elif kind == "number":
+            commas = f"regexp_full_match({t}, '[+-]?[0-9.]*,[0-9]+')"
+            number_text = f"WHEN regexp_full_match({t}, '{NUMBER}') THEN {t} WHEN {commas} THEN replace({t}, ',', '.')"
+            self.numbers = f"TRY_CAST(CASE {number_text} END AS DOUBLE) AS {n}"
+            self.aggregates |= {
+                "count": f"count({n})", "lowest": f"min({n}) FILTER ({n} <> 0)", "highest": f"max({n})",
+                "zeros": f"count(*) FILTER ({n} = 0)", "fractions": f"count(*) FILTER ({n} <> trunc({n}))",
+                "decimal_commas": f"count(*) FILTER ({commas})", "negatives": f"count(*) FILTER ({n} < 0)",
+            }  # fmt: skip
+        elif kind == "id" and self._type == "VARCHAR":
+            self.aggregates["floats"] = f"count(*) FILTER (regexp_full_match({t}, '[0-9]+\\.0+'))"
+            whole = f"regexp_full_match({t}, '[0-9]+(\\.0+)?')"
+            self.aggregates["others"] = f"count(*) FILTER ({t} IS NOT NULL AND NOT {whole})"
+        elif kind == "list" and self._type == "VARCHAR":
+            tests = {
+                "others": "^[\\[{(]|\\||[>›»]", "comma": "^[^,]{1,40}(, ?[^,]{1,40})+$",
+                "semicolon": "^[^;]{1,40}(; ?[^;]{1,40})+$",
+            }  # fmt: skip
+            self.aggregates |= {
+                name: f"count(*) FILTER (regexp_matches({t}, '{test}'))" for name, test in tests.items()
+            }
+
+    def profile(self, stats: dict[str, Any]) -> ColumnProfile:
+        """The profile by the values of the aggregates."""
+        rows, known = stats["rows"], stats["known"]
+        profile = ColumnProfile(1 - known / rows if rows else 0.0)
+        if self._kind == "time":
+            return replace(profile, time=_time_profile(stats) if "iso" in stats else TimeProfile("iso", True))
+        if self._kind == "number":
+            numbers = {item.name: stats[item.name] for item in dataclass_fields(NumberProfile)}
+            return replace(profile, numbers=NumberProfile(**numbers))
+        if "floats" in stats:
+            return replace(profile, float_ids=bool(stats["floats"]) and not stats["others"])
+        if "comma" in stats and not stats["others"] and max(stats["comma"], stats["semicolon"]) > 0.2 * known:
+            return replace(profile, separator="comma" if stats["comma"] > stats["semicolon"] else "semicolon")
+        return profile
+
+
+def _time_aggregates(t: str, n: str, d: str, digits: str) -> dict[str, str]:
+    counts = {
+        "numbers": f"count({n})",
+        "iso": f"count(*) FILTER (CASE WHEN {n} IS NULL THEN regexp_full_match({t}, '{ISO}({ISO_ZONE})?') END)",
+        "dates": f"count({d})",
+        "first": f"max(TRY_CAST(regexp_extract({d}, '^([0-9]+)', 1) AS INTEGER))",
+        "second": f"max(TRY_CAST(regexp_extract({d}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
+        "points": f"count(*) FILTER (contains(left({d}, 3), '.'))", "example": f"any_value({t})",
+        "dated": f"any_value({d})", "number": f"any_value({t}) FILTER ({n} IS NOT NULL)",
+    }  # fmt: skip
+    for name, (lowest, highest) in _RANGES.items():
+        counts[name] = f"count(*) FILTER ({n} >= {lowest} AND {n} < {highest})"
+    for name, length in _DIGITS.items():
+        moment = digits_sql(t, name)
+        counts[name] = f"count(*) FILTER (CASE WHEN {digits} = {length} THEN year({moment}) BETWEEN 1900 AND 2100 END)"
+    return counts
+
+
+def _time_profile(stats: dict[str, Any]) -> TimeProfile:
+    example = str(stats["example"] or "")
+    if not stats["known"]:
+        return TimeProfile(None, False, "holds no value")
+    if stats["numbers"] and stats["numbers"] >= stats["dates"]:
+        example = str(stats["number"])
+        for name in _DIGITS:
+            if stats[name] == stats["numbers"]:
+                return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
+        best = max(_RANGES, key=lambda name: stats[name])
+        if stats[best]:
+            fit = (stats[best] + stats["iso"]) / stats["known"]
+            return TimeProfile(best, fit >= MIN_FIT and best != "spreadsheet", example=example, fit=fit)
+        return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
+    if stats["dates"]:
+        return _order_profile(stats, str(stats["dated"]))
+    fit = stats["iso"] / stats["known"]
+    return TimeProfile("iso", fit >= MIN_FIT, example=example, fit=fit)
+
+
+def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:
+    day_first, month_first = (stats["first"] or 0) > 12, (stats["second"] or 0) > 12
+    if day_first and month_first:
+        return TimeProfile(None, False, "some dates are day-first, others month-first", example)
+    if day_first or month_first:
+        return TimeProfile("day-first" if day_first else "month-first", True, example=example)
+    if stats["points"] == stats["dates"]:
+        return TimeProfile("day-first", False, example=example)
+    return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
 
 
 def _texts(table: Table, column: str) -> str:

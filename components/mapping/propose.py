@@ -9,11 +9,11 @@ from duckdb import DuckDBPyConnection
 from components.core.columns import EVENTS, Columns
 from components.files.table import Table
 from components.mapping.event_words import event_of
-from components.mapping.field_rules import FieldRules
+from components.mapping.field_rules import FieldRules, profile_kind
 from components.mapping.functions import register_functions
 from components.mapping.layouts import SAMPLE_ROWS, Recognised, recognise
 from components.mapping.mapping_file import rule_text
-from components.mapping.profile import count_words, first_values, null_share, samples
+from components.mapping.profile import count_words, first_values, profile_columns, samples
 from components.mapping.question import Question
 from components.mapping.rules import NAMES, REQUIRED, ColumnRule, Mapping, Role, RoleMapping, check_columns, check_rules
 from components.mapping.select import mapped_sql
@@ -119,9 +119,13 @@ class _Proposer:
 
     def proposal(self) -> Proposal:
         part = self._columns()
-        rules = FieldRules(
-            self._connection, self._table, part, self._role, self._questions, self._notes, self._timezone
-        )
+        columns = {
+            name: (rule.column, profile_kind(name, rule))
+            for name, rule in part.fields.items()
+            if rule.column is not None and self._readable(part, rule.column)
+        }
+        profiles = profile_columns(self._connection, self._table, columns)
+        rules = FieldRules(self._table, profiles, self._role, self._questions, self._notes, self._timezone)
         fields: dict[str, ColumnRule] = {}
         for name, rule in part.fields.items():
             fields[name], certain = rules.complete(name, rule)
@@ -148,7 +152,7 @@ class _Proposer:
             tuple(self._notes),
             mapping.layout,
             {name: samples(self._connection, self._table, column) for name, column in sampled.items() if column},
-            {name: null_share(self._connection, self._table, column) for name, column in sampled.items() if column},
+            {name: profiles[name].null_share for name in sampled if name in profiles},
             self._time_range(mapping, part),
             self._words,
             self._unused(mapping),
