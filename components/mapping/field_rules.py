@@ -9,7 +9,7 @@ from components.mapping.mapping_file import rule_text
 from components.mapping.profile import ColumnProfile, Kind
 from components.mapping.question import Question
 from components.mapping.rules import ID_NAMES, TIME_NAMES, ColumnRule, Role
-from components.mapping.synonyms import value_kind
+from components.mapping.synonyms import plain_name, value_kind
 
 _TOP_RATINGS = (1, 5, 10, 20, 100)
 
@@ -74,11 +74,12 @@ class FieldRules:
         if profile.question is not None:
             example = rule_text(name, ColumnRule(column, {**how, "format": "day-first"}))
             self._ask(f"{name}: {column} {profile.question}; say how it reads", example)
-        elif not profile.certain:
+        elif not profile.certain and not (profile.format == "year" and "year" in plain_name(column)):
             line = rule_text(name, ColumnRule(column, how))
             doubt = "is a guess" if profile.fit == 1 else f"fits only {profile.fit:.0%} of the values"
             self._ask(f"{name}: {profile.format} for {column} {doubt}; confirm or correct it", line)
-        return ColumnRule(column, how), profile.certain
+            return ColumnRule(column, how), False
+        return ColumnRule(column, how), profile.question is None
 
     def _value(self, column: str, how: dict[str, Any]) -> tuple[ColumnRule, bool]:
         kind = how.setdefault("kind", value_kind(column))

@@ -118,13 +118,16 @@ def count_words(connection: DuckDBPyConnection, table: Table, column: str) -> di
     return dict(rows)
 
 
-def samples(connection: DuckDBPyConnection, table: Table, column: str, count: int = 3) -> tuple[str, ...]:
-    """Different values of a column among its first rows."""
-    rows = connection.execute(
-        f"SELECT DISTINCT t FROM (SELECT t FROM ({_texts(table, column)}) LIMIT 1000) WHERE t IS NOT NULL "
-        f"ORDER BY 1 LIMIT {count}"
-    ).fetchall()
-    return tuple(row[0] for row in rows)
+def samples(
+    connection: DuckDBPyConnection, table: Table, columns: Dict[str, str], count: int = 3
+) -> dict[str, tuple[str, ...]]:
+    """Different values of columns among their first rows, by the keys of `columns`."""
+    if not columns:
+        return {}
+    texts = ", ".join(_text_sql(table, column) for column in columns.values())
+    rows = connection.execute(f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE} LIMIT 1000").fetchall()
+    values = ({value for value in column if value is not None} for column in zip(*rows, strict=True))
+    return {key: tuple(sorted(found)[:count]) for key, found in zip(columns, values, strict=False)}
 
 
 def first_values(connection: DuckDBPyConnection, table: Table, limit: int) -> list[dict[str, str | None]]:
@@ -243,10 +246,8 @@ def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:
     return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
 
 
-def _texts(table: Table, column: str) -> str:
-    kind = column_type(table, column) or "VARCHAR"
-    text = _without_null_words(column_sql(table, column), kind)
-    return f"SELECT {text} AS t FROM {identifier(table.view)} AS {SOURCE}"
+def _text_sql(table: Table, column: str) -> str:
+    return _without_null_words(column_sql(table, column), column_type(table, column) or "VARCHAR")
 
 
 def _without_null_words(column: str, kind: str) -> str:

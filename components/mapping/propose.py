@@ -143,7 +143,11 @@ class _Proposer:
             if name not in part.fields and name not in (Columns.EVENT, Columns.TIMESTAMP):
                 self._ask(f"no column is known to hold {name}", f'{name} = "COLUMN"')
         mapping = self._mapping(part)
-        sampled = {name: rule.column for name, rule in part.fields.items() if self._readable(part, rule.column)}
+        sampled = {
+            name: rule.column
+            for name, rule in part.fields.items()
+            if rule.column is not None and self._readable(part, rule.column)
+        }
         return Proposal(
             self._role,
             mapping,
@@ -151,7 +155,7 @@ class _Proposer:
             tuple(self._questions),
             tuple(self._notes),
             mapping.layout,
-            {name: samples(self._connection, self._table, column) for name, column in sampled.items() if column},
+            samples(self._connection, self._table, sampled),
             {name: profiles[name].null_share for name in sampled if name in profiles},
             self._time_range(mapping, part),
             self._words,
