@@ -18,6 +18,7 @@ from components.mapping.times import (
     NUMERIC_DATE,
     digits_sql,
     native_time_sql,
+    word_sql,
 )
 
 MIN_FIT = 0.95
@@ -198,10 +199,12 @@ class _Scan:
 
 
 def _time_aggregates(t: str, n: str, d: str, digits: str) -> dict[str, str]:
+    iso = f"regexp_full_match({t}, '{ISO}({ISO_ZONE})?')"
     counts = {
         "numbers": f"count({n})",
-        "iso": f"count(*) FILTER (CASE WHEN {n} IS NULL THEN regexp_full_match({t}, '{ISO}({ISO_ZONE})?') END)",
-        "dates": f"count({d})",
+        "iso": f"count(*) FILTER (CASE WHEN {n} IS NULL THEN {iso} END)",
+        "words": f"count(CASE WHEN {n} IS NULL AND {d} IS NULL AND NOT {iso} THEN {word_sql(t, None)} END)",
+        "clocks": f"count(*) FILTER (regexp_full_match({t}, '[0-9]{{1,2}}:[0-9]{{2}}(:.*)?'))", "dates": f"count({d})",
         "first": f"max(TRY_CAST(regexp_extract({d}, '^([0-9]+)', 1) AS INTEGER))",
         "second": f"max(TRY_CAST(regexp_extract({d}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
         "points": f"count(*) FILTER (contains(left({d}, 3), '.'))", "example": f"any_value({t})",
@@ -231,7 +234,9 @@ def _time_profile(stats: dict[str, Any]) -> TimeProfile:
         return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
     if stats["dates"]:
         return _order_profile(stats, str(stats["dated"]))
-    fit = stats["iso"] / stats["known"]
+    if stats["clocks"]:
+        return TimeProfile(None, False, f"holds times of day ({example}): join them with the dates in one column")
+    fit = (stats["iso"] + stats["words"]) / stats["known"]
     return TimeProfile("iso", fit >= MIN_FIT, example=example, fit=fit)
 
 
