@@ -31,9 +31,8 @@ def as_utf8(source: Path, file: Path, target: Path, encoding: str | None) -> tup
         try:
             encoding = codecs.lookup(encoding).name
         except LookupError as error:
-            raise DatasetError(
-                f"{source}: no encoding is named {encoding}; try --encoding utf-8, cp1250, cp1252, koi8-r, gb18030, big5 or shift_jis"
-            ) from error
+            examples = "utf-8, cp1250, cp1252, koi8-r, gb18030, big5 or shift_jis"
+            raise DatasetError(f"{source}: no encoding is named {encoding}; try --encoding {examples}") from error
         origin = "as named"
     else:
         with file.open("rb") as stream:

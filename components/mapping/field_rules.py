@@ -6,7 +6,7 @@ from typing import Any
 from components.core.columns import Columns
 from components.files.table import Table
 from components.mapping.mapping_file import rule_text
-from components.mapping.profile import ColumnProfile, Kind
+from components.mapping.profile import ColumnProfile, Kind, NumberProfile
 from components.mapping.question import Question
 from components.mapping.rules import ID_NAMES, TIME_NAMES, ColumnRule, Role
 from components.mapping.synonyms import plain_name, value_kind
@@ -85,13 +85,11 @@ class FieldRules:
         kind = how.setdefault("kind", value_kind(column))
         profile = self._profiles[Columns.VALUE].numbers
         assert profile is not None
-        if profile.decimal_commas and "decimal_comma" not in how:
-            how["decimal_comma"] = True
-            self._notes.append(f"value: {column} has a decimal comma")
+        commas_certain = "decimal_comma" in how or self._commas(column, how, profile)
         if kind == "quantity" and profile.negatives:
             self._notes.append(f"value: {profile.negatives:,} rows with a negative {column} are returns and left out")
         if kind != "rating" or not profile.count or profile.highest is None or "scale" in how:
-            return ColumnRule(column, how), True
+            return ColumnRule(column, how), commas_certain
         lowest = profile.lowest if profile.lowest is not None else 0.0
         highest = next((top for top in _TOP_RATINGS if profile.highest <= top), profile.highest)
         if lowest < 0:
@@ -104,7 +102,25 @@ class FieldRules:
                 how["scale"][0] = lowest
         self._notes.append(f"value: ratings from {how['scale'][0]:g} to {how['scale'][1]:g}, stored as stars of 5")
         has_zeros = self._zero(column, how, profile.zeros) if lowest >= 0 and highest > 1 else False
-        return ColumnRule(column, how), not has_zeros and highest in (5, 10) and lowest >= 0
+        usual = highest in (5, 10) and lowest >= 0
+        return ColumnRule(column, how), commas_certain and usual and not has_zeros
+
+    def _commas(self, column: str, how: dict[str, Any], profile: NumberProfile) -> bool:
+        """Proposes what a comma in a number means. Returns whether that is certain."""
+        if not (profile.decimal_commas or profile.grouped or profile.ambiguous):
+            return True
+        how["decimal_comma"] = profile.decimal_commas > profile.grouped
+        if bool(profile.decimal_commas) != bool(profile.grouped):
+            meaning = "a decimal comma" if how["decimal_comma"] else "commas between thousands"
+            self._notes.append(f"value: {column} has {meaning}")
+            return True
+        self._ask(
+            f"value: a comma in {column}, such as in {profile.ambiguous}, may be a decimal comma or set thousands apart"
+            if profile.ambiguous
+            else f"value: some numbers of {column} have a decimal comma, others set thousands apart with it",
+            rule_text(Columns.VALUE, ColumnRule(column, {**how, "decimal_comma": True})),
+        )
+        return False
 
     def _zero(self, column: str, how: dict[str, Any], zeros: int) -> bool:
         """Proposes that 0 is no rating. Returns whether there are zeros."""

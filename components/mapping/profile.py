@@ -20,6 +20,7 @@ from components.mapping.times import (
     native_time_sql,
     word_sql,
 )
+from components.mapping.values import without_currency_sql
 
 MIN_FIT = 0.95
 """Share of the values of a column that must have a format for it to be certain; the rows of the others are rejected."""
@@ -31,6 +32,10 @@ _RANGES = {
     "seconds": (1e8, 1e11), "milliseconds": (1e11, 1e14), "microseconds": (1e14, 1e17), "nanoseconds": (1e17, 1e20),
     "spreadsheet": (20_000, 80_000),
 }  # fmt: skip
+_DECIMAL_COMMA = "[+-]?([0-9]*|[0-9]{1,3}([. ][0-9]{3})+),[0-9]+"
+_GROUPED = "[+-]?[0-9]{1,3}(,[0-9]{3})+([.][0-9]*)?"
+_AMBIGUOUS_COMMA = "[+-]?[1-9][0-9]{0,2},[0-9]{3}"
+"""Numbers such as 1,234: with a decimal comma, or with thousands set apart."""
 _DIGITS = {"yyyymmddhhmmss": 14, "yyyymmddhhmm": 12, "yyyymmdd": 8, "yyyymm": 6, "year": 4}
 
 
@@ -55,7 +60,13 @@ class TimeProfile:
 
 @dataclass(frozen=True)
 class NumberProfile:
-    """The range of a column of numbers; lowest is that of the values other than 0, NULL if there are none."""
+    """The range of a column of numbers; lowest is that of the values other than 0, NULL if there are none.
+
+    Attributes:
+        decimal_commas: Numbers such as 1,5 or 1.234,56.
+        grouped: Numbers such as 1,234.56 or 1,234,567.
+        ambiguous: A number such as 1,234, which may be either.
+    """
 
     count: int
     lowest: float | None
@@ -63,6 +74,8 @@ class NumberProfile:
     zeros: int
     fractions: int
     decimal_commas: int
+    grouped: int
+    ambiguous: str | None
     negatives: int
 
 
@@ -161,13 +174,22 @@ class _Scan:
             self.lengths = f"CASE WHEN {n} IS NOT NULL THEN length(split_part({t}, '.', 1)) END AS {digits}"
             self.aggregates |= _time_aggregates(t, n, d, digits)
         elif kind == "number":
-            commas = f"regexp_full_match({t}, '[+-]?[0-9.]*,[0-9]+')"
-            number_text = f"WHEN regexp_full_match({t}, '{NUMBER}') THEN {t} WHEN {commas} THEN replace({t}, ',', '.')"
-            self.numbers = f"TRY_CAST(CASE {number_text} END AS DOUBLE) AS {n}"
+            numeric, other = f"regexp_full_match({t}, '{NUMBER}')", without_currency_sql(t)
+            commas, grouped, ambiguous = (
+                f"regexp_full_match({d}, '{pattern}')" for pattern in (_DECIMAL_COMMA, _GROUPED, _AMBIGUOUS_COMMA)
+            )
+            pointed = f"replace(replace({d}, '.', ''), ',', '.')"
+            plain = f"CASE WHEN {grouped} THEN replace({d}, ',', '') WHEN {commas} THEN {pointed} ELSE {d} END"
+            self.numbers = f"CASE WHEN NOT {numeric} THEN {other} END AS {d}"
+            self.lengths = (
+                f"CASE WHEN {d} IS NULL THEN TRY_CAST({t} AS DOUBLE) ELSE TRY_CAST({plain} AS DOUBLE) END AS {n}"
+            )
             self.aggregates |= {
                 "count": f"count({n})", "lowest": f"min({n}) FILTER ({n} <> 0)", "highest": f"max({n})",
                 "zeros": f"count(*) FILTER ({n} = 0)", "fractions": f"count(*) FILTER ({n} <> trunc({n}))",
-                "decimal_commas": f"count(*) FILTER ({commas})", "negatives": f"count(*) FILTER ({n} < 0)",
+                "decimal_commas": f"count(*) FILTER ({commas} AND NOT {ambiguous})",
+                "grouped": f"count(*) FILTER ({grouped} AND NOT {ambiguous})",
+                "ambiguous": f"min({d}) FILTER ({ambiguous})", "negatives": f"count(*) FILTER ({n} < 0)",
             }  # fmt: skip
         elif kind == "id" and self._type == "VARCHAR":
             self.aggregates["floats"] = f"count(*) FILTER (regexp_full_match({t}, '[0-9]+\\.0+'))"
