@@ -12,7 +12,7 @@ from components.core.normalize import MAX_EPOCH_SECONDS
 from components.files.connection import scratch_errors
 from components.files.errors import DatasetError
 from components.files.opening import open_table
-from components.files.sql import identifier, single_row
+from components.files.sql import single_row
 from components.files.table import ReadOptions, Table
 from components.mapping.assignments import assigned, assigned_role
 from components.mapping.functions import register_functions
@@ -139,8 +139,6 @@ def _opened(
     if mapping is not None:
         opened = OpenedFiles(files, tables, _fitting(mapping, tables))
     else:
-        for role, table in tables.items():
-            _materialise(connection, table, f"{role}_file")
         given = _with_answers(assigned(assignments, dict(tables)), answers)
         proposals = {role: propose(connection, table, role, given, timezone) for role, table in tables.items()}
         opened = OpenedFiles(files, tables, _joined(proposals, options), proposals)
@@ -226,12 +224,6 @@ def _joined(proposals: Mapping[Role, Proposal], options: ReadOptions | None) -> 
         of_items = replace(of_items, read=options) if of_items is not None else None
     layout = next((proposal.layout for proposal in proposals.values() if proposal.layout), None)
     return FileMapping(of_events, of_items, layout)
-
-
-def _materialise(connection: DuckDBPyConnection, table: Table, name: str) -> None:
-    """Replaces the view of a file by its rows in the database, which proposals look through several times."""
-    connection.execute(f"CREATE TABLE {identifier(name)} AS SELECT * FROM {identifier(table.view)}")
-    connection.execute(f"CREATE OR REPLACE VIEW {identifier(table.view)} AS SELECT * FROM {identifier(name)}")
 
 
 def _with_views(connection: DuckDBPyConnection, opened: OpenedFiles, without: Collection[str]) -> OpenedFiles:

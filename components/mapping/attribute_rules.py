@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from duckdb import DuckDBPyConnection
 
 from components.core.columns import MAX_ATTRIBUTE_TEXT
+from components.files.sql import identifier
+from components.files.table import Table
 from components.mapping.attributes import attribute_null_words, attribute_sql
 from components.mapping.rules import ColumnRule
-from components.mapping.source import SOURCE, SourceTable, column_sql, column_type, identifier, is_nested
+from components.mapping.source import SOURCE, column_sql, column_type, is_nested
 from components.mapping.synonyms import known_attribute
 from components.mapping.texts import null_words_sql, stripped_sql
 
 
-def propose_attributes(
-    connection: DuckDBPyConnection, table: SourceTable, columns: Sequence[str]
-) -> dict[str, ColumnRule]:
+def propose_attributes(connection: DuckDBPyConnection, table: Table, columns: Sequence[str]) -> dict[str, ColumnRule]:
     """Rules of the attributes among some columns; each has a type that all values of its column have.
 
     Args:
@@ -38,7 +38,7 @@ def _candidates(kind: str) -> list[dict[str, object]]:
     return [text] if kind == "text" else [{"type": "number"}, {"type": "number", "decimal_comma": True}, text]
 
 
-def _fits(connection: DuckDBPyConnection, table: SourceTable, column: str, how: dict[str, object]) -> bool:
+def _fits(connection: DuckDBPyConnection, table: Table, column: str, how: dict[str, object]) -> bool:
     """Whether a column has values, and none of them would be rejected."""
     stripped = stripped_sql(column_sql(table, column), column_type(table, column) or "VARCHAR")
     text = null_words_sql("t", attribute_null_words(how))

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from components.files.sql import literal
+from components.files.table import Table
 from components.mapping.rules import ColumnRule
-from components.mapping.source import SourceTable, column_type, is_float, is_nested, literal
+from components.mapping.source import column_type, is_float, is_nested
 from components.mapping.texts import NULL_NUMBERS, NULL_TEXTS, NULL_WORDS
 from components.mapping.times import NUMBER
 
@@ -16,7 +18,7 @@ _WHAT = {"number": "no number", "boolean": "neither true nor false"}
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
-def declared(table: SourceTable, rule: ColumnRule) -> ColumnRule:
+def declared(table: Table, rule: ColumnRule) -> ColumnRule:
     """A rule with its type; where none is declared, it is that of the column."""
     kind = column_type(table, rule.column or "") or "VARCHAR"
     natural = "boolean" if kind == "BOOLEAN" else "number" if kind in _INTEGERS or is_float(kind) else "text"

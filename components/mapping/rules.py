@@ -23,8 +23,8 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from components.core.columns import ATTRIBUTE_NAME, EVENTS, MAX_ATTRIBUTES, Columns
-from components.files.table import ReadOptions
-from components.mapping.source import MappingError, SourceTable, column_type, shown_columns
+from components.files.table import ReadOptions, Table
+from components.mapping.source import MappingError, column_type, shown_columns
 
 Role = Literal["events", "items"]
 ROLES: tuple[Role, ...] = ("events", "items")
@@ -108,7 +108,7 @@ class RoleMapping:
     attributes: Dict[str, ColumnRule] = field(default_factory=dict)
     read: ReadOptions = field(default_factory=ReadOptions)
 
-    def unused(self, table: SourceTable) -> tuple[str, ...]:
+    def unused(self, table: Table) -> tuple[str, ...]:
         """The columns of a table that no rule names."""
         used = {column.partition(".")[0] for column in self.columns()} | set(self.columns())
         return tuple(column.name for column in table.columns if column.name not in used)
@@ -157,7 +157,7 @@ def check_rules(mapping: RoleMapping, role: Role) -> None:
         _check_attributes(mapping.attributes, role)
 
 
-def check_columns(mapping: RoleMapping, role: Role, table: SourceTable) -> None:
+def check_columns(mapping: RoleMapping, role: Role, table: Table) -> None:
     """Raises MappingError for a column that the table does not have."""
     attributes = {f"{Columns.ATTRIBUTES}.{name}": rule for name, rule in mapping.attributes.items()}
     for name, rule in {**mapping.fields, **attributes}.items():
@@ -173,7 +173,7 @@ def missing_names(mapping: RoleMapping, role: Role) -> list[str]:
     return [name for name in REQUIRED[role] if name not in mapping.fields]
 
 
-def _check_column(table: SourceTable, column: str, where: str) -> None:
+def _check_column(table: Table, column: str, where: str) -> None:
     if column_type(table, column) is None:
         raise MappingError(f"{where}: no column {column}; the columns are {shown_columns(table)}")
 

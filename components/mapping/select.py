@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from components.core.columns import Columns
+from components.files.sql import identifier, literal
+from components.files.table import Table
 from components.mapping.attributes import (
     attribute_null_words,
     attribute_sql,
@@ -26,17 +28,7 @@ from components.mapping.rules import (
     check_columns,
     check_rules,
 )
-from components.mapping.source import (
-    ELEMENT,
-    SOURCE,
-    SourceTable,
-    column_sql,
-    column_type,
-    identifier,
-    is_float,
-    is_nested,
-    literal,
-)
+from components.mapping.source import ELEMENT, SOURCE, column_sql, column_type, is_float, is_nested
 from components.mapping.texts import (
     NULL_NUMBERS,
     NULL_TEXTS,
@@ -53,7 +45,7 @@ from components.mapping.values import value_rejection_sql, value_sql
 _LISTS = "regexp_matches({0}, '^[\\[{{(]')"
 
 
-def mapped_sql(table: SourceTable, mapping: Mapping, role: Role) -> str:
+def mapped_sql(table: Table, mapping: Mapping, role: Role) -> str:
     """The SELECT of Duotempo's columns from a table; `register_functions` must have been called on the connection.
 
     Its columns:
@@ -79,7 +71,7 @@ def mapped_sql(table: SourceTable, mapping: Mapping, role: Role) -> str:
 
 @dataclass(frozen=True)
 class _Select:
-    table: SourceTable
+    table: Table
     part: RoleMapping
     role: Role
 
