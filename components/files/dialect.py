@@ -92,12 +92,11 @@ def find_dialect(file: Path, options: ReadOptions) -> Dialect | None:
 def _lines_above_header(lines: Sequence[str], delimiter: str | None, quote: str | None) -> int:
     """The number of lines with a title or nothing above a table of at least three columns, as spreadsheets have it."""
     for candidate in [delimiter] if delimiter else DELIMITERS:
-        filled = [
-            [value for value in row if value.strip()]
-            for line in lines[: _MAX_TITLES + 1]
-            for row in _rows([line], candidate, quote)
-        ]
-        start = next((place for place, row in enumerate(filled) if len(row) > 1), 0)
+        first = [_rows([line], candidate, quote)[0] for line in lines[: _MAX_TITLES + 1]]
+        filled = [sum(bool(value.strip()) for value in row) for row in first]
+        start = next((place for place, count in enumerate(filled) if count >= _MIN_TABLE), 0)
+        if any(count > 1 and len(row) >= _MIN_TABLE for row, count in zip(first[:start], filled, strict=False)):
+            continue
         if not start or any(line.startswith('"') and line.count('"') % 2 for line in lines[:start]):
             continue
         rows = _rows(lines[start:], candidate, quote)

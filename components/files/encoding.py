@@ -27,7 +27,9 @@ _PUNCTUATION = re.compile(rb"[\x80\x82\x84\x85\x91-\x97\x99\xa0\xa9\xab\xae\xb0\
 """Signs of cp1252 and cp1251 that are no letters, such as dashes and quotation marks."""
 _LETTERS = re.compile(rb"[\xc0-\xff\xa8\xb8]")
 """Letters in cp1252 and cp1251."""
-_FREQUENT_CYRILLIC = frozenset("оеаинтсрвл")
+_CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"
+"""Letters, the commonest first."""
+_INNER_CAPITAL = re.compile("[а-я][А-Я]")
 _MIN_LETTERS = 0.9
 _MAX_LATIN_RUN = 1.6
 """Mean length of a run of letters beyond ASCII; in Cyrillic texts it is the length of a word."""
@@ -66,12 +68,16 @@ def detect(sample: bytes) -> str | None:
 
 
 def _cyrillic(sample: bytes) -> str:
-    """The Cyrillic encoding in which a text has most of the frequent letters, whatever their case."""
+    """The Cyrillic encoding with the fewest capitals within words, and then with the commonest letters.
 
-    def frequent(encoding: str) -> int:
-        return sum(letter in _FREQUENT_CYRILLIC for letter in sample.decode(encoding, errors="replace").lower())
+    Read as the other one, small letters are capitals, and all are other letters.
+    """
 
-    return max(("cp1251", "koi8-r"), key=frequent)
+    def oddity(encoding: str) -> tuple[int, int]:
+        text = sample.decode(encoding, errors="replace")
+        return len(_INNER_CAPITAL.findall(text)), sum(_CYRILLIC.find(letter) % 33 for letter in text.lower())
+
+    return min(("cp1251", "koi8-r"), key=oddity)
 
 
 def _common_share(sample: bytes, encoding: str) -> float:

@@ -11,13 +11,13 @@ from starlette.testclient import TestClient
 from components.bundle.bundle import Bundle
 from components.datasets.opened_files import InputFiles
 from components.store.engine import make_engine
+from serving.contract.responses import RecommendAnswer
 from serving.http.app import make_app
 from serving.runtime import Runtime
 from tests.support import layout_files, more_layout_files
 from tests.support.layout_files import LayoutCase
 from tests.support.loading import Loaded, load
 from tests.support.postgres import stored
-from tests.support.service_client import recommend
 from tests.support.toy_data import tiny_bundle
 from tests.support.waiting import eventually
 
@@ -94,7 +94,8 @@ def test_a_user_of_a_layout_gets_recommendations(name: str, service: TestClient)
     user = sorted(CASES[name].events)[0][0]
     seen = {item for case in CASES.values() for other, item, *_ in case.events if other == user}
     titles = {item: title for case in CASES.values() for item, (title, _) in case.items.items()}
-    answer = recommend(service, user, k=100)
+    response = service.post("/recommend", json={"user_id": user, "k": 100})
+    answer = RecommendAnswer.model_validate(response.json())
     assert answer.user_state == "known"
     assert {item.item_id: item.title for item in answer.items} == {
         item: title for item, title in titles.items() if item not in seen
