@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from duckdb import DuckDBPyConnection
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from components.datasets.opened_files import OpenedFiles
 from components.ingestion.admission import ADMIT_ALL, Admission, admit
@@ -35,6 +35,7 @@ from components.store.loads import (
     exclusive,
     set_state,
     unfinished_load,
+    write_state,
 )
 from components.store.privacy import Privacy
 from components.store.rows import Rejected
@@ -47,6 +48,10 @@ BATCH_SIZE = 20_000
 logger = logging.getLogger(__name__)
 
 
+AtCompletion = Callable[[Connection, int], None]
+"""Writes something else in the transaction that completes a load, whose number it is given."""
+
+
 class Progress(Protocol):
     """Shows how far a load is."""
 
@@ -55,6 +60,10 @@ class Progress(Protocol):
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """Shows nothing."""
+
+
+def nothing_more(_store: Connection, _load_id: int) -> None:
+    """Writes nothing."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,7 @@ def load_files(
     *,
     source: str,
     progress: Progress = no_progress,
+    at_completion: AtCompletion = nothing_more,
 ) -> LoadReport:
     """Stores the judged files; rejected rows go to quarantine. Loading the same files again adds nothing.
 
@@ -160,6 +170,7 @@ def load_files(
 
     Args:
         connection: After `judge_files`.
+        at_completion: Called with the number of the load in the transaction that completes it.
 
     Raises:
         LoadError: Another process is loading the same files.
@@ -189,7 +200,9 @@ def load_files(
             items["items_updated"],
             stopped is not None,
         )
-        set_state(engine, load.load_id, COMPLETE, _counts(report, judged))
+        with engine.begin() as store:
+            write_state(store, load.load_id, COMPLETE, _counts(report, judged))
+            at_completion(store, load.load_id)
     logger.info("load %d of %s: %s", load.load_id, source, report)
     return report
 

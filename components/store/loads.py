@@ -92,13 +92,18 @@ def exclusive(engine: Engine, load_id: int) -> Iterator[None]:
             connection.execute(text("SELECT pg_advisory_unlock(:space, :load)"), lock)
 
 
-def set_state(engine: Engine, load_id: int, state: str, counts: Mapping[str, Any] | None = None) -> None:
-    """Sets the state of a load, and its counts if there are some."""
-    values: dict[str, Any] = {"state": state, "ended_at": None if state == RUNNING else func.now()}
+def set_state(engine: Engine, load_id: int, state: str) -> None:
+    """Sets the state of a load."""
     with engine.begin() as connection:
-        connection.execute(
-            update(Load).where(Load.load_id == load_id).values(values | ({"counts": dict(counts)} if counts else {}))
-        )
+        write_state(connection, load_id, state)
+
+
+def write_state(connection: Connection, load_id: int, state: str, counts: Mapping[str, Any] | None = None) -> None:
+    """Sets the state of a load in an open transaction, and its counts if there are some."""
+    values: dict[str, Any] = {"state": state, "ended_at": None if state == RUNNING else func.now()}
+    connection.execute(
+        update(Load).where(Load.load_id == load_id).values(values | ({"counts": dict(counts)} if counts else {}))
+    )
 
 
 def plan_chunks(engine: Engine, load_id: int, bounds: Sequence[Bound]) -> list[Bound]:
