@@ -12,17 +12,15 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from cli.console import busy, open_store
-from components.core.errors import DuotempoError
 from components.datasets.opened_files import InputFiles
 from components.ingestion.load_files import nothing_more
-from components.ingestion.load_source import batch_folder, fetch_source, inputs_of, moving_watermark
+from components.ingestion.load_source import REFUSALS, batch_folder, fetch_source, inputs_of, moving_watermark
 from components.settings import Settings
 from components.settings.data import SOURCE_NAME
 from components.sources.batch import remove_batch
 from components.sources.configured import configured_source, mapping_file
 from components.sources.fetch import fetch
 from components.sources.source import Source, SourceError
-from components.store.engine import StoreError
 from components.store.watermarks import exclusive_source
 
 
@@ -72,9 +70,8 @@ def new_rows(settings: Settings, given: str, query: str | None) -> Iterator[Sour
         mapping, moved = mapping_file(settings, given), moving_watermark(given, fetched)
         try:
             yield SourceRows(given, inputs, mapping, moved, lambda: remove_batch(folder))
-        except DuotempoError as error:
-            if not isinstance(error, StoreError):  # the next command fetches anew, rather than continues
-                remove_batch(folder)
+        except REFUSALS:
+            remove_batch(folder)
             raise
 
 

@@ -30,6 +30,7 @@ from components.store.loads import (
     RUNNING,
     STOPPED,
     LoadRun,
+    add_counts,
     begin_load,
     chunk_counts,
     exclusive,
@@ -243,9 +244,13 @@ def _store(
 
 
 def _quarantine(connection: DuckDBPyConnection, engine: Engine, privacy: Privacy, load: LoadRun, table: str) -> None:
-    """Puts rejected rows into quarantine; only the reason for users who were erased since, or withdrew consent."""
+    """Puts rejected rows into quarantine; only the reason for users who were erased since, or withdrew consent.
+
+    A resumed load goes on behind the rows that it has put there already.
+    """
     user = "user_id" if table == "rejected_events" else "NULL"
-    rows = connection.cursor().execute(f"SELECT {user}, raw, reason FROM {table} ORDER BY arrival")
+    done = load.counts.get(table, 0)
+    rows = connection.cursor().execute(f"SELECT {user}, raw, reason FROM {table} ORDER BY arrival OFFSET {int(done)}")
     while batch := rows.fetchmany(BATCH_SIZE):
         users = {user for user, _, _ in batch if user}
         with engine.begin() as store:
@@ -256,6 +261,8 @@ def _quarantine(connection: DuckDBPyConnection, engine: Engine, privacy: Privacy
                 for user, raw, reason in batch
             ]
             quarantine_all(store, load.source, rejected, load.load_id)
+            done += len(batch)
+            add_counts(store, load.load_id, {table: done})
 
 
 def _add_catalogue(connection: DuckDBPyConnection, engine: Engine) -> None:

@@ -11,18 +11,23 @@ from sqlalchemy import Connection, Engine
 from components.core.errors import DuotempoError
 from components.datasets.opened_files import InputFiles, OpenedFiles, open_files
 from components.files.connection import connect
+from components.files.errors import DatasetError
 from components.ingestion.load_files import JudgedFiles, LoadReport, judge_files, load_files
 from components.mapping.mapping_file import mapping_text, read_mapping
+from components.mapping.source import MappingError
 from components.settings import Settings
 from components.sources.batch import fetch_batch, remove_batch
 from components.sources.configured import configured_source, mapping_file, source_settings
 from components.sources.source import Fetched
-from components.store.engine import StoreError
 from components.store.watermarks import move_watermark, read_watermark
 
 
 class IngestRefused(DuotempoError):
     """A source's rows are not stored: it is not clear how to read them, or too many would be rejected."""
+
+
+REFUSALS = (IngestRefused, DatasetError, MappingError)
+"""Errors after which fetched rows are of no use; after others the next run continues with them."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,7 @@ def load_source(settings: Settings, name: str, fetched: Fetched, engine: Engine,
             report = load_files(
                 connection, opened, judged, engine, settings, source=name, at_completion=moving_watermark(name, fetched)
             )
-    except StoreError:
-        raise
-    except DuotempoError:
+    except REFUSALS:
         remove_batch(folder)  # the same rows would be refused again
         raise
     remove_batch(folder)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, cast, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from components.core.errors import DuotempoError
 from components.store.schema import Load, LoadChunk
@@ -27,7 +28,7 @@ class LoadRun:
         digest: Of the file and its mapping.
         state: running, complete, stopped or undone.
         started_at: received_at of its events counts from here.
-        counts: Of its rows; complete loads only.
+        counts: Of its rows if it is complete, else how many rejected rows are in quarantine.
     """
 
     load_id: int
@@ -104,6 +105,12 @@ def write_state(connection: Connection, load_id: int, state: str, counts: Mappin
     connection.execute(
         update(Load).where(Load.load_id == load_id).values(values | ({"counts": dict(counts)} if counts else {}))
     )
+
+
+def add_counts(connection: Connection, load_id: int, counts: Mapping[str, int]) -> None:
+    """Adds to the counts of a load that is not complete: how far it is."""
+    more = cast(dict(counts), JSONB)
+    connection.execute(update(Load).where(Load.load_id == load_id).values(counts=Load.counts.op("||")(more)))
 
 
 def plan_chunks(engine: Engine, load_id: int, bounds: Sequence[Bound]) -> list[Bound]:
