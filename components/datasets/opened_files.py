@@ -230,7 +230,7 @@ def _with_views(connection: DuckDBPyConnection, opened: OpenedFiles, without: Co
     mapping = replace(opened.mapping, items=items)
     parts: dict[Role, RoleMapping | None] = {"events": events, "items": items}
     for role, part in parts.items():
-        table = opened.tables.get(role) or opened.tables["events"]
         if part is not None and not missing_names(part, role):
+            table = opened.tables.get(role) or opened.tables["events"]
             connection.execute(f"CREATE OR REPLACE VIEW {_VIEWS[role]} AS {mapped_sql(table, mapping, role)}")
     return replace(opened, mapping=opened.mapping if derived else mapping, derived_items=derived)

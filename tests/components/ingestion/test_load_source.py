@@ -167,7 +167,9 @@ def test_a_source_without_a_mapping_is_refused_with_its_lines(
     with pytest.raises(IngestRefused, match=r"orders\.toml does not exist") as caught:
         run(settings, store)
     message = str(caught.value)
-    assert "duotempo inspect --from orders" in message and "\n[events]\n" in message and 'user_id = "customer"' in message
+    assert (
+        "duotempo inspect --from orders" in message and "\n[events]\n" in message and 'user_id = "customer"' in message
+    )
     assert (events(store), list(list_loads(store))) == ([(0, 0)], [])
     settings_of(shop, tmp_path)
     assert run(settings, store) == (45, 0)
