@@ -23,7 +23,7 @@ from components.datasets.opened_files import InputFiles, OpenedFiles, open_files
 from components.datasets.sources import EVENT_FILE, dataset_files
 from components.files.connection import connect
 from components.files.table import ReadOptions
-from components.ingestion.load_files import JudgedFiles, LoadReport, judge_files, load_files
+from components.ingestion.load_files import AtCompletion, JudgedFiles, LoadReport, judge_files, load_files, nothing_more
 from components.mapping.mapping_file import mapping_from, read_mapping, write_mapping
 from components.mapping.question import Question
 from components.mapping.rules import Mapping as FileMapping
@@ -124,7 +124,14 @@ class FileSession:
                 self._connection, opened, self._settings, source=source, now=datetime.now(UTC), engine=engine
             )
 
-    def load(self, opened: OpenedFiles, judged: JudgedFiles, source: str, engine: Engine) -> LoadReport:
+    def load(
+        self,
+        opened: OpenedFiles,
+        judged: JudgedFiles,
+        source: str,
+        engine: Engine,
+        at_completion: AtCompletion = nothing_more,
+    ) -> LoadReport:
         """Stores the rows, with a progress bar."""
         bars: dict[str, tqdm] = {}
 
@@ -134,7 +141,16 @@ class FileSession:
             bars[stage].update(done - bars[stage].n)
 
         try:
-            return load_files(self._connection, opened, judged, engine, self._settings, source=source, progress=show)
+            return load_files(
+                self._connection,
+                opened,
+                judged,
+                engine,
+                self._settings,
+                source=source,
+                progress=show,
+                at_completion=at_completion,
+            )
         except KeyboardInterrupt as interrupt:
             err.print("interrupted:", *getattr(interrupt, "__notes__", ()), soft_wrap=True)
             raise typer.Exit(130) from interrupt

@@ -1,5 +1,6 @@
 """Commands `inspect` and `ingest`: what files hold, and loads of files into Postgres."""
 
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,11 @@ import typer
 from cli.console import fail, load_settings, open_store, out, report_errors, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cli.file_session import FileRequest
+    from cli.source_rows import SourceRows
+    from components.datasets.opened_files import InputFiles
     from components.settings import Settings
 
 TOO_MANY_REJECTED = 3
@@ -18,6 +23,13 @@ Files = Annotated[
     list[Path] | None,
     typer.Argument(help="Files of events or items in any format, or a dataset folder.", show_default=False),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="NAME|ADDRESS", help="A source of the settings, or postgresql://…, https://…, s3://…."
+    ),
+]
+Query = Annotated[str | None, typer.Option(help="What to select, with --from postgresql://….")]
 EventsFile = Annotated[Path | None, typer.Option(help="A file of events.")]
 ItemsFile = Annotated[Path | None, typer.Option(help="A file of items.")]
 Assignments = Annotated[
@@ -41,6 +53,8 @@ def inspect(
     files: Files = None,
     events: EventsFile = None,
     items: ItemsFile = None,
+    source_from: From = None,
+    query: Query = None,
     columns: Assignments = "",
     mapping_file: MappingFile = None,
     encoding: Encoding = None,
@@ -49,26 +63,37 @@ def inspect(
     quote: Quote = None,
     sheet: Sheet = None,
     timezone: Timezone = None,
-    write: Annotated[Path, typer.Option(help="Where to write the mapping.")] = Path("mapping.toml"),
+    write: Annotated[
+        Path | None, typer.Option(help="Where to write the mapping; else into mapping.toml.", show_default=False)
+    ] = None,
 ) -> None:
     """Shows what files hold and how they would be read, and writes a mapping to edit. Stores nothing.
 
-    With --mapping it shows what that mapping makes of the files, and writes nothing.
+    With --mapping it shows what that mapping makes of the files, and writes nothing. Of a source all rows are read.
 
     \b
     duotempo inspect orders.csv products.xlsx
     duotempo inspect --events clicks.json.gz --timezone Europe/Berlin --write clicks.toml
+    duotempo inspect --from orders
     """
     from cli.file_session import FileSession, print_questions
     from cli.inspection import comments, show_file, show_verdicts
+    from cli.source_rows import all_rows
     from components.mapping.mapping_file import write_mapping
 
     settings = load_settings()
     reading = {"encoding": encoding, "delimiter": delimiter, "header": header, "quote": quote, "sheet": sheet}
-    request = _request(files, events, items, columns, mapping_file, reading, timezone)
-    if mapping_file is None and write.exists():
-        fail(f"{write} exists: name another file with --write, or show what it does with --mapping {write}", code=2)
-    with report_errors(), FileSession(settings, request) as session:
+    with report_errors(), ExitStack() as stack:
+        rows = stack.enter_context(_rows(settings, files, events, items, source_from, query, all_rows))
+        if rows.inputs is None:
+            return out.print(f"{rows.name} has no rows")
+        if rows.mapping is not None and rows.mapping.is_file():
+            mapping_file = mapping_file or rows.mapping
+        write = write or rows.mapping or Path("mapping.toml")
+        if mapping_file is None and write.exists():
+            fail(f"{write} exists: name another file with --write, or show what it does with --mapping {write}", code=2)
+        request = _request(rows.inputs, columns, mapping_file, reading, timezone)
+        session = stack.enter_context(FileSession(settings, request))
         opened = session.open()
         for role in opened.files:
             show_file(opened, role)
@@ -85,6 +110,8 @@ def ingest(
     files: Files = None,
     events: EventsFile = None,
     items: ItemsFile = None,
+    source_from: From = None,
+    query: Query = None,
     columns: Assignments = "",
     mapping_file: MappingFile = None,
     source: Annotated[str, typer.Option(help="Name of the rows' origin; part of a derived event_id.")] = "",
@@ -108,6 +135,7 @@ def ingest(
     duotempo ingest orders.csv products.xlsx
     duotempo ingest --events clicks.csv --items items.csv --map user_id=uid,timestamp=time
     duotempo ingest --events clicks.csv --mapping mapping.toml
+    duotempo ingest --from orders
     duotempo ingest --undo 7
     """
     settings = load_settings()
@@ -117,16 +145,22 @@ def ingest(
         return _undo(settings, undo)
     from cli.file_session import FileSession
     from cli.inspection import show_load, show_notes
+    from cli.source_rows import new_rows
 
     reading = {"encoding": encoding, "delimiter": delimiter, "header": header, "quote": quote, "sheet": sheet}
-    request = _request(files, events, items, columns, mapping_file, reading, timezone)
-    with report_errors(), FileSession(settings, request) as session:
+    with report_errors(), ExitStack() as stack:
+        rows = stack.enter_context(_rows(settings, files, events, items, source_from, query, new_rows))
+        if rows.inputs is None:
+            return out.print(f"{rows.name}: nothing new")
+        request = _request(rows.inputs, columns, mapping_file or rows.mapping, reading, timezone)
+        session = stack.enter_context(FileSession(settings, request))
         opened = session.open_settled()
         show_notes(opened)
-        name = source or opened.name
+        name = source or rows.name or opened.name
         with open_store(settings) as engine:
             judged = session.judge(opened, name, engine)
-            report = session.load(opened, judged, name, engine)
+            report = session.load(opened, judged, name, engine, rows.at_completion)
+        rows.loaded()
     show_load(name, report, judged)
     if judged.rejected_share > settings.ingest.max_rejected_share or judged.rejected_share == 1:
         fail(
@@ -136,24 +170,42 @@ def ingest(
         )
 
 
-def _request(
+def _rows(
+    settings: "Settings",
     files: list[Path] | None,
     events: Path | None,
     items: Path | None,
+    source: str | None,
+    query: str | None,
+    fetch: "Callable[[Settings, str, str | None], AbstractContextManager[SourceRows]]",
+) -> "AbstractContextManager[SourceRows]":
+    """The files that a command names, or the rows that `fetch` gets of its source."""
+    from cli.file_session import input_files
+    from cli.source_rows import SourceRows
+
+    if source is not None:
+        if files or events or items:
+            fail("--from and files exclude each other: load them one after the other", code=2)
+        return fetch(settings, source, query)
+    if query is not None:
+        fail("--query needs --from postgresql://…", code=2)
+    return nullcontext(SourceRows("", input_files(files, events, items)))
+
+
+def _request(
+    inputs: "InputFiles",
     columns: str,
     mapping_file: Path | None,
     reading: dict[str, Any],
     timezone: str | None,
 ) -> "FileRequest":
-    from cli.file_session import FileRequest, input_files
+    from cli.file_session import FileRequest
     from components.files.table import ReadOptions
 
     given = {name: value for name, value in reading.items() if value is not None}
     if given.get("delimiter") in ("tab", r"\t"):
         given["delimiter"] = "\t"
-    with report_errors():
-        inputs = input_files(files, events, items)
-        options = ReadOptions(**given) if given else None
+    options = ReadOptions(**given) if given else None
     return FileRequest(inputs, mapping_file, assignments(columns), options, timezone)
 
 

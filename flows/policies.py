@@ -11,11 +11,12 @@ from prefect.runtime import flow_run
 from components import registry
 from components.core.errors import DuotempoError
 from components.registry import RegistryUnavailable
+from components.sources.source import SourceUnavailable
 from components.store.engine import StoreError
 from infra.orchestration.client import DeploymentLost
 
-TRANSIENT_ERRORS = (StoreError, RegistryUnavailable, DeploymentLost)
-"""Duotempo's errors that may be gone on a retry: a server is down, a worker has died."""
+TRANSIENT_ERRORS = (StoreError, RegistryUnavailable, DeploymentLost, SourceUnavailable)
+"""Duotempo's errors that may be gone on a retry: a server or a source is down, a worker has died."""
 
 
 def named_by_time(what: str) -> Callable[[], str]:

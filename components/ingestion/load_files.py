@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from duckdb import DuckDBPyConnection
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from components.datasets.opened_files import OpenedFiles
 from components.files.connection import scratch_errors
@@ -31,10 +31,12 @@ from components.store.loads import (
     RUNNING,
     STOPPED,
     LoadRun,
+    add_counts,
     begin_load,
     chunk_counts,
     exclusive,
     set_state,
+    write_state,
 )
 from components.store.privacy import Privacy
 from components.store.rows import Rejected
@@ -47,6 +49,10 @@ BATCH_SIZE = 20_000
 logger = logging.getLogger(__name__)
 
 
+AtCompletion = Callable[[Connection, int], None]
+"""Writes something else in the transaction that completes a load, whose number it is given."""
+
+
 class Progress(Protocol):
     """Shows how far a load is."""
 
@@ -55,6 +61,10 @@ class Progress(Protocol):
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """Shows nothing."""
+
+
+def nothing_more(_store: Connection, _load_id: int) -> None:
+    """Writes nothing."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,7 @@ def load_files(
     *,
     source: str,
     progress: Progress = no_progress,
+    at_completion: AtCompletion = nothing_more,
 ) -> LoadReport:
     """Stores the judged files; rejected rows go to quarantine. Loading the same files again adds nothing.
 
@@ -141,6 +152,7 @@ def load_files(
 
     Args:
         connection: After `judge_files`.
+        at_completion: Called with the number of the load in the transaction that completes it.
 
     Raises:
         LoadError: Another process is loading the same files.
@@ -175,7 +187,9 @@ def load_files(
             items["items_updated"],
             resumed,
         )
-        set_state(engine, load.load_id, COMPLETE, _counts(report, judged))
+        with engine.begin() as store:
+            write_state(store, load.load_id, COMPLETE, _counts(report, judged))
+            at_completion(store, load.load_id)
     logger.info("load %d of %s: %s", load.load_id, source, report)
     return report
 
@@ -249,9 +263,13 @@ def _store(
 
 
 def _quarantine(connection: DuckDBPyConnection, engine: Engine, privacy: Privacy, load: LoadRun, table: str) -> None:
-    """Puts rejected rows into quarantine; only the reason for users who were erased since, or withdrew consent."""
+    """Puts rejected rows into quarantine; only the reason for users who were erased since, or withdrew consent.
+
+    A resumed load goes on behind the rows that it has put there already.
+    """
     user = "user_id" if table == "rejected_events" else "NULL"
-    rows = connection.cursor().execute(f"SELECT {user}, raw, reason FROM {table} ORDER BY arrival")
+    done = load.counts.get(table, 0)
+    rows = connection.cursor().execute(f"SELECT {user}, raw, reason FROM {table} ORDER BY arrival OFFSET {int(done)}")
     while batch := rows.fetchmany(BATCH_SIZE):
         users = {user for user, _, _ in batch if user}
         with engine.begin() as store:
@@ -262,6 +280,8 @@ def _quarantine(connection: DuckDBPyConnection, engine: Engine, privacy: Privacy
                 for user, raw, reason in batch
             ]
             quarantine_all(store, load.source, rejected, load.load_id)
+            done += len(batch)
+            add_counts(store, load.load_id, {table: done})
 
 
 def _add_catalogue(connection: DuckDBPyConnection, engine: Engine) -> None:

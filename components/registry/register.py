@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 COMPONENTS = Path(__file__).parents[1]
 MODEL_FILE = Path(__file__).with_name("pyfunc.py")
 MODEL_PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
-SECRETS = frozenset({"database_url"})
+UNLOGGED = frozenset({"database_url", "sources"})
 """Settings that are never logged."""
 DIGEST_LENGTH = 36
 """MLflow's limit for a dataset's digest."""
@@ -105,11 +105,13 @@ def register(
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted name, value) of every setting except secrets."""
+    """Yields (dotted name, value) of every setting except secrets and the sources of ingest."""
     for name, value in settings.items():
+        if name in UNLOGGED:
+            continue
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
-        elif name not in SECRETS:
+        else:
             yield prefix + name, value
 
 

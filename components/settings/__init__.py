@@ -27,6 +27,7 @@ from components.settings.data import (
     EventSettings,
     IngestSettings,
     InterestSettings,
+    SourceSettings,
 )
 from components.settings.model import EvaluationSettings, FusionSettings, RankingSettings
 from components.settings.operation import (
@@ -60,6 +61,7 @@ __all__ = [
     "SecuritySettings",
     "ServingSettings",
     "Settings",
+    "SourceSettings",
     "ValidationSettings",
     "custom_presets",
     "preset_file",

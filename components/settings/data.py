@@ -1,12 +1,16 @@
 """Settings of events, interests and the text encoder."""
 
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
+from components.core.addresses import has_password
 from components.core.columns import EVENTS
 from components.settings.section import NonNegative, Section, Share, ShareBelowOne
+
+SOURCE_NAME = r"^[a-z][a-z0-9]*([_-][a-z0-9]+)*$"
 
 
 class EventSettings(Section):
@@ -37,11 +41,40 @@ class EventSettings(Section):
         return value
 
 
+class SourceSettings(Section):
+    """A database or a place of files that `duotempo ingest --from NAME` and the flow `ingest` read, see
+    docs/sources.md."""
+
+    address: str
+    """`postgresql://user@host/name`, `https://…`, `s3://…` or a path, without a password: that is in the home, in
+    `secrets/source-NAME`, or in DUOTEMPO_SOURCE_NAME_SECRET."""
+    query: str | None = None
+    """What to select; databases only."""
+    mapping: Path | None = None
+    """The mapping.toml by which the rows are read."""
+    role: Literal["events", "items"] | None = None
+    """What the rows are; absent: told by their columns."""
+    watermark: str | None = None
+    """The query's column by which new rows are told from old ones; absent: all rows are read each time."""
+    overlap: NonNegative = 0.0
+    """How far behind the watermark reading begins, for rows that come late: seconds, or a number for a column of
+    numbers."""
+
+    @field_validator("address")
+    @classmethod
+    def _has_no_password(cls, value: str) -> str:
+        if has_password(value):
+            raise ValueError("contains a password; write it into HOME/secrets/source-NAME instead")
+        return value
+
+
 class IngestSettings(Section):
     max_rejected_share: Share = 0.5
     """`duotempo ingest` exits with 3 if a larger share of the rows is rejected."""
     memory_mb: Annotated[int, Field(ge=100)] = 700
     """Memory of the engine that reads and judges files, in MiB; what exceeds it goes to disk."""
+    sources: dict[Annotated[str, Field(pattern=SOURCE_NAME)], SourceSettings] = Field(default={})
+    """Databases and places of files, by name: `[ingest.sources.NAME]`."""
 
 
 class InterestSettings(Section):

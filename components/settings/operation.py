@@ -99,7 +99,8 @@ class PlatformSettings(Section):
     encoder: bool = True
     """Whether the configured encoder stays loaded, so that new items are recommended within seconds."""
     schedules: bool = True
-    """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch."""
+    """Whether the schedules of prefect.yaml are active: the nightly retraining, monitoring, retention, batch,
+    and ingest if there are sources."""
 
 
 class ServingSettings(Section):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, cast, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from components.core.errors import DuotempoError
 from components.store.schema import Load, LoadChunk
@@ -27,7 +28,7 @@ class LoadRun:
         digest: Of the file and its mapping.
         state: running, complete, stopped or undone.
         started_at: received_at of its events counts from here.
-        counts: Of its rows; complete loads only.
+        counts: Of its rows if it is complete, else how many rejected rows are in quarantine.
     """
 
     load_id: int
@@ -95,13 +96,24 @@ def exclusive(engine: Engine, load_id: int) -> Iterator[None]:
             connection.execute(text("SELECT pg_advisory_unlock(:space, :load)"), lock)
 
 
-def set_state(engine: Engine, load_id: int, state: str, counts: Mapping[str, Any] | None = None) -> None:
-    """Sets the state of a load, and its counts if there are some."""
-    values: dict[str, Any] = {"state": state, "ended_at": None if state == RUNNING else func.now()}
+def set_state(engine: Engine, load_id: int, state: str) -> None:
+    """Sets the state of a load."""
     with engine.begin() as connection:
-        connection.execute(
-            update(Load).where(Load.load_id == load_id).values(values | ({"counts": dict(counts)} if counts else {}))
-        )
+        write_state(connection, load_id, state)
+
+
+def write_state(connection: Connection, load_id: int, state: str, counts: Mapping[str, Any] | None = None) -> None:
+    """Sets the state of a load in an open transaction, and its counts if there are some."""
+    values: dict[str, Any] = {"state": state, "ended_at": None if state == RUNNING else func.now()}
+    connection.execute(
+        update(Load).where(Load.load_id == load_id).values(values | ({"counts": dict(counts)} if counts else {}))
+    )
+
+
+def add_counts(connection: Connection, load_id: int, counts: Mapping[str, int]) -> None:
+    """Adds to the counts of a load that is not complete: how far it is."""
+    more = cast(dict(counts), JSONB)
+    connection.execute(update(Load).where(Load.load_id == load_id).values(counts=Load.counts.op("||")(more)))
 
 
 def plan_chunks(engine: Engine, load_id: int, bounds: Sequence[Bound]) -> list[Bound]:

@@ -281,6 +281,16 @@ class LoadedItem(Base):
     before: Mapped[dict[str, Any] | None]
 
 
+class SourceWatermark(Base):
+    """How far a source was read by a load; the row of its newest load counts."""
+
+    __tablename__ = "source_watermarks"
+    source: Mapped[str] = mapped_column(primary_key=True)
+    load_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    watermark: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class ApiKey(Base):
     """An API key with its scopes; only the digest of the key is stored."""
 

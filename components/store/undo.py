@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from components.store.consent import lock_users
 from components.store.loads import UNDONE, LoadError, exclusive, read_load, set_state
 from components.store.partitions import summarize_times
+from components.store.watermarks import move_back
 
 _TWIN = text(
     "SELECT min(twin.load_id) FROM loads JOIN loads AS twin USING (digest)"
@@ -80,7 +81,8 @@ def undo_load(engine: Engine, load_id: int) -> Undone:
     """Removes the events, items and quarantined rows of a load, in batches; may be repeated after an interruption.
 
     Events that another load had too stay. An item stays if a later load had it, if it was changed since, or if events
-    of others refer to it; a changed one gets back its content from before the load. Users stay.
+    of others refer to it; a changed one gets back its content from before the load. Users stay. The source of the load
+    is read again from where it was before.
 
     Raises:
         LoadError: There is no such load, it is undone already, or it is in use.
@@ -101,6 +103,7 @@ def undo_load(engine: Engine, load_id: int) -> Undone:
             rows = connection.execute(text("DELETE FROM quarantine WHERE load_id = :load"), of_load).rowcount
             for table in ("load_items", "load_claims", "load_chunks"):
                 connection.execute(text(f"DELETE FROM {table} WHERE load_id = :load"), of_load)
+            move_back(connection, load_id)
         set_state(engine, load_id, UNDONE)
     return Undone(events, rows, removed, restored)
 

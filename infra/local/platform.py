@@ -53,6 +53,7 @@ class Platform(PlatformView):
         deployments = Deployments(
             self._project,
             schedules=self.settings.platform.schedules,
+            sources=bool(self.settings.ingest.sources),
             seconds=self.settings.platform.start_timeout_seconds,
         )
         with ExitStack() as claims:

@@ -85,16 +85,21 @@ class Deployments:
 
     Args:
         project: Folder with prefect.yaml.
-        schedules: Whether their schedules are active.
+        schedules: Whether their schedules are active...
+        sources: ...and that of ingest, which needs sources.
         seconds: Time limit for deploying.
 
     Raises:
         PlatformError: prefect.yaml cannot be read, or names missing flows.
     """
 
-    def __init__(self, project: Path, *, schedules: bool = True, seconds: float) -> None:
+    def __init__(self, project: Path, *, schedules: bool = True, sources: bool = False, seconds: float) -> None:
         self._project = project
-        self._schedules = str(schedules).lower()
+        self._variables = {
+            "DUOTEMPO_PROJECT": str(project),
+            "DUOTEMPO_SCHEDULES": str(schedules).lower(),
+            "DUOTEMPO_INGEST_SCHEDULE": str(schedules and sources).lower(),
+        }
         self._seconds = seconds
         file = project / "prefect.yaml"
         try:
@@ -108,7 +113,7 @@ class Deployments:
 
     def fingerprint(self) -> str:
         """Hash of all inputs: the project's path, prefect.yaml, the flows' files, the schedules and the automations."""
-        digest = hashlib.sha256(f"{self._project} {self._schedules}".encode())
+        digest = hashlib.sha256(repr(self._variables).encode())
         for file in (self._project / "prefect.yaml", *self._flows, Path(__file__)):
             digest.update(file.read_bytes())
         return digest.hexdigest()
@@ -123,11 +128,10 @@ class Deployments:
         """Creates missing pools, the deployments and the automations. Raises PlatformError with Prefect's message."""
         with _prefect_errors("the work pools cannot be made in Prefect"):
             self._make_pools(environment)
-        variables = {"DUOTEMPO_PROJECT": str(self._project), "DUOTEMPO_SCHEDULES": self._schedules}
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         try:
             done = subprocess.run(
-                command, env={**environment, **variables}, cwd=self._project,
+                command, env={**environment, **self._variables}, cwd=self._project,
                 capture_output=True, text=True, timeout=self._seconds, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:

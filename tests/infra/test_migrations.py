@@ -80,7 +80,7 @@ SPELLINGS = {"josé": True, "jose\u0301": False, " kim ": False, "mi\u200bra": T
 
 def back_to_0014(connection: Connection) -> None:
     """Undoes the changes of the schema since revision 0014, which has the ids of earlier releases."""
-    for table in ("load_chunks", "loads", "load_claims", "load_items"):
+    for table in ("load_chunks", "loads", "load_claims", "load_items", "source_watermarks"):
         connection.execute(text(f"DROP TABLE {table}"))
     for table in ("event_keys", "quarantine"):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN load_id"))

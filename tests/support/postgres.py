@@ -25,6 +25,7 @@ UNPRIVILEGED = "nobody"
 TABLES = (
     "users", "items", "item_vectors", "events", "event_keys", "quarantine", "impressions", "user_vectors", "drift",
     "online_metrics", "shadow_answers", "loads", "load_chunks", "load_claims", "load_items",
+    "source_watermarks",
 )  # fmt: skip
 
 
