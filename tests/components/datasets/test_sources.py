@@ -196,7 +196,7 @@ def test_an_invalid_dataset_json_is_an_error(content: str, folder: Path) -> None
 
 def test_times_are_shifted_by_a_constant(tmp_path: Path, connection: DuckDBPyConnection) -> None:
     events = EVENTS.assign(timestamp=[str(START), "soon"])
-    items = csv(tmp_path, "i.csv", ITEMS.assign(published_at=[START - 5, None]))
+    items = csv(tmp_path, "i.csv", ITEMS.assign(published_at=pd.Series([START - 5, None])))
     open_files(connection, InputFiles(csv(tmp_path, "e.csv", events), items))
     shift = shift_times(connection, LAST)
     assert shift == LAST.timestamp() - START
@@ -205,7 +205,7 @@ def test_times_are_shifted_by_a_constant(tmp_path: Path, connection: DuckDBPyCon
 
 
 def test_times_that_cannot_be_read_are_not_shifted(tmp_path: Path, connection: DuckDBPyConnection) -> None:
-    file = csv(tmp_path, "e.csv", EVENTS.assign(timestamp=["soon", None]))
+    file = csv(tmp_path, "e.csv", EVENTS.assign(timestamp=pd.Series(["soon", None])))
     open_files(connection, InputFiles(file))
     with pytest.raises(DatasetError, match="no time of an event can be read"):
         shift_times(connection, LAST)

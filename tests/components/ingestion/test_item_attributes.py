@@ -85,7 +85,7 @@ def test_bad_attributes_are_named(attributes: object, reason: str) -> None:
 
 
 def test_a_bad_creator_is_rejected() -> None:
-    raw = [{"item_id": "x", "creator_id": "a\x07b"}, {"item_id": "y", "creator_id": 1.5}]
+    raw: list[dict[str, object]] = [{"item_id": "x", "creator_id": "a\x07b"}, {"item_id": "y", "creator_id": 1.5}]
     reasons = [entry.reason for entry in clean_items(raw, source="test").rejected]
     assert [reason.split(":")[0] for reason in reasons] == ["bad_creator_id"] * 2
 

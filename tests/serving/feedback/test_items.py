@@ -30,7 +30,7 @@ class Shop:
         items = [{"item_id": self.item} | row for row in rows]
         answer = self.client.post("/items", json={"items": items}, headers=self.admin)
         assert answer.status_code == 200, answer.text
-        return answer.json()  # type: ignore[no-any-return]
+        return answer.json()
 
     def stored(self, columns: str = COLUMNS) -> tuple[object, ...]:
         [row] = stored(self.service.database, f"SELECT {columns} FROM items WHERE item_id = %s", self.item)
