@@ -7,7 +7,7 @@ from pathlib import Path
 GROUPS = {
     "Küche > Töpfe": ("Topf", "Pfanne", "Kessel", "Wok"),
     "Garten > Werkzeug": ("Spaten", "Harke", "Schere", "Schlauch"),
-    "Büro > Papier": ("Heft", "Block", "Ordner", "Mappe"),
+    "Büro > Papier": ("Heft", "Block", "Lineal", "Mappe"),
 }
 PRODUCTS = [
     (f"{number:04}", f"{word} {size}", group)

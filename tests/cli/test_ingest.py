@@ -135,9 +135,9 @@ def test_a_name_that_matches_no_column_is_an_error(
     duotempo: Run, engine: Engine, database: str, tmp_path: Path
 ) -> None:
     file = write_csv(tmp_path, toy_events())
-    answer = duotempo("ingest", "--events", file, "--map", "value=valeu", DUOTEMPO_DATABASE_URL=database)
+    answer = duotempo("ingest", "--events", file, "--map", "value=valuex", DUOTEMPO_DATABASE_URL=database)
     assert answer.code == 1
-    assert "--map value=valeu: no column valeu; the columns of events are user_id, item_id" in answer.text
+    assert "--map value=valuex: no column valuex; the columns of events are user_id, item_id" in answer.text
     assert count(engine, Event) == 0
 
 

@@ -78,4 +78,4 @@ def test_the_shop_gets_its_first_list(tmp_path: Path) -> None:
     finally:
         reader.type("duotempo down")
     assert command.startswith("duotempo recommend")
-    assert re.search(r"(Topf|Spaten|Heft|Pfanne|Harke|Block|Wok|Kessel|Schere|Schlauch|Ordner|Mappe) \d", output)
+    assert re.search(r"(Topf|Spaten|Heft|Pfanne|Harke|Block|Wok|Kessel|Schere|Schlauch|Lineal|Mappe) \d", output)

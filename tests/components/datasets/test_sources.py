@@ -124,13 +124,13 @@ def test_columns_are_assigned(tmp_path: Path, connection: DuckDBPyConnection) ->
 
 def test_a_name_that_matches_no_column_is_an_error(tmp_path: Path, connection: DuckDBPyConnection) -> None:
     file = csv(tmp_path, "e.csv", EVENTS)
-    with pytest.raises(MappingError, match="no column valeu; the columns of events are user_id, item_id"):
-        open_files(connection, InputFiles(file), assignments={"value": "valeu"})
+    with pytest.raises(MappingError, match="no column valuex; the columns of events are user_id, item_id"):
+        open_files(connection, InputFiles(file), assignments={"value": "valuex"})
     names = {"item_id": "item_id", "timestamp": "timestamp", "event": "event"}
     with pytest.raises(MappingError, match=r"the mapping has no user_id in \[events\]; add a line user_id = COLUMN"):
         open_files(connection, InputFiles(file), mapping=mapping_from({"events": names}))
-    mapping = mapping_from({"events": {**names, "user_id": "uesr"}})
-    with pytest.raises(MappingError, match=r"events\.user_id: no column uesr; the columns are user_id"):
+    mapping = mapping_from({"events": {**names, "user_id": "userx"}})
+    with pytest.raises(MappingError, match=r"events\.user_id: no column userx; the columns are user_id"):
         open_files(connection, InputFiles(file), mapping=mapping)
 
 
