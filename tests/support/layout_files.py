@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 Event = tuple[str, str, str, float | None, str]
 """User, item, event, value, and time in UTC."""
+HM_CUSTOMER = "0000a1" * 10 + "58d3"
+GOODREADS_USER = "88b2" * 8
 ML_GENRES = "0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0"
 
 
@@ -224,7 +226,7 @@ CASES = {
         {
             "transactions_train.csv": lines(
                 "t_dat,customer_id,article_id,price,sales_channel_id",
-                "2018-09-20,000058a12d5b43e67d225668fa1f8d618c13dc232df0cad8ffe7ad4a1091e318,0663713001,0.0508,2",
+                f"2018-09-20,{HM_CUSTOMER},0663713001,0.0508,2",
             ),
             "articles.csv": lines(
                 "article_id,product_code,prod_name,product_type_no,product_type_name,product_group_name,detail_desc",
@@ -234,7 +236,7 @@ CASES = {
         },
         {
             (
-                "000058a12d5b43e67d225668fa1f8d618c13dc232df0cad8ffe7ad4a1091e318", "0663713001", "purchase", None,
+                HM_CUSTOMER, "0663713001", "purchase", None,
                 "2018-09-20 00:00:00",
             )
         },
@@ -274,13 +276,13 @@ CASES = {
             "goodreads_interactions_poetry.json.gz": gzip.compress(
                 json_lines(
                     {
-                        "user_id": "8842281e1d1347389f2ab93d60773d4d", "book_id": "1384", "review_id": "1bad",
+                        "user_id": GOODREADS_USER, "book_id": "1384", "review_id": "1bad",
                         "is_read": True, "rating": 4, "review_text_incomplete": "",
                         "date_added": "Wed May 09 09:33:44 -0700 2007", "date_updated": "", "read_at": "",
                         "started_at": "",
                     },
                     {
-                        "user_id": "8842281e1d1347389f2ab93d60773d4d", "book_id": "1376", "review_id": "eb6e",
+                        "user_id": GOODREADS_USER, "book_id": "1376", "review_id": "eb6e",
                         "is_read": False, "rating": 0, "review_text_incomplete": "",
                         "date_added": "Tue Jan 01 00:00:01 -0800 2013", "date_updated": "", "read_at": "",
                         "started_at": "",
@@ -302,8 +304,8 @@ CASES = {
             ),
         },
         {
-            ("8842281e1d1347389f2ab93d60773d4d", "1384", "rating", 4.0, "2007-05-09 16:33:44"),
-            ("8842281e1d1347389f2ab93d60773d4d", "1376", "view", None, "2013-01-01 08:00:01"),
+            (GOODREADS_USER, "1384", "rating", 4.0, "2007-05-09 16:33:44"),
+            (GOODREADS_USER, "1376", "view", None, "2013-01-01 08:00:01"),
         },
         {"1384": ("The Iliad", ["poetry"]), "1376": ("The Odyssey", [])},
     ),

@@ -2,7 +2,7 @@
 
 from tests.support.layout_files import LayoutCase, json_lines, lines, untitled
 
-SHA = "00000c289a1829a808ac09c00daf10bc3c4e223b"
+SHA = "00000c289a1829a808ac09c00daf10bc3c4e223b"  # pragma: allowlist secret
 CASES = {
     "lastfm-1k": LayoutCase(
         "Last.fm",
