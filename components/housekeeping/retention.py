@@ -21,7 +21,8 @@ class InUse:
 
 @dataclass(frozen=True)
 class Removed:
-    """A removed file or folder; `kind` is snapshot, training, champion's twin, bundle, fetched rows, Bento or result."""
+    """A removed file or folder; `kind` is snapshot, training, champion's twin, bundle, fetched rows, Bento or
+    result."""
 
     kind: str
     name: str
