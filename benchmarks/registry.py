@@ -24,6 +24,7 @@ BENCHES = {
     "deploy": Bench("duration of a promotion, a rollback and an unchanged retraining, into docs/performance.md"),
     "serve": Bench("throughput, latency and start-up time against peers, into docs/performance.md"),
     "feedback": Bench("feedback rows per second against a bare COPY, into docs/performance.md"),
+    "ingest": Bench("`ingest` against a bare COPY of the same rows, its memory, into docs/performance.md", ("rows",)),
     "soak": Bench("memory over an hour's requests, into docs/reliability.md"),
     "idle": Bench("CPU and memory of an idle platform, by program, into docs/performance.md"),
     "own": Bench("our own small components against libraries that do the same, into docs/decisions/README.md"),

@@ -23,6 +23,7 @@ def bench(
     beauty: Annotated[
         bool | None, typer.Option("--beauty", help="train: memory and ranking on Amazon Beauty too; takes minutes.")
     ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="ingest: number of rows, 20,000,000 by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON and nothing else.")] = False,
 ) -> None:
     """Runs one benchmark, writes its table into docs/ and prints the figures.
@@ -38,13 +39,13 @@ def bench(
     if name is None:
         table("duotempo bench NAME", ["name", "measures"], [[key, each.measures] for key, each in BENCHES.items()])
         return
-    given = {"dataset": dataset, "split": split, "seeds": seeds, "fusion": fusion, "beauty": beauty}
+    given = {"dataset": dataset, "split": split, "seeds": seeds, "fusion": fusion, "beauty": beauty, "rows": rows}
     with report_errors():
         options = {option: value for option, value in given.items() if value is not None}
         result = run(name, load_settings(), **options)
     if as_json:
         print_json(result)
         return
-    rows = [[figure, f"{value:.5g}"] for figure, value in result["figures"].items()]
-    table(f"{name}, commit {result['commit']}, {result['machine']}", ["figure", "value"], rows)
+    figures = [[figure, f"{value:.5g}"] for figure, value in result["figures"].items()]
+    table(f"{name}, commit {result['commit']}, {result['machine']}", ["figure", "value"], figures)
     out.print("the tables are in docs/")

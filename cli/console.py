@@ -98,7 +98,7 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except DuotempoError as error:
-        fail(str(error))
+        fail("; ".join([str(error), *getattr(error, "__notes__", ())]))
 
 
 @contextmanager

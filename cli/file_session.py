@@ -151,6 +151,9 @@ class FileSession:
                 progress=show,
                 at_completion=at_completion,
             )
+        except KeyboardInterrupt as interrupt:
+            err.print("interrupted:", *getattr(interrupt, "__notes__", ()), soft_wrap=True)
+            raise typer.Exit(130) from interrupt
         finally:
             for bar in bars.values():
                 bar.close()

@@ -37,7 +37,7 @@ Assignments = Annotated[
 ]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="A mapping that `duotempo inspect` wrote.")]
 Encoding = Annotated[str | None, typer.Option(help="The text's encoding, such as gb18030; else it is found out.")]
-Delimiter = Annotated[str | None, typer.Option(help="What separates the columns; else it is found out.")]
+Delimiter = Annotated[str | None, typer.Option(help="What separates the columns, ; or tab; else it is found out.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")]
 Quote = Annotated[str | None, typer.Option(help="The character around values; '' if quotes are part of them.")]
 Sheet = Annotated[str | None, typer.Option(help="The sheet of a workbook; else the first.")]
@@ -203,7 +203,10 @@ def _request(
     from components.files.table import ReadOptions
 
     given = {name: value for name, value in reading.items() if value is not None}
-    return FileRequest(inputs, mapping_file, assignments(columns), ReadOptions(**given) if given else None, timezone)
+    if given.get("delimiter") in ("tab", r"\t"):
+        given["delimiter"] = "\t"
+    options = ReadOptions(**given) if given else None
+    return FileRequest(inputs, mapping_file, assignments(columns), options, timezone)
 
 
 def assignments(text: str) -> dict[str, str]:

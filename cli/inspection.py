@@ -23,6 +23,8 @@ def show_file(opened: OpenedFiles, role: Role) -> None:
     for name, rule in part.fields.items():
         if rule.column is not None:
             named.setdefault(rule.column.partition(".")[0], []).append(name)
+    for name, rule in part.attributes.items():
+        named.setdefault(str(rule.column).partition(".")[0], []).append(f"{Columns.ATTRIBUTES}.{name}")
     rows = []
     for column in read.columns:
         names = named.get(column.name, [])

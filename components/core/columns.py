@@ -11,6 +11,12 @@ MAX_VALUE = 1e12
 """Largest absolute value of an event."""
 MAX_CATEGORIES = 1000
 """Most categories of an item."""
+MAX_ATTRIBUTES = 50
+"""Most attributes of an item."""
+MAX_ATTRIBUTE_TEXT = 1000
+"""Most characters of an attribute that is a text."""
+ATTRIBUTE_NAME = "[a-z0-9_-]{1,64}"
+"""Regular expression of an attribute's name."""
 VALUE_REQUIRED = ("rating",)
 """Events that are meaningless without a value."""
 
@@ -38,6 +44,8 @@ class Columns:
     AVAILABLE = "available"
     PUBLISHED_AT = "published_at"
     IMAGE = "image_uri"
+    CREATOR = "creator_id"
+    ATTRIBUTES = "attributes"
     CONTENT_HASH = "content_hash"
 
     AS_OF = "as_of"

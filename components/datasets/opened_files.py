@@ -9,9 +9,10 @@ from duckdb import DuckDBPyConnection
 
 from components.core.columns import Columns
 from components.core.normalize import MAX_EPOCH_SECONDS
+from components.files.connection import scratch_errors
 from components.files.errors import DatasetError
 from components.files.opening import open_table
-from components.files.sql import identifier, single_row
+from components.files.sql import single_row
 from components.files.table import ReadOptions, Table
 from components.mapping.assignments import assigned, assigned_role
 from components.mapping.functions import register_functions
@@ -95,18 +96,10 @@ def open_files(
     Raises:
         DatasetError: A file cannot be read, or it is not clear which file is which.
         MappingError: The mapping or an assignment does not fit the files.
+        ScratchError: The disk of the connection's folder is full.
     """
-    register_functions(connection)
-    files, tables = _open(connection, inputs, mapping, assignments or {}, options)
-    if mapping is not None:
-        opened = OpenedFiles(files, tables, _fitting(mapping, tables))
-    else:
-        for role, table in tables.items():
-            _materialise(connection, table, f"{role}_file")
-        given = _with_answers(assigned(assignments or {}, dict(tables)), answers)
-        proposals = {role: propose(connection, table, role, given, timezone) for role, table in tables.items()}
-        opened = OpenedFiles(files, tables, _joined(proposals, options), proposals)
-    return _with_views(connection, opened, inputs.without)
+    with scratch_errors(connection):
+        return _opened(connection, inputs, mapping, assignments or {}, answers, options, timezone)
 
 
 def shift_times(connection: DuckDBPyConnection, last: datetime) -> int:
@@ -130,6 +123,26 @@ def shift_times(connection: DuckDBPyConnection, last: datetime) -> int:
             shifted = f"SELECT * REPLACE ({column} + {shift} AS {column}) FROM unshifted_{view}"
             connection.execute(f"CREATE VIEW {view} AS {shifted}")
     return shift
+
+
+def _opened(
+    connection: DuckDBPyConnection,
+    inputs: InputFiles,
+    mapping: FileMapping | None,
+    assignments: Mapping[str, str],
+    answers: FileMapping | None,
+    options: ReadOptions | None,
+    timezone: str | None,
+) -> OpenedFiles:
+    register_functions(connection)
+    files, tables = _open(connection, inputs, mapping, assignments, options)
+    if mapping is not None:
+        opened = OpenedFiles(files, tables, _fitting(mapping, tables))
+    else:
+        given = _with_answers(assigned(assignments, dict(tables)), answers)
+        proposals = {role: propose(connection, table, role, given, timezone) for role, table in tables.items()}
+        opened = OpenedFiles(files, tables, _joined(proposals, options), proposals)
+    return _with_views(connection, opened, inputs.without)
 
 
 def _open(
@@ -211,12 +224,6 @@ def _joined(proposals: Mapping[Role, Proposal], options: ReadOptions | None) -> 
         of_items = replace(of_items, read=options) if of_items is not None else None
     layout = next((proposal.layout for proposal in proposals.values() if proposal.layout), None)
     return FileMapping(of_events, of_items, layout)
-
-
-def _materialise(connection: DuckDBPyConnection, table: Table, name: str) -> None:
-    """Replaces the view of a file by its rows in the database, which proposals look through several times."""
-    connection.execute(f"CREATE TABLE {identifier(name)} AS SELECT * FROM {identifier(table.view)}")
-    connection.execute(f"CREATE OR REPLACE VIEW {identifier(table.view)} AS SELECT * FROM {identifier(name)}")
 
 
 def _with_views(connection: DuckDBPyConnection, opened: OpenedFiles, without: Collection[str]) -> OpenedFiles:

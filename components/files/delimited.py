@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -20,6 +21,7 @@ _NUMBER = re.compile(r"CSV Error on Line: (\d+)")
 _LINE = re.compile(r"Original Line: (.*)")
 _WIDTHS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _MIXED_LINE_ENDS = "invalid state"
+_UNCOMMENTED = ".rows"
 _DELIMITER_NAMES = {"\t": "tab", "\x01": "Ctrl-A", " ": "blank"}
 _RFC = ('"', '"')
 _BACKSLASH = ('"', "\\")
@@ -51,6 +53,10 @@ def open_delimited(
             if _MIXED_LINE_ENDS in str(error) and file != spare:
                 same = spool.write(source, _same_line_ends(file), spare)
                 return open_delimited(connection, source, same, view, options, same)
+            if _is_comment(error) and not file.name.endswith(_UNCOMMENTED):
+                copy = spool.write(source, _rows_only(file, dialect), file.with_name(f"{view}{_UNCOMMENTED}"))
+                table = open_delimited(connection, source, copy, view, options, spare)
+                return replace(table, notes=(*table.notes, "lines that begin with # are comments"))
     raise _explained(source, dialect, errors[0]) from errors[0]
 
 
@@ -82,6 +88,26 @@ def _quotes_enclose_values(file: Path, delimiter: str) -> bool:
     return any_enclosed
 
 
+def _is_comment(error: duckdb.Error) -> bool:
+    """Whether a line with the wrong number of fields begins with #."""
+    line = _LINE.search(str(error))
+    return bool(_WIDTHS.search(str(error)) and line and line[1].startswith("#"))
+
+
+def _rows_only(file: Path, dialect: Dialect) -> Iterator[bytes]:
+    """A file's content without the lines, outside of quotes, that begin with # and do not have a row's fields."""
+    delimiter, count = dialect.delimiter.encode(), len(dialect.names) - 1
+    with file.open("rb") as stream:
+        quoted = False
+        while lines := stream.readlines(spool.CHUNK):
+            kept = []
+            for line in lines:
+                if quoted or not line.startswith(b"#") or line.count(delimiter) == count:
+                    kept.append(line)
+                    quoted ^= not is_tabular(dialect.delimiter) and line.count(b'"') % 2 == 1
+            yield b"".join(kept)
+
+
 def _same_line_ends(file: Path) -> Iterator[bytes]:
     """A file's content with a line feed after each line; a carriage return within a line becomes a blank."""
     with file.open("rb") as stream:
@@ -107,7 +133,7 @@ def _open(
         f"strict_mode=true, header=false, skip={dialect.skipped}, delim={literal(dialect.delimiter)}, "
         f"quote={literal(quote)}, escape={literal(escape)}, encoding='utf-8')"
     )
-    filled = f" WHERE {identifier(dialect.names[0])} IS NOT NULL" if len(dialect.names) == 1 else ""
+    filled = f" WHERE coalesce({', '.join(map(identifier, dialect.names))}) IS NOT NULL"
     parsed = ", ".join(f"count({identifier(name)})" for name in dialect.names)
     rows = single_row(connection, f"SELECT count(*), {parsed} FROM {reader}{filled}")[0]
     if not rows:
@@ -139,12 +165,12 @@ def _explained(source: object, dialect: Dialect, error: duckdb.Error) -> Dataset
         expected, found = int(widths[1]), int(widths[2])
         why = f"{place} has {found:,} fields, {first} has {expected:,}{shown}"
         if found > expected:
-            fix = f"put the value that holds {delimiter} between double quotes, or name the delimiter"
+            fix = f"put the value that holds {delimiter} between double quotes, or name the delimiter: --delimiter"
         else:
             fix = f"write the missing {delimiter}, and put a value with a line break between double quotes"
     elif "unterminated quote" in text:
         why = f"{place} has a double quote that is not closed, or that text follows{shown}"
-        fix = 'close it, and write "" for a double quote within a quoted value'
+        fix = 'close it, write "" for a double quote within a quoted value, or say that quotes mean nothing: --quote ""'
     elif "Maximum line size" in text:
         why, fix = f"{place} is longer than {_MAX_VALUE_MB} MB", "shorten it, and look for a quote that is not closed"
     else:

@@ -21,6 +21,9 @@ _DELIMITER_LINE = re.compile(r"sep=(\S)")
 """First line by which Excel is told the delimiter."""
 _NO_NAME = re.compile(r"[-+]?[\d.,]+([eE][-+]?\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|https?://.*|[\[{].*")
 """Numbers, dates, addresses and JSON: what a header does not hold."""
+_MAX_TITLES = 20
+_MIN_TABLE = 3
+"""Columns from which on lines above a table are told from rows of one value."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 
 
@@ -63,6 +66,10 @@ def find_dialect(file: Path, options: ReadOptions) -> Dialect | None:
     if before < len(lines) and (told := _DELIMITER_LINE.fullmatch(lines[before].strip())):
         delimiter = delimiter or told[1]
         before += 1
+    notes = [f"{len(comments):,} comment lines before the rows"] if comments else []
+    if titles := _lines_above_header(lines[before:], delimiter, options.quote):
+        notes.append(f"lines above the header left out: {titles:,}")
+        before += titles
     lines = lines[before:]
     if not any(lines):
         return None
@@ -71,7 +78,6 @@ def find_dialect(file: Path, options: ReadOptions) -> Dialect | None:
     rows = _rows(lines, delimiter, options.quote)
     first = rows[0]
     header = _is_header(rows) if options.header is None else options.header
-    notes = [f"{len(comments):,} comment lines before the rows"] if comments else []
     commented = _rows([comments[-1].lstrip("# ")], delimiter, options.quote)[0] if comments else []
     if not header and options.header is None and len(commented) == len(first) > 1 and _is_header([commented]):
         return Dialect(delimiter, tuple(numbered(commented)), True, before, (*notes, "header in a comment line"))
@@ -81,6 +87,23 @@ def find_dialect(file: Path, options: ReadOptions) -> Dialect | None:
         return Dialect(delimiter, tuple(names), True, skipped, tuple(notes))
     notes.append(f"no header: columns are named column0 to column{len(first) - 1}")
     return Dialect(delimiter, tuple(numbered([""] * len(first))), False, before, tuple(notes))
+
+
+def _lines_above_header(lines: Sequence[str], delimiter: str | None, quote: str | None) -> int:
+    """The number of lines with a title or nothing above a table of at least three columns, as spreadsheets have it."""
+    for candidate in [delimiter] if delimiter else DELIMITERS:
+        first = [_rows([line], candidate, quote)[0] for line in lines[: _MAX_TITLES + 1]]
+        filled = [sum(bool(value.strip()) for value in row) for row in first]
+        start = next((place for place, count in enumerate(filled) if count >= _MIN_TABLE), 0)
+        if any(count > 1 and len(row) >= _MIN_TABLE for row, count in zip(first[:start], filled, strict=False)):
+            continue
+        if not start or any(line.startswith('"') and line.count('"') % 2 for line in lines[:start]):
+            continue
+        rows = _rows(lines[start:], candidate, quote)
+        width = len(rows[0])
+        if width >= _MIN_TABLE and len(rows) > start and sum(len(row) == width for row in rows) >= 0.9 * len(rows):
+            return start
+    return 0
 
 
 def _find_delimiter(lines: Sequence[str], quote: str | None) -> str:
@@ -138,7 +161,7 @@ def _is_header(rows: Sequence[Sequence[str]]) -> bool:
     repeated = Counter(
         place
         for row in rows[1:]
-        if list(row) != list(rows[0])
+        if [value.strip("\ufeff") for value in row] != list(rows[0])
         for place, value in enumerate(row[: len(first)])
         if value and value.strip() == first[place]
     )

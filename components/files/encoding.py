@@ -27,6 +27,9 @@ _PUNCTUATION = re.compile(rb"[\x80\x82\x84\x85\x91-\x97\x99\xa0\xa9\xab\xae\xb0\
 """Signs of cp1252 and cp1251 that are no letters, such as dashes and quotation marks."""
 _LETTERS = re.compile(rb"[\xc0-\xff\xa8\xb8]")
 """Letters in cp1252 and cp1251."""
+_CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"
+"""Letters, the commonest first."""
+_INNER_CAPITAL = re.compile("[а-я][А-Я]")
 _MIN_LETTERS = 0.9
 _MAX_LATIN_RUN = 1.6
 """Mean length of a run of letters beyond ASCII; in Cyrillic texts it is the length of a word."""
@@ -56,12 +59,25 @@ def detect(sample: bytes) -> str | None:
     if not high:
         return "cp1252"
     if len(_LETTERS.findall(b"".join(runs))) >= _MIN_LETTERS * high:
-        return "cp1252" if high / len(runs) < _MAX_LATIN_RUN else "cp1251"
+        return "cp1252" if high / len(runs) < _MAX_LATIN_RUN else _cyrillic(sample)
     shares = {encoding: _common_share(sample, encoding) for encoding in _COMMON_LEADS}
     best = max(shares, key=lambda encoding: shares[encoding])
     if shares["cp949"] == 1 and high >= 2 * _MIN_HANGUL:
         best = "cp949"
     return best if shares[best] >= _MIN_COMMON else None
+
+
+def _cyrillic(sample: bytes) -> str:
+    """The Cyrillic encoding with the fewest capitals within words, and then with the commonest letters.
+
+    Read as the other one, small letters are capitals, and all are other letters.
+    """
+
+    def oddity(encoding: str) -> tuple[int, int]:
+        text = sample.decode(encoding, errors="replace")
+        return len(_INNER_CAPITAL.findall(text)), sum(_CYRILLIC.find(letter) % 33 for letter in text.lower())
+
+    return min(("cp1251", "koi8-r"), key=oddity)
 
 
 def _common_share(sample: bytes, encoding: str) -> float:

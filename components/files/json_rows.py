@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -9,12 +10,14 @@ import duckdb
 from components.core.logs import one_line
 from components.files.errors import DatasetError, unreadable
 from components.files.names import check_names
-from components.files.sql import column_types, create_view, file_list, single_row
+from components.files.sql import column_types, create_view, file_list, identifier, single_row
 from components.files.table import Table
 
 MAX_DEPTH = 128
 """Nested arrays and objects that DuckDB reads."""
 _SAMPLE = 1 << 20
+_MAX_WRAPPED = 6
+"""Most names of an object around an array of rows."""
 _MAX_LINE = 16 << 20
 """The longest object that DuckDB reads, in bytes."""
 _DIGITS = "[0-9]{{1000}}"
@@ -74,11 +77,27 @@ def open_json(connection: duckdb.DuckDBPyConnection, source: object, file: Path,
     except duckdb.Error as error:
         problem = _first_problem(file, layout) or one_line(str(error).split("\n")[0])
         raise unreadable(source, ending, problem) from error
+    if rows == 1 and (wrapper := _wrapper(connection, reader, names)):
+        fix = f"write the objects of {one_line(wrapper)} one a line, such as with: jq -c '.{one_line(wrapper)}[]'"
+        raise unreadable(source, ending, f"its only object holds the rows in {one_line(wrapper)}", fix)
     columns = create_view(connection, view, f"SELECT * FROM {reader}")
     notes = [_NOTES[layout]] if layout in _NOTES else []
     if len(names) < len(all_names):
         notes.append("values without a name are not read")
     return Table(view, columns, "json", tuple(notes), header=True, rows=rows)
+
+
+def _wrapper(connection: duckdb.DuckDBPyConnection, reader: str, names: Sequence[str]) -> str | None:
+    """The name with an array of objects, if the others hold single values as in the answer of an API."""
+    kinds = single_row(
+        connection, f"SELECT {', '.join(f'json_type({identifier(name)})' for name in names)} FROM {reader}"
+    )
+    arrays = [name for name, kind in zip(names, kinds, strict=True) if kind == "ARRAY"]
+    if len(arrays) != 1:
+        return None
+    path = f"json_type({identifier(arrays[0])}, '$[0]')"
+    is_rows = single_row(connection, f"SELECT coalesce({path} = 'OBJECT', false) FROM {reader}")[0]
+    return arrays[0] if is_rows and not {"item_id", "user_id"} & set(names) and len(names) <= _MAX_WRAPPED else None
 
 
 def _layout(file: Path) -> str:

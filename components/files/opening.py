@@ -105,12 +105,14 @@ def _open_file(
         text = folder / f"{view}.csv"
         sheet = write_sheet(source, file, options.sheet, text)
         notes += [sheet] if sheet else []
-        options = ReadOptions(delimiter=",", header=options.header, quote='"')
+        written = ReadOptions(delimiter=",", header=options.header, quote='"')
         table = replace(
-            open_delimited(connection, source, text, view, options, folder / f"{view}.lines"), format="excel"
+            open_delimited(connection, source, text, view, written, folder / f"{view}.lines"), format="excel"
         )
     else:
         table = _open_text(connection, source, file, head, view, options, folder, ending)
+    if options.sheet is not None and table.format != "excel":
+        raise DatasetError(f"{source} is {table.format} and has no sheets; leave out --sheet")
     return replace(table, notes=(*notes, *table.notes), files=(source,))
 
 

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.files.errors import DatasetError
+
+_MAX_DELIMITER = 4
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -19,6 +23,13 @@ class ReadOptions:
     header: bool | None = None
     quote: str | None = None
     sheet: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises DatasetError for a delimiter or a quote that no file can have."""
+        if self.delimiter is not None and (not 1 <= len(self.delimiter) <= _MAX_DELIMITER or "\n" in self.delimiter):
+            raise DatasetError(f"the delimiter {self.delimiter!r} is not one to {_MAX_DELIMITER} characters of a line")
+        if self.quote is not None and len(self.quote) > 1:
+            raise DatasetError(f"the quote {self.quote!r} is more than one character")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _HEAD = 64 << 10
 _SAMPLE = 64 << 10
 """Bytes of lines beyond ASCII from which the encoding is detected."""
 _ODD_LINE = re.compile(rb"[^\n]{0,2000}[\x80-\xff][^\n]{0,2000}")
-_FIX = "save it as UTF-8, or name its encoding"
+_FIX = "save it as UTF-8, or name its encoding: --encoding cp1250, koi8-r, big5 or another"
 
 
 def as_utf8(source: Path, file: Path, target: Path, encoding: str | None) -> tuple[Path, list[str]]:
@@ -31,7 +31,8 @@ def as_utf8(source: Path, file: Path, target: Path, encoding: str | None) -> tup
         try:
             encoding = codecs.lookup(encoding).name
         except LookupError as error:
-            raise DatasetError(f"{source}: no encoding is named {encoding}; try utf-8, gb18030 or cp1252") from error
+            examples = "utf-8, cp1250, cp1252, koi8-r, gb18030, big5 or shift_jis"
+            raise DatasetError(f"{source}: no encoding is named {encoding}; try --encoding {examples}") from error
         origin = "as named"
     else:
         with file.open("rb") as stream:

@@ -25,6 +25,8 @@ from components.core.normalize import (
     storable,
 )
 from components.ingestion.admission import ADMIT_ALL, Admission
+from components.ingestion.attributes import clean_attributes
+from components.ingestion.item_columns import with_content_hash
 from components.settings import EventSettings
 from components.store.partitions import month_of
 from components.store.rows import EventRow, ItemRow, Rejected
@@ -148,19 +150,25 @@ def time_bounds(settings: EventSettings, now: datetime, closed: Set[datetime] = 
     return TimeBounds(settings.earliest, earliest, now.timestamp() + settings.future_tolerance_seconds, closed)
 
 
-def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[ItemRow]:
+def clean_items(
+    raw: Iterable[Mapping[str, object]], *, source: str, faults: Mapping[int, str] | None = None
+) -> Cleaned[ItemRow]:
     """Cleans raw items. Items without text are accepted; content_hash covers all columns.
 
     Args:
         raw: item_id, and optionally title, description, category (a list, or text joined by `|`), available,
-            published_at, image_uri. Of two valid items with the same id the first is accepted, the second rejected as
-            duplicate_item.
+            published_at, image_uri, creator_id, attributes (an object of texts, numbers and booleans). Of two valid
+            items with the same id the first is accepted, the second rejected as duplicate_item.
         source: Named in the log.
+        faults: Reasons known before, by position: these rows are rejected even if cleaning finds no fault.
     """
+    faults = faults or {}
     cleaned, seen = Cleaned[ItemRow](), set[str]()
     for index, row in enumerate(raw):
         try:
             item = _item(row, seen)
+            if index in faults:
+                raise _InvalidRow(faults[index])
         except _InvalidRow as error:
             cleaned.rejected.append(Rejected(index, json_safe(row), str(error)))
         else:
@@ -172,15 +180,6 @@ def clean_items(raw: Iterable[Mapping[str, object]], *, source: str) -> Cleaned[
 def duplicate_item(item: str) -> str:
     """The reason to reject an item whose id an earlier row has."""
     return f"duplicate_item: an earlier row describes {_quoted(item)}; keep one"
-
-
-def with_stored_columns(item: ItemRow, stored: ItemRow, present: Container[str]) -> ItemRow:
-    """A copy of an item with the stored values of all columns but the present ones."""
-    kept = {name: value for name, value in stored._asdict().items() if name not in present}
-    if (time := kept.get(Columns.PUBLISHED_AT)) is not None:
-        kept[Columns.PUBLISHED_AT] = time.astimezone(UTC)
-    merged = item._replace(**kept)
-    return merged._replace(content_hash=_sha256(*map(str, merged[1:-1])))
 
 
 def _event(
@@ -224,15 +223,14 @@ def _item(raw: Mapping[str, object], seen: Container[str]) -> ItemRow:
             raise _InvalidRow(f"bad_published_at: {_quoted(raw_time)} is neither epoch seconds nor an ISO 8601 time")
         published_at = moment(seconds)
     categories = _categories(raw.get(Columns.CATEGORY))
-    content = (
-        _text(Columns.TITLE, raw),
-        _text(Columns.DESCRIPTION, raw),
-        categories,
-        available,
-        published_at,
-        _text(Columns.IMAGE, raw) or None,
-    )
-    return ItemRow(item, *content, _sha256(*map(str, content)))
+    title, description = _text(Columns.TITLE, raw), _text(Columns.DESCRIPTION, raw)
+    image, creator = _text(Columns.IMAGE, raw) or None, _optional_id(Columns.CREATOR, raw)
+    try:
+        attributes = clean_attributes(raw.get(Columns.ATTRIBUTES))
+    except ValueError as error:
+        raise _InvalidRow(f"bad_attributes: {error}") from error
+    row = ItemRow(item, title, description, categories, available, published_at, image, creator, attributes, "")
+    return with_content_hash(row)
 
 
 def _required(name: str, raw: Mapping[str, object], cleaned: str | None) -> str:

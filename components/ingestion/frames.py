@@ -1,5 +1,6 @@
 """Frames of raw and of cleaned rows."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -22,6 +23,8 @@ def records(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def as_frame(rows: Sequence[EventRow] | Sequence[ItemRow], kind: type[EventRow] | type[ItemRow]) -> pd.DataFrame:
-    """Converts cleaned rows to an events or items frame."""
+    """Converts cleaned rows to an events or items frame; attributes are JSON."""
     frame = pd.DataFrame(rows, columns=list(kind._fields))
+    if Columns.ATTRIBUTES in frame:
+        frame[Columns.ATTRIBUTES] = frame[Columns.ATTRIBUTES].map(json.dumps)
     return frame.astype({name: dtype for name, dtype in _TYPES.items() if name in frame})

@@ -80,30 +80,40 @@ def judge_events(
     now: datetime,
     admit: Admit,
     keep_raw: bool = True,
+    mapped: Collection[str] | None = None,
 ) -> Verdicts:
     """Judges the rows of the view `events_in` by the rules of `clean_events`, against the table `known_items`.
 
-    Creates the tables `good_events`, sorted by time and arrival, and `rejected_events`; `arrival` numbers the rows from
-    0. Rows of users that are refused are rejected with the reason only, without their content.
+    Creates the tables `good_events`, sorted by time and arrival, without columns that the file does not have, and
+    `rejected_events`; `arrival` numbers the rows from 0. Rows of users that are refused are rejected with the reason
+    only, without their content.
 
     Args:
         connection: With the view `events_in` (the columns of `clean_events`' rows as text, timestamp as DOUBLE with
-            its text in raw_timestamp, row, raw, and reject: a reason known before) and the table `known_items`.
+            its text in raw_timestamp, row, raw: the columns of the file as a STRUCT, and reject: a reason known
+            before) and the table `known_items`.
         source: Recorded with every event.
         now: Timezone-aware.
         keep_raw: Whether rejected rows keep the columns of the file. False with pseudonyms: they name the user.
+        mapped: The names that the mapping reads, if it is known; other columns are not looked at.
     """
     columns = view_columns(connection, EVENTS_IN)
+    if mapped is not None:
+        columns = [name for name in columns if name not in OPTIONAL or name in mapped]
     times = time_bounds(settings, now)
     given = [name for name in (*REQUIRED, *OPTIONAL, RAW_TIME, REJECT) if name in columns]
     connection.execute(
-        "CREATE OR REPLACE TABLE event_rows AS SELECT arrival, row, CASE WHEN NOT plain THEN raw END AS raw, plain, "
+        "CREATE OR REPLACE TABLE event_rows AS SELECT arrival, row,"
+        " CASE WHEN NOT plain THEN CAST(to_json(raw) AS VARCHAR) END AS raw, plain, "
         f"{', '.join(given)} FROM (SELECT *, row_number() OVER () - 1 AS arrival, {plain_event(columns, times)} "
         f"AND {Columns.ITEM} IN (SELECT item_id FROM known_items) AS plain FROM {EVENTS_IN})"
     )
     _admit_plain_users(connection, admit)
     event = event_of(columns, f"coalesce(people.stored_id, event_rows.{Columns.USER})")
-    selected = ", ".join(f"{sql} AS {name}" for name, sql in event.items())
+    good = pa.schema(
+        [field for field in _GOOD if field.name not in OPTIONAL or field.name in (*columns, Columns.EVENT_ID)]
+    )
+    selected = ", ".join(f"{event[name]} AS {name}" for name in good.names[1:])
     connection.execute(
         f"CREATE OR REPLACE TABLE accepted_rows AS SELECT arrival, {selected} FROM event_rows"
         f" LEFT JOIN people ON people.user_id = event_rows.{Columns.USER}"
@@ -111,7 +121,7 @@ def judge_events(
         {"source": source},
     )
     create_table(connection, "rejected_events", _REJECTED)
-    _judge_one_by_one(connection, given, source, settings, now, admit, keep_raw)
+    _judge_one_by_one(connection, given, good, source, settings, now, admit, keep_raw)
     return _deduplicate(connection, _left_out(connection) if REJECT in given else {})
 
 
@@ -132,6 +142,7 @@ def _admit_plain_users(connection: DuckDBPyConnection, admit: Admit) -> None:
 def _judge_one_by_one(
     connection: DuckDBPyConnection,
     given: Sequence[str],
+    schema: pa.Schema,
     source: str,
     settings: EventSettings,
     now: datetime,
@@ -163,13 +174,14 @@ def _judge_one_by_one(
             if reject and not (stored and stored in admission.refused):
                 verdict = Rejected(0, json_safe({**row, Columns.USER: stored}), reject)
             if isinstance(verdict, EventRow):
-                good.append((arrival, *verdict[:6], _micros(verdict.occurred_at), *verdict[7:11]))
+                values = {"arrival": arrival, "micros": _micros(verdict.occurred_at), **verdict._asdict()}
+                good.append([values[name] for name in schema.names])
                 continue
             kept = verdict.row
             if kept and keep_raw and raw is not None:
                 kept = with_raw(kept, raw) | ({Columns.USER: stored} if stored else {})
             bad.append((arrival, number, stored, json.dumps(kept), verdict.reason))
-        insert_rows(connection, "accepted_rows", _GOOD, good)
+        insert_rows(connection, "accepted_rows", schema, good)
         insert_rows(connection, "rejected_events", _REJECTED, bad)
 
 

@@ -29,6 +29,8 @@ _GOOD = pa.schema(
         (Columns.AVAILABLE, pa.bool_()),
         (Columns.PUBLISHED_AT, pa.timestamp("us", "UTC")),
         (Columns.IMAGE, pa.string()),
+        (Columns.CREATOR, pa.string()),
+        (Columns.ATTRIBUTES, pa.string()),
         (Columns.CONTENT_HASH, pa.string()),
     ]
 )
@@ -40,7 +42,7 @@ class ItemVerdicts:
     """How many items were accepted, and rejected by error code.
 
     Attributes:
-        columns: The columns that the file has; an update changes no others.
+        columns: The columns that the file has; an update changes no others, and adds attributes.
     """
 
     accepted: int
@@ -51,18 +53,22 @@ class ItemVerdicts:
 def judge_items(connection: DuckDBPyConnection, *, source: str) -> ItemVerdicts:
     """Judges the rows of the view `items_in`; of several items with one id the first counts.
 
-    Creates the tables `good_items` (the columns of ItemRow, and arrival) and `rejected_items`.
+    Creates the tables `good_items` (the columns of ItemRow with the attributes as JSON, and arrival) and
+    `rejected_items`.
 
     Args:
         connection: With the view `items_in`: row, raw, item_id and any of title, description, category, available,
-            published_at (its text in raw_published_at), image_uri; reject, a reason known before.
+            published_at (its text in raw_published_at), image_uri, creator_id, attributes (a struct); reject, a reason
+            known before.
     """
     create_table(connection, "good_items", _GOOD)
     create_table(connection, "rejected_items", _REJECTED)
     columns = view_columns(connection, ITEMS_IN)
     present = [name for name in ItemRow._fields if name in columns]
     others = [name for name in (_RAW_TIME, _REJECT) if name in columns]
-    found = connection.cursor().execute(f"SELECT row, raw, {', '.join(present + others)} FROM {ITEMS_IN} ORDER BY row")
+    found = connection.cursor().execute(
+        f"SELECT row, CAST(to_json(raw) AS VARCHAR), {', '.join(present + others)} FROM {ITEMS_IN} ORDER BY row"
+    )
     names = ("row", "raw", *present, *others)
     arrival = 0
     while batch := found.fetchmany(BATCH_SIZE):
@@ -70,28 +76,30 @@ def judge_items(connection: DuckDBPyConnection, *, source: str) -> ItemVerdicts:
         arrival += len(batch)
     _reject_duplicates(connection)
     [(accepted,)] = connection.execute("SELECT count(*) FROM good_items").fetchall()
-    return ItemVerdicts(accepted, counts_by_code(connection, "rejected_items"), present)
+    given = [name for name in present if name != Columns.ATTRIBUTES]
+    return ItemVerdicts(accepted, counts_by_code(connection, "rejected_items"), given)
 
 
 def _judge_batch(connection: DuckDBPyConnection, batch: list[dict[str, Any]], first: int, source: str) -> None:
-    origins, rows = [], []
+    origins, faults = [], {}
     rejected: list[tuple[int, int, str, str]] = []
-    for arrival, row in enumerate(batch, first):
+    for index, row in enumerate(batch):
         number, raw, raw_time, reject = (row.pop(name, None) for name in ("row", "raw", _RAW_TIME, _REJECT))
         if row.get(Columns.PUBLISHED_AT) is None and raw_time is not None:
             row[Columns.PUBLISHED_AT] = raw_time
         if reject:
-            rejected.append((arrival, number, _kept(row, raw), reject))
-        else:
-            origins.append((arrival, number, raw))
-            rows.append(row)
-    cleaned = clean_items(rows, source=source)
+            faults[index] = reject
+        origins.append((first + index, number, raw))
+    cleaned = clean_items(batch, source=source, faults=faults)
     refused = {entry.index for entry in cleaned.rejected}
     for entry in cleaned.rejected:
         arrival, number, raw = origins[entry.index]
         rejected.append((arrival, number, _kept(entry.row, raw), entry.reason))
     accepted = (origin for index, origin in enumerate(origins) if index not in refused)
-    good = [(*origin, *item) for origin, item in zip(accepted, cleaned.rows, strict=True)]
+    good = [
+        (*origin, *item[:-2], json.dumps(item.attributes), item.content_hash)
+        for origin, item in zip(accepted, cleaned.rows, strict=True)
+    ]
     insert_rows(connection, "good_items", _GOOD, good)
     insert_rows(connection, "rejected_items", _REJECTED, rejected)
 

@@ -14,6 +14,7 @@ from duckdb import DuckDBPyConnection
 from sqlalchemy import Connection, Engine, select
 
 from components.datasets.opened_files import OpenedFiles
+from components.files.connection import scratch_errors
 from components.ingestion.admission import ADMIT_ALL, Admission, admit
 from components.ingestion.judge_events import Admit, Verdicts, judge_events
 from components.ingestion.judge_items import ItemVerdicts, judge_items
@@ -35,7 +36,6 @@ from components.store.loads import (
     chunk_counts,
     exclusive,
     set_state,
-    unfinished_load,
     write_state,
 )
 from components.store.privacy import Privacy
@@ -127,31 +127,12 @@ def judge_files(
         engine: Without it the files are judged alone, as for an empty store.
 
     Raises:
+        ScratchError: The disk of the connection's folder is full.
         StoreError: Postgres cannot be used.
         PrivacyError: The store is tied to another privacy key.
     """
-    items = judge_items(connection, source=source)
-    connection.execute("CREATE OR REPLACE TABLE known_items AS SELECT item_id FROM good_items")
-    if engine is not None:
-        _add_catalogue(connection, engine)
-    events = Verdicts(0, 0, {})
-    examples = example_rows(connection, "rejected_items")
-    if "events" in opened.files:
-        privacy = Privacy(settings)
-        events = judge_events(
-            connection,
-            source=source,
-            settings=settings.events,
-            now=now,
-            admit=_admit(engine, privacy),
-            keep_raw=not privacy.pseudonyms,
-        )
-        examples |= example_rows(connection, "rejected_events")
-    share = max(
-        _share(events.accepted + events.duplicates, events.rejected),
-        _share(items.accepted, items.rejected) if "items" in opened.files else 0.0,
-    )
-    return JudgedFiles(events, items, examples, share)
+    with scratch_errors(connection):
+        return _judge(connection, opened, settings, source, now, engine)
 
 
 def load_files(
@@ -175,17 +156,22 @@ def load_files(
 
     Raises:
         LoadError: Another process is loading the same files.
+        ScratchError: The disk of the connection's folder is full; the next call continues the load.
         StoreError: Postgres cannot be used; the next call continues the load.
         PrivacyError: The store is tied to another privacy key.
     """
     digest = _digest(opened, source)
-    stopped = unfinished_load(engine, digest)
-    load = stopped or begin_load(engine, source, digest)
+    load, resumed = begin_load(engine, source, digest)
     with exclusive(engine, load.load_id):
         set_state(engine, load.load_id, RUNNING)
         try:
-            items = _store(connection, opened, judged, engine, settings, load, progress)
-        except BaseException:
+            with scratch_errors(connection):
+                items = _store(connection, opened, judged, engine, settings, load, progress)
+        except BaseException as error:
+            error.add_note(
+                f"load {load.load_id} stopped in the middle: the same command continues it, "
+                f"`duotempo ingest --undo {load.load_id}` takes it back"
+            )
             with suppress(StoreError):  # a load that cannot be marked is found as well: nothing holds it
                 set_state(engine, load.load_id, STOPPED)
             raise
@@ -199,13 +185,46 @@ def load_files(
             dict(rejected.most_common()),
             items["items_added"],
             items["items_updated"],
-            stopped is not None,
+            resumed,
         )
         with engine.begin() as store:
             write_state(store, load.load_id, COMPLETE, _counts(report, judged))
             at_completion(store, load.load_id)
     logger.info("load %d of %s: %s", load.load_id, source, report)
     return report
+
+
+def _judge(
+    connection: DuckDBPyConnection,
+    opened: OpenedFiles,
+    settings: Settings,
+    source: str,
+    now: datetime,
+    engine: Engine | None,
+) -> JudgedFiles:
+    items = judge_items(connection, source=source)
+    connection.execute("CREATE OR REPLACE TABLE known_items AS SELECT item_id FROM good_items")
+    if engine is not None:
+        _add_catalogue(connection, engine)
+    events = Verdicts(0, 0, {})
+    examples = example_rows(connection, "rejected_items")
+    if "events" in opened.files:
+        privacy = Privacy(settings)
+        events = judge_events(
+            connection,
+            source=source,
+            settings=settings.events,
+            now=now,
+            admit=_admit(engine, privacy),
+            keep_raw=not privacy.pseudonyms,
+            mapped=opened.mapping.role("events").fields,
+        )
+        examples |= example_rows(connection, "rejected_events")
+    share = max(
+        _share(events.accepted + events.duplicates, events.rejected),
+        _share(items.accepted, items.rejected) if "items" in opened.files else 0.0,
+    )
+    return JudgedFiles(events, items, examples, share)
 
 
 def _share(good: int, rejected: Mapping[str, int]) -> float:

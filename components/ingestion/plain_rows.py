@@ -63,7 +63,7 @@ def event_of(columns: Collection[str], stored_user: str) -> dict[str, str]:
         "$source", stored_user, Columns.ITEM, Columns.EVENT, f"CAST({micros} AS VARCHAR)",
         f"coalesce(CAST({value} AS VARCHAR), '')", f"coalesce({optional[Columns.TEXT]}, '')",
     )  # fmt: skip
-    digest = f"sha256({' || chr(31) || '.join(parts)})"
+    digest = f"sha256(concat({', chr(31), '.join(parts)}))"
     return {
         Columns.EVENT_ID: f"coalesce({optional[Columns.EVENT_ID]}, {digest})",
         Columns.USER: stored_user,

@@ -1,6 +1,6 @@
 """Stores judged events in chunks, which a killed load can continue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -9,7 +9,8 @@ from duckdb import DuckDBPyConnection
 from sqlalchemy import Engine
 
 from components.core.columns import Columns
-from components.store.event_chunks import COPIED, ChunkLine, store_chunk
+from components.ingestion.tables import view_columns
+from components.store.event_chunks import COPIED, EventChunk, store_chunk
 from components.store.loads import Bound, LoadRun, open_chunks, plan_chunks
 from components.store.partitions import ensure_partitions
 from components.store.privacy import Privacy
@@ -18,6 +19,8 @@ CHUNK_SIZE = 50_000
 """Events per transaction."""
 WORKERS = 2
 _FROM_FIRST = "(micros > $micros OR (micros = $micros AND arrival >= $arrival))"
+_OCCURRED_AT = "CAST(make_timestamp(micros) AS VARCHAR) || '+00'"
+_SPECIAL = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 _BEFORE_NEXT = "(micros < $to_micros OR (micros = $to_micros AND arrival < $to_arrival))"
 
 
@@ -49,9 +52,10 @@ def store_events(
     def store(span: tuple[Bound, Bound]) -> None:
         bound, following = span
         # whatever precedes the first event of an earlier judgement belongs to its first chunk
-        lines = _lines(connection.cursor(), bound if bound.chunk else Bound(0, -(2**62), 0), following)
-        store_chunk(engine, privacy, load, bound.chunk, lines)
-        advance(len(lines))
+        first = bound if bound.chunk else Bound(0, -(2**62), 0)
+        events = _chunk(connection.cursor(), load, first, following)
+        store_chunk(engine, privacy, load, bound.chunk, events)
+        advance(events.size)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         futures = [pool.submit(store, span) for span in spans]
@@ -64,29 +68,41 @@ def store_events(
 
 
 def _bounds(connection: DuckDBPyConnection) -> list[Bound]:
-    firsts = connection.execute(
-        "SELECT micros, arrival FROM (SELECT micros, arrival, row_number() OVER (ORDER BY micros, arrival) - 1 AS place"
-        f" FROM good_events) WHERE place % {CHUNK_SIZE} = 0 ORDER BY place"
+    firsts = connection.execute(  # the table is sorted
+        f"SELECT micros, arrival FROM good_events WHERE rowid % {CHUNK_SIZE} = 0 ORDER BY rowid"
     ).fetchall()
     return [Bound(chunk, micros, arrival) for chunk, (micros, arrival) in enumerate(firsts)]
 
 
-def _lines(cursor: DuckDBPyConnection, first: Bound, following: Bound) -> list[ChunkLine]:
-    found = cursor.execute(
-        f"SELECT user_id, {_line()} FROM good_events WHERE {_FROM_FIRST} AND {_BEFORE_NEXT} ORDER BY micros, arrival",
-        {"micros": first.micros, "arrival": first.arrival}
-        | {"to_micros": following.micros, "to_arrival": following.arrival},
-    )
-    return [ChunkLine(*row) for row in found.fetchall()]
+def _chunk(cursor: DuckDBPyConnection, load: LoadRun, first: Bound, following: Bound) -> EventChunk:
+    chosen = f"WITH chosen AS MATERIALIZED (SELECT * FROM good_events WHERE {_FROM_FIRST} AND {_BEFORE_NEXT})"
+    parameters = {"micros": first.micros, "arrival": first.arrival}
+    parameters |= {"to_micros": following.micros, "to_arrival": following.arrival}
+    text = {"source": load.source.translate(_SPECIAL), "started": load.started_at.astimezone(UTC).replace(tzinfo=None)}
+    line = _line(view_columns(cursor, "good_events"))
+    months = cursor.execute(
+        f"{chosen} SELECT date_trunc('month', make_timestamp(micros)), string_agg({line}, '') FROM chosen GROUP BY 1",
+        parameters | text,
+    ).fetchall()
+    keys = f"{_escaped(Columns.EVENT_ID)} || chr(9) || {_OCCURRED_AT} || chr(9) || $load || chr(10)"
+    [(size, users, lines)] = cursor.execute(
+        f"{chosen} SELECT count(*), list(DISTINCT user_id), string_agg({keys}, '' ORDER BY event_id) FROM chosen",
+        parameters | {"load": str(load.load_id)},
+    ).fetchall()
+    by_month = {datetime(month.year, month.month, 1, tzinfo=UTC): lines for month, lines in months}
+    return EventChunk(size, users or [], lines or "", by_month)
 
 
-def _line() -> str:
+def _line(present: Collection[str]) -> str:
     """SQL of an event in COPY's text format. Cleaned texts hold no tabs or line breaks, but may hold backslashes."""
-    special = {
-        Columns.VALUE: "CAST(value AS VARCHAR)",
-        Columns.OCCURRED_AT: "CAST(make_timestamp(micros) AS VARCHAR) || '+00'",
-        "arrival": "CAST(arrival AS VARCHAR)",
-    }
-    texts = (special.get(name, rf"replace({name}, '\', '\\')") for name in COPIED)
-    values = ", ".join(rf"coalesce({sql}, '\N')" for sql in texts)
-    return f"concat_ws(chr(9), {values})"
+    received = "CAST($started + to_microseconds(arrival) AS VARCHAR) || '+00'"
+    special = {Columns.OCCURRED_AT: _OCCURRED_AT, Columns.SOURCE: "$source", "received_at": received}
+    texts = {name: _escaped(name) for name in present} | special
+    if Columns.VALUE in present:
+        texts[Columns.VALUE] = "CAST(value AS VARCHAR)"
+    values = ", ".join(rf"coalesce({texts.get(name, 'NULL')}, '\N')" for name in COPIED)
+    return f"concat_ws(chr(9), {values}) || chr(10)"
+
+
+def _escaped(text: str) -> str:
+    return rf"replace({text}, '\', '\\')"

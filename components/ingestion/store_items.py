@@ -1,17 +1,18 @@
 """Stores judged items in batches; only the columns that the file has change."""
 
+import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from duckdb import DuckDBPyConnection
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, text
 
-from components.ingestion.clean import with_stored_columns
+from components.ingestion.item_columns import merge_with_stored
 from components.store.bulk import text_array
 from components.store.db_errors import rejected_row
 from components.store.load import quarantine_all, upsert_valid_items
 from components.store.loads import LoadRun
 from components.store.rows import ItemRow
-from components.store.schema import Item
 
 BATCH_SIZE = 20_000
 """Items per transaction."""
@@ -51,7 +52,7 @@ def store_items(
     counts = dict.fromkeys(("items_added", "items_updated", "items_refused"), 0)
     while batch := found.fetchmany(BATCH_SIZE):
         with engine.begin() as store:
-            result = _store(store, load, [ItemRow(*row) for row in batch], columns, replace)
+            result = _store(store, load, list(map(_item, batch)), columns, replace)
         for name, number in zip(counts, result, strict=True):
             counts[name] += number
         advance(len(batch))
@@ -61,18 +62,16 @@ def store_items(
 def _store(
     connection: Connection, load: LoadRun, items: Sequence[ItemRow], present: Sequence[str], replace: bool
 ) -> tuple[int, int, int]:
-    columns = [getattr(Item, name) for name in ItemRow._fields]
-    ids = [item.item_id for item in items]
-    stored = select(*columns).where(Item.item_id.in_(ids)).order_by(Item.item_id).with_for_update()
-    known = {row.item_id: ItemRow(*row) for row in connection.execute(stored)}
-    if not replace:
-        items = [item for item in items if item.item_id not in known]
-    merged = [
-        with_stored_columns(item, known[item.item_id], present) if item.item_id in known else item for item in items
-    ]
-    hashes = text_array([item.content_hash for item in merged])
-    ids = [item.item_id for item in merged]
-    connection.execute(_JOURNAL, {"load": load.load_id, "ids": text_array(ids), "hashes": hashes})
-    added, updated, refused = upsert_valid_items(connection, merged)
-    quarantine_all(connection, load.source, [rejected_row(*entry) for entry in refused], load.load_id)
+    merged = merge_with_stored(connection, items, [present] * len(items))
+    rows = [item for item in merged.rows if replace or item.item_id not in merged.known]
+    hashes, ids = text_array([item.content_hash for item in rows]), text_array([item.item_id for item in rows])
+    connection.execute(_JOURNAL, {"load": load.load_id, "ids": ids, "hashes": hashes})
+    added, updated, unstorable = upsert_valid_items(connection, rows)
+    refused = [*merged.refused, *(rejected_row(*entry) for entry in unstorable)]
+    quarantine_all(connection, load.source, refused, load.load_id)
     return added, updated, len(refused)
+
+
+def _item(row: Sequence[Any]) -> ItemRow:
+    """A row of `good_items`."""
+    return ItemRow._make((*row[:-2], json.loads(row[-2]), row[-1]))

@@ -3,11 +3,12 @@
 from collections.abc import Mapping as Dict
 
 from components.core.columns import EVENTS, Columns
+from components.files.table import Table
 from components.mapping.rules import NAMES, ROLES, ColumnRule, Mapping, Role, RoleMapping
-from components.mapping.source import MappingError, SourceTable, column_type, shown_columns
+from components.mapping.source import MappingError, column_type, shown_columns
 
 
-def assigned(assignments: Dict[str, str], tables: Dict[Role, SourceTable]) -> Mapping:
+def assigned(assignments: Dict[str, str], tables: Dict[Role, Table]) -> Mapping:
     """The rules that the user gave by name, for `propose` to complete.
 
     A name applies to every file that has the column; `events.NAME` and `items.NAME` apply to one of them. One column
@@ -28,7 +29,7 @@ def assigned(assignments: Dict[str, str], tables: Dict[Role, SourceTable]) -> Ma
     return Mapping(parts.get("events"), parts.get("items"))
 
 
-def assigned_role(assignments: Dict[str, str], table: SourceTable) -> Role | None:
+def assigned_role(assignments: Dict[str, str], table: Table) -> Role | None:
     """What a file holds by the names that only events, or only items, have; None if no such name is assigned to it."""
     for key, column in assignments.items():
         prefix, _, name = key.rpartition(".")
@@ -38,7 +39,7 @@ def assigned_role(assignments: Dict[str, str], table: SourceTable) -> Role | Non
     return None
 
 
-def _roles(key: str, column: str, tables: Dict[Role, SourceTable]) -> list[Role]:
+def _roles(key: str, column: str, tables: Dict[Role, Table]) -> list[Role]:
     """The files that a name applies to."""
     prefix, _, name = key.rpartition(".")
     roles = [role for role in ROLES if prefix in ("", role) and name in NAMES[role]]
@@ -55,5 +56,5 @@ def _roles(key: str, column: str, tables: Dict[Role, SourceTable]) -> list[Role]
     return found
 
 
-def _fits(table: SourceTable, name: str, column: str) -> bool:
+def _fits(table: Table, name: str, column: str) -> bool:
     return column_type(table, column) is not None or (name == Columns.EVENT and column in EVENTS)

@@ -20,7 +20,7 @@ _MISSING = frozenset(NULL_WORDS + NULL_NUMBERS)
 
 
 def parse_list(text: str) -> list[str]:
-    """Parses a JSON or Python list of texts; nested lists are flattened, objects count by their name.
+    """Parses a JSON or Python list of texts, also a nested one; objects count by their name, or else by their lists.
 
     A text that is no list is one category.
     """
@@ -56,8 +56,12 @@ def _flat(value: object, depth: int) -> Iterator[str]:
             yield from _flat(part, depth + 1)
     elif isinstance(value, dict):
         names = [value[key] for key in _NAME_KEYS if isinstance(value.get(key), str)]
-        if not names:
+        lists = [part for part in value.values() if isinstance(part, list)]
+        if names:
+            yield names[0].strip()
+        elif lists:
+            yield from _flat(lists, depth + 1)
+        elif value:
             raise ValueError("an object without a name")
-        yield names[0].strip()
     else:
         yield str(value).strip()

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.columns import EVENTS, Columns
+from components.files.sql import literal
 from components.mapping.rules import IGNORE
-from components.mapping.source import literal
 from components.mapping.texts import null_words_sql
 
 _WORDS = {

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from components.files.table import Table
 from components.mapping.mapping_file import mapping_from
 from components.mapping.rules import ROLES, Mapping
-from components.mapping.source import SourceTable
 from components.mapping.synonyms import plain_name
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -72,7 +72,7 @@ def layout_files() -> tuple[LayoutFile, ...]:
     return tuple(files)
 
 
-def recognise(table: SourceTable, rows: Sequence[Dict[str, str | None]]) -> Recognised | None:
+def recognise(table: Table, rows: Sequence[Dict[str, str | None]]) -> Recognised | None:
     """The layout of a table, the one with most columns if it follows several.
 
     Args:

@@ -9,16 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from components.core.columns import Columns
 from components.files.table import ReadOptions
 from components.mapping.rules import NAMES, ROLES, ColumnRule, Mapping, Role, RoleMapping, check_rules
 from components.mapping.source import MappingError
 
-_OPTIONS: dict[str, type] = {"each": str, "separator": str, "distinct": bool, "attributes": list}
+_OPTIONS: dict[str, type] = {"each": str, "separator": str, "distinct": bool}
 _READ: dict[str, type] = {"encoding": str, "delimiter": str, "header": bool, "quote": str, "sheet": str}
 _EXPLAINED = {
     "each": "each element of this column is a row",
     "distinct": "the first row of each item counts",
-    "attributes": "columns kept though they have none of Duotempo's names",
 }
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -50,8 +50,11 @@ def mapping_from(tables: Dict[str, Any]) -> Mapping:
 
 
 def write_mapping(file: Path, mapping: Mapping, comments: Dict[str, str] | None = None) -> None:
-    """Writes a mapping.toml; see `mapping_text`."""
-    file.write_text(mapping_text(mapping, comments), encoding="utf-8")
+    """Writes a mapping.toml; see `mapping_text`. Raises MappingError when it cannot be written."""
+    try:
+        file.write_text(mapping_text(mapping, comments), encoding="utf-8")
+    except OSError as error:
+        raise MappingError(f"{file} cannot be written ({error}); name another file with --write") from error
 
 
 def mapping_text(mapping: Mapping, comments: Dict[str, str] | None = None) -> str:
@@ -71,6 +74,8 @@ def mapping_text(mapping: Mapping, comments: Dict[str, str] | None = None) -> st
             missing = [name for name in NAMES[role] if name not in part.fields]
             if missing:
                 lines.append(f"# not in the file: {', '.join(missing)}")
+            if part.attributes:
+                lines += ["", f"[{role}.attributes]", *(rule_text(*entry) for entry in part.attributes.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -91,21 +96,29 @@ def _role_from(role: Role, table: object) -> RoleMapping:
         if name in _OPTIONS:
             if not isinstance(value, _OPTIONS[name]):
                 raise MappingError(f"{role}.{name} is {value!r}, which has the wrong type")
-            options[name] = tuple(map(str, value)) if isinstance(value, list) else value
+            options[name] = value
         elif name == "read":
             options["read"] = _read_options(role, value)
-        elif isinstance(value, str):
-            fields[name] = ColumnRule(value)
-        elif isinstance(value, dict):
-            column = value.get("column")
-            if not isinstance(column, str | None):
-                raise MappingError(f"{role}.{name}: column is {column!r}; it is a name in quotes")
-            fields[name] = ColumnRule(column, {key: part for key, part in value.items() if key != "column"})
+        elif name == Columns.ATTRIBUTES:
+            if not isinstance(value, dict):
+                raise MappingError(f"{role}.{name} is {value!r}; write a table [{role}.{name}] of NAME = COLUMN")
+            options[name] = {key: _rule(f"{role}.{name}", key, rule) for key, rule in value.items()}
         else:
-            raise MappingError(f'{role}.{name} is {value!r}; write {name} = "COLUMN" or {{ column = "COLUMN" }}')
+            fields[name] = _rule(role, name, value)
     part = RoleMapping(fields, **options)
     check_rules(part, role)
     return part
+
+
+def _rule(where: str, name: str, value: object) -> ColumnRule:
+    if isinstance(value, str):
+        return ColumnRule(value)
+    if not isinstance(value, dict):
+        raise MappingError(f'{where}.{name} is {value!r}; write {name} = "COLUMN" or {{ column = "COLUMN" }}')
+    column = value.get("column")
+    if not isinstance(column, str | None):
+        raise MappingError(f"{where}.{name}: column is {column!r}; it is a name in quotes")
+    return ColumnRule(column, {key: part for key, part in value.items() if key != "column"})
 
 
 def _read_options(role: Role, table: object) -> ReadOptions:
@@ -129,7 +142,7 @@ def _lines(role: Role, part: RoleMapping, comments: Dict[str, str]) -> Iterable[
         value = getattr(part, option)
         if value:
             explained = f"  # {_EXPLAINED[option]}" if option in _EXPLAINED else ""
-            yield f"{option} = {_inline(list(value) if isinstance(value, tuple) else value)}{explained}"
+            yield f"{option} = {_inline(value)}{explained}"
 
 
 def _inline(value: Any) -> str:

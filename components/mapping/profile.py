@@ -1,11 +1,15 @@
 """Looks through whole columns to find out how their values read."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
+from typing import Any, Literal
 
 from duckdb import DuckDBPyConnection
 
-from components.mapping.source import SOURCE, SourceTable, column_sql, column_type, identifier
+from components.files.sql import identifier
+from components.files.table import Table
+from components.mapping.source import SOURCE, column_sql, column_type
 from components.mapping.texts import NULL_NUMBERS, NULL_WORDS, null_words_sql, stripped_sql
 from components.mapping.times import (
     ISO,
@@ -14,16 +18,24 @@ from components.mapping.times import (
     NUMERIC_DATE,
     digits_sql,
     native_time_sql,
+    word_sql,
 )
+from components.mapping.values import without_currency_sql
 
 MIN_FIT = 0.95
 """Share of the values of a column that must have a format for it to be certain; the rows of the others are rejected."""
 MAX_WORDS = 200
 """Most event words that are listed."""
+Kind = Literal["time", "number", "id", "list", "text"]
+"""What is found out about a column."""
 _RANGES = {
     "seconds": (1e8, 1e11), "milliseconds": (1e11, 1e14), "microseconds": (1e14, 1e17), "nanoseconds": (1e17, 1e20),
     "spreadsheet": (20_000, 80_000),
 }  # fmt: skip
+_DECIMAL_COMMA = "[+-]?([0-9]*|[0-9]{1,3}([. ][0-9]{3})+),[0-9]+"
+_GROUPED = "[+-]?[0-9]{1,3}(,[0-9]{3})+([.][0-9]*)?"
+_AMBIGUOUS_COMMA = "[+-]?[1-9][0-9]{0,2},[0-9]{3}"
+"""Numbers such as 1,234: with a decimal comma, or with thousands set apart."""
 _DIGITS = {"yyyymmddhhmmss": 14, "yyyymmddhhmm": 12, "yyyymmdd": 8, "yyyymm": 6, "year": 4}
 
 
@@ -48,7 +60,13 @@ class TimeProfile:
 
 @dataclass(frozen=True)
 class NumberProfile:
-    """The range of a column of numbers; lowest is that of the values other than 0, NULL if there are none."""
+    """The range of a column of numbers; lowest is that of the values other than 0, NULL if there are none.
+
+    Attributes:
+        decimal_commas: Numbers such as 1,5 or 1.234,56.
+        grouped: Numbers such as 1,234.56 or 1,234,567.
+        ambiguous: A number such as 1,234, which may be either.
+    """
 
     count: int
     lowest: float | None
@@ -56,39 +74,175 @@ class NumberProfile:
     zeros: int
     fractions: int
     decimal_commas: int
+    grouped: int
+    ambiguous: str | None
     negatives: int
 
 
-def profile_time(connection: DuckDBPyConnection, table: SourceTable, column: str) -> TimeProfile:
-    """Finds the format of a column of times."""
-    sql, kind = column_sql(table, column), column_type(table, column) or "VARCHAR"
-    if native_time_sql(sql, kind, {}):
-        return TimeProfile("iso", True)
-    numeric = f"regexp_full_match(t, '{NUMBER}')"
-    n = f"CASE WHEN {numeric} THEN TRY_CAST(t AS DOUBLE) END"
-    dated = f"CASE WHEN regexp_full_match(t, '{NUMERIC_DATE}') THEN t END"
+@dataclass(frozen=True)
+class ColumnProfile:
+    """What a column holds.
+
+    Attributes:
+        null_share: The share of missing values, null words included.
+        time: Of a column of times.
+        numbers: Of a column of numbers.
+        float_ids: Whether a text column of ids holds whole numbers only, some of them with `.0`.
+        separator: `comma` or `semicolon` if the texts of a column look like lists separated by it.
+    """
+
+    null_share: float
+    time: TimeProfile | None = None
+    numbers: NumberProfile | None = None
+    float_ids: bool = False
+    separator: str | None = None
+
+
+def profile_columns(
+    connection: DuckDBPyConnection, table: Table, columns: Dict[str, tuple[str, Kind]]
+) -> dict[str, ColumnProfile]:
+    """Profiles several columns in one scan.
+
+    Args:
+        columns: Column and what to find out, by keys of the caller's choice, which are those of the result.
+    """
+    if not columns:
+        return {}
+    scans = [_Scan(table, column, kind, number) for number, (column, kind) in enumerate(columns.values())]
+    # one level each, so that the expressions do not multiply
+    texts = ", ".join(scan.text for scan in scans)
+    sql = f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE}"
+    for level in ("numbers", "lengths"):
+        parts = [part for scan in scans if (part := getattr(scan, level))]
+        sql = f"SELECT {', '.join(['*', *parts])} FROM ({sql})"
+    aggregates = ", ".join(sql for scan in scans for sql in scan.aggregates.values())
+    row = iter(connection.execute(f"SELECT {aggregates} FROM ({sql})").fetchall()[0])
+    found = [scan.profile({name: next(row) for name in scan.aggregates}) for scan in scans]
+    return dict(zip(columns, found, strict=True))
+
+
+def count_words(connection: DuckDBPyConnection, table: Table, column: str) -> dict[str, int]:
+    """The words of an event column in lower case with their counts, most frequent first, at most MAX_WORDS."""
+    kind = column_type(table, column) or "VARCHAR"
+    given = f"SELECT {column_sql(table, column)} AS given, count(*) AS rows FROM {identifier(table.view)} AS {SOURCE}"
+    rows = connection.execute(
+        f"SELECT lower({_without_null_words('given', kind)}) AS word, CAST(sum(rows) AS BIGINT) "
+        f"FROM ({given} GROUP BY ALL) GROUP BY word HAVING word IS NOT NULL ORDER BY 2 DESC, 1 LIMIT {MAX_WORDS}"
+    ).fetchall()
+    return dict(rows)
+
+
+def samples(
+    connection: DuckDBPyConnection, table: Table, columns: Dict[str, str], count: int = 3
+) -> dict[str, tuple[str, ...]]:
+    """Different values of columns among their first rows, by the keys of `columns`."""
+    if not columns:
+        return {}
+    texts = ", ".join(_text_sql(table, column) for column in columns.values())
+    rows = connection.execute(f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE} LIMIT 1000").fetchall()
+    values = ({value for value in column if value is not None} for column in zip(*rows, strict=True))
+    return {key: tuple(sorted(found)[:count]) for key, found in zip(columns, values, strict=False)}
+
+
+def first_values(connection: DuckDBPyConnection, table: Table, limit: int) -> list[dict[str, str | None]]:
+    """The first rows as text."""
+    texts = ", ".join(
+        f"{_without_null_words(column_sql(table, column.name), column.type)} AS {identifier(column.name)}"
+        for column in table.columns
+    )
+    rows = connection.execute(f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE} LIMIT {limit}").fetchall()
+    names = [column.name for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+class _Scan:
+    """What is found out about one column: SQL in which `t` is its text, `n` its number and `d` its numeric date."""
+
+    def __init__(self, table: Table, column: str, kind: Kind, number: int) -> None:
+        sql, self._type = column_sql(table, column), column_type(table, column) or "VARCHAR"
+        self._kind = kind
+        t, n, d, digits = (f"{letter}{number}" for letter in ("t", "n", "d", "l"))
+        self.text = f"{_without_null_words(sql, self._type)} AS {t}"
+        self.numbers = self.lengths = ""
+        self.aggregates = {"rows": "count(*)", "known": f"count({t})"}
+        if kind == "time" and not native_time_sql(sql, self._type, {}):
+            numeric = f"regexp_full_match({t}, '{NUMBER}')"
+            self.numbers = (
+                f"CASE WHEN {numeric} THEN TRY_CAST({t} AS DOUBLE) END AS {n}, "
+                f"CASE WHEN regexp_full_match({t}, '{NUMERIC_DATE}') THEN {t} END AS {d}"
+            )
+            self.lengths = f"CASE WHEN {n} IS NOT NULL THEN length(split_part({t}, '.', 1)) END AS {digits}"
+            self.aggregates |= _time_aggregates(t, n, d, digits)
+        elif kind == "number":
+            numeric, other = f"regexp_full_match({t}, '{NUMBER}')", without_currency_sql(t)
+            commas, grouped, ambiguous = (
+                f"regexp_full_match({d}, '{pattern}')" for pattern in (_DECIMAL_COMMA, _GROUPED, _AMBIGUOUS_COMMA)
+            )
+            pointed = f"replace(replace({d}, '.', ''), ',', '.')"
+            plain = f"CASE WHEN {grouped} THEN replace({d}, ',', '') WHEN {commas} THEN {pointed} ELSE {d} END"
+            self.numbers = f"CASE WHEN NOT {numeric} THEN {other} END AS {d}"
+            self.lengths = (
+                f"CASE WHEN {d} IS NULL THEN TRY_CAST({t} AS DOUBLE) ELSE TRY_CAST({plain} AS DOUBLE) END AS {n}"
+            )
+            self.aggregates |= {
+                "count": f"count({n})", "lowest": f"min({n}) FILTER ({n} <> 0)", "highest": f"max({n})",
+                "zeros": f"count(*) FILTER ({n} = 0)", "fractions": f"count(*) FILTER ({n} <> trunc({n}))",
+                "decimal_commas": f"count(*) FILTER ({commas} AND NOT {ambiguous})",
+                "grouped": f"count(*) FILTER ({grouped} AND NOT {ambiguous})",
+                "ambiguous": f"min({d}) FILTER ({ambiguous})", "negatives": f"count(*) FILTER ({n} < 0)",
+            }  # fmt: skip
+        elif kind == "id" and self._type == "VARCHAR":
+            self.aggregates["floats"] = f"count(*) FILTER (regexp_full_match({t}, '[0-9]+\\.0+'))"
+            whole = f"regexp_full_match({t}, '[0-9]+(\\.0+)?')"
+            self.aggregates["others"] = f"count(*) FILTER ({t} IS NOT NULL AND NOT {whole})"
+        elif kind == "list" and self._type == "VARCHAR":
+            tests = {
+                "others": "^[\\[{(]|\\||[>›»]", "comma": "^[^,]{1,40}(, ?[^,]{1,40})+$",
+                "semicolon": "^[^;]{1,40}(; ?[^;]{1,40})+$",
+            }  # fmt: skip
+            self.aggregates |= {
+                name: f"count(*) FILTER (regexp_matches({t}, '{test}'))" for name, test in tests.items()
+            }
+
+    def profile(self, stats: dict[str, Any]) -> ColumnProfile:
+        """The profile by the values of the aggregates."""
+        rows, known = stats["rows"], stats["known"]
+        profile = ColumnProfile(1 - known / rows if rows else 0.0)
+        if self._kind == "time":
+            return replace(profile, time=_time_profile(stats) if "iso" in stats else TimeProfile("iso", True))
+        if self._kind == "number":
+            numbers = {item.name: stats[item.name] for item in dataclass_fields(NumberProfile)}
+            return replace(profile, numbers=NumberProfile(**numbers))
+        if "floats" in stats:
+            return replace(profile, float_ids=bool(stats["floats"]) and not stats["others"])
+        if "comma" in stats and not stats["others"] and max(stats["comma"], stats["semicolon"]) > 0.2 * known:
+            return replace(profile, separator="comma" if stats["comma"] > stats["semicolon"] else "semicolon")
+        return profile
+
+
+def _time_aggregates(t: str, n: str, d: str, digits: str) -> dict[str, str]:
+    iso = f"regexp_full_match({t}, '{ISO}({ISO_ZONE})?')"
     counts = {
-        "all": "count(t)", "numbers": f"count({n})",
-        "iso": f"count(*) FILTER (regexp_full_match(t, '{ISO}({ISO_ZONE})?'))",
-        "dates": f"count({dated})",
-        "first": f"max(TRY_CAST(regexp_extract({dated}, '^([0-9]+)', 1) AS INTEGER))",
-        "second": f"max(TRY_CAST(regexp_extract({dated}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
-        "points": f"count(*) FILTER (contains(left({dated}, 3), '.'))", "example": "any_value(t)",
-        "dated": f"any_value({dated})", "number": f"any_value(t) FILTER ({numeric})",
+        "numbers": f"count({n})",
+        "iso": f"count(*) FILTER (CASE WHEN {n} IS NULL THEN {iso} END)",
+        "words": f"count(CASE WHEN {n} IS NULL AND {d} IS NULL AND NOT {iso} THEN {word_sql(t, None)} END)",
+        "clocks": f"count(*) FILTER (regexp_full_match({t}, '[0-9]{{1,2}}:[0-9]{{2}}(:.*)?'))", "dates": f"count({d})",
+        "first": f"max(TRY_CAST(regexp_extract({d}, '^([0-9]+)', 1) AS INTEGER))",
+        "second": f"max(TRY_CAST(regexp_extract({d}, '^[0-9]+[-/.]([0-9]+)', 1) AS INTEGER))",
+        "points": f"count(*) FILTER (contains(left({d}, 3), '.'))", "example": f"any_value({t})",
+        "dated": f"any_value({d})", "number": f"any_value({t}) FILTER ({n} IS NOT NULL)",
     }  # fmt: skip
     for name, (lowest, highest) in _RANGES.items():
         counts[name] = f"count(*) FILTER ({n} >= {lowest} AND {n} < {highest})"
     for name, length in _DIGITS.items():
-        moment = digits_sql("t", name)
-        valid = f"{numeric} AND length(split_part(t, '.', 1)) = {length} AND year({moment}) BETWEEN 1900 AND 2100"
-        counts[name] = f"count(*) FILTER ({valid})"
-    stats = dict(zip(counts, _aggregate(connection, table, column, ", ".join(counts.values())), strict=True))
-    return _time_profile(stats)
+        moment = digits_sql(t, name)
+        counts[name] = f"count(*) FILTER (CASE WHEN {digits} = {length} THEN year({moment}) BETWEEN 1900 AND 2100 END)"
+    return counts
 
 
 def _time_profile(stats: dict[str, Any]) -> TimeProfile:
     example = str(stats["example"] or "")
-    if not stats["all"]:
+    if not stats["known"]:
         return TimeProfile(None, False, "holds no value")
     if stats["numbers"] and stats["numbers"] >= stats["dates"]:
         example = str(stats["number"])
@@ -97,12 +251,14 @@ def _time_profile(stats: dict[str, Any]) -> TimeProfile:
                 return TimeProfile(name, name not in ("year", "yyyymm"), example=example)
         best = max(_RANGES, key=lambda name: stats[name])
         if stats[best]:
-            fit = (stats[best] + stats["iso"]) / stats["all"]
+            fit = (stats[best] + stats["iso"]) / stats["known"]
             return TimeProfile(best, fit >= MIN_FIT and best != "spreadsheet", example=example, fit=fit)
         return TimeProfile(None, False, f"numbers such as {example} are no times of a known unit", example)
     if stats["dates"]:
         return _order_profile(stats, str(stats["dated"]))
-    fit = stats["iso"] / stats["all"]
+    if stats["clocks"]:
+        return TimeProfile(None, False, f"holds times of day ({example}): join them with the dates in one column")
+    fit = (stats["iso"] + stats["words"]) / stats["known"]
     return TimeProfile("iso", fit >= MIN_FIT, example=example, fit=fit)
 
 
@@ -117,83 +273,8 @@ def _order_profile(stats: dict[str, Any], example: str) -> TimeProfile:
     return TimeProfile(None, False, f"{example} may be day-first or month-first: no value tells them apart", example)
 
 
-def profile_numbers(connection: DuckDBPyConnection, table: SourceTable, column: str) -> NumberProfile:
-    """Finds the range of a column of numbers."""
-    commas = "regexp_full_match(t, '[+-]?[0-9.]*,[0-9]+')"
-    plain = f"CASE WHEN regexp_full_match(t, '{NUMBER}') THEN t WHEN {commas} THEN replace(t, ',', '.') END"
-    n = f"TRY_CAST({plain} AS DOUBLE)"
-    expressions = (
-        f"count({n}), min({n}) FILTER ({n} <> 0), max({n}), count(*) FILTER ({n} = 0), "
-        f"count(*) FILTER ({n} <> trunc({n})), count(*) FILTER ({commas}), count(*) FILTER ({n} < 0)"
-    )
-    return NumberProfile(*_aggregate(connection, table, column, expressions))
-
-
-def has_float_ids(connection: DuckDBPyConnection, table: SourceTable, column: str) -> bool:
-    """Whether a text column holds whole numbers only, some of them with `.0`."""
-    floats = "count(*) FILTER (regexp_full_match(t, '[0-9]+\\.0+'))"
-    others = "count(*) FILTER (t IS NOT NULL AND NOT regexp_full_match(t, '[0-9]+(\\.0+)?'))"
-    stats = _aggregate(connection, table, column, f"{floats}, {others}")
-    return bool(stats[0]) and not stats[1]
-
-
-def list_separator(connection: DuckDBPyConnection, table: SourceTable, column: str) -> str | None:
-    """`comma` or `semicolon` if the texts of a column look like lists separated by it."""
-    tests = {
-        "other": "regexp_matches(t, '^[\\[{(]|\\||[>›»]')",
-        "comma": "regexp_matches(t, '^[^,]{1,40}(, ?[^,]{1,40})+$')",
-        "semicolon": "regexp_matches(t, '^[^;]{1,40}(; ?[^;]{1,40})+$')",
-    }
-    counts = ", ".join(f"count(*) FILTER ({test})" for test in tests.values())
-    total, other, comma, semicolon = _aggregate(connection, table, column, f"count(t), {counts}")
-    if other or not max(comma, semicolon) > 0.2 * total:
-        return None
-    return "comma" if comma > semicolon else "semicolon"
-
-
-def count_words(connection: DuckDBPyConnection, table: SourceTable, column: str) -> dict[str, int]:
-    """The words of an event column in lower case with their counts, most frequent first, at most MAX_WORDS."""
-    rows = connection.execute(
-        f"SELECT lower(t), count(*) FROM ({_texts(table, column)}) WHERE t IS NOT NULL "
-        f"GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {MAX_WORDS}"
-    ).fetchall()
-    return dict(rows)
-
-
-def samples(connection: DuckDBPyConnection, table: SourceTable, column: str, count: int = 3) -> tuple[str, ...]:
-    """Different values of a column among its first rows."""
-    rows = connection.execute(
-        f"SELECT DISTINCT t FROM (SELECT t FROM ({_texts(table, column)}) LIMIT 1000) WHERE t IS NOT NULL "
-        f"ORDER BY 1 LIMIT {count}"
-    ).fetchall()
-    return tuple(row[0] for row in rows)
-
-
-def null_share(connection: DuckDBPyConnection, table: SourceTable, column: str) -> float:
-    """The share of missing values, null words included."""
-    total, known = _aggregate(connection, table, column, "count(*), count(t)")
-    return 1 - known / total if total else 0.0
-
-
-def first_values(connection: DuckDBPyConnection, table: SourceTable, limit: int) -> list[dict[str, str | None]]:
-    """The first rows as text."""
-    texts = ", ".join(
-        f"{_without_null_words(column_sql(table, column.name), column.type)} AS {identifier(column.name)}"
-        for column in table.columns
-    )
-    rows = connection.execute(f"SELECT {texts} FROM {identifier(table.view)} AS {SOURCE} LIMIT {limit}").fetchall()
-    names = [column.name for column in table.columns]
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _aggregate(connection: DuckDBPyConnection, table: SourceTable, column: str, expressions: str) -> tuple[Any, ...]:
-    return connection.execute(f"SELECT {expressions} FROM ({_texts(table, column)})").fetchall()[0]
-
-
-def _texts(table: SourceTable, column: str) -> str:
-    kind = column_type(table, column) or "VARCHAR"
-    text = _without_null_words(column_sql(table, column), kind)
-    return f"SELECT {text} AS t FROM {identifier(table.view)} AS {SOURCE}"
+def _text_sql(table: Table, column: str) -> str:
+    return _without_null_words(column_sql(table, column), column_type(table, column) or "VARCHAR")
 
 
 def _without_null_words(column: str, kind: str) -> str:

@@ -7,16 +7,18 @@ from typing import Literal
 from duckdb import DuckDBPyConnection
 
 from components.core.columns import EVENTS, Columns
+from components.files.table import Table
+from components.mapping.attribute_rules import propose_attributes
 from components.mapping.event_words import event_of
-from components.mapping.field_rules import FieldRules
+from components.mapping.field_rules import FieldRules, profile_kind
 from components.mapping.functions import register_functions
 from components.mapping.layouts import SAMPLE_ROWS, Recognised, recognise
 from components.mapping.mapping_file import rule_text
-from components.mapping.profile import count_words, first_values, null_share, samples
+from components.mapping.profile import count_words, first_values, profile_columns, samples
 from components.mapping.question import Question
 from components.mapping.rules import NAMES, REQUIRED, ColumnRule, Mapping, Role, RoleMapping, check_columns, check_rules
 from components.mapping.select import mapped_sql
-from components.mapping.source import SourceTable, column_type
+from components.mapping.source import column_type, is_nested
 from components.mapping.synonyms import EVENT_CATEGORIES, matching_column, plain_name
 
 Confidence = Literal["sure", "likely", "unsure"]
@@ -61,7 +63,7 @@ class Proposal:
 
 def propose(
     connection: DuckDBPyConnection,
-    table: SourceTable,
+    table: Table,
     role: Role | None = None,
     given: Mapping | None = None,
     timezone: str | None = None,
@@ -86,12 +88,12 @@ def propose(
     return _Proposer(connection, table, role, recognised, fixed or RoleMapping({}), timezone).proposal()
 
 
-def role_of(connection: DuckDBPyConnection, table: SourceTable) -> Role:
+def role_of(connection: DuckDBPyConnection, table: Table) -> Role:
     """What a table holds, by its layout or the names of its columns."""
     return _role_of(table, recognise(table, first_values(connection, table, SAMPLE_ROWS)))
 
 
-def _role_of(table: SourceTable, recognised: Recognised | None) -> Role:
+def _role_of(table: Table, recognised: Recognised | None) -> Role:
     if recognised is not None and (recognised.mapping.events or recognised.mapping.items):
         return "events" if recognised.mapping.events is not None else "items"
     names = [column.name for column in table.columns]
@@ -103,7 +105,7 @@ class _Proposer:
     def __init__(
         self,
         connection: DuckDBPyConnection,
-        table: SourceTable,
+        table: Table,
         role: Role,
         recognised: Recognised | None,
         fixed: RoleMapping,
@@ -118,15 +120,21 @@ class _Proposer:
 
     def proposal(self) -> Proposal:
         part = self._columns()
-        rules = FieldRules(
-            self._connection, self._table, part, self._role, self._questions, self._notes, self._timezone
-        )
+        columns = {
+            name: (rule.column, profile_kind(name, rule))
+            for name, rule in part.fields.items()
+            if rule.column is not None and self._readable(part, rule.column)
+        }
+        profiles = profile_columns(self._connection, self._table, columns)
+        rules = FieldRules(self._table, profiles, self._role, self._questions, self._notes, self._timezone)
         fields: dict[str, ColumnRule] = {}
         for name, rule in part.fields.items():
             fields[name], certain = rules.complete(name, rule)
             if not certain:
                 self._confidence[name] = "unsure"
         part = replace(part, fields=fields)
+        if self._role == "items" and self._table.header:
+            part = self._with_attributes(part)
         if self._role == "events":
             part = self._with_event(part)
             if Columns.TIMESTAMP not in part.fields:
@@ -138,7 +146,11 @@ class _Proposer:
             if name not in part.fields and name not in (Columns.EVENT, Columns.TIMESTAMP):
                 self._ask(f"no column is known to hold {name}", f'{name} = "COLUMN"')
         mapping = self._mapping(part)
-        sampled = {name: rule.column for name, rule in part.fields.items() if self._readable(part, rule.column)}
+        sampled = {
+            name: rule.column
+            for name, rule in part.fields.items()
+            if rule.column is not None and self._readable(part, rule.column)
+        }
         return Proposal(
             self._role,
             mapping,
@@ -146,8 +158,8 @@ class _Proposer:
             tuple(self._questions),
             tuple(self._notes),
             mapping.layout,
-            {name: samples(self._connection, self._table, column) for name, column in sampled.items() if column},
-            {name: null_share(self._connection, self._table, column) for name, column in sampled.items() if column},
+            samples(self._connection, self._table, sampled),
+            {name: profiles[name].null_share for name in sampled if name in profiles},
             self._time_range(mapping, part),
             self._words,
             self._unused(mapping),
@@ -189,11 +201,23 @@ class _Proposer:
         fields: dict[str, ColumnRule] = {}
         for name in NAMES[self._role]:
             free = [column for column in names if column not in {rule.column for rule in fields.values()}]
+            if name == Columns.CREATOR:
+                free = [column for column in free if not is_nested(column_type(self._table, column) or "")]
             if name in self._fixed.fields or (column := matching_column(self._role, name, free)) is None:
                 continue
             fields[name] = ColumnRule(column)
             self._confidence[name] = "sure" if plain_name(column) == plain_name(name) else "likely"
         return fields
+
+    def _with_attributes(self, part: RoleMapping) -> RoleMapping:
+        """Keeps unread columns with well-known names as attributes, unless a person says which are kept."""
+        if part.attributes or part.each is not None:
+            return part
+        attributes = propose_attributes(self._connection, self._table, part.unused(self._table))
+        if attributes:
+            kept = (f"{name} ({rule.how['type']}, column {rule.column})" for name, rule in attributes.items())
+            self._notes.append(f"attributes: kept are {', '.join(kept)}")
+        return replace(part, attributes=attributes)
 
     def _with_event(self, part: RoleMapping) -> RoleMapping:
         """Settles what the events are: the words of a column, or one event for all rows."""

@@ -11,6 +11,9 @@ the first one has no value), `null_words` (further words for a missing value). O
 - category: `format` (one of CATEGORY_FORMATS), `also` (further columns), `flags` (column to category), `constant`
 - available: `invert` (the column says what is hidden), `words` (word of the file to true or false)
 - title, description, text: `format` (`list`: a list of texts is joined)
+
+Items may have attributes, names of the user's choice. Their options: `type` (one of ATTRIBUTE_TYPES), and
+`decimal_comma` of numbers.
 """
 
 import re
@@ -19,13 +22,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from components.core.columns import EVENTS, Columns
-from components.files.table import ReadOptions
-from components.mapping.source import MappingError, SourceTable, column_type, shown_columns
+from components.core.columns import ATTRIBUTE_NAME, EVENTS, MAX_ATTRIBUTES, Columns
+from components.files.table import ReadOptions, Table
+from components.mapping.source import MappingError, column_type, shown_columns
 
 Role = Literal["events", "items"]
 ROLES: tuple[Role, ...] = ("events", "items")
-ID_NAMES = (Columns.USER, Columns.ITEM, Columns.EVENT_ID, Columns.SESSION, Columns.REQUEST)
+ID_NAMES = (Columns.USER, Columns.ITEM, Columns.EVENT_ID, Columns.SESSION, Columns.REQUEST, Columns.CREATOR)
 TEXT_NAMES = (Columns.TEXT, Columns.TITLE, Columns.DESCRIPTION)
 TIME_NAMES = (Columns.TIMESTAMP, Columns.PUBLISHED_AT)
 NAMES: dict[Role, tuple[str, ...]] = {
@@ -35,7 +38,7 @@ NAMES: dict[Role, tuple[str, ...]] = {
     ),
     "items": (
         Columns.ITEM, Columns.TITLE, Columns.DESCRIPTION, Columns.CATEGORY, Columns.AVAILABLE, Columns.PUBLISHED_AT,
-        Columns.IMAGE,
+        Columns.IMAGE, Columns.CREATOR,
     ),
 }  # fmt: skip
 REQUIRED: dict[Role, tuple[str, ...]] = {
@@ -49,6 +52,7 @@ TIME_FORMATS = (
     "yyyymm", "year", "spreadsheet", "day-first", "month-first",
 )  # fmt: skip
 VALUE_KINDS = ("rating", "count", "quantity", "price", "dwell", "number")
+ATTRIBUTE_TYPES = ("text", "number", "boolean")
 CATEGORY_FORMATS = ("auto", "list", "json", "python", "path", "pipe", "comma", "semicolon", "space", "single")
 
 _COMMON = {"pattern": str, "or": str, "null_words": list}
@@ -63,6 +67,7 @@ _HOW: dict[str, dict[str, type | tuple[type, ...]]] = {
     Columns.CATEGORY: {"format": str, "also": list, "flags": dict},
     Columns.AVAILABLE: {"invert": bool, "words": dict},
 }  # fmt: skip
+_ATTRIBUTE_OPTIONS: dict[str, type | tuple[type, ...]] = {**_COMMON, "type": str, "decimal_comma": bool}
 _CONSTANT = (Columns.EVENT, Columns.TIMESTAMP, Columns.CATEGORY, Columns.VARIANT, Columns.AVAILABLE)
 _FORMATS = {
     **dict.fromkeys(TEXT_NAMES, ("list",)),
@@ -92,7 +97,7 @@ class RoleMapping:
         fields: Rule of each of Duotempo's names.
         each: A column with an array, or with text that `separator` splits; each of its elements is a row.
         distinct: Only the first row of each item counts: the items are columns of an events file.
-        attributes: Columns kept as attributes, though they are none of Duotempo's names.
+        attributes: Rule of each attribute; of items only.
         read: What is known about the file's format.
     """
 
@@ -100,18 +105,18 @@ class RoleMapping:
     each: str | None = None
     separator: str | None = None
     distinct: bool = False
-    attributes: tuple[str, ...] = ()
+    attributes: Dict[str, ColumnRule] = field(default_factory=dict)
     read: ReadOptions = field(default_factory=ReadOptions)
 
-    def unused(self, table: SourceTable) -> tuple[str, ...]:
+    def unused(self, table: Table) -> tuple[str, ...]:
         """The columns of a table that no rule names."""
         used = {column.partition(".")[0] for column in self.columns()} | set(self.columns())
         return tuple(column.name for column in table.columns if column.name not in used)
 
     def columns(self) -> tuple[str, ...]:
         """All columns and paths that the rules name."""
-        named: list[Any] = [self.each, *self.attributes]
-        for rule in self.fields.values():
+        named: list[Any] = [self.each]
+        for rule in (*self.fields.values(), *self.attributes.values()):
             flags = rule.how.get("flags", {})
             named += [rule.column, rule.how.get("or"), *rule.how.get("also", ()), *flags]
         return tuple(dict.fromkeys(name for name in named if name is not None))
@@ -146,22 +151,21 @@ def check_rules(mapping: RoleMapping, role: Role) -> None:
         if rule.column is None and not {"constant", "flags"} & set(rule.how):
             raise MappingError(f"{where} names no column; write {name} = COLUMN")
         allowed = {**_COMMON, **_HOW.get(name, {}), **({"constant": (str, int, float)} if name in _CONSTANT else {})}
-        for option, value in rule.how.items():
-            if option not in allowed:
-                raise MappingError(f"{where}: there is no option {option}; the options are {', '.join(allowed)}")
-            if not isinstance(value, allowed[option]):
-                raise MappingError(f"{where}: {option} is {value!r}, which has the wrong type")
+        _check_options(where, rule.how, allowed)
         _check_values(where, name, rule.how)
+    if mapping.attributes:
+        _check_attributes(mapping.attributes, role)
 
 
-def check_columns(mapping: RoleMapping, role: Role, table: SourceTable) -> None:
+def check_columns(mapping: RoleMapping, role: Role, table: Table) -> None:
     """Raises MappingError for a column that the table does not have."""
-    for name, rule in mapping.fields.items():
+    attributes = {f"{Columns.ATTRIBUTES}.{name}": rule for name, rule in mapping.attributes.items()}
+    for name, rule in {**mapping.fields, **attributes}.items():
         part = RoleMapping({name: rule})
         for column in part.columns():
             _check_column(table, column, f"{role}.{name}")
-    for column in (*mapping.attributes, *filter(None, [mapping.each])):
-        _check_column(table, column, role)
+    if mapping.each is not None:
+        _check_column(table, mapping.each, role)
 
 
 def missing_names(mapping: RoleMapping, role: Role) -> list[str]:
@@ -169,9 +173,35 @@ def missing_names(mapping: RoleMapping, role: Role) -> list[str]:
     return [name for name in REQUIRED[role] if name not in mapping.fields]
 
 
-def _check_column(table: SourceTable, column: str, where: str) -> None:
+def _check_column(table: Table, column: str, where: str) -> None:
     if column_type(table, column) is None:
         raise MappingError(f"{where}: no column {column}; the columns are {shown_columns(table)}")
+
+
+def _check_options(where: str, how: Dict[str, Any], allowed: Dict[str, type | tuple[type, ...]]) -> None:
+    for option, value in how.items():
+        if option not in allowed:
+            raise MappingError(f"{where}: there is no option {option}; the options are {', '.join(allowed)}")
+        if not isinstance(value, allowed[option]):
+            raise MappingError(f"{where}: {option} is {value!r}, which has the wrong type")
+
+
+def _check_attributes(attributes: Dict[str, ColumnRule], role: Role) -> None:
+    if role == "events":
+        raise MappingError("events have no attributes; items have: [items.attributes]")
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise MappingError(f"items.attributes has {len(attributes)} names; at most {MAX_ATTRIBUTES} are kept")
+    for name, rule in attributes.items():
+        where = f"items.attributes.{name}"
+        if not re.fullmatch(ATTRIBUTE_NAME, name):
+            raise MappingError(f"{where}: a name has 1 to 64 characters from a-z, 0-9, _ and -")
+        if rule.column is None:
+            raise MappingError(f"{where} names no column; write {name} = COLUMN")
+        _check_options(where, rule.how, _ATTRIBUTE_OPTIONS)
+        if rule.how.get("type", ATTRIBUTE_TYPES[0]) not in ATTRIBUTE_TYPES:
+            raise MappingError(f"{where}: type is {rule.how['type']!r}; it is one of {', '.join(ATTRIBUTE_TYPES)}")
+        if pattern := rule.how.get("pattern"):
+            _check_pattern(where, pattern)
 
 
 def _check_pattern(where: str, pattern: str) -> None:

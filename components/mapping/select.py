@@ -3,6 +3,15 @@
 from dataclasses import dataclass
 
 from components.core.columns import Columns
+from components.files.sql import identifier, literal
+from components.files.table import Table
+from components.mapping.attributes import (
+    attribute_null_words,
+    attribute_sql,
+    declared,
+    misfit_sql,
+    nested_attribute_sql,
+)
 from components.mapping.categories import SEPARATORS
 from components.mapping.event_words import event_sql, flag_sql
 from components.mapping.functions import PARSE_LIST, STRIP_HTML
@@ -19,17 +28,7 @@ from components.mapping.rules import (
     check_columns,
     check_rules,
 )
-from components.mapping.source import (
-    ELEMENT,
-    SOURCE,
-    SourceTable,
-    column_sql,
-    column_type,
-    identifier,
-    is_float,
-    is_nested,
-    literal,
-)
+from components.mapping.source import ELEMENT, SOURCE, column_sql, column_type, is_float, is_nested
 from components.mapping.texts import (
     NULL_NUMBERS,
     NULL_TEXTS,
@@ -46,19 +45,20 @@ from components.mapping.values import value_rejection_sql, value_sql
 _LISTS = "regexp_matches({0}, '^[\\[{{(]')"
 
 
-def mapped_sql(table: SourceTable, mapping: Mapping, role: Role) -> str:
+def mapped_sql(table: Table, mapping: Mapping, role: Role) -> str:
     """The SELECT of Duotempo's columns from a table; `register_functions` must have been called on the connection.
 
     Its columns:
         row: Number of the input row, from 0 in the order of the file; the same for all elements of `each`.
-        raw: The input row as JSON.
+        raw: The columns of the input row as a STRUCT; JSON of all rows would take longer than everything else.
         reject: Why the row cannot be accepted, as `code: explanation`, or NULL: a nested value where one is needed, a
-            `return`, an `ignored` event, a rating outside of its scale. Cleaning finds all other faults.
+            `return`, an `ignored` event, a rating outside of its scale, an attribute of another type. Cleaning finds
+            all other faults.
         user_id, item_id, ...: Text, NULL if missing. Events have all names of `NAMES`, items the mapped ones only.
         timestamp, published_at: Epoch seconds (DOUBLE), NULL if it is no time; the text is in raw_timestamp and
             raw_published_at.
         category: VARCHAR[].
-        attributes: JSON of the kept columns; only if there are some.
+        attributes: A struct of the attributes, each of its declared type; only if there are some.
 
     Raises:
         MappingError: The mapping names a column that the table does not have, or has a wrong option.
@@ -71,25 +71,25 @@ def mapped_sql(table: SourceTable, mapping: Mapping, role: Role) -> str:
 
 @dataclass(frozen=True)
 class _Select:
-    table: SourceTable
+    table: Table
     part: RoleMapping
     role: Role
 
     def sql(self) -> str:
         names = [name for name in NAMES[self.role] if name in self.part.fields or self.role == "events"]
         inner = ["duotempo_row AS row", "duotempo_raw AS raw"]
-        for name, rule in self.part.fields.items():
+        rules = {**self.part.fields, **{name: rule for _, name, rule in self._attributes}}
+        for name, rule in rules.items():
             inner += self._inner(name, rule)
-        if self.part.attributes:
-            inner.append(f"{self._attributes()} AS attributes")
         inner.append(f"{self._nested_rejection()} AS nested_rejection")
         rows = f"SELECT {', '.join(inner)} FROM ({self._source()}) AS {SOURCE}"
-        texts = ["*"] + [f"{self._text(name, rule)} AS {_text(name)}" for name, rule in self.part.fields.items()]
+        texts = ["*"] + [f"{self._text(name, rule)} AS {_text(name)}" for name, rule in rules.items()]
         outer = ["row", "raw", f"{self._rejection()} AS reject"]
         for name in names:
             outer += self._outer(name)
-        if self.part.attributes:
-            outer.append("attributes")
+        if self._attributes:
+            values = (f"{literal(name)}: {attribute_sql(_text(key), rule.how)}" for name, key, rule in self._attributes)
+            outer.append(f"{{{', '.join(values)}}} AS {Columns.ATTRIBUTES}")
         value = self.part.fields.get(Columns.VALUE)
         valued = f"*, {value_sql(_text(Columns.VALUE), value.how) if value else 'NULL'} AS value"
         # one level each, so that the expressions do not multiply
@@ -98,9 +98,13 @@ class _Select:
         if (event := self.part.fields.get(Columns.EVENT)) is not None:
             sql = f"SELECT *, {self._event(event)} AS event FROM ({sql})"
         sql = f"SELECT {', '.join(outer)} FROM ({sql})"
-        if self.part.distinct:
-            sql += " QUALIFY item_id IS NOT NULL AND row_number() OVER (PARTITION BY item_id ORDER BY row) = 1"
-        return sql
+        return _first_of_each_item(sql) if self.part.distinct else sql
+
+    @property
+    def _attributes(self) -> list[tuple[str, str, ColumnRule]]:
+        """Each attribute's name, the name of its columns in the inner queries, and its rule."""
+        rules = enumerate(self.part.attributes.items())
+        return [(name, f"attribute_{number}", declared(self.table, rule)) for number, (name, rule) in rules]
 
     def _source(self) -> str:
         element = ""
@@ -116,8 +120,8 @@ class _Select:
             filled = f"CASE WHEN coalesce(len({parts}), 0) = 0 THEN [NULL] ELSE {parts} END"
             element = f", unnest({filled}) AS {ELEMENT}"
         return (
-            f"SELECT {SOURCE}.*, row_number() OVER () - 1 AS duotempo_row, CAST(to_json({SOURCE}) AS JSON) AS "
-            f"duotempo_raw{element} FROM {identifier(self.table.view)} AS {SOURCE}"
+            f"SELECT {SOURCE}.*, row_number() OVER () - 1 AS duotempo_row, {SOURCE} AS duotempo_raw{element}"
+            f" FROM {identifier(self.table.view)} AS {SOURCE}"
         )
 
     def _column(self, column: str) -> tuple[str, str]:
@@ -157,7 +161,8 @@ class _Select:
             return literal(str(rule.how["constant"]))
         if rule.column is None:
             return "NULL"
-        words = _null_words(name) + tuple(map(str, rule.how.get("null_words", ())))
+        known = attribute_null_words(rule.how) if "type" in rule.how else _null_words(name)
+        words = known + tuple(map(str, rule.how.get("null_words", ())))
         text = null_words_sql(f"stripped_{name}", words)
         if "or" in rule.how:
             text = f"coalesce({text}, {null_words_sql(f'other_{name}', words)})"
@@ -249,6 +254,9 @@ class _Select:
                 cases.append(
                     f"WHEN {fraction} THEN 'bad_{name}: ' || CAST({column} AS VARCHAR) || ' is no whole number'"
                 )
+        for name, _, rule in self._attributes:
+            if case := nested_attribute_sql(name, *self._column(rule.column or "")):
+                cases.append(case)
         return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
 
     def _rejection(self) -> str:
@@ -259,11 +267,18 @@ class _Select:
         value = self.part.fields.get(Columns.VALUE)
         if value and (reason := value_rejection_sql(_text(Columns.VALUE), value.how)):
             reasons.append(reason)
+        misfits = (misfit_sql(name, _text(key), rule.how) for name, key, rule in self._attributes)
+        reasons += filter(None, misfits)
         return f"coalesce({', '.join(reasons)})" if len(reasons) > 1 else reasons[0]
 
-    def _attributes(self) -> str:
-        pairs = ", ".join(f"{literal(column)}, {self._column(column)[0]}" for column in self.part.attributes)
-        return f"json_object({pairs})"
+
+def _first_of_each_item(rows: str) -> str:
+    """The first row of each item. Finds them by their numbers, so that no other column of all rows has to be kept."""
+    firsts = f"SELECT item_id, min(row) AS row FROM ({rows}) WHERE item_id IS NOT NULL GROUP BY item_id"
+    return (  # elements of one row share its number
+        f"SELECT * FROM ({rows}) SEMI JOIN ({firsts}) AS firsts USING (item_id, row)"
+        " QUALIFY row_number() OVER (PARTITION BY item_id) = 1"
+    )
 
 
 def _text(name: str) -> str:

@@ -1,11 +1,12 @@
 """What the mapping needs to know of a table, and the parts of SQL made of its columns."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from components.core.errors import DuotempoError
+from components.files.names import join_names
+from components.files.sql import identifier, literal
+from components.files.table import Table
 
-MAX_SHOWN_COLUMNS = 20
 BLANKS = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
 """Characters stripped from both ends of every value."""
 SOURCE, ELEMENT = "duotempo_source", "duotempo_element"
@@ -16,52 +17,17 @@ class MappingError(DuotempoError):
     """A mapping does not fit a table; the message names the column and the columns there are."""
 
 
-class SourceColumn(Protocol):
-    """A column of a DuckDB view: its name, and its DuckDB type as text."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def type(self) -> str: ...
-
-
-class SourceTable(Protocol):
-    """A DuckDB view. Without a header its columns are named column0, column1, ..."""
-
-    @property
-    def view(self) -> str: ...
-
-    @property
-    def columns(self) -> Sequence[SourceColumn]: ...
-
-    @property
-    def header(self) -> bool: ...
-
-
-def identifier(name: str) -> str:
-    """A column or view as it is written in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as it is written in SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def literals(texts: Sequence[str]) -> str:
     """A list of texts in SQL, without brackets."""
     return ", ".join(map(literal, texts))
 
 
-def shown_columns(table: SourceTable) -> str:
-    """The columns of a table for a message, shortened after MAX_SHOWN_COLUMNS."""
-    names = [column.name for column in table.columns]
-    more = f" and {len(names) - MAX_SHOWN_COLUMNS:,} more" if len(names) > MAX_SHOWN_COLUMNS else ""
-    return ", ".join(names[:MAX_SHOWN_COLUMNS]) + more
+def shown_columns(table: Table) -> str:
+    """The columns of a table for a message."""
+    return join_names(column.name for column in table.columns)
 
 
-def column_type(table: SourceTable, column: str) -> str | None:
+def column_type(table: Table, column: str) -> str | None:
     """The DuckDB type of a column, JSON for a path such as `properties.product_id`; None if there is no such column."""
     types = {known.name: known.type for known in table.columns}
     if column in types:
@@ -70,7 +36,7 @@ def column_type(table: SourceTable, column: str) -> str | None:
     return "JSON" if dot and is_nested(types.get(root, "")) else None
 
 
-def column_sql(table: SourceTable, column: str, element: str | None = None) -> str:
+def column_sql(table: Table, column: str, element: str | None = None) -> str:
     """A column, or a path into a nested column, in SQL.
 
     Args:

@@ -45,10 +45,26 @@ _SYNONYMS: dict[Role, dict[str, str]] = {
         "releaseyear yearofpublication publicationyear originalpublicationyear year launchdate",
         Columns.IMAGE: "imageuri imageurl image imgurl imurl img imagelink imagesrc thumbnail poster posterpath "
         "imageurll pictureurl picture coverurl",
+        Columns.CREATOR: "creatorid creator authorid author artistid artist artistname sellerid seller sellername "
+        "vendorid vendor channelid channel uploaderid uploader publisherid publisher merchantid merchant bookauthor "
+        "director postedby",
     },
 }
 EVENT_CATEGORIES = ("category", "categorycode", "categoryid", "categoryname", "productcategory", "itemcategory")
 """Names of columns that describe the item in an events file."""
+_ATTRIBUTES = {
+    "price": ("number", "price unitprice saleprice sellingprice listprice retailprice currentprice preis prix precio"),
+    "currency": ("text", "currency currencycode pricecurrency"),
+    "url": ("text", "url link producturl itemurl pageurl permalink"),
+    "brand": ("text", "brand brandname manufacturer make"),
+    "color": ("text", "color colour colorname colourname"),
+    "size": ("text", "size sizename"),
+    "material": ("text", "material fabric"),
+    "gender": ("text", "gender"),
+    "language": ("text", "language lang languagecode originallanguage"),
+    "condition": ("text", "condition itemcondition"),
+}
+"""Well-known attributes of items: their types, and the plain names of their columns."""
 VALUE_KINDS = {
     "rating": "rating ratings stars overall score bookrating reviewscore userrating",
     "quantity": "quantity qty itemquantity",
@@ -76,6 +92,12 @@ def matching_column(role: Role, name: str, columns: Sequence[str]) -> str | None
 def synonyms(role: Role, name: str) -> list[str]:
     """The plain names of a field, most likely first."""
     return [plain_name(name), *_SYNONYMS[role].get(name, "").split()]
+
+
+def known_attribute(column: str) -> tuple[str, str] | None:
+    """The attribute, and its type, that a column holds by its name."""
+    plain = plain_name(column)
+    return next(((name, kind) for name, (kind, names) in _ATTRIBUTES.items() if plain in names.split()), None)
 
 
 def value_kind(column: str) -> str:

@@ -1,6 +1,7 @@
 """SQL of values as text: stripped, null words as NULL, whole numbers without `.0`."""
 
-from components.mapping.source import BLANKS, is_float, is_nested, literal
+from components.files.sql import literal
+from components.mapping.source import BLANKS, is_float, is_nested
 
 NULL_WORDS = (
     "", "\\N", "NULL", "null", "Null", "nan", "NaN", "NAN", "None", "none", "<NA>", "<null>", "(null)", "N/A", "n/a",

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.mapping.source import literal, literals
+from components.files.sql import literal
+from components.mapping.source import literals
 
 NUMBER = r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?"
 ISO_ZONE = r"\s*(Z|z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)"
@@ -22,7 +23,7 @@ _ORDERS = {"day-first": "%d/%m", "month-first": "%m/%d"}
 _WORD_DATES = (
     "%d %B %y", "%d %B %Y", "%d %b %y", "%d %b %Y", "%d-%b-%y", "%d-%b-%Y", "%B %d, %Y", "%b %d, %Y", "%b. %d, %Y",
     "%m %d, %Y", "%a %b %d %Y", "%A, %B %d, %Y", "%Y-%m", "%Y%m%d", "%Y-%m-%dT%H", "%Y%m%dT%H%M%S",
-    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S %Y", "%Y-%m-%d", "%a, %d %b %Y", "%a %d %b %Y", "%a, %b %d, %Y", "%a, %B %d, %Y",
 )  # fmt: skip
 _ZONED_DATES = (
     "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %Z", "%Y%m%dT%H%M%S%z",
@@ -50,7 +51,7 @@ def time_sql(text: str, how: Mapping[str, Any]) -> str:
         f"WHEN regexp_full_match({text}, '{ISO}') THEN {_naive_sql(f'TRY_CAST({_iso_sql(text)} AS TIMESTAMP)', zone)} "
         f"WHEN regexp_full_match({text}, '{ISO}{ISO_ZONE}') "
         f"THEN epoch(TRY_CAST({_iso_sql(text)} AS TIMESTAMPTZ)) {numeric} "
-        f"ELSE {_word_sql(text, zone)} END"
+        f"ELSE {word_sql(text, zone)} END"
     )
 
 
@@ -104,7 +105,8 @@ def _ordered_sql(text: str, order: str, zone: str | None) -> str:
     return f"CASE WHEN regexp_matches({text}, '[AaPp][Mm]$') THEN {moments[_CLOCKS_12]} ELSE {moments[_CLOCKS_24]} END"
 
 
-def _word_sql(text: str, zone: str | None) -> str:
+def word_sql(text: str, zone: str | None) -> str:
+    """A text with the name of a month or a day, or a clock of 12 hours, as epoch seconds."""
     formats = [date + clock for date in _WORD_DATES for clock in (*_CLOCKS_24, *_CLOCKS_12)]
     naive = _naive_sql(f"try_strptime({text}, [{literals(formats)}])", zone)
     return f"coalesce(epoch(try_strptime({text}, [{literals(_ZONED_DATES)}])), {naive})"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from components.files.sql import literal
+from components.mapping.source import BLANKS
 from components.mapping.times import NUMBER
 
 STARS = 5
@@ -49,13 +51,16 @@ def value_rejection_sql(text: str, how: Mapping[str, Any]) -> str | None:
 
 def plain_sql(text: str, how: Mapping[str, Any]) -> str:
     """A number without a currency, in the notation with a decimal point."""
-    if how.get("decimal_comma"):
-        text = f"replace(replace(replace({text}, '.', ''), ' ', ''), ',', '.')"
     if how.get("kind") == "price":
-        text = f"trim(regexp_replace({text}, '\\p{{Sc}}|[A-Z]{{3}}', '', 'g'))"
-        if not how.get("decimal_comma"):
-            text = f"replace({text}, ',', '')"
-    return text
+        text = without_currency_sql(text)
+    if how.get("decimal_comma"):
+        return f"replace(replace(replace({text}, '.', ''), ' ', ''), ',', '.')"
+    return f"replace({text}, ',', '')" if how.get("kind") == "price" or "decimal_comma" in how else text
+
+
+def without_currency_sql(text: str) -> str:
+    """A text without signs and codes of currencies and the blanks around them."""
+    return f"trim(regexp_replace({text}, '\\p{{Sc}}|[A-Z]{{3}}', '', 'g'), {literal(BLANKS)})"
 
 
 def _is_number(text: str) -> str:

@@ -40,6 +40,8 @@ ITEM_SCHEMA = pa.schema(
         pa.field(Columns.AVAILABLE, pa.bool_(), nullable=False),
         pa.field(Columns.PUBLISHED_AT, _TIMESTAMP),
         pa.field(Columns.IMAGE, pa.string()),
+        pa.field(Columns.CREATOR, pa.string()),
+        pa.field(Columns.ATTRIBUTES, pa.string(), nullable=False),
         pa.field(Columns.CONTENT_HASH, pa.string(), nullable=False),
     ]
 )

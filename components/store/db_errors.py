@@ -110,8 +110,13 @@ def unstorable(error: Exception) -> str:
 
 
 def rejected_row(row: EventRow | ItemRow, error: Exception, index: int = -1) -> Rejected:
+    """Like `refused_row`, for a row that the database refuses."""
+    return refused_row(row, unstorable(error), index)
+
+
+def refused_row(row: EventRow | ItemRow, reason: str, index: int = -1) -> Rejected:
     """Converts a cleaned row for quarantine; `index` is that of its raw row, -1 if unknown."""
     values = {
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._asdict().items()
     }
-    return Rejected(index, values, unstorable(error))
+    return Rejected(index, values, reason)

@@ -26,7 +26,11 @@ _WRITE = text(
 
 @dataclass(frozen=True)
 class EncodedItem:
-    """An item with the unit vector of its text, (e,) float32, zero for an empty text."""
+    """An item with the unit vector of its text, (e,) float32, zero for an empty text.
+
+    Attributes:
+        content_hash: The text_hash of the item when it was encoded.
+    """
 
     item_id: str
     title: str
@@ -38,7 +42,7 @@ class EncodedItem:
 
 
 def vector_hashes(connection: Connection, encoder: str, item_ids: Collection[str]) -> dict[str, str | None]:
-    """The content_hash of the requested vectors by item; None while one is pending."""
+    """The hash of the text of each requested vector by item; None while one is pending."""
     of_items = select(ItemVector.item_id, ItemVector.content_hash).where(ItemVector.item_id == func.any(list(item_ids)))
     rows = connection.execute(of_items.where(ItemVector.encoder == encoder))
     return {row.item_id: row.content_hash for row in rows}
@@ -75,13 +79,13 @@ def pending_items(connection: Connection, encoders: Collection[str], limit: int)
     The rows are locked until the end of the transaction; rows locked by others are skipped.
 
     Returns:
-        Rows of item_id, encoder, content_hash, title, category, description.
+        Rows of item_id, encoder, text_hash, title, category, description.
     """
-    columns = [ItemVector.item_id, ItemVector.encoder, Item.content_hash, Item.title, Item.category, Item.description]
+    columns = [ItemVector.item_id, ItemVector.encoder, Item.text_hash, Item.title, Item.category, Item.description]
     pending = (
         select(*columns)
         .join(Item, Item.item_id == ItemVector.item_id)
-        .where(ItemVector.encoder.in_(encoders), ItemVector.content_hash.is_distinct_from(Item.content_hash))
+        .where(ItemVector.encoder.in_(encoders), ItemVector.content_hash.is_distinct_from(Item.text_hash))
         .order_by(ItemVector.wanted_at, ItemVector.item_id)
         .limit(limit)
         .with_for_update(of=ItemVector, skip_locked=True)
@@ -92,7 +96,7 @@ def pending_items(connection: Connection, encoders: Collection[str], limit: int)
 def write_vectors(
     connection: Connection, encoder: str, item_ids: Sequence[str], hashes: Sequence[str], vectors: NDArray[np.float32]
 ) -> None:
-    """Stores vectors (n, e) float32 of n items, with the content hashes that they were computed from."""
+    """Stores vectors (n, e) float32 of n items, with the hashes of the texts that they were computed from."""
     rows = [json.dumps(vector.tolist()) for vector in vectors]
     parameters = {"items": list(item_ids), "hashes": list(hashes), "vectors": rows, "encoder": encoder}
     connection.execute(_WRITE, parameters)

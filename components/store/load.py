@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 
 from components.core.normalize import json_safe
@@ -134,7 +135,8 @@ def upsert_items(connection: Connection, rows: Sequence[ItemRow], *, replace: bo
     )
     connection.execute(text(staging))
     connection.execute(text("TRUNCATE incoming_items"))
-    copy_rows(connection, "incoming_items", ItemRow._fields, rows)
+    copied = ((*row[:-2], Jsonb(row.attributes), row.content_hash) for row in rows)
+    copy_rows(connection, "incoming_items", ItemRow._fields, copied)
     update = f"UPDATE SET {_CHANGED}, updated_at = now() WHERE items.content_hash <> EXCLUDED.content_hash"
     inserted_flags = connection.scalars(
         text(

@@ -13,7 +13,7 @@ from components.core.errors import DuotempoError
 from components.store.schema import Load, LoadChunk
 
 RUNNING, COMPLETE, STOPPED, UNDONE = "running", "complete", "stopped", "undone"
-_LOCK_SPACE = 0x6C6F6164
+_LOCK_SPACE, _BEGIN_SPACE = 0x6C6F6164, 0x62656769
 
 
 class LoadError(DuotempoError):
@@ -48,25 +48,28 @@ class Bound:
     arrival: int
 
 
-def begin_load(engine: Engine, source: str, digest: str) -> LoadRun:
-    """Enters a new load into the journal."""
+def begin_load(engine: Engine, source: str, digest: str) -> tuple[LoadRun, bool]:
+    """The load of the same files and mapping that is neither complete nor undone, else a new one.
+
+    Returns:
+        The load, and whether it began before.
+    """
+    same = select(Load.load_id).where(Load.digest == digest, Load.state.in_((RUNNING, STOPPED)))
     with engine.begin() as connection:
+        # two processes that begin at once find the same load
+        lock = {"space": _BEGIN_SPACE, "digest": digest}
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, hashtext(:digest))"), lock)
+        load_id = connection.scalars(same.order_by(Load.load_id.desc()).limit(1)).one_or_none()
+        if load_id is not None:
+            return _read(connection, load_id), True
         row = insert(Load).values(source=source, digest=digest, state=RUNNING).returning(Load.load_id)
-        return _read(connection, connection.scalars(row).one())
+        return _read(connection, connection.scalars(row).one()), False
 
 
 def read_load(engine: Engine, load_id: int) -> LoadRun:
     """Finds a load. Raises LoadError if there is none of this number."""
     with engine.connect() as connection:
         return _read(connection, load_id)
-
-
-def unfinished_load(engine: Engine, digest: str) -> LoadRun | None:
-    """The load of the same files and mapping that is neither complete nor undone, if there is one."""
-    same = select(Load.load_id).where(Load.digest == digest, Load.state.in_((RUNNING, STOPPED)))
-    with engine.connect() as connection:
-        load_id = connection.scalars(same.order_by(Load.load_id.desc()).limit(1)).one_or_none()
-        return None if load_id is None else _read(connection, load_id)
 
 
 def list_loads(engine: Engine) -> list[LoadRun]:

@@ -46,9 +46,9 @@ def create_upcoming_partitions(begin: BeginTransaction, now: datetime) -> int:
 def missing_months(connection: Connection, times: Iterable[datetime], table: Partitioned = "events") -> set[datetime]:
     """The months of these times (aware) that have no partition."""
     existing: set[str] = connection.info.setdefault(KNOWN, set())  # cached per connection
-    months = {month for month in _months(times) if _name(table, month) not in existing}
+    months = {month for month in _months(times) if partition_name(table, month) not in existing}
     missing = set(_missing(connection, table, months)) if months else set()
-    existing |= {_name(table, month) for month in months - missing}
+    existing |= {partition_name(table, month) for month in months - missing}
     return missing
 
 
@@ -57,12 +57,19 @@ def month_of(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
+def summarize_times(connection: Connection) -> None:
+    """Brings the indexes on the times of events up to date, so that a span of time is found without reading a month."""
+    connection.execute(
+        text("SELECT brin_summarize_new_values(inhrelid) FROM pg_inherits WHERE inhparent = 'events_time'::regclass")
+    )
+
+
 def _make(connection: Connection, table: str, month: datetime) -> None:
     """Creates a partition under a lock until commit, so that two writers do not create the same one."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     if not _missing(connection, table, {month}):
         return
-    name, following = _name(table, month), _month_after(month)
+    name, following = partition_name(table, month), _month_after(month)
     connection.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"))
     connection.execute(
         text(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{month}') TO ('{following}')")
@@ -70,7 +77,7 @@ def _make(connection: Connection, table: str, month: datetime) -> None:
 
 
 def _missing(connection: Connection, table: str, months: set[datetime]) -> list[datetime]:
-    names = {_name(table, month): month for month in months}
+    names = {partition_name(table, month): month for month in months}
     # not to_regclass: its cache may miss a partition that another writer has just created
     query = text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND pg_table_is_visible(oid)")
     existing = set(connection.scalars(query, {"names": list(names)}))
@@ -87,5 +94,6 @@ def _month_after(month: datetime) -> datetime:
     return month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
 
 
-def _name(table: str, month: datetime) -> str:
+def partition_name(table: str, month: datetime) -> str:
+    """The partition of a table that holds the rows of a month (its start)."""
     return f"{table}_{month:%Y_%m}"

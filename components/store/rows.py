@@ -29,6 +29,9 @@ class EventRow(NamedTuple):
         return EventRow._make((*self[:9], model_version, variant, self[11]))
 
 
+Attribute = str | int | float | bool
+
+
 class ItemRow(NamedTuple):
     item_id: str
     title: str
@@ -37,6 +40,8 @@ class ItemRow(NamedTuple):
     available: bool
     published_at: datetime | None
     image_uri: str | None
+    creator_id: str | None
+    attributes: dict[str, Attribute]
     content_hash: str
 
 

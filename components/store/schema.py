@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Identity, Index, Text, false, func, text
+from sqlalchemy import JSON, BigInteger, Computed, DateTime, ForeignKey, Identity, Index, Text, false, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -42,8 +42,14 @@ class Item(Base):
     available: Mapped[bool] = mapped_column(server_default="true")
     published_at: Mapped[datetime | None]
     image_uri: Mapped[str | None]
+    creator_id: Mapped[str | None]
     attributes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     content_hash: Mapped[str]
+    """Of all columns: changed items differ in it."""
+    text_hash: Mapped[str | None] = mapped_column(
+        Computed("item_text_hash(title, category, description)", persisted=True)
+    )
+    """Of what an encoder reads, by `functions/item_text_hash.sql`."""
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -109,8 +115,8 @@ class UserVector(Base):
 class ItemVector(Base):
     """The text vector of a new item, added after the training of a served version.
 
-    The service requests it, the resident encoder computes it. content_hash is that of the item when it was encoded;
-    it and the vector are NULL while the request is pending.
+    The service requests it, the resident encoder computes it. content_hash is the item's text_hash when it was
+    encoded; it and the vector are NULL while the request is pending.
     """
 
     __tablename__ = "item_vectors"
@@ -254,7 +260,11 @@ class LoadChunk(Base):
 
 
 class LoadClaim(Base):
-    """An event of a load that was stored already: it stays when the load that stored it is undone."""
+    """An event of a load that was stored already: it stays when the load that stored it is undone.
+
+    A load of the same files as an earlier one makes no claims where that one stored or claimed the event; it takes
+    over from the earlier one when that is undone.
+    """
 
     __tablename__ = "load_claims"
     event_id: Mapped[str] = mapped_column(primary_key=True)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy import Connection, Engine, Select, Text, cast, func, select
 
 from components.core.columns import Columns
 from components.core.errors import DuotempoError
@@ -76,7 +76,7 @@ class Snapshot:
         return pq.read_table(self.path / _FILES["events"]).to_pandas()
 
     def items(self) -> pd.DataFrame:
-        """The items frame, sorted by item_id."""
+        """The items frame, sorted by item_id; attributes are JSON."""
         items = pq.read_table(self.path / _FILES["items"]).to_pandas()
         return items.assign(**{Columns.CATEGORY: [list(names) for names in items[Columns.CATEGORY]]})
 
@@ -255,7 +255,9 @@ def _orphaned_events(cut: datetime) -> Select[str, int]:
 
 
 def _all_items() -> Select[Any]:
-    return select(*(getattr(Item, name) for name in ITEM_SCHEMA.names)).order_by(Item.item_id)
+    columns = {name: getattr(Item, name) for name in ITEM_SCHEMA.names}
+    columns[Columns.ATTRIBUTES] = cast(Item.attributes, Text)
+    return select(*columns.values()).order_by(Item.item_id)
 
 
 def _write_events(connection: Connection, cut: datetime, file: Path) -> int:

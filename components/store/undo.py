@@ -1,17 +1,29 @@
-"""Undoes a load: removes what it stored, unless another load had it too. Erasures stay."""
+"""Undoes a load: removes what it stored, unless another load had it too. Erasures stay.
 
-from collections.abc import Iterator
+A later load of the same files takes over all that this one stored: it made no claims of its own.
+"""
+
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sqlalchemy import Engine, text
 
-from components.store.bulk import text_array
 from components.store.consent import lock_users
 from components.store.loads import UNDONE, LoadError, exclusive, read_load, set_state
+from components.store.partitions import summarize_times
 from components.store.watermarks import move_back
 
-BATCH_SIZE = 20_000
-"""Events per transaction."""
+_TWIN = text(
+    "SELECT min(twin.load_id) FROM loads JOIN loads AS twin USING (digest)"
+    f" WHERE loads.load_id = :load AND twin.load_id > :load AND twin.state <> '{UNDONE}'"
+)
+_TO_TWIN = (
+    text(
+        "INSERT INTO load_claims (event_id, load_id) SELECT event_id, :twin FROM load_claims WHERE load_id = :load"
+        " ON CONFLICT DO NOTHING"
+    ),
+    text("UPDATE event_keys SET load_id = :twin WHERE load_id = :load"),
+)
 _HAND_OVER = text(
     "WITH heirs AS (DELETE FROM load_claims USING (SELECT claims.event_id, min(claims.load_id) AS load_id"
     " FROM load_claims AS claims JOIN event_keys AS keys USING (event_id) WHERE keys.load_id = :load"
@@ -19,14 +31,16 @@ _HAND_OVER = text(
     " AND load_claims.load_id = first.load_id RETURNING load_claims.event_id, load_claims.load_id)"
     " UPDATE event_keys SET load_id = heirs.load_id FROM heirs WHERE event_keys.event_id = heirs.event_id"
 )
-_OWN = "SELECT event_id FROM event_keys WHERE load_id = :load"
-_USERS = text(
-    "SELECT DISTINCT user_id FROM events JOIN event_keys USING (event_id, occurred_at) WHERE event_id = ANY(:ids)"
+_TIMES = text(
+    "SELECT DISTINCT to_timestamp(0) + first_micros * interval '1 microsecond' AS first FROM load_chunks"
+    " WHERE load_id = :load AND chunk > 0 ORDER BY first"
 )
-_REMOVE = text(
-    "WITH gone AS (DELETE FROM event_keys WHERE event_id = ANY(CAST(:ids AS text[])) AND load_id = :load"
-    " RETURNING event_id, occurred_at)"
-    " DELETE FROM events USING gone WHERE events.event_id = gone.event_id AND events.occurred_at = gone.occurred_at"
+_WITHIN = "occurred_at >= CAST(:first AS timestamptz) AND occurred_at < CAST(:until AS timestamptz)"
+_USERS = text(f"SELECT DISTINCT user_id FROM events WHERE {_WITHIN}")
+_REMOVE = text(  # an array and IS TRUE: look-ups in the index and a hash table, whatever the planner expects
+    f"WITH gone AS (DELETE FROM event_keys WHERE event_id = ANY(ARRAY(SELECT event_id FROM events WHERE {_WITHIN}))"
+    " AND load_id = :load RETURNING event_id)"
+    f" DELETE FROM events WHERE {_WITHIN} AND (event_id IN (SELECT event_id FROM gone)) IS TRUE"
 )
 _LATER = (
     "NOT EXISTS (SELECT FROM load_items AS other WHERE other.item_id = mine.item_id AND other.load_id > mine.load_id)"
@@ -34,7 +48,7 @@ _LATER = (
 _RESTORE_ITEMS = text(
     "UPDATE items SET title = old.title, description = old.description, category = old.category,"
     " available = old.available, published_at = old.published_at, image_uri = old.image_uri,"
-    " attributes = old.attributes, content_hash = old.content_hash, updated_at = now()"
+    " creator_id = old.creator_id, attributes = old.attributes, content_hash = old.content_hash, updated_at = now()"
     " FROM load_items AS mine, jsonb_populate_record(NULL::items, mine.before) AS old"
     f" WHERE mine.load_id = :load AND mine.before IS NOT NULL AND items.item_id = mine.item_id AND {_LATER}"
     " AND items.content_hash = mine.content_hash AND items.content_hash <> old.content_hash"
@@ -76,11 +90,13 @@ def undo_load(engine: Engine, load_id: int) -> Undone:
     with exclusive(engine, load_id):
         if read_load(engine, load_id).state == UNDONE:
             raise LoadError(f"load {load_id} is undone already")
+        of_load = {"load": load_id}
         with engine.begin() as connection:
-            connection.execute(_HAND_OVER, {"load": load_id})
-        events = sum(_remove(engine, load_id, ids) for ids in _batches(engine, load_id))
+            twin = connection.scalar(_TWIN, of_load)
+            for statement in _TO_TWIN if twin else (_HAND_OVER,):
+                connection.execute(statement, of_load | ({"twin": twin} if twin else {}))
+        events = 0 if twin else _remove_events(engine, load_id)
         with engine.begin() as connection:
-            of_load = {"load": load_id}
             restored = connection.execute(_RESTORE_ITEMS, of_load).rowcount
             removed = connection.execute(_DELETE_ITEMS, of_load).rowcount
             connection.execute(_PASS_ON, of_load)
@@ -92,13 +108,15 @@ def undo_load(engine: Engine, load_id: int) -> Undone:
     return Undone(events, rows, removed, restored)
 
 
-def _batches(engine: Engine, load_id: int) -> Iterator[list[str]]:
-    with engine.connect().execution_options(yield_per=BATCH_SIZE) as connection:
-        for rows in connection.execute(text(f"{_OWN} ORDER BY event_id"), {"load": load_id}).scalars().partitions():
-            yield list(rows)
-
-
-def _remove(engine: Engine, load_id: int, ids: list[str]) -> int:
+def _remove_events(engine: Engine, load_id: int) -> int:
+    """Removes the events that the load stored, by the times of its chunks; each span of time is a transaction."""
     with engine.begin() as connection:
-        lock_users(connection, connection.scalars(_USERS, {"ids": ids}).all())
-        return connection.execute(_REMOVE, {"ids": text_array(ids), "load": load_id}).rowcount
+        summarize_times(connection)
+        times = [time.isoformat() for time in connection.scalars(_TIMES, {"load": load_id})]
+    removed = 0
+    for first, until in pairwise(["-infinity", *times, "infinity"]):
+        span = {"first": first, "until": until}
+        with engine.begin() as connection:
+            lock_users(connection, connection.scalars(_USERS, span).all())
+            removed += connection.execute(_REMOVE, span | {"load": load_id}).rowcount
+    return removed

@@ -4,7 +4,7 @@ Lists are validated up to their first error (`fail_fast`): the response names on
 thousand takes a second.
 """
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import (
     AfterValidator,
@@ -85,6 +85,14 @@ RawId = Annotated[str | StrictInt, Field(union_mode="left_to_right")]
 Category = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_clean_category)]
 Limit = Annotated[int, BeforeValidator(_digits_only), Field(ge=1, le=MAX_BATCH)]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(_seconds)]
+ATTRIBUTES = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+        {"type": "null"},
+    ]
+}
+Attributes = Annotated[Any, WithJsonSchema(ATTRIBUTES)]
+"""Attributes of an item in a batch row, not validated here, like RawId."""
 EventName = Annotated[str, AfterValidator(_valid_event), Field(json_schema_extra={"enum": list(EVENTS)})]
 ListLength = Annotated[int, Field(ge=1), AfterValidator(_at_most_max_k)]
 
@@ -185,15 +193,25 @@ class FeedbackRequest(Body):
 
 
 class CatalogueItem(Body):
-    """Typed loosely on purpose, like FeedbackEvent: an invalid row is rejected individually."""
+    """A field that is absent keeps its value in the catalogue, null empties it.
+
+    Typed loosely on purpose, like FeedbackEvent: an invalid row is rejected individually.
+    """
 
     item_id: RawId
-    title: str = ""
-    description: str = ""
-    category: list[str] = Field([], fail_fast=True)
-    available: bool = True
+    title: str | None = None
+    description: str | None = None
+    category: list[str] | None = Field(None, fail_fast=True)
+    available: bool | None = Field(None, description="True, when null, or when absent for a new item.")
     published_at: float | str | None = Field(None, description="Seconds since 1970 or ISO 8601.")
     image_uri: str | None = None
+    creator_id: RawId | None = Field(None, description="Who made or sells it; by the rules of ids.")
+    attributes: Attributes = Field(
+        None,
+        description="Anything else that is known, such as price, currency, url and brand: at most 50 names of "
+        "a-z, 0-9, _ and - with a text of up to 1,000 characters, a number, true or false. They are added to the "
+        "stored ones; null or {} removes those.",
+    )
 
 
 class ItemsRequest(Body):

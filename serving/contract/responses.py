@@ -117,6 +117,8 @@ class FoundItem(Answer):
     title: str
     category: list[str]
     available: bool
+    creator_id: str | None
+    attributes: dict[str, str | float | bool]
 
 
 class FoundItems(Answer):

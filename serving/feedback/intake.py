@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from components.core.columns import Columns
 from components.core.ids import clean_id
 from components.ingestion.admission import Admission, cleaned_ids
 from components.ingestion.clean import Cleaned, clean_events, clean_items
+from components.ingestion.item_columns import merge_with_stored
 from components.settings import EventSettings
 from components.store.consent import claim_key
 from components.store.db_errors import named, rejected_row
@@ -24,7 +25,7 @@ from components.store.privacy import Privacy
 from components.store.rows import EventRow, Rejected
 from components.store.variants import ServingVariant
 from serving.contract.errors import unavailable
-from serving.contract.requests import FeedbackRequest, ItemsRequest
+from serving.contract.requests import CatalogueItem, FeedbackRequest, ItemsRequest
 from serving.recommend.variants import Variants
 from serving.storage.impressions import Impressions
 from serving.storage.microbatch import MicroBatcher
@@ -277,14 +278,19 @@ class Intake:
         return [row.with_variant(shown.model_version, shown.variant) for row, shown in zip(rows, by, strict=True)]
 
     def items(self, request: ItemsRequest) -> dict[str, object]:
-        """The response of /items; existing items are replaced. Raises ApiError (503)."""
-        cleaned = clean_items((item.model_dump() for item in request.items), source=CATALOGUE)
-        places = {clean_id(item.item_id): place for place, item in reversed(list(enumerate(request.items)))}
+        """The response of /items; of existing items only the given fields change. Raises ApiError (503)."""
+        cleaned = clean_items((item.model_dump(exclude_unset=True) for item in request.items), source=CATALOGUE)
+        invalid = {entry.index for entry in cleaned.rejected}
+        places = [place for place in range(len(request.items)) if place not in invalid]
+        place_of = {row.item_id: place for row, place in zip(cleaned.rows, places, strict=True)}
+        given = [_given_columns(request.items[place]) for place in places]
         try:
             with self._database.begin() as connection:
-                _, _, refused = upsert_valid_items(connection, cleaned.rows)
-                unsound = [rejected_row(row, error, places[row.item_id]) for row, error in refused]
-                rejected = [*cleaned.rejected, *unsound]
+                merged = merge_with_stored(connection, cleaned.rows, given)
+                _, _, unstorable = upsert_valid_items(connection, merged.rows)
+                refused = [replace(entry, index=places[entry.index]) for entry in merged.refused]
+                refused += [rejected_row(row, error, place_of[row.item_id]) for row, error in unstorable]
+                rejected = [*cleaned.rejected, *refused]
                 quarantine_all(connection, CATALOGUE, rejected[:MAX_QUARANTINED])
         except DatabaseAway as error:
             raise unavailable(
@@ -319,6 +325,11 @@ def _seconds_left(batches: Sequence[_Batch]) -> float:
     if seconds <= 0:
         raise DatabaseAway("the queue is past its deadline")
     return seconds
+
+
+def _given_columns(item: CatalogueItem) -> Set[str]:
+    """The columns of an item that change; `attributes` only if they are removed, see `with_stored_columns`."""
+    return item.model_fields_set if not item.attributes else item.model_fields_set - {Columns.ATTRIBUTES}
 
 
 def _rejections(rejected: Sequence[Rejected]) -> list[dict[str, object]]:

@@ -62,8 +62,9 @@ class Handlers:
             ),
             (
                 Operation(
-                    "POST", "/items", "Add or replace catalogue items; a new one is recommended by its text within "
-                    "seconds, a changed title or availability counts from the next response", responses.ItemsAnswer,
+                    "POST", "/items", "Add catalogue items, or change the given fields of existing ones; a new item "
+                    "is recommended by its text within seconds, a changed title or availability counts from the next "
+                    "response", responses.ItemsAnswer,
                     body=requests.ItemsRequest, unavailable_when=AWAY, scope=ADMIN,
                 ),
                 self.upsert_items,

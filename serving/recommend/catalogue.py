@@ -52,9 +52,12 @@ def read_excluded(connection: Connection, user_id: str, exclusion: Exclusion) ->
 
 def search_items(connection: Connection, query: str, limit: int) -> Sequence[dict[str, object]]:
     """Items whose title contains `query`, case-insensitive, ordered by title."""
-    columns = select(Item.item_id, Item.title, Item.category, Item.available)
+    columns = (Item.item_id, Item.title, Item.category, Item.available, Item.creator_id, Item.attributes)
     matches = (
-        columns.where(Item.title.icontains(query, autoescape=True)).order_by(Item.title, Item.item_id).limit(limit)
+        select(*columns)
+        .where(Item.title.icontains(query, autoescape=True))
+        .order_by(Item.title, Item.item_id)
+        .limit(limit)
     )
     return [dict(row) for row in connection.execute(matches).mappings()]
 

@@ -141,6 +141,31 @@ def test_a_name_that_matches_no_column_is_an_error(
     assert count(engine, Event) == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--delimiter", ""), "the delimiter '' is not one to 4 characters"),
+        (("--quote", "''"), "more than one character"),
+        (("--sheet", "Orders"), "is csv and has no sheets"),
+        (("--encoding", "klingon"), "no encoding is named klingon"),
+        (("--timezone", "Mars/Olympus"), "no timezone 'Mars/Olympus'"),
+        (("--mapping", "missing.toml"), "missing.toml cannot be read"),
+        (("--write", "no/folder/m.toml"), "cannot be written"),
+    ],
+)
+def test_wrong_options_are_explained(duotempo: Run, tmp_path: Path, options: tuple[str, str], message: str) -> None:
+    answer = duotempo("inspect", write_csv(tmp_path, toy_events()), *options)
+    assert answer.code == 1
+    assert message in answer.text
+
+
+def test_a_tab_is_named(duotempo: Run, tmp_path: Path) -> None:
+    toy_events().to_csv(tmp_path / "events.txt", sep="\t", index=False)
+    answer = duotempo("inspect", tmp_path / "events.txt", "--delimiter", "tab")
+    assert answer.code == 0, answer.text
+    assert "would be accepted" in answer.out
+
+
 def test_values_of_a_wrong_type_are_rejected(duotempo: Run, engine: Engine, database: str, tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "shop", toy_events().assign(value="five"))
     answer = duotempo("ingest", folder, DUOTEMPO_DATABASE_URL=database)

@@ -1,10 +1,13 @@
 """The migrated schema matches the models; data migrations."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
@@ -14,6 +17,7 @@ from components.store.engine import make_engine
 from components.store.partitions import ensure_partitions
 from components.store.privacy import Privacy, PrivacyError
 from components.store.schema import Base
+from infra import migrations
 from infra.migrations import migrate
 from tests.support.postgres import fresh_database, stored
 from tests.support.service_client import SECRET
@@ -28,6 +32,31 @@ def test_migrations_match_the_models(database: str) -> None:
         partitioned = connection.exec_driver_sql("SELECT relname FROM pg_class WHERE relkind = 'p' ORDER BY relname")
         assert partitioned.scalars().all() == ["events", "impressions"]
     engine.dispose()
+
+
+def test_the_journal_of_loads_can_be_taken_out_and_comes_back_empty(postgres_url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with fresh_database(postgres_url) as url:
+        engine = make_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO loads (source, digest, state) VALUES ('s', 'd', 'complete')"))
+            connection.execute(text("INSERT INTO load_chunks VALUES (1, 0, 0, 0, 1, 0, 0, now())"))
+            connection.execute(text("INSERT INTO event_keys VALUES ('e', now(), 1)"))
+            connection.execute(
+                text("INSERT INTO quarantine (source, \"row\", reason, load_id) VALUES ('s', '{}', 'r', 1)")
+            )
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0016")
+        assert stored(url, "SELECT count(*) FROM pg_class WHERE starts_with(relname, 'load') AND relkind = 'r'") == [
+            (0,)
+        ]
+        migrate(url)
+        assert stored(url, "SELECT event_id, load_id FROM event_keys") == [("e", None)]
+        assert stored(url, "SELECT source, load_id FROM quarantine") == [("s", None)]
+        assert stored(url, "SELECT count(*) FROM loads") == [(0,)]
+        engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -56,6 +85,7 @@ def back_to_0014(connection: Connection) -> None:
     for table in ("event_keys", "quarantine"):
         connection.execute(text(f"ALTER TABLE {table} DROP COLUMN load_id"))
     connection.execute(text("ALTER TABLE promotions DROP COLUMN forced"))
+    connection.execute(text("ALTER TABLE items DROP COLUMN creator_id, DROP COLUMN text_hash"))
     connection.execute(text("UPDATE alembic_version SET version_num = '0014'"))
 
 

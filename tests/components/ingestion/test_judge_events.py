@@ -45,7 +45,7 @@ def database(rows: Sequence[Row], rejects: Sequence[str | None] = ()) -> duckdb.
     columns["timestamp"] = pa.array([time if isinstance(time, float) else None for time in times], pa.float64())
     columns["raw_timestamp"] = pa.array([None if time is None else str(time) for time in times], pa.string())
     columns["row"] = pa.array(range(len(rows)), pa.int64())
-    columns["raw"] = pa.array([json.dumps({"line": n}) for n in range(len(rows))], pa.string())
+    columns["raw"] = pa.array([{"line": n} for n in range(len(rows))], pa.struct([("line", pa.int64())]))
     columns["reject"] = pa.array(list(rejects) or [None] * len(rows), pa.string())
     connection.register("events_in", pa.table(columns))
     connection.register("known_items", pa.table({"item_id": pa.array(ITEMS)}))

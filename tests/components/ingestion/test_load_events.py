@@ -18,7 +18,7 @@ from components.files.table import Table
 from components.ingestion import store_events as storing
 from components.ingestion.clean import clean_events
 from components.ingestion.load_files import JudgedFiles, LoadReport, judge_files, load_files
-from components.mapping.rules import Mapping, RoleMapping
+from components.mapping.rules import ColumnRule, Mapping, RoleMapping
 from components.settings import EventSettings, Settings
 from components.store import event_chunks
 from components.store.consent import set_consent
@@ -28,7 +28,7 @@ from components.store.load import append_events
 from components.store.loads import LoadError, list_loads, read_load
 from components.store.privacy import Privacy
 from components.store.undo import Undone, undo_load
-from tests.components.ingestion.test_judge_events import Row, row
+from tests.components.ingestion.test_judge_events import TEXT_COLUMNS, Row, row
 from tests.components.ingestion.test_judge_events import database as input_of
 from tests.support.raw_events import NOW
 
@@ -59,7 +59,8 @@ def rows_of(count: int, start: int = 0) -> list[Row]:
 def opened(name: str = "d") -> OpenedFiles:
     """Files whose loads are the same if the name is."""
     table = Table("events", (), "csv", (), True, 0)
-    return OpenedFiles({"events": Path("e.csv")}, {"events": table}, Mapping(RoleMapping({}), None, name), {}, True)
+    fields = {column: ColumnRule(column) for column in (*TEXT_COLUMNS, "timestamp")}
+    return OpenedFiles({"events": Path("e.csv")}, {"events": table}, Mapping(RoleMapping(fields), None, name), {}, True)
 
 
 def judged(engine: Engine, rows: Sequence[Row]) -> tuple[duckdb.DuckDBPyConnection, JudgedFiles]:
@@ -135,17 +136,17 @@ def test_a_load_that_failed_is_resumed_where_it_stopped(shop: Engine, monkeypatc
 
 def _load_and_die(url: str) -> None:
     """Loads, and is killed in the middle of the transaction of the third chunk."""
-    insert = event_chunks._insert
+    copy_all = event_chunks._copy_all
     done: list[int] = []
 
-    def die(*arguments: Any) -> tuple[int, int]:
-        result = insert(*arguments)
+    def die(*arguments: Any) -> bool:
+        result = copy_all(*arguments)
         done.append(1)
         if len(done) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(event_chunks, "_insert", die)  # noqa: B010
+    setattr(event_chunks, "_copy_all", die)  # noqa: B010
     storing.CHUNK_SIZE, storing.WORKERS = 10, 1
     load(make_engine(url), rows_of(45))
 

@@ -1,28 +1,16 @@
 """Tables of made-up values for the tests of the mapping."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from components.files.table import Column, Table
 from components.mapping.functions import register_functions
 from components.mapping.rules import ColumnRule, Mapping, Role, RoleMapping
 from components.mapping.select import mapped_sql
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    type: str
-
-
-@dataclass(frozen=True)
-class Table:
-    view: str
-    columns: tuple[Column, ...]
-    header: bool = True
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -46,7 +34,7 @@ def texts(connection: duckdb.DuckDBPyConnection, columns: dict[str, Sequence[str
 def headerless(connection: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[str | None]]) -> Table:
     """A table of text without a header."""
     table = texts(connection, {f"column{n}": values for n, values in enumerate(zip(*rows, strict=True))})
-    return Table(table.view, table.columns, header=False)
+    return replace(table, header=False)
 
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str, view: str = "file") -> Table:
@@ -57,7 +45,8 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, view: str = "file") -
 
 def described(connection: duckdb.DuckDBPyConnection, view: str) -> Table:
     rows = connection.execute(f'DESCRIBE "{view}"').fetchall()
-    return Table(view, tuple(Column(row[0], row[1]) for row in rows))
+    (count,) = connection.execute(f'SELECT count(*) FROM "{view}"').fetchall()[0]
+    return Table(view, tuple(Column(row[0], row[1]) for row in rows), "csv", (), True, count)
 
 
 def mapped(

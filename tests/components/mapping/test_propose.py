@@ -131,9 +131,16 @@ def test_a_written_mapping_reads_back(tmp_path: Path) -> None:
                 "value": ColumnRule("r", {"kind": "rating", "scale": [0.5, 5], "zero_is_missing": True}),
                 "timestamp": ColumnRule(None, {"constant": "2020-01-01"}),
             },
-            each="list", separator=" ", attributes=("country",),
+            each="list", separator=" ",
         ),
-        RoleMapping({"item_id": ColumnRule("i")}, distinct=True),
+        RoleMapping(
+            {"item_id": ColumnRule("i")},
+            distinct=True,
+            attributes={
+                "country": ColumnRule("land"),
+                "price": ColumnRule("Preis", {"type": "number", "decimal_comma": True}),
+            },
+        ),
         "Mine",
     )  # fmt: skip
     file = tmp_path / "mapping.toml"

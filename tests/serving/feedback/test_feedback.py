@@ -225,7 +225,8 @@ def test_items_are_added_and_replaced(client: httpx.Client, service: RunningServ
     assert answer.accepted == 1
     assert [(row.index, row.reason.split(":")[0]) for row in answer.rejected] == [(1, "missing_item_id")]
     found = client.get("/items", params={"query": title.lower()}).json()["items"]
-    assert found == [{"item_id": item, "title": title, "category": [], "available": True}]
+    shown = {"item_id": item, "title": title, "category": [], "available": True, "creator_id": None, "attributes": {}}
+    assert found == [shown]
     client.post(
         "/items", json={"items": [{"item_id": item, "title": f"{title} II", "category": ["piece"]}]}, headers=admin
     )
@@ -248,7 +249,7 @@ def test_an_unavailable_item_is_excluded_from_the_next_list(client: httpx.Client
         similar = client.post("/similar", json={"item_id": "a1", "k": 64}).json()["items"]
         assert best.item_id not in {found["item_id"] for found in similar}
     finally:
-        client.post("/items", json={"items": [item]}, headers=admin)
+        client.post("/items", json={"items": [item | {"available": True}]}, headers=admin)
     assert best.item_id in ids(recommend(client, user, k=64))
 
 

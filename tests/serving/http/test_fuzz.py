@@ -143,7 +143,8 @@ bodies = {
                 "item_id",
                 item_id=st.text(min_size=1).map(lambda text: f"fuzz-{text}"), title=st.text(), description=st.text(),
                 category=st.lists(st.text()), available=st.booleans(), image_uri=st.text(),
-                published_at=st.floats() | st.integers() | st.datetimes().map(str),
+                published_at=st.floats() | st.integers() | st.datetimes().map(str), creator_id=ids,
+                attributes=st.dictionaries(st.sampled_from(["price", "brand"]) | st.text(), st.floats() | anything),
             ),
             max_size=3,
         )
