@@ -23,7 +23,7 @@ from components.store.erasure import expire_tombstones, finish, first_event_time
 from components.store.schema import Erasure
 from flows.policies import named_by_time
 
-READER_FLOWS = ["retrain", "batch", "search", "adapt"]
+READER_FLOWS = ["retrain", "batch", "search", "adapt", "ingest"]
 """Flows that read user histories and write data derived from them."""
 MAX_RUN_AGE = timedelta(days=1)
 """A run that started longer ago counts as dead, whatever state Prefect reports."""

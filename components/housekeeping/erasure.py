@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ErasedFiles:
-    """What was removed: events of snapshots, unreadable snapshots and training runs, rows of interests, cached vectors
-    and results of flow runs."""
+    """What was removed: events of snapshots, unreadable snapshots and training runs, rows of interests, cached vectors,
+    results of flow runs and fetched rows of sources that were not loaded."""
 
     snapshot_events: int
     unreadable_snapshots: int
@@ -36,6 +36,7 @@ class ErasedFiles:
     interests: int
     cached_vectors: int
     flow_results: int
+    fetched_sources: int
 
 
 def erase_files(home: Path, cache: Path, user_id: str, requested_at: datetime) -> ErasedFiles:
@@ -55,7 +56,8 @@ def erase_files(home: Path, cache: Path, user_id: str, requested_at: datetime) -
     vectors = sum(_erase_vectors(path, hashes) for path in _cached(cache / "embeddings")) if hashes else 0
     rows = sum(_erase_run(file, user_id, unshared, hashes) for file in files)
     results = _erase_results(home / "prefect" / "storage", requested_at)
-    return ErasedFiles(events, unreadable, len(interest_files) - len(files), rows, vectors, results)
+    fetched = _erase_fetched(home / "ingest", requested_at)
+    return ErasedFiles(events, unreadable, len(interest_files) - len(files), rows, vectors, results, fetched)
 
 
 def report(
@@ -164,6 +166,14 @@ def _erase_results(folder: Path, requested_at: datetime) -> int:
     old = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < requested_at.timestamp()]
     for path in old:
         path.unlink()
+    return len(old)
+
+
+def _erase_fetched(folder: Path, requested_at: datetime) -> int:
+    """Deletes rows of sources that a killed load has left: they may name any user, and are fetched again."""
+    old = [path for path in folder.glob("*") if path.is_dir() and path.stat().st_mtime < requested_at.timestamp()]
+    for path in old:
+        shutil.rmtree(path)
     return len(old)
 
 

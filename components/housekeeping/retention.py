@@ -21,7 +21,8 @@ class InUse:
 
 @dataclass(frozen=True)
 class Removed:
-    """A removed file or folder; `kind` is snapshot, training, champion's twin, bundle, Bento or result."""
+    """A removed file or folder; `kind` is snapshot, training, champion's twin, bundle, fetched rows, Bento or
+    result."""
 
     kind: str
     name: str
@@ -43,6 +44,7 @@ def remove_old(home: Path, in_use: InUse, before: datetime) -> list[Removed]:
         "training": (home / "runs", {*latest_name, "champions"}.__contains__),
         "champion's twin": (home / "runs" / "champions", in_use.versions.__contains__),
         "bundle": (home / "bundles", in_use.versions.__contains__),
+        "fetched rows": (home / "ingest", lambda _: False),
         "Bento": (home / "bentoml" / "bentos" / "duotempo", lambda name: _of_a_version(name, in_use.versions)),
     }
     removed = [

@@ -174,6 +174,16 @@ def test_results_of_later_flow_runs_are_kept(platform: Platform) -> None:
     assert platform.result.exists()
 
 
+def test_fetched_rows_of_a_killed_load_are_removed(platform: Platform) -> None:
+    earlier, later = time.time() - 3600, time.time() + 3600
+    for name, moment in (("orders", earlier), ("products", later)):
+        folder = platform.home / "ingest" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (moment, moment))
+    assert platform.erase()["fetched_sources"] == 1
+    assert [path.name for path in (platform.home / "ingest").iterdir()] == ["products"]
+
+
 def test_the_report_lists_the_models_trained_on_the_user() -> None:
     def version(number: str, cut: datetime, built: datetime) -> Version:
         return Version(number, "run", built, ("champion",) * (number == "2"), {"cut": cut.isoformat()}, {}, "")

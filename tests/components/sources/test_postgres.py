@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_without_the_secret(shop: ShopDatabase, tmp_path: 
         "no column changed_at, which is its watermark; it has id, customer, product": source(
             shop, watermark="changed_at"
         ),
-        'relation "ordersx" does not exist': source(shop, "SELECT * FROM ordersx"),
+        'relation "order_lines" does not exist': source(shop, "SELECT * FROM order_lines"),
         "overlap needs a column of times or numbers, and customer is text": source(
             shop, watermark="customer", overlap=1
         ),

@@ -17,7 +17,7 @@ from tests.support.schedules import RunningPlatform
 pytestmark = pytest.mark.timeout(300)
 CRONS = {
     "retrain": "0 3 * * *", "batch": "0 5 * * *", "retention": "30 6 * * *", "monitor": "0 * * * *",
-    "erase": "*/15 * * * *",
+    "erase": "*/15 * * * *", "ingest": "0 2 * * *",
 }  # fmt: skip
 
 
@@ -31,7 +31,8 @@ def schedules(running: RunningPlatform) -> dict[str, dict[str, Any]]:
 @pytest.mark.long
 def test_schedules_setting_activates_every_schedule(running: RunningPlatform) -> None:
     assert not any(one["active"] for one in schedules(running).values())
-    deployments = Deployments(PROJECT, schedules=True, seconds=600)
+    deployments = Deployments(PROJECT, schedules=True, sources=True, seconds=600)
+    assert deployments.fingerprint() != Deployments(PROJECT, schedules=True, seconds=600).fingerprint()
     assert deployments.fingerprint() != Deployments(PROJECT, schedules=False, seconds=600).fingerprint()
     deployments.deploy(dict(os.environ))
     try:
@@ -58,6 +59,7 @@ def test_scheduled_flows_run_one_at_a_time(running: RunningPlatform) -> None:
         "retention": cancel_new,
         "monitor": cancel_new,
         "erase": enqueue,
+        "ingest": enqueue,
     }
 
 
