@@ -101,7 +101,7 @@ POINTS = (
     (batch, "fetch", "after"),
     (load_source, "judge_files", "before"),
     (load_files, "store_items", "after"),
-    (event_chunks, "_insert", "after"),
+    (event_chunks, "_copy_all", "after"),
     (load_files, "_quarantine", "after"),
     (load_files, "write_state", "before"),
     (load_source, "move_watermark", "after"),
@@ -114,7 +114,7 @@ def _run_and_die(settings: Settings, url: str, point: int) -> None:
     """Runs, and is killed at one of the points: of several calls in the last one."""
     place, name, when = POINTS[point]
     function = getattr(place, name)
-    calls = {"_insert": 3, "_quarantine": 2}.get(name, 1)
+    calls = {"_copy_all": 3, "_quarantine": 2}.get(name, 1)
 
     def die(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
