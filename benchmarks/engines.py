@@ -24,7 +24,7 @@ MAKE_ROWS = (
     " hash(i * 7) % 5 AS value FROM (SELECT i - i % 10 // 7 AS i FROM range({rows}) AS numbers (i)))"
     " TO '{file}' (FORMAT parquet)"
 )
-"""Events of which three in ten repeat an earlier one, one in seven needs stripping, and one in a hundred is unknown."""
+"""Events of which one in ten repeats an earlier one, one in seven needs stripping, and one in a hundred is unknown."""
 
 
 def with_duckdb(file: str, out: str) -> int:
