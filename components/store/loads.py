@@ -1,7 +1,7 @@
 """The journal of loads: begins, finds, holds and ends them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, cast, func, insert, select, text, upd
 from sqlalchemy.dialects.postgresql import JSONB
 
 from components.core.errors import DuotempoError
+from components.store.engine import StoreError
 from components.store.schema import Load, LoadChunk
 
 RUNNING, COMPLETE, STOPPED, UNDONE = "running", "complete", "stopped", "undone"
@@ -93,7 +94,8 @@ def exclusive(engine: Engine, load_id: int) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:space, :load)"), lock)
+            with suppress(StoreError):  # a connection that is lost has let go of the lock
+                connection.execute(text("SELECT pg_advisory_unlock(:space, :load)"), lock)
 
 
 def set_state(engine: Engine, load_id: int, state: str) -> None:

@@ -32,8 +32,6 @@ POLL_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 IDLE_SECONDS = 300.0
 """Time without new items after which libraries and weights leave memory."""
-NICENESS = 10
-"""New items yield the processor to requests, and to the start of the other programs."""
 KEYS = "DUOTEMPO_ENCODER_KEYS"
 """Variable that passes the keys on when the process replaces itself."""
 log = logging.getLogger(__name__)
@@ -118,7 +116,6 @@ class ResidentEncoder:
 
 def main() -> None:
     configure_logging(logging.StreamHandler())
-    os.nice(NICENESS)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
     if not settings.database_url:

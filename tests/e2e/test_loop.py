@@ -307,7 +307,7 @@ def test_the_second_version_is_promoted_and_rolled_back(shell: Shell, resumed: d
 def test_a_new_item_is_recommended_within_a_minute(shell: Shell, first_list: dict[str, Any]) -> None:
     """Even if the encoder is not the configured one, but the multilingual one chosen for Chinese texts."""
     item = {"item_id": "just in", "title": "降噪蓝牙耳机 新款", "category": ["just in"]}
-    assert shell.status()["services"]["encoder"]["healthy"]
+    eventually(lambda: shell.status()["services"]["encoder"]["healthy"], 60)
     key = shell.run("keys", "create", "--scope", "admin", "--name", "the shop's catalogue").out.strip()
     time.sleep(2 * shell.platform.settings.security.keys_seconds)
     assert shell.post("/items", {"items": [item]}, key=key)["accepted"] == 1

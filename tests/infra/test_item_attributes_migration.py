@@ -16,7 +16,7 @@ def test_vectors_that_are_up_to_date_stay_so(postgres_url: str) -> None:
         engine = make_engine(url)
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE items DROP COLUMN creator_id, DROP COLUMN text_hash"))
-            connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0018'"))
             connection.execute(
                 text("INSERT INTO items (item_id, title, content_hash) VALUES ('old', 'Old', '1'), ('new', 'New', '2')")
             )
