@@ -82,7 +82,7 @@ def of_feedback(client: httpx.Client, rows: Sequence[dict[str, Any]]) -> tuple[i
     return answer.accepted, answer.duplicates, {row.index: row.reason.split(":")[0] for row in answer.rejected}
 
 
-@settings(REUSED, max_examples=60)
+@settings(REUSED, max_examples=30)
 @given(templates=st.lists(ROW, min_size=1, max_size=8))
 def test_both_doors_give_the_same_verdicts(
     client: httpx.Client, service: RunningService, templates: list[dict[str, Any]]

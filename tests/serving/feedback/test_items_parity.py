@@ -109,7 +109,7 @@ def test_both_doors_have_the_same_rules(
 ) -> None:
     url, engine = store
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(batches())
     def compare(batches: list[list[Row]]) -> None:
         prefix = uuid.uuid4().hex
