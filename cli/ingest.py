@@ -162,7 +162,7 @@ def ingest(
             report = session.load(opened, judged, name, engine, rows.at_completion)
         rows.loaded()
     show_load(name, report, judged)
-    if judged.rejected_share > settings.ingest.max_rejected_share or judged.rejected_share == 1:
+    if judged.too_many_rejected(settings.ingest.max_rejected_share):
         fail(
             f"{judged.rejected_share:.0%} of the rows were rejected: correct the mapping (`duotempo inspect`), "
             f"take the load back (`duotempo ingest --undo {report.load_id}`) and load again",

@@ -88,6 +88,10 @@ class JudgedFiles:
         counts = Counter(self.events.rejected) + Counter(self.items.rejected)
         return dict(counts.most_common())
 
+    def too_many_rejected(self, limit: float) -> bool:
+        """Whether a larger share than `ingest.max_rejected_share` is rejected, or everything."""
+        return self.rejected_share > limit or self.rejected_share == 1
+
 
 @dataclass(frozen=True)
 class LoadReport:

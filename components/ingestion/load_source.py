@@ -127,7 +127,7 @@ def _unmapped(name: str, mapping: Path | None, opened: OpenedFiles) -> IngestRef
 
 
 def _check_rejected(name: str, judged: JudgedFiles, limit: float) -> None:
-    if judged.rejected_share > limit or judged.rejected_share == 1:
+    if judged.too_many_rejected(limit):
         reasons = ", ".join(f"{code}: {count:,}" for code, count in judged.rejected.items())
         raise IngestRefused(
             f"{name}: {judged.rejected_share:.0%} of the rows would be rejected ({reasons}), more than "

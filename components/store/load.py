@@ -21,7 +21,7 @@ from components.store.consent import (
     lock_users,
     storable_ids,
 )
-from components.store.db_errors import rejected_row, store_bisecting, unstorable
+from components.store.db_errors import store_bisecting, unstorable
 from components.store.partitions import ensure_partitions, missing_months
 from components.store.privacy import Privacy
 from components.store.rows import EventRow, ItemRow, Rejected
@@ -74,24 +74,6 @@ def append_events(connection: Connection, rows: Sequence[EventRow]) -> set[str]:
     for part in _parts(connection, rows):
         existing.update(connection.scalars(_APPEND, event_arrays(part)))
     return existing
-
-
-def append_valid_events(connection: Connection, rows: Sequence[EventRow]) -> tuple[set[str], list[Rejected]]:
-    """Like `append_events`, but returns the rows that the database refuses instead of failing.
-
-    Returns:
-        The event_ids that were stored already, and the refused rows.
-    """
-    existing: set[str] = set()
-    rejected: list[Rejected] = []
-    for part in _parts(connection, rows):
-        store_bisecting(
-            connection,
-            part,
-            lambda chunk: existing.update(connection.scalars(_APPEND, event_arrays(chunk)).all()),
-            lambda indexed, error: rejected.append(rejected_row(indexed[1], error)),
-        )
-    return existing, rejected
 
 
 def _parts(connection: Connection, rows: Sequence[EventRow]) -> Iterator[list[tuple[int, EventRow]]]:
